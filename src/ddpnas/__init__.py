@@ -1,0 +1,72 @@
+"""ddpnas: find a neural network for your data within your limits.
+
+Neural architecture search by dynamic distribution pruning (DDPNAS, Zheng et al., IJCV 2023,
+arXiv 1905.13543), and exact generation of networks within given limits.
+"""
+
+from ddpnas._version import __version__
+from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
+from ddpnas.cost_table import CostTable
+from ddpnas.costs import count_costs
+from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
+from ddpnas.distribution import JointDistribution
+from ddpnas.errors import (
+    ArchitectureError,
+    DataError,
+    DdpnasError,
+    DivergedError,
+    InfeasibleError,
+    OptionError,
+    RunError,
+    SpaceError,
+)
+from ddpnas.evaluators import SupernetConfig
+from ddpnas.generate import Generated, generate, least_cost, sample_within
+from ddpnas.search import Progress, SearchResult, search
+from ddpnas.space import Choose, SearchSpace, Supernet
+from ddpnas.spaces import create_space, list_spaces
+from ddpnas.strategies import create_strategy, list_strategies
+from ddpnas.training import RECIPES, Recipe, TrainResult, train
+
+__all__ = [
+    "RECIPES",
+    "Architecture",
+    "ArchitectureError",
+    "Choose",
+    "CostTable",
+    "Data",
+    "DataConfig",
+    "DataError",
+    "DdpnasError",
+    "Decision",
+    "DecisionSpace",
+    "DivergedError",
+    "Generated",
+    "InfeasibleError",
+    "JointDistribution",
+    "OptionError",
+    "Progress",
+    "Recipe",
+    "Rule",
+    "RunError",
+    "SearchResult",
+    "SearchSpace",
+    "SpaceError",
+    "Supernet",
+    "SupernetConfig",
+    "TrainResult",
+    "__version__",
+    "count_costs",
+    "create_space",
+    "create_strategy",
+    "generate",
+    "least_cost",
+    "list_data",
+    "list_spaces",
+    "list_strategies",
+    "load_data",
+    "make_data",
+    "sample_within",
+    "search",
+    "train",
+]

@@ -1,0 +1,216 @@
+"""Decisions, architectures and rules: what can be chosen, as frozen data without torch.
+
+A search space is, for every algorithm in this package, a :class:`DecisionSpace`: a tuple of
+named decisions, each with its options, and linear rules over them. How a network is made of it
+is the business of :mod:`ddpnas.space`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddpnas.errors import ArchitectureError, SpaceError, nearest
+
+__all__ = ["Architecture", "Decision", "DecisionSpace", "Rule"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One categorical variable of the search space.
+
+    Attributes:
+        name: unique in its space.
+        options: names of what can be chosen, in the order in which ``theta`` lists them.
+        active_when: the (decision, option) pairs under any of which this decision matters, for
+            a choice that stands inside an option of another; empty when it always matters.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    active_when: tuple[tuple[str, str], ...] = ()
+
+    def index(self, option: str) -> int:
+        """Return the position of ``option``; :class:`ArchitectureError` when there is none."""
+        try:
+            return self.options.index(option)
+        except ValueError:
+            kind = f"option of decision {self.name!r}"
+            raise ArchitectureError(nearest(kind, option, self.options)) from None
+
+
+class Architecture(Mapping[str, str]):
+    """One choice for every decision: an immutable, hashable mapping of decision to option.
+
+    ``arch["block1"]`` is the chosen option's name. The published text forms ("genotypes") are
+    read and written by ``space.parse`` and ``space.format``.
+    """
+
+    __slots__ = ("_choices", "_hash")
+
+    def __init__(self, choices: Mapping[str, str]) -> None:
+        self._choices = dict(choices)
+        self._hash = hash(frozenset(self._choices.items()))
+
+    def __getitem__(self, decision: str) -> str:
+        return self._choices[decision]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._choices)
+
+    def __len__(self) -> int:
+        return len(self._choices)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Architecture):
+            return self._choices == other._choices
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Architecture({self._choices!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A linear condition: ``lower <= sum of weight of the chosen options <= upper``.
+
+    Attributes:
+        weights: (decision, option) -> weight; pairs that are not listed weigh 0.
+        says: the rule in words, for messages ("node 2 has exactly two inputs").
+        lower, upper: inclusive bounds.
+    """
+
+    weights: Mapping[tuple[str, str], float]
+    says: str
+    lower: float = -math.inf
+    upper: float = math.inf
+
+    def holds(self, architecture: Mapping[str, str]) -> bool:
+        """Return whether the architecture obeys the rule."""
+        total = math.fsum(self.weights.get(pair, 0.0) for pair in architecture.items())
+        return self.lower <= total <= self.upper
+
+
+class DecisionSpace:
+    """The decisions and rules of a search space, without any network.
+
+    Args:
+        decisions: at least one, with distinct names and at least one option each.
+        rules: conditions that every architecture has to obey.
+
+    Raises:
+        SpaceError: duplicate names, no options, or a rule over something that does not exist.
+    """
+
+    def __init__(self, decisions: Sequence[Decision], rules: Sequence[Rule] = ()) -> None:
+        self.decisions = tuple(decisions)
+        self.rules = tuple(rules)
+        self._by_name = {decision.name: decision for decision in self.decisions}
+        if not self.decisions:
+            raise SpaceError("the search space has no decisions: nothing was asked of `choose`")
+        if len(self._by_name) != len(self.decisions):
+            raise SpaceError("two decisions of the search space have the same name")
+        for decision in self.decisions:
+            if not decision.options or len(set(decision.options)) != len(decision.options):
+                raise SpaceError(f"decision {decision.name!r} needs distinct options, at least one")
+        pairs = {(d.name, option) for d in self.decisions for option in d.options}
+        for rule in self.rules:
+            if unknown := set(rule.weights) - pairs:
+                raise SpaceError(f"rule {rule.says!r} speaks of {min(unknown)}, unknown here")
+
+    @property
+    def size(self) -> int:
+        """The number of architectures, not counting out those that a rule forbids."""
+        return math.prod(len(decision.options) for decision in self.decisions)
+
+    def __getitem__(self, name: str) -> Decision:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise ArchitectureError(nearest("decision", name, self._by_name)) from None
+
+    def check(self, architecture: Mapping[str, str]) -> Architecture:
+        """Return the architecture, decisions in the order of the space.
+
+        Raises:
+            ArchitectureError: unknown or missing decision, unknown option, or a broken rule.
+        """
+        for name, option in architecture.items():
+            self[name].index(option)
+        if missing := [d.name for d in self.decisions if d.name not in architecture]:
+            raise ArchitectureError(f"the architecture does not decide {', '.join(missing)}")
+        for rule in self.rules:
+            if not rule.holds(architecture):
+                raise ArchitectureError(f"the architecture breaks the rule: {rule.says}")
+        return Architecture({d.name: architecture[d.name] for d in self.decisions})
+
+    def encode(self, architecture: Mapping[str, str]) -> tuple[int, ...]:
+        """Return the index of the chosen option of each decision, in the order of decisions."""
+        return tuple(d.index(architecture[d.name]) for d in self.decisions)
+
+    def decode(self, indices: Sequence[int]) -> Architecture:
+        """Return the architecture with these option indices (the inverse of :meth:`encode`)."""
+        if len(indices) != len(self.decisions):
+            raise ArchitectureError(
+                f"{len(indices)} indices given, the space has {len(self.decisions)} decisions"
+            )
+        for decision, index in zip(self.decisions, indices, strict=True):
+            if not 0 <= index < len(decision.options):
+                raise ArchitectureError(
+                    f"index {index} is out of range for decision {decision.name!r} "
+                    f"with {len(decision.options)} options"
+                )
+        pairs = zip(self.decisions, indices, strict=True)
+        return Architecture({d.name: d.options[i] for d, i in pairs})
+
+    def active(self, architecture: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the names of the decisions that matter for this architecture."""
+        result: dict[str, bool] = {}
+
+        def is_active(name: str) -> bool:
+            if name not in result:
+                parents = self[name].active_when
+                result[name] = not parents or any(
+                    architecture[parent] == option and is_active(parent)
+                    for parent, option in parents
+                )
+            return result[name]
+
+        return tuple(d.name for d in self.decisions if is_active(d.name))
+
+    def sample(self, rng: np.random.Generator, tries: int = 100_000) -> Architecture:
+        """Return an architecture drawn uniformly from those that obey the rules.
+
+        Drawn and rejected until the rules hold; after ``tries`` failures a
+        :class:`SpaceError` says so.
+        """
+        sizes = [len(d.options) for d in self.decisions]
+        for _ in range(tries):
+            architecture = self.decode([int(i) for i in rng.integers(sizes)])
+            if all(rule.holds(architecture) for rule in self.rules):
+                return architecture
+        raise SpaceError(f"none of {tries} random architectures obeys the rules of the space")
+
+    def format(self, architecture: Mapping[str, str]) -> str:
+        """Return the architecture as text: ``decision=option`` joined by semicolons."""
+        return ";".join(f"{d.name}={architecture[d.name]}" for d in self.decisions)
+
+    def parse(self, text: str) -> Architecture:
+        """Return the architecture that :meth:`format` wrote.
+
+        Raises:
+            ArchitectureError: the text does not have that form, or names what is unknown here.
+        """
+        parts = [part.partition("=") for part in text.strip().split(";")]
+        if not all(equals for _, equals, _ in parts):
+            raise ArchitectureError(
+                f"cannot read the architecture {text!r}; the form is "
+                f"{self.format({d.name: d.options[0] for d in self.decisions})!r}"
+            )
+        return self.check({name.strip(): option.strip() for name, _, option in parts})

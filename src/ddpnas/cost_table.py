@@ -1,0 +1,92 @@
+"""CostTable: what an architecture costs, as a sum over its choices.
+
+One table holds one cost (multiply-adds, parameters, milliseconds, ...). It is plain data: made
+by :mod:`ddpnas.costs`, by a user's own measurement, or read from JSON; it is what
+:func:`ddpnas.generate` solves over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ddpnas.architecture import DecisionSpace
+from ddpnas.errors import DataError, SpaceError, nearest
+
+__all__ = ["CostTable"]
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """One cost: a fixed part plus a term for every set of choices that brings a cost with it.
+
+    Attributes:
+        name: what is counted, as used in limits ("macs", "params", "latency_ms").
+        unit: the unit of all numbers here.
+        fixed: what every architecture pays.
+        terms: ``{((decision, option), ...): cost}``; a term is paid when all its choices are
+            made. One pair is the common case; a choice inside an option of another carries the
+            pairs of its parents too, so that it costs nothing when it is not there.
+        about: provenance (machine, versions, ...), not used in arithmetic.
+    """
+
+    name: str
+    unit: str
+    fixed: float
+    terms: Mapping[tuple[tuple[str, str], ...], float]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def cost(self, architecture: Mapping[str, str]) -> float:
+        """Return the cost of the architecture, in ``unit``; exact for integer costs."""
+        made = set(architecture.items())
+        paid = [cost for pairs, cost in self.terms.items() if made.issuperset(pairs)]
+        return math.fsum([self.fixed, *paid])
+
+    def check(self, space: DecisionSpace) -> None:
+        """Raise :class:`SpaceError` when a term speaks of a choice that the space lacks."""
+        for pairs in self.terms:
+            for decision, option in pairs:
+                names = [d.name for d in space.decisions]
+                if decision not in names:
+                    raise SpaceError(
+                        f"cost table {self.name!r}: " + nearest("decision", decision, names)
+                    )
+                if option not in space[decision].options:
+                    kind = f"option of decision {decision!r}"
+                    raise SpaceError(
+                        f"cost table {self.name!r}: "
+                        + nearest(kind, option, space[decision].options)
+                    )
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as JSON."""
+        terms = [
+            {"choices": [list(p) for p in pairs], "cost": c} for pairs, c in self.terms.items()
+        ]
+        data = {
+            "name": self.name,
+            "unit": self.unit,
+            "fixed": self.fixed,
+            "terms": terms,
+            "about": dict(self.about),
+        }
+        Path(path).write_text(json.dumps(data, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> CostTable:
+        """Return the table in a JSON file; :class:`DataError` when it is not one."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            terms = {
+                tuple((str(d), str(o)) for d, o in term["choices"]): term["cost"]
+                for term in data["terms"]
+            }
+            return cls(data["name"], data["unit"], data["fixed"], terms, data.get("about", {}))
+        except FileNotFoundError:
+            raise DataError(f"there is no cost table at {path}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} is not a cost table: {error!r}") from None

@@ -1,0 +1,348 @@
+"""Data: three splits with labels, however they are stored.
+
+A split is either :class:`TensorSplit`, held whole in memory (uint8 images of a small set, or any
+tensors), or :class:`DatasetSplit`, read item by item through a ``DataLoader``. uint8 images are
+normalised, and augmented while training, in batches on the device; everything else is taken as it
+is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ddpnas.errors import DataError
+
+__all__ = ["Data", "DatasetSplit", "Split", "TensorSplit", "fit_image", "make_data"]
+
+logger = logging.getLogger(__name__)
+
+IN_MEMORY_BYTES = 2 * 1024**3  # larger sets of images are read batch by batch
+
+
+@dataclass(frozen=True)
+class TensorSplit:
+    """Inputs and labels held as tensors.
+
+    Attributes:
+        inputs: (N, ...); uint8 images are (N, C, H, W).
+        labels: (N,) int64.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Sequence[int]) -> TensorSplit:
+        """Return the items at these positions."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return TensorSplit(self.inputs[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class DatasetSplit:
+    """Items ``indices`` of a map-style dataset whose inputs are tensors of one shape.
+
+    Attributes:
+        dataset: gives (input, label).
+        indices: the items of this split.
+        labels: (N,) int64, of the items of this split.
+        workers: processes that read ahead.
+        names: of the items, where they have any; part of the fingerprint.
+    """
+
+    dataset: Dataset[Any]
+    indices: Tensor
+    labels: Tensor
+    workers: int = 0
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Sequence[int]) -> DatasetSplit:
+        """Return the items at these positions."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        names = tuple(self.names[i] for i in indices) if self.names else ()
+        return replace(self, indices=self.indices[chosen], labels=self.labels[chosen], names=names)
+
+
+Split = TensorSplit | DatasetSplit
+
+
+@dataclass(frozen=True)
+class Data:
+    """A classification task.
+
+    Attributes:
+        name: for messages and files.
+        classes: name of each class, by label.
+        train, valid: for the search; both together train a found network.
+        test: read once, at the end; None where there is none.
+        input_shape: of one input, (C, H, W) for images.
+        mean, std: per channel of the training images scaled to [0, 1]; empty for inputs that
+            are no uint8 images and are taken as they are.
+        flip: whether images may be mirrored left to right in training.
+        source: the arguments by which :func:`ddpnas.data.load_data` makes it again; empty for
+            data that came from Python objects.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    valid: Split
+    test: Split | None
+    input_shape: tuple[int, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    flip: bool = True
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """Return a hash of what a search sees: training and validation items and classes."""
+        digest = hashlib.sha256(repr((self.classes, self.input_shape)).encode())
+        for split in (self.train, self.valid):
+            digest.update(split.labels.numpy().tobytes())
+            if isinstance(split, TensorSplit):
+                digest.update(split.inputs.numpy().tobytes())
+            else:
+                digest.update(repr(split.names).encode())
+                digest.update(split.indices.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def make_data(
+    train: Any,
+    valid: Any = None,
+    test: Any = None,
+    *,
+    classes: Sequence[str] | None = None,
+    name: str = "data",
+    image_size: int | None = None,
+    valid_fraction: float = 0.2,
+    test_fraction: float = 0.0,
+    limit_train_images: int | None = None,
+    flip: bool = True,
+    seed: int = 0,
+    source: Mapping[str, Any] | None = None,
+) -> Data:
+    """Return data from Python objects.
+
+    Args:
+        train: a pair (inputs, labels) of tensors or arrays, or a map-style ``Dataset`` of
+            (input, label). uint8 inputs are images (N, C, H, W) or, as arrays, (N, H, W) and
+            (N, H, W, C); a dataset may give PIL images. Float inputs are taken as they are,
+            without normalisation or augmentation.
+        valid: of the same kind; taken from ``train`` if left out.
+        test: of the same kind.
+        classes: names by label; the numbers if left out.
+        name: for messages.
+        image_size: PIL images are cropped and resized to this square; by default the size of
+            the first.
+        valid_fraction: part of ``train``, of each class alike, that becomes ``valid`` where
+            that is not given.
+        test_fraction: likewise for ``test``; 0 leaves it None.
+        limit_train_images: keep only so many items of ``train`` (of each class alike) before
+            the validation split is taken.
+        flip: whether images may be mirrored in training.
+        seed: of the splits.
+        source: see :class:`Data`.
+
+    Raises:
+        DataError: labels out of range or empty classes, shapes that differ, one class only.
+    """
+    for option, value in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= value < 1:
+            raise DataError(f"{option} is in [0, 1), not {value}")
+    splits = {
+        key: as_split(value, image_size)
+        for key, value in (("train", train), ("valid", valid), ("test", test))
+        if value is not None
+    }
+    pool = splits["train"]
+    labels = pool.labels.numpy()
+    if classes is None:
+        classes = [str(i) for i in range(int(labels.max(initial=0)) + 1)]
+    _check_labels(splits, classes)
+    rng = np.random.default_rng(seed)
+    rest = np.arange(len(pool))
+    if test is None and test_fraction > 0:
+        rest, held_out = stratified(labels, rest, test_fraction, rng)
+        splits["test"] = pool.subset(held_out.tolist())
+        logger.info("no test images given: %d of the training images held out", len(held_out))
+    if limit_train_images is not None:
+        if limit_train_images < 2 * len(classes):
+            raise DataError(
+                f"{limit_train_images} training images are too few for {len(classes)} classes; "
+                f"at least {2 * len(classes)} are needed"
+            )
+        if limit_train_images < len(rest):
+            _, rest = stratified(labels, rest, limit_train_images / len(rest), rng)
+    if valid is None:
+        rest, held_out = stratified(labels, rest, valid_fraction, rng)
+        splits["valid"] = pool.subset(held_out.tolist())
+    splits["train"] = pool.subset(rest.tolist())
+    for key, split in splits.items():
+        if len(split) == 0:
+            raise DataError(f"the {key} split of {name} is empty; give more images")
+    shapes = {key: _input_shape(split) for key, split in splits.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{key} {'x'.join(map(str, s))}" for key, s in shapes.items())
+        raise DataError(f"the inputs of {name} differ in shape: {listed}")
+    mean, std = _statistics(splits["train"])
+    return Data(
+        name=name,
+        classes=tuple(classes),
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits.get("test"),
+        input_shape=shapes["train"],
+        mean=mean,
+        std=std,
+        flip=flip,
+        source=dict(source or {}),
+    )
+
+
+def stratified(
+    labels: np.ndarray[Any, Any], items: np.ndarray[Any, Any], fraction: float, rng: Any
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return (rest, taken): ``fraction`` of ``items``, the same part of each class, sorted.
+
+    A class of two or more items has at least one on either side.
+    """
+    taken = []
+    for label in np.unique(labels[items]):
+        members = rng.permutation(items[labels[items] == label])
+        count = round(fraction * len(members))
+        if len(members) > 1 and fraction > 0:
+            count = min(max(count, 1), len(members) - 1)
+        taken.append(members[:count])
+    chosen = np.sort(np.concatenate(taken))
+    return np.setdiff1d(items, chosen), chosen
+
+
+def as_split(value: Any, image_size: int | None) -> Split:
+    """Return a split of a (inputs, labels) pair or of a map-style dataset."""
+    if isinstance(value, (TensorSplit, DatasetSplit)):
+        return value
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        inputs, labels = value
+        if isinstance(inputs, np.ndarray) and inputs.dtype == np.uint8:
+            if inputs.ndim == 3:
+                inputs = inputs[:, None]
+            elif inputs.ndim == 4 and inputs.shape[-1] in (1, 3, 4):
+                inputs = np.moveaxis(inputs[..., :3], -1, 1)
+            inputs = np.ascontiguousarray(inputs)
+        inputs = torch.as_tensor(inputs)
+        labels = torch.as_tensor(labels)
+        if labels.is_floating_point() or labels.ndim != 1:
+            raise DataError(f"labels are whole numbers, one an input; got {_describe(labels)}")
+        if len(inputs) != len(labels):
+            raise DataError(f"{len(inputs)} inputs do not match {len(labels)} labels")
+        return TensorSplit(inputs, labels.long())
+    if hasattr(value, "__getitem__") and hasattr(value, "__len__"):
+        return _dataset_split(value, image_size)
+    raise DataError(
+        f"data is a pair (inputs, labels) or a map-style Dataset, not {type(value).__name__}"
+    )
+
+
+def fit_image(image: Image.Image, size: int, mode: str) -> Tensor:
+    """Return the image as (C, size, size) uint8: cropped to a square, resized, converted.
+
+    Args:
+        image: of any size and mode; transparency is dropped.
+        size: pixels a side.
+        mode: "L" for one grey channel or "RGB".
+    """
+    image = image.convert(mode)
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    array = np.asarray(image, dtype=np.uint8)
+    return torch.from_numpy(array[None].copy() if mode == "L" else array.transpose(2, 0, 1).copy())
+
+
+def _dataset_split(dataset: Any, image_size: int | None) -> Split:
+    if len(dataset) == 0:
+        raise DataError("the dataset is empty")
+    first, _ = dataset[0]
+    if isinstance(first, Image.Image):
+        size = image_size or min(first.size)
+        mode = "L" if first.mode in ("1", "L") else "RGB"
+        items = [(fit_image(image, size, mode), int(label)) for image, label in _items(dataset)]
+    elif isinstance(first, Tensor) and first.dtype == torch.uint8:
+        items = [(image, int(label)) for image, label in _items(dataset)]
+    elif isinstance(first, Tensor):
+        targets = getattr(dataset, "targets", None)
+        labels = targets if targets is not None else [int(label) for _, label in _items(dataset)]
+        return DatasetSplit(
+            dataset, torch.arange(len(dataset)), torch.as_tensor(labels, dtype=torch.long)
+        )
+    else:
+        raise DataError(
+            f"the dataset's inputs are {type(first).__name__}; give PIL images or tensors"
+        )
+    if len({image.shape for image, _ in items}) > 1:
+        raise DataError("the dataset's images differ in shape; resize them to one size")
+    return TensorSplit(
+        torch.stack([image for image, _ in items]), torch.tensor([label for _, label in items])
+    )
+
+
+def _items(dataset: Any) -> Any:
+    return (dataset[i] for i in range(len(dataset)))
+
+
+def _check_labels(splits: Mapping[str, Split], classes: Sequence[str]) -> None:
+    if len(classes) < 2:
+        raise DataError(f"there is one class only ({', '.join(classes)}); at least 2 are needed")
+    for key, split in splits.items():
+        if len(split) == 0:
+            raise DataError(f"the {key} split is empty")
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= len(classes):
+            raise DataError(
+                f"the {key} labels go from {low} to {high}; with {len(classes)} classes they "
+                f"have to be 0 to {len(classes) - 1}"
+            )
+    counts = torch.bincount(splits["train"].labels, minlength=len(classes))
+    if empty := [classes[i] for i in range(len(classes)) if counts[i] == 0]:
+        raise DataError(f"no training images of class {', '.join(empty)}")
+
+
+def _input_shape(split: Split) -> tuple[int, ...]:
+    if isinstance(split, TensorSplit):
+        return tuple(split.inputs.shape[1:])
+    return tuple(split.dataset[int(split.indices[0])][0].shape)
+
+
+def _statistics(split: Split, most: int = 2000) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation by channel, of at most ``most`` evenly spaced images."""
+    chosen = torch.linspace(0, len(split) - 1, min(most, len(split))).long()
+    if isinstance(split, TensorSplit):
+        images = split.inputs[chosen]
+    else:
+        if split.dataset[int(split.indices[0])][0].dtype != torch.uint8:
+            return (), ()
+        images = torch.stack([split.dataset[int(split.indices[i])][0] for i in chosen])
+    if images.dtype != torch.uint8 or images.ndim != 4:
+        return (), ()
+    scaled = images.double() / 255
+    mean, std = scaled.mean(dim=(0, 2, 3)), scaled.std(dim=(0, 2, 3)).clamp_min(1e-3)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {'x'.join(str(n) for n in tensor.shape)}"

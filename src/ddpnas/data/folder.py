@@ -1,0 +1,143 @@
+"""A folder of images: one folder a class, under ``train/``, ``valid/``, ``test/`` or by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ddpnas.data import dataset as _dataset
+from ddpnas.data.dataset import DatasetSplit, Split, TensorSplit, fit_image
+from ddpnas.errors import DataError
+
+__all__ = ["FolderImages", "read_folder"]
+
+logger = logging.getLogger(__name__)
+
+LARGEST_DEFAULT = 64  # pixels a side, where no --image-size is given
+_PROBED = 256  # images whose headers decide on the size and on grey or colour
+_SPLITS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
+
+
+class FolderImages(Dataset[tuple[Tensor, int]]):
+    """Image files as (C, size, size) uint8 tensors with labels."""
+
+    def __init__(self, samples: Sequence[tuple[str, int]], size: int, mode: str) -> None:
+        self.samples, self.size, self.mode = samples, size, mode
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, label = self.samples[index]
+        try:
+            with Image.open(path) as image:
+                return fit_image(image, self.size, self.mode), label
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"the image {path} cannot be read: {error}") from None
+
+
+def read_folder(
+    path: Path, image_size: int | None, workers: int
+) -> tuple[tuple[str, ...], dict[str, Split]]:
+    """Return (classes, splits) of a folder of images.
+
+    Args:
+        path: with ``train/`` and optionally ``valid/`` (or ``val/``) and ``test/``, each with a
+            folder a class; or with folders a class only.
+        image_size: pixels a side; None for the images' own, at most 64.
+        workers: processes that read images of sets too large for memory.
+
+    Raises:
+        DataError: no classes, one class, a class without images, an unreadable image (which).
+    """
+    roots = {
+        key: next((path / name for name in names if (path / name).is_dir()), None)
+        for key, names in _SPLITS.items()
+    }
+    if roots["train"] is None:
+        roots = {"train": path, "valid": None, "test": None}
+    classes = _class_names(roots["train"] or path)
+    samples = {
+        key: _samples(root, classes, complete=key == "train")
+        for key, root in roots.items()
+        if root is not None
+    }
+    size, mode = _format(samples["train"], image_size)
+    return classes, {
+        key: _split(FolderImages(files, size, mode), roots[key] or path, workers)
+        for key, files in samples.items()
+    }
+
+
+def _class_names(root: Path) -> tuple[str, ...]:
+    classes = tuple(
+        sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+    )
+    if len(classes) < 2:
+        found = f"one class only ({classes[0]})" if classes else "no class folders"
+        raise DataError(
+            f"{root} holds {found}; at least two folders are needed, each with the images of "
+            f"one class"
+        )
+    return classes
+
+
+def _samples(root: Path, classes: tuple[str, ...], complete: bool) -> list[tuple[str, int]]:
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
+    if extra := sorted(d.name for d in root.iterdir() if d.is_dir() and d.name not in classes):
+        raise DataError(f"{root} has class {extra[0]!r}, which the training images lack")
+    here = {c: i for i, c in enumerate(classes) if (root / c).is_dir()}
+    samples: list[tuple[str, int]] = make_dataset(
+        str(root), here, extensions=IMG_EXTENSIONS, allow_empty=True
+    )
+    with_images = {label for _, label in samples}
+    for name, label in here.items():
+        if complete and label not in with_images:
+            raise DataError(
+                f"the class folder {root / name} has no images (looked for "
+                f"{' '.join(IMG_EXTENSIONS)})"
+            )
+    if not samples:
+        raise DataError(f"{root} has no images")
+    return samples
+
+
+def _format(samples: Sequence[tuple[str, int]], image_size: int | None) -> tuple[int, str]:
+    """Return (pixels a side, "L" or "RGB") from the headers of some of the images."""
+    step = max(1, len(samples) // _PROBED)
+    sizes, modes = set(), set()
+    for path, _ in samples[::step]:
+        try:
+            with Image.open(path) as image:
+                sizes.add(image.size)
+                modes.add(image.mode)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"the image {path} cannot be read: {error}") from None
+    mode = "L" if modes <= {"1", "L"} else "RGB"
+    if image_size is not None:
+        return image_size, mode
+    smallest = min(min(size) for size in sizes)
+    size = min(smallest, LARGEST_DEFAULT)
+    if sizes != {(size, size)}:
+        logger.info("images are cropped and resized to %dx%d; see --image-size", size, size)
+    return size, mode
+
+
+def _split(images: FolderImages, root: Path, workers: int) -> Split:
+    channels = 1 if images.mode == "L" else 3
+    labels = torch.tensor([label for _, label in images.samples])
+    if len(images) * channels * images.size**2 <= _dataset.IN_MEMORY_BYTES:
+        with ThreadPoolExecutor() as pool:
+            items: list[Any] = list(pool.map(images.__getitem__, range(len(images))))
+        return TensorSplit(torch.stack([image for image, _ in items]), labels)
+    names = tuple(str(Path(path).relative_to(root)) for path, _ in images.samples)
+    return DatasetSplit(images, torch.arange(len(images)), labels, workers, names)

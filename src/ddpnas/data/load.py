@@ -1,0 +1,139 @@
+"""load_data(): a task from a name or a path."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddpnas.data import files, folder
+from ddpnas.data.dataset import Data, make_data
+from ddpnas.errors import DataError, nearest
+
+__all__ = ["DataConfig", "as_data", "list_data", "load_data"]
+
+# Embedded sets: file in ddpnas/data/embedded, class names by label.
+_EMBEDDED = {
+    "fashion-mnist-12k": (
+        "fashion_mnist_12k.npz",
+        (
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they are prepared.
+
+    Args:
+        data: name of an embedded set (see ``ddpnas data``) or path of a folder of images, of a
+            .npz file, or of a directory with CIFAR-10, CIFAR-100 or Fashion-MNIST files.
+        image_size: images are cropped to a square and resized to so many pixels a side;
+            default: the size they have if they all have the same and are 64 or smaller,
+            otherwise at most 64.
+        valid_fraction: part of the training images, of each class alike, held out to score
+            architectures where no validation images are given.
+        limit_train_images: use only so many training images (of each class alike).
+        flip: whether images may be mirrored left to right in training; switch off where that
+            changes their meaning.
+        split_seed: of the held-out images.
+        workers: processes that read images ahead where they do not fit in memory.
+    """
+
+    data: str = "fashion-mnist-12k"
+    image_size: int | None = None
+    valid_fraction: float = 0.2
+    limit_train_images: int | None = None
+    flip: bool = True
+    split_seed: int = 0
+    workers: int = 0
+
+
+def list_data() -> list[str]:
+    """Return the names of the embedded sets."""
+    return sorted(_EMBEDDED)
+
+
+def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
+    """Return the task of that name or at that path.
+
+    Args:
+        data: name, path, or a whole :class:`DataConfig`.
+        options: further fields of :class:`DataConfig`.
+
+    Raises:
+        DataError: what is wrong with which file, or what the path should hold.
+    """
+    if not isinstance(data, DataConfig):
+        data = DataConfig(str(data))
+    config = dataclasses.replace(data, **options)
+    if config.image_size is not None and config.image_size < 1:
+        raise DataError(f"image_size is at least 1, not {config.image_size}")
+    classes: tuple[str, ...] | None
+    if config.data in _EMBEDDED:
+        file, classes = _EMBEDDED[config.data]
+        with resources.files("ddpnas.data").joinpath("embedded", file).open("rb") as stream:
+            arrays = np.load(stream)
+            splits = files.splits_of(arrays, config.data)
+        return _make(config, config.data, classes, splits, test_fraction=0.0)
+    path = Path(config.data).expanduser()
+    if not path.exists():
+        hint = nearest("data", config.data, _EMBEDDED)
+        raise DataError(f"there is no file or folder {str(path)!r}; as a name: {hint}")
+    config = dataclasses.replace(config, data=str(path.resolve()))
+    if path.is_file():
+        classes, splits = files.read_npz(path)
+    elif (found := files.read_torchvision(path)) is not None:
+        classes, splits = found
+    else:
+        classes, splits = folder.read_folder(path, config.image_size, config.workers)
+    # Where nobody said which images are for testing, a fifth is kept apart for that; a folder
+    # with its own validation images is reported on those, as is usual.
+    test_fraction = 0.0 if {"test", "valid"} & set(splits) else 0.2
+    return _make(config, path.stem, classes, splits, test_fraction)
+
+
+def as_data(data: Any) -> Data:
+    """Return data as it is, by name or path, or made of a pair of tensors or a Dataset."""
+    if isinstance(data, Data):
+        return data
+    if isinstance(data, (str, Path, DataConfig)):
+        return load_data(data)
+    return make_data(data)
+
+
+def _make(
+    config: DataConfig,
+    name: str,
+    classes: tuple[str, ...] | None,
+    splits: dict[str, Any],
+    test_fraction: float,
+) -> Data:
+    if config.image_size is not None:
+        splits = {key: files.resized(value, config.image_size) for key, value in splits.items()}
+    return make_data(
+        **splits,
+        classes=classes,
+        name=name,
+        valid_fraction=config.valid_fraction,
+        test_fraction=test_fraction,
+        limit_train_images=config.limit_train_images,
+        flip=config.flip,
+        seed=config.split_seed,
+        source=dataclasses.asdict(config),
+    )

@@ -1,0 +1,141 @@
+"""Loader: batches of a split on the device, normalised, and augmented while training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, Subset
+
+from ddpnas.data.dataset import Data, DatasetSplit, Split, TensorSplit
+from ddpnas.errors import DataError
+
+__all__ = ["Loader", "crop_and_flip"]
+
+
+class Loader:
+    """Batches of one split, or of several joined.
+
+    What fits in memory lies on the device as it is (images as uint8) and is normalised and
+    augmented there, batch by batch. All randomness comes from the seed given with each pass, so
+    a pass can be repeated exactly, whatever was drawn before.
+
+    Args:
+        data: for its normalisation and whether mirroring is allowed.
+        splits: all of them TensorSplit or all DatasetSplit over the same dataset kind.
+        device: where the batches are wanted.
+    """
+
+    def __init__(self, data: Data, splits: list[Split], device: torch.device) -> None:
+        self.device = device
+        self.flip = data.flip
+        self._splits: list[Split] = [
+            TensorSplit(s.inputs.to(device), s.labels.to(device))
+            if isinstance(s, TensorSplit)
+            else s
+            for s in splits
+        ]
+        tensors = [s for s in self._splits if isinstance(s, TensorSplit)]
+        if len(tensors) == len(self._splits) and len(tensors) > 1:
+            self._splits = [
+                TensorSplit(
+                    torch.cat([s.inputs for s in tensors]), torch.cat([s.labels for s in tensors])
+                )
+            ]
+        self._is_image = bool(data.mean)
+        shape = (1, -1, 1, 1)
+        self._mean = torch.tensor(data.mean, device=device).mul(255).view(shape)
+        self._scale = torch.tensor(data.std, device=device).mul(255).reciprocal().view(shape)
+
+    def __len__(self) -> int:
+        return sum(len(split) for split in self._splits)
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of batches of one training pass."""
+        return max(1, len(self) // batch_size)
+
+    def train_batches(self, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) in random order, augmented; what fills no batch is left out."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator)
+        size = min(batch_size, len(self))
+        chunks = list(order[: self.steps(batch_size) * size].split(size))  # type: ignore[no-untyped-call]
+        for inputs, labels in self._read(chunks, generator):
+            yield self._prepare(inputs, generator), labels
+
+    def eval_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all (inputs, labels) in order, in batches of nearly equal size.
+
+        Equal sizes matter where batch statistics are used (supernets).
+        """
+        count = -(-len(self) // batch_size)
+        chunks = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
+        for inputs, labels in self._read(chunks, torch.Generator().manual_seed(0)):
+            yield self._prepare(inputs, None), labels
+
+    def _read(
+        self, chunks: list[Tensor], generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        first = self._splits[0]
+        if isinstance(first, TensorSplit):
+            for chunk in chunks:
+                chosen = chunk.to(self.device, non_blocking=True)
+                yield first.inputs[chosen], first.labels[chosen]
+            return
+        parts = [
+            Subset(s.dataset, s.indices.tolist())
+            for s in self._splits
+            if isinstance(s, DatasetSplit)
+        ]
+        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+            torch.utils.data.ConcatDataset(parts),
+            batch_sampler=[chunk.tolist() for chunk in chunks],
+            num_workers=first.workers,
+            pin_memory=self.device.type == "cuda",
+            generator=generator,
+        )
+        try:
+            for inputs, labels in loader:
+                yield (
+                    inputs.to(self.device, non_blocking=True),
+                    labels.to(self.device, non_blocking=True),
+                )
+        except DataError as error:  # a worker adds its traceback to the sentence
+            raise DataError(str(error).strip().splitlines()[-1].split("DataError: ")[-1]) from None
+
+    def _prepare(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
+        if not self._is_image:
+            return inputs
+        if generator is not None:
+            pad = max(1, round(inputs.shape[-1] / 8))  # 4 pixels at 32, as is usual there
+            inputs = crop_and_flip(inputs, pad, self.flip, generator)
+        inputs = inputs.to(torch.float32, memory_format=torch.channels_last)
+        return inputs.sub_(self._mean).mul_(self._scale)
+
+
+def crop_and_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Return each image shifted by up to ``pad`` pixels (zeros come in) and perhaps mirrored.
+
+    Args:
+        images: (N, C, H, W).
+        pad: largest shift in either direction.
+        flip: whether half of them, at random, are mirrored left to right.
+        generator: on the CPU, so that every device sees the same shifts.
+    """
+    n, channels, height, width = images.shape
+    shift = torch.randint(0, 2 * pad + 1, (2, n), generator=generator)
+    mirror = torch.rand(n, generator=generator) < 0.5
+    rows = shift[0, :, None] + torch.arange(height)
+    columns = shift[1, :, None] + torch.arange(width)
+    if flip:
+        columns = torch.where(mirror[:, None], columns.flip(1), columns)
+    padded = functional.pad(images, (pad, pad, pad, pad))
+    device = images.device
+    return padded[
+        torch.arange(n, device=device)[:, None, None, None],
+        torch.arange(channels, device=device)[None, :, None, None],
+        rows.to(device)[:, None, :, None],
+        columns.to(device)[:, None, None, :],
+    ]

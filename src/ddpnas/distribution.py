@@ -1,0 +1,152 @@
+"""JointDistribution: the joint categorical distribution over architectures and its survivors.
+
+The paper's p(alpha | eta) factorises over the decisions, p(alpha) = prod_i Cat(alpha_i; theta_i)
+(Zheng et al., arXiv 1905.13543). ``theta`` always covers every option: pruning marks an option
+as not surviving but keeps its probability, because generation within limits has to weigh what
+was pruned against what is affordable. Sampling and decoding see survivors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.architecture import Architecture, Decision
+
+__all__ = ["JointDistribution"]
+
+Row = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class JointDistribution:
+    """A product of categorical distributions, one row a decision (rows may differ in length).
+
+    Attributes:
+        decisions: the decisions, in the order of the space.
+        rows: probabilities of all options of each decision; each row sums to 1.
+        alive: which options of each decision survive.
+    """
+
+    decisions: tuple[Decision, ...]
+    rows: tuple[Row, ...]
+    alive: tuple[Mask, ...]
+
+    @classmethod
+    def uniform(cls, decisions: Sequence[Decision]) -> JointDistribution:
+        """Return the distribution a search starts from: theta = 1/K, everything survives."""
+        sizes = [len(decision.options) for decision in decisions]
+        return cls(
+            tuple(decisions),
+            tuple(np.full(k, 1.0 / k) for k in sizes),
+            tuple(np.ones(k, dtype=np.bool_) for k in sizes),
+        )
+
+    @property
+    def theta(self) -> dict[str, Row]:
+        """Probabilities of all options by decision, pruned ones included."""
+        return {d.name: row.copy() for d, row in zip(self.decisions, self.rows, strict=True)}
+
+    @property
+    def survivors(self) -> dict[str, tuple[str, ...]]:
+        """The options of each decision that were not pruned."""
+        return {
+            d.name: tuple(o for o, ok in zip(d.options, mask, strict=True) if ok)
+            for d, mask in zip(self.decisions, self.alive, strict=True)
+        }
+
+    def with_rows(self, rows: Sequence[Row]) -> JointDistribution:
+        """Return the distribution with other probabilities, each row normalised to sum 1."""
+        return JointDistribution(self.decisions, tuple(r / r.sum() for r in rows), self.alive)
+
+    def prune(self, keep: int, rng: np.random.Generator) -> JointDistribution:
+        """Return the distribution without the least likely survivor of every decision.
+
+        Decisions with ``keep`` survivors or fewer are left alone; ties are broken by ``rng``.
+        """
+        alive = []
+        for row, mask in zip(self.rows, self.alive, strict=True):
+            left = mask.copy()
+            if mask.sum() > keep:
+                candidates = np.flatnonzero(mask)
+                least = candidates[row[candidates] == row[candidates].min()]
+                left[rng.choice(least)] = False
+            alive.append(left)
+        return JointDistribution(self.decisions, self.rows, tuple(alive))
+
+    def fair_cycle(self, rng: np.random.Generator) -> list[Architecture]:
+        """Return one cycle: architectures in which every survivor of every decision occurs.
+
+        With k survivors everywhere, k architectures, each survivor in exactly one of them
+        (sampling without replacement). A decision with fewer survivors than the longest goes
+        through further random permutations of them, so that none occurs twice more often than
+        needed. ``theta`` plays no part.
+        """
+        length = max(int(mask.sum()) for mask in self.alive)
+        columns = []
+        for decision, mask in zip(self.decisions, self.alive, strict=True):
+            survivors = np.flatnonzero(mask)
+            rounds = -(-length // len(survivors))
+            order = np.concatenate([rng.permutation(survivors) for _ in range(rounds)])[:length]
+            columns.append([decision.options[i] for i in order])
+        names = [decision.name for decision in self.decisions]
+        return [
+            Architecture(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)
+        ]
+
+    def log_prob(self, architecture: Mapping[str, str]) -> float:
+        """Return the natural logarithm of the probability of the architecture under theta."""
+        with np.errstate(divide="ignore"):
+            return float(
+                sum(
+                    np.log(row[d.index(architecture[d.name])])
+                    for d, row in zip(self.decisions, self.rows, strict=True)
+                )
+            )
+
+    def mode(self) -> Architecture:
+        """Return the most likely architecture made of survivors (the first, of equals)."""
+        return Architecture(
+            {
+                d.name: d.options[int(np.argmax(np.where(mask, row, -np.inf)))]
+                for d, row, mask in zip(self.decisions, self.rows, self.alive, strict=True)
+            }
+        )
+
+    def entropy(self) -> float:
+        """Return the entropy, in nats, of the distribution over what survives (0 when decided)."""
+        total = 0.0
+        for row, mask in zip(self.rows, self.alive, strict=True):
+            weights = row[mask] if row[mask].any() else np.ones(int(mask.sum()))
+            p = weights[weights > 0] / weights.sum()
+            total -= float((p * np.log(p)).sum())
+        return total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: theta and survivors by decision."""
+        return {
+            "theta": {
+                d.name: dict(zip(d.options, row.tolist(), strict=True))
+                for d, row in zip(self.decisions, self.rows, strict=True)
+            },
+            "survivors": {name: list(options) for name, options in self.survivors.items()},
+            "active_when": {d.name: [list(p) for p in d.active_when] for d in self.decisions},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JointDistribution:
+        """Return the distribution that :meth:`to_dict` described, bit for bit."""
+        decisions = tuple(
+            Decision(name, tuple(row), tuple((a, b) for a, b in data["active_when"][name]))
+            for name, row in data["theta"].items()
+        )
+        return cls(
+            decisions,
+            tuple(np.array(list(data["theta"][d.name].values())) for d in decisions),
+            tuple(np.array([o in data["survivors"][d.name] for o in d.options]) for d in decisions),
+        )

@@ -1,0 +1,39 @@
+"""What a search needs of an evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ddpnas.architecture import Architecture
+
+__all__ = ["Evaluation", "Evaluator"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The score of one architecture (higher is better) and whatever else was measured."""
+
+    score: float
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+class Evaluator(Protocol):
+    """Gives a score to each architecture of a batch.
+
+    A search saves its checkpoint after every evaluation that it is given. After an interruption
+    the rest of the batch is evaluated by a fresh evaluator with the state restored, and the
+    scores have to be those of the unbroken run.
+    """
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
+        """Yield one evaluation for each architecture, in order."""
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the state: tensors by name, and plain data for JSON."""
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""

@@ -1,0 +1,176 @@
+"""RunFolder: what a search leaves on disk, and how it goes on after an interruption.
+
+    config.yaml             the resolved configuration, usable as --config
+    run.json                what identifies the run (decisions, data), versions, machine
+    history.jsonl           one line an evaluated architecture
+    distributions.jsonl     one line a stage: theta and survivors
+    checkpoint.safetensors  weights and optimizer state; all other state as JSON in its metadata
+    result.json             once the search is finished
+
+Each file is replaced whole; the two ``.jsonl`` grow by a line at a time, before the checkpoint
+that counts it is written, and are cut back to the checkpoint on resume. So the folder is
+consistent after a kill at any moment. Nothing in it is executed when read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ddpnas.errors import RunError
+
+__all__ = ["RunFolder", "read_json", "write_atomic"]
+
+OWN_FILES = (
+    "config.yaml",
+    "run.json",
+    "history.jsonl",
+    "distributions.jsonl",
+    "checkpoint.safetensors",
+    "result.json",
+    "generated.json",
+)
+OWN_FOLDERS = ("trained",)
+_LOCK = ".lock"
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all: to a temporary name, flushed to disk, then renamed."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; :class:`RunError` when it is not there or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path.parent} holds no {path.name}; is it a run folder?") from None
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+
+
+class RunFolder:
+    """An open run folder, locked against other processes until :meth:`close`."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: str | Path, *, overwrite: bool = False) -> RunFolder:
+        """Return a new, empty run folder.
+
+        Raises:
+            RunError: the folder cannot be written, is in use, holds a run (unless
+                ``overwrite``) or something else.
+        """
+        folder = cls._open(Path(path), make=True)
+        try:
+            present = sorted(p.name for p in folder.path.iterdir() if p.name != _LOCK)
+            if present and not overwrite:
+                if "result.json" in present:
+                    what = "holds a finished run"
+                elif "run.json" in present:
+                    what = f"holds an unfinished run; go on with `ddpnas resume {path}`"
+                else:
+                    what = f"is not empty ({present[0]}, ...)"
+                raise RunError(f"{path} {what}; give another --out, or --overwrite to replace it")
+            for name in OWN_FILES:
+                (folder.path / name).unlink(missing_ok=True)
+            for name in OWN_FOLDERS:
+                shutil.rmtree(folder.path / name, ignore_errors=True)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Return an existing run folder, to go on with it.
+
+        Raises:
+            RunError: there is none, or it is in use.
+        """
+        if not (Path(path) / "run.json").is_file():
+            raise RunError(f"{path} is not a run folder (it holds no run.json)")
+        return cls._open(Path(path), make=False)
+
+    @classmethod
+    def _open(cls, path: Path, *, make: bool) -> RunFolder:
+        try:
+            if make:
+                path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path / _LOCK)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{path} is in use by another process; give another --out") from None
+        except OSError as error:
+            raise RunError(
+                f"the folder {path} cannot be written ({error.strerror}); give another --out"
+            ) from None
+        return cls(path, lock)
+
+    def close(self) -> None:
+        """Release the folder to other processes."""
+        self._lock.release()
+
+    def write_identity(self, config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        """Write what a resumed run is compared with; run.json last, it makes the folder a run."""
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        write_atomic(self.path / "config.yaml", text.encode())
+        self.write_json("run.json", identity)
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Write plain data as a JSON file."""
+        write_atomic(self.path / name, (json.dumps(data, indent=1) + "\n").encode())
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Add a line to a .jsonl file."""
+        with open(self.path / name, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    def records(self, name: str, at_most: int | None = None) -> list[dict[str, Any]]:
+        """Return the records of a .jsonl file; with ``at_most``, cut the file to the first ones.
+
+        A last line that a kill left incomplete is dropped.
+        """
+        path = self.path / name
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        lines = [line for line in lines if line.endswith(b"\n")]
+        if at_most is not None:
+            lines = lines[:at_most]
+            write_atomic(path, b"".join(lines))
+        return [json.loads(line) for line in lines]
+
+    def save_checkpoint(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Write weights and all other state as one file."""
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        content = save(whole, metadata={"state": json.dumps(plain)})
+        write_atomic(self.path / "checkpoint.safetensors", content)
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return what was saved last, None where nothing was yet."""
+        path = self.path / "checkpoint.safetensors"
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                plain = json.loads(file.metadata()["state"])
+                return {name: file.get_tensor(name) for name in file.keys()}, plain  # noqa: SIM118
+        except Exception as error:
+            raise RunError(f"{path} is damaged ({error}); start again with --overwrite") from error

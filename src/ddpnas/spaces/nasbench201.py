@@ -1,0 +1,157 @@
+"""NAS-Bench-201: one cell of 4 nodes and 6 edges, 5 operations an edge, 15,625 cells.
+
+Paper: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture
+Search", ICLR 2020, arXiv 2001.00326. Written from the paper's description and the published
+code's behaviour (D-X-Y/AutoDL-Projects, MIT licence).
+
+Skeleton: a 3x3 convolution to ``channels``, then three stages of ``cells_per_stage`` equal cells
+at widths C, 2C and 4C, a residual block of stride 2 before the second and the third, then
+BatchNorm, ReLU, global average pooling and a linear classifier. A cell's node is the sum of its
+incoming edges. Text form, edges of node 1, 2, 3 in turn:
+
+    |nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|skip_connect~1|nor_conv_1x1~2|
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from ddpnas.errors import ArchitectureError
+from ddpnas.layers import Nothing, add, batch_norm
+from ddpnas.space import Choose
+
+__all__ = ["EDGES", "OPERATIONS", "format_cell", "network", "parse_cell"]
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))  # (node, its input)
+
+
+def network(
+    choose: Choose,
+    *,
+    channels: int = 16,
+    cells_per_stage: int = 5,
+    num_classes: int = 10,
+    input_shape: Sequence[int] = (3, 32, 32),
+) -> nn.Module:
+    """Return the network, its six edges asked of ``choose`` and shared by all cells.
+
+    Args:
+        choose: see :class:`ddpnas.space.Choose`.
+        channels: width C of the first stage.
+        cells_per_stage: N; the benchmark has 5.
+        num_classes: outputs of the classifier.
+        input_shape: (channels, height, width) of an image; any size, the benchmark's are
+            3x32x32 and 3x16x16.
+    """
+    searching = choose.searching
+    layers: list[nn.Module] = [
+        nn.Conv2d(input_shape[0], channels, 3, padding=1, bias=False),
+        batch_norm(channels, searching=searching),
+    ]
+    width = channels
+    for stage in range(3):
+        if stage > 0:
+            layers.append(ResidualBlock(width, 2 * width, searching))
+            width *= 2
+        layers += [Cell(choose, width) for _ in range(cells_per_stage)]
+    layers += [
+        batch_norm(width, searching=searching),
+        nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, num_classes),
+    ]
+    return nn.Sequential(*layers)
+
+
+class Cell(nn.Module):
+    """Four nodes; node i is the sum over j < i of edge (i, j) applied to node j."""
+
+    def __init__(self, choose: Choose, width: int) -> None:
+        super().__init__()
+
+        def conv(kernel: int) -> nn.Module:
+            return relu_conv_bn(width, width, kernel, searching=choose.searching, option=True)
+
+        options = {
+            "none": Nothing,
+            "skip_connect": nn.Identity,
+            "nor_conv_1x1": lambda: conv(1),
+            "nor_conv_3x3": lambda: conv(3),
+            "avg_pool_3x3": lambda: nn.AvgPool2d(3, 1, padding=1, count_include_pad=False),
+        }
+        self.edges = nn.ModuleList(choose(f"{i}<-{j}", options) for i, j in EDGES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return node 3 for node 0 = x; both (N, width, H, W)."""
+        nodes = [x]
+        for node in (1, 2, 3):
+            inputs = [
+                edge(nodes[j]) for (i, j), edge in zip(EDGES, self.edges, strict=True) if i == node
+            ]
+            nodes.append(add(inputs, like=x))
+        return nodes[-1]
+
+
+class ResidualBlock(nn.Module):
+    """The benchmark's fixed block between stages: halves the size, changes the width."""
+
+    def __init__(self, in_width: int, out_width: int, searching: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            relu_conv_bn(in_width, out_width, 3, stride=2, searching=searching),
+            relu_conv_bn(out_width, out_width, 3, searching=searching),
+        )
+        # ceil_mode makes odd sizes fit the convolution's; even sizes are as published.
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, 2, ceil_mode=True),
+            nn.Conv2d(in_width, out_width, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, out_width, ceil(H / 2), ceil(W / 2))."""
+        body: Tensor = self.body(x)
+        shortcut: Tensor = self.shortcut(x)
+        return body + shortcut
+
+
+def relu_conv_bn(
+    in_width: int,
+    out_width: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    searching: bool,
+    option: bool = False,
+) -> nn.Sequential:
+    """Return ReLU, convolution, BatchNorm: the benchmark's order."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(in_width, out_width, kernel, stride, padding=kernel // 2, bias=False),
+        batch_norm(out_width, searching=searching, option=option),
+    )
+
+
+def format_cell(architecture: Mapping[str, str]) -> str:
+    """Return the published text of a cell."""
+    nodes = [
+        "".join(f"{architecture[f'{i}<-{j}']}~{j}|" for i, j in EDGES if i == node)
+        for node in (1, 2, 3)
+    ]
+    return "+".join(f"|{edges}" for edges in nodes)
+
+
+def parse_cell(text: str) -> dict[str, str]:
+    """Return the choices in a published text; :class:`ArchitectureError` when it is none."""
+    found = re.findall(r"([a-z0-9_]+)~(\d)", text)
+    choices = {f"{i}<-{j}": op for (i, j), (op, _) in zip(EDGES, found, strict=False)}
+    if len(found) != len(EDGES) or format_cell(choices) != text.strip():
+        raise ArchitectureError(
+            f"cannot read the cell {text!r}; the form is "
+            f"'|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|none~1|skip_connect~2|'"
+        )
+    return choices

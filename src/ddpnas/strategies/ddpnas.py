@@ -1,0 +1,212 @@
+"""DDPNAS: dynamic distribution pruning (Zheng et al., IJCV 2023, arXiv 1905.13543).
+
+The whole algorithm is in this file. One *cycle* scores k architectures in which each of the k
+survivors of every decision occurs once. T cycles make a *stage*. At its end the scores become an
+estimate of how good each choice is, the estimate moves theta, and the least likely survivor of
+every decision is pruned. With K options a decision, pruning down to one costs
+
+    T * (K (K + 1) / 2 - 1)
+
+scores: 42 for (K, T) = (5, 3), 81 for (7, 3), 105 for (8, 3), whatever the number of decisions.
+
+Two update rules of the authors' public code are offered; which of them the paper's text means is
+not known to us:
+
+* ``decay``:     theta <- E + 0.5 theta, normalised (first release, June 2020)
+* ``momentum``:  v <- g v + (1 - g) E;  theta <- theta + v, normalised (later releases)
+
+with E = mean over the cycles of softmax(score / temperature) over the survivors. The authors
+multiply accuracies (as fractions) by 100, a temperature of 0.01. Departures from their code,
+which restate its evident intent: the score goes to the architecture that was trained, higher is
+better, decisions may have different numbers of options, ties are broken at random, and a pruned
+option is neither sampled nor decoded again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.architecture import Architecture, DecisionSpace
+from ddpnas.distribution import JointDistribution
+from ddpnas.errors import OptionError, SpaceError
+
+__all__ = ["DDPNAS", "choice_means", "survivor_softmax"]
+
+Row = npt.NDArray[np.float64]
+logger = logging.getLogger(__name__)
+
+
+class DDPNAS:
+    """Fair cycles, an update of theta a stage, and one pruning a stage.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        rule: "momentum" or "decay", see the module's text.
+        cycles_per_stage: T, cycles between two prunings.
+        keep: survivors of each decision at which pruning stops.
+        temperature: of the softmax over accuracies as fractions; 0.01 makes one percentage
+            point a factor e.
+        momentum: g of the rule "momentum" (the authors: 0.8 in 2020, 0.9 in 2022).
+        decay: factor of the old theta in the rule "decay".
+    """
+
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: int = 0,
+        *,
+        rule: Literal["momentum", "decay"] = "momentum",
+        cycles_per_stage: int = 3,
+        keep: int = 1,
+        temperature: float = 0.01,
+        momentum: float = 0.8,
+        decay: float = 0.5,
+    ) -> None:
+        if rule not in ("momentum", "decay"):
+            raise OptionError(f"rule is 'momentum' or 'decay', not {rule!r}")
+        if cycles_per_stage < 1 or keep < 1:
+            raise OptionError("cycles_per_stage and keep are at least 1")
+        if not (temperature > 0 and 0 <= momentum < 1 and 0 <= decay < 1):
+            raise OptionError("temperature is above 0; momentum and decay are in [0, 1)")
+        if space.rules:
+            raise SpaceError(
+                "a fair cycle may break a rule of the space; strategy 'ddpnas' searches spaces "
+                "without rules"
+            )
+        self.rule, self.cycles_per_stage, self.keep = rule, cycles_per_stage, keep
+        self.temperature, self.momentum, self.decay = temperature, momentum, decay
+        self.distribution = JointDistribution.uniform(space.decisions)
+        self.stage = 0
+        self.nan_scores = 0
+        self._velocity = [np.zeros_like(row) for row in self.distribution.rows]
+        self._cycles: list[list[Row]] = []  # of this stage: choice_means of each cycle
+        self._asked: list[Architecture] | None = None
+        self._rng = np.random.default_rng(seed)
+
+    @property
+    def done(self) -> bool:
+        """Whether every decision is down to ``keep`` survivors."""
+        return self._longest <= self.keep
+
+    @property
+    def evaluations(self) -> int:
+        """The exact number of scores that the whole search asks for."""
+        longest = max(len(d.options) for d in self.distribution.decisions)
+        return self.cycles_per_stage * sum(range(self.keep + 1, longest + 1))
+
+    @property
+    def architecture(self) -> Architecture:
+        """The most likely architecture made of survivors."""
+        return self.distribution.mode()
+
+    @property
+    def _longest(self) -> int:
+        return max(int(mask.sum()) for mask in self.distribution.alive)
+
+    def ask(self) -> list[Architecture]:
+        """Return one cycle of architectures; the same until it is told."""
+        if self.done:
+            raise RuntimeError("the search is done; there is nothing to ask")
+        if self._asked is None:
+            self._asked = self.distribution.fair_cycle(self._rng)
+        return list(self._asked)
+
+    def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
+        """Learn a cycle's scores; the last cycle of a stage updates theta and prunes.
+
+        Args:
+            architectures: what :meth:`ask` returned.
+            scores: one each, higher is better, accuracy as a fraction in [0, 1]. NaN counts as
+                the worst score of the cycle and in ``nan_scores``.
+        """
+        if list(architectures) != self._asked or len(scores) != len(architectures):
+            raise ValueError("tell takes the batch that was asked, with one score each")
+        means = choice_means(self.distribution, architectures, self._without_nan(scores))
+        self._cycles.append(means)
+        self._asked = None
+        if len(self._cycles) == self.cycles_per_stage:
+            self._end_stage()
+
+    def _end_stage(self) -> None:
+        rows = []
+        for i, (theta, alive) in enumerate(
+            zip(self.distribution.rows, self.distribution.alive, strict=True)
+        ):
+            estimate = np.mean(
+                [survivor_softmax(cycle[i], alive, self.temperature) for cycle in self._cycles],
+                axis=0,
+            )
+            if self.rule == "decay":
+                rows.append(estimate + self.decay * theta)
+            else:
+                self._velocity[i] = (
+                    self.momentum * self._velocity[i] + (1 - self.momentum) * estimate
+                )
+                rows.append(theta + self._velocity[i])
+        self.distribution = self.distribution.with_rows(rows).prune(self.keep, self._rng)
+        self._cycles = []
+        self.stage += 1
+
+    def _without_nan(self, scores: Sequence[float]) -> list[float]:
+        finite = [score for score in scores if not math.isnan(score)]
+        if missing := len(scores) - len(finite):
+            self.nan_scores += missing
+            logger.warning("%d of %d scores are NaN and count as the worst", missing, len(scores))
+        worst = min(finite, default=0.0)
+        return [worst if math.isnan(score) else float(score) for score in scores]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain data for JSON."""
+        return {
+            "distribution": self.distribution.to_dict(),
+            "stage": self.stage,
+            "nan_scores": self.nan_scores,
+            "velocity": [v.tolist() for v in self._velocity],
+            "cycles": [[row.tolist() for row in cycle] for cycle in self._cycles],
+            "asked": None if self._asked is None else [dict(a) for a in self._asked],
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned, exactly."""
+        self.distribution = JointDistribution.from_dict(state["distribution"])
+        self.stage = state["stage"]
+        self.nan_scores = state["nan_scores"]
+        self._velocity = [np.array(v) for v in state["velocity"]]
+        self._cycles = [[np.array(row) for row in cycle] for cycle in state["cycles"]]
+        asked = state["asked"]
+        self._asked = None if asked is None else [Architecture(a) for a in asked]
+        self._rng.bit_generator.state = state["rng"]
+
+
+def choice_means(
+    distribution: JointDistribution,
+    architectures: Sequence[Architecture],
+    scores: Sequence[float],
+) -> list[Row]:
+    """Return the mean score of each option of each decision (NaN where it did not occur)."""
+    means = []
+    for decision in distribution.decisions:
+        total, count = np.zeros(len(decision.options)), np.zeros(len(decision.options))
+        for architecture, score in zip(architectures, scores, strict=True):
+            index = decision.index(architecture[decision.name])
+            total[index] += score
+            count[index] += 1
+        means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    return means
+
+
+def survivor_softmax(scores: Row, alive: npt.NDArray[np.bool_], temperature: float) -> Row:
+    """Return softmax(scores / temperature) over the survivors, 0 for what was pruned."""
+    result = np.zeros_like(scores)
+    logits = scores[alive] / temperature
+    weights = np.exp(logits - logits.max())
+    result[alive] = weights / weights.sum()
+    return result
