@@ -26,9 +26,11 @@ from ddpnas.evaluators import Evaluation, Evaluator, SupernetConfig, SupernetEva
 from ddpnas.run import RunFolder, read_json
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space
+from ddpnas.spaces.own import is_file_space, space_from_file
 from ddpnas.strategies import Strategy, create_strategy
+from ddpnas.training.epoch import pick_device
 
-__all__ = ["Progress", "SearchResult", "fitted_space", "search"]
+__all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +152,7 @@ def search(
     """
     data = as_data(data)
     if isinstance(space, str):
-        space = create_space(space, **fitted_options(data, {}))
+        space = open_space(space, data, {})
     check_fit(space, data)
     supernet = supernet or SupernetConfig()
     plan = create_strategy(strategy, space, seed=seed, **(strategy_options or {}))
@@ -290,34 +292,30 @@ def _record(
     }
 
 
-def fitted_options(data: Data, options: Mapping[str, Any], known: Any = None) -> dict[str, Any]:
-    """Return space options with the number of classes and the input shape of the data filled in.
+def open_space(name: str, data: Data, options: Mapping[str, Any]) -> SearchSpace:
+    """Return the space of that name, published or in a user's file, for the data.
 
     Args:
-        data: the task.
-        options: given by the user; what contradicts the data is an error.
-        known: names of the options the space takes; ``num_classes`` is left out where it is not
-            among them (None: it is).
+        name: one of :func:`ddpnas.list_spaces`, or ``my_file.py:network``, which is executed.
+        data: gives the number of classes and the input shape.
+        options: of the space; what contradicts the data is an error.
 
     Raises:
         DataError: other classes or another input shape asked for than the data has.
+        SpaceError, OptionError: see :func:`ddpnas.create_space`.
     """
-    found: dict[str, Any] = {"num_classes": len(data.classes), "input_shape": data.input_shape}
-    for name, value in found.items():
-        asked = options.get(name, value)
-        if (tuple(asked) if name == "input_shape" else asked) != value:
+    fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
+    for option, value in fitting.items():
+        asked = options.get(option, value)
+        if (tuple(asked) if isinstance(asked, list) else asked) != value:
             raise DataError(
-                f"{name} {asked} was asked for, but {data.name} has {value}; leave {name} out to "
-                f"take it from the data"
+                f"{option} {asked} was asked for, but {data.name} has {value}; leave {option} out "
+                f"to take it from the data"
             )
-    if known is not None and "num_classes" not in known:
-        del found["num_classes"]
-    return {**options, **found}
-
-
-def fitted_space(name: str, data: Data, options: Mapping[str, Any]) -> SearchSpace:
-    """Return the published space of that name for the classes and input shape of the data."""
-    return create_space(name, **fitted_options(data, options))
+    make = space_from_file if is_file_space(name) else create_space
+    space = make(name, **{**options, **fitting})
+    check_fit(space, data)
+    return space
 
 
 def check_fit(space: SearchSpace, data: Data) -> None:
@@ -372,6 +370,6 @@ def _versions(device: str) -> dict[str, Any]:
         "machine": platform.platform(),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
-        "device": device,
+        "device": str(pick_device(device)),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

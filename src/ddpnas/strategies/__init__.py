@@ -14,6 +14,7 @@ restores exactly, the random generator included.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
 from ddpnas.strategies.ddpnas import DDPNAS
 
-__all__ = ["DDPNAS", "Strategy", "create_strategy", "list_strategies"]
+__all__ = ["DDPNAS", "Strategy", "create_strategy", "list_strategies", "strategy_options"]
 
 
 class Strategy(Protocol):
@@ -77,17 +78,14 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
     """
     if name not in _STRATEGIES:
         raise OptionError(nearest("strategy", name, _STRATEGIES))
-    make = _STRATEGIES[name]
-    known = options_of(make)
+    known = strategy_options(name)
     for option in options:
         if option not in known:
             raise OptionError(nearest(f"option of strategy {name!r}", option, known))
-    return make(space, seed=seed, **options)
+    return _STRATEGIES[name](space, seed=seed, **options)
 
 
-def options_of(make: Callable[..., Strategy]) -> dict[str, Any]:
+def strategy_options(name: str) -> dict[str, Any]:
     """Return the options of a strategy with their defaults."""
-    import inspect
-
-    parameters = inspect.signature(make).parameters.values()
+    parameters = inspect.signature(_STRATEGIES[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in ("space", "seed")}

@@ -1,0 +1,7 @@
+"""``python -m ddpnas``."""
+
+import sys
+
+from ddpnas.cli import main
+
+sys.exit(main())

@@ -1,0 +1,123 @@
+"""Reopen a run folder: its space and data again, and the search that goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ddpnas.data import Data, DataConfig, load_data
+from ddpnas.errors import RunError
+from ddpnas.evaluators import SupernetConfig
+from ddpnas.search import Progress, SearchResult, open_space, search
+from ddpnas.space import SearchSpace
+from ddpnas.spaces.own import is_file_space
+
+__all__ = ["read_config", "resume", "run_data", "run_space"]
+
+
+def read_config(run: str | Path) -> dict[str, Any]:
+    """Return the resolved configuration of a run folder."""
+    path = Path(run) / "config.yaml"
+    if not path.is_file():
+        raise RunError(f"{run} is not a run folder (it holds no config.yaml)")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+    if not isinstance(config, dict) or "space" not in config:
+        raise RunError(f"{path} is no configuration of a search")
+    return config
+
+
+def run_data(run: str | Path, **changes: Any) -> Data:
+    """Return the data of a run, read again from where it was.
+
+    Args:
+        run: its folder.
+        changes: fields of :class:`DataConfig` to set otherwise.
+
+    Raises:
+        RunError: the data came from Python objects.
+    """
+    config = read_config(run)
+    names = {field.name for field in dataclasses.fields(DataConfig)}
+    if "data" not in config:
+        raise RunError(
+            f"the data of {run} came from Python objects; go on from Python, with the same "
+            f"objects: ddpnas.search(space, data, out={str(run)!r}, resume=True)"
+        )
+    return load_data(DataConfig(**{k: v for k, v in config.items() if k in names}), **changes)
+
+
+def run_space(
+    run: str | Path,
+    data: Data,
+    *,
+    space: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> SearchSpace:
+    """Return the space of a run.
+
+    Args:
+        run: its folder.
+        data: for the number of classes and the input shape.
+        space: for a run over a user's own space, its ``file.py:network`` once more: a file is
+            executed only because the user names it, never because a run folder does.
+        options: of the space, over those of the run (another width for the final network).
+
+    Raises:
+        RunError: ``space`` is needed and missing, or another than the run's.
+    """
+    config = read_config(run)
+    name = str(config["space"])
+    if is_file_space(name):
+        if space is None:
+            raise RunError(
+                f"the space of {run} is code in a file; name it to have it executed: --space {name}"
+            )
+        name = space
+    elif space is not None and space != name:
+        raise RunError(f"{run} searched space {name}, not {space}; leave --space out")
+    kept = {k: v for k, v in config["space_options"].items() if k not in _FROM_DATA}
+    return open_space(name, data, {**kept, **(options or {})})
+
+
+_FROM_DATA = ("num_classes", "input_shape")
+
+
+def resume(
+    run: str | Path,
+    *,
+    space: str | None = None,
+    device: str | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> SearchResult:
+    """Go on with an interrupted search and return its result, that of the unbroken run.
+
+    Args:
+        run: its folder. A finished run returns what it found.
+        space: see :func:`run_space`.
+        device: other than before; scores may then differ in their last digits.
+        on_progress: see :func:`ddpnas.search`.
+
+    Raises:
+        RunError: data, space or settings are no longer those of the run, with the difference.
+    """
+    config = read_config(run)
+    data = run_data(run)
+    return search(
+        run_space(run, data, space=space),
+        data,
+        config["strategy"],
+        out=run,
+        seed=config["seed"],
+        strategy_options=config["strategy_options"],
+        supernet=SupernetConfig(**config["supernet"]),
+        device=device or config["device"],
+        resume=True,
+        on_progress=on_progress,
+    )
