@@ -84,12 +84,15 @@ class Rule:
         weights: (decision, option) -> weight; pairs that are not listed weigh 0.
         says: the rule in words, for messages ("node 2 has exactly two inputs").
         lower, upper: inclusive bounds.
+        final: holds for networks that are built, but not for the paths of a supernet while it
+            is searched (DARTS: exactly two inputs a node in the final cell).
     """
 
     weights: Mapping[tuple[str, str], float]
     says: str
     lower: float = -math.inf
     upper: float = math.inf
+    final: bool = False
 
     def holds(self, architecture: Mapping[str, str]) -> bool:
         """Return whether the architecture obeys the rule."""
@@ -185,7 +188,7 @@ class DecisionSpace:
         return tuple(d.name for d in self.decisions if is_active(d.name))
 
     def sample(self, rng: np.random.Generator, tries: int = 100_000) -> Architecture:
-        """Return an architecture drawn uniformly from those that obey the rules.
+        """Return an architecture drawn uniformly from those that obey all rules.
 
         Drawn and rejected until the rules hold; after ``tries`` failures a
         :class:`SpaceError` says so.

@@ -1,0 +1,38 @@
+# The two commands of the README. Everything is installed into .venv, nothing outside it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Of `make search`: a smaller search for a quick look, for example
+#   make search IMAGES=1000 EPOCHS=1
+OUT ?= runs/first
+IMAGES ?= 10000
+EPOCHS ?= 7
+SEED ?= 0
+
+.PHONY: search test clean
+
+search: $(VENV)/.installed
+	$(BIN)/ddpnas search --data fashion-mnist-12k --limit-train-images $(IMAGES) \
+	    --space nasbench201 --space-options.channels 8 --space-options.cells-per-stage 1 \
+	    --seed $(SEED) --out $(OUT) --overwrite
+	$(BIN)/ddpnas generate $(OUT) --limit macs=4M
+	$(BIN)/ddpnas train $(OUT) --random 3 --epochs $(EPOCHS) --seed $(SEED) \
+	    --limit-train-images $(IMAGES) --overwrite
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info
