@@ -14,10 +14,11 @@ consistent after a kill at any moment. Nothing in it is executed when read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from ddpnas.errors import RunError
 
-__all__ = ["RunFolder", "read_json", "write_atomic"]
+__all__ = ["RunFolder", "read_json", "writable", "write_atomic"]
 
 OWN_FILES = (
     "config.yaml",
@@ -52,6 +53,17 @@ def write_atomic(path: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turn an error of the file system inside into the sentence that the folder is no use."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"the folder {path} cannot be written ({error.strerror}); give another --out"
+        ) from None
 
 
 def read_json(path: Path) -> Any:
@@ -112,17 +124,14 @@ class RunFolder:
 
     @classmethod
     def _open(cls, path: Path, *, make: bool) -> RunFolder:
-        try:
+        with writable(path):
             if make:
                 path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path / _LOCK)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(f"{path} is in use by another process; give another --out") from None
-        except OSError as error:
-            raise RunError(
-                f"the folder {path} cannot be written ({error.strerror}); give another --out"
-            ) from None
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise RunError(f"{path} is in use by another process; give another --out") from None
         return cls(path, lock)
 
     def close(self) -> None:

@@ -168,6 +168,7 @@ def search(
         "seed": seed,
         "device": device,
     }
+    evaluator = SupernetEvaluator(space, data, plan.evaluations, supernet, seed=seed, device=device)
     folder = None
     if out is not None:
         folder = RunFolder.open(out) if resume else RunFolder.create(out, overwrite=overwrite)
@@ -181,9 +182,6 @@ def search(
                 return SearchResult.load(folder.path)
         elif folder is not None:
             folder.write_identity(config, {"identity": identity, "made_with": _versions(device)})
-        evaluator = SupernetEvaluator(
-            space, data, plan.evaluations, supernet, seed=seed, device=device
-        )
         history = _loop(plan, evaluator, folder, on_progress)
         result = SearchResult(
             architecture=plan.architecture,

@@ -22,7 +22,7 @@ from ddpnas.generate import Generated
 from ddpnas.generate import generate as generate_within
 from ddpnas.reopen import resume as resume_run
 from ddpnas.reopen import run_data, run_space
-from ddpnas.run import RunFolder, read_json
+from ddpnas.run import RunFolder, read_json, writable
 from ddpnas.search import SearchResult, open_space
 from ddpnas.search import search as search_space
 from ddpnas.space import SearchSpace
@@ -104,7 +104,8 @@ def train(options: Namespace) -> None:
     out = Path(options.out or (f"{options.run}/trained" if options.run else "runs/trained"))
     if (out / "result.json").exists() and not options.overwrite:
         raise RunError(f"{out} holds a trained network; give another --out, or --overwrite")
-    out.mkdir(parents=True, exist_ok=True)
+    with writable(out):
+        out.mkdir(parents=True, exist_ok=True)
     costs = count_costs(space)
     show.line(f"training {space.format(architecture)}", quiet=options.quiet)
     with show.TrainProgress(quiet=options.quiet) as progress:

@@ -33,21 +33,24 @@ def read_npz(path: Path) -> Found:
     ``test``, and ``classes``; or JPEG files as ``header``, ``body``, ``offsets`` and ``labels``,
     the test images in a second file whose name has ``test`` where this one's has ``train``.
     """
-    try:
-        arrays = np.load(path)
-        names = set(arrays.files)
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(
-            f"{path} is not a .npz file of arrays ({error}); it holds {_FORM}"
-        ) from None
+    arrays = _arrays(path)
+    names = set(arrays)
     classes = tuple(str(c) for c in arrays["classes"]) if "classes" in names else None
     if {"header", "body", "offsets", "labels"} <= names:
         splits: dict[str, Split] = {"train": _jpegs(arrays, path)}
         other = path.with_name(path.name.replace("train", "test"))
         if other != path and other.exists():
-            splits["test"] = _jpegs(np.load(other), other)
+            splits["test"] = _jpegs(_arrays(other), other)
         return classes, splits
     return classes, splits_of(arrays, str(path))
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path) as arrays:  # refuses pickled objects
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise DataError(f"{path} is not a .npz file of arrays ({error}); needed: {_FORM}") from None
 
 
 def splits_of(arrays: Mapping[str, Any], name: str) -> dict[str, Split]:

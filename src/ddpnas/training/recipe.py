@@ -21,13 +21,13 @@ __all__ = ["RECIPES", "Recipe", "TrainResult", "train"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: SGD with Nesterov momentum under a one-cycle schedule.
+    """How a network is trained: SGD with Nesterov momentum, linear warm-up, cosine decay.
 
     Args:
         name: of the recipe.
         epochs: passes over the training images.
         batch_size: images a step.
-        lr: peak of the one-cycle schedule.
+        lr: reached after a quarter of the steps.
         momentum: of SGD.
         weight_decay: of all parameters.
         label_smoothing: of the cross-entropy.
@@ -124,9 +124,7 @@ def train(
         nesterov=True,
     )
     steps = recipe.epochs * loader.steps(recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=recipe.lr, total_steps=steps + 1, pct_start=0.25
-    )
+    schedule = _schedule(optimizer, steps)
     averaged = _average(model, recipe, steps)
 
     def after_step() -> None:
@@ -165,6 +163,19 @@ def train(
     unseen = Loader(data, [data.valid if data.test is None else data.test], where)
     reached = accuracy(final, unseen.eval_batches(500))
     return TrainResult(final, reached, split, history, recipe, time.perf_counter() - started)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return a quarter of the steps of linear warm-up, then a cosine to 0."""
+    warm = max(1, steps // 4)
+    return torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.04, total_iters=warm),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps - warm)),
+        ],
+        milestones=[warm],
+    )
 
 
 def _average(model: nn.Module, recipe: Recipe, steps: int) -> AveragedModel | None:

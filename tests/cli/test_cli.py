@@ -1,0 +1,264 @@
+"""The commands as a user types them: what they print, and one sentence for a wrong input."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddpnas import SearchResult
+from ddpnas.cli import main
+
+SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
+QUICK = [*SMALL, "--strategy-options.cycles-per-stage", "1", "--device", "cpu"]
+OWN_SPACE = """
+from torch import nn
+
+def conv(kernel):
+    return lambda: nn.Conv2d(4, 4, kernel, padding=kernel // 2)
+
+def network(choose, num_classes=10, input_shape=(1, 28, 28)):
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], 4, 3, stride=2),
+        choose("block1", {"conv3": conv(3), "conv5": conv(5), "skip": nn.Identity}),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+"""
+
+
+def images(root, classes=("cat", "dog"), number=12, size=9):
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for i in range(number):
+            pixels = rng.integers(0, 120, (size, size, 3), dtype=np.uint8) + 100 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return the folder of a finished small search on Fashion-MNIST images."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["search", *QUICK, "--limit-train-images", "200", "--out", str(out)]) == 0
+    return str(out)
+
+
+def refused(capsys, *words):
+    """Return the sentence a wrong command ends with; checks code 2 and that it is only that."""
+    capsys.readouterr()
+    assert main(list(words)) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("ddpnas: ") and printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err + printed.out
+    return printed.err
+
+
+def test_search_prints_progress_the_pruning_and_what_to_type_next(capsys, tmp_path):
+    out = str(tmp_path / "run")
+    assert main(["search", *QUICK, "--limit-train-images", "100", "--out", out]) == 0
+    printed = capsys.readouterr().out
+    assert "[ 14/14]" in printed and "validation accuracy" in printed
+    assert "most likely architecture: |" in printed and "kept" in printed and "s4" in printed
+    assert f"next: ddpnas generate {out}" in printed
+
+
+def test_quiet_prints_the_result_only(capsys, tmp_path):
+    main(["search", *QUICK, "--limit-train-images", "100", "--out", str(tmp_path / "r"), "--quiet"])
+    printed = capsys.readouterr().out
+    assert "[ " not in printed and "most likely architecture" in printed
+
+
+def test_generate_prints_an_architecture_within_the_limits_as_table_and_as_json(capsys, run):
+    assert main(["generate", run, "--limit", "macs=0.3M", "--limit", "params=2K", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["limits"] == {"macs": 300_000, "params": 2000}
+    assert record["costs"]["macs"] <= 300_000 and record["costs"]["params"] <= 2000
+    assert record["certificate"]["gap"] < 1e-9
+    assert main(["generate", run, "--limit", "macs=0.3M"]) == 0
+    printed = capsys.readouterr().out
+    assert record["text"].split("|")[1] in printed and "proven optimal" in printed
+    assert re.search(r"macs\s+[\d,]+\s+300,000\s+[\d,]+", printed)
+
+
+def test_train_compares_the_generated_network_with_random_ones(capsys, run, tmp_path):
+    main(["generate", run, "--limit", "macs=300K"])
+    out = str(tmp_path / "trained")
+    words = ["train", run, "--epochs", "1", "--random", "2", "--limit-train-images", "100"]
+    assert main([*words, "--out", out, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "within macs <= 300,000" in printed
+    for row in ("found", "random 1", "random 2", "random, mean"):
+        assert re.search(rf"{row} .*[\d,]+ .*\d+\.\d\d.* %", printed), row
+    kept = json.loads((tmp_path / "trained" / "result.json").read_text())
+    assert [n["name"] for n in kept["networks"]] == ["found", "random 1", "random 2"]
+    assert all(n["costs"]["macs"] <= 300_000 for n in kept["networks"])
+    assert "--overwrite" in refused(capsys, *words, "--out", out)
+    assert main([*words, "--out", out, "--overwrite", "--quiet", "--device", "cpu"]) == 0
+
+
+def test_the_final_network_may_be_wider_than_the_searched_one(capsys, run):
+    main(["generate", run, "--space-options.channels", "4", "--json"])
+    wide = json.loads(capsys.readouterr().out)
+    main(["generate", run, "--json"])
+    narrow = json.loads(capsys.readouterr().out)
+    assert wide["costs"]["params"] > 2 * narrow["costs"]["params"]
+    assert wide["architecture"] == narrow["architecture"]
+
+
+def test_any_architecture_is_trained_without_a_search(capsys, tmp_path):
+    words = [
+        *("train", "--space", "nasbench201", *SMALL, "--data", images(tmp_path / "i")),
+        *("--architecture", "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"),
+        *("--epochs", "1", "--out", str(tmp_path / "out"), "--device", "cpu"),
+    ]
+    assert main(words) == 0
+    about = json.loads((tmp_path / "out" / "architecture.json").read_text())
+    assert about["classes"] == ["cat", "dog"] and (tmp_path / "out" / "model.safetensors").exists()
+    assert "what should be trained" in refused(capsys, "train", "--space", "nasbench201")
+
+
+def test_own_images_and_own_space_from_search_to_training(capsys, tmp_path):
+    folder = images(tmp_path / "images", classes=("cat", "dog", "owl"))
+    (tmp_path / "space.py").write_text(OWN_SPACE)
+    space, out = f"{tmp_path / 'space.py'}:network", str(tmp_path / "run")
+    search = ["search", "--space", space, "--data", folder, "--out", out, "--device", "cpu"]
+    assert main([*search, "--quiet"]) == 0
+    assert "most likely architecture: block1=" in capsys.readouterr().out
+    # Code is executed because it is named on the command line, never because a run names it.
+    says = refused(capsys, "generate", out)
+    assert f"--space {space}" in says
+    assert main(["generate", out, "--space", space, "--limit", "params=500"]) == 0
+    assert main(["train", out, "--space", space, "--epochs", "1", "--device", "cpu"]) == 0
+    assert main(["resume", out, "--space", space]) == 0
+
+
+def test_a_run_repeats_from_its_own_configuration(run, tmp_path):
+    again = tmp_path / "again"
+    assert main(["search", "--config", f"{run}/config.yaml", "--out", str(again), "--quiet"]) == 0
+    scores = [
+        [record["score"] for record in SearchResult.load(folder).history] for folder in (run, again)
+    ]
+    assert scores[0] == scores[1] and len(scores[0]) == 14
+
+
+def test_resume_of_a_finished_run_prints_its_result(capsys, run):
+    assert main(["resume", run]) == 0
+    assert "most likely architecture" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["spaces", "strategies", "data"])
+def test_lists(capsys, command):
+    assert main([command]) == 0
+    expected = {"spaces": "nasbench201", "strategies": "ddpnas", "data": "fashion-mnist-12k"}
+    assert expected[command] in capsys.readouterr().out
+
+
+def test_help_is_there_for_every_command(capsys):
+    for words in ([], ["--help"], ["search", "--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert "--image-size" in printed and "--supernet.batch-size" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["serch"], "did you mean 'search'"),
+        (["search", "--spce", "x"], "did you mean '--space'"),
+        (["search", "--supernet.batchsize", "3"], "did you mean '--supernet.batch-size'"),
+        (["search", "--space", "nasbench21"], "did you mean 'nasbench201'"),
+        (["search", "--space-options.chanels", "3"], "did you mean 'channels'"),
+        (["search", "--strategy", "ddpna"], "did you mean 'ddpnas'"),
+        (["search", "--strategy-options.temprature", "3"], "did you mean 'temperature'"),
+        (["search", "--data", "fashion-mnist"], "did you mean 'fashion-mnist-12k'"),
+        (["search", "--data", "/no/such/folder"], "no file or folder '/no/such/folder'"),
+        (["search", "--space-options.num_classes", "20"], "num_classes 20 was asked for"),
+        (["search", "--space-options.channels", "-3"], "cannot be made"),
+        (["search", "--seed", "x"], "seed"),
+        (["search", "--config", "/no/such.yaml"], "no/such.yaml"),
+        (["search", "--device", "nonsense"], "try cpu"),
+        (["search", "--space", "absent.py:network"], "no file 'absent.py'"),
+        (["search", "--supernet.lr", "0"], "above 0"),
+        (["search", "--valid-fraction", "1.5"], "valid_fraction"),
+        (["resume", "/no/such/run"], "not a run folder"),
+        (["generate", "/no/such/run"], "result.json"),
+        (["train", "/no/such/run"], "result.json"),
+    ],
+)
+def test_a_wrong_input_gets_one_sentence(capsys, words, says, tmp_path):
+    more = ["--out", str(tmp_path / "run")] if words[0] == "search" else []
+    assert says in refused(capsys, *words, *more)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["generate", "--limit", "macs=10"], "least reachable is"),
+        (["generate", "--limit", "mac=1M"], "did you mean 'macs'"),
+        (["generate", "--limit", "macs=-5"], "least reachable is"),
+        (["generate", "--limit", "macs=2x"], "such as --limit macs=20M"),
+        (["generate", "--limit", "macs"], "such as --limit macs=20M"),
+        (["generate", "--limit", "macs=1M", "--limit", "macs=2M"], "one limit a cost"),
+        (["generate", "--space", "darts"], "leave --space out"),
+        (["train", "--epochs", "0"], "at least 1, not 0"),
+        (["train", "--epochs", "-2"], "at least 1, not -2"),
+        (["train", "--recipe", "quik"], "did you mean 'quick'"),
+        (["train", "--architecture", "nonsense"], "the form is"),
+        (["train", "--epochs", "1", "--out", "/dev/null/x"], "cannot be written"),
+    ],
+)
+def test_a_wrong_input_about_a_run_gets_one_sentence(capsys, run, words, says):
+    assert says in refused(capsys, words[0], run, *words[1:])
+
+
+def test_a_run_folder_is_not_overwritten_unless_told_so(capsys, tmp_path):
+    out = str(tmp_path / "r")
+    words = ["search", *QUICK, "--limit-train-images", "100", "--out", out, "--quiet"]
+    assert main(words) == 0
+    assert "--overwrite" in refused(capsys, *words)
+    assert main([*words, "--overwrite"]) == 0
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused(capsys, *words[:-3], "--out", str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "spoil", "says"),
+    [
+        (("cat",), None, "one class only (cat)"),
+        (("cat", "dog"), "empty", "has no images"),
+        (("cat", "dog"), "torn", "cat/3.png cannot be read"),
+    ],
+)
+def test_folders_of_images_that_cannot_be_used(capsys, tmp_path, classes, spoil, says):
+    folder = images(tmp_path / "images", classes=classes)
+    if spoil == "empty":
+        (tmp_path / "images" / "emu").mkdir()
+    if spoil == "torn":
+        (tmp_path / "images" / "cat" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n half")
+    assert says in refused(capsys, "search", "--data", folder, "--out", str(tmp_path / "r"))
+
+
+def test_images_smaller_than_the_network_can_take(capsys, tmp_path):
+    (tmp_path / "space.py").write_text(OWN_SPACE.replace("3, stride=2)", "11)"))
+    folder = images(tmp_path / "images")
+    says = refused(
+        capsys, "search", "--space", f"{tmp_path / 'space.py'}:network", "--data", folder,
+        "--out", str(tmp_path / "r"),
+    )  # fmt: skip
+    assert "on an input of 3x9x9 fails" in says and "greater than actual input size" in says
+
+
+def test_divergence_is_said_and_the_checkpoint_before_it_is_intact(capsys, tmp_path):
+    out = str(tmp_path / "r")
+    says = refused(
+        capsys, "search", *QUICK, "--limit-train-images", "300", "--supernet.lr", "1e20",
+        "--supernet.clip", "0", "--supernet.batch-size", "300", "--out", out, "--quiet",
+    )  # fmt: skip
+    assert re.search(r"in epoch \d+ of 14, .*try --supernet.lr", says)
+    assert "unfinished run" in refused(capsys, "search", *QUICK, "--out", out)
+    again = refused(capsys, "resume", out)
+    assert says == again

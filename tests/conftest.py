@@ -1,0 +1,42 @@
+"""What the tests share: a tiny task that can be learned, and the smallest useful supernet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import ddpnas
+
+torch.set_num_threads(1)  # the tests run in several processes; more threads than cores stall
+
+
+def striped_images(n: int, classes: int = 3, size: int = 8, seed: int = 0) -> tuple:
+    """Return (images, labels): grey stripes whose direction is the class, under noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    rows, columns = np.mgrid[:size, :size]
+    patterns = [rows % 4 < 2, columns % 4 < 2, (rows + columns) % 4 < 2, rows < size // 2]
+    images = np.stack([patterns[label] * 160.0 for label in labels])
+    noisy = np.clip(images + rng.normal(40, 120, images.shape), 0, 255).astype(np.uint8)
+    return noisy[:, None], labels
+
+
+@pytest.fixture(scope="session")
+def stripes() -> ddpnas.Data:
+    """Return a task of 3 classes: 96 training, 24 validation, 30 test images of 1x8x8."""
+    images, labels = striped_images(120)
+    return ddpnas.make_data(
+        (torch.from_numpy(images), torch.from_numpy(labels)),
+        test=tuple(map(torch.from_numpy, striped_images(30, seed=1))),
+        name="stripes",
+        flip=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def small_space() -> ddpnas.SearchSpace:
+    """Return NAS-Bench-201 at width 2 with one cell a stage, for the stripes."""
+    return ddpnas.create_space(
+        "nasbench201", channels=2, cells_per_stage=1, num_classes=3, input_shape=(1, 8, 8)
+    )

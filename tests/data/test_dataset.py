@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from ddpnas import DataError, make_data
+from ddpnas.data.dataset import DatasetSplit, TensorSplit, fit_image, stratified
+
+from ..conftest import striped_images
+
+
+class Listed(Dataset):
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+def test_a_pair_of_tensors_is_split_by_class_and_seed():
+    images, labels = striped_images(90)
+    pair = (torch.from_numpy(images), torch.from_numpy(labels))
+    data = make_data(pair, valid_fraction=0.3, seed=1)
+    assert (len(data.train), len(data.valid), data.test) == (63, 27, None)
+    assert torch.bincount(data.valid.labels).tolist() == [9, 9, 9]
+    again, other = (make_data(pair, valid_fraction=0.3, seed=seed) for seed in (1, 2))
+    assert torch.equal(again.valid.inputs, data.valid.inputs)
+    assert not torch.equal(other.valid.inputs, data.valid.inputs)
+    assert data.fingerprint() == again.fingerprint() != other.fingerprint()
+
+
+def test_no_item_is_in_two_splits_and_none_is_lost():
+    inputs = torch.arange(100, dtype=torch.float32)[:, None]
+    data = make_data((inputs, torch.arange(100) % 4), valid_fraction=0.25, test_fraction=0.2)
+    seen = torch.cat([s.inputs for s in (data.train, data.valid, data.test)]).flatten()
+    assert sorted(seen.tolist()) == list(range(100)) and len(data.test) == 20
+
+
+def test_stratified_leaves_something_of_every_class_on_both_sides():
+    labels = np.array([0] * 50 + [1] * 2 + [2])
+    rest, taken = stratified(labels, np.arange(53), 0.1, np.random.default_rng(0))
+    assert sorted([*rest, *taken]) == list(range(53))
+    assert set(labels[rest]) == {0, 1, 2} and (labels[taken] == 1).sum() == 1
+
+
+def test_limit_train_images_keeps_the_classes_balanced():
+    images, labels = striped_images(90)
+    data = make_data((images, labels), limit_train_images=30)
+    assert len(data.train) + len(data.valid) == 30
+    assert torch.bincount(data.train.labels).tolist() == [8, 8, 8]
+
+
+@pytest.mark.parametrize(("shape", "found"), [((9, 5, 6), (1, 5, 6)), ((9, 5, 6, 3), (3, 5, 6))])
+def test_image_arrays_get_their_channels_first(shape, found):
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    data = make_data((images, np.arange(9) % 3), test=(images, np.arange(9) % 3))
+    assert data.input_shape == found and len(data.mean) == found[0]
+    channel_last = images[..., None] if images.ndim == 3 else images
+    assert torch.equal(data.test.inputs[4], torch.from_numpy(channel_last[4]).permute(2, 0, 1))
+
+
+def test_statistics_are_those_of_the_training_images():
+    images, labels = striped_images(60)
+    data = make_data((images, labels))
+    scaled = data.train.inputs.double() / 255
+    assert data.mean[0] == pytest.approx(scaled.mean().item(), abs=1e-6)
+    assert data.std[0] == pytest.approx(scaled.std().item(), abs=1e-3)
+
+
+def test_float_inputs_of_any_shape_are_taken_as_they_are():
+    data = make_data((torch.randn(40, 7), torch.arange(40) % 2))
+    assert data.input_shape == (7,) and data.mean == ()
+
+
+def test_datasets_of_pil_images_become_tensors_of_one_size():
+    images = [
+        (Image.new(mode, size, color), i % 2)
+        for i, (mode, size, color) in enumerate(
+            [("RGB", (20, 10), (9, 8, 7)), ("RGBA", (8, 30), (1, 2, 3, 4)), ("L", (9, 9), 5)] * 4
+        )
+    ]
+    data = make_data(Listed(images), image_size=6)
+    assert isinstance(data.train, TensorSplit) and data.input_shape == (3, 6, 6)
+
+
+def test_datasets_of_float_tensors_are_read_item_by_item():
+    items = [(torch.full((2, 3), float(i)), i % 2) for i in range(20)]
+    data = make_data(Listed(items), classes=["even", "odd"])
+    assert isinstance(data.train, DatasetSplit) and data.input_shape == (2, 3)
+    assert data.classes == ("even", "odd")
+
+
+@pytest.mark.parametrize(
+    ("train", "options", "says"),
+    [
+        ((torch.zeros(4, 2), torch.tensor([0, 1, 2, 5])), {"classes": "abc"}, "0 to 5; with 3"),
+        ((torch.zeros(4, 2), torch.tensor([0, 1, -1, 1])), {}, "from -1 to 1"),
+        ((torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)), {}, "one class only"),
+        ((torch.zeros(4, 2), torch.tensor([0, 0, 2, 2])), {}, "no training images of class 1"),
+        ((torch.zeros(4, 2), torch.tensor([0, 1, 0])), {}, "4 inputs do not match 3 labels"),
+        ((torch.zeros(4, 2), torch.tensor([0.0, 1, 0, 1])), {}, "labels are whole numbers"),
+        ((torch.zeros(8, 2), torch.arange(8) % 2), {"valid_fraction": 1.0}, r"in \[0, 1\)"),
+        ((torch.zeros(8, 2), torch.arange(8) % 2), {"limit_train_images": 3}, "too few"),
+        (7, {}, "not int"),
+    ],
+)
+def test_what_is_wrong_with_the_data_is_said(train, options, says):
+    with pytest.raises(DataError, match=says):
+        make_data(train, **options)
+
+
+def test_splits_of_different_shape_are_refused():
+    labels = torch.arange(8) % 2
+    with pytest.raises(DataError, match="train 3, test 2, valid 3|train 3, .*test 2"):
+        make_data((torch.zeros(8, 3), labels), test=(torch.zeros(8, 2), labels))
+
+
+def test_fit_image_crops_the_middle_to_a_square():
+    image = Image.new("L", (30, 10), 0)
+    image.paste(200, (10, 0, 20, 10))
+    assert fit_image(image, 5, "L")[0, 1:-1, 1:-1].unique().tolist() == [200]
+    transparent = Image.new("RGBA", (4, 4), (1, 2, 3, 0))
+    assert fit_image(transparent, 2, "RGB")[:, 0, 0].tolist() == [1, 2, 3]

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from ddpnas import DivergedError, OptionError, SupernetConfig
+from ddpnas.evaluators import SupernetEvaluator
+
+CONFIG = SupernetConfig(batch_size=16, lr=0.05)
+
+
+def evaluator(space, data, seed=0, total=12, config=CONFIG):
+    return SupernetEvaluator(space, data, total, config, seed=seed, device="cpu")
+
+
+def cells(space, n, seed=0):
+    rng = np.random.default_rng(seed)
+    return [space.sample(rng) for _ in range(n)]
+
+
+def test_a_score_is_the_fraction_right_of_the_whole_validation_split(small_space, stripes):
+    found = list(evaluator(small_space, stripes).evaluate(cells(small_space, 3)))
+    for evaluation in found:
+        assert 0 <= evaluation.score <= 1
+        assert evaluation.score * len(stripes.valid) == pytest.approx(
+            round(evaluation.score * len(stripes.valid))
+        )
+        assert evaluation.details["loss"] > 0
+
+
+def test_only_the_path_is_touched(small_space, stripes):
+    one = evaluator(small_space, stripes)
+    architecture = small_space.parse(
+        "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+    )
+    before = {n: p.detach().clone() for n, p in one.supernet.named_parameters()}
+    list(one.evaluate([architecture]))
+    one.supernet.set_path(architecture)
+    on_path = {id(p) for p in one.supernet.path_parameters()}
+    for name, parameter in one.supernet.named_parameters():
+        moved = not torch.equal(before[name], parameter)
+        assert moved == (id(parameter) in on_path), name
+
+
+def test_training_on_paths_raises_the_score(small_space, stripes):
+    one = evaluator(small_space, stripes, total=20)
+    path = small_space.parse(
+        "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+    )
+    scores = [e.score for e in one.evaluate([path] * 20)]
+    assert np.mean(scores[-5:]) > np.mean(scores[:3]) + 0.2
+
+
+def test_the_learning_rate_falls_along_a_cosine_to_its_last_value(small_space, stripes):
+    rates = [
+        e.details["lr"] for e in evaluator(small_space, stripes).evaluate(cells(small_space, 12))
+    ]
+    expected = [0.001 + 0.049 * (1 + np.cos(np.pi * i / 12)) / 2 for i in range(12)]
+    assert rates == pytest.approx(expected)
+
+
+def test_state_restores_exactly_into_a_fresh_evaluator(small_space, stripes):
+    architectures = cells(small_space, 6)
+    whole = [e.score for e in evaluator(small_space, stripes).evaluate(architectures)]
+    first = evaluator(small_space, stripes)
+    scores = [e.score for e in first.evaluate(architectures[:4])]
+    tensors, plain = first.state_dict()
+    saved = {name: tensor.clone() for name, tensor in tensors.items()}
+    list(first.evaluate(architectures[4:]))
+    last = {k: v.clone() for k, v in first.supernet.state_dict().items()}
+    second = evaluator(small_space, stripes, seed=0)
+    torch.manual_seed(123)
+    second.load_state_dict(saved, plain)
+    scores += [e.score for e in second.evaluate(architectures[4:])]
+    assert scores == whole
+    for name, tensor in second.supernet.state_dict().items():
+        assert torch.equal(tensor, last[name]), name
+
+
+def test_the_global_random_state_is_left_alone(small_space, stripes):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    list(evaluator(small_space, stripes).evaluate(cells(small_space, 1)))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
+    one = evaluator(small_space, stripes, config=SupernetConfig(batch_size=16, lr=1e30, clip=0))
+    with pytest.raises(DivergedError, match=r"in epoch \d+ of 12, .*try --supernet.lr"):
+        list(one.evaluate(cells(small_space, 12)))
+
+
+@pytest.mark.parametrize(
+    "config", [SupernetConfig(batch_size=0), SupernetConfig(lr=0), SupernetConfig(lr=-1)]
+)
+def test_settings_out_of_range_are_refused(small_space, stripes, config):
+    with pytest.raises(OptionError):
+        evaluator(small_space, stripes, config=config)

@@ -1,0 +1,124 @@
+"""The NAS-Bench-201 space against figures that the benchmark publishes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ddpnas import ArchitectureError, count_costs, create_space
+from ddpnas.spaces.nasbench201 import EDGES, OPERATIONS
+
+SPACE = create_space("nasbench201")
+RESNET = (
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
+    "+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+)
+
+
+def random_cells(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return [SPACE.sample(rng) for _ in range(n)]
+
+
+def test_there_are_15625_cells_of_six_edges_and_five_operations():
+    assert SPACE.size == 15_625 == len(OPERATIONS) ** len(EDGES)
+
+
+@pytest.mark.parametrize(
+    ("cell", "params", "macs"),
+    [
+        # Row 1 of the benchmark, its largest network, and the one without any convolution.
+        (
+            "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|"
+            "+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|",
+            802_426,
+            113_951_360,
+        ),
+        (
+            "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
+            "+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+            1_531_546,
+            220_119_680,
+        ),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", 73_306, 7_783_040),
+    ],
+)
+def test_parameters_and_multiply_adds_are_those_of_the_benchmark(cell, params, macs):
+    costs = count_costs(SPACE)
+    architecture = SPACE.parse(cell)
+    assert costs["params"].cost(architecture) == params
+    assert costs["macs"].cost(architecture) == macs
+    assert sum(p.numel() for p in SPACE.build(architecture).parameters()) == params
+
+
+def test_the_text_is_the_published_one_and_is_read_again():
+    cell = SPACE.parse(RESNET)
+    assert cell["1<-0"] == "nor_conv_3x3" and cell["3<-0"] == "skip_connect"
+    assert SPACE.format(cell) == RESNET
+    for cell in random_cells(50):
+        assert SPACE.parse(SPACE.format(cell)) == cell
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nor_conv_3x3", RESNET[:-1], RESNET.replace("~2", "~1"), RESNET + "|none~0|"],
+)
+def test_other_texts_are_refused(text):
+    with pytest.raises(ArchitectureError, match="the form is"):
+        SPACE.parse(text)
+    with pytest.raises(ArchitectureError, match="did you mean 'nor_conv_3x3'"):
+        SPACE.parse(RESNET.replace("nor_conv_3x3~0", "nor_conv_7x7~0", 1))
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 16, 16), (1, 28, 28), (4, 30, 17)])
+def test_networks_run_at_any_size(shape):
+    space = create_space(
+        "nasbench201", channels=4, cells_per_stage=1, num_classes=7, input_shape=shape
+    )
+    assert space.build(random_cells(1)[0])(torch.randn(2, *shape)).shape == (2, 7)
+
+
+def test_a_cell_is_the_sum_over_its_edges():
+    torch.manual_seed(0)
+    space = create_space("nasbench201", channels=3, cells_per_stage=1, input_shape=(3, 6, 6))
+    cell = "|skip_connect~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+    built = space.build(space.parse(cell)).eval()[2]
+    x = torch.randn(2, 3, 6, 6)
+    pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+    torch.testing.assert_close(built(x), x + pool(x))
+
+
+def test_a_node_without_inputs_is_zero_and_the_network_still_learns():
+    space = create_space("nasbench201", channels=2, cells_per_stage=1, input_shape=(1, 8, 8))
+    built = space.build(space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"))
+    built(torch.randn(4, 1, 8, 8)).sum().backward()
+    assert built[-1].bias.grad is not None
+
+
+def test_supernet_and_network_normalise_as_is_usual_for_each():
+    space = create_space("nasbench201", channels=2, cells_per_stage=1)
+    inside = [m for m in space.supernet().modules() if isinstance(m, nn.BatchNorm2d)]
+    assert not any(m.track_running_stats for m in inside)
+    assert {m.affine for m in inside} == {True, False}
+    built = [m for m in space.build(space.parse(RESNET)).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(m.affine and m.track_running_stats for m in built)
+
+
+def test_every_path_equals_the_network_built_with_its_weights():
+    torch.manual_seed(0)
+    space = create_space("nasbench201", channels=4, cells_per_stage=2, input_shape=(3, 8, 8))
+    supernet = space.supernet()
+    x = torch.randn(4, 3, 8, 8)
+    for cell in random_cells(5):
+        supernet.set_path(cell)
+        built = space.build(cell, weights_from=supernet).train()
+        torch.testing.assert_close(built(x), supernet(x))
+
+
+def test_a_built_network_is_plain():
+    for cell in random_cells(5):
+        modules = {type(m).__module__ for m in SPACE.build(cell).modules()}
+        assert all(
+            m.startswith("torch.") or m in ("ddpnas.layers", "ddpnas.spaces.nasbench201")
+            for m in modules
+        )

@@ -1,0 +1,97 @@
+"""The package as such: what it imports, what it names, what it ships."""
+
+import ast
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+import ddpnas
+
+SOURCE = Path(ddpnas.__file__).parent
+
+# The rooms from top to bottom; a room imports from those above it or beside it.
+ROOMS = [
+    {"errors", "_version"},
+    {"architecture"},
+    {"distribution", "cost_table"},
+    {"generate"},
+    {"strategies", "layers"},
+    {"space"},
+    {"spaces", "costs", "data"},
+    {"run"},
+    {"training"},
+    {"evaluators"},
+    {"search"},
+    {"reopen"},
+    {"cli"},
+]
+WITHOUT_TORCH = ("errors", "architecture", "distribution", "cost_table", "generate", "strategies")
+
+
+def room_of(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports_of(path):
+    """Return (module, whether at the top level) of each import in a file."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+        for name in names:
+            yield name, node in tree.body
+
+
+FILES = [p for p in SOURCE.rglob("*.py") if p.name not in ("__init__.py", "__main__.py")
+         or p.parent != SOURCE]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_room_imports_from_above_only(path):
+    level = {room: i for i, rooms in enumerate(ROOMS) for room in rooms}
+    here = room_of(path)
+    for name, _ in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "ddpnas" and len(parts) > 1 and parts[1] in level:
+            assert level[parts[1]] <= level[here], f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_heavy_and_optional_packages_are_imported_where_they_are_used(path):
+    for name, top in imports_of(path):
+        package = name.split(".")[0]
+        if package in ("torchvision", "scipy", "matplotlib", "optuna", "onnx", "ray"):
+            assert not top, f"{name} is imported at the top of {path.name}"
+        if room_of(path) in WITHOUT_TORCH:
+            assert package != "torch", f"{path.name} knows torch"
+
+
+def test_import_is_silent_and_loads_nothing_heavy():
+    code = (
+        "import sys, ddpnas; heavy = {'torchvision', 'scipy', 'matplotlib', 'rich', 'jsonargparse'}"
+        "; print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n" and done.stderr == ""
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in ddpnas.__all__:
+        value = getattr(ddpnas, name)
+        if callable(value):
+            assert value.__doc__ and len(value.__doc__.split()) > 4, name
+
+
+def test_embedded_data_comes_with_its_licence():
+    embedded = resources.files("ddpnas.data") / "embedded"
+    text = (embedded / "README.md").read_text()
+    for file in embedded.iterdir():
+        if file.name.endswith(".npz"):
+            assert file.name in text
+    assert "Permission is hereby granted" in text and (SOURCE / "py.typed").exists()

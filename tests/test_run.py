@@ -1,0 +1,122 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ddpnas import RunError
+from ddpnas.run import RunFolder, read_json, write_atomic
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    write_atomic(path, b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, b"new and longer")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_in_use_is_not_opened_by_another_process(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_identity({}, {"identity": {}})
+    code = (
+        "import sys; from ddpnas.run import RunFolder\n"
+        f"RunFolder.{{}}({str(tmp_path / 'run')!r}{{}})"
+    )
+    for verb, more in (("open", ""), ("create", ", overwrite=True")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(verb, more)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "in use by another process" in done.stderr
+    folder.close()
+    RunFolder.open(tmp_path / "run").close()
+
+
+def test_a_folder_with_something_in_it_is_not_overwritten_unless_told_so(tmp_path):
+    def create(**options):
+        RunFolder.create(tmp_path, **options).close()
+
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"is not empty \(notes.txt"):
+        create()
+    create(overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(RunError, match="unfinished run; go on with `ddpnas resume"):
+        create()
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(RunError, match="holds a finished run; .*--overwrite"):
+        create()
+    create(overwrite=True)
+    assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(RunError, match="cannot be written"):
+        RunFolder.create(tmp_path / "run")
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RunError, match="cannot be written .*give another --out"):
+            RunFolder.create(path)
+
+
+def test_records_are_cut_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path):
+    folder = RunFolder.create(tmp_path)
+    for i in range(4):
+        folder.append("history.jsonl", {"i": i})
+    with open(tmp_path / "history.jsonl", "a") as stream:
+        stream.write('{"i": 4')
+    assert folder.records("history.jsonl") == [{"i": i} for i in range(4)]
+    assert folder.records("history.jsonl", at_most=2) == [{"i": 0}, {"i": 1}]
+    assert (tmp_path / "history.jsonl").read_text() == '{"i": 0}\n{"i": 1}\n'
+    folder.close()
+
+
+def test_a_checkpoint_keeps_tensors_and_plain_state_exactly(tmp_path):
+    folder = RunFolder.create(tmp_path)
+    assert folder.load_checkpoint() is None
+    weights = torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)
+    plain = {"score": 0.1 + 0.2, "rng": {"state": 2**127 + 1}, "none": None}
+    folder.save_checkpoint({"w": weights}, plain)
+    tensors, again = folder.load_checkpoint()
+    assert torch.equal(tensors["w"], weights) and again == plain
+    folder.close()
+
+
+def test_damaged_files_are_named(tmp_path):
+    folder = RunFolder.create(tmp_path)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"garbage")
+    with pytest.raises(RunError, match="checkpoint.safetensors is damaged"):
+        folder.load_checkpoint()
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(RunError, match="run.json is damaged"):
+        read_json(tmp_path / "run.json")
+    with pytest.raises(RunError, match="holds no result.json"):
+        read_json(tmp_path / "result.json")
+    folder.close()
+    with pytest.raises(RunError, match="not a run folder"):
+        RunFolder.open(tmp_path / "absent")
+
+
+def test_files_are_json(tmp_path):
+    folder = RunFolder.create(tmp_path)
+    folder.write_identity({"seed": 0, "space": "ä"}, {"identity": {"seed": 0}})
+    assert json.loads((tmp_path / "run.json").read_text()) == {"identity": {"seed": 0}}
+    assert "seed: 0" in (tmp_path / "config.yaml").read_text()
+    folder.close()

@@ -1,0 +1,229 @@
+"""The whole search, and that it survives being killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import ddpnas
+from ddpnas import DataError, RunError, SearchResult, SpaceError, SupernetConfig, search
+
+from .conftest import striped_images
+
+CONFIG = SupernetConfig(batch_size=32, lr=0.1)
+SHORT = {"cycles_per_stage": 1}
+
+
+def timeless(history):
+    return [{k: v for k, v in r.items() if not k.endswith("seconds")} for r in history]
+
+
+class StopSearchError(Exception):
+    pass
+
+
+def stop_after(n):
+    def check(progress):
+        if progress.done == n:
+            raise StopSearchError
+
+    return check
+
+
+def test_a_search_scores_the_announced_number_of_architectures(small_space, stripes, tmp_path):
+    seen = []
+    result = search(
+        small_space,
+        stripes,
+        out=tmp_path / "run",
+        supernet=CONFIG,
+        device="cpu",
+        on_progress=seen.append,
+    )
+    assert len(result.history) == 42 and [p.done for p in seen] == list(range(43))
+    assert {p.total for p in seen} == {42} and seen[-1].stage == 4
+    assert [r["stage"] for r in result.history] == [0] * 15 + [1] * 12 + [2] * 9 + [3] * 6
+    assert small_space.parse(result.text) == result.architecture == result.distribution.mode()
+    stages = [json.loads(x) for x in (tmp_path / "run" / "distributions.jsonl").open()]
+    assert [s["evaluations"] for s in stages] == [15, 27, 36, 42]
+    assert [len(s["survivors"]["1<-0"]) for s in stages] == [4, 3, 2, 1]
+    loaded = SearchResult.load(tmp_path / "run")
+    assert loaded.architecture == result.architecture and loaded.history == result.history
+    assert loaded.distribution.to_dict() == result.distribution.to_dict()
+
+
+def test_shared_weights_learn(small_space, stripes):
+    result = search(small_space, stripes, supernet=CONFIG, device="cpu")
+    scores = [r["score"] for r in result.history]
+    assert sum(scores[-6:]) / 6 > 0.6 > sum(scores[:5]) / 5
+
+
+def test_nothing_is_written_without_a_folder_and_a_result_can_be_saved(
+    small_space, stripes, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = search(small_space, stripes, supernet=CONFIG, strategy_options=SHORT, device="cpu")
+    assert list(tmp_path.iterdir()) == []
+    result.save(tmp_path / "kept")
+    assert SearchResult.load(tmp_path / "kept").architecture == result.architecture
+    with pytest.raises(RunError, match="holds a finished run"):
+        result.save(tmp_path / "kept")
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 9, 13])
+def test_an_interrupted_search_ends_as_the_unbroken_one(small_space, stripes, tmp_path, after):
+    def run(out, **more):
+        return search(
+            small_space,
+            stripes,
+            out=out,
+            supernet=CONFIG,
+            strategy_options=SHORT,
+            seed=3,
+            device="cpu",
+            **more,
+        )
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(StopSearchError):
+        run(tmp_path / "broken", on_progress=stop_after(after))
+    with pytest.raises(RunError, match="not finished"):
+        SearchResult.load(tmp_path / "broken")
+    resumed = run(tmp_path / "broken", resume=True)
+    assert timeless(resumed.history) == timeless(whole.history)
+    assert resumed.architecture == whole.architecture
+    assert resumed.distribution.to_dict() == whole.distribution.to_dict()
+    for name in ("distributions.jsonl", "config.yaml"):
+        one, other = (tmp_path / out / name for out in ("whole", "broken"))
+        assert one.read_text() == other.read_text()
+
+
+def test_what_would_change_the_outcome_is_refused_with_the_difference(
+    small_space, stripes, tmp_path
+):
+    def run(space=small_space, data=stripes, **options):
+        given = {"supernet": CONFIG, "strategy_options": SHORT, "seed": 3, **options}
+        return search(space, data, out=tmp_path / "run", device="cpu", **given)
+
+    with pytest.raises(StopSearchError):
+        run(on_progress=stop_after(2))
+    images, labels = striped_images(120, seed=9)
+    other_data = ddpnas.make_data((images, labels), name="stripes", flip=False)
+    for options, says in (
+        ({"seed": 4}, "seed was 3 and is 4"),
+        ({"data": other_data}, "data was .*fingerprint"),
+        ({"space": small_space.with_options(channels=3)}, "space_options was .*channels.*: 2"),
+        ({"supernet": SupernetConfig(lr=1)}, "supernet was"),
+        ({"strategy_options": {"rule": "decay"}}, "strategy_options was"),
+    ):
+        with pytest.raises(RunError, match=says):
+            run(resume=True, **options)
+    with pytest.raises(RunError, match="unfinished run"):
+        run()
+    assert run(resume=True).architecture == run(overwrite=True).architecture
+
+
+def test_a_finished_run_resumes_to_its_result(small_space, stripes, tmp_path):
+    given = {"supernet": CONFIG, "strategy_options": SHORT, "device": "cpu", "out": tmp_path / "r"}
+    first = search(small_space, stripes, **given)
+    again = search(small_space, stripes, resume=True, **given)
+    assert again.history == first.history
+    with pytest.raises(RunError, match="finished run"):
+        search(small_space, stripes, **given)
+
+
+def test_same_seed_same_search_and_other_seed_other_search(small_space, stripes):
+    def run(seed):
+        result = search(
+            small_space, stripes, supernet=CONFIG, strategy_options=SHORT, seed=seed, device="cpu"
+        )
+        return timeless(result.history)
+
+    assert run(1) == run(1) != run(2)
+
+
+def test_a_space_that_does_not_fit_the_data_is_refused(stripes):
+    wrong_input = ddpnas.create_space("nasbench201", channels=2, input_shape=(3, 8, 8))
+    with pytest.raises(SpaceError, match=r"with_options\(input_shape=\(1, 8, 8\)\)"):
+        search(wrong_input, stripes)
+    wrong_classes = ddpnas.create_space("nasbench201", channels=2, input_shape=(1, 8, 8))
+    with pytest.raises(SpaceError, match="has 3 classes"):
+        search(wrong_classes, stripes)
+
+
+def test_a_published_space_by_name_is_fitted_to_the_data(stripes, tmp_path):
+    with pytest.raises(StopSearchError):
+        search("nasbench201", stripes, out=tmp_path, on_progress=stop_after(0), device="cpu")
+    text = (tmp_path / "config.yaml").read_text()
+    assert "num_classes: 3" in text and "space: nasbench201" in text
+
+
+def test_a_users_own_space_and_tensors_are_enough():
+    def network(choose):
+        return nn.Sequential(
+            choose(
+                "body",
+                {
+                    "wide": lambda: nn.Linear(4, 8),
+                    "mlp": lambda: nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8)),
+                },
+            ),
+            nn.ReLU(),
+            nn.Linear(8, 2),
+        )
+
+    torch.manual_seed(0)
+    x = torch.randn(200, 4)
+    space = ddpnas.SearchSpace(network, (4,))
+    result = search(space, (x, (x.prod(dim=1) > 0).long()), device="cpu")
+    assert result.architecture["body"] in ("wide", "mlp") and len(result.history) == 6
+
+
+def test_more_classes_than_the_data_has_are_refused(stripes):
+    from ddpnas.search import open_space
+
+    with pytest.raises(DataError, match="num_classes 20 was asked for, but stripes has 3"):
+        open_space("nasbench201", stripes, {"num_classes": 20})
+
+
+COMMAND = [
+    sys.executable, "-m", "ddpnas", "search", "--limit-train-images", "300",
+    "--space-options.channels", "2", "--space-options.cells-per-stage", "1",
+    "--device", "cpu", "--seed", "5",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tmp_path):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(
+        [*COMMAND, "--out", whole, "--quiet"], check=True, env=env, stdout=subprocess.DEVNULL
+    )
+    # Two evaluations a session at most, so that ten sessions do not reach the end.
+    longest = 2 * SearchResult.load(whole).seconds / 42
+    rng = random.Random(0)
+    command = [*COMMAND, "--out", str(broken)]
+    kills = 0
+    while kills < 10:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True)
+        for line in child.stdout:  # wait until it works, then a random moment more
+            if line.startswith("["):
+                break
+        time.sleep(rng.uniform(0, longest))
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        kills += 1
+        command = [sys.executable, "-m", "ddpnas", "resume", str(broken)]
+    subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL)
+    one, other = SearchResult.load(whole), SearchResult.load(broken)
+    assert timeless(one.history) == timeless(other.history) and len(one.history) == 42
+    assert one.architecture == other.architecture
+    assert one.distribution.to_dict() == other.distribution.to_dict()

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ddpnas import DivergedError, OptionError
+from ddpnas.training import accuracy, pick_device, train_epoch
+
+
+def test_accuracy_is_the_fraction_over_all_inputs_not_the_mean_over_batches():
+    batches = [(torch.eye(3), torch.tensor([0, 1, 2])), (torch.eye(3)[:1], torch.tensor([1]))]
+    assert accuracy(nn.Identity(), batches) == 0.75
+
+
+def test_an_epoch_steps_once_a_batch_and_returns_the_mean_loss():
+    model = nn.Linear(2, 2)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    steps = []
+    batches = [(torch.randn(4, 2), torch.tensor([0, 1, 0, 1]))] * 3
+    loss = train_epoch(
+        model,
+        batches,
+        optimizer,
+        list(model.parameters()),
+        clip=1.0,
+        after_step=lambda: steps.append(1),
+    )
+    assert loss == pytest.approx(math.log(2), abs=1e-5) and len(steps) == 3
+
+
+def test_the_gradient_is_clipped_to_its_norm():
+    model = nn.Linear(2, 2, bias=False)
+    before = model.weight.detach().clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    batch = [(1000 * torch.ones(1, 2), torch.tensor([int(model(torch.ones(1, 2)).argmin())]))]
+    train_epoch(model, batch, optimizer, list(model.parameters()), clip=0.5)
+    assert (model.weight.detach() - before).norm() == pytest.approx(0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_training(bad):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(DivergedError, match="became nan"):
+        train_epoch(
+            model,
+            [(torch.full((1, 2), bad), torch.tensor([0]))],
+            optimizer,
+            list(model.parameters()),
+            clip=0,
+        )
+
+
+def test_devices_are_found_by_name_and_refused_when_absent():
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type in ("cpu", "cuda", "mps", "xpu")
+    for name in ("nonsense", "cuda:99"):
+        with pytest.raises(OptionError, match="try cpu"):
+            pick_device(name)
