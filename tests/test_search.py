@@ -60,9 +60,10 @@ def test_a_search_scores_the_announced_number_of_architectures(small_space, stri
 
 
 def test_shared_weights_learn(small_space, stripes):
-    result = search(small_space, stripes, supernet=CONFIG, device="cpu")
-    scores = [r["score"] for r in result.history]
-    assert sum(scores[-6:]) / 6 > 0.6 > sum(scores[:5]) / 5
+    config = SupernetConfig(batch_size=16, lr=0.1)
+    history = search(small_space, stripes, supernet=config, device="cpu").history
+    assert sum(r["score"] for r in history[-6:]) / 6 > 0.5  # chance is 1/3
+    assert sum(r["loss"] for r in history[-6:]) < sum(r["loss"] for r in history[:6])
 
 
 def test_nothing_is_written_without_a_folder_and_a_result_can_be_saved(
