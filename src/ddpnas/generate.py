@@ -104,11 +104,10 @@ def generate(
         values = [_log_values(row, len(distribution.rows)) for row in distribution.rows]
     else:
         values = list(distribution.rows)
-    started = time.perf_counter()
     solved = problem.maximise(np.concatenate(values), bounds)
     if solved is None:
         raise InfeasibleError(_why_infeasible(problem, bounds))
-    architecture, value, bound = solved
+    architecture = solved.architecture
     reached = {name: table.cost(architecture) for name, table in costs.items()}
     return Generated(
         architecture=architecture,
@@ -116,12 +115,7 @@ def generate(
         log_prob=distribution.log_prob(architecture),
         costs=reached,
         slack={name: upper - reached[name] for name, (_, upper) in bounds.items()},
-        certificate=Certificate(
-            objective=value,
-            bound=bound,
-            gap=max(0.0, bound - value) / max(1e-9, abs(value)),
-            seconds=time.perf_counter() - started,
-        ),
+        certificate=solved.certificate,
     )
 
 
@@ -131,7 +125,7 @@ def least_cost(space: DecisionSpace, table: CostTable) -> tuple[Architecture, fl
     solved = problem.maximise(-problem.row(table), {})
     if solved is None:
         raise InfeasibleError("no architecture obeys the rules of the space")
-    return solved[0], table.cost(solved[0])
+    return solved.architecture, table.cost(solved.architecture)
 
 
 def sample_within(
@@ -191,6 +185,12 @@ def _log_values(row: Vector, decisions: int) -> Vector:
     return values
 
 
+@dataclass(frozen=True)
+class _Solution:
+    architecture: Architecture
+    certificate: Certificate
+
+
 class _Problem:
     """The 0-1 programme of a space: one binary a (decision, option), one a product of choices.
 
@@ -225,13 +225,14 @@ class _Problem:
 
     def maximise(
         self, objective: Vector, bounds: Mapping[str, tuple[float, float]]
-    ) -> tuple[Architecture, float, float] | None:
-        """Return (architecture, value, upper bound on any value), or None when infeasible.
+    ) -> _Solution | None:
+        """Return the optimum and its proof, or None when infeasible.
 
         ``objective`` has a finite value an option, and may leave out the products.
         """
         from scipy.optimize import Bounds, LinearConstraint, milp
 
+        started = time.perf_counter()
         objective = np.pad(objective, (0, self.width - len(objective)))
         constraints = self._structure()
         for name, (low, up) in bounds.items():
@@ -253,8 +254,10 @@ class _Problem:
                 rule.holds(architecture) for rule in self.space.rules
             ):
                 value = float(objective @ self._indicator(architecture))
-                bound = -float(result.mip_dual_bound) / _OBJECTIVE_SCALE
-                return architecture, value, max(value, bound)
+                bound = max(value, -float(result.mip_dual_bound) / _OBJECTIVE_SCALE)
+                gap = (bound - value) / max(1e-9, abs(value))
+                seconds = time.perf_counter() - started
+                return _Solution(architecture, Certificate(value, bound, gap, seconds))
             # Within the solver's tolerance but outside the limits: forbid exactly this one.
             cut = self._indicator(architecture)
             cut[len(self.column) :] = 0.0
@@ -322,12 +325,12 @@ def _why_infeasible(problem: _Problem, bounds: Mapping[str, tuple[float, float]]
             solved = problem.maximise(-sign * problem.row(table), {})
             if solved is None:
                 return nothing
-            reachable = table.cost(solved[0])
+            reachable = table.cost(solved.architecture)
             if sign * reachable > sign * limit:
                 return (
                     f"the limit {name} {relation} {_amount(limit)} cannot be met: the {word} "
                     f"reachable is {_amount(reachable)} {table.unit}, by "
-                    f"{problem.space.format(solved[0])}"
+                    f"{problem.space.format(solved.architecture)}"
                 )
     if not bounds:
         return nothing
@@ -342,10 +345,10 @@ def _why_infeasible(problem: _Problem, bounds: Mapping[str, tuple[float, float]]
     together = f"{listed} cannot be met together, although each end alone can"
     if solved is None or not others:
         return together
-    least = problem.costs[first].cost(solved[0])
+    least = problem.costs[first].cost(solved.architecture)
     return (
         f"{together}; with the others met, the least reachable {first} is {_amount(least)} "
-        f"{problem.costs[first].unit}, by {problem.space.format(solved[0])}"
+        f"{problem.costs[first].unit}, by {problem.space.format(solved.architecture)}"
     )
 
 
