@@ -124,11 +124,13 @@ class SearchProgress:
                 for o, p in zip(options, theta, strict=True)
             ]
             drawn.add_row(Text(decision, style="bold"), *cells)
-        bar = ProgressBar(total=progress.total, completed=progress.done, width=40)
+        bar = Table.grid()  # a bar alone does not end its line
+        bar.add_row(ProgressBar(total=progress.total, completed=progress.done, width=40))
         self._live.update(Group(Text(text), bar, drawn), refresh=True)
 
     def _text(self, progress: Progress) -> str:
-        parts = [f"[{progress.done:3}/{progress.total}] stage {progress.stage + 1}"]
+        stage = progress.stage if progress.record is None else progress.record["stage"]
+        parts = [f"[{progress.done:3}/{progress.total}] stage {stage + 1}"]
         if progress.record is not None:
             record = progress.record
             parts.append(f"validation accuracy {100 * record['score']:.2f} %")
