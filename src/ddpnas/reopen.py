@@ -12,9 +12,10 @@ import yaml
 from ddpnas.data import Data, DataConfig, load_data
 from ddpnas.errors import RunError
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.search import Progress, SearchResult, open_space, search
+from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import SearchSpace
-from ddpnas.spaces.own import is_file_space
+from ddpnas.spaces import create_space, list_spaces
+from ddpnas.spaces.own import is_file_space, space_from_file
 
 __all__ = ["read_config", "resume", "run_data", "run_space"]
 
@@ -54,17 +55,12 @@ def run_data(run: str | Path, **changes: Any) -> Data:
 
 
 def run_space(
-    run: str | Path,
-    data: Data,
-    *,
-    space: str | None = None,
-    options: Mapping[str, Any] | None = None,
+    run: str | Path, *, space: str | None = None, options: Mapping[str, Any] | None = None
 ) -> SearchSpace:
     """Return the space of a run.
 
     Args:
         run: its folder.
-        data: for the number of classes and the input shape.
         space: for a run over a user's own space, its ``file.py:network`` once more: a file is
             executed only because the user names it, never because a run folder does.
         options: of the space, over those of the run (another width for the final network).
@@ -74,19 +70,20 @@ def run_space(
     """
     config = read_config(run)
     name = str(config["space"])
+    options = {**config["space_options"], **(options or {})}
     if is_file_space(name):
         if space is None:
             raise RunError(
                 f"the space of {run} is code in a file; name it to have it executed: --space {name}"
             )
-        name = space
-    elif space is not None and space != name:
+        return space_from_file(space, **options)
+    if space is not None and space != name:
         raise RunError(f"{run} searched space {name}, not {space}; leave --space out")
-    kept = {k: v for k, v in config["space_options"].items() if k not in _FROM_DATA}
-    return open_space(name, data, {**kept, **(options or {})})
-
-
-_FROM_DATA = ("num_classes", "input_shape")
+    if name not in list_spaces():
+        raise RunError(
+            f"the space of {run}, {name!r}, is a function of a Python program; go on from there"
+        )
+    return create_space(name, **options)
 
 
 def resume(
@@ -108,10 +105,9 @@ def resume(
         RunError: data, space or settings are no longer those of the run, with the difference.
     """
     config = read_config(run)
-    data = run_data(run)
     return search(
-        run_space(run, data, space=space),
-        data,
+        run_space(run, space=space),
+        run_data(run),
         config["strategy"],
         out=run,
         seed=config["seed"],

@@ -93,7 +93,7 @@ class RunFolder:
         """
         folder = cls._open(Path(path), make=True)
         try:
-            present = sorted(p.name for p in folder.path.iterdir() if p.name != _LOCK)
+            present = folder._present()
             if present and not overwrite:
                 if "result.json" in present:
                     what = "holds a finished run"
@@ -104,6 +104,7 @@ class RunFolder:
                 raise RunError(f"{path} {what}; give another --out, or --overwrite to replace it")
             for name in OWN_FILES:
                 (folder.path / name).unlink(missing_ok=True)
+                (folder.path / f"{name}.tmp").unlink(missing_ok=True)
             for name in OWN_FOLDERS:
                 shutil.rmtree(folder.path / name, ignore_errors=True)
         except BaseException:
@@ -133,6 +134,13 @@ class RunFolder:
             except Timeout:
                 raise RunError(f"{path} is in use by another process; give another --out") from None
         return cls(path, lock)
+
+    def _present(self) -> list[str]:
+        """Return what the folder holds, without what a kill may leave before a run exists."""
+        names = {p.name for p in self.path.iterdir()} - {_LOCK}
+        if "run.json" not in names:
+            names -= {"config.yaml", "config.yaml.tmp", "run.json.tmp"}
+        return sorted(names)
 
     def close(self) -> None:
         """Release the folder to other processes."""

@@ -158,9 +158,7 @@ def search(
     plan = create_strategy(strategy, space, seed=seed, **(strategy_options or {}))
     config = {
         "space": space.name,
-        "space_options": {
-            k: list(v) if isinstance(v, tuple) else v for k, v in space.options.items()
-        },
+        "space_options": space.plain_options,
         **data.source,
         "strategy": strategy,
         "strategy_options": dict(strategy_options or {}),

@@ -6,6 +6,7 @@ from torch import nn
 
 from ddpnas import DivergedError, OptionError
 from ddpnas.training import accuracy, pick_device, train_epoch
+from ddpnas.training.epoch import place
 
 
 def test_accuracy_is_the_fraction_over_all_inputs_not_the_mean_over_batches():
@@ -60,3 +61,10 @@ def test_devices_are_found_by_name_and_refused_when_absent():
     for name in ("nonsense", "cuda:99"):
         with pytest.raises(OptionError, match="try cpu"):
             pick_device(name)
+
+
+def test_a_model_is_placed_with_its_images_weights_channels_last():
+    model = nn.ModuleList([nn.Conv2d(4, 4, 3), nn.Conv3d(4, 4, 3), nn.Linear(3, 3)])
+    place(model, torch.device("cpu"))
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model[1].weight.is_contiguous() and model[2].weight.is_contiguous()

@@ -23,7 +23,7 @@ from ddpnas.generate import generate as generate_within
 from ddpnas.reopen import resume as resume_run
 from ddpnas.reopen import run_data, run_space
 from ddpnas.run import RunFolder, read_json, writable
-from ddpnas.search import SearchResult, open_space
+from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.search import search as search_space
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
@@ -67,8 +67,7 @@ def generate(options: Namespace) -> None:
     """``ddpnas generate``."""
     result = SearchResult.load(options.run)
     limits = parse_limits(options.limit)
-    data = run_data(options.run, limit_train_images=None)
-    space = run_space(options.run, data, space=options.space, options=options.space_options)
+    space = run_space(options.run, space=options.space, options=options.space_options)
     generated = generate_within(
         result.distribution,
         space,
@@ -219,7 +218,12 @@ def _what_to_train(
             f"the architecture generated last{f', within {within}' if within else ''}",
             quiet=options.quiet,
         )
-    space = run_space(options.run, data, space=options.space, options=space_options)
+    space = run_space(
+        options.run,
+        space=options.space,
+        options={**space_options, "input_shape": data.input_shape},
+    )
+    check_fit(space, data)
     if options.architecture is not None:
         chosen = space.parse(options.architecture)
     assert chosen is not None

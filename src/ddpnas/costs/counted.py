@@ -49,7 +49,7 @@ def count_costs(space: SearchSpace) -> dict[str, CostTable]:
 
     params: dict[Pairs, int] = {}
     fixed_params = _count_parameters(network, (), params)
-    about = {"space": space.name, "options": {k: _plain(v) for k, v in space.options.items()}}
+    about = {"space": space.name, "options": space.plain_options}
     per_mac = 2 * _BATCH
     return {
         "macs": CostTable(
@@ -78,7 +78,3 @@ def _pay(costs: dict[Pairs, int], pairs: Pairs, cost: int) -> None:
     key = tuple(sorted(set(pairs)))
     if len({decision for decision, _ in key}) == len(key):  # else it can never be active
         costs[key] = costs.get(key, 0) + cost
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

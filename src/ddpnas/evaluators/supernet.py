@@ -22,7 +22,7 @@ from ddpnas.data import Data, Loader
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.space import SearchSpace
-from ddpnas.training.epoch import accuracy, pick_device, train_epoch
+from ddpnas.training.epoch import accuracy, pick_device, place, train_epoch
 
 __all__ = ["SupernetConfig", "SupernetEvaluator"]
 
@@ -85,8 +85,8 @@ class SupernetEvaluator:
         self._count = 0
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            supernet = space.supernet()
-        self.supernet = supernet.to(self.device).to(memory_format=torch.channels_last)
+            self.supernet = space.supernet()
+        place(self.supernet, self.device)
         self._parameters = list(self.supernet.parameters())
         self._optimizer = torch.optim.SGD(
             self._parameters,

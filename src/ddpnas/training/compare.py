@@ -104,9 +104,7 @@ def save_trained(
     write_atomic(path / "model.safetensors", save(weights))
     architecture = {
         "space": space.name,
-        "space_options": {
-            k: list(v) if isinstance(v, tuple) else v for k, v in space.options.items()
-        },
+        "space_options": space.plain_options,
         "architecture": dict(first.architecture),
         "text": first.text,
         "classes": list(data.classes),

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpnas.data import Data, Loader, as_data
 from ddpnas.errors import DivergedError, OptionError, nearest
-from ddpnas.training.epoch import accuracy, pick_device, train_epoch
+from ddpnas.training.epoch import accuracy, pick_device, place, train_epoch
 
 __all__ = ["RECIPES", "Recipe", "TrainResult", "train"]
 
@@ -114,7 +114,7 @@ def train(
     started = time.perf_counter()
     splits = [data.train] if data.test is None else [data.train, data.valid]
     loader = Loader(data, splits, where)
-    model = model.to(where).to(memory_format=torch.channels_last).train()
+    model = place(model, where).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
         parameters,
