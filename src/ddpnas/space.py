@@ -240,15 +240,15 @@ def _shape(output: Any) -> str:
 
 
 @contextlib.contextmanager
-def _blame(what: str) -> Iterator[None]:
-    """Turn whatever fails inside into a SpaceError that says what failed."""
+def _blame(what: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever fails inside into a SpaceError that says what failed, and the hint."""
     try:
         yield
     except (SpaceError, ArchitectureError):
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise SpaceError(f"{what} fails: {reason}") from error
+        raise SpaceError(f"{what} fails: {reason}{hint}") from error
 
 
 class SearchSpace(DecisionSpace):
@@ -401,7 +401,8 @@ class SearchSpace(DecisionSpace):
         around: Callable[[Pairs], contextlib.AbstractContextManager[Any]],
     ) -> Any:
         shape = "x".join(str(n) for n in self.input_shape)
-        with _blame(f"the network of space {self.name!r} on an input of {shape}"):
+        hint = "; if the input is too small for it, give a larger one (images: --image-size)"
+        with _blame(f"the network of space {self.name!r} on an input of {shape}", hint):
             return visit_options(opened, torch.empty(2, *self.input_shape), around)
 
 
