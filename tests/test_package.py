@@ -15,10 +15,10 @@ SOURCE = Path(ddpnas.__file__).parent
 # The rooms from top to bottom; a room imports from those above it or beside it.
 ROOMS = [
     {"errors", "_version"},
-    {"architecture"},
+    {"architecture", "uniform"},
     {"distribution", "cost_table"},
     {"generate"},
-    {"strategies", "layers"},
+    {"strategies", "layers", "choice"},
     {"space"},
     {"spaces", "costs", "data"},
     {"run"},
@@ -26,9 +26,10 @@ ROOMS = [
     {"evaluators"},
     {"search"},
     {"reopen"},
+    {"testing"},
     {"cli"},
 ]
-WITHOUT_TORCH = ("errors", "architecture", "distribution", "cost_table", "generate", "strategies")
+WITHOUT_TORCH = set().union(*ROOMS[:4]) | {"strategies"}
 
 
 def room_of(path):

@@ -7,6 +7,7 @@ is the business of :mod:`ddpnas.space`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddpnas.errors import ArchitectureError, SpaceError, nearest
+from ddpnas.uniform import UniformSampler
 
 __all__ = ["Architecture", "Decision", "DecisionSpace", "Rule"]
 
@@ -190,15 +192,53 @@ class DecisionSpace:
     def sample(self, rng: np.random.Generator, tries: int = 100_000) -> Architecture:
         """Return an architecture drawn uniformly from those that obey all rules.
 
-        Drawn and rejected until the rules hold; after ``tries`` failures a
-        :class:`SpaceError` says so.
+        Exactly and at once, by counting (see :mod:`ddpnas.uniform`); where rules of many uneven
+        weights make that too large, by drawing and rejecting, at most ``tries`` times.
+
+        Raises:
+            SpaceError: no architecture obeys the rules, or none of the tries did.
         """
+        sampler = self._sampler
+        if sampler is not None:
+            if sampler.count == 0:
+                raise SpaceError("no architecture obeys the rules of the space")
+            return self.decode(sampler.draw(rng))
         sizes = [len(d.options) for d in self.decisions]
         for _ in range(tries):
             architecture = self.decode([int(i) for i in rng.integers(sizes)])
             if all(rule.holds(architecture) for rule in self.rules):
                 return architecture
         raise SpaceError(f"none of {tries} random architectures obeys the rules of the space")
+
+    @property
+    def valid_size(self) -> int | None:
+        """The number of architectures that obey all rules; None where it is too hard to count."""
+        return self._sampler.count if self._sampler is not None else None
+
+    @functools.cached_property
+    def _sampler(self) -> UniformSampler | None:
+        def row(rule: Rule, decision: Decision) -> list[float] | None:
+            weights = [rule.weights.get((decision.name, o), 0.0) for o in decision.options]
+            return weights if any(weights) else None
+
+        weights = [[row(rule, decision) for decision in self.decisions] for rule in self.rules]
+        bounds = [(rule.lower, rule.upper) for rule in self.rules]
+        try:
+            return UniformSampler([len(d.options) for d in self.decisions], weights, bounds)
+        except OverflowError:
+            return None
+
+    def canonical(self, architecture: Mapping[str, str]) -> Architecture:
+        """Return the architecture that stands for all that make the same network.
+
+        Decisions that do not matter, because no option that asks them is chosen, are set to
+        their first option. Two architectures with equal canonical forms are the same network.
+        """
+        checked = dict(architecture)
+        active = set(self.active(checked))
+        return Architecture(
+            {d.name: checked[d.name] if d.name in active else d.options[0] for d in self.decisions}
+        )
 
     def format(self, architecture: Mapping[str, str]) -> str:
         """Return the architecture as text: ``decision=option`` joined by semicolons."""

@@ -5,12 +5,26 @@ They know nothing of the search: a finished network holds these and torch's own 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ["Nothing", "add", "batch_norm"]
+from ddpnas.errors import OptionError
+
+__all__ = [
+    "DropPath",
+    "FactorizedReduce",
+    "InvertedResidual",
+    "Nothing",
+    "SqueezeExcite",
+    "add",
+    "batch_norm",
+    "conv_bn",
+    "fewer_strides",
+    "make_divisible",
+]
 
 
 class Nothing(nn.Module):
@@ -43,3 +57,182 @@ def batch_norm(channels: int, *, searching: bool, option: bool = False) -> nn.Ba
     return nn.BatchNorm2d(
         channels, affine=not (searching and option), track_running_stats=not searching
     )
+
+
+def conv_bn(
+    in_width: int,
+    out_width: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activation: Callable[[], nn.Module] | None = None,
+    searching: bool,
+    option: bool = False,
+) -> nn.Sequential:
+    """Return convolution ("same" padding), BatchNorm, and the activation if there is one."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False),
+        batch_norm(out_width, searching=searching, option=option),
+    ]
+    if activation is not None:
+        layers.append(activation())
+    return nn.Sequential(*layers)
+
+
+class SqueezeExcite(nn.Module):
+    """Squeeze-and-excitation: scales each channel by a gate in [0, 1] computed from all means.
+
+    Args:
+        width: channels of input and output.
+        squeezed: channels between the two 1x1 convolutions.
+        activation: between them.
+        gate: makes the gate of the second's output.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        squeezed: int,
+        activation: Callable[[], nn.Module],
+        gate: Callable[[], nn.Module],
+    ) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(width, squeezed, 1),
+            activation(),
+            nn.Conv2d(squeezed, width, 1),
+            gate(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x times its gate, of the same shape."""
+        gate: Tensor = self.gate(x)
+        return x * gate
+
+
+class InvertedResidual(nn.Module):
+    """MobileNet block: 1x1 expansion, depthwise convolution, 1x1 projection without activation.
+
+    With expansion 1 the first convolution is left out. Input and output are added where their
+    shapes agree.
+
+    Args:
+        in_width, out_width: channels.
+        kernel: of the depthwise convolution.
+        expansion: width of the depthwise convolution, in input widths.
+        stride: of the depthwise convolution.
+        activation: after the first two convolutions.
+        excite: width -> squeeze-and-excitation after the depthwise convolution.
+        searching, option: see :func:`batch_norm`.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        out_width: int,
+        *,
+        kernel: int,
+        expansion: int,
+        stride: int = 1,
+        activation: Callable[[], nn.Module] = nn.ReLU6,
+        excite: Callable[[int], nn.Module] | None = None,
+        searching: bool,
+        option: bool = False,
+    ) -> None:
+        super().__init__()
+
+        def conv(
+            a: int, b: int, k: int, s: int, groups: int, act: Callable[[], nn.Module] | None
+        ) -> nn.Module:
+            return conv_bn(
+                a, b, k, stride=s, groups=groups, activation=act, searching=searching, option=option
+            )
+
+        middle = in_width * expansion
+        layers = [conv(in_width, middle, 1, 1, 1, activation)] if expansion > 1 else []
+        layers.append(conv(middle, middle, kernel, stride, middle, activation))
+        if excite is not None:
+            layers.append(excite(middle))
+        layers.append(conv(middle, out_width, 1, 1, 1, None))
+        self.body = nn.Sequential(*layers)
+        self.residual = stride == 1 and in_width == out_width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, out_width, ceil(H / stride), ceil(W / stride))."""
+        body: Tensor = self.body(x)
+        return x + body if self.residual else body
+
+
+class FactorizedReduce(nn.Module):
+    """ReLU, then half size by two 1x1 convolutions of stride 2, one shifted by a pixel; BatchNorm.
+
+    Odd sides are padded, which changes nothing for even ones.
+    """
+
+    def __init__(
+        self, in_width: int, out_width: int, *, searching: bool, option: bool = False
+    ) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(in_width, out_width // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(in_width, out_width - out_width // 2, 1, stride=2, bias=False)
+        self.norm = batch_norm(out_width, searching=searching, option=option)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, out_width, ceil(H / 2), ceil(W / 2))."""
+        x = functional.relu(x)
+        shifted = functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+        result: Tensor = self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+        return result
+
+
+class DropPath(nn.Module):
+    """While training, replaces whole samples by zeros with probability ``rate``.
+
+    What is kept is scaled by 1 / (1 - rate), so that the expectation stays.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, of the same shape."""
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1.0 - self.rate
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask / keep
+
+    def extra_repr(self) -> str:
+        """Return the rate."""
+        return f"rate={self.rate}"
+
+
+def make_divisible(width: float, divisor: int = 8) -> int:
+    """Return the multiple of ``divisor`` nearest to the width, at least 90 % of it."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded
+
+
+def fewer_strides(strides: Sequence[int], reduction: int) -> list[int]:
+    """Return the strides, the first of them set to 1 until they multiply to ``reduction``.
+
+    Mobile networks shrink their input 32 times, too often for small images: with 8, images of
+    32x32 end as 4x4, and the layers at full size are the first ones.
+
+    Raises:
+        OptionError: the strides cannot multiply to that.
+    """
+    result = list(strides)
+    product = 1
+    for stride in result:
+        product *= stride
+    for i, stride in enumerate(result):
+        if product > reduction and stride > 1:
+            result[i] = 1
+            product //= stride
+    if product != reduction:
+        raise OptionError(f"reduction is a power of 2 from 1 to 32, not {reduction}")
+    return result

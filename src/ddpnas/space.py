@@ -21,234 +21,31 @@ function which of the two it makes.
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
-from ddpnas.errors import ArchitectureError, OptionError, SpaceError, nearest
+from ddpnas.architecture import Architecture, DecisionSpace, Rule
+from ddpnas.choice import (
+    Choice,
+    Choose,
+    Fixed,
+    Open,
+    Pairs,
+    Supernet,
+    blame,
+    own_parts,
+    visit_options,
+)
+from ddpnas.errors import OptionError, SpaceError, nearest
 
-__all__ = ["Choice", "Choose", "SearchSpace", "Supernet", "visit_options"]
+__all__ = ["Choice", "Choose", "Pairs", "SearchSpace", "Supernet", "own_parts", "visit_options"]
 
-Options = Mapping[str, Callable[[], nn.Module]]
-Pairs = tuple[tuple[str, str], ...]
-
-
-class Choose(Protocol):
-    """What a search space's function is given to ask with."""
-
-    searching: bool
-    """Whether a supernet is being made (True) or a network of one architecture (False)."""
-
-    def __call__(self, name: str, options: Options) -> nn.Module:
-        """Return the module to put where the decision ``name`` applies.
-
-        Args:
-            name: of the decision; asking the same name again, with the same options, makes one
-                decision that applies in several places.
-            options: option name -> a function without arguments that makes its module.
-        """
-
-
-class Choice(nn.Module):
-    """All options of one decision at one place of a supernet, of which the active one runs."""
-
-    def __init__(self, decision: str, names: Sequence[str], modules: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.decision = decision
-        self.names = tuple(names)
-        self.options = nn.ModuleList(modules)
-        self.active = 0
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output of the active option; the others cost nothing."""
-        return self.options[self.active](*args, **kwargs)
-
-    def extra_repr(self) -> str:
-        """Return the decision and its options for ``print(supernet)``."""
-        return f"{self.decision}: {', '.join(self.names)}"
-
-
-class _Open:
-    """``choose`` that leaves every decision open, and notes them."""
-
-    def __init__(self, searching: bool) -> None:
-        self.searching = searching
-        self.noted: dict[str, tuple[str, ...]] = {}
-        self.parents: dict[str, set[tuple[str, str]] | None] = {}  # None: matters always
-        self._inside: list[tuple[str, str]] = []
-
-    def __call__(self, name: str, options: Options) -> Choice:
-        names = tuple(options)
-        if not name or "=" in name or ";" in name:
-            raise SpaceError(f"a decision's name is not empty and without '=' and ';': {name!r}")
-        if not names:
-            raise SpaceError(f"decision {name!r} has no options")
-        if self.noted.setdefault(name, names) != names:
-            raise SpaceError(
-                f"decision {name!r} was asked with options {', '.join(self.noted[name])} and "
-                f"again with {', '.join(names)}; give the second one a name of its own"
-            )
-        if any(name == decision for decision, _ in self._inside):
-            raise SpaceError(f"decision {name!r} is asked inside an option of itself")
-        if not self._inside:
-            self.parents[name] = None
-        elif (parents := self.parents.setdefault(name, set())) is not None:
-            parents.add(self._inside[-1])
-        modules = []
-        for option, make in options.items():
-            self._inside.append((name, option))
-            modules.append(make())
-            self._inside.pop()
-            if not isinstance(modules[-1], nn.Module):
-                raise SpaceError(
-                    f"option {option!r} of decision {name!r} made {type(modules[-1]).__name__}, "
-                    f"not a torch module"
-                )
-        return Choice(name, names, modules)
-
-    def decisions(self) -> list[Decision]:
-        """Return the decisions noted so far, in the order in which they were first asked."""
-        return [
-            Decision(name, options, tuple(sorted(self.parents[name] or ())))
-            for name, options in self.noted.items()
-        ]
-
-
-class _Fixed:
-    """``choose`` that returns the module of the chosen option alone."""
-
-    searching = False
-
-    def __init__(self, architecture: Mapping[str, str]) -> None:
-        self.architecture = architecture
-
-    def __call__(self, name: str, options: Options) -> nn.Module:
-        chosen = self.architecture.get(name)
-        if chosen is None or chosen not in options:
-            raise ArchitectureError(
-                f"decision {name!r} is {chosen!r} in the architecture, but the network offers "
-                f"{', '.join(options)}"
-            )
-        return options[chosen]()
-
-
-class Supernet(nn.Module):
-    """A network with every option in it, of which one path runs: weights shared by all.
-
-    Changing the path sets one integer a choice; nothing is rebuilt.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self._choices: dict[str, list[Choice]] = {}
-        for module in network.modules():
-            if isinstance(module, Choice):
-                self._choices.setdefault(module.decision, []).append(module)
-
-    def set_path(self, architecture: Mapping[str, str]) -> None:
-        """Make the network of this architecture the one that runs."""
-        for decision, choices in self._choices.items():
-            for choice in choices:
-                choice.active = choice.names.index(architecture[decision])
-
-    def path_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the active path, each once; inactive options are not visited."""
-        found: dict[int, nn.Parameter] = {}
-
-        def walk(module: nn.Module) -> None:
-            parameters, choices = own_parts(module)
-            found.update((id(parameter), parameter) for parameter in parameters)
-            for choice in choices:
-                walk(choice.options[choice.active])
-
-        walk(self.network)
-        return list(found.values())
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output of the active path."""
-        return self.network(*args, **kwargs)
-
-
-def own_parts(module: nn.Module) -> tuple[list[nn.Parameter], list[Choice]]:
-    """Return the module's parameters outside all choices, and its outermost choices."""
-    if isinstance(module, Choice):
-        return [], [module]
-    parameters = [p for p in module.parameters(recurse=False)]
-    choices: list[Choice] = []
-    for child in module.children():
-        inner_parameters, inner_choices = own_parts(child)
-        parameters += inner_parameters
-        choices += inner_choices
-    return parameters, choices
-
-
-def visit_options(
-    network: nn.Module,
-    example: Tensor,
-    around: Callable[[Pairs], contextlib.AbstractContextManager[Any]],
-) -> Any:
-    """Run an open network once, every option of every choice; return its output.
-
-    Meant for the meta device: the network's choices are changed and it is not to be used again.
-
-    Args:
-        network: made with every decision open.
-        example: its input, with a batch dimension.
-        around: given the (decision, option) pairs that a run of an option stands under, its own
-            last, a context in which it runs.
-
-    Raises:
-        SpaceError: options of one decision whose outputs differ in shape.
-    """
-    stack: list[tuple[str, str]] = []
-
-    def run_all(choice: Choice, *args: Any, **kwargs: Any) -> Any:
-        outputs: dict[str, Any] = {}
-        for name, option in zip(choice.names, choice.options, strict=True):
-            stack.append((choice.decision, name))
-            with around(tuple(stack)), _blame(f"option {name!r} of decision {choice.decision!r}"):
-                outputs[name] = option(*args, **kwargs)
-            stack.pop()
-        there = {name: output for name, output in outputs.items() if output is not None}
-        if len({_shape(output) for output in there.values()}) > 1:
-            shapes = ", ".join(f"{name} -> {_shape(output)}" for name, output in there.items())
-            raise SpaceError(
-                f"the options of decision {choice.decision!r} differ in their output's shape "
-                f"(batch of {len(example)}): {shapes}"
-            )
-        return next(iter(there.values()), None)
-
-    for module in network.modules():
-        if isinstance(module, Choice):
-            module.forward = functools.partial(run_all, module)  # type: ignore[method-assign]
-    with torch.no_grad():
-        return network(example)
-
-
-def _shape(output: Any) -> str:
-    if isinstance(output, Tensor):
-        return "x".join(str(n) for n in output.shape)
-    if isinstance(output, (tuple, list)):
-        return "(" + ", ".join(_shape(item) for item in output) + ")"
-    return type(output).__name__
-
-
-@contextlib.contextmanager
-def _blame(what: str, hint: str = "") -> Iterator[None]:
-    """Turn whatever fails inside into a SpaceError that says what failed, and the hint."""
-    try:
-        yield
-    except (SpaceError, ArchitectureError):
-        raise
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise SpaceError(f"{what} fails: {reason}{hint}") from error
+NetworkOptions = Mapping[str, Any]
+Text = tuple[Callable[[Mapping[str, str]], str], Callable[[str], Mapping[str, str]]]
 
 
 class SearchSpace(DecisionSpace):
@@ -258,10 +55,15 @@ class SearchSpace(DecisionSpace):
         network: ``network(choose, **options) -> nn.Module``, a function or a module class. When
             it has a parameter ``input_shape`` it is given that too.
         input_shape: shape of one input, without the batch: (channels, height, width) for
-            images. May be left out when ``network`` has a default for it.
+            images, (length,) for tokens. May be left out when ``network`` has a default for it.
         name: for messages and files; the function's name if left out.
-        rules: linear conditions on architectures.
-        text: (format, parse) of a published text form; ``decision=option;...`` if left out.
+        input_dtype: of the input; ``torch.int64`` for tokens.
+        rules: linear conditions on architectures, or a function of the options that returns them.
+        text: (format, parse) of a published text form, or a function of the options that
+            returns them; ``decision=option;...`` if left out.
+        canonical: architecture -> choices of the one that stands for all that make the same
+            network; see :meth:`canonical`.
+        final_options: options that the paper gives the final network, for :meth:`with_options`.
         options: further arguments of ``network``, such as its width.
 
     Raises:
@@ -276,14 +78,19 @@ class SearchSpace(DecisionSpace):
         input_shape: Sequence[int] | None = None,
         *,
         name: str | None = None,
-        rules: Sequence[Rule] = (),
-        text: tuple[Callable[[Mapping[str, str]], str], Callable[[str], Mapping[str, str]]]
-        | None = None,
+        input_dtype: torch.dtype = torch.float32,
+        rules: Sequence[Rule] | Callable[[NetworkOptions], Sequence[Rule]] = (),
+        text: Text | Callable[[NetworkOptions], Text] | None = None,
+        canonical: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+        final_options: NetworkOptions | None = None,
         **options: Any,
     ) -> None:
         self.network = network
         self.name = name or getattr(network, "__name__", type(network).__name__)
-        self._text = text
+        self.input_dtype = input_dtype
+        self.final_options = dict(final_options or {})
+        self._given: dict[str, Any] = {"rules": rules, "text": text, "canonical": canonical}
+        self._canonical = canonical
         known = _options_of(network)
         for option in options:
             if option not in known:
@@ -302,11 +109,16 @@ class SearchSpace(DecisionSpace):
             self._arguments["input_shape"] = self.input_shape
         defaults = {k: v for k, v in known.items() if v is not inspect.Parameter.empty}
         self.options: dict[str, Any] = {**defaults, **options, "input_shape": self.input_shape}
-        choose = _Open(searching=True)
+        choose = Open(searching=True)
         with torch.device("meta"):
             opened = self._make(choose)
             output = self._visit(opened, lambda pairs: contextlib.nullcontext())
-        super().__init__(choose.decisions(), rules)
+        super().__init__(
+            choose.decisions(), rules(self.options) if callable(rules) else tuple(rules)
+        )
+        self._text: Text | None = text(self.options) if callable(text) else text
+        if isinstance(output, tuple) and output:  # with the outputs of auxiliary heads
+            output = output[0]
         self.output_shape: tuple[int, ...] = (
             tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
         )
@@ -326,7 +138,7 @@ class SearchSpace(DecisionSpace):
             ArchitectureError: the architecture does not belong to this space.
         """
         checked = self.check(architecture)
-        network = self._make(_Fixed(checked))
+        network = self._make(Fixed(checked))
         if weights_from is not None:
             with torch.no_grad():
                 _inherit(network, weights_from.network, checked)
@@ -334,7 +146,7 @@ class SearchSpace(DecisionSpace):
 
     def supernet(self) -> Supernet:
         """Return a network that holds every option, its first path active."""
-        return Supernet(self._make(_Open(searching=True)))
+        return Supernet(self._make(Open(searching=True)))
 
     def visit(self, around: Callable[[Pairs], contextlib.AbstractContextManager[Any]]) -> nn.Module:
         """Run the final network on the meta device with every decision open; return it.
@@ -342,7 +154,7 @@ class SearchSpace(DecisionSpace):
         For whoever counts costs: see :func:`visit_options`. The batch has 2 inputs.
         """
         with torch.device("meta"):
-            opened = self._make(_Open(searching=False))
+            opened = self._make(Open(searching=False))
             self._visit(opened, around)
         return opened
 
@@ -358,8 +170,9 @@ class SearchSpace(DecisionSpace):
             self.network,
             shape,
             name=self.name,
-            rules=self.rules,
-            text=self._text,
+            input_dtype=self.input_dtype,
+            final_options=self.final_options,
+            **self._given,
             **{**arguments, **options},
         )
         if other.decisions != self.decisions:
@@ -385,11 +198,20 @@ class SearchSpace(DecisionSpace):
         """The options as plain data for JSON and YAML; what is neither is given as its repr."""
         return {name: _plain(value) for name, value in self.options.items()}
 
+    def canonical(self, architecture: Mapping[str, str]) -> Architecture:
+        """Return the architecture that stands for all that make the same network.
+
+        For comparing and counting: architectures with the same canonical form are equivalent,
+        as far as the space knows (a node that is cut off, a skipped block that could stand
+        elsewhere, a nested decision that is not asked).
+        """
+        return super().canonical(self._canonical(architecture) if self._canonical else architecture)
+
     def __repr__(self) -> str:
         return f"<SearchSpace {self.name}: {len(self.decisions)} decisions, size {self.size:,}>"
 
     def _make(self, choose: Choose) -> nn.Module:
-        with _blame(f"the network of space {self.name!r} cannot be made with {self.options};"):
+        with blame(f"the network of space {self.name!r} cannot be made with {self.options};"):
             module = self.network(choose, **self._arguments)
         if not isinstance(module, nn.Module):
             raise SpaceError(f"space {self.name!r} made {type(module).__name__}, not a module")
@@ -402,8 +224,10 @@ class SearchSpace(DecisionSpace):
     ) -> Any:
         shape = "x".join(str(n) for n in self.input_shape)
         hint = "; if the input is too small for it, give a larger one (images: --image-size)"
-        with _blame(f"the network of space {self.name!r} on an input of {shape}", hint):
-            return visit_options(opened, torch.empty(2, *self.input_shape), around)
+        with blame(f"the network of space {self.name!r} on an input of {shape}", hint):
+            return visit_options(
+                opened, torch.empty(2, *self.input_shape, dtype=self.input_dtype), around
+            )
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """The published search spaces, one file each: paper, licence, source and text form.
 
 A published space is a function ``network(choose, ...)`` like a user's own, registered under its
-name. Its defaults are those of the benchmark or paper.
+name. Its defaults are those of the search network; ``space.final_options`` are the paper's for
+the final one: ``space.with_options(**space.final_options)``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,29 @@ from typing import Any
 
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space import SearchSpace
-from ddpnas.spaces import nasbench201
+from ddpnas.spaces import (
+    darts,
+    mnasnet,
+    mobilenet_v2,
+    mobilenet_v3,
+    nasbench201,
+    nasbench_macro,
+    shufflenet,
+    toy,
+)
+from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["create_space", "list_spaces"]
 
-# name -> (network function, text form as (format, parse))
-_SPACES = {
-    "nasbench201": (nasbench201.network, (nasbench201.format_cell, nasbench201.parse_cell)),
+_SPACES: dict[str, PublishedSpace] = {
+    "darts": darts.SPACE,
+    "mnasnet": mnasnet.SPACE,
+    "mobilenet-v2": mobilenet_v2.SPACE,
+    "mobilenet-v3": mobilenet_v3.SPACE,
+    "nasbench-macro": nasbench_macro.SPACE,
+    "nasbench201": nasbench201.SPACE,
+    "shufflenet": shufflenet.SPACE,
+    "toy": toy.SPACE,
 }
 
 
@@ -37,5 +54,4 @@ def create_space(name: str, **options: Any) -> SearchSpace:
     """
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
-    network, text = _SPACES[name]
-    return SearchSpace(network, name=name, text=text, **options)
+    return _SPACES[name].create(name, **options)

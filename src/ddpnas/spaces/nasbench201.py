@@ -14,6 +14,8 @@ incoming edges. Text form, edges of node 1, 2, 3 in turn:
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -22,8 +24,9 @@ from torch import Tensor, nn
 from ddpnas.errors import ArchitectureError
 from ddpnas.layers import Nothing, add, batch_norm
 from ddpnas.space import Choose
+from ddpnas.spaces.published import PublishedSpace
 
-__all__ = ["EDGES", "OPERATIONS", "format_cell", "network", "parse_cell"]
+__all__ = ["EDGES", "OPERATIONS", "SPACE", "canonical_cell", "format_cell", "network", "parse_cell"]
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))  # (node, its input)
@@ -155,3 +158,45 @@ def parse_cell(text: str) -> dict[str, str]:
             f"'|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|none~1|skip_connect~2|'"
         )
     return choices
+
+
+def canonical_cell(architecture: Mapping[str, str]) -> dict[str, str]:
+    """Return the first of all cells that compute the same.
+
+    A node is the sum of its incoming edges; an edge of "none", or from a node that gets nothing,
+    adds nothing, "skip_connect" adds what its node is the sum of, and the order of a sum does
+    not matter; what does not reach the last node does not count. (An operation on a node that
+    gets nothing is nothing: a constant at most, which BatchNorm can learn.)
+    """
+    choices = tuple(architecture[f"{i}<-{j}"] for i, j in EDGES)
+    first = _first_cells()[_expression(choices)]
+    return {f"{i}<-{j}": op for (i, j), op in zip(EDGES, first, strict=True)}
+
+
+def _expression(choices: Sequence[str]) -> tuple[object, ...]:
+    """Return what node 3 computes: a sorted tuple of terms, an operation on such a tuple each."""
+    nodes: list[tuple[object, ...]] = [("input",)]
+    for node in (1, 2, 3):
+        terms: list[object] = []
+        for (i, j), operation in zip(EDGES, choices, strict=True):
+            if i != node or operation == "none" or not nodes[j]:
+                continue
+            terms += nodes[j] if operation == "skip_connect" else [(operation, nodes[j])]
+        nodes.append(tuple(sorted(terms, key=repr)))
+    return nodes[3]
+
+
+@functools.cache
+def _first_cells() -> dict[tuple[object, ...], tuple[str, ...]]:
+    """Return expression -> first cell, in the order of operations, that computes it."""
+    first: dict[tuple[object, ...], tuple[str, ...]] = {}
+    for choices in itertools.product(OPERATIONS, repeat=len(EDGES)):
+        first.setdefault(_expression(choices), choices)
+    return first
+
+
+SPACE = PublishedSpace(
+    network,
+    text=lambda options: (format_cell, parse_cell),
+    canonical=canonical_cell,
+)

@@ -1,0 +1,157 @@
+"""MnasNet-like space of Accel-NASBench: 7 blocks; expansion, kernel, layers and SE of each.
+
+Paper: Ahmad et al., "Accel-NASBench: Sustainable Benchmarking for Accelerator-Aware NAS", DAC
+2024, arXiv 2404.08005; the space is that of Tan et al., "MnasNet", arXiv 1807.11626, around
+EfficientNet-B0, arXiv 1905.11946. Choices, widths and strides are those of the public
+configuration space (afzalxo/Accel-NASBench, MIT): expansion 1, 4 or 6, kernel 3 or 5, layers 1,
+2 or 3 (block 6: also 4), squeeze-and-excitation or not; 1.04e11 combinations. What is around the
+blocks is not in the public code; it is EfficientNet-B0's here: a 3x3 convolution of stride 2 to
+32 channels, a 1x1 convolution to 1,280, pooling, dropout, a linear classifier, SiLU everywhere,
+and squeezing to a quarter of the block's input. So EfficientNet-B0 is in the space, to the last
+parameter.
+
+All layers of a block share its choices, and only its first has the stride. Text form: a list with
+[expansion, kernel, layers, SE] for each block, SE 0 or 1.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import nn
+
+from ddpnas.errors import ArchitectureError
+from ddpnas.layers import InvertedResidual, SqueezeExcite, conv_bn, fewer_strides, make_divisible
+from ddpnas.space import Choose
+from ddpnas.spaces.literal import Stage, read_list
+from ddpnas.spaces.published import PublishedSpace
+
+__all__ = ["SPACE", "STAGES", "network"]
+
+STAGES = (
+    Stage(16, 3, 1),
+    Stage(24, 3, 2),
+    Stage(40, 3, 2),
+    Stage(80, 3, 2),
+    Stage(112, 3, 1),
+    Stage(192, 4, 2),
+    Stage(320, 3, 1),
+)
+FACTS = ("expansion", "kernel", "layers", "se")
+
+
+def network(
+    choose: Choose,
+    *,
+    width: float = 1.0,
+    num_classes: int = 1000,
+    dropout: float = 0.0,
+    reduction: int = 32,
+    input_shape: Sequence[int] = (3, 224, 224),
+) -> nn.Module:
+    """Return the network; see the module's text.
+
+    Args:
+        choose: see :class:`ddpnas.space.Choose`.
+        width: factor of all channels.
+        num_classes: outputs of the classifier.
+        dropout: before the classifier.
+        reduction: see :func:`ddpnas.layers.fewer_strides`.
+        input_shape: (channels, height, width) of an image.
+    """
+    searching = choose.searching
+    stem_stride, *strides = fewer_strides([2, *(s.stride for s in STAGES)], reduction)
+    channels = make_divisible(32 * width)
+    layers: list[nn.Module] = [
+        conv_bn(
+            input_shape[0], channels, 3, stride=stem_stride, activation=nn.SiLU, searching=searching
+        )
+    ]
+    for number, (stage, stride) in enumerate(zip(STAGES, strides, strict=True), start=1):
+        out = make_divisible(stage.width * width)
+        layers.append(_layer(choose, f"block{number}", channels, out, stride))
+        channels = out
+        for i in range(2, stage.blocks + 1):
+            layers.append(_further_layer(choose, f"block{number}", out, i, stage.blocks))
+    last = make_divisible(1280 * width)
+    layers += [
+        conv_bn(channels, last, 1, activation=nn.SiLU, searching=searching),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(last, num_classes),
+    ]
+    return nn.Sequential(*layers)
+
+
+def _further_layer(choose: Choose, block: str, width: int, i: int, most: int) -> nn.Module:
+    """Return the i-th layer of a block, which is there if the block has so many."""
+
+    def layer() -> nn.Module:
+        return _layer(choose, block, width, width, stride=1)
+
+    options: dict[str, Callable[[], nn.Module]] = {
+        str(count): layer if count >= i else nn.Identity for count in range(1, most + 1)
+    }
+    return choose(f"{block}.layers", options)
+
+
+def _layer(choose: Choose, block: str, width: int, out: int, stride: int) -> nn.Module:
+    """Return an inverted residual whose expansion, kernel and SE are asked, one in the other."""
+
+    def make(expansion: int, kernel: int, se: bool) -> nn.Module:
+        def excite(middle: int) -> nn.Module:
+            return SqueezeExcite(middle, max(1, width // 4), nn.SiLU, nn.Sigmoid)
+
+        return InvertedResidual(
+            width,
+            out,
+            kernel=kernel,
+            expansion=expansion,
+            stride=stride,
+            activation=nn.SiLU,
+            excite=excite if se else None,
+            searching=choose.searching,
+            option=True,
+        )
+
+    def ask_se(expansion: int, kernel: int) -> nn.Module:
+        return choose(
+            f"{block}.se",
+            {str(se): functools.partial(make, expansion, kernel, bool(se)) for se in (0, 1)},
+        )
+
+    def ask_kernel(expansion: int) -> nn.Module:
+        return choose(
+            f"{block}.kernel", {str(k): functools.partial(ask_se, expansion, k) for k in (3, 5)}
+        )
+
+    return choose(
+        f"{block}.expansion", {str(e): functools.partial(ask_kernel, e) for e in (1, 4, 6)}
+    )
+
+
+def format_blocks(architecture: Mapping[str, str]) -> str:
+    """Return the list with [expansion, kernel, layers, SE] for each block."""
+    return str([[int(architecture[f"block{i}.{fact}"]) for fact in FACTS] for i in range(1, 8)])
+
+
+def parse_blocks(text: str) -> dict[str, str]:
+    """Return the choices in such a list; :class:`ArchitectureError` when it is none."""
+    form = "7 times [expansion, kernel, layers, SE], such as '[[1, 3, 1, 1], [6, 3, 2, 1], ...]'"
+    blocks = read_list(text, form)
+    if len(blocks) != 7 or not all(isinstance(b, list) and len(b) == len(FACTS) for b in blocks):
+        raise ArchitectureError(f"cannot read the architecture {text!r}; the form is {form}")
+    return {
+        f"block{i}.{fact}": str(int(value))
+        for i, block in enumerate(blocks, start=1)
+        for fact, value in zip(FACTS, block, strict=True)
+    }
+
+
+SPACE = PublishedSpace(
+    network,
+    text=lambda options: (format_blocks, parse_blocks),
+    final_options={"dropout": 0.2},
+)

@@ -1,0 +1,269 @@
+"""MobileNetV2 blocks in a chain: the ProxylessNAS space, and the skeletons of DDPNAS's networks.
+
+Papers: Sandler et al., "MobileNetV2", CVPR 2018, arXiv 1801.04381; Cai et al., "ProxylessNAS",
+ICLR 2019, arXiv 1812.00332; Zheng et al., DDPNAS, arXiv 1905.13543. Written from the papers, and
+from the block widths in the configuration files of tanglang96/DDPNAS (no licence stated).
+
+A block is an inverted residual with kernel 3, 5 or 7 and expansion 1, 3 or 6, or, where it would
+keep its input's shape, "skip". Four skeletons:
+
+* ``proxyless``: 32 channels, a fixed block of 16, then 21 blocks in stages of 24, 40, 80, 96, 192
+  (4 each) and 320 (1), a 1x1 convolution to 1,280.
+* ``mobilenet-v2``: the same with the widths of MobileNetV2: 24, 32, 64, 96, 160, 320. MobileNetV2
+  itself is kernel 3 and expansion 6 with 2, 3, 4, 3, 3 and 1 blocks a stage.
+* ``ddpnas-gpu``, ``ddpnas-cpu``: 14 and 20 blocks without skips, the widths and depths of
+  ProxylessNAS's networks for GPU and CPU, of which DDPNAS's ImageNet networks choose kernel and
+  expansion (of the first block too).
+
+Text form: a list with (kernel, expansion) for each block and None for a skip; timm's strings,
+``[['ds_r1_k3_s1_c16'], ['ir_r2_k3_s2_e6_c24'], ...]``, are read as well and written by
+:func:`timm_stages`. BatchNorm has torch's epsilon, 1e-5 (ProxylessNAS: 1e-3).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ddpnas.errors import ArchitectureError, OptionError, nearest
+from ddpnas.layers import InvertedResidual, conv_bn, fewer_strides, make_divisible
+from ddpnas.space import Choose, Text
+from ddpnas.spaces.literal import Block, Stage, read_list, read_stages, timm_string
+from ddpnas.spaces.published import PublishedSpace
+
+__all__ = ["OPERATIONS", "SKELETONS", "SPACE", "network", "timm_stages"]
+
+OPERATIONS = tuple(f"k{k}_e{e}" for e in (1, 3, 6) for k in (3, 5, 7))
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """What is not searched: widths before, in and after the stages.
+
+    Attributes:
+        stem: channels of the first convolution.
+        first: of a fixed block before the stages (kernel 3, expansion 1); None for none.
+        stages: searched blocks.
+        head: channels of the last convolution.
+        skips: whether blocks that keep their input's shape may be skipped.
+    """
+
+    stem: int
+    first: int | None
+    stages: tuple[Stage, ...]
+    head: int
+    skips: bool = True
+
+
+def _stages(*stages: tuple[int, int, int]) -> tuple[Stage, ...]:
+    return tuple(Stage(*stage) for stage in stages)
+
+
+SKELETONS = {
+    "proxyless": Skeleton(
+        32,
+        16,
+        _stages((24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)),
+        1280,
+    ),
+    "mobilenet-v2": Skeleton(
+        32,
+        16,
+        _stages((24, 4, 2), (32, 4, 2), (64, 4, 2), (96, 4, 1), (160, 4, 2), (320, 1, 1)),
+        1280,
+    ),
+    "ddpnas-gpu": Skeleton(
+        40,
+        None,
+        _stages(
+            (24, 1, 1), (32, 1, 2), (56, 2, 2), (112, 2, 2), (128, 3, 1), (256, 4, 2), (432, 1, 1)
+        ),
+        1728,
+        skips=False,
+    ),
+    "ddpnas-cpu": Skeleton(
+        40,
+        None,
+        _stages(
+            (24, 1, 1), (32, 4, 2), (48, 4, 2), (88, 2, 2), (104, 4, 1), (216, 4, 2), (360, 1, 1)
+        ),
+        1432,
+        skips=False,
+    ),
+}
+
+
+def network(
+    choose: Choose,
+    *,
+    skeleton: str = "proxyless",
+    width: float = 1.0,
+    num_classes: int = 1000,
+    dropout: float = 0.0,
+    reduction: int = 32,
+    input_shape: Sequence[int] = (3, 224, 224),
+) -> nn.Module:
+    """Return the network; see the module's text.
+
+    Args:
+        choose: see :class:`ddpnas.space.Choose`.
+        skeleton: one of ``SKELETONS``.
+        width: factor of all channels but the last convolution's, which never shrinks.
+        num_classes: outputs of the classifier.
+        dropout: before the classifier.
+        reduction: see :func:`ddpnas.layers.fewer_strides`.
+        input_shape: (channels, height, width) of an image.
+    """
+    sized = _sized({"skeleton": skeleton, "width": width, "reduction": reduction})
+    searching = choose.searching
+    channels = sized.stem
+    stem_stride = fewer_strides([2, *(s.stride for s in SKELETONS[skeleton].stages)], reduction)[0]
+
+    def block(out: int, kernel: int, expansion: int, stride: int, option: bool) -> nn.Module:
+        return InvertedResidual(
+            channels,
+            out,
+            kernel=kernel,
+            expansion=expansion,
+            stride=stride,
+            searching=searching,
+            option=option,
+        )
+
+    layers: list[nn.Module] = [
+        conv_bn(
+            input_shape[0],
+            channels,
+            3,
+            stride=stem_stride,
+            activation=nn.ReLU6,
+            searching=searching,
+        )
+    ]
+    if sized.first is not None:
+        layers.append(block(sized.first, 3, 1, 1, option=False))
+        channels = sized.first
+    number = 0
+    for stage in sized.stages:
+        for i in range(stage.blocks):
+            number += 1
+            stride = stage.stride if i == 0 else 1
+            options: dict[str, Callable[[], nn.Module]] = {
+                f"k{k}_e{e}": functools.partial(block, stage.width, k, e, stride, option=True)
+                for e in (1, 3, 6)
+                for k in (3, 5, 7)
+            }
+            if sized.skips and i > 0:
+                options["skip"] = nn.Identity
+            layers.append(choose(f"block{number}", options))
+            channels = stage.width
+    layers += [
+        conv_bn(channels, sized.head, 1, activation=nn.ReLU6, searching=searching),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(sized.head, num_classes),
+    ]
+    return nn.Sequential(*layers)
+
+
+def _sized(options: Mapping[str, Any]) -> Skeleton:
+    """Return the skeleton at the width and with the strides that the options ask for."""
+    name, width = options["skeleton"], options["width"]
+    if name not in SKELETONS:
+        raise OptionError(nearest("skeleton", name, SKELETONS))
+    skeleton = SKELETONS[name]
+    _, *strides = fewer_strides([2, *(s.stride for s in skeleton.stages)], options["reduction"])
+    return replace(
+        skeleton,
+        stem=make_divisible(skeleton.stem * width),
+        first=None if skeleton.first is None else make_divisible(skeleton.first * width),
+        stages=tuple(
+            replace(stage, width=make_divisible(stage.width * width), stride=stride)
+            for stage, stride in zip(skeleton.stages, strides, strict=True)
+        ),
+        head=make_divisible(skeleton.head * max(1.0, width)),
+    )
+
+
+def timm_stages(architecture: Mapping[str, str], options: Mapping[str, Any]) -> list[list[str]]:
+    """Return timm's strings of an architecture, a list a stage, the fixed block's first.
+
+    Args:
+        architecture: of the space.
+        options: of the space, ``space.options``.
+    """
+    skeleton = _sized(options)
+    result = []
+    if skeleton.first is not None:
+        result.append([timm_string(Block(3, 1), Stage(skeleton.first, 1, 1), 1)])
+    number = 0
+    for stage in skeleton.stages:
+        strings: list[str] = []
+        for _ in range(stage.blocks):
+            number += 1
+            if (pair := _pair(architecture[f"block{number}"])) is not None:
+                stride = 1 if strings else stage.stride
+                strings.append(timm_string(Block(*pair), stage, stride))
+        result.append(strings)
+    return result
+
+
+def _pair(option: str) -> tuple[int, int] | None:
+    """Return (kernel, expansion) of an option, None of "skip"."""
+    if option == "skip":
+        return None
+    kernel, expansion = option.split("_")
+    return int(kernel[1:]), int(expansion[1:])
+
+
+def _text(options: Mapping[str, Any]) -> Text:
+    skeleton = _sized(options)
+    count = sum(stage.blocks for stage in skeleton.stages)
+    form = (
+        f"a list of {count} (kernel, expansion), such as '[(3, 6), (5, 3), ...]', None for a skip"
+    )
+
+    def format_pairs(architecture: Mapping[str, str]) -> str:
+        return str([_pair(architecture[f"block{i}"]) for i in range(1, count + 1)])
+
+    def parse_pairs(text: str) -> dict[str, str]:
+        items = read_list(text, form)
+        if items and isinstance(items[0], list):
+            fixed = [Stage(skeleton.first, 1, 1)] if skeleton.first is not None else []
+            blocks = read_stages(items, [*fixed, *skeleton.stages])
+            if fixed and blocks[0] != [Block(3, 1)]:
+                raise ArchitectureError("the first block is fixed: kernel 3, expansion 1")
+            items = [
+                (b.kernel, b.expansion) if b is not None else None
+                for stage in blocks[len(fixed) :]
+                for b in stage
+            ]
+        pairs = all(item is None or (isinstance(item, tuple) and len(item) == 2) for item in items)
+        if len(items) != count or not pairs:
+            raise ArchitectureError(f"cannot read the architecture {text!r}; the form is {form}")
+        return {
+            f"block{i}": "skip" if item is None else f"k{item[0]}_e{item[1]}"
+            for i, item in enumerate(items, start=1)
+        }
+
+    return format_pairs, parse_pairs
+
+
+def canonical(architecture: Mapping[str, str]) -> dict[str, str]:
+    """Return the network with the skips of each stage at its end (its first block never skips)."""
+    if len(architecture) != 21:  # the fixed skeletons have no skips
+        return dict(architecture)
+    choices = [architecture[f"block{i}"] for i in range(1, 22)]
+    result: list[str] = []
+    for blocks in (4, 4, 4, 4, 4, 1):
+        stage = choices[len(result) : len(result) + blocks]
+        result += sorted(stage, key=lambda option: option == "skip")
+    return {f"block{i}": option for i, option in enumerate(result, start=1)}
+
+
+SPACE = PublishedSpace(network, text=_text, canonical=canonical, final_options={"dropout": 0.2})

@@ -1,0 +1,204 @@
+"""MobileNetV3 as in Once-for-All: kernel, expansion and depth of 5 units, 7,371^5 networks.
+
+Papers: Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv 1905.02244; Cai et al.,
+"Once-for-All", ICLR 2020, arXiv 1908.09791. Written from the papers and the behaviour of the
+released code (mit-han-lab/once-for-all, MIT).
+
+Skeleton: a 3x3 convolution of stride 2 to 16 channels (h-swish), a fixed block of 16 (kernel 3,
+expansion 1), five units of 24, 40, 80, 112 and 160 channels, a 1x1 convolution to 960, pooling,
+a 1x1 convolution to 1,280 without BatchNorm, a linear classifier. The first two units have ReLU,
+the others h-swish; units 2, 4 and 5 squeeze and excite. Every block chooses kernel 3, 5 or 7 and
+expansion 3, 4 or 6; the third and fourth block of a unit may be skipped, the fourth always when
+the third is. That order is a rule of final networks; paths of a supernet, where skipping the
+third block alone is a network like any other, need not obey it. Weights of kernels and widths
+are not nested in each other as in Once-for-All: each option has its own.
+
+Text form: timm's strings, a list a stage, ``[['ds_r1_k3_s1_c16_nre'], ['ir_r1_k3_s2_e3_c24_nre',
+...], ...]``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from ddpnas.architecture import Rule
+from ddpnas.errors import ArchitectureError
+from ddpnas.layers import InvertedResidual, SqueezeExcite, conv_bn, fewer_strides, make_divisible
+from ddpnas.space import Choose, Text
+from ddpnas.spaces.literal import Block, Stage, read_list, read_stages, timm_string
+from ddpnas.spaces.published import PublishedSpace
+
+__all__ = ["OPERATIONS", "SPACE", "STAGES", "network"]
+
+OPERATIONS = tuple(f"k{k}_e{e}" for e in (3, 4, 6) for k in (3, 5, 7))
+LEAST_DEPTH = 2
+STAGES = (
+    Stage(16, 1, 1, relu=True),  # fixed
+    Stage(24, 4, 2, relu=True),
+    Stage(40, 4, 2, excite=True, relu=True),
+    Stage(80, 4, 2),
+    Stage(112, 4, 1, excite=True),
+    Stage(160, 4, 2, excite=True),
+)
+
+
+def network(
+    choose: Choose,
+    *,
+    width: float = 1.0,
+    num_classes: int = 1000,
+    dropout: float = 0.0,
+    reduction: int = 32,
+    input_shape: Sequence[int] = (3, 224, 224),
+) -> nn.Module:
+    """Return the network; see the module's text.
+
+    Args:
+        choose: see :class:`ddpnas.space.Choose`.
+        width: factor of all channels (Once-for-All: 1.0 and 1.2).
+        num_classes: outputs of the classifier.
+        dropout: before the classifier.
+        reduction: see :func:`ddpnas.layers.fewer_strides`.
+        input_shape: (channels, height, width) of an image.
+    """
+    searching = choose.searching
+    stem_stride = fewer_strides([2, *(s.stride for s in STAGES)], reduction)[0]
+    fixed, *units = _sized({"width": width, "reduction": reduction})
+    channels = make_divisible(16 * width)
+
+    def block(stage: Stage, kernel: int, expansion: int, stride: int, option: bool) -> nn.Module:
+        return InvertedResidual(
+            channels,
+            stage.width,
+            kernel=kernel,
+            expansion=expansion,
+            stride=stride,
+            activation=nn.ReLU if stage.relu else nn.Hardswish,
+            excite=_excite if stage.excite else None,
+            searching=searching,
+            option=option,
+        )
+
+    layers: list[nn.Module] = [
+        conv_bn(
+            input_shape[0],
+            channels,
+            3,
+            stride=stem_stride,
+            activation=nn.Hardswish,
+            searching=searching,
+        ),
+        block(fixed, 3, 1, 1, option=False),
+    ]
+    channels = fixed.width
+    for unit, stage in enumerate(units, start=1):
+        for i in range(1, stage.blocks + 1):
+            stride = stage.stride if i == 1 else 1
+            options: dict[str, Callable[[], nn.Module]] = {
+                f"k{k}_e{e}": functools.partial(block, stage, k, e, stride, option=True)
+                for e in (3, 4, 6)
+                for k in (3, 5, 7)
+            }
+            if i > LEAST_DEPTH:
+                options["skip"] = nn.Identity
+            layers.append(choose(f"unit{unit}.block{i}", options))
+            channels = stage.width
+    expanded, last = make_divisible(960 * width), make_divisible(1280 * width)
+    layers += [
+        conv_bn(channels, expanded, 1, activation=nn.Hardswish, searching=searching),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(expanded, last, 1, bias=False),
+        nn.Hardswish(),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(last, num_classes),
+    ]
+    return nn.Sequential(*layers)
+
+
+def _excite(width: int) -> nn.Module:
+    return SqueezeExcite(width, make_divisible(width // 4), nn.ReLU, nn.Hardsigmoid)
+
+
+def _sized(options: Mapping[str, Any]) -> list[Stage]:
+    """Return the stages at the width and with the strides that the options ask for."""
+    _, *strides = fewer_strides([2, *(s.stride for s in STAGES)], options["reduction"])
+    return [
+        replace(stage, width=make_divisible(stage.width * options["width"]), stride=stride)
+        for stage, stride in zip(STAGES, strides, strict=True)
+    ]
+
+
+def depth_rules(options: Mapping[str, Any]) -> list[Rule]:
+    """Return, for each unit, that its fourth block needs the third."""
+    return [
+        Rule(
+            {
+                **{(f"unit{unit}.block4", operation): 1.0 for operation in OPERATIONS},
+                **{(f"unit{unit}.block3", operation): -1.0 for operation in OPERATIONS},
+            },
+            says=f"unit {unit} has its fourth block only with the third",
+            upper=0.0,
+            final=True,
+        )
+        for unit in range(1, len(STAGES))
+    ]
+
+
+def _text(options: Mapping[str, Any]) -> Text:
+    stages = _sized(options)
+    fixed = timm_string(Block(3, 1), stages[0], 1)
+
+    def format_stages(architecture: Mapping[str, str]) -> str:
+        lists = [[fixed]]
+        for unit, stage in enumerate(stages[1:], start=1):
+            strings: list[str] = []
+            for i in range(1, stage.blocks + 1):
+                option = architecture[f"unit{unit}.block{i}"]
+                if option == "skip":
+                    strings.append("skip")
+                else:
+                    kernel, expansion = (int(part[1:]) for part in option.split("_"))
+                    stride = stage.stride if i == 1 else 1
+                    strings.append(timm_string(Block(kernel, expansion), stage, stride))
+            while strings[-1] == "skip":
+                strings.pop()
+            lists.append(strings)
+        return str(lists)
+
+    def parse_stages(text: str) -> dict[str, str]:
+        lists = read_list(text, f"timm's strings, such as \"[['{fixed}'], ...]\"")
+        first, *units = read_stages(lists, stages)
+        if first != [Block(3, 1)]:
+            raise ArchitectureError(f"the first stage is fixed: ['{fixed}']")
+        return {
+            f"unit{unit}.block{i}": "skip" if b is None else f"k{b.kernel}_e{b.expansion}"
+            for unit, blocks in enumerate(units, start=1)
+            for i, b in enumerate(blocks, start=1)
+        }
+
+    return format_stages, parse_stages
+
+
+def canonical(architecture: Mapping[str, str]) -> dict[str, str]:
+    """Return the network with the skips of each unit at its end."""
+    result = dict(architecture)
+    for unit in range(1, len(STAGES)):
+        third, fourth = f"unit{unit}.block3", f"unit{unit}.block4"
+        if architecture[third] == "skip":
+            result[third], result[fourth] = architecture[fourth], "skip"
+    return result
+
+
+SPACE = PublishedSpace(
+    network,
+    text=_text,
+    rules=depth_rules,
+    canonical=canonical,
+    final_options={"dropout": 0.1},
+)

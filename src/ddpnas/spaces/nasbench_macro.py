@@ -1,0 +1,123 @@
+"""NAS-Bench-Macro: a chain of 8 layers with 3 choices each, 6,561 networks.
+
+Paper: Su et al., "Prioritized Architecture Sampling with Monto-Carlo Tree Search", CVPR 2021,
+arXiv 2103.11922. Table and description: xiusu/NAS-Bench-Macro (Apache-2.0). The figures of all
+6,561 rows of its table are reproduced.
+
+Skeleton: a 3x3 convolution to 32 channels, three stages of 2, 3 and 3 layers that double the
+channels and halve the size in their first layer, a 1x1 convolution to 1,280, pooling and a
+linear classifier. A layer is "identity" (a 1x1 convolution with BatchNorm where the shape
+changes), or a MobileNetV2 block with kernel 3 and expansion 3, or kernel 5 and expansion 6.
+Text form: 8 digits, 0 identity, 1 and 2 the blocks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import nn
+
+from ddpnas.errors import ArchitectureError
+from ddpnas.layers import InvertedResidual, conv_bn
+from ddpnas.space import Choose
+from ddpnas.spaces.published import PublishedSpace
+
+__all__ = ["LAYERS", "OPERATIONS", "SPACE", "network"]
+
+OPERATIONS = ("identity", "mb3_k3", "mb6_k5")
+STAGES = (2, 3, 3)
+LAYERS = tuple(f"layer{i}" for i in range(1, sum(STAGES) + 1))
+
+
+def network(
+    choose: Choose,
+    *,
+    width: float = 1.0,
+    num_classes: int = 10,
+    input_shape: Sequence[int] = (3, 32, 32),
+) -> nn.Module:
+    """Return the network; see the module's text.
+
+    Args:
+        choose: see :class:`ddpnas.space.Choose`.
+        width: factor of all channels.
+        num_classes: outputs of the classifier.
+        input_shape: (channels, height, width) of an image, 3x32x32 in the benchmark.
+    """
+    searching = choose.searching
+    channels = max(1, round(32 * width))
+    head = max(1, round(1280 * width))
+    layers: list[nn.Module] = [
+        conv_bn(input_shape[0], channels, 3, activation=nn.ReLU6, searching=searching)
+    ]
+    names = iter(LAYERS)
+    for count in STAGES:
+        for i in range(count):
+            out, stride = (2 * channels, 2) if i == 0 else (channels, 1)
+            layers.append(choose(next(names), _options(channels, out, stride, searching)))
+            channels = out
+    layers += [
+        conv_bn(channels, head, 1, activation=nn.ReLU6, searching=searching),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(head, num_classes),
+    ]
+    return nn.Sequential(*layers)
+
+
+def _options(
+    width: int, out: int, stride: int, searching: bool
+) -> dict[str, Callable[[], nn.Module]]:
+    def block(kernel: int, expansion: int) -> nn.Module:
+        return InvertedResidual(
+            width,
+            out,
+            kernel=kernel,
+            expansion=expansion,
+            stride=stride,
+            searching=searching,
+            option=True,
+        )
+
+    def identity() -> nn.Module:
+        if stride == 1:
+            return nn.Identity()
+        return conv_bn(width, out, 1, stride=stride, searching=searching, option=True)
+
+    return {"identity": identity, "mb3_k3": lambda: block(3, 3), "mb6_k5": lambda: block(5, 6)}
+
+
+def format_digits(architecture: Mapping[str, str]) -> str:
+    """Return the 8 digits of the benchmark."""
+    return "".join(str(OPERATIONS.index(architecture[layer])) for layer in LAYERS)
+
+
+def parse_digits(text: str) -> dict[str, str]:
+    """Return the choices in 8 digits; :class:`ArchitectureError` when they are none."""
+    if not re.fullmatch(r"[0-2]{8}", text.strip()):
+        raise ArchitectureError(
+            f"cannot read the architecture {text!r}; the form is 8 digits from 0 to 2, "
+            f"such as '21012210'"
+        )
+    return {
+        layer: OPERATIONS[int(digit)] for layer, digit in zip(LAYERS, text.strip(), strict=True)
+    }
+
+
+def canonical(architecture: Mapping[str, str]) -> dict[str, str]:
+    """Return the network with the identities of each stage at its end.
+
+    The first layer of a stage stays: an identity there is a convolution.
+    """
+    result: list[str] = []
+    for count in STAGES:
+        names = LAYERS[len(result) : len(result) + count]
+        first, *others = (architecture[name] for name in names)
+        result += [first, *sorted(others, key=lambda operation: operation == "identity")]
+    return dict(zip(LAYERS, result, strict=True))
+
+
+SPACE = PublishedSpace(
+    network, text=lambda options: (format_digits, parse_digits), canonical=canonical
+)

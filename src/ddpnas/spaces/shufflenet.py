@@ -1,0 +1,170 @@
+"""ShuffleNetV2 blocks of Single Path One-Shot: 20 blocks, 4 choices each, 4^20 networks.
+
+Paper: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV
+2020, arXiv 1904.00420; blocks: Ma et al., "ShuffleNet V2", arXiv 1807.11164. Written from the
+papers' description and the behaviour of the released code (megvii-model/SinglePathOneShot,
+no licence stated).
+
+Skeleton: a 3x3 convolution of stride 2 to 16 channels; stages of 4, 4, 8 and 4 blocks with 64,
+160, 320 and 640 channels, each beginning with stride 2; a 1x1 convolution to 1,024, pooling,
+dropout and a classifier without bias. A block is a ShuffleNetV2 unit with kernel 3, 5 or 7, or
+the Xception-like one of three depthwise convolutions. Text form: a list of 20 digits, 0 to 3 in
+this order; the digits alone are read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ddpnas.errors import ArchitectureError
+from ddpnas.layers import conv_bn, fewer_strides
+from ddpnas.space import Choose
+from ddpnas.spaces.literal import read_list
+from ddpnas.spaces.published import PublishedSpace
+
+__all__ = ["BLOCKS", "OPERATIONS", "SPACE", "network"]
+
+OPERATIONS = ("shuffle_k3", "shuffle_k5", "shuffle_k7", "xception")
+STAGES = ((64, 4), (160, 4), (320, 8), (640, 4))  # channels, blocks
+BLOCKS = tuple(f"block{i}" for i in range(1, 21))
+
+
+def network(
+    choose: Choose,
+    *,
+    width: float = 1.0,
+    num_classes: int = 1000,
+    dropout: float = 0.0,
+    reduction: int = 32,
+    input_shape: Sequence[int] = (3, 224, 224),
+) -> nn.Module:
+    """Return the network; see the module's text.
+
+    Args:
+        choose: see :class:`ddpnas.space.Choose`.
+        width: factor of all channels.
+        num_classes: outputs of the classifier.
+        dropout: before the classifier.
+        reduction: see :func:`ddpnas.layers.fewer_strides`.
+        input_shape: (channels, height, width) of an image.
+    """
+    searching = choose.searching
+    stem, *strides = fewer_strides([2, 2, 2, 2, 2], reduction)
+    channels, last = 2 * max(1, round(8 * width)), 2 * max(1, round(512 * width))
+    layers: list[nn.Module] = [
+        conv_bn(input_shape[0], channels, 3, stride=stem, activation=nn.ReLU, searching=searching)
+    ]
+    names = iter(BLOCKS)
+    for (base, blocks), stage_stride in zip(STAGES, strides, strict=True):
+        out = 2 * max(1, round(base / 2 * width))
+        for i in range(blocks):
+            # The first block changes the channels, by two branches, also where it keeps the size.
+            stride = stage_stride if i == 0 else 0
+            layers.append(choose(next(names), _options(channels, out, stride, searching)))
+            channels = out
+    layers += [
+        conv_bn(channels, last, 1, activation=nn.ReLU, searching=searching),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(last, num_classes, bias=False),
+    ]
+    return nn.Sequential(*layers)
+
+
+def _options(
+    width: int, out: int, stride: int, searching: bool
+) -> dict[str, Callable[[], nn.Module]]:
+    def block(kernel: int, xception: bool = False) -> nn.Module:
+        return ShuffleBlock(width, out, kernel, stride, xception, searching)
+
+    return {
+        "shuffle_k3": lambda: block(3),
+        "shuffle_k5": lambda: block(5),
+        "shuffle_k7": lambda: block(7),
+        "xception": lambda: block(3, xception=True),
+    }
+
+
+class ShuffleBlock(nn.Module):
+    """A ShuffleNetV2 unit: half of the channels pass, the other half is computed anew.
+
+    Args:
+        width, out: channels of input and output.
+        kernel: of the depthwise convolutions.
+        stride: of a block that begins a stage, whose passing half is projected; 0 for others.
+        xception: three depthwise convolutions instead of one.
+        searching: see :func:`ddpnas.layers.batch_norm`.
+    """
+
+    def __init__(
+        self, width: int, out: int, kernel: int, stride: int, xception: bool, searching: bool
+    ) -> None:
+        super().__init__()
+        self.splits = stride == 0
+        width = width // 2 if self.splits else width
+        middle, new = out // 2, out - width
+
+        def depthwise(channels: int, stride: int = 1) -> nn.Module:
+            return conv_bn(
+                channels,
+                channels,
+                kernel,
+                stride=stride,
+                groups=channels,
+                searching=searching,
+                option=True,
+            )
+
+        def pointwise(a: int, b: int) -> nn.Module:
+            return conv_bn(a, b, 1, activation=nn.ReLU, searching=searching, option=True)
+
+        first = max(1, stride)
+        if xception:
+            self.main = nn.Sequential(
+                depthwise(width, first),
+                pointwise(width, middle),
+                depthwise(middle),
+                pointwise(middle, middle),
+                depthwise(middle),
+                pointwise(middle, new),
+            )
+        else:
+            self.main = nn.Sequential(
+                pointwise(width, middle), depthwise(middle, first), pointwise(middle, new)
+            )
+        self.passing = (
+            nn.Identity()
+            if self.splits
+            else nn.Sequential(depthwise(width, first), pointwise(width, width))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, out, H, W), half as high and wide with stride 2."""
+        passing, rest = (x[:, 0::2], x[:, 1::2]) if self.splits else (x, x)
+        return torch.cat([self.passing(passing), self.main(rest)], dim=1)
+
+
+def format_digits(architecture: Mapping[str, str]) -> str:
+    """Return the list of 20 digits."""
+    return str([OPERATIONS.index(architecture[block]) for block in BLOCKS])
+
+
+def parse_digits(text: str) -> dict[str, str]:
+    """Return the choices in a list of 20 digits; :class:`ArchitectureError` when it is none."""
+    form = "a list of 20 digits from 0 to 3, such as '[0, 0, 3, 1, ...]'"
+    stripped = text.strip()
+    digits = list(map(int, stripped)) if stripped.isdecimal() else read_list(text, form)
+    if len(digits) != len(BLOCKS) or not all(digit in range(4) for digit in digits):
+        raise ArchitectureError(f"cannot read the architecture {text!r}; the form is {form}")
+    return {block: OPERATIONS[digit] for block, digit in zip(BLOCKS, digits, strict=True)}
+
+
+SPACE = PublishedSpace(
+    network,
+    text=lambda options: (format_digits, parse_digits),
+    final_options={"dropout": 0.1},
+)

@@ -1,0 +1,256 @@
+"""Contract tests for your own search space or strategy: subclass, say how it is made, run pytest.
+
+    import ddpnas.testing
+
+    class TestMySpace(ddpnas.testing.SpaceContract):
+        def make_space(self):
+            return ddpnas.SearchSpace(network, (3, 32, 32))
+
+    class TestMyStrategy(ddpnas.testing.StrategyContract):
+        def make_strategy(self, space, seed):
+            return MyStrategy(space, seed)
+
+The spaces and strategies of this package are tested by the same. A failure says what is wrong in
+its message; neither class needs anything but pytest to run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
+from ddpnas.costs import count_costs
+from ddpnas.errors import DdpnasError
+from ddpnas.space import Choice, SearchSpace
+from ddpnas.spaces import create_space
+from ddpnas.strategies import Strategy
+
+__all__ = ["SpaceContract", "StrategyContract"]
+
+
+class SpaceContract:
+    """What every search space promises.
+
+    Attributes:
+        architectures: how many random architectures each test takes.
+        batch: inputs in each run.
+    """
+
+    architectures: ClassVar[int] = 3
+    batch: ClassVar[int] = 4
+    _made: ClassVar[dict[type, SearchSpace]] = {}
+
+    def make_space(self) -> SearchSpace:
+        """Return the space under test; made once a class."""
+        raise NotImplementedError
+
+    def make_input(self, space: SearchSpace) -> Tensor:
+        """Return a batch of inputs; whole numbers are 0 or 1."""
+        shape = (self.batch, *space.input_shape)
+        if space.input_dtype.is_floating_point:
+            return torch.randn(shape, dtype=space.input_dtype)
+        return torch.randint(0, 2, shape, dtype=space.input_dtype)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space under test."""
+        if type(self) not in self._made:
+            self._made[type(self)] = self.make_space()
+        return self._made[type(self)]
+
+    def samples(self) -> list[Architecture]:
+        """Return random architectures, the same in every test."""
+        rng = np.random.default_rng(0)
+        return [self.space.sample(rng) for _ in range(self.architectures)]
+
+    def test_sampled_architectures_belong_to_the_space(self) -> None:
+        """Samples obey all rules, and survive being written as indices."""
+        for architecture in self.samples():
+            assert self.space.check(architecture) == architecture
+            assert self.space.decode(self.space.encode(architecture)) == architecture
+
+    def test_the_text_form_is_read_again(self) -> None:
+        """``parse`` is the inverse of ``format``."""
+        for architecture in self.samples():
+            text = self.space.format(architecture)
+            assert self.space.parse(text) == architecture, f"{text!r} is read as something else"
+
+    def test_the_canonical_form_is_its_own(self) -> None:
+        """Canonical architectures obey the rules and are canonical."""
+        for architecture in self.samples():
+            canonical = self.space.canonical(architecture)
+            assert self.space.check(canonical) == self.space.canonical(canonical) == canonical
+
+    def test_built_networks_run_without_trace_of_the_search(self) -> None:
+        """A built network is made of plain modules and gives outputs of the stated shape."""
+        for architecture in self.samples():
+            network = self.space.build(architecture)
+            left = [m for m in network.modules() if isinstance(m, Choice)]
+            assert not left, f"the built network still asks {left[0].decision!r}"
+            output = _output(network.train()(self.make_input(self.space)))
+            assert tuple(output.shape) == (self.batch, *self.space.output_shape)
+
+    def test_a_path_of_the_supernet_is_the_network_with_its_weights(self) -> None:
+        """A path and the network built with ``weights_from`` give the same outputs."""
+        torch.manual_seed(0)
+        supernet = self.space.supernet().train()
+        for architecture in self.samples():
+            network = self.space.build(architecture, weights_from=supernet).train()
+            supernet.set_path(architecture)
+            inputs = self.make_input(self.space)
+            outputs = []
+            for module in (supernet, network):
+                torch.manual_seed(1)  # for dropout
+                with torch.no_grad():
+                    outputs.append(_output(module(inputs)))
+            torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+
+    def test_only_the_path_that_runs_is_trained(self) -> None:
+        """Gradients reach parameters of the path, and nothing else."""
+        supernet = self.space.supernet().train()
+        for architecture in self.samples():
+            supernet.zero_grad(set_to_none=True)
+            supernet.set_path(architecture)
+            loss = _output(supernet(self.make_input(self.space))).square().sum()
+            if loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]
+            path = {id(parameter) for parameter in supernet.path_parameters()}
+            for name, parameter in supernet.named_parameters():
+                assert parameter.grad is None or id(parameter) in path, (
+                    f"{name} has a gradient, although the path does not use it"
+                )
+
+    def test_counted_costs_are_those_of_the_built_network(self) -> None:
+        """Parameters and multiply-adds of the tables are what the network has and does."""
+        costs = count_costs(self.space)
+        for architecture in self.samples():
+            with torch.device("meta"):
+                network = self.space.build(architecture).train()
+                inputs = torch.empty(2, *self.space.input_shape, dtype=self.space.input_dtype)
+            params = sum(parameter.numel() for parameter in network.parameters())
+            assert costs["params"].cost(architecture) == params
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                network(inputs)
+            assert costs["macs"].cost(architecture) == counter.get_total_flops() / 4
+
+
+class StrategyContract:
+    """What every strategy promises."""
+
+    def make_strategy(self, space: DecisionSpace, seed: int) -> Strategy:
+        """Return a new strategy over the space."""
+        raise NotImplementedError
+
+    def spaces(self) -> list[DecisionSpace]:
+        """Return the spaces to run on: the toy, and one of uneven and nested decisions."""
+        uneven = DecisionSpace(
+            [
+                Decision("depth", ("one", "two")),
+                Decision("first", ("a", "b", "c", "d")),
+                Decision("second", ("a", "b", "c"), active_when=(("depth", "two"),)),
+                Decision("fixed", ("only",)),
+            ]
+        )
+        return [create_space("toy"), uneven]
+
+    def test_it_ends_after_the_evaluations_that_it_announced(self) -> None:
+        """``evaluations`` is exact, and known before the first is made."""
+        for space in self.spaces():
+            strategy = self.make_strategy(space, 0)
+            announced = strategy.evaluations
+            assert len(_run(strategy)) == announced == strategy.evaluations
+
+    def test_it_asks_for_architectures_of_the_space(self) -> None:
+        """What is asked and what is recommended belongs to the space."""
+        for space in self.spaces():
+            strategy = self.make_strategy(space, 0)
+            for architecture, _ in _run(strategy):
+                assert space.check(architecture) == architecture
+            assert space.check(strategy.architecture) == strategy.architecture
+
+    def test_it_asks_the_same_until_it_is_told(self) -> None:
+        """``ask`` twice is ``ask`` once, so that an interrupted search can go on."""
+        for space in self.spaces():
+            strategy = self.make_strategy(space, 0)
+            assert strategy.ask() == strategy.ask()
+
+    def test_the_same_seed_gives_the_same_search(self) -> None:
+        """Everything random comes from the seed."""
+        for space in self.spaces():
+            runs = [_run(self.make_strategy(space, 7)) for _ in range(2)]
+            assert runs[0] == runs[1]
+
+    def test_its_state_restores_exactly_from_json(self) -> None:
+        """A search that is saved and loaded before every batch is the unbroken one."""
+        for space in self.spaces():
+            unbroken, strategy = self.make_strategy(space, 3), self.make_strategy(space, 3)
+            while not unbroken.done:
+                state = json.loads(json.dumps(strategy.state_dict()))
+                strategy = self.make_strategy(space, 99)
+                strategy.load_state_dict(state)
+                batch = unbroken.ask()
+                assert strategy.ask() == batch
+                for each in (unbroken, strategy):
+                    each.tell(batch, [_score(architecture) for architecture in batch])
+            assert strategy.done
+            assert strategy.architecture == unbroken.architecture
+            assert strategy.distribution.to_dict() == unbroken.distribution.to_dict()
+
+    def test_its_distribution_is_one(self) -> None:
+        """Theta is a probability for each option of each decision, throughout."""
+        for space in self.spaces():
+            strategy = self.make_strategy(space, 0)
+            while True:
+                for decision in space.decisions:
+                    row = strategy.distribution.theta[decision.name]
+                    assert len(row) == len(decision.options)
+                    assert (row >= 0).all() and math.isclose(row.sum(), 1.0, abs_tol=1e-9)
+                if strategy.done:
+                    break
+                batch = strategy.ask()
+                strategy.tell(batch, [_score(architecture) for architecture in batch])
+
+    def test_rules_of_final_networks_are_obeyed_or_refused(self) -> None:
+        """What is recommended obeys every rule, unless the strategy declines such spaces."""
+        toy = create_space("toy")
+        convolutions = {(d.name, o): 1.0 for d in toy.decisions for o in d.options if o != "skip"}
+        rule = Rule(convolutions, says="at most two convolutions", upper=2.0, final=True)
+        space = DecisionSpace(toy.decisions, [rule])
+        try:
+            strategy = self.make_strategy(space, 0)
+        except DdpnasError:
+            return
+        _run(strategy)
+        assert rule.holds(strategy.architecture)
+
+
+def _run(strategy: Strategy) -> list[tuple[Architecture, float]]:
+    """Run a strategy to its end; return what was scored."""
+    scored: list[tuple[Architecture, float]] = []
+    while not strategy.done:
+        batch = strategy.ask()
+        scores = [_score(architecture) for architecture in batch]
+        strategy.tell(batch, scores)
+        scored += zip(batch, scores, strict=True)
+        assert len(scored) <= strategy.evaluations, "more evaluations than were announced"
+    return scored
+
+
+def _score(architecture: Architecture) -> float:
+    """Return a score in [0, 1) that looks random and is always the same."""
+    return zlib.crc32(repr(sorted(architecture.items())).encode()) / 2**32
+
+
+def _output(output: Any) -> Tensor:
+    """Return the output of a network, the first where it has auxiliary ones."""
+    first = output[0] if isinstance(output, tuple) else output
+    assert isinstance(first, Tensor), f"the network gives {type(first).__name__}, not a tensor"
+    return first
