@@ -22,6 +22,13 @@ from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
 from ddpnas.strategies.ddpnas import DDPNAS
+from ddpnas.strategies.evolution import RegularizedEvolution
+from ddpnas.strategies.local import LocalSearch
+from ddpnas.strategies.mdenas import MdeNAS
+from ddpnas.strategies.natural import ASNG, MIGO, SNG
+from ddpnas.strategies.optuna import OptunaStrategy
+from ddpnas.strategies.random import RandomSearch
+from ddpnas.strategies.reinforce import Reinforce
 
 __all__ = ["DDPNAS", "Strategy", "create_strategy", "list_strategies", "strategy_options"]
 
@@ -39,7 +46,10 @@ class Strategy(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """How many architectures the whole strategy asks for, from start to end."""
+        """How many architectures the whole strategy asks for, from start to end.
+
+        Where fair cycles meet rules of the space, the best estimate so far.
+        """
 
     @property
     def distribution(self) -> JointDistribution:
@@ -62,7 +72,18 @@ class Strategy(Protocol):
         """Restore what :meth:`state_dict` returned, exactly."""
 
 
-_STRATEGIES: dict[str, Callable[..., Strategy]] = {"ddpnas": DDPNAS}
+_STRATEGIES: dict[str, Callable[..., Strategy]] = {
+    "asng": ASNG,
+    "ddpnas": DDPNAS,
+    "local-search": LocalSearch,
+    "mdenas": MdeNAS,
+    "migo": MIGO,
+    "optuna": OptunaStrategy,
+    "random": RandomSearch,
+    "regularized-evolution": RegularizedEvolution,
+    "reinforce": Reinforce,
+    "sng": SNG,
+}
 
 
 def list_strategies() -> list[str]:
