@@ -97,8 +97,6 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
     Raises:
         OptionError: unknown name or option, or an option out of range.
     """
-    if name not in _STRATEGIES:
-        raise OptionError(nearest("strategy", name, _STRATEGIES))
     known = strategy_options(name)
     for option in options:
         if option not in known:
@@ -107,6 +105,12 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
 
 
 def strategy_options(name: str) -> dict[str, Any]:
-    """Return the options of a strategy with their defaults."""
+    """Return the options of a strategy with their defaults.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    if name not in _STRATEGIES:
+        raise OptionError(nearest("strategy", name, _STRATEGIES))
     parameters = inspect.signature(_STRATEGIES[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in ("space", "seed")}

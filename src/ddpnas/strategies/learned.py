@@ -137,7 +137,7 @@ class Learned(Base, ABC):
         total = above.sum(axis=1, keepdims=True)
         room = 1.0 - floor.sum(axis=1, keepdims=True)
         share = np.where(total > 0, above / np.where(total > 0, total, 1.0), self._alive / k)
-        return floor + room * share
+        return np.asarray(floor + room * share)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain data for JSON."""

@@ -62,4 +62,4 @@ class MdeNAS(Learned):
         higher = self._mean[:, :, None] > self._mean[:, None, :]
         wins = fewer & higher & known[:, :, None] & known[:, None, :]
         moved = np.maximum(p + self.lr * (wins.sum(axis=2) - wins.sum(axis=1)), 1e-3 * self._alive)
-        return moved / moved.sum(axis=1, keepdims=True)
+        return np.asarray(moved / moved.sum(axis=1, keepdims=True))

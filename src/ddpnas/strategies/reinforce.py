@@ -64,4 +64,4 @@ class Reinforce(Learned):
         chosen = one_hot(architectures, p.shape[1])
         gradient = np.tensordot(advantage, chosen - p, axes=1) / len(scores)
         moved = p * np.exp(self.lr * gradient)
-        return moved / moved.sum(axis=1, keepdims=True)
+        return np.asarray(moved / moved.sum(axis=1, keepdims=True))
