@@ -64,16 +64,27 @@ class JointDistribution:
         """Return the distribution with other probabilities, each row normalised to sum 1."""
         return JointDistribution(self.decisions, tuple(r / r.sum() for r in rows), self.alive)
 
-    def prune(self, keep: int, rng: np.random.Generator) -> JointDistribution:
+    def prune(
+        self,
+        keep: int,
+        rng: np.random.Generator,
+        groups: Sequence[Sequence[str | None]] | None = None,
+    ) -> JointDistribution:
         """Return the distribution without the least likely survivor of every decision.
 
         Decisions with ``keep`` survivors or fewer are left alone; ties are broken by ``rng``.
+        ``groups`` names, for each option of each decision, a group whose last survivor stays
+        (None: no group).
         """
         alive = []
-        for row, mask in zip(self.rows, self.alive, strict=True):
+        for i, (row, mask) in enumerate(zip(self.rows, self.alive, strict=True)):
             left = mask.copy()
-            if mask.sum() > keep:
-                candidates = np.flatnonzero(mask)
+            candidates = np.flatnonzero(mask)
+            if groups is not None:
+                of = [groups[i][c] for c in candidates.tolist()]
+                last = [g is not None and of.count(g) == 1 for g in of]
+                candidates = candidates[~np.array(last)]
+            if mask.sum() > keep and candidates.size > 0:
                 least = candidates[row[candidates] == row[candidates].min()]
                 left[rng.choice(least)] = False
             alive.append(left)

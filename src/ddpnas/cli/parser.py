@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from ddpnas.cli import commands
+from ddpnas.cli import benchmark, commands
 from ddpnas.data import DataConfig
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators import SupernetConfig
@@ -179,11 +179,18 @@ def _data() -> ArgumentParser:
     return _parser("list the embedded images and what --data takes")
 
 
+def _benchmark() -> ArgumentParser:
+    parser = _parser("compare strategies on a table of trained networks, with many seeds")
+    benchmark.add_arguments(parser)
+    return parser
+
+
 _COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Command]] = {
     "search": (lambda: _dashed(_search()), commands.search),
     "resume": (lambda: _dashed(_resume()), commands.resume),
     "generate": (lambda: _dashed(_generate()), commands.generate),
     "train": (lambda: _dashed(_train()), commands.train),
+    "benchmark": (_benchmark, benchmark.benchmark),
     "spaces": (_spaces, commands.spaces),
     "strategies": (_strategies, commands.strategies),
     "data": (_data, commands.data),

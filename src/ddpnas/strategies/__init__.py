@@ -22,6 +22,13 @@ from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
 from ddpnas.strategies.ddpnas import DDPNAS
+from ddpnas.strategies.evolution import RegularizedEvolution
+from ddpnas.strategies.local import LocalSearch
+from ddpnas.strategies.mdenas import MdeNAS
+from ddpnas.strategies.natural import ASNG, MIGO, SNG
+from ddpnas.strategies.optuna import OptunaStrategy
+from ddpnas.strategies.random import RandomSearch
+from ddpnas.strategies.reinforce import Reinforce
 
 __all__ = ["DDPNAS", "Strategy", "create_strategy", "list_strategies", "strategy_options"]
 
@@ -39,7 +46,10 @@ class Strategy(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """How many architectures the whole strategy asks for, from start to end."""
+        """How many architectures the whole strategy asks for, from start to end.
+
+        Where fair cycles meet rules of the space, the best estimate so far.
+        """
 
     @property
     def distribution(self) -> JointDistribution:
@@ -62,7 +72,18 @@ class Strategy(Protocol):
         """Restore what :meth:`state_dict` returned, exactly."""
 
 
-_STRATEGIES: dict[str, Callable[..., Strategy]] = {"ddpnas": DDPNAS}
+_STRATEGIES: dict[str, Callable[..., Strategy]] = {
+    "asng": ASNG,
+    "ddpnas": DDPNAS,
+    "local-search": LocalSearch,
+    "mdenas": MdeNAS,
+    "migo": MIGO,
+    "optuna": OptunaStrategy,
+    "random": RandomSearch,
+    "regularized-evolution": RegularizedEvolution,
+    "reinforce": Reinforce,
+    "sng": SNG,
+}
 
 
 def list_strategies() -> list[str]:
@@ -76,8 +97,6 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
     Raises:
         OptionError: unknown name or option, or an option out of range.
     """
-    if name not in _STRATEGIES:
-        raise OptionError(nearest("strategy", name, _STRATEGIES))
     known = strategy_options(name)
     for option in options:
         if option not in known:
@@ -86,6 +105,12 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
 
 
 def strategy_options(name: str) -> dict[str, Any]:
-    """Return the options of a strategy with their defaults."""
+    """Return the options of a strategy with their defaults.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    if name not in _STRATEGIES:
+        raise OptionError(nearest("strategy", name, _STRATEGIES))
     parameters = inspect.signature(_STRATEGIES[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in ("space", "seed")}

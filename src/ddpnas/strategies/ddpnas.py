@@ -19,7 +19,10 @@ with E = mean over the cycles of softmax(score / temperature) over the survivors
 multiply accuracies (as fractions) by 100, a temperature of 0.01. Departures from their code,
 which restate its evident intent: the score goes to the architecture that was trained, higher is
 better, decisions may have different numbers of options, ties are broken at random, and a pruned
-option is neither sampled nor decoded again.
+option is neither sampled nor decoded again. ``rule="paper"`` is "momentum".
+
+With ``keep_rule="conv"`` every decision keeps its best convolution and its best other option, as
+in the authors' first release, so that pruning stops at two survivors.
 """
 
 from __future__ import annotations
@@ -32,9 +35,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Architecture, DecisionSpace
+from ddpnas.architecture import Architecture, Decision, DecisionSpace
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import OptionError, SpaceError
+from ddpnas.errors import OptionError
+from ddpnas.strategies.base import recommend
+from ddpnas.strategies.legal import LegalSampler
 
 __all__ = ["DDPNAS", "choice_means", "survivor_softmax"]
 
@@ -48,9 +53,11 @@ class DDPNAS:
     Args:
         space: decisions to search over.
         seed: of the strategy's own random generator.
-        rule: "momentum" or "decay", see the module's text.
+        rule: "paper" (which is "momentum") or "decay", see the module's text.
         cycles_per_stage: T, cycles between two prunings.
         keep: survivors of each decision at which pruning stops.
+        keep_rule: "any", or "conv": the last of the options whose name contains "conv" and the
+            last of the others are never pruned.
         temperature: of the softmax over accuracies as fractions; 0.01 makes one percentage
             point a factor e.
         momentum: g of the rule "momentum" (the authors: 0.8 in 2020, 0.9 in 2022).
@@ -62,60 +69,73 @@ class DDPNAS:
         space: DecisionSpace,
         seed: int = 0,
         *,
-        rule: Literal["momentum", "decay"] = "momentum",
+        rule: Literal["paper", "momentum", "decay"] = "paper",
         cycles_per_stage: int = 3,
         keep: int = 1,
+        keep_rule: Literal["any", "conv"] = "any",
         temperature: float = 0.01,
         momentum: float = 0.8,
         decay: float = 0.5,
     ) -> None:
-        if rule not in ("momentum", "decay"):
-            raise OptionError(f"rule is 'momentum' or 'decay', not {rule!r}")
+        if rule not in ("paper", "momentum", "decay"):
+            raise OptionError(f"rule is 'paper', 'momentum' or 'decay', not {rule!r}")
+        if keep_rule not in ("any", "conv"):
+            raise OptionError(f"keep_rule is 'any' or 'conv', not {keep_rule!r}")
         if cycles_per_stage < 1 or keep < 1:
             raise OptionError("cycles_per_stage and keep are at least 1")
         if not (temperature > 0 and 0 <= momentum < 1 and 0 <= decay < 1):
             raise OptionError("temperature is above 0; momentum and decay are in [0, 1)")
-        if space.rules:
-            raise SpaceError(
-                "a fair cycle may break a rule of the space; strategy 'ddpnas' searches spaces "
-                "without rules"
-            )
         self.rule, self.cycles_per_stage, self.keep = rule, cycles_per_stage, keep
+        self.space, self.keep_rule = space, keep_rule
+        self._groups = [_groups(d, keep_rule) for d in space.decisions]
         self.temperature, self.momentum, self.decay = temperature, momentum, decay
         self.distribution = JointDistribution.uniform(space.decisions)
         self.stage = 0
         self.nan_scores = 0
         self._velocity = [np.zeros_like(row) for row in self.distribution.rows]
         self._cycles: list[list[Row]] = []  # of this stage: choice_means of each cycle
+        self._told = 0
         self._asked: list[Architecture] | None = None
+        self._legal = LegalSampler(space)
         self._rng = np.random.default_rng(seed)
 
     @property
     def done(self) -> bool:
         """Whether every decision is down to ``keep`` survivors."""
-        return self._longest <= self.keep
+        return self._stages_left == 0
 
     @property
     def evaluations(self) -> int:
-        """The exact number of scores that the whole search asks for."""
-        longest = max(len(d.options) for d in self.distribution.decisions)
-        return self.cycles_per_stage * sum(range(self.keep + 1, longest + 1))
+        """The number of scores that the whole search asks for; an estimate where rules exist."""
+        longest, left = self._longest, self._stages_left
+        cycles = self.cycles_per_stage * sum(range(longest - left + 1, longest + 1))
+        return self._told + cycles - len(self._cycles) * longest
 
     @property
     def architecture(self) -> Architecture:
-        """The most likely architecture made of survivors."""
-        return self.distribution.mode()
+        """The most likely architecture made of survivors that obeys all rules."""
+        return recommend(self.distribution, self.space)
 
     @property
     def _longest(self) -> int:
         return max(int(mask.sum()) for mask in self.distribution.alive)
+
+    @property
+    def _stages_left(self) -> int:
+        return max(
+            int(mask.sum()) - max(self.keep, len({group for group in groups if group is not None}))
+            if int(mask.sum()) > self.keep
+            else 0
+            for mask, groups in zip(self.distribution.alive, self._groups, strict=True)
+        )
 
     def ask(self) -> list[Architecture]:
         """Return one cycle of architectures; the same until it is told."""
         if self.done:
             raise RuntimeError("the search is done; there is nothing to ask")
         if self._asked is None:
-            self._asked = self.distribution.fair_cycle(self._rng)
+            cycle = self._legal.fair_cycle(self.distribution, self._rng)
+            self._asked = [self.space.decode(indices) for indices in cycle]
         return list(self._asked)
 
     def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
@@ -130,6 +150,7 @@ class DDPNAS:
             raise ValueError("tell takes the batch that was asked, with one score each")
         means = choice_means(self.distribution, architectures, self._without_nan(scores))
         self._cycles.append(means)
+        self._told += len(scores)
         self._asked = None
         if len(self._cycles) == self.cycles_per_stage:
             self._end_stage()
@@ -150,7 +171,9 @@ class DDPNAS:
                     self.momentum * self._velocity[i] + (1 - self.momentum) * estimate
                 )
                 rows.append(theta + self._velocity[i])
-        self.distribution = self.distribution.with_rows(rows).prune(self.keep, self._rng)
+        self.distribution = self.distribution.with_rows(rows).prune(
+            self.keep, self._rng, self._groups
+        )
         self._cycles = []
         self.stage += 1
 
@@ -167,6 +190,7 @@ class DDPNAS:
         return {
             "distribution": self.distribution.to_dict(),
             "stage": self.stage,
+            "told": self._told,
             "nan_scores": self.nan_scores,
             "velocity": [v.tolist() for v in self._velocity],
             "cycles": [[row.tolist() for row in cycle] for cycle in self._cycles],
@@ -178,12 +202,20 @@ class DDPNAS:
         """Restore what :meth:`state_dict` returned, exactly."""
         self.distribution = JointDistribution.from_dict(state["distribution"])
         self.stage = state["stage"]
+        self._told = state["told"]
         self.nan_scores = state["nan_scores"]
         self._velocity = [np.array(v) for v in state["velocity"]]
         self._cycles = [[np.array(row) for row in cycle] for cycle in state["cycles"]]
         asked = state["asked"]
         self._asked = None if asked is None else [Architecture(a) for a in asked]
         self._rng.bit_generator.state = state["rng"]
+
+
+def _groups(decision: Decision, keep_rule: str) -> tuple[str | None, ...]:
+    """Return the group of each option of which one has to survive; None: no such group."""
+    if keep_rule == "any":
+        return (None,) * len(decision.options)
+    return tuple("conv" if "conv" in option else "other" for option in decision.options)
 
 
 def choice_means(
@@ -204,9 +236,13 @@ def choice_means(
 
 
 def survivor_softmax(scores: Row, alive: npt.NDArray[np.bool_], temperature: float) -> Row:
-    """Return softmax(scores / temperature) over the survivors, 0 for what was pruned."""
+    """Return softmax(scores / temperature) over the survivors, 0 for what was pruned.
+
+    A survivor with NaN did not occur, because no architecture of survivors that the rules allow
+    contains it: it gets 0, so that it is pruned first.
+    """
     result = np.zeros_like(scores)
-    logits = scores[alive] / temperature
+    logits = np.where(np.isnan(scores[alive]), -np.inf, scores[alive]) / temperature
     weights = np.exp(logits - logits.max())
     result[alive] = weights / weights.sum()
     return result

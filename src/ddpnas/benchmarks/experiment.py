@@ -1,0 +1,291 @@
+"""The experiment: strategies on a table, many seeds, one budget, judged on test accuracy.
+
+A strategy sees the validation accuracy after the table's shortest training. Each evaluation costs
+the seconds that the table gives for it, so that a budget in seconds is simulated wall clock; a
+table without times takes a budget in evaluations. What is reported is the test accuracy, after
+the longest training, of the architecture with the best validation score among those whose
+evaluation ended within the budget.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from ddpnas.benchmarks.load import load
+from ddpnas.benchmarks.table import Table
+from ddpnas.errors import OptionError
+from ddpnas.strategies import create_strategy, strategy_options
+
+__all__ = ["Budget", "Contender", "Summary", "Trial", "compare", "run_trial", "summarise"]
+
+GRID = 200  # points of an anytime curve
+_CHUNK = 25  # seeds a task of the process pool
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend: simulated seconds, or evaluations."""
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Return the budget in ``12000s`` (seconds) or ``60`` (evaluations)."""
+        unit = "seconds" if text.endswith("s") else "evaluations"
+        try:
+            amount = float(text.removesuffix("s"))
+        except ValueError:
+            amount = float("nan")
+        if not (0 < amount < float("inf")) or (unit == "evaluations" and amount % 1):
+            raise OptionError(
+                f"the budget is {text!r}; give seconds as 12000s, or evaluations as 60"
+            )
+        return cls(amount, unit)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy with its options, as it is named in results."""
+
+    label: str
+    strategy: str
+    options: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> Contender:
+        """Return the strategy in ``sng`` or ``sng:pruning=true:delta=0.5``."""
+        name, *pairs = text.strip().split(":")
+        options = {}
+        for pair in pairs:
+            option, equals, value = pair.partition("=")
+            if not equals:
+                raise OptionError(f"{pair!r} is no option; write {name}:option=value")
+            options[option.replace("-", "_")] = yaml.safe_load(value)
+        return cls(text.strip(), name, options)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One search.
+
+    Attributes:
+        evaluations, seconds: spent within the budget.
+        test: accuracy, in percent, of the architecture chosen by validation.
+        recommended: the same of the architecture that the strategy recommends.
+        curve: ``test`` at :data:`GRID` equal steps of the budget, NaN before the first score.
+    """
+
+    strategy: str
+    seed: int
+    evaluations: int
+    seconds: float
+    test: float
+    recommended: float
+    curve: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the seeds of one strategy say; accuracies in percent.
+
+    Attributes:
+        low, high: 95 % bootstrap confidence interval of the mean.
+        recommended: mean over seeds, of the architecture that the strategy recommends.
+        evaluations: mean over seeds.
+    """
+
+    strategy: str
+    seeds: int
+    mean: float
+    std: float
+    low: float
+    high: float
+    recommended: float
+    evaluations: float
+
+
+def run_trial(
+    table: Table, contender: Contender, seed: int, budget: Budget, epochs: int | None = None
+) -> Trial:
+    """Return one search on the table.
+
+    Args:
+        table: what is searched.
+        contender: how.
+        seed: of the strategy.
+        budget: of the search.
+        epochs: training after which the score is taken; default the shortest of the table.
+    """
+    epochs = table.check_epochs(table.epochs[0] if epochs is None else epochs)
+    valid, test = table.valid[epochs], table.test[table.epochs[-1]]
+    cost = table.seconds.get(epochs)
+    paid = cost if budget.unit == "seconds" else None
+    strategy = create_strategy(
+        contender.strategy, table.space, seed=seed, **_options(table, contender, budget, epochs)
+    )
+    spent, seconds, evaluations = 0.0, 0.0, 0
+    times: list[float] = []
+    incumbents: list[float] = []
+    best = -np.inf
+    while not strategy.done:
+        batch = strategy.ask()
+        scores = []
+        for architecture in batch:
+            row = table.row(architecture)
+            price = 1.0 if paid is None else float(paid[row])
+            if spent + price > budget.amount:
+                break
+            spent += price
+            seconds += 0.0 if cost is None else float(cost[row])
+            evaluations += 1
+            score = float(valid[row]) / 100.0
+            scores.append(score)
+            if score > best:
+                best = score
+                times.append(spent)
+                incumbents.append(float(test[row]))
+        if len(scores) < len(batch):
+            break
+        strategy.tell(batch, scores)
+    if not incumbents:
+        raise OptionError(f"the budget {budget.amount:g} {budget.unit} pays no evaluation")
+    at = np.searchsorted(times, budget.amount * np.arange(1, GRID + 1) / GRID, side="right")
+    return Trial(
+        strategy=contender.label,
+        seed=seed,
+        evaluations=evaluations,
+        seconds=seconds,
+        test=incumbents[-1],
+        recommended=float(test[table.row(strategy.architecture)]),
+        curve=np.array([np.nan, *incumbents])[at],
+    )
+
+
+def _options(table: Table, contender: Contender, budget: Budget, epochs: int) -> dict[str, Any]:
+    """Return the contender's options, with as many evaluations as the budget can pay at most."""
+    options = dict(contender.options)
+    if budget.unit == "seconds":
+        most = int(budget.amount / float(table.seconds[epochs].min())) + 1
+    else:
+        most = int(budget.amount)
+    if "evaluations" in strategy_options(contender.strategy):
+        options.setdefault("evaluations", most)
+    return options
+
+
+def compare(
+    source: tuple[str, str | None, str | Path | None],
+    contenders: Sequence[Contender],
+    budget: Budget,
+    seeds: int,
+    *,
+    epochs: int | None = None,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> list[Trial]:
+    """Return the trials of all contenders with the seeds 0, 1, ..., in that order.
+
+    Args:
+        source: name, data set and path of the table, as :func:`load` takes them.
+        contenders: what is compared; each is created once here, so that a wrong option is
+            reported before anything runs.
+        budget: of each search.
+        seeds: searches a contender.
+        epochs: training after which the score is taken; default the shortest of the table.
+        workers: processes; default one a CPU.
+        on_progress: called with the searches done and their total.
+
+    Raises:
+        OptionError: a strategy, an option or a budget that does not fit.
+    """
+    if seeds < 1 or (workers is not None and workers < 1):
+        raise OptionError("seeds and workers are at least 1")
+    table = load(*source)
+    if budget.unit == "seconds" and not table.seconds:
+        raise OptionError(
+            f"table {table.name!r} has no training times; give the budget in evaluations: 60"
+        )
+    epochs = table.check_epochs(table.epochs[0] if epochs is None else epochs)
+    for contender in contenders:
+        create_strategy(
+            contender.strategy, table.space, **_options(table, contender, budget, epochs)
+        )
+    chunks = [range(first, min(first + _CHUNK, seeds)) for first in range(0, seeds, _CHUNK)]
+    tasks = [(source, c, list(chunk), budget, epochs) for c in contenders for chunk in chunks]
+    trials: list[Trial] = []
+    for done in _map(tasks, workers or os.cpu_count() or 1):
+        trials.extend(done)
+        if on_progress is not None:
+            on_progress(len(trials), seeds * len(contenders))
+    return trials
+
+
+_Task = tuple[tuple[str, str | None, str | Path | None], Contender, list[int], Budget, int]
+
+
+def _map(tasks: Sequence[_Task], workers: int) -> Iterator[list[Trial]]:
+    if workers == 1:
+        yield from map(_run_task, tasks)
+        return
+    with _one_thread_a_process():
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            yield from pool.map(_run_task, tasks)
+
+
+def _run_task(task: _Task) -> list[Trial]:
+    source, contender, seeds, budget, epochs = task
+    table = load(*source)
+    return [run_trial(table, contender, seed, budget, epochs) for seed in seeds]
+
+
+@contextmanager
+def _one_thread_a_process() -> Iterator[None]:
+    """Let processes started inside compute with one thread each: there is one a CPU."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def summarise(trials: Sequence[Trial], resamples: int = 10_000) -> list[Summary]:
+    """Return one summary a strategy, best mean first."""
+    summaries = []
+    for label in dict.fromkeys(trial.strategy for trial in trials):
+        mine = [trial for trial in trials if trial.strategy == label]
+        tests = np.array([trial.test for trial in mine])
+        rng = np.random.default_rng(0)
+        means = [tests[rng.integers(len(tests), size=len(tests))].mean() for _ in range(resamples)]
+        low, high = np.quantile(means, [0.025, 0.975])
+        summaries.append(
+            Summary(
+                strategy=label,
+                seeds=len(mine),
+                mean=float(tests.mean()),
+                std=float(tests.std(ddof=1)) if len(mine) > 1 else 0.0,
+                low=float(low),
+                high=float(high),
+                recommended=float(np.mean([trial.recommended for trial in mine])),
+                evaluations=float(np.mean([trial.evaluations for trial in mine])),
+            )
+        )
+    return sorted(summaries, key=lambda s: -s.mean)

@@ -1,0 +1,117 @@
+"""load(): a benchmark table by name or from a file."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.architecture import Decision, DecisionSpace
+from ddpnas.benchmarks.table import Table
+from ddpnas.errors import DataError, OptionError, nearest
+
+__all__ = ["list_tables", "load"]
+
+_EMBEDDED = {"nasbench201": "nasbench201.npz", "nasbench-macro": "nasbench_macro.npz"}
+_ACCURACY = re.compile(r"acc(\d+)_valid")
+_SECONDS = re.compile(r"train_seconds_(\d+)")
+_MACRO_EPOCHS = 0  # the table does not say how long its networks were trained
+
+
+def list_tables() -> list[str]:
+    """Return the names of the embedded tables."""
+    return sorted(_EMBEDDED)
+
+
+@lru_cache(maxsize=4)
+def load(name: str, dataset: str | None = None, path: str | Path | None = None) -> Table:
+    """Return a benchmark table.
+
+    Args:
+        name: one of :func:`list_tables`; with ``path``, whatever the table shall be called.
+        dataset: one of the table's; default: its first.
+        path: a ``.npz`` file in the format that ``benchmarks/embedded/README.md`` describes.
+
+    Raises:
+        OptionError: an unknown table or data set.
+        DataError: a file that is not there, or not such a table.
+    """
+    if path is not None:
+        try:
+            return _read(name, Path(path), dataset)
+        except FileNotFoundError:
+            raise DataError(f"there is no benchmark table at {path}") from None
+        except (KeyError, IndexError, ValueError, zipfile.BadZipFile) as error:
+            if isinstance(error, OptionError | DataError):
+                raise
+            raise DataError(f"{path} is not a benchmark table: {error}") from None
+    if name not in _EMBEDDED:
+        raise OptionError(nearest("benchmark table", name, _EMBEDDED))
+    file = resources.files("ddpnas.benchmarks") / "embedded" / _EMBEDDED[name]
+    with resources.as_file(file) as found:
+        return _read(name, found, dataset)
+
+
+def _read(name: str, path: Path, dataset: str | None) -> Table:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays: dict[str, npt.NDArray[Any]] = {key: archive[key] for key in archive.files}
+    if missing := {"arch", "ops"} - set(arrays):
+        raise DataError(f"{path} is not a benchmark table: it has no {min(missing)!r}")
+    macro = "test_acc" in arrays and "datasets" not in arrays
+    datasets = ["cifar10"] if macro else [str(d) for d in arrays["datasets"]]
+    dataset = datasets[0] if dataset is None else dataset
+    if dataset not in datasets:
+        raise OptionError(nearest(f"data set of table {name!r}", dataset, datasets))
+    space = _space(arrays)
+    columns = _macro_columns(arrays) if macro else _columns(arrays, datasets.index(dataset))
+    codes = np.zeros(len(arrays["arch"]), dtype=np.int64)
+    for column, decision in zip(arrays["arch"].T, space.decisions, strict=True):
+        codes = codes * len(decision.options) + column
+    rows = np.argsort(codes, kind="stable")
+    return Table(name, dataset, space, codes[rows], rows, **columns)
+
+
+def _space(arrays: dict[str, npt.NDArray[Any]]) -> DecisionSpace:
+    architectures, options = arrays["arch"], [str(op) for op in arrays["ops"]]
+    if "edges" in arrays:
+        names = [f"{node}<-{source}" for source, node in arrays["edges"]]
+    else:
+        names = [f"layer{i + 1}" for i in range(architectures.shape[1])]
+    counts = architectures.max(axis=0).astype(int) + 1
+    return DecisionSpace(
+        [Decision(n, tuple(options[:k])) for n, k in zip(names, counts, strict=True)]
+    )
+
+
+def _columns(arrays: dict[str, npt.NDArray[Any]], dataset: int) -> dict[str, Any]:
+    known = sorted(int(m[1]) for m in map(_ACCURACY.fullmatch, arrays) if m)
+    times = [(int(m[1]), key) for key in arrays if (m := _SECONDS.fullmatch(key))]
+    if not known:
+        raise DataError("not a benchmark table: no array is called acc<EPOCHS>_valid")
+    measured = {epochs: arrays[key][dataset] for epochs, key in times}
+    longest = max(measured, default=0)
+    return {
+        "valid": {e: arrays[f"acc{e}_valid"][dataset] for e in known},
+        "test": {e: arrays[f"acc{e}_test"][dataset] for e in known},
+        "seconds": {e: measured.get(e, measured[longest] * np.float32(e / longest)) for e in known}
+        if measured
+        else {},
+        "macs": arrays["macs"][dataset],
+        "params": arrays["params"][dataset],
+    }
+
+
+def _macro_columns(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    return {
+        "valid": {_MACRO_EPOCHS: arrays["test_acc"][:, 0]},
+        "test": {_MACRO_EPOCHS: arrays["test_acc"].mean(axis=1)},
+        "seconds": {},
+        "macs": arrays["flops"],
+        "params": arrays["params"],
+    }

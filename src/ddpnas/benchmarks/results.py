@@ -1,0 +1,126 @@
+"""What an experiment leaves on disk: CSV files, the configuration, and the regret plot."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.util
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+
+from ddpnas._version import __version__
+from ddpnas.benchmarks.experiment import GRID, Budget, Summary, Trial
+from ddpnas.benchmarks.table import Table
+from ddpnas.errors import OptionError
+
+__all__ = ["can_plot", "plot_regret", "write_results"]
+
+
+def write_results(
+    folder: Path,
+    table: Table,
+    budget: Budget,
+    trials: Sequence[Trial],
+    summaries: Sequence[Summary],
+    about: Mapping[str, Any],
+) -> None:
+    """Write ``trials.csv``, ``summary.csv``, ``regret.csv`` and ``experiment.json``.
+
+    Args:
+        folder: made where it does not exist.
+        table: what was searched.
+        budget: of each search.
+        trials: all of them.
+        summaries: of the trials.
+        about: what was asked for, kept in ``experiment.json`` beside the versions.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = ["strategy", "seed", "evaluations", "seconds", "test", "recommended"]
+    rows = [[getattr(trial, column) for column in columns] for trial in trials]
+    _write_csv(folder / "trials.csv", columns, rows)
+    fields = [field.name for field in dataclasses.fields(Summary)]
+    _write_csv(folder / "summary.csv", fields, [list(dataclasses.astuple(s)) for s in summaries])
+    curves = regrets(table, trials)
+    spent = budget.amount * np.arange(1, GRID + 1) / GRID
+    _write_csv(
+        folder / "regret.csv",
+        [budget.unit, *curves],
+        [
+            [float(x), *map(float, row)]
+            for x, row in zip(spent, zip(*curves.values(), strict=True), strict=True)
+        ],
+    )
+    made_with = {
+        "ddpnas": __version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+    }
+    record = {**about, "summary": [dataclasses.asdict(s) for s in summaries], **made_with}
+    _write(folder / "experiment.json", json.dumps(record, indent=1) + "\n")
+
+
+def regrets(table: Table, trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """Return by strategy the mean regret over the budget: the best test accuracy minus ours.
+
+    In percentage points; NaN as long as a seed has no score.
+    """
+    best = float(table.test[table.epochs[-1]].max())
+    labels = dict.fromkeys(trial.strategy for trial in trials)
+    return {
+        label: (best - np.mean([t.curve for t in trials if t.strategy == label], axis=0)).tolist()
+        for label in labels
+    }
+
+
+def can_plot() -> bool:
+    """Return whether the extra ``report`` is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def plot_regret(path: Path, table: Table, budget: Budget, trials: Sequence[Trial]) -> None:
+    """Draw the mean regret of each strategy over what was spent.
+
+    Raises:
+        OptionError: matplotlib is not installed.
+    """
+    if not can_plot():
+        raise OptionError("a plot needs the package matplotlib: pip install 'ddpnas[report]'")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    spent = budget.amount * np.arange(1, GRID + 1) / GRID
+    for label, curve in regrets(table, trials).items():
+        axes.plot(spent, curve, label=label)
+    axes.set_yscale("log")
+    unit = "simulated seconds" if budget.unit == "seconds" else "evaluations"
+    axes.set_xlabel(unit)
+    axes.set_ylabel("mean test regret (percentage points)")
+    axes.set_title(f"{table.name}, {table.dataset}")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    _write(path, text.getvalue())
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,165 @@
+"""What all strategies share: asking twice gives the same, NaN is the worst, state restores exactly.
+
+A strategy of this package implements two methods: :meth:`Base._propose` gives back the next
+architectures and :meth:`Base._learn` takes their scores. Inside, an architecture is the tuple of
+its option indices.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ddpnas.architecture import Architecture, DecisionSpace
+from ddpnas.distribution import JointDistribution
+from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.generate import generate
+from ddpnas.strategies.legal import Indices, LegalSampler
+
+__all__ = ["Base", "frequencies", "recommend"]
+
+logger = logging.getLogger(__name__)
+
+
+class Base(ABC):
+    """Asks for ``evaluations`` architectures and recommends the one that scored best.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        evaluations: how many scores it asks for.
+    """
+
+    def __init__(self, space: DecisionSpace, seed: int, evaluations: int) -> None:
+        if evaluations < 1:
+            raise OptionError(f"evaluations is at least 1, not {evaluations}")
+        self.space = space
+        self.stage = 0
+        self.nan_scores = 0
+        self.history: list[Indices] = []
+        self.scores: list[float] = []
+        self._total = evaluations
+        self._asked: list[Indices] | None = None
+        self._rng = np.random.default_rng(seed)
+        self._legal = LegalSampler(space)
+        self._sizes = tuple(len(d.options) for d in space.decisions)
+
+    @property
+    def evaluations(self) -> int:
+        """How many scores the whole search asks for."""
+        return self._total
+
+    @property
+    def done(self) -> bool:
+        """Whether all evaluations are told."""
+        return len(self.history) >= self._total
+
+    @property
+    def distribution(self) -> JointDistribution:
+        """Frequencies of the options among the best quarter of what was scored."""
+        return frequencies(self.space, self.history, self.scores)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The best-scored architecture that obeys all rules; without one, the most likely."""
+        for at in sorted(range(len(self.scores)), key=lambda i: -self.scores[i]):
+            architecture = self.space.decode(self.history[at])
+            if all(rule.holds(architecture) for rule in self.space.rules):
+                return architecture
+        return recommend(self.distribution, self.space)
+
+    def ask(self) -> list[Architecture]:
+        """Return the architectures to score together; the same until they are told."""
+        if self.done:
+            raise RuntimeError("the search is done; there is nothing to ask")
+        if self._asked is None:
+            self._asked = self._propose()[: self._total - len(self.history)]
+        return [self.space.decode(indices) for indices in self._asked]
+
+    def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
+        """Learn the scores of the batch that was asked.
+
+        Args:
+            architectures: what :meth:`ask` returned.
+            scores: one each, higher is better. What is not finite counts as the worst score so
+                far and in ``nan_scores``.
+        """
+        told = [self.space.encode(a) for a in architectures]
+        if told != self._asked or len(scores) != len(told):
+            raise ValueError("tell takes the batch that was asked, with one score each")
+        finite = self._finite(scores)
+        self.history.extend(told)
+        self.scores.extend(finite)
+        self._asked = None
+        self._learn(told, finite)
+
+    def _finite(self, scores: Sequence[float]) -> list[float]:
+        good = [float(score) for score in scores if math.isfinite(score)]
+        if missing := len(scores) - len(good):
+            self.nan_scores += missing
+            logger.warning("%d of %d scores are NaN and count as the worst", missing, len(scores))
+        else:
+            return good
+        worst = min([*good, *self.scores], default=0.0)
+        return [float(score) if math.isfinite(score) else worst for score in scores]
+
+    @abstractmethod
+    def _propose(self) -> list[Indices]:
+        """Return the next architectures, at least one."""
+
+    def _learn(  # noqa: B027 - a strategy may have nothing to learn
+        self, architectures: list[Indices], scores: list[float]
+    ) -> None:
+        """Learn finite scores, which are in the history already."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain data for JSON."""
+        return {
+            "history": [list(indices) for indices in self.history],
+            "scores": list(self.scores),
+            "stage": self.stage,
+            "nan_scores": self.nan_scores,
+            "asked": None if self._asked is None else [list(a) for a in self._asked],
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned, exactly."""
+        self.history = [tuple(indices) for indices in state["history"]]
+        self.scores = list(state["scores"])
+        self.stage = state["stage"]
+        self.nan_scores = state["nan_scores"]
+        asked = state["asked"]
+        self._asked = None if asked is None else [tuple(a) for a in asked]
+        self._rng.bit_generator.state = state["rng"]
+
+
+def frequencies(
+    space: DecisionSpace, history: Sequence[Indices], scores: Sequence[float]
+) -> JointDistribution:
+    """Return how often each option occurs in the best quarter, one occurrence each added."""
+    best = sorted(range(len(scores)), key=lambda i: -scores[i])[: -(-len(scores) // 4)]
+    rows = [np.ones(len(d.options)) for d in space.decisions]
+    for at in best:
+        for row, index in zip(rows, history[at], strict=True):
+            row[index] += 1
+    return JointDistribution.uniform(space.decisions).with_rows(rows)
+
+
+def recommend(distribution: JointDistribution, space: DecisionSpace) -> Architecture:
+    """Return the most likely architecture that obeys all rules, final ones included.
+
+    Made of survivors where they allow one, and proven the optimum by :func:`generate` where the
+    space has rules.
+    """
+    if not space.rules:
+        return distribution.mode()
+    try:
+        return generate(distribution, space, survivors_only=True).architecture
+    except InfeasibleError:
+        return generate(distribution, space).architecture

@@ -1,0 +1,48 @@
+"""Regularized evolution: the oldest of the population dies.
+
+Real, Aggarwal, Huang, Le, "Regularized Evolution for Image Classifier Architecture Search",
+AAAI 2019, arXiv 1802.01548.
+"""
+
+from __future__ import annotations
+
+from ddpnas.architecture import DecisionSpace
+from ddpnas.errors import OptionError
+from ddpnas.strategies.base import Base
+from ddpnas.strategies.legal import Indices
+
+__all__ = ["RegularizedEvolution"]
+
+
+class RegularizedEvolution(Base):
+    """Mutates the best of a random sample of the ``population`` youngest architectures.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        evaluations: how many scores it asks for.
+        population: how many architectures live at a time; the first ones are random.
+        sample: how many of them compete to be the parent, drawn without replacement.
+    """
+
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: int = 0,
+        *,
+        evaluations: int = 100,
+        population: int = 10,
+        sample: int = 3,
+    ) -> None:
+        super().__init__(space, seed, evaluations)
+        if not 1 <= sample <= population:
+            raise OptionError(f"sample is between 1 and the population, not {sample}")
+        self.population, self.sample = population, sample
+
+    def _propose(self) -> list[Indices]:
+        if len(self.history) < self.population:
+            return [self._legal.uniform(self._rng)]
+        oldest = len(self.history) - self.population
+        drawn = self._rng.choice(self.population, self.sample, replace=False) + oldest
+        parent = max(drawn.tolist(), key=self.scores.__getitem__)
+        return [self._legal.mutate(self.history[parent], self._rng)]

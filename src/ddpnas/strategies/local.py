@@ -1,0 +1,85 @@
+"""Local search: all neighbours of the incumbent, from the best of a few random starts.
+
+White, Nolen, Savani, "Exploring the Loss Landscape in Neural Architecture Search", UAI 2021,
+arXiv 2005.02960.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ddpnas.architecture import DecisionSpace
+from ddpnas.errors import OptionError
+from ddpnas.strategies.base import Base
+from ddpnas.strategies.legal import Indices
+
+__all__ = ["LocalSearch"]
+
+
+class LocalSearch(Base):
+    """Scores the neighbours of the incumbent in random order and moves to the first better one.
+
+    At a local optimum it starts anew from the best of ``starts`` random architectures.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        evaluations: how many scores it asks for.
+        starts: random architectures before each climb.
+    """
+
+    def __init__(
+        self, space: DecisionSpace, seed: int = 0, *, evaluations: int = 100, starts: int = 10
+    ) -> None:
+        super().__init__(space, seed, evaluations)
+        if starts < 1:
+            raise OptionError(f"starts is at least 1, not {starts}")
+        self.starts = starts
+        self._starting = starts  # random architectures still to score before the climb
+        self._incumbent: tuple[Indices, float] | None = None
+        self._queue: list[Indices] = []
+
+    def _propose(self) -> list[Indices]:
+        if self._starting > 0:
+            return [self._legal.uniform(self._rng)]
+        return [self._queue.pop()]
+
+    def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
+        ((indices, score),) = zip(architectures, scores, strict=True)
+        better = self._incumbent is None or score > self._incumbent[1]
+        if better:
+            self._incumbent = (indices, score)
+        if self._starting > 0:
+            self._starting -= 1
+            if self._starting == 0:
+                self._fill_queue()
+        elif better:
+            self._fill_queue()
+        if self._starting == 0 and not self._queue:  # a local optimum
+            self._starting, self._incumbent = self.starts, None
+
+    def _fill_queue(self) -> None:
+        assert self._incumbent is not None
+        seen = set(self.history)
+        neighbours = self._legal.neighbours(self._incumbent[0])
+        order = self._rng.permutation(len(neighbours))
+        self._queue = [neighbours[i] for i in order if neighbours[i] not in seen]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain data for JSON."""
+        incumbent = self._incumbent
+        return {
+            **super().state_dict(),
+            "starting": self._starting,
+            "incumbent": None if incumbent is None else [list(incumbent[0]), incumbent[1]],
+            "queue": [list(indices) for indices in self._queue],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned, exactly."""
+        super().load_state_dict(state)
+        self._starting = state["starting"]
+        incumbent = state["incumbent"]
+        self._incumbent = None if incumbent is None else (tuple(incumbent[0]), incumbent[1])
+        self._queue = [tuple(indices) for indices in state["queue"]]

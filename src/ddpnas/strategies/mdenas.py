@@ -1,0 +1,65 @@
+"""MdeNAS: multinomial distribution learning by comparing epochs and accuracies of options.
+
+Zheng et al., "Multinomial Distribution Learning for Effective Neural Architecture Search",
+ICCV 2019, arXiv 1905.07529. Of two options of a decision, one that was trained less often or
+equally often and yet scored higher takes probability from the other. An option's score is its
+mean here; the authors' code keeps the last one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.architecture import DecisionSpace
+from ddpnas.errors import OptionError
+from ddpnas.strategies.learned import Learned, Matrix
+
+__all__ = ["MdeNAS"]
+
+
+class MdeNAS(Learned):
+    """Moves ``lr`` of probability for every pair of options that the comparison decides.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
+        batch: architectures drawn from theta for one update.
+        lr: probability moved a pair.
+        pruning: fair cycles and stage-wise pruning.
+        cycles_per_stage: T, cycles between two prunings.
+    """
+
+    _memory = ("_count", "_mean")
+
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: int = 0,
+        *,
+        evaluations: int = 100,
+        batch: int = 1,
+        lr: float = 0.02,
+        pruning: bool = False,
+        cycles_per_stage: int = 3,
+    ) -> None:
+        super().__init__(space, seed, evaluations, batch, pruning, cycles_per_stage)
+        if not lr > 0:
+            raise OptionError(f"lr is above 0, not {lr}")
+        self.lr = lr
+        self._count = np.zeros(self._theta.shape)
+        self._mean = np.zeros(self._theta.shape)  # of the scores in which the option took part
+
+    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
+        at = np.arange(len(p))
+        for indices, score in zip(architectures, scores, strict=True):
+            self._count[at, indices] += 1
+            gap = score - self._mean[at, indices]
+            self._mean[at, indices] += gap / self._count[at, indices]
+        known = self._alive & (self._count > 0)
+        fewer = self._count[:, :, None] <= self._count[:, None, :]
+        higher = self._mean[:, :, None] > self._mean[:, None, :]
+        wins = fewer & higher & known[:, :, None] & known[:, None, :]
+        moved = np.maximum(p + self.lr * (wins.sum(axis=2) - wins.sum(axis=1)), 1e-3 * self._alive)
+        return np.asarray(moved / moved.sum(axis=1, keepdims=True))

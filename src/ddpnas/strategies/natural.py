@@ -1,0 +1,186 @@
+"""SNG, ASNG and MIGO: stochastic natural gradients on theta.
+
+* SNG: Akimoto, Shirakawa, et al., "Adaptive Stochastic Natural Gradient Method for One-Shot
+  Neural Architecture Search", ICML 2019, arXiv 1905.08537, with its step size fixed.
+* ASNG: the same paper, the step size adapted to the signal-to-noise ratio of the gradient.
+* MIGO: Zheng et al., "MIGO-NAS", TPAMI 2021: SNG with momentum and a logarithmic utility of ranks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from ddpnas.architecture import DecisionSpace
+from ddpnas.errors import OptionError
+from ddpnas.strategies.learned import Learned, Matrix, one_hot, rank_utilities
+
+__all__ = ["ASNG", "MIGO", "SNG"]
+
+
+class SNG(Learned):
+    """Steps of Fisher length ``delta`` along the natural gradient of the expected utility.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
+        batch: lambda, architectures drawn from theta for one update.
+        delta: length of a step in the Fisher metric, in units of 1 / sqrt(free parameters).
+        pruning: fair cycles and stage-wise pruning.
+        cycles_per_stage: T, cycles between two prunings.
+    """
+
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: int = 0,
+        *,
+        evaluations: int = 100,
+        batch: int = 2,
+        delta: float = 1.0,
+        pruning: bool = False,
+        cycles_per_stage: int = 3,
+    ) -> None:
+        super().__init__(space, seed, evaluations, batch, pruning, cycles_per_stage)
+        if not delta > 0 or batch < 2:
+            raise OptionError("delta is above 0 and batch at least 2: ranks need two scores")
+        self.delta = delta
+        self._free = max(1, sum(self._sizes) - len(self._sizes))
+
+    def _gradient(
+        self, p: Matrix, architectures: npt.NDArray[np.int64], utilities: Matrix
+    ) -> tuple[Matrix, float]:
+        """Return the natural gradient and its Fisher norm, sqrt(sum of g^2 / p)."""
+        chosen = one_hot(architectures, p.shape[1])
+        gradient = np.tensordot(utilities, chosen - p, axes=1) / len(utilities)
+        norm = math.sqrt(float((gradient**2 / np.where(p > 0, p, 1.0)).sum()))
+        return gradient, norm
+
+    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
+        gradient, norm = self._gradient(p, architectures, rank_utilities(scores))
+        if norm == 0:
+            return p
+        return self._floored(p + self.delta / math.sqrt(self._free) * gradient / norm)
+
+
+class ASNG(SNG):
+    """SNG whose step grows while successive gradients agree and shrinks where they do not.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
+        batch: lambda, architectures drawn from theta for one update.
+        delta: the first step's length, as of SNG.
+        alpha: signal-to-noise ratio at which the step is kept.
+        delta_max: most by which the step is divided.
+        pruning: fair cycles and stage-wise pruning.
+        cycles_per_stage: T, cycles between two prunings.
+    """
+
+    _memory = ("_path", "_gamma", "_divisor")
+
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: int = 0,
+        *,
+        evaluations: int = 100,
+        batch: int = 2,
+        delta: float = 1.0,
+        alpha: float = 1.5,
+        delta_max: float = 10.0,
+        pruning: bool = False,
+        cycles_per_stage: int = 3,
+    ) -> None:
+        super().__init__(
+            space,
+            seed,
+            evaluations=evaluations,
+            batch=batch,
+            delta=delta,
+            pruning=pruning,
+            cycles_per_stage=cycles_per_stage,
+        )
+        if not (alpha > 0 and delta_max >= 1):
+            raise OptionError("alpha is above 0 and delta_max at least 1")
+        self.alpha, self.delta_max = alpha, delta_max
+        self._path: Matrix = np.zeros(self._theta.shape)
+        self._gamma, self._divisor = 0.0, 1.0
+
+    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
+        gradient, norm = self._gradient(p, architectures, rank_utilities(scores))
+        if norm == 0:
+            return p
+        delta = self.delta / self._divisor
+        beta = min(1.0, delta / math.sqrt(self._free))
+        moved = self._floored(p + beta * gradient / norm)
+        whitened = gradient / np.sqrt(np.where(p > 0, p, 1.0)) / norm
+        self._path = (1 - beta) * self._path + math.sqrt(beta * (2 - beta)) * whitened
+        self._gamma = (1 - beta) ** 2 * self._gamma + beta * (2 - beta)
+        signal = float((self._path**2).sum()) / self.alpha
+        grown = self._divisor * math.exp(beta * (self._gamma - signal))
+        self._divisor = min(self.delta_max, grown)
+        return moved
+
+
+class MIGO(SNG):
+    """SNG with momentum on the step and a utility that is logarithmic in the rank.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
+        batch: lambda, architectures drawn from theta for one update.
+        delta: length of a step before momentum, as of SNG.
+        momentum: share of the last step in the next.
+        pruning: fair cycles and stage-wise pruning.
+        cycles_per_stage: T, cycles between two prunings.
+    """
+
+    _memory = ("_velocity",)
+
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: int = 0,
+        *,
+        evaluations: int = 100,
+        batch: int = 4,
+        delta: float = 1.0,
+        momentum: float = 0.5,
+        pruning: bool = False,
+        cycles_per_stage: int = 3,
+    ) -> None:
+        super().__init__(
+            space,
+            seed,
+            evaluations=evaluations,
+            batch=batch,
+            delta=delta,
+            pruning=pruning,
+            cycles_per_stage=cycles_per_stage,
+        )
+        if not 0 <= momentum < 1:
+            raise OptionError(f"momentum is in [0, 1), not {momentum}")
+        self.momentum = momentum
+        self._velocity: Matrix = np.zeros(self._theta.shape)
+
+    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
+        gradient, norm = self._gradient(p, architectures, log_rank_utilities(scores))
+        if norm == 0:
+            return p
+        step = self.delta / math.sqrt(self._free) * gradient / norm
+        self._velocity = self.momentum * self._velocity + (1 - self.momentum) * step
+        return self._floored(p + self._velocity)
+
+
+def log_rank_utilities(scores: Matrix) -> Matrix:
+    """Return clip(0.4 log((1 + x) / (1 - x)), -1, 1) of x = 1.5 (rank - mean rank) / n."""
+    ranks = rankdata(scores)
+    x = np.clip(1.5 * (ranks - ranks.mean()) / len(scores), -0.99, 0.99)
+    return np.asarray(np.clip(0.4 * np.log((1 + x) / (1 - x)), -1.0, 1.0))

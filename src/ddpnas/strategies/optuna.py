@@ -1,0 +1,105 @@
+"""Any sampler of Optuna as a strategy (extra ``optuna``): TPE, CMA-ES, Gaussian processes, ...
+
+Akiba et al., "Optuna", KDD 2019, arXiv 1907.10902.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ddpnas.architecture import DecisionSpace
+from ddpnas.errors import OptionError, nearest
+from ddpnas.strategies.base import Base
+from ddpnas.strategies.legal import Indices
+
+__all__ = ["OptunaStrategy"]
+
+_TRIES = 200  # suggestions before a uniformly drawn architecture is taken instead
+
+
+class OptunaStrategy(Base):
+    """Asks an Optuna study; each decision is a categorical parameter.
+
+    A suggestion that breaks a rule is told as failed and the next one is asked. Optuna's
+    samplers cannot be saved, so a restored strategy replays its history, which gives the same
+    state because the sampler is seeded.
+
+    Args:
+        space: decisions to search over.
+        seed: of the sampler.
+        evaluations: how many scores it asks for.
+        sampler: class in ``optuna.samplers`` that takes a seed.
+
+    Raises:
+        OptionError: Optuna is not installed, or has no such sampler.
+    """
+
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: int = 0,
+        *,
+        evaluations: int = 100,
+        sampler: str = "TPESampler",
+    ) -> None:
+        super().__init__(space, seed, evaluations)
+        try:
+            import optuna
+        except ImportError:
+            raise OptionError(
+                "strategy 'optuna' needs the package optuna: pip install 'ddpnas[optuna]'"
+            ) from None
+        known = [name for name in optuna.samplers.__all__ if name.endswith("Sampler")]
+        if sampler not in known:
+            raise OptionError(nearest("sampler of Optuna", sampler, known))
+        self.seed, self.sampler = seed, sampler
+        self._optuna: Any = optuna
+        self._start()
+
+    def _start(self) -> None:
+        optuna = self._optuna
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = getattr(optuna.samplers, self.sampler)(seed=self.seed)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._trial: Any = None
+        self._parameters = {
+            d.name: optuna.distributions.CategoricalDistribution(list(range(len(d.options))))
+            for d in self.space.decisions
+        }
+
+    def _propose(self) -> list[Indices]:
+        for _ in range(_TRIES):
+            self._trial = self._study.ask(self._parameters)
+            indices = tuple(self._trial.params[d.name] for d in self.space.decisions)
+            if self._legal.holds(indices):
+                return [indices]
+            self._study.tell(self._trial, state=self._optuna.trial.TrialState.FAIL)
+        self._trial = None
+        return [self._legal.uniform(self._rng)]
+
+    def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
+        if self._trial is not None:
+            self._study.tell(self._trial, scores[0])
+        else:
+            params = {
+                d.name: index
+                for d, index in zip(self.space.decisions, architectures[0], strict=True)
+            }
+            self._study.add_trial(
+                self._optuna.trial.create_trial(
+                    params=params, distributions=self._parameters, value=scores[0]
+                )
+            )
+        self._trial = None
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned, by replaying the history."""
+        self._start()
+        self._rng = type(self._rng)(type(self._rng.bit_generator)(self.seed))
+        for indices, score in zip(state["history"], state["scores"], strict=True):
+            self._propose()
+            self._learn([tuple(indices)], [score])
+        if state["asked"] is not None:
+            self._propose()
+        super().load_state_dict(state)

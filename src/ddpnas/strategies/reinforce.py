@@ -1,0 +1,67 @@
+"""REINFORCE: the policy gradient on the logits of theta, with a moving-average baseline.
+
+Williams, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement
+Learning", Machine Learning 8, 1992. NAS-Bench-201 uses Adam; here plain gradient steps with the
+advantage divided by its running spread, so that the unit of the score does not matter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.architecture import DecisionSpace
+from ddpnas.errors import OptionError
+from ddpnas.strategies.learned import Learned, Matrix, one_hot
+
+__all__ = ["Reinforce"]
+
+
+class Reinforce(Learned):
+    """Moves the logits of theta along advantage x gradient of the log-likelihood.
+
+    Args:
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
+        batch: architectures drawn from theta for one update.
+        lr: step size on the logits.
+        baseline: memory of the moving average of scores.
+        pruning: fair cycles and stage-wise pruning.
+        cycles_per_stage: T, cycles between two prunings.
+    """
+
+    _memory = ("_mean", "_spread")
+
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: int = 0,
+        *,
+        evaluations: int = 100,
+        batch: int = 1,
+        lr: float = 0.3,
+        baseline: float = 0.9,
+        pruning: bool = False,
+        cycles_per_stage: int = 3,
+    ) -> None:
+        super().__init__(space, seed, evaluations, batch, pruning, cycles_per_stage)
+        if not (lr > 0 and 0 <= baseline < 1):
+            raise OptionError("lr is above 0 and baseline in [0, 1)")
+        self.lr, self.baseline = lr, baseline
+        self._mean, self._spread = float("nan"), 0.0
+
+    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
+        if np.isnan(self._mean):
+            self._mean = float(scores.mean())
+        gap = scores - self._mean
+        weight = 1 - self.baseline
+        self._mean += weight * float(gap.mean())
+        self._spread += weight * (float(np.abs(gap).mean()) - self._spread)
+        if self._spread == 0:
+            return p
+        advantage = np.clip(gap / self._spread, -3.0, 3.0)
+        chosen = one_hot(architectures, p.shape[1])
+        gradient = np.tensordot(advantage, chosen - p, axes=1) / len(scores)
+        moved = p * np.exp(self.lr * gradient)
+        return np.asarray(moved / moved.sum(axis=1, keepdims=True))

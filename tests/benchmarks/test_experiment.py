@@ -1,0 +1,89 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from ddpnas.benchmarks import load
+from ddpnas.benchmarks.experiment import Budget, Contender, compare, run_trial, summarise
+from ddpnas.benchmarks.results import regrets, write_results
+from ddpnas.cli import main
+from ddpnas.errors import OptionError
+
+NASBENCH201 = ("nasbench201", "cifar10", None)
+RANDOM = Contender.parse("random")
+
+
+def test_budgets_are_seconds_or_evaluations():
+    assert Budget.parse("12000s") == Budget(12000.0, "seconds")
+    assert Budget.parse("60") == Budget(60.0, "evaluations")
+    for wrong in ("", "s", "12h", "-3", "0", "2.5", "nan"):
+        with pytest.raises(OptionError, match="12000s"):
+            Budget.parse(wrong)
+
+
+def test_contenders_carry_typed_options():
+    contender = Contender.parse("sng:pruning=true:cycles-per-stage=2:delta=0.5")
+    assert contender.strategy == "sng"
+    assert contender.options == {"pruning": True, "cycles_per_stage": 2, "delta": 0.5}
+    with pytest.raises(OptionError, match="option=value"):
+        Contender.parse("sng:pruning")
+
+
+def test_a_search_in_seconds_spends_no_more_than_its_budget():
+    trial = run_trial(load(*NASBENCH201), RANDOM, 0, Budget(2000.0, "seconds"))
+    assert 2000 - 208 < trial.seconds <= 2000
+    assert 10 <= trial.evaluations <= 61
+    assert trial.curve[-1] == trial.test
+
+
+def test_a_search_in_evaluations_uses_them_all():
+    trial = run_trial(load("nasbench-macro"), RANDOM, 0, Budget(30.0, "evaluations"))
+    assert trial.evaluations == 30
+
+
+def test_processes_change_nothing():
+    contenders = [RANDOM, Contender.parse("regularized-evolution")]
+    one, two = (
+        compare(NASBENCH201, contenders, Budget(1500.0, "seconds"), 30, workers=w) for w in (1, 2)
+    )
+    assert [t.test for t in one] == [t.test for t in two]
+    assert [(t.strategy, t.seed) for t in one] == [(t.strategy, t.seed) for t in two]
+
+
+def test_random_search_agrees_with_the_published_value():
+    trials = compare(NASBENCH201, [RANDOM], Budget(12000.0, "seconds"), 200, workers=1)
+    (summary,) = summarise(trials, resamples=500)
+    assert summary.mean == pytest.approx(93.70, abs=0.1)  # Dong and Yang 2020: 93.70 +- 0.36
+    assert summary.std == pytest.approx(0.36, abs=0.1)
+    assert summary.low < summary.mean < summary.high
+
+
+def test_what_does_not_fit_is_refused_before_anything_runs():
+    with pytest.raises(OptionError, match="no training times"):
+        compare(("nasbench-macro", None, None), [RANDOM], Budget(10.0, "seconds"), 1)
+    with pytest.raises(OptionError, match="pays no evaluation"):
+        compare(NASBENCH201, [RANDOM], Budget(1.0, "seconds"), 1, workers=1)
+    with pytest.raises(OptionError, match="did you mean 'random'"):
+        compare(NASBENCH201, [Contender.parse("rondom")], Budget(1000.0, "seconds"), 1)
+
+
+def test_results_are_csv_and_json(tmp_path):
+    table, budget = load(*NASBENCH201), Budget(2000.0, "seconds")
+    trials = compare(NASBENCH201, [RANDOM], budget, 3, workers=1)
+    write_results(tmp_path, table, budget, trials, summarise(trials, 100), {"seeds": 3})
+    rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
+    assert [float(row["test"]) for row in rows] == [trial.test for trial in trials]
+    assert json.loads((tmp_path / "experiment.json").read_text())["seeds"] == 3
+    (curve,) = regrets(table, trials).values()
+    assert np.all(np.array(curve)[-10:] >= 0)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_command_prints_writes_and_draws(tmp_path, capsys):
+    words = ["benchmark", "nasbench201", "--strategies", "random,sng:pruning=true", "--seeds", "2"]
+    assert main([*words, "--budget", "1500s", "--workers", "1", "--out", str(tmp_path)]) == 0
+    assert "sng:pruning=true" in capsys.readouterr().out
+    assert {p.name for p in tmp_path.iterdir()} >= {"trials.csv", "summary.csv", "regret.csv"}
+    assert main(["benchmark", "nasbench201", "--budget", "soon"]) == 2
+    assert "12000s" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from ddpnas.benchmarks import list_tables, load
+from ddpnas.errors import ArchitectureError, DataError, OptionError
+
+
+@pytest.fixture
+def two_datasets(tmp_path):
+    """A table of 2 x 3 architectures, ragged, with two data sets."""
+    arch = np.array([[1, 2], [0, 0], [0, 1], [0, 2], [1, 0], [1, 1]], dtype=np.uint8)
+    values = np.arange(12, dtype=np.float32).reshape(2, 6)
+    arrays = {"arch": arch, "ops": np.array(["a", "b", "c"]), "datasets": np.array(["one", "two"])}
+    arrays |= {f"acc{e}_{s}": values + e for e in (12, 200) for s in ("valid", "test")}
+    arrays |= {"train_seconds_200": values * 200, "macs": values, "params": values}
+    np.savez(tmp_path / "table.npz", **arrays)
+    return tmp_path / "table.npz"
+
+
+def test_nasbench201_has_the_published_optima():
+    table = load("nasbench201", dataset="cifar10")
+    assert table.space.size == len(table.rows) == 15625
+    assert table.epochs == (12, 200)
+    assert table.test[200].max() == pytest.approx(94.37, abs=0.01)
+    assert table.valid[200].max() == pytest.approx(91.61, abs=0.01)
+    assert table.params.max() == 1_531_546
+
+
+def test_a_query_answers_for_the_architecture_that_was_asked():
+    table = load("nasbench201")
+    archive = np.load(resources.files("ddpnas.benchmarks") / "embedded/nasbench201.npz")
+    for row in (0, 1, 777, 15624):
+        architecture = table.space.decode(archive["arch"][row].tolist())
+        assert table.row(architecture) == row
+        record = table.query(architecture)
+        assert record.valid == pytest.approx(archive["acc12_valid"][0, row] / 100)
+        assert record.seconds == pytest.approx(archive["train_seconds_200"][0, row] * 12 / 200)
+        assert record.macs == archive["macs"][0, row]
+        assert table.query(architecture, 200).test == pytest.approx(
+            archive["acc200_test"][0, row] / 100
+        )
+
+
+def test_macro_is_scored_by_the_first_run_and_judged_by_the_mean_of_three():
+    table = load("nasbench-macro")
+    assert table.space.size == 6561
+    assert table.test[0].max() == pytest.approx(93.1267, abs=1e-3)
+    assert table.query(table.space.decode([0] * 8)).seconds is None
+
+
+def test_a_table_by_path_with_several_data_sets_and_ragged_decisions(two_datasets):
+    first, second = (load("mine", dataset, two_datasets) for dataset in (None, "two"))
+    assert [len(d.options) for d in first.space.decisions] == [2, 3]
+    architecture = first.space.decode([1, 2])
+    assert first.query(architecture, 12).valid == pytest.approx(0.12)
+    assert second.query(architecture, 12).valid == pytest.approx(0.18)
+    assert second.query(architecture, 12).seconds == pytest.approx(6 * 12)
+    assert second.query(architecture, 200).seconds == pytest.approx(6 * 200)
+
+
+def test_what_is_not_there_is_named_with_what_is(two_datasets, tmp_path):
+    assert list_tables() == ["nasbench-macro", "nasbench201"]
+    with pytest.raises(OptionError, match="did you mean 'nasbench201'"):
+        load("nasbench202")
+    with pytest.raises(OptionError, match="known: one, two"):
+        load("mine", "three", two_datasets)
+    with pytest.raises(OptionError, match="12, 200 epochs, not 13"):
+        load("nasbench201").query(load("nasbench201").space.decode([0] * 6), 13)
+    with pytest.raises(DataError, match="no benchmark table"):
+        load("mine", path=tmp_path / "missing.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(DataError, match="not a benchmark table"):
+        load("mine", path=tmp_path / "text.npz")
+    np.savez(tmp_path / "other.npz", images=np.zeros(3))
+    with pytest.raises(DataError, match="it has no 'arch'"):
+        load("mine", path=tmp_path / "other.npz")
+    arrays = dict(np.load(two_datasets))
+    np.savez(
+        tmp_path / "part.npz",
+        **{
+            k: v[:, :5] if k not in ("arch", "ops", "datasets") else v[:5] if k == "arch" else v
+            for k, v in arrays.items()
+        },
+    )
+    part = load("mine", path=tmp_path / "part.npz")
+    with pytest.raises(ArchitectureError, match="no row"):
+        part.query(part.space.decode([1, 1]))
