@@ -14,13 +14,13 @@ SOURCE = Path(ddpnas.__file__).parent
 
 # The rooms from top to bottom; a room imports from those above it or beside it.
 ROOMS = [
-    {"errors", "_version"},
+    {"errors", "_version", "disk"},
     {"architecture", "uniform"},
     {"distribution", "cost_table"},
     {"generate"},
     {"strategies", "layers", "choice"},
     {"space"},
-    {"spaces", "costs", "data"},
+    {"spaces", "costs", "data", "benchmarks"},
     {"run"},
     {"training"},
     {"evaluators"},
@@ -29,7 +29,7 @@ ROOMS = [
     {"testing"},
     {"cli"},
 ]
-WITHOUT_TORCH = set().union(*ROOMS[:4]) | {"strategies"}
+WITHOUT_TORCH = set().union(*ROOMS[:4]) | {"strategies", "benchmarks"}
 
 
 def room_of(path):
@@ -90,9 +90,11 @@ def test_every_public_name_is_there_and_documented():
 
 
 def test_embedded_data_comes_with_its_licence():
-    embedded = resources.files("ddpnas.data") / "embedded"
-    text = (embedded / "README.md").read_text()
-    for file in embedded.iterdir():
-        if file.name.endswith(".npz"):
-            assert file.name in text
-    assert "Permission is hereby granted" in text and (SOURCE / "py.typed").exists()
+    for room in ("ddpnas.data", "ddpnas.benchmarks"):
+        embedded = resources.files(room) / "embedded"
+        texts = [f.read_text() for f in embedded.iterdir() if f.name.endswith((".md", ".txt"))]
+        for file in embedded.iterdir():
+            if file.name.endswith(".npz"):
+                assert any(file.name in text for text in texts)
+        assert any("Permission is hereby granted" in text for text in texts)
+    assert (SOURCE / "py.typed").exists()

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ddpnas import RunError
-from ddpnas.run import RunFolder, read_json, write_atomic
+from ddpnas.disk import read_json, write_atomic
+from ddpnas.run import RunFolder
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

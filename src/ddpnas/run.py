@@ -14,11 +14,9 @@ consistent after a kill at any moment. Nothing in it is executed when read.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +26,10 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import RunError
 
-__all__ = ["RunFolder", "read_json", "writable", "write_atomic"]
+__all__ = ["RunFolder"]
 
 OWN_FILES = (
     "config.yaml",
@@ -43,37 +42,6 @@ OWN_FILES = (
 )
 OWN_FOLDERS = ("trained",)
 _LOCK = ".lock"
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all: to a temporary name, flushed to disk, then renamed."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-@contextlib.contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """Turn an error of the file system inside into the sentence that the folder is no use."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"the folder {path} cannot be written ({error.strerror}); give another --out"
-        ) from None
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; :class:`RunError` when it is not there or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path.parent} holds no {path.name}; is it a run folder?") from None
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from None
 
 
 class RunFolder:

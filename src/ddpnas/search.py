@@ -20,10 +20,11 @@ import torch
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision
 from ddpnas.data import Data, as_data
+from ddpnas.disk import read_json
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DataError, RunError, SpaceError
 from ddpnas.evaluators import Evaluation, Evaluator, SupernetConfig, SupernetEvaluator
-from ddpnas.run import RunFolder, read_json
+from ddpnas.run import RunFolder
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space
 from ddpnas.spaces.own import is_file_space, space_from_file

@@ -1,11 +1,13 @@
 """The NAS-Bench-201 space against figures that the benchmark publishes."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ddpnas import ArchitectureError, count_costs, create_space
+from ddpnas import ArchitectureError, benchmarks, count_costs, create_space
 from ddpnas.spaces.nasbench201 import EDGES, OPERATIONS
 
 SPACE = create_space("nasbench201")
@@ -49,6 +51,16 @@ def test_parameters_and_multiply_adds_are_those_of_the_benchmark(cell, params, m
     assert costs["params"].cost(architecture) == params
     assert costs["macs"].cost(architecture) == macs
     assert sum(p.numel() for p in SPACE.build(architecture).parameters()) == params
+
+
+def test_costs_of_all_15625_cells_equal_the_benchmarks_table():
+    table = benchmarks.load("nasbench201")
+    costs = count_costs(SPACE)
+    for choice in itertools.product(OPERATIONS, repeat=len(EDGES)):
+        cell = {f"{i}<-{j}": op for (i, j), op in zip(EDGES, choice)}
+        row = table.row(cell)
+        assert costs["macs"].cost(cell) == table.macs[row]
+        assert costs["params"].cost(cell) == table.params[row]
 
 
 def test_the_text_is_the_published_one_and_is_read_again():

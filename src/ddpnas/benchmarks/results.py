@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ddpnas._version import __version__
 from ddpnas.benchmarks.experiment import GRID, Budget, Summary, Trial
 from ddpnas.benchmarks.table import Table
+from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import OptionError
 
 __all__ = ["can_plot", "plot_regret", "write_results"]
@@ -41,7 +41,8 @@ def write_results(
         summaries: of the trials.
         about: what was asked for, kept in ``experiment.json`` beside the versions.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     columns = ["strategy", "seed", "evaluations", "seconds", "test", "recommended"]
     rows = [[getattr(trial, column) for column in columns] for trial in trials]
     _write_csv(folder / "trials.csv", columns, rows)
@@ -57,6 +58,8 @@ def write_results(
             for x, row in zip(spent, zip(*curves.values(), strict=True), strict=True)
         ],
     )
+    import scipy
+
     made_with = {
         "ddpnas": __version__,
         "numpy": np.__version__,
@@ -65,7 +68,7 @@ def write_results(
         "machine": platform.platform(),
     }
     record = {**about, "summary": [dataclasses.asdict(s) for s in summaries], **made_with}
-    _write(folder / "experiment.json", json.dumps(record, indent=1) + "\n")
+    write_atomic(folder / "experiment.json", (json.dumps(record, indent=1) + "\n").encode())
 
 
 def regrets(table: Table, trials: Sequence[Trial]) -> dict[str, list[float]]:
@@ -116,11 +119,4 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    _write(path, text.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_atomic(path, text.getvalue().encode())

@@ -16,13 +16,14 @@ from ddpnas.cli import show
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs
 from ddpnas.data import Data, DataConfig, list_data, load_data
+from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.generate import Generated
 from ddpnas.generate import generate as generate_within
 from ddpnas.reopen import resume as resume_run
 from ddpnas.reopen import run_data, run_space
-from ddpnas.run import RunFolder, read_json, writable
+from ddpnas.run import RunFolder
 from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.search import search as search_space
 from ddpnas.space import SearchSpace

@@ -12,7 +12,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import OptionError
@@ -181,6 +180,8 @@ class MIGO(SNG):
 
 def log_rank_utilities(scores: Matrix) -> Matrix:
     """Return clip(0.4 log((1 + x) / (1 - x)), -1, 1) of x = 1.5 (rank - mean rank) / n."""
+    from scipy.stats import rankdata
+
     ranks = rankdata(scores)
     x = np.clip(1.5 * (ranks - ranks.mean()) / len(scores), -0.99, 0.99)
     return np.asarray(np.clip(0.4 * np.log((1 + x) / (1 - x)), -1.0, 1.0))

@@ -15,8 +15,8 @@ from safetensors.torch import save
 from ddpnas.architecture import Architecture
 from ddpnas.cost_table import CostTable
 from ddpnas.data import Data
+from ddpnas.disk import write_atomic
 from ddpnas.generate import Limit, sample_within
-from ddpnas.run import write_atomic
 from ddpnas.space import SearchSpace
 from ddpnas.training.recipe import Recipe, TrainResult, train
 

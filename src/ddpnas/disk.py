@@ -1,0 +1,45 @@
+"""Files that are whole or not there, and the errors of reading and writing them as sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ddpnas.errors import RunError
+
+__all__ = ["read_json", "writable", "write_atomic"]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all: to a temporary name, flushed to disk, then renamed."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turn an error of the file system inside into the sentence that the folder is no use."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"the folder {path} cannot be written ({error.strerror}); give another --out"
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; :class:`RunError` when it is not there or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path.parent} holds no {path.name}; is it a run folder?") from None
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
