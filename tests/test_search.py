@@ -14,6 +14,8 @@ from torch import nn
 
 import ddpnas
 from ddpnas import DataError, RunError, SearchResult, SpaceError, SupernetConfig, search
+from ddpnas.search import open_space
+from ddpnas.strategies import strategy_options
 
 from .conftest import striped_images
 
@@ -131,6 +133,42 @@ def test_what_would_change_the_outcome_is_refused_with_the_difference(
     assert run(resume=True).architecture == run(overwrite=True).architecture
 
 
+@pytest.mark.parametrize("name", ddpnas.list_strategies())
+def test_every_strategy_searches_with_shared_weights_and_resumes(
+    small_space, stripes, tmp_path, name
+):
+    sized = "evaluations" in strategy_options(name)
+    options = {"evaluations": 5} if sized else SHORT
+
+    def run(out, **more):
+        return search(
+            small_space, stripes, name, out=out, supernet=CONFIG, strategy_options=options,
+            device="cpu", **more,
+        )  # fmt: skip
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(StopSearchError):
+        run(tmp_path / "broken", on_progress=stop_after(3))
+    resumed = run(tmp_path / "broken", resume=True)
+    assert timeless(resumed.history) == timeless(whole.history)
+    assert resumed.architecture == whole.architecture
+    assert not sized or len(whole.history) == 5
+
+
+@pytest.mark.parametrize("name", ddpnas.list_spaces())
+def test_every_published_space_is_searched_generated_from_and_built(stripes, name):
+    small = {"darts": {"channels": 4, "cells": 3}, "nasbench201": {"channels": 4}}
+    space = open_space(name, stripes, small.get(name, {}))
+    result = search(
+        space, stripes, "random", strategy_options={"evaluations": 2}, device="cpu",
+        supernet=SupernetConfig(batch_size=48),
+    )  # fmt: skip
+    assert space.check(result.architecture) == result.architecture
+    found = ddpnas.generate(result.distribution, space, {}, ddpnas.count_costs(space))
+    model = space.build(found.architecture)
+    assert sum(p.numel() for p in model.parameters()) == found.costs["params"]
+
+
 def test_a_finished_run_resumes_to_its_result(small_space, stripes, tmp_path):
     given = {"supernet": CONFIG, "strategy_options": SHORT, "device": "cpu", "out": tmp_path / "r"}
     first = search(small_space, stripes, **given)
@@ -188,8 +226,6 @@ def test_a_users_own_space_and_tensors_are_enough():
 
 
 def test_more_classes_than_the_data_has_are_refused(stripes):
-    from ddpnas.search import open_space
-
     with pytest.raises(DataError, match="num_classes 20 was asked for, but stripes has 3"):
         open_space("nasbench201", stripes, {"num_classes": 20})
 
