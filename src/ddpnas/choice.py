@@ -229,12 +229,12 @@ def _shape(output: Any) -> str:
 
 
 @contextlib.contextmanager
-def blame(what: str) -> Iterator[None]:
-    """Turn whatever fails inside into a SpaceError that says what failed."""
+def blame(what: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever fails inside into a SpaceError that says what failed, and the hint."""
     try:
         yield
     except DdpnasError:
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise SpaceError(f"{what} fails: {reason}") from error
+        raise SpaceError(f"{what} fails: {reason}{hint}") from error

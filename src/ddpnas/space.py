@@ -9,7 +9,7 @@ A search space is an ordinary function (or ``nn.Module`` class) that makes a net
             choose("block1", {"conv3": lambda: nn.Conv2d(16, 16, 3, padding=1),
                               "conv5": lambda: nn.Conv2d(16, 16, 5, padding=2),
                               "skip": nn.Identity}),
-            nn.Flatten(), nn.LazyLinear(10))
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
 
 ``choose`` has two implementations. *Open* leaves every decision open and returns a
 :class:`Choice`: on the meta device it tells which decisions there are and whether the options
@@ -193,6 +193,11 @@ class SearchSpace(DecisionSpace):
         """
         return self.check(self._text[1](text)) if self._text else super().parse(text)
 
+    @property
+    def plain_options(self) -> dict[str, Any]:
+        """The options as plain data for JSON and YAML; what is neither is given as its repr."""
+        return {name: _plain(value) for name, value in self.options.items()}
+
     def canonical(self, architecture: Mapping[str, str]) -> Architecture:
         """Return the architecture that stands for all that make the same network.
 
@@ -218,10 +223,17 @@ class SearchSpace(DecisionSpace):
         around: Callable[[Pairs], contextlib.AbstractContextManager[Any]],
     ) -> Any:
         shape = "x".join(str(n) for n in self.input_shape)
-        with blame(f"the network of space {self.name!r} on an input of {shape}"):
+        hint = "; if the input is too small for it, give a larger one (images: --image-size)"
+        with blame(f"the network of space {self.name!r} on an input of {shape}", hint):
             return visit_options(
                 opened, torch.empty(2, *self.input_shape, dtype=self.input_dtype), around
             )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
 def _options_of(network: Callable[..., nn.Module]) -> dict[str, Any]:
