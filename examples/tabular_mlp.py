@@ -16,6 +16,8 @@ import ddpnas
 
 
 def network(choose, *, width=32, blocks=3, num_classes=3, input_shape=(16,)):
+    """Return the network: `blocks` residual blocks of `width` between two linear layers."""
+
     def bottleneck():
         return choose("bottleneck", {f"{n}": lambda n=n: mlp(width, n) for n in (4, 8, 16)})
 
@@ -34,24 +36,31 @@ def network(choose, *, width=32, blocks=3, num_classes=3, input_shape=(16,)):
 
 
 def mlp(width, inner):
+    """Return two linear layers with `inner` features between them."""
     return nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))
 
 
 class Gated(nn.Module):
+    """A linear layer times a gate in [0, 1] computed by another."""
+
     def __init__(self, width):
         super().__init__()
         self.value, self.gate = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (N, width)."""
         return self.value(x) * torch.sigmoid(self.gate(x))
 
 
 class Residual(nn.Module):
+    """x plus the body applied to the normalised x."""
+
     def __init__(self, body, width):
         super().__init__()
         self.norm, self.body = nn.LayerNorm(width), body
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (N, width)."""
         return x + self.body(self.norm(x))
 
 
@@ -64,6 +73,7 @@ def table(n, seed=0):
 
 
 def main(rows=3000):
+    """Search on so many rows; print the best network within each of three limits."""
     space = ddpnas.SearchSpace(network, (16,))
     supernet = ddpnas.SupernetConfig(batch_size=64, lr=0.05)
     result = ddpnas.search(space, table(rows), supernet=supernet, device="cpu")
