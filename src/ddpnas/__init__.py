@@ -23,6 +23,7 @@ from ddpnas.errors import (
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
+from ddpnas.replace import replaceable
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
@@ -67,6 +68,7 @@ __all__ = [
     "list_strategies",
     "load_data",
     "make_data",
+    "replaceable",
     "resume",
     "sample_within",
     "search",

@@ -40,6 +40,7 @@ from ddpnas.choice import (
     own_parts,
     visit_options,
 )
+from ddpnas.drawing import Picture, draw
 from ddpnas.errors import OptionError, SpaceError, nearest
 
 __all__ = ["Choice", "Choose", "Pairs", "SearchSpace", "Supernet", "own_parts", "visit_options"]
@@ -206,6 +207,14 @@ class SearchSpace(DecisionSpace):
         elsewhere, a nested decision that is not asked).
         """
         return super().canonical(self._canonical(architecture) if self._canonical else architecture)
+
+    def draw(self, architecture: Mapping[str, str]) -> Picture:
+        """Return an SVG picture of the architecture: text that a notebook shows as an image.
+
+        Cells are drawn as graphs, other architectures as a chain of boxes. Rules are not
+        checked, so that paths of a supernet can be drawn too.
+        """
+        return draw(self, architecture)
 
     def __repr__(self) -> str:
         return f"<SearchSpace {self.name}: {len(self.decisions)} decisions, size {self.size:,}>"

@@ -13,6 +13,7 @@ from jsonargparse import Namespace
 
 from ddpnas.architecture import Architecture
 from ddpnas.cli import show
+from ddpnas.cli.describe import describe
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs
 from ddpnas.data import Data, DataConfig, list_data, load_data
@@ -131,14 +132,17 @@ def train(options: Namespace) -> None:
 
 
 def spaces(options: Namespace) -> None:
-    """``ddpnas spaces``."""
+    """``ddpnas spaces``, or of one of them with its name."""
+    if options.name is not None:
+        describe(options.name, options.space_options, parse_limits(options.limit))
+        return
     rows = []
     for name in list_spaces():
         space = create_space(name)
         about = (sys.modules[space.network.__module__].__doc__ or "").splitlines()[0]
         rows.append([name, str(len(space.decisions)), f"{space.size:,}", about])
     show.table(["space", "decisions", "architectures", "what"], rows)
-    print("your own: --space my_file.py:network")
+    print("one of them: ddpnas spaces NAME; your own: --space my_file.py:network")
 
 
 def strategies(options: Namespace) -> None:

@@ -82,11 +82,24 @@ def _add_space(parser: ArgumentParser, default: str | None) -> None:
         default=default,
         help="a published space (`ddpnas spaces`) or your own: my_file.py:network",
     )
+    _add_space_options(parser)
+
+
+def _add_space_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--space-options",
         type=dict[str, Any],
         default={},
         help="of the space, one by one: --space-options.channels 8",
+    )
+
+
+def _add_limit(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        help="macs=20M, params=500K; may be repeated; K, M and G are thousands, millions, ...",
     )
 
 
@@ -130,12 +143,7 @@ def _resume() -> ArgumentParser:
 def _generate() -> ArgumentParser:
     parser = _parser("the most likely architecture within limits, proven optimal")
     parser.add_argument("run", help="folder of a finished search")
-    parser.add_argument(
-        "--limit",
-        action="append",
-        default=[],
-        help="macs=20M, params=500K; may be repeated; K, M and G are thousands, millions, ...",
-    )
+    _add_limit(parser)
     _add_space(parser, None)
     parser.add_argument(
         "--survivors-only", action="store_true", help="leave out what the search pruned"
@@ -168,7 +176,11 @@ def _train() -> ArgumentParser:
 
 
 def _spaces() -> ArgumentParser:
-    return _parser("list the published search spaces")
+    parser = _parser("list the published search spaces, or tell what one of them holds")
+    parser.add_argument("name", nargs="?", help="of a space, or your own: my_file.py:network")
+    _add_space_options(parser)
+    _add_limit(parser)
+    return parser
 
 
 def _strategies() -> ArgumentParser:

@@ -1,0 +1,58 @@
+"""Pictures of architectures."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from torch import nn
+
+from ddpnas import SearchSpace, create_space, list_spaces
+
+SVG = "{http://www.w3.org/2000/svg}"
+SMALL = {"darts": {"channels": 2, "cells": 3, "input_shape": (3, 8, 8)}}
+
+
+def texts(picture):
+    return [element.text for element in ElementTree.fromstring(picture).iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize("name", list_spaces())
+def test_every_space_is_drawn_within_the_picture(name):
+    space = create_space(name, **SMALL.get(name, {}))
+    picture = space.draw(space.sample(np.random.default_rng(0)))
+    root = ElementTree.fromstring(picture)
+    assert root.tag == f"{SVG}svg" and picture._repr_svg_() == picture
+    width, height = float(root.get("width")), float(root.get("height"))
+    for element in root.iter(f"{SVG}text"):
+        assert 0 <= float(element.get("x")) <= width and float(element.get("y")) >= 0
+    bottoms = [
+        float(e.get("y")) + float(e.get("height")) for e in root.iter(f"{SVG}rect") if e.get("y")
+    ]
+    assert all(bottom <= height for bottom in bottoms)
+
+
+def test_a_cell_shows_its_nodes_and_the_edges_that_are_something():
+    space = create_space("nasbench201")
+    cell = space.parse(
+        "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+    )
+    shown = texts(space.draw(cell))
+    assert shown == ["nor_conv_3x3", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", *"0123"]
+
+
+def test_both_cells_of_darts_are_named():
+    space = create_space("darts", **SMALL["darts"])
+    shown = texts(space.draw(space.sample(np.random.default_rng(0))))
+    assert "normal" in shown and "reduce" in shown
+
+
+def test_a_chain_shows_what_matters_and_escapes_names():
+    def network(choose):
+        def inner():
+            return choose("a<b", {"x": lambda: nn.Linear(4, 4), "y": nn.Identity})
+
+        return choose("outer", {"plain": nn.Identity, "R&D": inner})
+
+    space = SearchSpace(network, (4,))
+    assert texts(space.draw({"outer": "R&D", "a<b": "x"})) == ["outer", "R&D", "a<b", "x"]
+    assert texts(space.draw({"outer": "plain", "a<b": "x"})) == ["outer", "plain"]
