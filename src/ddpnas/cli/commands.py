@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from ddpnas.run import RunFolder
 from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.search import search as search_space
 from ddpnas.space import SearchSpace
-from ddpnas.spaces import create_space, list_spaces
+from ddpnas.spaces import about_space, list_spaces
 from ddpnas.strategies import list_strategies, strategy_options
 from ddpnas.training.compare import Trained, compare, save_trained
 
@@ -136,13 +135,8 @@ def spaces(options: Namespace) -> None:
     if options.name is not None:
         describe(options.name, options.space_options, parse_limits(options.limit))
         return
-    rows = []
-    for name in list_spaces():
-        space = create_space(name)
-        about = (sys.modules[space.network.__module__].__doc__ or "").splitlines()[0]
-        rows.append([name, str(len(space.decisions)), f"{space.size:,}", about])
-    show.table(["space", "decisions", "architectures", "what"], rows)
-    print("one of them: ddpnas spaces NAME; your own: --space my_file.py:network")
+    show.table(["space", "what"], [[name, about_space(name)] for name in list_spaces()])
+    print("one of them: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")
 
 
 def strategies(options: Namespace) -> None:

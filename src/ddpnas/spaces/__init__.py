@@ -7,6 +7,7 @@ the final one: ``space.with_options(**space.final_options)``.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ddpnas.errors import OptionError, nearest
@@ -23,7 +24,7 @@ from ddpnas.spaces import (
 )
 from ddpnas.spaces.published import PublishedSpace
 
-__all__ = ["create_space", "list_spaces"]
+__all__ = ["about_space", "create_space", "list_spaces"]
 
 _SPACES: dict[str, PublishedSpace] = {
     "darts": darts.SPACE,
@@ -40,6 +41,12 @@ _SPACES: dict[str, PublishedSpace] = {
 def list_spaces() -> list[str]:
     """Return the names that :func:`create_space` takes."""
     return sorted(_SPACES)
+
+
+def about_space(name: str) -> str:
+    """Return what a published space is, in a line: the first of its file."""
+    module = sys.modules[_SPACES[name].network.__module__]
+    return (module.__doc__ or "").splitlines()[0]
 
 
 def create_space(name: str, **options: Any) -> SearchSpace:
