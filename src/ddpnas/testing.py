@@ -189,7 +189,7 @@ class StrategyContract:
             assert runs[0] == runs[1]
 
     def test_its_state_restores_exactly_from_json(self) -> None:
-        """Saved and loaded before every batch, into one made with the same arguments, it is whole."""
+        """Loaded before every batch into one made with the same arguments, it goes on alike."""
         for space in self.spaces():
             unbroken, strategy = self.make_strategy(space, 3), self.make_strategy(space, 3)
             while not unbroken.done:
