@@ -7,7 +7,7 @@ import torch
 from ddpnas import (
     ArchitectureError,
     JointDistribution,
-    SpaceError,
+    OptionError,
     count_costs,
     create_space,
     generate,
@@ -133,5 +133,5 @@ def test_what_cannot_be_made_is_told():
         ({"stem": "mnist"}, "'cifar' or 'imagenet'"),
         ({"cells": 2}, "at least 3"),
     ]:
-        with pytest.raises(SpaceError, match=says):
+        with pytest.raises(OptionError, match=says):
             create_space("darts", **option)
