@@ -33,9 +33,16 @@ for _name in ddpnas.list_spaces():
     globals()[f"Test_{_name.replace('-', '_')}"] = published(_name)
 
 
-class TestDdpnas(StrategyContract):
-    def make_strategy(self, space, seed):
-        return ddpnas.create_strategy("ddpnas", space, seed=seed)
+def registered(name):
+    class Test(StrategyContract):
+        def make_strategy(self, space, seed):
+            return ddpnas.create_strategy(name, space, seed=seed)
+
+    return type(f"TestStrategy_{name.replace('-', '_')}", (Test,), {})
+
+
+for _name in ddpnas.list_strategies():
+    globals()[f"TestStrategy_{_name.replace('-', '_')}"] = registered(_name)
 
 
 def space_of(network, **options):

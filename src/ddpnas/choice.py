@@ -216,8 +216,18 @@ def visit_options(
     for module in network.modules():
         if isinstance(module, Choice):
             module.forward = functools.partial(run_all, module)  # type: ignore[method-assign]
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.forward = functools.partial(_pass, module)  # type: ignore[method-assign]
     with torch.no_grad():
         return network(example)
+
+
+def _pass(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
+    """Return x in the place of BatchNorm, which takes most of the time on the meta device."""
+    norm._check_input_dim(x)  # type: ignore[no-untyped-call]
+    if x.shape[1] != norm.num_features:
+        raise ValueError(f"BatchNorm of {norm.num_features} channels on an input of {_shape(x)}")
+    return x
 
 
 def _shape(output: Any) -> str:

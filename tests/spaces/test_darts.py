@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from ddpnas import ArchitectureError, SpaceError, create_space
+from ddpnas import (
+    ArchitectureError,
+    JointDistribution,
+    OptionError,
+    count_costs,
+    create_space,
+    generate,
+)
 from ddpnas.choice import Fixed
 from ddpnas.layers import DropPath
 from ddpnas.spaces.darts import CELLS, EDGES, network
@@ -83,6 +90,18 @@ def test_samples_have_two_inputs_a_node_although_few_architectures_do():
             assert sum(edge != "none" for edge in edges) == 2
 
 
+def test_generation_obeys_the_rule_within_the_limit():
+    costs = count_costs(SMALL)
+    uniform = JointDistribution.uniform(SMALL.decisions)
+    rng = np.random.default_rng(0)
+    learned = uniform.with_rows([rng.dirichlet(np.ones(8)) for _ in SMALL.decisions])
+    free = generate(learned, SMALL, None, costs)
+    tight = generate(learned, SMALL, {"macs": 0.9 * free.costs["macs"]}, costs)
+    assert SMALL.check(tight.architecture) == tight.architecture
+    assert tight.slack["macs"] >= 0 and tight.log_prob < free.log_prob
+    assert tight.certificate.gap == pytest.approx(0, abs=1e-6)
+
+
 def test_a_path_with_any_number_of_inputs_runs_and_has_a_text():
     supernet = SMALL.supernet()
     for option in ("none", "max_pool_3x3"):
@@ -114,5 +133,5 @@ def test_what_cannot_be_made_is_told():
         ({"stem": "mnist"}, "'cifar' or 'imagenet'"),
         ({"cells": 2}, "at least 3"),
     ]:
-        with pytest.raises(SpaceError, match=says):
+        with pytest.raises(OptionError, match=says):
             create_space("darts", **option)

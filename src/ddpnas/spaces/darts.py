@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.architecture import Rule
-from ddpnas.errors import ArchitectureError
+from ddpnas.errors import ArchitectureError, OptionError
 from ddpnas.layers import DropPath, FactorizedReduce, Nothing, add, batch_norm, conv_bn
 from ddpnas.space import Choose
 from ddpnas.spaces.published import PublishedSpace
@@ -115,9 +115,9 @@ class Network(nn.Module):
         super().__init__()
         searching = choose.searching
         if stem not in ("cifar", "imagenet"):
-            raise ValueError(f"stem is 'cifar' or 'imagenet', not {stem!r}")
+            raise OptionError(f"stem is 'cifar' or 'imagenet', not {stem!r}")
         if cells < 3:
-            raise ValueError(f"cells are at least 3, not {cells}")
+            raise OptionError(f"cells are at least 3, not {cells}")
         self.stem, self.second_stem = _stems(stem, input_shape[0], channels, searching)
         before_last = last = channels if stem == "imagenet" else 3 * channels
         reduced = stem == "imagenet"

@@ -1,4 +1,4 @@
-"""A user's own space from a Python file: ``my_file.py:network``.
+"""A user's own space from a Python file: ``my_file.py:network`` or ``my_file.py:space``.
 
 The file is executed, so it is only ever read when the user names it, never because a file that
 lies in a run folder does.
@@ -24,10 +24,11 @@ def is_file_space(name: str) -> bool:
 
 
 def space_from_file(name: str, **options: Any) -> SearchSpace:
-    """Return the space made of a function or module class in a file.
+    """Return the space in a file, or made of a function or module class there.
 
     Args:
-        name: ``path/of/file.py:network``.
+        name: ``path/of/file.py:network``, or of a :class:`SearchSpace`, which may have rules, a
+            text form or another input type.
         options: ``input_shape``, and those of the network; ``num_classes`` is passed on only
             to a network that takes it.
 
@@ -49,9 +50,19 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     except Exception as error:
         raise SpaceError(f"{file} fails: {type(error).__name__}: {error}") from error
     network = getattr(module, attribute, None)
-    if network is None or not callable(network):
-        functions = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+    given = isinstance(network, SearchSpace)
+    if network is None or not (given or callable(network)):
+        functions = [
+            n
+            for n, v in vars(module).items()
+            if (callable(v) or isinstance(v, SearchSpace)) and not n.startswith("_")
+        ]
         raise SpaceError(f"in {file}: " + nearest("network function", attribute, functions))
-    if "num_classes" not in inspect.signature(network).parameters:
+    function = network.network if given else network
+    if "num_classes" not in inspect.signature(function).parameters:
         options.pop("num_classes", None)
+    if given:
+        space: SearchSpace = network.with_options(**options)
+        space.name = f"{path}:{attribute}"
+        return space
     return SearchSpace(network, name=f"{path}:{attribute}", **options)

@@ -1,0 +1,25 @@
+"""What visiting every option finds."""
+
+import pytest
+from torch import nn
+
+from ddpnas import SearchSpace, SpaceError
+
+
+def chain(*middle):
+    return lambda choose: nn.Sequential(
+        nn.Conv2d(3, 4, 1),
+        choose("d", {"plain": nn.Identity, "other": lambda: nn.Sequential(*middle)}),
+    )
+
+
+def test_batch_norm_of_other_channels_or_dimensions_is_told():
+    with pytest.raises(SpaceError, match="'other' of decision 'd' fails: BatchNorm of 5 channels"):
+        SearchSpace(chain(nn.BatchNorm2d(5)), (3, 8, 8))
+    with pytest.raises(SpaceError, match="'other' of decision 'd' fails: expected 2D or 3D"):
+        SearchSpace(chain(nn.BatchNorm1d(4)), (3, 8, 8))
+    assert SearchSpace(chain(nn.BatchNorm2d(4)), (3, 8, 8)).output_shape == (4, 8, 8)
+
+
+def test_a_batch_norm_that_takes_its_width_from_the_input_fits():
+    assert SearchSpace(chain(nn.LazyBatchNorm2d()), (3, 8, 8)).output_shape == (4, 8, 8)
