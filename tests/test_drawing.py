@@ -1,12 +1,13 @@
 """Pictures of architectures."""
 
+import shutil
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from torch import nn
 
-from ddpnas import SearchSpace, create_space, list_spaces
+from ddpnas import OptionError, SearchSpace, create_space, list_spaces
 
 SVG = "{http://www.w3.org/2000/svg}"
 SMALL = {"darts": {"channels": 2, "cells": 3, "input_shape": (3, 8, 8)}}
@@ -19,7 +20,7 @@ def texts(picture):
 @pytest.mark.parametrize("name", list_spaces())
 def test_every_space_is_drawn_within_the_picture(name):
     space = create_space(name, **SMALL.get(name, {}))
-    picture = space.draw(space.sample(np.random.default_rng(0)))
+    picture = space.draw(space.sample(np.random.default_rng(0)), layout="own")
     root = ElementTree.fromstring(picture)
     assert root.tag == f"{SVG}svg" and picture._repr_svg_() == picture
     width, height = float(root.get("width")), float(root.get("height"))
@@ -36,7 +37,7 @@ def test_a_cell_shows_its_nodes_and_the_edges_that_are_something():
     cell = space.parse(
         "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
     )
-    shown = texts(space.draw(cell))
+    shown = texts(space.draw(cell, layout="own"))
     assert shown == ["nor_conv_3x3", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", *"0123"]
 
 
@@ -56,3 +57,21 @@ def test_a_chain_shows_what_matters_and_escapes_names():
     space = SearchSpace(network, (4,))
     assert texts(space.draw({"outer": "R&D", "a<b": "x"})) == ["outer", "R&D", "a<b", "x"]
     assert texts(space.draw({"outer": "plain", "a<b": "x"})) == ["outer", "plain"]
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not installed")
+def test_graphviz_draws_the_same_cell_where_it_is_installed():
+    space = create_space("darts", **SMALL["darts"])
+    cells = space.sample(np.random.default_rng(0))
+    own, graphviz = (space.draw(cells, layout=layout) for layout in ("own", "graphviz"))
+    assert sorted(texts(own)) == sorted(texts(graphviz))
+    assert space.draw(cells) == graphviz and graphviz.startswith("<svg")
+
+
+def test_without_graphviz_cells_have_a_layout_of_our_own(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    space = create_space("nasbench201")
+    cell = space.sample(np.random.default_rng(0))
+    assert space.draw(cell) == space.draw(cell, layout="own")
+    with pytest.raises(OptionError, match="or give 'own'"):
+        space.draw(cell, layout="graphviz")

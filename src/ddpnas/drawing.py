@@ -1,17 +1,21 @@
 """draw(): an architecture as an SVG picture, a cell as a graph or a chain as boxes.
 
 Decisions named as edges, ``2<-0`` or ``normal.2<-0``, make a cell: nodes in a row, an arc for
-every edge that is something. Others make a chain of boxes, a choice inside a choice indented by
-its parent. The layout is our own and needs no other program.
+every edge that is something. Others make a chain of boxes in rows. Cells are laid out by
+Graphviz's ``dot`` where that program is installed, otherwise in a layout of our own.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Literal
 
 from ddpnas.architecture import Decision, DecisionSpace
+from ddpnas.errors import OptionError
 
 __all__ = ["Picture", "draw"]
 
@@ -33,13 +37,24 @@ class Picture(str):
         return str(self)
 
 
-def draw(space: DecisionSpace, architecture: Mapping[str, str]) -> Picture:
+def draw(
+    space: DecisionSpace,
+    architecture: Mapping[str, str],
+    layout: Literal["auto", "graphviz", "own"] = "auto",
+) -> Picture:
     """Return the picture of an architecture.
 
     Args:
         space: its decisions; colours follow the order of the options, grey is nothing.
         architecture: a choice for every decision.
+        layout: of cells; "auto" is Graphviz's where its program ``dot`` is installed.
+
+    Raises:
+        OptionError: layout "graphviz" without the program.
     """
+    dot = shutil.which("dot")
+    if layout == "graphviz" and dot is None:
+        raise OptionError("layout 'graphviz' needs the program dot of Graphviz; or give 'own'")
     edges = [_EDGE.fullmatch(decision.name) for decision in space.decisions]
     if all(edges):
         cells: dict[str, list[tuple[int, int, Decision]]] = {}
@@ -47,6 +62,8 @@ def draw(space: DecisionSpace, architecture: Mapping[str, str]) -> Picture:
             assert match is not None
             cell, node, source = match.groups()
             cells.setdefault(cell or "", []).append((int(node), int(source), decision))
+        if dot is not None and layout != "own":
+            return _graphviz(dot, cells, architecture)
         parts, top, width = [], 0.0, 0.0
         for name, cell_edges in cells.items():
             body, cell_width, height = _cell(name, cell_edges, architecture)
@@ -54,6 +71,38 @@ def draw(space: DecisionSpace, architecture: Mapping[str, str]) -> Picture:
             top, width = top + height, max(width, cell_width)
         return _svg(parts, width, top)
     return _chain(space, architecture)
+
+
+def _graphviz(
+    dot: str,
+    cells: Mapping[str, Sequence[tuple[int, int, Decision]]],
+    architecture: Mapping[str, str],
+) -> Picture:
+    """Return the cells as laid out by Graphviz."""
+    lines = ["digraph {", "rankdir=LR; fontname=sans; node [shape=circle fontname=sans];"]
+    lines.append("edge [fontname=sans fontsize=12 penwidth=1.5];")
+    for number, (name, edges) in enumerate(cells.items()):
+        lines.append(f"subgraph cluster{number} {{ label={_quoted(name)}; color=none;")
+        lines += [
+            f'n{number}_{n} [label="{n}"];' for n in sorted({n for e in edges for n in e[:2]})
+        ]
+        for node, source, decision in edges:
+            option = architecture[decision.name]
+            if option != "none":
+                color = _color(decision, option)
+                lines.append(
+                    f"n{number}_{source} -> n{number}_{node} [label={_quoted(option)} "
+                    f'color="{color}" fontcolor="{color}"];'
+                )
+        lines.append("}")
+    text = "\n".join([*lines, "}"])
+    done = subprocess.run([dot, "-Tsvg"], input=text, capture_output=True, text=True, check=True)
+    return Picture(done.stdout[done.stdout.index("<svg") :])
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _cell(

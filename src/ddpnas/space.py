@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +155,7 @@ class SearchSpace(DecisionSpace):
         For whoever counts costs: see :func:`visit_options`. The batch has 2 inputs.
         """
         with torch.device("meta"):
-            opened = self._make(Open(searching=False))
+            opened = self._make(Open(searching=False)).eval()
             self._visit(opened, around)
         return opened
 
@@ -208,13 +208,18 @@ class SearchSpace(DecisionSpace):
         """
         return super().canonical(self._canonical(architecture) if self._canonical else architecture)
 
-    def draw(self, architecture: Mapping[str, str]) -> Picture:
+    def draw(
+        self,
+        architecture: Mapping[str, str],
+        layout: Literal["auto", "graphviz", "own"] = "auto",
+    ) -> Picture:
         """Return an SVG picture of the architecture: text that a notebook shows as an image.
 
         Cells are drawn as graphs, other architectures as a chain of boxes. Rules are not
-        checked, so that paths of a supernet can be drawn too.
+        checked, so that paths of a supernet can be drawn too. ``layout`` is that of cells:
+        Graphviz's where its program is installed, unless "own".
         """
-        return draw(self, architecture)
+        return draw(self, architecture, layout)
 
     def __repr__(self) -> str:
         return f"<SearchSpace {self.name}: {len(self.decisions)} decisions, size {self.size:,}>"

@@ -33,6 +33,17 @@ RELEASED = (  # with DDPNAS; nested, the second input of a node before the first
 SMALL = create_space("darts", channels=4, cells=4, input_shape=(3, 16, 16))
 
 
+def test_an_auxiliary_head_costs_parameters_but_nothing_at_inference():
+    options = {"channels": 4, "cells": 6, "input_shape": (3, 32, 32)}
+    plain, headed = (
+        count_costs(create_space("darts", auxiliary=auxiliary, **options))
+        for auxiliary in (False, True)
+    )
+    assert headed["macs"].terms == plain["macs"].terms
+    assert headed["macs"].fixed == plain["macs"].fixed
+    assert headed["params"].fixed > plain["params"].fixed
+
+
 def parameters(text, **options):
     """Count what the network function makes; a space of 20 open cells would take seconds."""
     with torch.device("meta"):

@@ -68,3 +68,22 @@ def test_a_model_is_placed_with_its_images_weights_channels_last():
     place(model, torch.device("cpu"))
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert model[1].weight.is_contiguous() and model[2].weight.is_contiguous()
+
+
+def test_further_outputs_count_with_their_weight():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(2, 2)
+
+        def forward(self, x):
+            fixed = torch.tensor([[0.0, 1.0]]).expand(len(x), 2)
+            return 0 * self.head(x), fixed
+
+    batch = [(torch.zeros(1, 2), torch.tensor([0]))]
+    model = Two()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss = train_epoch(
+        model, batch, optimizer, list(model.parameters()), clip=0, auxiliary_weight=0.5
+    )
+    assert loss == pytest.approx(math.log(2) + 0.5 * math.log(1 + math.e), rel=1e-5)

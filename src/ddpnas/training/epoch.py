@@ -51,9 +51,10 @@ def train_epoch(
     *,
     clip: float,
     label_smoothing: float = 0.0,
+    auxiliary_weight: float = 0.4,
     after_step: Callable[[], object] | None = None,
 ) -> float:
-    """Train on every batch once; return the mean cross-entropy.
+    """Train on every batch once; return the mean loss, the cross-entropy of the outputs.
 
     Args:
         model: in training mode, on the device of the batches.
@@ -62,6 +63,8 @@ def train_epoch(
         parameters: those whose gradients are clipped and reset; the ones the model uses.
         clip: largest norm of the gradient over them together; 0 for no clipping.
         label_smoothing: of the cross-entropy.
+        auxiliary_weight: of the loss of further outputs, of a model that returns a tuple while
+            it trains (auxiliary heads; 0.4 in DARTS).
         after_step: called after each step, for schedules and averages.
 
     Raises:
@@ -70,7 +73,13 @@ def train_epoch(
     total: Tensor | None = None
     steps = 0
     for inputs, labels in batches:
-        loss = functional.cross_entropy(model(inputs), labels, label_smoothing=label_smoothing)
+        outputs = model(inputs)
+        first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = functional.cross_entropy(first, labels, label_smoothing=label_smoothing)
+        for other in others:
+            loss = loss + auxiliary_weight * functional.cross_entropy(
+                other, labels, label_smoothing=label_smoothing
+            )
         for parameter in parameters:
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
