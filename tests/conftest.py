@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
+for _library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy: the tests run in several processes,
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")  # and more threads than cores stall
+
 import numpy as np
 import pytest
 import torch
 
 import ddpnas
 
-torch.set_num_threads(1)  # the tests run in several processes; more threads than cores stall
+torch.set_num_threads(1)
 
 
 def striped_images(n: int, classes: int = 3, size: int = 8, seed: int = 0) -> tuple:

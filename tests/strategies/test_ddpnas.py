@@ -1,4 +1,4 @@
-"""DDPNAS against what defines it: exact budgets, fairness, credit, sign, and exact resume."""
+"""DDPNAS as published against what defines it: exact budgets, credit, sign, exact resume."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddpnas import Decision, DecisionSpace, OptionError, create_strategy
+from ddpnas.strategies import DDPNAS
 from ddpnas.strategies.ddpnas import choice_means, survivor_softmax
 
 
@@ -66,7 +67,9 @@ def test_a_search_costs_exactly_the_published_number_of_epochs(options, cycles, 
 )
 def test_ragged_spaces_end_with_what_is_kept_in_the_announced_number(lengths, cycles, keep, seed):
     space = make_space(lengths)
-    strategy = create_strategy("ddpnas", space, seed, cycles_per_stage=cycles, keep=keep)
+    strategy = create_strategy(
+        "ddpnas", space, seed, rule="paper", cycles_per_stage=cycles, keep=keep
+    )
     _, score = separable(space, seed)
     assert run(strategy, score) == strategy.evaluations
     for decision in space.decisions:
@@ -77,7 +80,7 @@ def test_ragged_spaces_end_with_what_is_kept_in_the_announced_number(lengths, cy
 
 def test_pruning_happens_after_every_t_cycles_and_pruned_options_are_never_asked_again():
     space = make_space([5, 5])
-    strategy = create_strategy("ddpnas", space, cycles_per_stage=2)
+    strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=2)
     _, score = separable(space, 0)
     sizes = []
     while not strategy.done:
@@ -108,7 +111,7 @@ def test_the_survivor_is_far_better_than_random_and_inverted_scores_give_far_wor
 
 def test_the_score_is_credited_to_the_choices_of_the_architecture_that_has_it():
     space = make_space([3, 3])
-    strategy = create_strategy("ddpnas", space, cycles_per_stage=1)
+    strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=1)
     batch = strategy.ask()
     lucky = batch[1]
     strategy.tell(batch, [0.9 if a == lucky else 0.1 for a in batch])
@@ -134,7 +137,7 @@ def test_update_rules_are_those_of_the_formulae():
 
 def test_momentum_carries_over_from_stage_to_stage_and_pruned_options_keep_mass():
     space = make_space([3])
-    strategy = create_strategy("ddpnas", space, cycles_per_stage=1, momentum=0.8)
+    strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=1, momentum=0.8)
     scores = {"a": 0.62, "b": 0.61, "c": 0.60}
     theta, velocity = np.full(3, 1 / 3), np.zeros(3)
     alive = np.array([True, True, True])
@@ -152,7 +155,7 @@ def test_momentum_carries_over_from_stage_to_stage_and_pruned_options_keep_mass(
 
 def test_choice_means_average_what_occurs_more_than_once():
     space = make_space([2, 1])
-    strategy = create_strategy("ddpnas", space)
+    strategy = create_strategy("ddpnas", space, rule="paper")
     architectures = [space.decode([0, 0]), space.decode([1, 0])]
     means = choice_means(strategy.distribution, architectures, [0.2, 0.6])
     assert means[0].tolist() == [0.2, 0.6] and means[1].tolist() == pytest.approx([0.4])
@@ -168,7 +171,7 @@ def test_softmax_is_over_survivors_and_does_not_overflow():
 
 def test_nan_scores_count_as_the_worst_of_their_cycle():
     space = make_space([3])
-    strategy = create_strategy("ddpnas", space, cycles_per_stage=1)
+    strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=1)
     batch = strategy.ask()
     strategy.tell(batch, [{"a": math.nan, "b": 0.5, "c": 0.7}[x["d0"]] for x in batch])
     assert strategy.nan_scores == 1
@@ -224,7 +227,7 @@ def test_tell_takes_only_what_was_asked():
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(OptionError):
-        create_strategy("ddpnas", make_space([3]), **options)
+        create_strategy("ddpnas", make_space([3]), **{"rule": "paper", **options})
 
 
 def test_unknown_names_come_with_the_nearest_spelling():
@@ -232,3 +235,34 @@ def test_unknown_names_come_with_the_nearest_spelling():
         create_strategy("ddpnass", make_space([3]))
     with pytest.raises(OptionError, match="did you mean 'temperature'"):
         create_strategy("ddpnas", make_space([3]), temprature=1)
+
+
+OPERATIONS = ("none", "skip", "conv1", "conv3", "pool")
+CELL = DecisionSpace([Decision(f"e{i}", OPERATIONS) for i in range(3)])
+
+
+def by_index(space):
+    return lambda architecture: 0.5 + 0.02 * sum(space.encode(architecture))
+
+
+def test_the_conv_rule_keeps_a_convolution_and_another_option():
+    strategy = DDPNAS(CELL, keep_rule="conv")
+    assert strategy.evaluations == 36  # T (K (K + 1) / 2 - 3)
+    assert run(strategy, by_index(CELL)) == 36
+    for options in strategy.distribution.survivors.values():
+        assert sorted("conv" in option for option in options) == [False, True]
+
+
+def test_the_conv_rule_ends_where_a_decision_has_no_convolution():
+    space = DecisionSpace([*CELL.decisions, Decision("f", ("a", "b", "c"))])
+    strategy = DDPNAS(space, keep_rule="conv")
+    total = strategy.evaluations
+    assert run(strategy, by_index(space)) == total == strategy.evaluations
+    assert len(strategy.distribution.survivors["f"]) == 1
+    with pytest.raises(OptionError, match="keep_rule"):
+        DDPNAS(CELL, keep_rule="pool")
+
+
+def test_what_cannot_occur_gets_no_probability():
+    alive = np.array([True, True, False])
+    assert survivor_softmax(np.array([0.5, np.nan, 0.9]), alive, 0.01).tolist() == [1.0, 0.0, 0.0]

@@ -174,14 +174,22 @@ def run_trial(
 
 
 def _options(table: Table, contender: Contender, budget: Budget, epochs: int) -> dict[str, Any]:
-    """Return the contender's options, with as many evaluations as the budget can pay at most."""
+    """Return the contender's options together with the number of evaluations.
+
+    A strategy that only stops there may ask for as many as the budget can pay at most. One that
+    plans with the number (its default is None) is told how many the budget pays on average.
+    """
     options = dict(contender.options)
+    known = strategy_options(contender.strategy)
+    published = "rule" in known and options.get("rule", "model") != "model"
+    if "evaluations" not in known or published:
+        return options
+    planned = int(budget.amount)
     if budget.unit == "seconds":
-        most = int(budget.amount / float(table.seconds[epochs].min())) + 1
-    else:
-        most = int(budget.amount)
-    if "evaluations" in strategy_options(contender.strategy):
-        options.setdefault("evaluations", most)
+        cost = table.seconds[epochs]
+        each = float(cost.min() if known["evaluations"] is not None else cost.mean())
+        planned = max(1, int(budget.amount / each))
+    options.setdefault("evaluations", planned)
     return options
 
 

@@ -131,8 +131,9 @@ class SupernetEvaluator:
         trained = time.perf_counter()
         self.supernet.eval()
         score = accuracy(self.supernet, self._valid.eval_batches(self.config.eval_batch_size))
-        self._schedule.step()
         self._count += 1
+        if self._count < self._evaluations:  # a cosine would rise again
+            self._schedule.step()
         seconds = {
             "train_seconds": trained - started,
             "valid_seconds": time.perf_counter() - trained,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
@@ -30,7 +30,13 @@ from ddpnas.strategies.optuna import OptunaStrategy
 from ddpnas.strategies.random import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
 
-__all__ = ["DDPNAS", "Strategy", "create_strategy", "list_strategies", "strategy_options"]
+__all__ = [
+    "DDPNAS",
+    "Strategy",
+    "create_strategy",
+    "list_strategies",
+    "strategy_options",
+]
 
 
 class Strategy(Protocol):
@@ -72,9 +78,50 @@ class Strategy(Protocol):
         """Restore what :meth:`state_dict` returned, exactly."""
 
 
+def _ddpnas(
+    space: DecisionSpace,
+    seed: int = 0,
+    *,
+    rule: Literal["model", "paper", "momentum", "decay"] = "model",
+    evaluations: int | None = None,
+    cycles_per_stage: int = 3,
+    max_risk: float | None = None,
+    explore: float | None = None,
+    keep: int | None = None,
+    keep_rule: Literal["any", "conv"] | None = None,
+    temperature: float | None = None,
+    momentum: float | None = None,
+    decay: float | None = None,
+) -> Strategy:
+    """Return DDPNAS: with fitted effects by default, exactly the published one by ``rule``.
+
+    None leaves an option at the default of the class that the rule selects.
+    """
+    model = {"evaluations": evaluations, "max_risk": max_risk, "explore": explore}
+    published = {
+        "keep": keep,
+        "keep_rule": keep_rule,
+        "temperature": temperature,
+        "momentum": momentum,
+        "decay": decay,
+    }
+    mine, others = (model, published) if rule == "model" else (published, model)
+    if misfits := [name for name, value in others.items() if value is not None]:
+        raise OptionError(
+            f"rule {rule!r} has no option {misfits[0]!r}; it has: {', '.join(sorted(mine))}"
+        )
+    given: dict[str, Any] = {name: value for name, value in mine.items() if value is not None}
+    given["cycles_per_stage"] = cycles_per_stage
+    if rule == "model":
+        from ddpnas.strategies.model import ModelDDPNAS  # brings SciPy's linear algebra
+
+        return ModelDDPNAS(space, seed, **given)
+    return DDPNAS(space, seed, rule=rule, **given)
+
+
 _STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "asng": ASNG,
-    "ddpnas": DDPNAS,
+    "ddpnas": _ddpnas,
     "local-search": LocalSearch,
     "mdenas": MdeNAS,
     "migo": MIGO,

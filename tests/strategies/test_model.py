@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from ddpnas.architecture import Decision, DecisionSpace
+from ddpnas.errors import OptionError
+from ddpnas.strategies import create_strategy
+from ddpnas.strategies.effects import fit, normal_scores
+from ddpnas.strategies.model import best_option_shares, expected_improvement
+
+SIX = DecisionSpace([Decision(f"d{i}", tuple("abcde")) for i in range(6)])
+
+
+def run(strategy, noise=0.002, seed=0):
+    rng = np.random.default_rng(seed)
+    asked = []
+    while not strategy.done:
+        batch = strategy.ask()
+        asked.append(batch)
+        scores = [0.5 + 0.02 * sum(SIX.encode(a)) + noise * rng.normal() for a in batch]
+        strategy.tell(batch, scores)
+    return asked
+
+
+@pytest.mark.parametrize(("k", "evaluations"), [(5, 42), (7, 81), (8, 105)])
+def test_without_a_budget_the_schedule_is_the_papers(k, evaluations):
+    space = DecisionSpace([Decision("a", tuple(map(str, range(k)))), Decision("b", ("x", "y"))])
+    for rule in ("model", "paper", "decay"):
+        strategy = create_strategy("ddpnas", space, rule=rule)
+        assert strategy.evaluations == evaluations
+        while not strategy.done:
+            strategy.tell(batch := strategy.ask(), [0.5] * len(batch))
+        assert strategy.stage == k - 1
+        assert all(len(s) == 1 for s in strategy.distribution.survivors.values())
+
+
+def test_without_a_budget_every_batch_is_a_fair_cycle():
+    for batch in run(create_strategy("ddpnas", SIX)):
+        for decision in SIX.decisions:
+            assert len({a[decision.name] for a in batch}) == len(batch)
+
+
+def test_a_budget_is_spent_on_cycles_then_on_one_new_architecture_at_a_time():
+    asked = run(create_strategy("ddpnas", SIX, evaluations=60))
+    assert sum(map(len, asked)) == 60
+    sizes = [len(batch) for batch in asked]
+    assert sizes[:4] == [5, 5, 5, 5]
+    assert set(sizes[4:]) == {1}
+    proposed = [batch[0] for batch in asked[4:]]
+    assert len(set(proposed)) == len(proposed)
+
+
+def test_the_best_of_an_additive_space_is_found_within_60_of_15625():
+    found = []
+    for seed in range(5):
+        strategy = create_strategy("ddpnas", SIX, seed=seed, evaluations=60)
+        run(strategy, seed=seed)
+        found.append(sum(SIX.encode(strategy.architecture)))
+    assert np.mean(found) > 23.0  # the best is 24
+
+
+def test_pruning_keeps_the_best_and_states_a_risk_per_pruned_option():
+    for seed in range(3):
+        strategy = create_strategy("ddpnas", SIX, seed=seed, evaluations=80)
+        run(strategy, seed=seed)
+        survivors = strategy.distribution.survivors
+        pruned = 30 - sum(map(len, survivors.values()))
+        assert pruned > 0
+        assert 0 < strategy.risk <= 0.002 * pruned
+        assert sum("e" in options for options in survivors.values()) >= 5
+
+
+def test_no_risk_no_pruning():
+    strategy = create_strategy("ddpnas", SIX, evaluations=60, max_risk=0.0)
+    run(strategy)
+    assert strategy.risk == 0.0
+    assert all(len(options) == 5 for options in strategy.distribution.survivors.values())
+
+
+def test_shares_are_probabilities_of_containing_the_best():
+    rng = np.random.default_rng(0)
+    choices = rng.integers(4, size=(80, 3))
+    effects = fit(choices, normal_scores(choices.sum(axis=1) + 0.1 * rng.normal(size=80)))
+    alive = [np.ones(4, dtype=bool)] * 3
+    shares = best_option_shares(effects, np.array([[3, 3, 3], [2, 3, 3]]), alive)
+    for row in shares:
+        assert row.argmax() == 3
+        assert row.sum() == pytest.approx(1.0, abs=0.01)
+        assert (row > 0).all()
+
+
+def test_expected_improvement_is_that_of_a_normal_variable():
+    draws = np.random.default_rng(0).normal(0.3, 0.5, size=400_000)
+    expected = np.maximum(draws - 0.6, 0).mean()
+    value = expected_improvement(np.array([0.3]), np.array([0.5]), 0.6)
+    assert value[0] == pytest.approx(expected, rel=0.02)
+
+
+def test_options_of_the_other_rules_are_refused():
+    with pytest.raises(OptionError, match="rule 'model' has no option 'temperature'"):
+        create_strategy("ddpnas", SIX, temperature=0.1)
+    with pytest.raises(OptionError, match="rule 'paper' has no option 'evaluations'"):
+        create_strategy("ddpnas", SIX, rule="paper", evaluations=10)
+    with pytest.raises(OptionError, match="max_risk"):
+        create_strategy("ddpnas", SIX, max_risk=1.5)

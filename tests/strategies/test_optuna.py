@@ -1,0 +1,26 @@
+import sys
+
+import pytest
+
+from ddpnas.architecture import Decision, DecisionSpace
+from ddpnas.errors import OptionError
+from ddpnas.strategies import create_strategy
+
+SPACE = DecisionSpace([Decision("a", ("x", "y")), Decision("b", ("u", "v", "w"))])
+
+
+def test_without_optuna_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(OptionError, match=r"pip install 'ddpnas\[optuna\]'"):
+        create_strategy("optuna", SPACE)
+
+
+def test_any_sampler_that_takes_a_seed_runs():
+    pytest.importorskip("optuna")
+    for sampler in ("TPESampler", "RandomSampler"):
+        strategy = create_strategy("optuna", SPACE, evaluations=4, sampler=sampler)
+        while not strategy.done:
+            strategy.tell(strategy.ask(), [0.5])
+        assert len(strategy.history) == 4
+    with pytest.raises(OptionError, match="did you mean 'TPESampler'"):
+        create_strategy("optuna", SPACE, sampler="TPSampler")
