@@ -4,6 +4,7 @@ Neural architecture search by dynamic distribution pruning (DDPNAS, Zheng et al.
 arXiv 1905.13543), and exact generation of networks within given limits.
 """
 
+from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
@@ -58,6 +59,7 @@ __all__ = [
     "SupernetConfig",
     "TrainResult",
     "__version__",
+    "benchmarks",
     "count_costs",
     "create_space",
     "create_strategy",

@@ -25,7 +25,7 @@ def test_every_survivor_that_the_rules_allow_occurs_in_a_cycle():
             assert {indices[i] for indices in cycle} == expected
 
 
-def test_tight_rules_are_met_by_the_solver_where_draws_fail():
+def test_tight_rules_are_met_where_blind_draws_fail():
     names = [f"d{i}" for i in range(12)]
     rule = Rule({(n, "on"): 1 for n in names}, "all on but one", lower=11, upper=11)
     space = DecisionSpace([Decision(n, ("off", "a", "b", "on")) for n in names], [rule])

@@ -42,11 +42,7 @@ class LegalSampler:
 
     def uniform(self, rng: np.random.Generator) -> Indices:
         """Return a uniformly drawn architecture."""
-        for _ in range(_TRIES):
-            indices = tuple(rng.integers(self._sizes).tolist())
-            if self.holds(indices):
-                return indices
-        return self._solve(JointDistribution.uniform(self.space.decisions), rng)
+        return self.space.encode(self._searched.sample(rng))
 
     def draw(
         self, theta: Matrix, distribution: JointDistribution, rng: np.random.Generator
