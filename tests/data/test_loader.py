@@ -4,6 +4,7 @@ from torch.utils.data import Dataset
 
 from ddpnas import make_data
 from ddpnas.data import Loader
+from ddpnas.data.dataset import TensorSplit
 from ddpnas.data.loader import crop_and_flip
 
 CPU = torch.device("cpu")
@@ -85,3 +86,12 @@ def test_validation_images_are_not_augmented(stripes):
     first = torch.cat([x for x, _ in loader.eval_batches(7)])
     again = torch.cat([x for x, _ in loader.eval_batches(24)])
     assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("items", "size"), [(8000, 128), (5120, 128), (1321, 32), (700, 16), (50, 16)]
+)
+def test_small_sets_have_smaller_batches_unless_told_otherwise(items, size):
+    split = TensorSplit(torch.zeros(items, 1), torch.zeros(items, dtype=torch.long))
+    loader = Loader(numbered(), [split], CPU)
+    assert loader.batch_size(None) == size and loader.batch_size(7) == 7

@@ -32,7 +32,8 @@ class SupernetConfig:
     """How the shared weights are trained.
 
     Args:
-        batch_size: images a training step.
+        batch_size: images a training step; None is 128, and less for small sets, see
+            :meth:`ddpnas.data.Loader.batch_size`.
         eval_batch_size: images a validation step, at most; statistics are taken over them.
         lr: first learning rate of SGD; it falls along a cosine over all epochs of the search.
         lr_min: last learning rate.
@@ -41,7 +42,7 @@ class SupernetConfig:
         clip: largest norm of the path's gradient, 0 for none.
     """
 
-    batch_size: int = 128
+    batch_size: int | None = None
     eval_batch_size: int = 500
     lr: float = 0.1
     lr_min: float = 1e-3
@@ -77,7 +78,8 @@ class SupernetEvaluator:
         device: str = "auto",
     ) -> None:
         self.config = config or SupernetConfig()
-        if min(self.config.batch_size, self.config.eval_batch_size) < 1 or self.config.lr <= 0:
+        sizes = (self.config.batch_size, self.config.eval_batch_size)
+        if any(size is not None and size < 1 for size in sizes) or self.config.lr <= 0:
             raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
         self.device = pick_device(device)
         self._seed = seed
@@ -99,6 +101,7 @@ class SupernetEvaluator:
         )
         self._train = Loader(data, [data.train], self.device)
         self._valid = Loader(data, [data.valid], self.device)
+        self._batch_size = self._train.batch_size(self.config.batch_size)
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Yield the validation accuracy of each path after one epoch on it.
@@ -145,7 +148,7 @@ class SupernetEvaluator:
         seed = int(np.random.SeedSequence([self._seed, self._count]).generate_state(1)[0])
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            batches = self._train.train_batches(self.config.batch_size, seed)
+            batches = self._train.train_batches(self._batch_size, seed)
             return train_epoch(self.supernet, batches, self._optimizer, path, clip=self.config.clip)
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

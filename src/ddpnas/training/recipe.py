@@ -26,7 +26,8 @@ class Recipe:
     Args:
         name: of the recipe.
         epochs: passes over the training images.
-        batch_size: images a step.
+        batch_size: images a step; None is 128, and less for small sets, see
+            :meth:`ddpnas.data.Loader.batch_size`.
         lr: reached after a quarter of the steps.
         momentum: of SGD.
         weight_decay: of all parameters.
@@ -38,7 +39,7 @@ class Recipe:
 
     name: str = "quick"
     epochs: int = 10
-    batch_size: int = 128
+    batch_size: int | None = None
     lr: float = 0.2
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -114,6 +115,8 @@ def train(
     started = time.perf_counter()
     splits = [data.train] if data.test is None else [data.train, data.valid]
     loader = Loader(data, splits, where)
+    batch_size = loader.batch_size(recipe.batch_size)
+    recipe = dataclasses.replace(recipe, batch_size=batch_size)
     model = place(model, where).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
@@ -123,7 +126,7 @@ def train(
         weight_decay=recipe.weight_decay,
         nesterov=True,
     )
-    steps = recipe.epochs * loader.steps(recipe.batch_size)
+    steps = recipe.epochs * loader.steps(batch_size)
     schedule = _schedule(optimizer, steps)
     averaged = _average(model, recipe, steps)
 
@@ -137,7 +140,7 @@ def train(
         begun = time.perf_counter()
         with torch.random.fork_rng():
             torch.manual_seed(seed * 100_003 + epoch)
-            batches = loader.train_batches(recipe.batch_size, seed=seed * 100_003 + epoch)
+            batches = loader.train_batches(batch_size, seed=seed * 100_003 + epoch)
             try:
                 loss = train_epoch(
                     model,
