@@ -29,6 +29,7 @@ def test_every_command_in_readme_and_guide_is_one_that_the_parser_takes(tmp_path
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "config.yaml").write_text("seed: 0\n")
     text = README.read_text() + (ROOT / "docs" / "guide.md").read_text()
+    text = text.replace("\\\n", " ")  # commands that go on in the next line
     monkeypatch.chdir(tmp_path)
     found = re.findall(r"^ddpnas ((?!:).+)$|`ddpnas ([a-z]+ [^`]+)`", text, flags=re.MULTILINE)
     commands = [(line or inline).split("#")[0].split() for line, inline in found]

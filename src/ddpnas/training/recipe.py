@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -70,7 +70,6 @@ class TrainResult:
     history: list[dict[str, float]]
     recipe: Recipe
     seconds: float
-    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def train(
