@@ -125,3 +125,9 @@ def test_fit_image_crops_the_middle_to_a_square():
     assert fit_image(image, 5, "L")[0, 1:-1, 1:-1].unique().tolist() == [200]
     transparent = Image.new("RGBA", (4, 4), (1, 2, 3, 0))
     assert fit_image(transparent, 2, "RGB")[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_splits_that_cannot_be_joined_are_refused():
+    items = [(torch.zeros(3), i % 2) for i in range(8)]
+    with pytest.raises(DataError, match="give all as one of both"):
+        make_data(Listed(items), test=(torch.zeros(8, 3), torch.arange(8) % 2))

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from ddpnas import DataConfig, DataError, list_data, load_data
+from ddpnas.data import Loader
 from ddpnas.data import dataset as dataset_module
 from ddpnas.data.dataset import DatasetSplit
 from ddpnas.data.load import as_data
@@ -98,13 +99,24 @@ def test_a_set_too_large_for_memory_is_read_batch_by_batch(tmp_path, monkeypatch
     large = load_data(tmp_path, workers=1)
     assert isinstance(large.train, DatasetSplit) and large.input_shape == small.input_shape
     assert large.mean == pytest.approx(small.mean)
-    from ddpnas.data import Loader
-
     batches = [
         torch.cat([x for x, _ in Loader(d, [d.valid], torch.device("cpu")).eval_batches(3)])
         for d in (small, large)
     ]
     torch.testing.assert_close(*batches)
+
+
+def test_splits_of_a_large_set_are_all_read_batch_by_batch_and_can_be_joined(tmp_path, monkeypatch):
+    write_folder(tmp_path / "train", {"a": 10, "b": 10})
+    for split in ("valid", "test"):
+        write_folder(tmp_path / split, {"a": 1, "b": 1})
+    monkeypatch.setattr(dataset_module, "IN_MEMORY_BYTES", 5000)  # less than train, more than valid
+    data = load_data(tmp_path)
+    assert {type(s) for s in (data.train, data.valid, data.test)} == {DatasetSplit}
+    joined = Loader(data, [data.train, data.valid], torch.device("cpu"))
+    assert (
+        sum(len(labels) for _, labels in joined.train_batches(4, seed=0)) == 20
+    )  # of 22, 5 batches
 
 
 def test_an_unreadable_image_is_named_wherever_it_is_met(tmp_path, monkeypatch):
@@ -114,8 +126,6 @@ def test_an_unreadable_image_is_named_wherever_it_is_met(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"b.5\.png cannot be read"):
         load_data(tmp_path)
     monkeypatch.setattr(dataset_module, "IN_MEMORY_BYTES", 1000)
-    from ddpnas.data import Loader
-
     with pytest.raises(DataError, match=r"b.5\.png cannot be read") as error:
         data = load_data(tmp_path, workers=1)
         splits = [data.train, data.valid, data.test]

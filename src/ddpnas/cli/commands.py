@@ -204,7 +204,7 @@ def _what_to_train(
         changes["data"] = options.data
     result = SearchResult.load(options.run)
     data = run_data(options.run, **changes)
-    chosen: Architecture | None = result.architecture
+    chosen = result.architecture
     limits: dict[str, float] = {}
     space_options = options.space_options
     generated = Path(options.run) / "generated.json"
@@ -225,7 +225,6 @@ def _what_to_train(
     check_fit(space, data)
     if options.architecture is not None:
         chosen = space.parse(options.architecture)
-    assert chosen is not None
     return space, data, space.check(chosen), limits
 
 

@@ -170,6 +170,10 @@ def make_data(
         for key, value in (("train", train), ("valid", valid), ("test", test))
         if value is not None
     }
+    if len({type(split) for split in splits.values()}) > 1:
+        raise DataError(
+            f"the splits of {name} are tensors and datasets of tensors; give all as one of both"
+        )
     pool = splits["train"]
     labels = pool.labels.numpy()
     if classes is None:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -71,9 +70,13 @@ def read_folder(
         if root is not None
     }
     size, mode = _format(samples["train"], image_size)
+    images = {key: FolderImages(files, size, mode) for key, files in samples.items()}
+    channels = 1 if mode == "L" else 3
+    total = sum(len(files) for files in samples.values()) * channels * size**2
+    if total <= _dataset.IN_MEMORY_BYTES:  # all splits or none, so that they can be joined
+        return classes, {key: _in_memory(files) for key, files in images.items()}
     return classes, {
-        key: _split(FolderImages(files, size, mode), roots[key] or path, workers)
-        for key, files in samples.items()
+        key: _streamed(files, roots[key] or path, workers) for key, files in images.items()
     }
 
 
@@ -132,12 +135,16 @@ def _format(samples: Sequence[tuple[str, int]], image_size: int | None) -> tuple
     return size, mode
 
 
-def _split(images: FolderImages, root: Path, workers: int) -> Split:
-    channels = 1 if images.mode == "L" else 3
-    labels = torch.tensor([label for _, label in images.samples])
-    if len(images) * channels * images.size**2 <= _dataset.IN_MEMORY_BYTES:
-        with ThreadPoolExecutor() as pool:
-            items: list[Any] = list(pool.map(images.__getitem__, range(len(images))))
-        return TensorSplit(torch.stack([image for image, _ in items]), labels)
+def _labels(images: FolderImages) -> Tensor:
+    return torch.tensor([label for _, label in images.samples])
+
+
+def _in_memory(images: FolderImages) -> Split:
+    with ThreadPoolExecutor() as pool:
+        items = list(pool.map(images.__getitem__, range(len(images))))
+    return TensorSplit(torch.stack([image for image, _ in items]), _labels(images))
+
+
+def _streamed(images: FolderImages, root: Path, workers: int) -> Split:
     names = tuple(str(Path(path).relative_to(root)) for path, _ in images.samples)
-    return DatasetSplit(images, torch.arange(len(images)), labels, workers, names)
+    return DatasetSplit(images, torch.arange(len(images)), _labels(images), workers, names)
