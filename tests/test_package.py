@@ -76,7 +76,7 @@ def test_the_algorithm_does_not_know_torch(path):
 def test_import_is_silent_and_loads_nothing_heavy():
     code = (
         "import sys, ddpnas; print(sorted({'torchvision', 'scipy', 'matplotlib', 'optuna', 'rich', "
-        "'jsonargparse'} & set(sys.modules)))"
+        "'jsonargparse', 'timm', 'accelerate', 'onnx', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n" and done.stderr == ""

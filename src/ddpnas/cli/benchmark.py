@@ -14,13 +14,14 @@ from ddpnas.benchmarks import list_tables, load
 from ddpnas.benchmarks.experiment import Budget, Contender, compare, summarise
 from ddpnas.benchmarks.results import can_plot, plot_regret, write_results
 from ddpnas.cli import show
+from ddpnas.cli.options import Command, add_json, new_parser
 from ddpnas.errors import OptionError
 
-__all__ = ["add_arguments", "benchmark"]
+__all__ = ["COMMANDS"]
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the command's options."""
+def _benchmark_parser() -> ArgumentParser:
+    parser = new_parser("compare strategies on a table of trained networks, with many seeds")
     parser.add_argument("name", help=f"{' or '.join(list_tables())}, or a name for --table")
     parser.add_argument("--table", help="a .npz table of your own")
     parser.add_argument("--dataset", help="one of the table's; default: its first")
@@ -36,7 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, help="of the score; default: the table's fewest")
     parser.add_argument("--workers", type=int, help="processes; default: one a CPU")
     parser.add_argument("--out", default="runs/benchmark", help="folder for CSV files and plot")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
+    return parser
 
 
 def benchmark(options: Namespace) -> None:
@@ -100,3 +102,6 @@ def benchmark(options: Namespace) -> None:
 def _draw_progress(done: int, total: int) -> None:
     end = "\n" if done == total else ""
     print(f"\r{done} of {total} searches", end=end, file=sys.stderr, flush=True)
+
+
+COMMANDS: dict[str, Command] = {"benchmark": (_benchmark_parser, benchmark)}

@@ -16,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ddpnas.architecture import DecisionSpace
+from ddpnas.data import Data
 from ddpnas.distribution import JointDistribution
 from ddpnas.search import Progress
 
-__all__ = ["SearchProgress", "TrainProgress", "duration", "line", "pruning", "table"]
+__all__ = ["SearchProgress", "TrainProgress", "duration", "line", "pruning", "sizes", "table"]
 
 
 def console() -> Console:
@@ -39,6 +40,15 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def sizes(data: Data) -> str:
+    """Return how many classes and images the data has."""
+    test = f", {len(data.test):,} test" if data.test is not None else ""
+    return (
+        f"{len(data.classes)} classes, {len(data.train):,} training, {len(data.valid):,} "
+        f"validation{test} images"
+    )
 
 
 def table(

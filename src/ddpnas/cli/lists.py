@@ -1,0 +1,75 @@
+"""``ddpnas spaces``, ``strategies`` and ``data``: what there is."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ddpnas.cli import show
+from ddpnas.cli.describe import describe
+from ddpnas.cli.options import (
+    Command,
+    add_limit,
+    add_space_options,
+    new_parser,
+    parse_limits,
+)
+from ddpnas.data import list_data, load_data
+from ddpnas.spaces import about_space, list_spaces
+from ddpnas.strategies import list_strategies, strategy_options
+
+__all__ = ["COMMANDS"]
+
+
+def _spaces_parser() -> ArgumentParser:
+    parser = new_parser("list the published search spaces, or tell what one of them holds")
+    parser.add_argument("name", nargs="?", help="of a space, or your own: my_file.py:network")
+    add_space_options(parser)
+    add_limit(parser)
+    return parser
+
+
+def _strategies_parser() -> ArgumentParser:
+    return new_parser("list the search strategies and their options")
+
+
+def _data_parser() -> ArgumentParser:
+    return new_parser("list the embedded images and what --data takes")
+
+
+def spaces(options: Namespace) -> None:
+    """``ddpnas spaces``, or of one of them with its name."""
+    if options.name is not None:
+        describe(options.name, options.space_options, parse_limits(options.limit))
+        return
+    show.table(["space", "what"], [[name, about_space(name)] for name in list_spaces()])
+    print("one of them: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")
+
+
+def strategies(options: Namespace) -> None:
+    """``ddpnas strategies``."""
+    rows = []
+    for name in list_strategies():
+        defaults = ", ".join(f"{k}={v}" for k, v in strategy_options(name).items())
+        rows.append([name, defaults])
+    show.table(["strategy", "options (--strategy-options.NAME VALUE)"], rows)
+
+
+def data(options: Namespace) -> None:
+    """``ddpnas data``."""
+    rows = []
+    for name in list_data():
+        loaded = load_data(name)
+        rows.append([name, "x".join(map(str, loaded.input_shape)), show.sizes(loaded)])
+    show.table(["data", "image", "what"], rows)
+    print(
+        "your own: --data FOLDER with train/ and optionally valid/ and test/, a folder a class; "
+        "or folders\nof classes only; or a .npz of arrays; or a directory with CIFAR-10, "
+        "CIFAR-100 or Fashion-MNIST files"
+    )
+
+
+COMMANDS: dict[str, Command] = {
+    "spaces": (_spaces_parser, spaces),
+    "strategies": (_strategies_parser, strategies),
+    "data": (_data_parser, data),
+}

@@ -1,0 +1,120 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ddpnas.errors import OptionError
+
+__all__ = [
+    "FREE",
+    "Command",
+    "add_json",
+    "add_limit",
+    "add_quiet",
+    "add_seed_and_device",
+    "add_space",
+    "add_space_options",
+    "dashed",
+    "fields",
+    "new_parser",
+    "parse_limits",
+]
+
+# What a module of commands lists: how to make the parser of each, and what to call then.
+Command = tuple[Callable[[], ArgumentParser], Callable[[Namespace], None]]
+
+FREE = ("--space-options", "--strategy-options")  # take any --name.option
+
+
+def new_parser(description: str) -> ArgumentParser:
+    """Return an empty parser that raises instead of exiting."""
+    return ArgumentParser(description=description, exit_on_error=False)
+
+
+def dashed(parser: ArgumentParser) -> ArgumentParser:
+    """Spell the options with dashes, as is usual on a command line."""
+    for action in parser._actions:
+        for old in [s for s in action.option_strings if "_" in s]:
+            new = old.replace("_", "-")
+            action.option_strings = [new if s == old else s for s in action.option_strings]
+            parser._option_string_actions[new] = parser._option_string_actions.pop(old)
+    return parser
+
+
+def add_space(parser: ArgumentParser, default: str | None) -> None:
+    """Add --space and --space-options."""
+    parser.add_argument(
+        "--space",
+        default=default,
+        help="a published space (`ddpnas spaces`) or your own: my_file.py:network",
+    )
+    add_space_options(parser)
+
+
+def add_space_options(parser: ArgumentParser) -> None:
+    """Add --space-options."""
+    parser.add_argument(
+        "--space-options",
+        type=dict[str, Any],
+        default={},
+        help="of the space, one by one: --space-options.channels 8",
+    )
+
+
+def add_limit(parser: ArgumentParser) -> None:
+    """Add --limit."""
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        help="macs=20M, params=500K; may be repeated; K, M and G are thousands, millions, ...",
+    )
+
+
+def add_json(parser: ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_seed_and_device(parser: ArgumentParser) -> None:
+    """Add --seed and --device."""
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+
+
+def add_quiet(parser: ArgumentParser) -> None:
+    """Add --quiet."""
+    parser.add_argument("--quiet", action="store_true", help="no progress, results only")
+
+
+def parse_limits(texts: list[str]) -> dict[str, float]:
+    """Return limits from texts such as ``macs=20M``.
+
+    Raises:
+        OptionError: a text of another form, or a limit named twice.
+    """
+    scales = {"K": 1e3, "M": 1e6, "G": 1e9}
+    limits: dict[str, float] = {}
+    for text in texts:
+        name, equals, amount = text.partition("=")
+        scale = scales.get(amount[-1:].upper(), 1.0)
+        try:
+            value = float(amount[:-1] if scale != 1.0 else amount) * scale
+        except ValueError:
+            equals = ""
+        if not equals or name in limits:
+            raise OptionError(
+                f"cannot read the limit {text!r}; one limit a cost, such as --limit macs=20M"
+            )
+        limits[name] = value
+    return limits
+
+
+def fields(kind: Any, options: Namespace) -> Any:
+    """Return the dataclass with its fields taken from the options."""
+    return kind(**{field.name: options[field.name] for field in dataclasses.fields(kind)})

@@ -1,0 +1,100 @@
+"""``ddpnas search`` and ``ddpnas resume``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ddpnas.cli import show
+from ddpnas.cli.options import (
+    Command,
+    add_quiet,
+    add_seed_and_device,
+    add_space,
+    fields,
+    new_parser,
+)
+from ddpnas.data import DataConfig, load_data
+from ddpnas.evaluators import SupernetConfig
+from ddpnas.reopen import resume as resume_run
+from ddpnas.search import SearchResult, open_space
+from ddpnas.search import search as search_space
+
+__all__ = ["COMMANDS"]
+
+
+def _search_parser() -> ArgumentParser:
+    parser = new_parser("search a space on your images and keep everything in a run folder")
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    add_space(parser, "nasbench201")
+    parser.add_class_arguments(DataConfig, None)
+    parser.add_argument("--strategy", default="ddpnas", help="see `ddpnas strategies`")
+    parser.add_argument("--strategy-options", type=dict[str, Any], default={})
+    parser.add_class_arguments(SupernetConfig, "supernet")
+    add_seed_and_device(parser)
+    parser.add_argument("--out", default="runs/search", help="the run folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    add_quiet(parser)
+    return parser
+
+
+def _resume_parser() -> ArgumentParser:
+    parser = new_parser("go on with an interrupted search, to the result it would have had")
+    parser.add_argument("run", help="its run folder")
+    parser.add_argument("--space", help="of a run over your own space: the file, once more")
+    parser.add_argument("--device", help="other than before")
+    add_quiet(parser)
+    return parser
+
+
+def search(options: Namespace) -> None:
+    """``ddpnas search``."""
+    data = load_data(fields(DataConfig, options))
+    space = open_space(options.space, data, options.space_options)
+    show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
+    with show.SearchProgress(space, quiet=options.quiet) as progress:
+        result = search_space(
+            space,
+            data,
+            options.strategy,
+            out=options.out,
+            seed=options.seed,
+            strategy_options=options.strategy_options,
+            supernet=fields(SupernetConfig, options.supernet),
+            device=options.device,
+            overwrite=options.overwrite,
+            on_progress=progress.update,
+        )
+    _show_result(options.out, result)
+
+
+def resume(options: Namespace) -> None:
+    """``ddpnas resume``."""
+    with show.SearchProgress(None, quiet=options.quiet) as progress:
+        result = resume_run(
+            options.run, space=options.space, device=options.device, on_progress=progress.update
+        )
+    _show_result(options.run, result)
+
+
+def _show_result(run: str, result: SearchResult) -> None:
+    stages = Path(run) / "distributions.jsonl"
+    records = [json.loads(line) for line in stages.read_text().splitlines()]
+    show.pruning(result.distribution, records)
+    best = max(record["score"] for record in result.history)
+    print(f"most likely architecture: {result.text}")
+    print(
+        f"{len(result.history)} architectures scored in {show.duration(result.seconds)}; best "
+        f"validation accuracy on shared weights {100 * best:.2f} %"
+    )
+    print(f"run folder: {run}")
+    print(f"next: ddpnas generate {run} --limit macs=..., then ddpnas train {run}")
+
+
+COMMANDS: dict[str, Command] = {
+    "search": (_search_parser, search),
+    "resume": (_resume_parser, resume),
+}
