@@ -25,6 +25,7 @@ from ddpnas.evaluators import SupernetConfig
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
+from ddpnas.rescore import Rescored, rescore
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
@@ -50,6 +51,7 @@ __all__ = [
     "OptionError",
     "Progress",
     "Recipe",
+    "Rescored",
     "Rule",
     "RunError",
     "SearchResult",
@@ -71,6 +73,7 @@ __all__ = [
     "load_data",
     "make_data",
     "replaceable",
+    "rescore",
     "resume",
     "sample_within",
     "search",
