@@ -17,7 +17,7 @@ ROOMS = [
     {"errors", "_version", "disk"},
     {"architecture", "uniform"},
     {"distribution", "cost_table"},
-    {"limits", "objective", "diagram", "labels", "programme", "infeasible"},
+    {"limits", "objective", "diagram", "labels", "solver", "programme", "infeasible"},
     {"generate", "frontier"},
     {"strategies", "layers", "choice"},
     {"drawing"},

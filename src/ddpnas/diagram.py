@@ -9,6 +9,8 @@ most of a cost are shortest paths; :mod:`ddpnas.labels` and :mod:`ddpnas.frontie
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +50,22 @@ class Layer:
     option: Indices
     cost: Vector
     nodes: int
+
+    @functools.cached_property
+    def starts(self) -> Indices:
+        """The first arc of each node."""
+        return np.searchsorted(self.source, np.arange(self.nodes))
+
+    def only(self, arcs: npt.NDArray[np.bool_]) -> Layer:
+        """Return the layer with these arcs alone."""
+        return Layer(
+            self.decision,
+            self.source[arcs],
+            self.target[arcs],
+            self.option[arcs],
+            self.cost[:, arcs],
+            self.nodes,
+        )
 
 
 class Diagram:
@@ -111,6 +129,14 @@ class Diagram:
         """Return, for each layer, the value of each arc; ``rows`` has one of every option."""
         return [rows[layer.decision][layer.option] for layer in self.layers]
 
+    def restricted(self, allowed: Sequence[npt.NDArray[np.bool_]]) -> Diagram:
+        """Return the diagram with only the allowed options of each decision."""
+        fewer = copy.copy(self)
+        fewer.layers = _trimmed(
+            [layer.only(allowed[layer.decision][layer.option]) for layer in self.layers]
+        )
+        return fewer
+
     def in_units(self, table: int, amount: float) -> float:
         """Return an amount of a cost in its unit, without the fixed part; may be infinite."""
         if not math.isfinite(amount):
@@ -152,7 +178,7 @@ class Diagram:
             cost = np.array(costs).T.reshape(len(self.tables), len(rows))
             layers.append(Layer(d, source, target, option, cost, len(states)))
             states = after
-        return tuple(layers)
+        return _trimmed(layers)
 
     def _step(self, state: State, at: int, pair: tuple[str, str]) -> tuple[State, Vector] | None:
         """Return the state after choosing ``pair`` and its cost; None if illegal."""
@@ -278,16 +304,35 @@ def _order(
 def to_go(layers: Sequence[Layer], weights: Sequence[Vector]) -> list[Vector]:
     """Return the largest sum of weights from each node to the end, for each boundary of layers.
 
-    ``weights`` has one number an arc, a layer at a time. Nodes from which there is no way have
-    minus infinity.
+    ``weights`` has one number an arc, a layer at a time.
     """
     ahead = [np.zeros(1)]
     for layer, weight in zip(reversed(layers), reversed(weights), strict=True):
-        best = np.full(layer.nodes, -np.inf)
         through = weight + ahead[-1][layer.target]
-        if layer.nodes == 1:
-            best[0] = through.max()
-        else:
-            np.maximum.at(best, layer.source, through)
-        ahead.append(best)
+        ahead.append(np.maximum.reduceat(through, layer.starts))
     return ahead[::-1]
+
+
+def _trimmed(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Return the arcs that lie on a path from start to end, nodes renumbered; none if none do."""
+    forward = []
+    alive = np.ones(1, dtype=np.bool_)
+    for layer in layers:
+        kept = layer.only(alive[layer.source])
+        alive = np.zeros(int(layer.target.max(initial=-1)) + 1, dtype=np.bool_)
+        alive[kept.target] = True
+        forward.append(kept)
+    backward = []
+    number = np.zeros(len(alive), dtype=np.intp)  # of each node after the layer, -1 for none
+    for layer in reversed(forward):
+        kept = layer.only(number[layer.target] >= 0)
+        if not kept.option.size:
+            return ()
+        alive = np.zeros(layer.nodes, dtype=np.bool_)
+        alive[kept.source] = True
+        before = np.where(alive, np.cumsum(alive) - 1, -1)
+        source, target = before[kept.source], number[kept.target]
+        nodes = int(alive.sum())
+        backward.append(Layer(kept.decision, source, target, kept.option, kept.cost, nodes))
+        number = before
+    return tuple(reversed(backward))

@@ -21,12 +21,14 @@ import numpy as np
 
 from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
+from ddpnas.diagram import Diagram, Vector
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import InfeasibleError
 from ddpnas.infeasible import why_infeasible
 from ddpnas.limits import Bounds, Limit, checked_limits, slack, within
-from ddpnas.objective import Objective, objective_name, objective_rows
+from ddpnas.objective import Objective, objective_name, objective_rows, whole_rows
 from ddpnas.programme import Programme
+from ddpnas.solver import best_path
 
 __all__ = ["Certificate", "Generated", "generate", "generated", "least_cost", "sample_within"]
 
@@ -102,14 +104,31 @@ def generate(
     for table in costs.values():
         table.check(space)
     allowed = distribution.alive if survivors_only else None
-    problem = Programme(space, costs, rules, allowed)
     rows = objective_rows(objective, distribution, space)
-    solved = problem.maximise(np.concatenate(rows), bounds)
-    if solved is None:
+    try:
+        diagram = Diagram(space, [costs[name] for name in bounds], rules, allowed)
+        architecture = best_architecture(diagram, whole_rows(rows), bounds, costs)
+        bound = -math.inf
+    except OverflowError:
+        solved = Programme(space, costs, rules, allowed).maximise(np.concatenate(rows), bounds)
+        architecture = solved.architecture if solved else None
+        bound = solved.bound if solved else -math.inf
+    if architecture is None:
+        problem = Programme(space, costs, rules, allowed)
         raise InfeasibleError(why_infeasible(problem, bounds))
-    return generated(
-        solved.architecture, distribution, space, objective, bounds, costs, started, solved.bound
-    )
+    return generated(architecture, distribution, space, objective, bounds, costs, started, bound)
+
+
+def best_architecture(
+    diagram: Diagram, rows: Sequence[Vector], bounds: Bounds, costs: Mapping[str, CostTable]
+) -> Architecture | None:
+    """Return the best architecture of a diagram within the bounds, None if there is none."""
+
+    def accept(options: list[int]) -> bool:
+        return within(diagram.decode(options), bounds, costs)
+
+    path = best_path(diagram, rows, list(bounds.values()), accept)
+    return diagram.decode(path.options) if path is not None else None
 
 
 def generated(

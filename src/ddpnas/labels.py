@@ -40,8 +40,7 @@ class Range:
         """Return which labels before layer ``at`` can end within the limit."""
         cost = labels.cost[self.table]
         least, most = self.least[at][labels.node], self.most[at][labels.node]
-        ends = (cost + least <= self.upper) & (cost + most >= self.lower)
-        return np.asarray(ends & np.isfinite(least))
+        return np.asarray((cost + least <= self.upper) & (cost + most >= self.lower))
 
     def excess(self, labels: Labels, at: int) -> Vector:
         """Return by how much the costliest completion is above the limit, at least 0."""
