@@ -25,6 +25,7 @@ ROOMS = [
     {"replace"},
     {"spaces", "costs", "data", "benchmarks"},
     {"run"},
+    {"trained"},
     {"training"},
     {"evaluators"},
     {"search"},
