@@ -28,13 +28,14 @@ from ddpnas.replace import replaceable
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
-from ddpnas.strategies import create_strategy, list_strategies
+from ddpnas.strategies import ChoiceEffect, choice_effects, create_strategy, list_strategies
 from ddpnas.training import RECIPES, Recipe, TrainResult, train
 
 __all__ = [
     "RECIPES",
     "Architecture",
     "ArchitectureError",
+    "ChoiceEffect",
     "Choose",
     "CostTable",
     "Data",
@@ -60,6 +61,7 @@ __all__ = [
     "TrainResult",
     "__version__",
     "benchmarks",
+    "choice_effects",
     "count_costs",
     "create_space",
     "create_strategy",
