@@ -29,6 +29,7 @@ ROOMS = [
     {"evaluators"},
     {"search"},
     {"reopen"},
+    {"report"},
     {"testing"},
     {"cli"},
 ]

@@ -25,6 +25,7 @@ from ddpnas.evaluators import SupernetConfig
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
+from ddpnas.report import write_report
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
@@ -83,4 +84,5 @@ __all__ = [
     "save_trained",
     "search",
     "train",
+    "write_report",
 ]
