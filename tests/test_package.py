@@ -31,6 +31,7 @@ ROOMS = [
     {"search"},
     {"reopen"},
     {"rescore"},
+    {"report"},
     {"testing"},
     {"cli"},
 ]

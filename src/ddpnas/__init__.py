@@ -26,6 +26,7 @@ from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
+from ddpnas.report import write_report
 from ddpnas.rescore import Rescored, rescore
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
@@ -88,4 +89,5 @@ __all__ = [
     "save_trained",
     "search",
     "train",
+    "write_report",
 ]
