@@ -8,7 +8,7 @@ from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs
+from ddpnas.costs import count_costs, count_network
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
@@ -71,6 +71,7 @@ __all__ = [
     "choice_effects",
     "compare",
     "count_costs",
+    "count_network",
     "create_space",
     "create_strategy",
     "frontier",
