@@ -28,6 +28,7 @@ ROOMS = [
     {"evaluators"},
     {"search"},
     {"reopen"},
+    {"export"},
     {"testing"},
     {"cli"},
 ]

@@ -16,12 +16,14 @@ from ddpnas.errors import (
     DataError,
     DdpnasError,
     DivergedError,
+    ExportError,
     InfeasibleError,
     OptionError,
     RunError,
     SpaceError,
 )
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.export import export_onnx, export_program
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
@@ -44,6 +46,7 @@ __all__ = [
     "Decision",
     "DecisionSpace",
     "DivergedError",
+    "ExportError",
     "Generated",
     "InfeasibleError",
     "JointDistribution",
@@ -63,6 +66,8 @@ __all__ = [
     "count_costs",
     "create_space",
     "create_strategy",
+    "export_onnx",
+    "export_program",
     "generate",
     "least_cost",
     "list_data",
