@@ -31,7 +31,8 @@ from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.strategies import create_strategy, list_strategies
-from ddpnas.training import RECIPES, Recipe, TrainResult, train
+from ddpnas.trained import TrainedModel, load
+from ddpnas.training import RECIPES, Recipe, Trained, TrainResult, compare, save_trained, train
 
 __all__ = [
     "RECIPES",
@@ -61,8 +62,11 @@ __all__ = [
     "Supernet",
     "SupernetConfig",
     "TrainResult",
+    "Trained",
+    "TrainedModel",
     "__version__",
     "benchmarks",
+    "compare",
     "count_costs",
     "create_space",
     "create_strategy",
@@ -73,11 +77,13 @@ __all__ = [
     "list_data",
     "list_spaces",
     "list_strategies",
+    "load",
     "load_data",
     "make_data",
     "replaceable",
     "resume",
     "sample_within",
+    "save_trained",
     "search",
     "train",
 ]
