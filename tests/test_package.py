@@ -32,6 +32,7 @@ ROOMS = [
     {"reopen"},
     {"rescore"},
     {"report"},
+    {"export"},
     {"testing"},
     {"cli"},
 ]

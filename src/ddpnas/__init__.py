@@ -16,12 +16,14 @@ from ddpnas.errors import (
     DataError,
     DdpnasError,
     DivergedError,
+    ExportError,
     InfeasibleError,
     OptionError,
     RunError,
     SpaceError,
 )
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.export import export_onnx, export_program
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
@@ -49,6 +51,7 @@ __all__ = [
     "Decision",
     "DecisionSpace",
     "DivergedError",
+    "ExportError",
     "Generated",
     "InfeasibleError",
     "JointDistribution",
@@ -74,6 +77,8 @@ __all__ = [
     "count_network",
     "create_space",
     "create_strategy",
+    "export_onnx",
+    "export_program",
     "frontier",
     "generate",
     "least_cost",
