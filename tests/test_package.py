@@ -24,6 +24,7 @@ ROOMS = [
     {"replace"},
     {"spaces", "costs", "data", "benchmarks"},
     {"run"},
+    {"trained"},
     {"training"},
     {"evaluators"},
     {"search"},

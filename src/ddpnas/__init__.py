@@ -29,13 +29,15 @@ from ddpnas.rescore import Rescored, rescore
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
-from ddpnas.strategies import create_strategy, list_strategies
-from ddpnas.training import RECIPES, Recipe, TrainResult, train
+from ddpnas.strategies import ChoiceEffect, choice_effects, create_strategy, list_strategies
+from ddpnas.trained import TrainedModel, load
+from ddpnas.training import RECIPES, Recipe, Trained, TrainResult, compare, save_trained, train
 
 __all__ = [
     "RECIPES",
     "Architecture",
     "ArchitectureError",
+    "ChoiceEffect",
     "Choose",
     "CostTable",
     "Data",
@@ -60,8 +62,12 @@ __all__ = [
     "Supernet",
     "SupernetConfig",
     "TrainResult",
+    "Trained",
+    "TrainedModel",
     "__version__",
     "benchmarks",
+    "choice_effects",
+    "compare",
     "count_costs",
     "create_space",
     "create_strategy",
@@ -70,12 +76,14 @@ __all__ = [
     "list_data",
     "list_spaces",
     "list_strategies",
+    "load",
     "load_data",
     "make_data",
     "replaceable",
     "rescore",
     "resume",
     "sample_within",
+    "save_trained",
     "search",
     "train",
 ]

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
+from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
 from ddpnas.strategies.local import LocalSearch
@@ -32,7 +33,9 @@ from ddpnas.strategies.reinforce import Reinforce
 
 __all__ = [
     "DDPNAS",
+    "ChoiceEffect",
     "Strategy",
+    "choice_effects",
     "create_strategy",
     "list_strategies",
     "strategy_options",

@@ -52,10 +52,13 @@ class Prior:
 
     def covariance(self, equal: Choices, d: int) -> Matrix:
         """Return the prior covariance of architectures with so many equal decisions of d."""
+        return np.asarray(self.by_count(d)[equal])
+
+    def by_count(self, d: int) -> Matrix:
+        """Return the prior covariance of two architectures with 0, 1, ..., d equal decisions."""
         at = np.arange(d + 1)
-        by_count = self.single * at / d + self.pair * at * (at - 1) / max(1, d * (d - 1))
-        by_count = by_count + self.interaction * self.decay ** (d - at) + _MEAN
-        return np.asarray(by_count[equal])
+        result = self.single * at / d + self.pair * at * (at - 1) / max(1, d * (d - 1))
+        return np.asarray(result + self.interaction * self.decay ** (d - at) + _MEAN)
 
 
 _MEAN = 1.0  # prior variance of the mean
