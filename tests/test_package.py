@@ -23,6 +23,7 @@ ROOMS = [
     {"space"},
     {"replace"},
     {"spaces", "costs", "data", "benchmarks"},
+    {"checkpoint"},
     {"run"},
     {"trained"},
     {"training"},
