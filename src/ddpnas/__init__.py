@@ -30,7 +30,19 @@ from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.strategies import create_strategy, list_strategies
 from ddpnas.trained import TrainedModel, load
-from ddpnas.training import RECIPES, Recipe, Trained, TrainResult, compare, save_trained, train
+from ddpnas.training import (
+    RECIPES,
+    Recipe,
+    Scored,
+    Trained,
+    TrainResult,
+    compare,
+    create_recipe,
+    evaluate,
+    final_space,
+    save_trained,
+    train,
+)
 
 __all__ = [
     "RECIPES",
@@ -53,6 +65,7 @@ __all__ = [
     "Recipe",
     "Rule",
     "RunError",
+    "Scored",
     "SearchResult",
     "SearchSpace",
     "SpaceError",
@@ -65,8 +78,11 @@ __all__ = [
     "benchmarks",
     "compare",
     "count_costs",
+    "create_recipe",
     "create_space",
     "create_strategy",
+    "evaluate",
+    "final_space",
     "generate",
     "least_cost",
     "list_data",
