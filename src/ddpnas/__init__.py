@@ -35,7 +35,19 @@ from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.strategies import ChoiceEffect, choice_effects, create_strategy, list_strategies
 from ddpnas.trained import TrainedModel, load
-from ddpnas.training import RECIPES, Recipe, Trained, TrainResult, compare, save_trained, train
+from ddpnas.training import (
+    RECIPES,
+    Recipe,
+    Scored,
+    Trained,
+    TrainResult,
+    compare,
+    create_recipe,
+    evaluate,
+    final_space,
+    save_trained,
+    train,
+)
 
 __all__ = [
     "RECIPES",
@@ -61,6 +73,7 @@ __all__ = [
     "Rescored",
     "Rule",
     "RunError",
+    "Scored",
     "SearchResult",
     "SearchSpace",
     "SpaceError",
@@ -75,10 +88,13 @@ __all__ = [
     "compare",
     "count_costs",
     "count_network",
+    "create_recipe",
     "create_space",
     "create_strategy",
+    "evaluate",
     "export_onnx",
     "export_program",
+    "final_space",
     "frontier",
     "generate",
     "least_cost",
