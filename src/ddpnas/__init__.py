@@ -28,7 +28,13 @@ from ddpnas.replace import replaceable
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
-from ddpnas.strategies import ChoiceEffect, choice_effects, create_strategy, list_strategies
+from ddpnas.strategies import (
+    ChoiceEffect,
+    choice_effects,
+    create_strategy,
+    elimination_bound,
+    list_strategies,
+)
 from ddpnas.training import RECIPES, Recipe, TrainResult, train
 
 __all__ = [
@@ -65,6 +71,7 @@ __all__ = [
     "count_costs",
     "create_space",
     "create_strategy",
+    "elimination_bound",
     "generate",
     "least_cost",
     "list_data",
