@@ -73,14 +73,12 @@ def best_option_shares(
 
 
 def variants(contexts: Choices, alive: Sequence[Mask]) -> Choices:
-    """Return the contexts with each decision set to each of its survivors, one after the other."""
-    result = []
-    for i, mask in enumerate(alive):
-        options = np.flatnonzero(mask)
-        changed = np.repeat(contexts, len(options), axis=0)
-        changed[:, i] = np.tile(options, len(contexts))
-        result.append(changed)
-    return np.concatenate(result)
+    """Return for each survivor, in the order of the space, all contexts with it chosen."""
+    options = [np.flatnonzero(mask) for mask in alive]
+    decisions = np.repeat(np.arange(len(alive)), [len(o) for o in options])
+    result = np.repeat(contexts[None], len(decisions), axis=0)
+    result[np.arange(len(decisions)), :, decisions] = np.concatenate(options)[:, None]
+    return result.reshape(-1, contexts.shape[1])
 
 
 def _draw(effects: Effects, pool: Choices, draws: int, rng: np.random.Generator) -> Matrix:
