@@ -7,7 +7,8 @@ Constants are chosen by this, so that NAS-Bench-201 stays for reporting.
 * drift: the same regret with a learning curve of ``--drift`` points added to the scores, of the
   architecture that the strategy recommends (the best score is mostly the latest).
 
-Mean and standard error over searches, all in percentage points.
+Mean and standard error over searches, all in percentage points. With ``--distinct-names`` no two
+decisions have options of the same name, which shows what common names are worth.
 
     python -m benchmarks.strategy_choice --strategies ddpnas,ddpnas:explore=0.33,random
 """
@@ -15,6 +16,8 @@ Mean and standard error over searches, all in percentage points.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import json
 import platform
 import time
@@ -24,25 +27,51 @@ from typing import Any
 
 import numpy as np
 
+from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.benchmarks import Table, load
 from ddpnas.benchmarks.experiment import Budget, Contender, run_trial
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
 from ddpnas.strategies import create_strategy
 
-
-def on_macro(contender: Contender, searches: int, evaluations: int) -> list[float]:
-    """Return the accuracy found by each search."""
-    table, budget = load("nasbench-macro"), Budget(evaluations, "evaluations")
-    return [run_trial(table, contender, seed, budget).test for seed in range(searches)]
+Named = Callable[[Table], Table]
 
 
-def on_synthetic(example: str) -> Callable[[Contender, int, int], list[float]]:
+def as_they_are(table: Table) -> Table:
+    """Return the table."""
+    return table
+
+
+def distinct(table: Table) -> Table:
+    """Return the table with option names that occur in one decision only."""
+    decisions = [
+        Decision(d.name, tuple(f"{d.name} {o}" for o in d.options)) for d in table.space.decisions
+    ]
+    return dataclasses.replace(table, space=DecisionSpace(decisions))
+
+
+@functools.cache
+def synthetic(example: str, seed: int) -> Table:
+    """Return a table of that make-up."""
+    return make_table(seed, **EXAMPLES[example])
+
+
+def on_macro(named: Named) -> Callable[[Contender, int, int], list[float]]:
+    """Return the function that gives the accuracy found by each search."""
+
+    def accuracies(contender: Contender, searches: int, evaluations: int) -> list[float]:
+        table, budget = named(load("nasbench-macro")), Budget(evaluations, "evaluations")
+        return [run_trial(table, contender, seed, budget).test for seed in range(searches)]
+
+    return accuracies
+
+
+def on_synthetic(example: str, named: Named) -> Callable[[Contender, int, int], list[float]]:
     """Return the function that gives the regret of each search on tables of that make-up."""
 
     def regrets(contender: Contender, searches: int, evaluations: int) -> list[float]:
         budget, found = Budget(evaluations, "evaluations"), []
         for seed in range(searches):
-            table = make_table(seed, **EXAMPLES[example])
+            table = named(synthetic(example, seed))
             best = float(table.test[1].max())
             found.append(best - run_trial(table, contender, seed, budget).test)
         return found
@@ -50,13 +79,15 @@ def on_synthetic(example: str) -> Callable[[Contender, int, int], list[float]]:
     return regrets
 
 
-def with_drift(example: str, drift: float) -> Callable[[Contender, int, int], list[float]]:
+def with_drift(
+    example: str, named: Named, drift: float
+) -> Callable[[Contender, int, int], list[float]]:
     """Return the same with a learning curve, for the architecture that is recommended."""
 
     def regrets(contender: Contender, searches: int, evaluations: int) -> list[float]:
         found = []
         for seed in range(searches):
-            table = make_table(seed, **EXAMPLES[example])
+            table = named(synthetic(example, seed))
             best = float(table.test[1].max())
             found.append(best - _recommended(table, contender, seed, evaluations, drift))
         return found
@@ -89,11 +120,13 @@ def main() -> None:
     parser.add_argument("--macro-searches", type=int, default=100)
     parser.add_argument("--drift", type=float, default=10.0, help="points, on the table 'pairs'")
     parser.add_argument("--out", type=Path, help="JSON")
+    parser.add_argument("--distinct-names", action="store_true")
     options = parser.parse_args()
+    named = distinct if options.distinct_names else as_they_are
     cases: dict[str, tuple[Callable[[Contender, int, int], list[float]], int]] = {
-        "nasbench-macro": (on_macro, options.macro_searches),
-        **{name: (on_synthetic(name), options.searches) for name in EXAMPLES},
-        "pairs, drift": (with_drift("pairs", options.drift), options.searches),
+        "nasbench-macro": (on_macro(named), options.macro_searches),
+        **{name: (on_synthetic(name, named), options.searches) for name in EXAMPLES},
+        "pairs, drift": (with_drift("pairs", named, options.drift), options.searches),
     }
     rows: list[dict[str, Any]] = []
     for text in options.strategies.split(","):
@@ -127,6 +160,7 @@ def main() -> None:
             "searches": options.searches,
             "macro_searches": options.macro_searches,
             "drift": options.drift,
+            "distinct_names": options.distinct_names,
             "rows": rows,
             "numpy": np.__version__,
             "python": platform.python_version(),

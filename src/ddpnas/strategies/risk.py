@@ -38,7 +38,7 @@ Mask = npt.NDArray[np.bool_]
 _ENUMERATED = 16_384  # architectures of a surviving space that is enumerated
 _SAMPLED = 4_096  # architectures drawn from a larger one
 _BEST = 64  # whose neighbours are added, in each of three rounds
-_CONTENDERS = 30  # architectures drawn for each option
+_CONTENDERS = 900  # architectures drawn, in equal parts for each option
 _REACH = 2.5  # spreads
 _DRAWS = 1_000
 
@@ -126,11 +126,12 @@ def _contenders(
         pool = np.unique(effects.choices, axis=0)
     reach = _reach(effects, pool)
     chosen = np.zeros(len(pool), dtype=np.bool_)
+    each = max(2, _CONTENDERS // sum(sizes))
     for i, options in enumerate(survivors):
         for option in options:
             having = np.flatnonzero(pool[:, i] == option)
-            if len(having) > _CONTENDERS:
-                having = having[np.argpartition(-reach[having], _CONTENDERS)[:_CONTENDERS]]
+            if len(having) > each:
+                having = having[np.argpartition(-reach[having], each)[:each]]
             chosen[having] = True
     return pool[chosen]
 
