@@ -33,7 +33,13 @@ from ddpnas.rescore import Rescored, rescore
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
-from ddpnas.strategies import ChoiceEffect, choice_effects, create_strategy, list_strategies
+from ddpnas.strategies import (
+    ChoiceEffect,
+    choice_effects,
+    create_strategy,
+    elimination_bound,
+    list_strategies,
+)
 from ddpnas.trained import TrainedModel, load
 from ddpnas.training import (
     RECIPES,
@@ -91,6 +97,7 @@ __all__ = [
     "create_recipe",
     "create_space",
     "create_strategy",
+    "elimination_bound",
     "evaluate",
     "export_onnx",
     "export_program",
