@@ -8,7 +8,7 @@ from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs, count_network
+from ddpnas.costs import LatencyConfig, check_latency, count_costs, count_network, measure_latency
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
@@ -47,6 +47,7 @@ __all__ = [
     "Generated",
     "InfeasibleError",
     "JointDistribution",
+    "LatencyConfig",
     "OptionError",
     "Progress",
     "Recipe",
@@ -60,6 +61,7 @@ __all__ = [
     "TrainResult",
     "__version__",
     "benchmarks",
+    "check_latency",
     "count_costs",
     "count_network",
     "create_space",
@@ -71,6 +73,7 @@ __all__ = [
     "list_strategies",
     "load_data",
     "make_data",
+    "measure_latency",
     "replaceable",
     "resume",
     "sample_within",

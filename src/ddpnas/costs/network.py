@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas.errors import OptionError, nearest
 
-__all__ = ["Weights", "count_network", "own_tensors", "run_costs", "stored_bytes"]
+__all__ = ["Weights", "count_network", "makes_constant", "own_tensors", "run_costs", "stored_bytes"]
 
 Weights = Literal["float32", "float16", "int8"]
 
@@ -124,6 +124,14 @@ def stored_bytes(
     return total
 
 
+def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
+    """Return whether an operation's result does not depend on data: zeros, for instance."""
+    name = func.overloadpacket.__name__
+    if name.endswith("_like") or name.startswith("new_"):
+        return True
+    return not any(isinstance(t, Tensor) for t in tree_leaves((args, kwargs)))
+
+
 class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of the tensors that operations make, elementwise ones left out."""
 
@@ -138,9 +146,8 @@ class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__.rstrip("_")
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         first = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)
-        constant = not inputs or name.endswith("_like") or name.startswith("new_")
         elementwise = torch.Tag.pointwise in func.tags or name in _ELEMENTWISE
-        if first is not None and not constant and not elementwise:
+        if first is not None and not elementwise and not makes_constant(func, args, kwargs):
             storages = {t.untyped_storage()._cdata for t in inputs}
             if first.untyped_storage()._cdata not in storages:  # else a view
                 self.total += first.numel() * first.element_size()
