@@ -22,7 +22,7 @@ from ddpnas import (
 from ddpnas.costs import export_latency, import_latency, read_measurements
 
 QUICK = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
-TOY = create_space("toy", input_shape=(1, 32, 32), width=16)
+TOY = create_space("toy", width=16)
 
 
 def stopping(after):
@@ -116,17 +116,8 @@ def test_a_wrong_setting_gets_one_sentence(settings, says):
         measure_latency(TOY, QUICK, **settings)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Return a folder of ONNX files and the script, as it is taken to another machine."""
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    folder = tmp_path_factory.mktemp("remote") / "toy"
-    export_latency(TOY, folder, QUICK)
-    return folder
-
-
-def test_another_machine_measures_with_the_script_alone(exported):
+def test_another_machine_measures_with_the_script_alone(exported_toy, tmp_path):
+    exported = shutil.copytree(exported_toy, tmp_path / "there")
     done = subprocess.run(
         [sys.executable, "-I", "measure.py"],  # without PYTHONPATH, and nothing of this package
         check=False,
@@ -147,7 +138,8 @@ def test_another_machine_measures_with_the_script_alone(exported):
         read_measurements(exported / "manifest.json")
 
 
-def test_an_export_goes_on_but_does_not_mix(exported):
+def test_an_export_goes_on_but_does_not_mix(exported_toy):
+    exported = exported_toy
     before = {file.name: file.stat().st_mtime_ns for file in exported.glob("*.onnx")}
     export_latency(TOY, exported, QUICK)
     assert {file.name: file.stat().st_mtime_ns for file in exported.glob("*.onnx")} == before
@@ -155,9 +147,9 @@ def test_an_export_goes_on_but_does_not_mix(exported):
         export_latency(create_space("toy"), exported, QUICK)
 
 
-def test_onnxruntime_measures_here(exported, tmp_path):
+def test_onnxruntime_measures_here(exported_toy, tmp_path):
     partial = tmp_path / "table.json.part"
-    shutil.copytree(exported, f"{partial}.onnx")  # an export that an interruption left
+    shutil.copytree(exported_toy, f"{partial}.onnx")  # an export that an interruption left
     table = measure_latency(TOY, QUICK, backend="onnxruntime", partial=partial)
     check_table(table)
     assert list(tmp_path.iterdir()) == []
