@@ -17,7 +17,8 @@ ROOMS = [
     {"errors", "_version", "disk"},
     {"architecture", "uniform"},
     {"distribution", "cost_table"},
-    {"generate"},
+    {"limits", "objective", "diagram", "labels", "solver", "programme", "infeasible"},
+    {"generate", "frontier"},
     {"strategies", "layers", "choice"},
     {"drawing"},
     {"space"},
@@ -31,7 +32,7 @@ ROOMS = [
     {"testing"},
     {"cli"},
 ]
-WITHOUT_TORCH = set().union(*ROOMS[:4]) | {"strategies", "benchmarks"}
+WITHOUT_TORCH = set().union(*ROOMS[:5]) | {"strategies", "benchmarks"}
 
 
 def room_of(path):

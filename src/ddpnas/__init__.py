@@ -22,6 +22,7 @@ from ddpnas.errors import (
     SpaceError,
 )
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
@@ -66,6 +67,7 @@ __all__ = [
     "count_network",
     "create_space",
     "create_strategy",
+    "frontier",
     "generate",
     "least_cost",
     "list_data",
