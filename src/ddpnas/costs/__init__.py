@@ -1,7 +1,13 @@
 """What an architecture costs: counted from the network, or measured on a device."""
 
 from ddpnas.costs.counted import count_costs
-from ddpnas.costs.measured import LatencyCheck, LatencyConfig, check_latency, measure_latency
+from ddpnas.costs.measured import (
+    LatencyCheck,
+    LatencyConfig,
+    check_latency,
+    measure_latency,
+    require_same_network,
+)
 from ddpnas.costs.network import count_network
 from ddpnas.costs.remote import export_latency, import_latency, read_measurements
 from ddpnas.costs.summary import CostRange, cost_ranges
@@ -18,4 +24,5 @@ __all__ = [
     "import_latency",
     "measure_latency",
     "read_measurements",
+    "require_same_network",
 ]
