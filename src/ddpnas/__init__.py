@@ -8,7 +8,14 @@ from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import LatencyConfig, check_latency, count_costs, count_network, measure_latency
+from ddpnas.costs import (
+    LatencyConfig,
+    check_latency,
+    count_costs,
+    count_network,
+    measure_latency,
+    peak_limit,
+)
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
@@ -76,6 +83,7 @@ __all__ = [
     "load_data",
     "make_data",
     "measure_latency",
+    "peak_limit",
     "replaceable",
     "resume",
     "sample_within",

@@ -9,6 +9,7 @@ from ddpnas.costs.measured import (
     require_same_network,
 )
 from ddpnas.costs.network import count_network
+from ddpnas.costs.peak import peak_limit
 from ddpnas.costs.remote import export_latency, import_latency, read_measurements
 from ddpnas.costs.summary import CostRange, cost_ranges
 
@@ -23,6 +24,7 @@ __all__ = [
     "export_latency",
     "import_latency",
     "measure_latency",
+    "peak_limit",
     "read_measurements",
     "require_same_network",
 ]
