@@ -8,7 +8,14 @@ from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs, count_network
+from ddpnas.costs import (
+    LatencyConfig,
+    check_latency,
+    count_costs,
+    count_network,
+    measure_latency,
+    peak_limit,
+)
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
@@ -73,6 +80,7 @@ __all__ = [
     "Generated",
     "InfeasibleError",
     "JointDistribution",
+    "LatencyConfig",
     "OptionError",
     "Progress",
     "Recipe",
@@ -90,6 +98,7 @@ __all__ = [
     "TrainedModel",
     "__version__",
     "benchmarks",
+    "check_latency",
     "choice_effects",
     "compare",
     "count_costs",
@@ -111,6 +120,8 @@ __all__ = [
     "load",
     "load_data",
     "make_data",
+    "measure_latency",
+    "peak_limit",
     "replaceable",
     "rescore",
     "resume",
