@@ -23,7 +23,7 @@ from ddpnas.errors import (
     SpaceError,
 )
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.export import export_onnx, export_program
+from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
@@ -51,6 +51,7 @@ __all__ = [
     "Generated",
     "InfeasibleError",
     "JointDistribution",
+    "OnnxFile",
     "OptionError",
     "Progress",
     "Recipe",
@@ -80,6 +81,7 @@ __all__ = [
     "load",
     "load_data",
     "make_data",
+    "quantise_onnx",
     "replaceable",
     "resume",
     "sample_within",
