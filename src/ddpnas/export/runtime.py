@@ -101,12 +101,12 @@ class OnnxFile:
         ]
         return torch.cat(parts)
 
-    def accuracy(self, data: Data, split: Split) -> float:
-        """Return the fraction of the split's inputs whose largest output is that of their label."""
-        right = 0
-        for raw, labels in raw_batches(data, split):
-            right += int((self.outputs(raw).argmax(dim=1) == labels).sum())
-        return right / len(split)
+    def count_right(self, data: Data, split: Split) -> int:
+        """Return for how many of the split's inputs the largest output is that of their label."""
+        return sum(
+            int((self.outputs(raw).argmax(dim=1) == labels).sum())
+            for raw, labels in raw_batches(data, split)
+        )
 
 
 def latencies(files: Sequence[OnnxFile], seconds: float = 1.0) -> list[Latency]:
