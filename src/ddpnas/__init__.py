@@ -30,7 +30,7 @@ from ddpnas.errors import (
     SpaceError,
 )
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.export import export_onnx, export_program
+from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
@@ -81,6 +81,7 @@ __all__ = [
     "InfeasibleError",
     "JointDistribution",
     "LatencyConfig",
+    "OnnxFile",
     "OptionError",
     "Progress",
     "Recipe",
@@ -122,6 +123,7 @@ __all__ = [
     "make_data",
     "measure_latency",
     "peak_limit",
+    "quantise_onnx",
     "replaceable",
     "rescore",
     "resume",

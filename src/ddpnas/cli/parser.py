@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from ddpnas.cli import benchmark, generate, latency, lists, recipes, report, search, train, trained
+from ddpnas.cli import benchmark, export, generate, latency, lists, recipes, report, search, train, trained
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.errors import OptionError, nearest
 
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Command] = {
     **latency.COMMANDS,
     **train.COMMANDS,
     **trained.COMMANDS,
+    **export.COMMANDS,
     **report.COMMANDS,
     **benchmark.COMMANDS,
     **lists.COMMANDS,
