@@ -64,6 +64,7 @@ class ModelDDPNAS(Base):
         max_risk: with a budget, the largest estimated probability of a wrong pruning, an option;
             0 prunes nothing.
         explore: share of a budget for fair cycles.
+        keep: survivors of each decision at which the schedule's pruning stops.
     """
 
     def __init__(
@@ -75,18 +76,19 @@ class ModelDDPNAS(Base):
         cycles_per_stage: int = 3,
         max_risk: float = 0.002,
         explore: float = 1 / 3,
+        keep: int = 1,
     ) -> None:
-        if cycles_per_stage < 1 or not 0 <= max_risk < 1 or not 0 < explore <= 1:
+        if cycles_per_stage < 1 or keep < 1 or not 0 <= max_risk < 1 or not 0 < explore <= 1:
             raise OptionError(
-                "cycles_per_stage is at least 1, max_risk in [0, 1) and explore in (0, 1]"
+                "cycles_per_stage and keep are at least 1, max_risk in [0, 1), explore in (0, 1]"
             )
         longest = max(len(d.options) for d in space.decisions)
-        schedule = max(1, cycles_per_stage * sum(range(2, longest + 1)))
+        schedule = max(1, cycles_per_stage * sum(range(keep + 1, longest + 1)))
         super().__init__(space, seed, schedule if evaluations is None else evaluations)
-        self.scheduled = evaluations is None
+        self.scheduled, self.keep = evaluations is None, keep
         self.cycles_per_stage, self.max_risk, self.explore = cycles_per_stage, max_risk, explore
         self.risk = 0.0
-        self._cycles = 0  # told in this stage
+        self._cycles = 0  # told to the budget's search
         self._distribution = JointDistribution.uniform(space.decisions)
         self._prior: Prior | None = None
 
@@ -110,9 +112,26 @@ class ModelDDPNAS(Base):
                     return architecture
         return recommend(self._distribution, self.space)
 
+    def best(self, n: int) -> list[Architecture]:
+        """Return the n architectures of survivors that the fit ranks best, best first.
+
+        Among those that were scored and their neighbours; fewer where there are fewer.
+        """
+        around = dict.fromkeys(self.history)
+        around |= dict.fromkeys(o for a in list(around) for o in self._legal.neighbours(a))
+        alive = self._distribution.alive
+        left = [o for o in around if all(m[i] for m, i in zip(alive, o, strict=True))]
+        order = np.argsort(-self._fit().mean(np.array(left)), kind="stable")
+        return [self.space.decode(left[at]) for at in order[:n].tolist()]
+
     def _propose(self) -> list[Indices]:
+        if self.scheduled:
+            cycles = range(self.cycles_per_stage)
+            return [
+                a for _ in cycles for a in self._legal.fair_cycle(self._distribution, self._rng)
+            ]
         told = len(self.history)
-        if self.scheduled or told == 0 or told < self.explore * self._total:
+        if told == 0 or told < self.explore * self._total:
             return self._legal.fair_cycle(self._distribution, self._rng)
         effects = self._fit()
         seen = set(self.history)
@@ -163,10 +182,8 @@ class ModelDDPNAS(Base):
         self._distribution = self._distribution.with_rows(rows)
         self._cycles += 1
         if self.scheduled:
-            if self._cycles == self.cycles_per_stage:
-                self._distribution = self._distribution.prune(1, self._rng)
-                self._cycles = 0
-                self.stage += 1
+            self._distribution = self._distribution.prune(self.keep, self._rng)
+            self.stage += 1
         elif self._cycles >= self.cycles_per_stage and self.max_risk > 0:
             self._prune_by_risk(effects, contexts)
 
