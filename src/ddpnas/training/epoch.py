@@ -11,7 +11,14 @@ from torch.nn import functional
 
 from ddpnas.errors import DivergedError, OptionError
 
-__all__ = ["accuracy", "accuracy_and_loss", "pick_device", "place", "train_epoch"]
+__all__ = [
+    "accuracy",
+    "accuracy_and_loss",
+    "confusion",
+    "pick_device",
+    "place",
+    "train_epoch",
+]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -117,3 +124,13 @@ def accuracy_and_loss(model: nn.Module, batches: Batches) -> tuple[float, float]
     if right is None or loss is None:
         return math.nan, math.nan
     return float(right) / count, float(loss) / count
+
+
+def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
+    """Return how many inputs of each class were taken for each: (label, largest output) int64."""
+    counts = torch.zeros(classes * classes, dtype=torch.long)
+    with torch.inference_mode():
+        for inputs, labels in batches:
+            pairs = labels * classes + model(inputs).argmax(dim=1)
+            counts += torch.bincount(pairs, minlength=classes * classes).cpu()
+    return counts.view(classes, classes)
