@@ -13,7 +13,14 @@ from torch.nn import functional
 
 from ddpnas.errors import DivergedError, OptionError
 
-__all__ = ["accuracy", "confusion", "pick_device", "place", "train_epoch"]
+__all__ = [
+    "accuracy",
+    "accuracy_and_loss",
+    "confusion",
+    "pick_device",
+    "place",
+    "train_epoch",
+]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -117,14 +124,25 @@ def train_epoch(
 
 def accuracy(model: nn.Module, batches: Batches) -> float:
     """Return the fraction of inputs whose largest output is that of their label."""
+    return accuracy_and_loss(model, batches)[0]
+
+
+def accuracy_and_loss(model: nn.Module, batches: Batches) -> tuple[float, float]:
+    """Return the fraction of inputs that are right, and the mean cross-entropy."""
     right: Tensor | None = None
+    loss: Tensor | None = None
     count = 0
     with torch.inference_mode():
         for inputs, labels in batches:
-            hits = (model(inputs).argmax(dim=1) == labels).sum()
+            outputs = model(inputs)
+            hits = (outputs.argmax(dim=1) == labels).sum()
+            lost = functional.cross_entropy(outputs, labels, reduction="sum")
             right = hits if right is None else right + hits
+            loss = lost if loss is None else loss + lost
             count += len(labels)
-    return float(right) / count if right is not None else math.nan
+    if right is None or loss is None:
+        return math.nan, math.nan
+    return float(right) / count, float(loss) / count
 
 
 def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
