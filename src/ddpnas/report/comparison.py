@@ -83,7 +83,12 @@ def _legend(views: Sequence[View]) -> tuple[Legend, ...]:
 
 
 def _side_by_side(views: Sequence[View]) -> Section:
-    costs = list(dict.fromkeys(name for v in views for name in v.chosen_costs))
+    limited = [name for v in views for name in v.run.limits]
+    costs = [
+        name
+        for name in dict.fromkeys(["macs", "params", *limited])
+        if any(name in v.chosen_costs for v in views)
+    ]
     rows = []
     for v in views:
         run, trained = v.run, v.run.trained

@@ -185,7 +185,7 @@ def effects(view: View) -> Section | None:
         "Effect of the choices on validation accuracy",
         f"Largest gain: {best.option} at {best.decision}, {100 * best.mean:+.1f} percentage "
         f"points; largest loss: {worst.option} at {worst.decision}, {100 * worst.mean:+.1f}.",
-        Axis("percentage points", -100 * reach, 100 * reach, "{:+g}".format, pad=0.02),
+        Axis("percentage points", -100 * reach, 100 * reach, _signed, pad=0.02),
         Axis("", 0, len(shown), most=1),
         height=66 + 17 * len(shown),
         left=180,
@@ -232,6 +232,10 @@ def effects(view: View) -> Section | None:
     legend = [Legend(1, "circle", "chosen"), Legend(6, "ring", "not chosen")]
     figure = Figure(chart.text(names), caption, tuple(legend), table)
     return Section("effects", "What the choices are worth", words, (figure,))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}" if value else "0"
 
 
 def time(view: View) -> Section | None:
