@@ -131,6 +131,7 @@ def _finish(table: CostTable, out: Path) -> None:
         ["latency of float32 networks", about["machine"]],
         [
             ["measured by", f"{about['backend']}, batch {about['batch']}, {_threads(about)}"],
+            ["load of the machine", " to ".join(str(load) for load in about["load"])],
             ["distinct parts timed", str(len(about["parts"]))],
             ["whole networks to check the sums", str(check["architectures"])],
             ["fitted overhead and scale", f"{check['overhead_ms']:.3g} ms, {check['scale']:.3f}"],
