@@ -92,6 +92,7 @@ class Run:
         config: the resolved configuration.
         made_with: versions, machine, device, start.
         data_name, data: of the images; classes, input shape and numbers of items.
+        fingerprint: hash of the images that the search saw.
         space: decisions and rules, without any network.
         planned: architectures to score in all; None where the run did not say.
         history: one record an evaluated architecture.
@@ -108,6 +109,7 @@ class Run:
     made_with: Mapping[str, Any]
     data_name: str
     data: Mapping[str, Any]
+    fingerprint: str
     space: DecisionSpace
     planned: int | None
     history: tuple[Mapping[str, Any], ...]
@@ -191,6 +193,7 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         made_with=about["made_with"],
         data_name=identity["data"]["name"],
         data=more.get("data", {}),
+        fingerprint=identity["data"]["fingerprint"],
         space=space,
         planned=more.get("evaluations"),
         history=tuple(_lines(folder / "history.jsonl")),

@@ -12,7 +12,7 @@ from pathlib import Path
 from ddpnas._version import __version__
 from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import OptionError, RunError
-from ddpnas.report import sections_network, sections_search
+from ddpnas.report import section_frontier, sections_network, sections_search
 from ddpnas.report.blocks import (
     Commands,
     Facts,
@@ -21,15 +21,17 @@ from ddpnas.report.blocks import (
     Headline,
     Section,
     Table,
-    csv_rows,
+    csv_records,
     written,
 )
+from ddpnas.report.comparison import comparison, comparison_headline
 from ddpnas.report.data import Run, read_run
+from ddpnas.report.mistakes import mistakes
 from ddpnas.report.reproduce import missing, reproduce
 from ddpnas.report.svg import mark_shape, shade
 from ddpnas.report.view import View
 
-__all__ = ["Page", "RunPart", "make_page", "page_html", "write_report"]
+__all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
 
 _MARK = 'name="generator" content="ddpnas'
 
@@ -84,7 +86,7 @@ def write_report(
     if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:4000]:
         raise RunError(f"{path} is not a report of ddpnas and is kept; give another --out")
     page = make_page(views)
-    tables = _csv_files(page.parts)
+    tables = csv_files(page)
     data = path.with_name(f"{path.stem}-data")
     with writable(path.parent):
         data.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ def make_page(views: Sequence[View]) -> Page:
     parts = tuple(_part(view) for view in views)
     if len(parts) == 1:
         return Page(parts[0].headline, parts[0].sections, (), parts)
-    raise NotImplementedError
+    return Page(comparison_headline(views), comparison(views), parts, parts)
 
 
 def _part(view: View) -> RunPart:
@@ -124,8 +126,10 @@ def _part(view: View) -> RunPart:
         sections_search.accuracy(view),
         sections_search.distribution(view),
         sections_search.effects(view),
+        section_frontier.frontiers(view),
         sections_search.skips(view),
         sections_network.training(view),
+        mistakes(view),
         sections_search.time(view),
         reproduce(view),
         missing(view),
@@ -211,15 +215,15 @@ def tables_of(sections: Iterable[Section]) -> list[Table]:
     return tables
 
 
-def _csv_files(parts: Sequence[RunPart]) -> dict[str, str]:
+def csv_files(page: Page) -> dict[str, str]:
     """Return the CSV texts by name; the rows of all runs in one file, the run in each row."""
     rows: dict[str, list[dict[str, object]]] = {}
-    for part in parts:
+    for part in page.parts:
         for table in tables_of(part.sections):
-            header, *lines = csv_rows(table, part.label)
-            rows.setdefault(str(table.name), []).extend(
-                dict(zip(map(str, header), line, strict=True)) for line in lines
-            )
+            rows.setdefault(str(table.name), []).extend(csv_records(table, part.label))
+    if page.runs:
+        for table in tables_of(page.sections):
+            rows[str(table.name)] = csv_records(table, None)
     files = {}
     for name, records in rows.items():
         text = io.StringIO()

@@ -210,7 +210,8 @@ def mark_shape(mark: str, size: float) -> str:
         return f'<path d="M0 {-far:g}L{far:g} 0L0 {far:g}L{-far:g} 0z"/>'
     if mark == "cross":
         side = f"{2 * size:g}"
-        return f'<path class="stroke" d="M{-size:g} {-size:g}l{side} {side}m0 -{side}l-{side} {side}"/>'
+        there = f"M{-size:g} {-size:g}l{side} {side}m0 -{side}l-{side} {side}"
+        return f'<path class="stroke" d="{there}"/>'
     if mark == "ring":
         return f'<circle class="stroke" r="{size:g}"/>'
     return f'<circle r="{size:g}"/>'

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs
 from ddpnas.errors import DataError, RunError
+from ddpnas.frontier import frontier
+from ddpnas.generate import Generated
 from ddpnas.reopen import run_space
 from ddpnas.report.data import Run
 from ddpnas.report.measures import Point, random_points
@@ -30,19 +31,20 @@ class View:
 
     def __init__(self, run: Run, space: str | None = None) -> None:
         self.run = run
-        self._space_name = space
+        self.space_name = space
+        self._frontiers: dict[str, list[Generated]] = {}
 
     @functools.cached_property
     def space(self) -> SearchSpace | None:
         """The space of the final networks; None where its code was not named."""
         name = str(self.run.config["space"])
-        if is_file_space(name) and self._space_name is None:
+        if is_file_space(name) and self.space_name is None:
             return None
         options = self.run.generated["space_options"] if self.run.generated is not None else {}
         try:
-            return run_space(self.run.path, space=self._space_name, options=options)
+            return run_space(self.run.path, space=self.space_name, options=options)
         except RunError:
-            if self._space_name is not None:
+            if self.space_name is not None:
                 raise
             return None  # a function of a Python program
 
@@ -84,7 +86,9 @@ class View:
             return []
         return random_points(self.space, self.run.distribution, self.costs)
 
-    @functools.cached_property
-    def run_folder(self) -> Path:
-        """The folder as it was named."""
-        return self.run.path
+    def frontier(self, name: str) -> list[Generated]:
+        """Return every best trade-off between probability and a cost."""
+        if name not in self._frontiers and self.space is not None:
+            found = frontier(self.run.distribution, self.space, name, None, self.costs)
+            self._frontiers[name] = found
+        return self._frontiers.get(name, [])
