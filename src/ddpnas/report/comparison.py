@@ -206,6 +206,7 @@ def _training(views: Sequence[View]) -> Section | None:
             f"{len(curves)} networks over up to {last:.0f} epochs.",
             Axis("epoch", 1, last, whole=True),
             Axis("", min(values), max(values), pad=0.05),
+            width=350,
             height=260,
             left=50,
         )
@@ -225,6 +226,7 @@ def _training(views: Sequence[View]) -> Section | None:
             f"{len(networks)} networks of {len(trained)} runs.",
             Axis("MACs", min(macs), max(macs), amount, pad=0.1, most=4),
             Axis("", min(accuracies), max(accuracies), lambda x: f"{100 * x:.1f} %", pad=0.1),
+            width=350,
             height=260,
         )
         for i, v, n in reversed(networks):

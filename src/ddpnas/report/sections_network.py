@@ -305,7 +305,8 @@ def _cost_figure(view: View, trained: Trained) -> Figure | None:
         Axis(view.units.get(name, name), min(costs), max([*costs, high or 0]), amount, pad=0.1,
              most=4),
         Axis("", min(accuracies), max(accuracies), lambda v: f"{100 * v:.1f} %", pad=0.2),
-        height=260,
+        width=350,
+            height=260,
     )  # fmt: skip
     if high is not None:
         chart.upright(high, "limit")
@@ -339,7 +340,8 @@ def _curves(trained: Trained) -> list[Figure]:
             f"{len(curves)} networks over {max(epochs):.0f} epochs.",
             Axis("epoch", min(epochs), max(epochs), whole=True),
             Axis("", min(values), max(values), write, pad=0.05),
-            height=240,
+            width=350,
+            height=250,
             left=50,
         )
         for n, points in reversed(curves):
@@ -393,6 +395,7 @@ def _per_class(trained: Trained) -> Figure:
         f"Weakest: {trained.classes[order[0]]} with {percent(found.per_class[order[0]])}.",
         Axis("", min(values), 1.0, lambda v: f"{100 * v:.0f} %", pad=0.02),
         Axis("", 0, len(order), most=1),
+        width=350,
         height=66 + 19 * len(order),
         left=120,
     )
