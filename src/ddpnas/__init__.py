@@ -8,7 +8,7 @@ from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs
+from ddpnas.costs import LatencyConfig, check_latency, count_costs, count_network, measure_latency
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
@@ -51,6 +51,7 @@ __all__ = [
     "Generated",
     "InfeasibleError",
     "JointDistribution",
+    "LatencyConfig",
     "OptionError",
     "Progress",
     "Recipe",
@@ -66,9 +67,11 @@ __all__ = [
     "TrainedModel",
     "__version__",
     "benchmarks",
+    "check_latency",
     "choice_effects",
     "compare",
     "count_costs",
+    "count_network",
     "create_space",
     "create_strategy",
     "frontier",
@@ -80,6 +83,7 @@ __all__ = [
     "load",
     "load_data",
     "make_data",
+    "measure_latency",
     "replaceable",
     "resume",
     "sample_within",
