@@ -7,6 +7,7 @@ import contextlib
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli.options import Command, new_parser
+from ddpnas.cost_table import CostTable
 from ddpnas.report import write_report
 from ddpnas.report.watch import Watch
 
@@ -18,6 +19,12 @@ def _report_parser() -> ArgumentParser:
     parser.add_argument("runs", nargs="+", help="run folders")
     parser.add_argument(
         "--out", help="the HTML file; default: RUN/report.html, of several report.html"
+    )
+    parser.add_argument(
+        "--costs",
+        action="append",
+        default=[],
+        help="a table of another cost (latency, energy, ...), JSON; may be repeated",
     )
     _add_own_space(parser)
     return parser
@@ -32,7 +39,8 @@ def _add_own_space(parser: ArgumentParser) -> None:
 
 def report(options: Namespace) -> None:
     """``ddpnas report``."""
-    path = write_report(options.runs, options.out, space=options.space)
+    tables = [CostTable.load(path) for path in options.costs]
+    path = write_report(options.runs, options.out, space=options.space, costs=tables)
     print(f"report: {path}")
     print(f"its numbers: {path.with_name(f'{path.stem}-data')}/*.csv")
 

@@ -101,6 +101,7 @@ class Run:
         architecture, text: what the search found; None while it goes on.
         generated: the record of ``ddpnas generate``, None before it.
         trained: None before ``ddpnas train``.
+        latency_check: what ``ddpnas latency check`` measured, None before it.
     """
 
     path: Path
@@ -119,6 +120,7 @@ class Run:
     text: str | None
     generated: Mapping[str, Any] | None
     trained: Trained | None
+    latency_check: Mapping[str, Any] | None
 
     @property
     def finished(self) -> bool:
@@ -185,7 +187,6 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         result = read_json(folder / "result.json")
         architecture, text = Architecture(result["architecture"]), result["text"]
         distribution = JointDistribution.from_dict(result["distribution"])
-    generated = folder / "generated.json"
     return Run(
         path=folder,
         label=label,
@@ -201,8 +202,9 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         distribution=distribution,
         architecture=architecture,
         text=text,
-        generated=read_json(generated) if generated.is_file() else None,
+        generated=_read_optional(folder / "generated.json"),
         trained=_read_trained(folder / "trained"),
+        latency_check=_read_optional(folder / "latency_check.json"),
     )
 
 
@@ -215,6 +217,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from None
+
+
+def _read_optional(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None
 
 
 def _read_trained(folder: Path) -> Trained | None:

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from ddpnas._version import __version__
+from ddpnas.cost_table import CostTable
 from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import OptionError, RunError
 from ddpnas.report import section_frontier, sections_network, sections_search
@@ -28,6 +29,7 @@ from ddpnas.report.comparison import comparison, comparison_headline
 from ddpnas.report.data import Run, read_run
 from ddpnas.report.mistakes import mistakes
 from ddpnas.report.reproduce import missing, reproduce
+from ddpnas.report.section_latency import latency
 from ddpnas.report.svg import mark_shape, shade
 from ddpnas.report.view import View
 
@@ -60,6 +62,7 @@ def write_report(
     path: str | Path | None = None,
     *,
     space: str | None = None,
+    costs: Sequence[CostTable] = (),
 ) -> Path:
     """Write the report of a run, or the comparison of several, and return its path.
 
@@ -71,6 +74,8 @@ def write_report(
         path: of the page; default ``report.html``, in the folder of a single run.
         space: for runs over a user's own space, its ``file.py:network``: a file is executed only
             because the user names it. Without it, what needs the networks is left out.
+        costs: tables of further costs (latency, energy, ...), beside ``latency.json`` of the
+            run folder.
 
     Raises:
         RunError: a folder holds no run, or ``path`` holds something else than a report.
@@ -80,7 +85,7 @@ def write_report(
     if path is None:
         path = folders[0] / "report.html" if len(folders) == 1 else "report.html"
     path = Path(path)
-    views = [View(run, space) for run in read_runs(folders)]
+    views = [View(run, space, costs) for run in read_runs(folders)]
     if path.is_dir():
         raise RunError(f"{path} is a folder; name a file, such as --out {path / 'report.html'}")
     if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:4000]:
@@ -130,6 +135,7 @@ def _part(view: View) -> RunPart:
         sections_search.skips(view),
         sections_network.training(view),
         mistakes(view),
+        latency(view),
         sections_search.time(view),
         reproduce(view),
         missing(view),

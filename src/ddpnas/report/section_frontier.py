@@ -15,9 +15,10 @@ __all__ = ["frontiers"]
 def frontiers(view: View) -> Section | None:
     """Return the exact frontier of each cost with the chosen network, random ones and limits."""
     chosen = view.run.chosen
-    if chosen is None or view.space is None or len(view.run.stages) < 2:
+    if chosen is None or not view.costs:
         return None
     names = [name for name in view.costs if name in view.run.limits] or list(view.costs)[:1]
+    names += [table.name for table in view.tables if table.name not in names]
     figures = tuple(_figure(view, name) for name in names)
     words = (
         (
@@ -94,13 +95,13 @@ def _thinned(points: list[Generated], most: int) -> list[Generated]:
 
 
 def _table(view: View, name: str, points: list[Generated]) -> Table:
-    assert view.space is not None
+    text = (view.space or view.run.space).format
     shown = _thinned(points, 500)
     caption = "The exact frontier" + ("" if len(shown) == len(points) else ", thinned")
     return Table(
         f"frontier_{name}",
         caption,
         (Column(name, "amount"), Column("log probability", "number"), Column("architecture")),
-        tuple((p.costs[name], p.log_prob, view.space.format(p.architecture)) for p in shown),
+        tuple((p.costs[name], p.log_prob, text(p.architecture)) for p in shown),
         folded=True,
     )

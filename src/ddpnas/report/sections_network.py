@@ -29,6 +29,7 @@ from ddpnas.report.view import View
 
 __all__ = ["headline", "network", "training", "training_words"]
 
+_ALWAYS_SHOWN = ("macs", "params", "latency_ms")
 _SPLITS = {"test": "test", "valid": "validation"}
 
 
@@ -45,7 +46,8 @@ def headline(view: View) -> Headline:
                  "validation accuracy on shared weights; not yet trained by itself")
         )  # fmt: skip
     for name, value in view.chosen_costs.items():
-        tiles.append(_cost_tile(view, name, value))
+        if name in run.limits or name in _ALWAYS_SHOWN:
+            tiles.append(_cost_tile(view, name, value))
     spent = sum(time_spent(run).values())
     if run.history:
         note = f"{len(run.history)} architectures scored"
