@@ -35,6 +35,7 @@ def whole_run(tmp_path_factory):
 @pytest.fixture
 def run(whole_run, tmp_path):
     """Return a copy of the whole run that a test may change."""
+    shutil.copy(whole_run.parent / "stripes.npz", tmp_path)
     return shutil.copytree(whole_run, tmp_path / "run")
 
 

@@ -16,24 +16,30 @@ __all__ = ["Watch"]
 HOST = "127.0.0.1"
 
 # Asks for the page again and replaces what changed; whatever the reader has opened stays open.
-_SCRIPT = """
-const open = () => [...document.querySelectorAll("details")].map(d => d.open);
+_HEAD = """
+<link rel="icon" href="data:,">
+<script>
+let shown = null;
 async function renew() {
+  let lost = true;
   try {
-    const answer = await fetch("/", {headers: {"If-None-Match": window.tag || ""}});
-    if (answer.status === 200) {
-      window.tag = answer.headers.get("ETag");
+    const answer = await fetch("/", {cache: "no-cache"});
+    const tag = answer.headers.get("ETag");
+    lost = !answer.ok;
+    if (answer.ok && tag !== shown) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const before = open();
+      const open = [...document.querySelectorAll("details")].map(d => d.open);
       document.querySelector("main").replaceWith(page.querySelector("main"));
-      document.querySelectorAll("details").forEach((d, i) => { d.open = before[i] ?? false; });
+      document.querySelectorAll("details").forEach((d, i) => { d.open = open[i] ?? false; });
       document.title = page.title;
+      shown = tag;
     }
-    document.documentElement.classList.toggle("lost", answer.status >= 400);
-  } catch { document.documentElement.classList.add("lost"); }
+  } catch { }
+  document.documentElement.classList.toggle("lost", lost);
   setTimeout(renew, 3000);
 }
 setTimeout(renew, 3000);
+</script>
 """
 
 
@@ -85,9 +91,8 @@ class Watch:
             state = self._files()
             if state != self._state:
                 views = [View(run, self._space) for run in read_runs(self._folders)]
-                head = f"<script>{_SCRIPT}</script>"
                 policy = "; script-src 'unsafe-inline'; connect-src 'self'"
-                self._page = page_html(make_page(views), live=head, policy=policy).encode()
+                self._page = page_html(make_page(views), live=_HEAD, policy=policy).encode()
                 self._state = state
             return self._page, f'"{hashlib.sha256(self._page).hexdigest()[:16]}"'
 
