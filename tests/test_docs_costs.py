@@ -22,7 +22,7 @@ def test_the_code_runs_and_prints_every_cost(code, tmp_path, capsys):
 
 def test_the_commands_are_such_that_the_parser_takes():
     commands = re.findall(r"^ddpnas ([^#\n]*)", PAGE, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for words in commands:
         parse(words.split())
 

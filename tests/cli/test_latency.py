@@ -42,8 +42,7 @@ def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
     main(["search", "--data", "fashion-mnist-12k", *small, "--limit-train-images", "100",
           "--strategy-options.cycles-per-stage", "1", "--device", "cpu", "--quiet",
           "--out", str(run)])  # fmt: skip
-    shape = ["--space-options.input_shape", "[1,28,28]"]
-    main(["latency", "--space", "nasbench201", *small, *shape, *QUICK, "--out", out])
+    main(["latency", "--run", str(run), *QUICK, "--out", out])
     capsys.readouterr()
     assert main(["latency", "check", str(run), "--table", out]) == 0
     searched = capsys.readouterr().out
@@ -54,7 +53,7 @@ def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
     text = json.loads((run / "generated.json").read_text())["text"]
     assert text in capsys.readouterr().out
     wide = ["--space-options.channels", "4"]
-    assert "the table is of space nasbench201" in refused(
+    assert "is of another network: channels 2 instead of 4" in refused(
         capsys, "latency", "check", str(run), "--table", out, *wide
     )
 

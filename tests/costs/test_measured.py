@@ -19,7 +19,7 @@ from ddpnas import (
     generate,
     measure_latency,
 )
-from ddpnas.costs import export_latency, import_latency, read_measurements
+from ddpnas.costs import export_latency, import_latency, read_measurements, require_same_network
 
 QUICK = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
 TOY = create_space("toy", width=16)
@@ -91,8 +91,10 @@ def test_an_interrupted_measurement_goes_on_where_it_was(tmp_path):
 def test_a_table_of_something_else_is_not_checked():
     table = measure_latency(TOY, QUICK)
     architecture = TOY.decode([0, 0, 0, 0])
-    with pytest.raises(OptionError, match="the table is of space toy"):
+    with pytest.raises(OptionError, match="of another network: width 16 instead of 4"):
         check_latency(create_space("toy"), table, architecture)
+    with pytest.raises(OptionError, match="of space toy, not of nasbench201"):
+        require_same_network(table, create_space("nasbench201"))
     other = CostTable("latency_ms", "ms", 0, {}, {**table.about, "machine": "Abacus"})
     with pytest.raises(OptionError, match="another machine: Abacus"):
         check_latency(TOY, other, architecture)

@@ -43,6 +43,7 @@ def _parser() -> ArgumentParser:
         "the table of what was measured there; check RUN: a table's prediction for a run's network "
         "against a new measurement",
     )
+    parser.add_argument("--run", help="measure the space of a run, with its options")
     add_space(parser, None)
     parser.add_argument("--out", help="the table, a JSON file; of export: a folder")
     parser.add_argument("--table", help="of check: the table")
@@ -65,7 +66,7 @@ def latency(options: Namespace) -> None:
 
 def _measure(options: Namespace) -> None:
     out = Path(_needed(options, "out", "--out table.json"))
-    space = _space(_needed(options, "space", "--space nasbench201"), options.space_options)
+    space = _wanted_space(options)
     config = fields(LatencyConfig, options)
     with writable(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def _measure(options: Namespace) -> None:
 
 def _export(options: Namespace) -> None:
     out = _needed(options, "out", "--out FOLDER")
-    space = _space(_needed(options, "space", "--space nasbench201"), options.space_options)
+    space = _wanted_space(options)
     with _Progress(quiet=options.quiet) as progress:
         export_latency(
             space,
@@ -165,6 +166,12 @@ def _needed(options: Namespace, name: str, example: str) -> str:
     if value is None:
         raise OptionError(f"`ddpnas latency` needs --{name}, such as {example}")
     return str(value)
+
+
+def _wanted_space(options: Namespace) -> SearchSpace:
+    if options.run is not None:
+        return run_space(options.run, space=options.space, options=options.space_options)
+    return _space(_needed(options, "space", "--space nasbench201"), options.space_options)
 
 
 def _space(name: str, options: Mapping[str, Any]) -> SearchSpace:

@@ -6,7 +6,18 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from ddpnas.cli import benchmark, generate, latency, lists, report, search, train
+from ddpnas.cli import (
+    benchmark,
+    export,
+    generate,
+    latency,
+    lists,
+    recipes,
+    report,
+    search,
+    train,
+    trained,
+)
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.errors import OptionError, nearest
 
@@ -17,9 +28,12 @@ COMMANDS: dict[str, Command] = {
     **generate.COMMANDS,
     **latency.COMMANDS,
     **train.COMMANDS,
+    **trained.COMMANDS,
+    **export.COMMANDS,
     **report.COMMANDS,
     **benchmark.COMMANDS,
     **lists.COMMANDS,
+    **recipes.COMMANDS,
 }
 
 

@@ -46,6 +46,7 @@ __all__ = [
     "latency_table",
     "measure_latency",
     "plan_of",
+    "require_same_network",
 ]
 
 Timer = Callable[[str], list[float]]
@@ -246,11 +247,7 @@ def check_latency(
     if table.name != "latency_ms" or not fields <= set(about):
         raise OptionError(f"the table of {table.name} was not measured by ddpnas latency")
     config = LatencyConfig(**{name: about[name] for name in fields})
-    if (about["space"], about["options"]) != (space.name, space.plain_options):
-        raise OptionError(
-            f"the table is of space {about['space']} with {about['options']}, the architecture of "
-            f"{space.name} with {space.plain_options}"
-        )
+    require_same_network(table, space)
     if about["machine"] != _machine(config.device):
         raise OptionError(
             f"the table is of another machine: {about['machine']}; this is "
@@ -277,6 +274,26 @@ def check_latency(
         iqr_ms=found["iqr_ms"],
         error_percent=100 * (predicted / found["median_ms"] - 1),
     )
+
+
+def require_same_network(table: CostTable, space: SearchSpace) -> None:
+    """Raise :class:`OptionError` when a table says that it is of another space, width or input.
+
+    A table that does not say of what it is (an own one) is taken as it is.
+    """
+    about = table.about
+    if "space" not in about or "options" not in about:
+        return
+    now = json.loads(json.dumps(space.plain_options))
+    before = json.loads(json.dumps(about["options"]))
+    if about["space"] != space.name:
+        raise OptionError(
+            f"the table of {table.name} is of space {about['space']}, not of {space.name}"
+        )
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differing:
+        listed = ", ".join(f"{n} {before.get(n)} instead of {now.get(n)}" for n in differing)
+        raise OptionError(f"the table of {table.name} is of another network: {listed}")
 
 
 @contextlib.contextmanager
