@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from ddpnas.costs import (
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.reopen import run_space
+from ddpnas.run import RunFolder
 from ddpnas.search import SearchResult
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space
@@ -117,6 +119,12 @@ def _check(options: Namespace, run: str) -> None:
         f"predicted {found.predicted_ms:.4g} ms, measured {found.measured_ms:.4g} ms "
         f"(interquartile range {found.iqr_ms:.2g}): {found.error_percent:+.1f} %"
     )
+    folder = RunFolder.open(run)
+    try:
+        record = {**dataclasses.asdict(found), "architecture": dict(found.architecture)}
+        folder.write_json("latency_check.json", {"text": space.format(architecture), **record})
+    finally:
+        folder.close()
 
 
 def _finish(table: CostTable, out: Path) -> None:
