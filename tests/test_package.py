@@ -24,6 +24,7 @@ ROOMS = [
     {"space"},
     {"replace"},
     {"spaces", "costs", "data", "benchmarks"},
+    {"checkpoint"},
     {"run"},
     {"trained"},
     {"training"},
