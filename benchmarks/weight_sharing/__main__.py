@@ -53,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
             )  # fmt: skip
             wall, watch = time.perf_counter(), Stopwatch()
             found = METHODS[method](task, watch)
+            for finalist in found.details.get("finalists", []):
+                finalist["test_accuracy"] = test_accuracy(table, space.parse(finalist["text"]))
             result = {
                 "method": method + options.label,
                 "seed": seed,
@@ -131,7 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--cycles-per-stage", type=int, default=20)
     add("--keep", type=int, default=2)
     add("--finalists", type=int, default=8)
-    add("--finalist-share", type=float, default=0.2)
+    add("--finalist-share", type=float, default=0.2, help='of the time; "prior": all that is left')
+    add("--prior-cycles", type=int, default=60)
     return parser
 
 
@@ -172,6 +175,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         options.keep,
         options.finalists,
         options.finalist_share,
+        options.prior_cycles,
     )
 
 

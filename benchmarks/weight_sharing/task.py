@@ -42,6 +42,7 @@ class Plan:
         keep: survivors of each decision at which pruning stops.
         finalists: architectures that are trained alone at the end, 0 for none.
         finalist_share: of the time.
+        prior_cycles: of the stage of "prior", scored untrained.
         finalist_cost: seconds of training a finalist, relative to a random architecture.
     """
 
@@ -50,6 +51,7 @@ class Plan:
     keep: int
     finalists: int
     finalist_share: float
+    prior_cycles: int
     finalist_cost: float = 1.5
 
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from ddpnas.cli import show
 from ddpnas.cli.options import (
@@ -18,6 +19,7 @@ from ddpnas.cli.options import (
     new_parser,
 )
 from ddpnas.data import DataConfig, load_data
+from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.reopen import resume as resume_run
 from ddpnas.search import SearchResult, open_space
@@ -26,9 +28,37 @@ from ddpnas.search import search as search_space
 __all__ = ["COMMANDS"]
 
 
+PRESETS = {
+    "paper": {
+        "strategy": "ddpnas",
+        "strategy_options": {"rule": "paper"},
+        "supernet": {"training": "path", "score": "accuracy"},
+    }
+}
+
+
+class _Config(ActionConfigFile):
+    """Takes a configuration file, or as --preset the name of one; later options override it."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        if option_string == "--preset":
+            if values not in PRESETS:
+                raise OptionError(nearest("preset", values, PRESETS))
+            values = yaml.safe_dump(PRESETS[values])
+        super().__call__(parser, namespace, values, option_string)
+
+
 def _search_parser() -> ArgumentParser:
     parser = new_parser("search a space on your images and keep everything in a run folder")
-    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        "--config",
+        "--preset",
+        action=_Config,
+        help="YAML file with any of these options; as --preset: paper (the published rule, each "
+        "path trained an epoch of its own and then scored)",
+    )
     add_space(parser, "nasbench201")
     parser.add_class_arguments(DataConfig, None)
     parser.add_argument("--strategy", default="ddpnas", help="see `ddpnas strategies`")
