@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
 from ddpnas.data.dataset import Data, DatasetSplit, Split, TensorSplit
+from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import DataError
 
 __all__ = ["Loader", "Normalisation", "crop_and_flip"]
@@ -47,10 +48,19 @@ class Loader:
         data: for its normalisation and whether mirroring is allowed.
         splits: all of them TensorSplit or all DatasetSplit over the same dataset kind.
         device: where the batches are wanted.
+        processes: those that read together: each gets its part of every training batch, and
+            every so many of the evaluation batches, whole.
     """
 
-    def __init__(self, data: Data, splits: list[Split], device: torch.device) -> None:
+    def __init__(
+        self,
+        data: Data,
+        splits: list[Split],
+        device: torch.device,
+        processes: Processes = ALONE,
+    ) -> None:
         self.device = device
+        self._processes = processes
         self.flip = data.flip
         self._splits: list[Split] = [
             TensorSplit(s.inputs.to(device), s.labels.to(device))
@@ -88,8 +98,9 @@ class Loader:
         order = torch.randperm(len(self), generator=generator)
         size = min(batch_size, len(self))
         chunks = list(order[: self.steps(batch_size) * size].split(size))  # type: ignore[no-untyped-call]
-        for inputs, labels in self._read(chunks, generator):
-            yield self._prepare(inputs, generator), labels
+        part = self._processes.part(size)
+        for inputs, labels in self._read([chunk[part] for chunk in chunks], generator):
+            yield self._prepare(inputs, generator, size), labels
 
     def eval_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all (inputs, labels) in order, in batches of nearly equal size.
@@ -98,8 +109,9 @@ class Loader:
         """
         count = -(-len(self) // batch_size)
         chunks = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
+        chunks = chunks[self._processes.rank :: self._processes.size]
         for inputs, labels in self._read(chunks, torch.Generator().manual_seed(0)):
-            yield self._prepare(inputs, None), labels
+            yield self._prepare(inputs, None, len(labels)), labels
 
     def _read(
         self, chunks: list[Tensor], generator: torch.Generator
@@ -131,16 +143,24 @@ class Loader:
         except DataError as error:  # a worker adds its traceback to the sentence
             raise DataError(str(error).strip().splitlines()[-1].split("DataError: ")[-1]) from None
 
-    def _prepare(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _prepare(self, inputs: Tensor, generator: torch.Generator | None, size: int) -> Tensor:
         if self._normalise is None:
             return inputs
         if generator is not None:
             pad = max(1, round(inputs.shape[-1] / 8))  # 4 pixels at 32, as is usual there
-            inputs = crop_and_flip(inputs, pad, self.flip, generator)
+            part = self._processes.part(size)
+            inputs = crop_and_flip(inputs, pad, self.flip, generator, size, part)
         return self._normalise(inputs)
 
 
-def crop_and_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
+def crop_and_flip(
+    images: Tensor,
+    pad: int,
+    flip: bool,
+    generator: torch.Generator,
+    size: int | None = None,
+    part: slice = slice(None),
+) -> Tensor:
     """Return each image shifted by up to ``pad`` pixels (zeros come in) and perhaps mirrored.
 
     Args:
@@ -148,10 +168,13 @@ def crop_and_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generat
         pad: largest shift in either direction.
         flip: whether half of them, at random, are mirrored left to right.
         generator: on the CPU, so that every device sees the same shifts.
+        size: images of a whole batch of which these are a part; all are drawn for.
+        part: which of it they are.
     """
     n, channels, height, width = images.shape
-    shift = torch.randint(0, 2 * pad + 1, (2, n), generator=generator)
-    mirror = torch.rand(n, generator=generator) < 0.5
+    size = size or n
+    shift = torch.randint(0, 2 * pad + 1, (2, size), generator=generator)[:, part]
+    mirror = (torch.rand(size, generator=generator) < 0.5)[part]
     rows = shift[0, :, None] + torch.arange(height)
     columns = shift[1, :, None] + torch.arange(width)
     if flip:

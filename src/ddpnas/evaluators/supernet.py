@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
+from ddpnas.distributed import ALONE, Processes, synchronise_norms
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.space import SearchSpace
@@ -62,6 +63,8 @@ class SupernetEvaluator:
         seed: of the initial weights and of every epoch's shuffling and augmentation. An epoch's
             randomness depends on the seed and its number alone.
         device: "auto", "cpu", "cuda", ...
+        processes: those that search together, each on its part of every training batch and on
+            validation batches of its own; they take their own devices.
 
     Raises:
         OptionError: a setting out of range.
@@ -76,12 +79,14 @@ class SupernetEvaluator:
         *,
         seed: int = 0,
         device: str = "auto",
+        processes: Processes = ALONE,
     ) -> None:
         self.config = config or SupernetConfig()
         sizes = (self.config.batch_size, self.config.eval_batch_size)
         if any(size is not None and size < 1 for size in sizes) or self.config.lr <= 0:
             raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
-        self.device = pick_device(device)
+        self.device = pick_device(device) if processes.size == 1 else processes.device
+        self._processes = processes
         self._seed = seed
         self._evaluations = evaluations
         self._count = 0
@@ -89,6 +94,8 @@ class SupernetEvaluator:
             torch.manual_seed(seed)
             self.supernet = space.supernet()
         place(self.supernet, self.device)
+        synchronise_norms(self.supernet, processes)
+        processes.copy_first([*self.supernet.parameters(), *self.supernet.buffers()])
         self._parameters = list(self.supernet.parameters())
         self._optimizer = torch.optim.SGD(
             self._parameters,
@@ -99,9 +106,14 @@ class SupernetEvaluator:
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self._optimizer, T_max=max(1, evaluations), eta_min=self.config.lr_min
         )
-        self._train = Loader(data, [data.train], self.device)
-        self._valid = Loader(data, [data.valid], self.device)
+        self._train = Loader(data, [data.train], self.device, processes)
+        self._valid = Loader(data, [data.valid], self.device, processes)
         self._batch_size = self._train.batch_size(self.config.batch_size)
+        if self._batch_size < processes.size:
+            raise OptionError(
+                f"a batch of {self._batch_size} images cannot be split over {processes.size} "
+                f"processes; use fewer"
+            )
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Yield the validation accuracy of each path after one epoch on it.
@@ -133,7 +145,9 @@ class SupernetEvaluator:
             group["params"] = self._parameters
         trained = time.perf_counter()
         self.supernet.eval()
-        score = accuracy(self.supernet, self._valid.eval_batches(self.config.eval_batch_size))
+        batches = self._valid.eval_batches(self.config.eval_batch_size)
+        score = accuracy(self.supernet, batches, self._processes)
+        self._processes.check_equal("weights", repr(architecture), path)
         self._count += 1
         if self._count < self._evaluations:  # a cosine would rise again
             self._schedule.step()
@@ -147,9 +161,15 @@ class SupernetEvaluator:
         self.supernet.train()
         seed = int(np.random.SeedSequence([self._seed, self._count]).generate_state(1)[0])
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            batches = self._train.train_batches(self._batch_size, seed)
-            return train_epoch(self.supernet, batches, self._optimizer, path, clip=self.config.clip)
+            torch.manual_seed(seed + self._processes.rank)  # of dropout: other units in each
+            return train_epoch(
+                self.supernet,
+                self._train.train_batches(self._batch_size, seed),
+                self._optimizer,
+                path,
+                clip=self.config.clip,
+                processes=self._processes,
+            )
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights and optimizer state as tensors, and the rest as plain data."""

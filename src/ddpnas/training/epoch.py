@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import DivergedError, OptionError
 
 __all__ = ["accuracy", "confusion", "pick_device", "place", "train_epoch"]
@@ -53,6 +54,7 @@ def train_epoch(
     label_smoothing: float = 0.0,
     auxiliary_weight: float = 0.4,
     after_step: Callable[[], object] | None = None,
+    processes: Processes = ALONE,
 ) -> float:
     """Train on every batch once; return the mean loss, the cross-entropy of the outputs.
 
@@ -66,6 +68,7 @@ def train_epoch(
         auxiliary_weight: of the loss of further outputs, of a model that returns a tuple while
             it trains (auxiliary heads; 0.4 in DARTS).
         after_step: called after each step, for schedules and averages.
+        processes: those that train together, each on its part of every batch.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -82,13 +85,15 @@ def train_epoch(
             )
         for parameter in parameters:
             parameter.grad = None
+        loss = processes.weighted(loss, len(labels))
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = processes.average_gradients(parameters, loss.detach(), len(labels))
         if clip > 0:
             nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
         if after_step is not None:
             after_step()
-        total = loss.detach() if total is None else total + loss.detach()
+        total = loss if total is None else total + loss
         steps += 1
     mean = float(total) / steps if total is not None else math.nan
     if not math.isfinite(mean):
@@ -96,16 +101,26 @@ def train_epoch(
     return mean
 
 
-def accuracy(model: nn.Module, batches: Batches) -> float:
-    """Return the fraction of inputs whose largest output is that of their label."""
-    right: Tensor | None = None
+def accuracy(model: nn.Module, batches: Batches, processes: Processes = ALONE) -> float:
+    """Return the fraction of inputs whose largest output is that of their label.
+
+    Args:
+        model: in evaluation mode, on the device of the batches.
+        batches: (inputs, labels).
+        processes: those that evaluate together, each on batches of its own.
+    """
+    right: Tensor | int = 0
     count = 0
     with torch.inference_mode():
         for inputs, labels in batches:
             hits = (model(inputs).argmax(dim=1) == labels).sum()
-            right = hits if right is None else right + hits
+            right = right + hits
             count += len(labels)
-    return float(right) / count if right is not None else math.nan
+    if processes.size > 1:
+        right, count = processes.sum(
+            torch.tensor([int(right), count]).to(processes.device)
+        ).tolist()
+    return float(right) / count if count else math.nan
 
 
 def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
