@@ -8,7 +8,7 @@ from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs
+from ddpnas.costs import count_costs, count_network
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
@@ -16,15 +16,19 @@ from ddpnas.errors import (
     DataError,
     DdpnasError,
     DivergedError,
+    ExportError,
     InfeasibleError,
     OptionError,
     RunError,
     SpaceError,
 )
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.export import export_onnx, export_program
+from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, least_cost, sample_within
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
+from ddpnas.report import write_report
 from ddpnas.rescore import Rescored, rescore
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
@@ -47,6 +51,7 @@ __all__ = [
     "Decision",
     "DecisionSpace",
     "DivergedError",
+    "ExportError",
     "Generated",
     "InfeasibleError",
     "JointDistribution",
@@ -69,8 +74,12 @@ __all__ = [
     "choice_effects",
     "compare",
     "count_costs",
+    "count_network",
     "create_space",
     "create_strategy",
+    "export_onnx",
+    "export_program",
+    "frontier",
     "generate",
     "least_cost",
     "list_data",
@@ -86,4 +95,5 @@ __all__ = [
     "save_trained",
     "search",
     "train",
+    "write_report",
 ]

@@ -39,8 +39,9 @@ OWN_FILES = (
     "checkpoint.safetensors",
     "result.json",
     "generated.json",
+    "report.html",
 )
-OWN_FOLDERS = ("trained",)
+OWN_FOLDERS = ("trained", "report-data")
 _LOCK = ".lock"
 
 

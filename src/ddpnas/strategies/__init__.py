@@ -89,6 +89,7 @@ def _ddpnas(
     evaluations: int | None = None,
     cycles_per_stage: int = 3,
     max_risk: float | None = None,
+    patience: int | None = None,
     explore: float | None = None,
     keep: int | None = None,
     keep_rule: Literal["any", "conv"] | None = None,
@@ -100,7 +101,12 @@ def _ddpnas(
 
     None leaves an option at the default of the class that the rule selects.
     """
-    model = {"evaluations": evaluations, "max_risk": max_risk, "explore": explore}
+    model = {
+        "evaluations": evaluations,
+        "max_risk": max_risk,
+        "patience": patience,
+        "explore": explore,
+    }
     published = {
         "keep": keep,
         "keep_rule": keep_rule,

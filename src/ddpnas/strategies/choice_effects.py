@@ -4,11 +4,12 @@ The fit is the one by which DDPNAS searches (:mod:`ddpnas.strategies.effects`), 
 priors by their evidence. The effect of an option is the score with it, averaged over all
 combinations of the other decisions (each equally likely, rules not considered), minus the same
 average over all options of its decision. It is linear in the fitted function, so that its
-posterior is exact. For architectures whose prior covariance c(m) depends on the number m of equal
-decisions, let g1 and g0 be the mean of c(M + 1) and of c(M), M the number of the other decisions
-in which two uniformly drawn architectures agree. The effect of option o in decision i then has the
-prior covariance (g1 - g0)([x_i = o] - 1/K_i) with an architecture x and
-(g1 - g0)([o = p] - 1/K_i) with the effect of option p.
+posterior is exact. For a prior covariance c(m) by the number m of equal decisions, let g be the
+mean of c(M + 1) - c(M), M the number of the other decisions in which two uniformly drawn
+architectures agree. The effect of option o in decision i then has the prior covariance
+g ([x_i = o] - 1/K_i) with an architecture x, and the prior variance g (1 - 1/K_i). Effects of
+names add w0 / d times the count of o's name in x, less the mean over the options of decision i,
+and w0 / d (1 - 1/K_i).
 
 The fit sees normal scores of ranks. An effect is brought back to the unit of the scores by the
 slope of the regression of the scores on their normal scores, which for a normal variable is the
@@ -62,7 +63,7 @@ def choice_effects(
     Raises:
         DataError: not one score an architecture, or fewer than two different finite scores.
     """
-    from ddpnas.strategies.effects import PRIORS, detrend, fit  # brings SciPy
+    from ddpnas.strategies.effects import Likeness, detrend, fits  # brings SciPy
 
     if len(architectures) != len(scores):
         raise DataError(f"{len(architectures)} architectures have {len(scores)} scores")
@@ -72,31 +73,37 @@ def choice_effects(
         raise DataError("effects of choices need at least two different scores")
     given[~finite] = given[finite].min()
     choices = np.array([space.encode(a) for a in architectures], dtype=np.int64)
-    z = detrend(choices, given)
+    likeness = Likeness.of(space.decisions)
+    z, _ = detrend(likeness, choices, given)
     slope = float(np.cov(given[finite], z[finite])[0, 1] / z[finite].var(ddof=1))
-    sizes = [len(d.options) for d in space.decisions]
-    posteriors = [fit(choices, z, (prior,)) for prior in PRIORS]
-    evidence = np.array([p.evidence for p in posteriors])
-    weights = np.exp(evidence - evidence.max())
-    weights /= weights.sum()
+    posteriors, weights = fits(likeness, choices, z)
+    counts = likeness.counts(choices)
+    sizes, d = [len(decision.options) for decision in space.decisions], len(space.decisions)
     result = []
-    for i, decision in enumerate(space.decisions):
-        k = sizes[i]
-        contrast = (choices[:, i] == np.arange(k)[:, None]) - 1.0 / k
+    for i, (decision, k) in enumerate(zip(space.decisions, sizes, strict=True)):
+        own = (choices[:, i] == np.arange(k)[:, None]) - 1.0 / k
+        named = counts[:, likeness.labels[i]].T
+        named = (named - named.mean(axis=0)) / d
         means, variances = np.zeros((len(posteriors), k)), np.zeros((len(posteriors), k))
         for j, posterior in enumerate(posteriors):
-            gain = _gain(posterior.prior.by_count(len(sizes)), sizes, i)
-            cross = gain * contrast
-            explained = np.einsum("on,nm,om->o", cross, posterior.inverse, cross)
+            prior = posterior.prior
+            gain = _gain(prior.by_count(d), sizes, i)
+            cross = gain * own + prior.shared * named
+            before = (gain + prior.shared / d) * (1.0 - 1.0 / k)
+            explained = ((cross @ posterior.inverse) * cross).sum(axis=1)
             means[j] = cross @ posterior.weights
-            variances[j] = posterior.scale * np.maximum(gain * (1.0 - 1.0 / k) - explained, 0.0)
+            variances[j] = posterior.scale * np.maximum(before - explained, 0.0)
         mean = weights @ means
-        variance = weights @ (variances + (means - mean) ** 2)
-        counts = np.bincount(choices[:, i], minlength=k)
+        spread = abs(slope) * np.sqrt(weights @ (variances + (means - mean) ** 2))
+        seen = np.bincount(choices[:, i], minlength=k)
         result += [
-            ChoiceEffect(decision.name, option, slope * m, abs(slope) * v**0.5, c)
-            for option, m, v, c in zip(
-                decision.options, mean.tolist(), variance.tolist(), counts.tolist(), strict=True
+            ChoiceEffect(decision.name, option, m, s, n)
+            for option, m, s, n in zip(
+                decision.options,
+                (slope * mean).tolist(),
+                spread.tolist(),
+                seen.tolist(),
+                strict=True,
             )
         ]
     return tuple(result)

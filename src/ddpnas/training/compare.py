@@ -11,7 +11,8 @@ import torch
 from ddpnas.architecture import Architecture
 from ddpnas.cost_table import CostTable
 from ddpnas.data import Data
-from ddpnas.generate import Limit, sample_within
+from ddpnas.generate import sample_within
+from ddpnas.limits import Limit
 from ddpnas.space import SearchSpace
 from ddpnas.training.recipe import Recipe, TrainResult, train
 

@@ -13,7 +13,7 @@ import torch
 
 from ddpnas._version import __version__
 from ddpnas.data import Data
-from ddpnas.generate import Limit
+from ddpnas.limits import Limit
 from ddpnas.space import SearchSpace
 from ddpnas.spaces.own import is_file_space
 from ddpnas.trained import save_folder
