@@ -35,12 +35,15 @@ logger = logging.getLogger(__name__)
 class Progress:
     """Where a search stands, given to ``on_progress`` at its start and after each evaluation.
 
+    Also after each epoch of training that comes before the scores of a batch.
+
     Attributes:
         done, total: evaluated architectures.
         stage: number of prunings so far.
         distribution: theta and survivors.
-        record: of the last evaluation, as in the history; None at the start.
+        record: of the last evaluation, as in the history; None at the start and after an epoch.
         seconds_left: estimate from the last evaluations; None before there are any.
+        epoch: what was measured in an epoch before the scores of a batch; None otherwise.
     """
 
     done: int
@@ -49,6 +52,7 @@ class Progress:
     distribution: JointDistribution
     record: Mapping[str, Any] | None
     seconds_left: float | None
+    epoch: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,7 @@ def _loop(
     """Run the search to its end from wherever the folder's checkpoint stands."""
     history: list[dict[str, Any]] = []
     scores: list[float] = []  # of the batch that was asked and is not told yet
+    preparing = 0.0  # seconds spent on the batch before its first score
     saved = processes.share(
         processes.on_first(lambda: folder.load_checkpoint() if folder is not None else None)
     )
@@ -239,14 +244,14 @@ def _loop(
         tensors, plain = saved
         strategy.load_state_dict(plain["strategy"])
         evaluator.load_state_dict(tensors, plain["evaluator"])
-        scores = plain["scores"]
+        scores, preparing = plain["scores"], plain["preparing"]
     if folder is not None:
         evaluations = 0 if saved is None else saved[1]["evaluations"]
         history = folder.records("history.jsonl", at_most=evaluations)
         folder.records("distributions.jsonl", at_most=strategy.stage)
     history = processes.share(history)
 
-    def report(record: Mapping[str, Any] | None) -> None:
+    def report(record: Mapping[str, Any] | None, epoch: Mapping[str, float] | None = None) -> None:
         if on_progress is not None:
             recent = [r["seconds"] for r in history[-10:]]
             left = strategy.evaluations - len(history)
@@ -258,8 +263,20 @@ def _loop(
                     distribution=strategy.distribution,
                     record=record,
                     seconds_left=left * statistics.median(recent) if recent else None,
+                    epoch=epoch,
                 )
             )
+
+    def checkpoint(folder: RunFolder, untold: list[float]) -> None:
+        tensors, plain = evaluator.state_dict()
+        state = {
+            "evaluations": len(history),
+            "scores": untold,
+            "preparing": preparing,
+            "strategy": strategy.state_dict(),
+            "evaluator": plain,
+        }
+        folder.save_checkpoint(tensors, state)
 
     report(None)
     saving_seconds = 0.0
@@ -267,11 +284,17 @@ def _loop(
         asked = time.perf_counter()
         batch = strategy.ask()
         strategy_seconds = time.perf_counter() - asked
+        started = time.perf_counter()
+        for epoch in evaluator.prepare(batch[len(scores) :]):
+            preparing, started = preparing + time.perf_counter() - started, time.perf_counter()
+            if folder is not None:
+                checkpoint(folder, scores)
+            report(None, epoch)
         given = evaluator.evaluate(batch[len(scores) :])
         while len(scores) < len(batch):
             started = time.perf_counter()
             evaluation = next(given)
-            seconds = time.perf_counter() - started
+            seconds, preparing = preparing + time.perf_counter() - started, 0.0
             record = _record(len(history), strategy.stage, batch[len(scores)], evaluation, seconds)
             history.append(record)
             scores.append(evaluation.score)
@@ -294,15 +317,7 @@ def _loop(
                             **strategy.distribution.to_dict(),
                         },
                     )
-                told = len(scores) == len(batch)
-                tensors, plain = evaluator.state_dict()
-                state = {
-                    "evaluations": len(history),
-                    "scores": [] if told else scores,
-                    "strategy": strategy.state_dict(),
-                    "evaluator": plain,
-                }
-                folder.save_checkpoint(tensors, state)
+                checkpoint(folder, [] if len(scores) == len(batch) else scores)
                 saving_seconds = time.perf_counter() - saved_at
             report(record)
         scores = []

@@ -14,7 +14,7 @@ import ddpnas
 from ddpnas.distributed import ALONE
 
 from ..conftest import striped_images
-from .together import CONFIG, OPTIONS, layers, network, step
+from .together import CONFIG, FAIR, OPTIONS, layers, network, step
 
 SCRIPT = Path(__file__).with_name("together.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -28,7 +28,10 @@ def assert_alike(history, expected):
     assert len(history) == len(expected)
     for one, other in zip(history, expected, strict=True):
         one, other = dict(one), dict(other)
-        assert one.pop("loss") == pytest.approx(other.pop("loss"), rel=1e-4)
+        for name in {"loss", "valid_loss"} & one.keys():
+            assert one.pop(name) == pytest.approx(other.pop(name), rel=1e-4), name
+        for name in ("score", "accuracy"):  # one of 24 images may stand on the edge
+            assert one.pop(name) == pytest.approx(other.pop(name), abs=1.01 / 24)
         assert one == other
 
 
@@ -43,7 +46,7 @@ def stop_at_third(progress):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """Return (folder, what each process found, the history of one process)."""
+    """Return (folder, what each process found, what one process finds on paths and fairly)."""
     folder = tmp_path_factory.mktemp("together")
     images, labels = map(torch.from_numpy, striped_images(120))
     torch.save((images, labels), folder / "stripes.pt")
@@ -51,6 +54,7 @@ def together(tmp_path_factory):
     space = ddpnas.SearchSpace(network, (1, 8, 8))
     arguments = {"strategy_options": OPTIONS, "supernet": CONFIG, "device": "cpu"}
     alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
+    fair = ddpnas.search(space, data, **{**arguments, "supernet": FAIR})
     with pytest.raises(StopSearchError):
         ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -61,19 +65,20 @@ def together(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert "began on 1 process and goes on on 2" in done.stderr
     found = [json.loads((folder / f"found-{rank}.json").read_text()) for rank in (0, 1)]
-    return folder, found, alone
+    return folder, found, alone, fair
 
 
 def test_the_history_is_that_of_one_process(together):
-    _, found, alone = together
+    _, found, alone, fair = together
     for one in found:
         assert_alike(timeless(one["history"]), timeless(alone.history))
+        assert_alike(timeless(one["fair"]), timeless(fair.history))
         assert one["text"] == alone.text
     assert timeless(found[0]["history"]) == timeless(found[1]["history"])
 
 
 def test_the_first_process_writes_the_folder_and_reports(together):
-    folder, found, alone = together
+    folder, found, alone, _ = together
     assert [one["reports"] for one in found] == [len(alone.history) + 1, 0]
     kept = ddpnas.SearchResult.load(folder / "run")
     assert kept.history == found[0]["history"]
@@ -81,14 +86,14 @@ def test_the_first_process_writes_the_folder_and_reports(together):
 
 
 def test_a_run_of_one_process_goes_on_with_two(together):
-    _, found, alone = together
+    _, found, alone, _ = together
     for one in found:
         assert_alike(timeless(one["resumed"]), timeless(alone.history))
         assert one["finished"] == alone.text
 
 
 def test_a_step_has_the_loss_gradients_and_averages_of_the_whole_batch(together):
-    _, found, _ = together
+    _, found, _, _ = together
     model, x, y = layers()
     loss, gradients, buffers = step(model, ALONE, x, y)
     for one in found:
@@ -100,7 +105,7 @@ def test_a_step_has_the_loss_gradients_and_averages_of_the_whole_batch(together)
 
 
 def test_an_error_is_the_same_in_all_processes(together):
-    _, found, _ = together
+    _, found, _, _ = together
     for one in found:
         assert one["in use"][0] == "RunError" and "holds a finished run" in one["in use"][1]
         assert one["differs"] == [
@@ -117,12 +122,12 @@ import ddpnas.evaluators.supernet as supernet
 from ddpnas.cli import main
 from ddpnas.errors import DataError
 
-def accuracy(model, batches, processes):
+def broken(model, batches, processes):
     if processes.rank == 1:
         raise DataError("the image a.png cannot be read")
     return unbroken(model, batches, processes)
 
-unbroken, supernet.accuracy = supernet.accuracy, accuracy
+unbroken, supernet.accuracy_and_loss = supernet.accuracy_and_loss, broken
 sys.exit(main(sys.argv[1:]))
 """
 

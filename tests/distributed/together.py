@@ -1,5 +1,6 @@
 """What the processes of test_together.py do: run by torchrun, the results go to a JSON file."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from ddpnas import SupernetConfig
 from ddpnas.distributed import join, leave, synchronise_norms
 
 CONFIG = SupernetConfig(batch_size=31, eval_batch_size=7, lr=0.1)  # 31 and 7: uneven parts
+FAIR = dataclasses.replace(CONFIG, training="fair", warmup_epochs=1)
 OPTIONS = {"cycles_per_stage": 1}
 
 
@@ -76,6 +78,8 @@ def main(folder):
         space, data, out=folder / "run", on_progress=reported.append, **arguments
     )
     found["history"], found["text"], found["reports"] = result.history, result.text, len(reported)
+    fair = {"strategy_options": OPTIONS, "supernet": FAIR}
+    found["fair"] = ddpnas.search(space, data, **fair).history
     result = ddpnas.search(space, data, out=folder / "begun", resume=True, **arguments)
     found["resumed"] = result.history
     result = ddpnas.search(space, data, out=folder / "begun", resume=True, **arguments)

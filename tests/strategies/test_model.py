@@ -32,10 +32,26 @@ def test_without_a_budget_the_schedule_is_the_papers(k, evaluations):
         assert all(len(s) == 1 for s in strategy.distribution.survivors.values())
 
 
-def test_without_a_budget_every_batch_is_a_fair_cycle():
-    for batch in run(create_strategy("ddpnas", SIX)):
-        for decision in SIX.decisions:
-            assert len({a[decision.name] for a in batch}) == len(batch)
+def test_without_a_budget_every_batch_is_a_stage_of_fair_cycles():
+    batches = run(create_strategy("ddpnas", SIX, cycles_per_stage=4))
+    assert [len(batch) for batch in batches] == [20, 16, 12, 8]
+    for batch in batches:
+        k = len(batch) // 4
+        for cycle in (batch[at : at + k] for at in range(0, len(batch), k)):
+            for decision in SIX.decisions:
+                assert len({a[decision.name] for a in cycle}) == k
+
+
+def test_pruning_stops_at_what_is_kept_and_the_best_survivors_are_ranked_by_the_fit():
+    strategy = create_strategy("ddpnas", SIX, cycles_per_stage=8, keep=2)
+    run(strategy)
+    survivors = strategy.distribution.survivors
+    assert all(len(options) == 2 for options in survivors.values())
+    best = strategy.best(6)
+    assert len(set(best)) == 6
+    assert all(a[name] in survivors[name] for a in best for name in survivors)
+    sums = [sum(SIX.encode(a)) for a in best]
+    assert np.mean(sums) > 21  # of 24
 
 
 def test_a_budget_is_spent_on_cycles_then_on_one_new_architecture_at_a_time():

@@ -143,10 +143,12 @@ class SearchProgress:
         parts = [f"[{progress.done:3}/{progress.total}] stage {stage + 1}"]
         if progress.record is not None:
             record = progress.record
-            parts.append(f"validation accuracy {100 * record['score']:.2f} %")
+            parts.append(f"validation accuracy {100 * record['accuracy']:.2f} %")
             if "loss" in record:
                 parts.append(f"loss {record['loss']:.3f}")
             parts.append(f"{record['seconds']:.1f} s")
+        elif progress.epoch is not None:
+            parts.append(f"training all survivors: loss {progress.epoch['loss']:.3f}")
         if progress.seconds_left is not None:
             parts.append(f"left {duration(progress.seconds_left)}")
         if progress.record is not None and self._space is not None:

@@ -108,7 +108,6 @@ def _ddpnas(
         "explore": explore,
     }
     published = {
-        "keep": keep,
         "keep_rule": keep_rule,
         "temperature": temperature,
         "momentum": momentum,
@@ -121,6 +120,8 @@ def _ddpnas(
         )
     given: dict[str, Any] = {name: value for name, value in mine.items() if value is not None}
     given["cycles_per_stage"] = cycles_per_stage
+    if keep is not None:
+        given["keep"] = keep
     if rule == "model":
         from ddpnas.strategies.model import ModelDDPNAS  # brings SciPy's linear algebra
 

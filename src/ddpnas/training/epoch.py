@@ -12,7 +12,14 @@ from torch.nn import functional
 from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import DivergedError, OptionError
 
-__all__ = ["accuracy", "confusion", "pick_device", "place", "train_epoch"]
+__all__ = [
+    "accuracy",
+    "accuracy_and_loss",
+    "confusion",
+    "pick_device",
+    "place",
+    "train_epoch",
+]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -101,8 +108,15 @@ def train_epoch(
     return mean
 
 
-def accuracy(model: nn.Module, batches: Batches, processes: Processes = ALONE) -> float:
-    """Return the fraction of inputs whose largest output is that of their label.
+def accuracy(model: nn.Module, batches: Batches) -> float:
+    """Return the fraction of inputs whose largest output is that of their label."""
+    return accuracy_and_loss(model, batches)[0]
+
+
+def accuracy_and_loss(
+    model: nn.Module, batches: Batches, processes: Processes = ALONE
+) -> tuple[float, float]:
+    """Return the fraction of inputs that are right, and the mean cross-entropy.
 
     Args:
         model: in evaluation mode, on the device of the batches.
@@ -110,17 +124,19 @@ def accuracy(model: nn.Module, batches: Batches, processes: Processes = ALONE) -
         processes: those that evaluate together, each on batches of its own.
     """
     right: Tensor | int = 0
+    loss: Tensor | int = 0
     count = 0
     with torch.inference_mode():
         for inputs, labels in batches:
-            hits = (model(inputs).argmax(dim=1) == labels).sum()
-            right = right + hits
+            outputs = model(inputs)
+            right = right + (outputs.argmax(dim=1) == labels).sum()
+            loss = loss + functional.cross_entropy(outputs, labels, reduction="sum")
             count += len(labels)
+    sums = [float(right), float(loss), float(count)]
     if processes.size > 1:
-        right, count = processes.sum(
-            torch.tensor([int(right), count]).to(processes.device)
-        ).tolist()
-    return float(right) / count if count else math.nan
+        device = processes.device
+        sums = processes.sum(torch.tensor(sums, dtype=torch.float64, device=device)).tolist()
+    return (sums[0] / sums[2], sums[1] / sums[2]) if sums[2] else (math.nan, math.nan)
 
 
 def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
