@@ -25,6 +25,7 @@ ROOMS = [
     {"space"},
     {"replace"},
     {"spaces", "costs", "data", "benchmarks"},
+    {"checkpoint"},
     {"run"},
     {"trained"},
     {"training"},

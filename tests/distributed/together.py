@@ -69,8 +69,8 @@ def main(folder):
     found = {}
     model, x, y = layers()
     synchronise_norms(model, processes)
-    part = processes.part(len(y))
-    found["step"] = step(model, processes, x[part], y[part])
+    mine = slice(processes.rank, None, processes.size)
+    found["step"] = step(model, processes, x[mine], y[mine])
     reported = []
     space = ddpnas.SearchSpace(network, (1, 8, 8))
     arguments = {"strategy_options": OPTIONS, "supernet": CONFIG}

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -105,12 +107,32 @@ def test_on_the_schedule_a_risky_pruning_waits_for_more_cycles_but_not_for_ever(
     assert announced == sorted(announced, reverse=True) and announced[-1] == told
     assert all(options == ("e",) for options in sure.distribution.survivors.values())
 
-    unsure = create_strategy("ddpnas", SIX, max_risk=0.001)
+    unsure = create_strategy("ddpnas", SIX, max_risk=0.001, cycles_per_stage=2)
     rng = np.random.default_rng(0)
     while not unsure.done:
         unsure.tell(batch := unsure.ask(), rng.normal(size=len(batch)).tolist())
-    assert len(unsure.history) == 84
+    assert len(unsure.history) == 56
     assert unsure.stage == 4
+
+
+def test_a_search_that_waits_for_more_cycles_is_restored_exactly():
+    three = DecisionSpace(SIX.decisions[:3])
+
+    def tell(strategy):
+        batch = strategy.ask()
+        strategy.tell(batch, [0.1 * sum(three.encode(a)) % 0.7 for a in batch])
+
+    whole = create_strategy("ddpnas", three, seed=3, max_risk=0.1)
+    states = []
+    while not whole.done:
+        states.append(json.dumps(whole.state_dict()))
+        tell(whole)
+    for state in states[2::5]:
+        restored = create_strategy("ddpnas", three, seed=0, max_risk=0.1)
+        restored.load_state_dict(json.loads(state))
+        while not restored.done:
+            tell(restored)
+        assert restored.state_dict() == whole.state_dict()
 
 
 def test_expected_improvement_is_that_of_a_normal_variable():

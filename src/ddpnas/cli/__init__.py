@@ -36,7 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise  # not about a file that was named: a defect, shown whole
         return 1
     except KeyboardInterrupt:
-        return _fail(130, "interrupted; `ddpnas resume RUN` goes on with a search")
+        sentence = (
+            "interrupted; `ddpnas resume RUN` goes on with a search, the same command with a "
+            "latency table"
+        )
+        return _fail(130, sentence)
     except Exception:
         if first_to_fail():
             raise

@@ -6,22 +6,37 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from ddpnas.cli import benchmark, generate, lists, report, search, train
+from ddpnas.cli import (
+    benchmark,
+    export,
+    generate,
+    latency,
+    lists,
+    recipes,
+    report,
+    search,
+    train,
+    trained,
+)
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.distributed import launched
 from ddpnas.errors import OptionError, nearest
 
 __all__ = ["parse"]
 
-TOGETHER = ("search", "resume")  # commands that several processes may run together
+TOGETHER = ("search", "resume", "train")  # commands that several processes may run together
 
 COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
     **generate.COMMANDS,
+    **latency.COMMANDS,
     **train.COMMANDS,
+    **trained.COMMANDS,
+    **export.COMMANDS,
     **report.COMMANDS,
     **benchmark.COMMANDS,
     **lists.COMMANDS,
+    **recipes.COMMANDS,
 }
 
 
@@ -50,7 +65,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
         if launched() > 1 and words[0] not in TOGETHER:
             raise OptionError(
                 f"`ddpnas {words[0]}` runs in one process, start it without torchrun or "
-                f"accelerate; several may run {' and '.join(TOGETHER)}"
+                f"accelerate; several may run {', '.join(TOGETHER)}"
             )
     try:
         parsed = top.parse_args(words)

@@ -180,9 +180,11 @@ class TrainProgress:
         """Take what :func:`ddpnas.training.compare.compare` reports."""
         if self._quiet:
             return
+        valid = record.get("valid_accuracy")
         text = (
             f"{name}: epoch {record['epoch']:.0f}, loss {record['loss']:.3f}, "
-            f"{record['seconds']:.1f} s, {duration(time.perf_counter() - self._started)} in all"
+            + (f"validation accuracy {100 * valid:.2f} %, " if valid is not None else "")
+            + f"{record['seconds']:.1f} s, {duration(time.perf_counter() - self._started)} in all"
         )
         if self._console.is_terminal:
             print(f"\r\x1b[2K{text}", end="", flush=True)

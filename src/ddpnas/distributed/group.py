@@ -44,10 +44,6 @@ class Processes:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
 
-    def part(self, items: int) -> slice:
-        """Return which of so many items of a batch are this process's."""
-        return slice(items * self.rank // self.size, items * (self.rank + 1) // self.size)
-
     def on_first(self, call: Callable[[], T]) -> T | None:
         """Return what the call gives on the first process, None on the others.
 
@@ -190,10 +186,8 @@ def join(device: str = "auto") -> Processes:
 
 def first_to_fail() -> bool:
     """Return whether this process is the first that failed, which says why; asked once."""
-    if _joined is None:  # what fails before they are connected fails in all alike
+    if not _connected():  # what fails before they are fails in all alike
         return int(os.environ.get("RANK", "0")) == 0
-    if _joined.size == 1:
-        return True
     try:
         store = distributed.distributed_c10d._get_default_store()
         return bool(store.add("ddpnas/failed", 1) == 1)
@@ -202,12 +196,17 @@ def first_to_fail() -> bool:
 
 
 def leave() -> None:
-    """Part from the other processes, if any, once all are here."""
+    """Part from the other processes, if any, once all are here; nothing can follow."""
     global _joined
-    if _joined is not None and _joined.size > 1:
-        _joined.sum(torch.zeros(1, device=_joined.device))
-        distributed.destroy_process_group()
     _joined = None
+    if _connected():
+        with _heard():
+            distributed.barrier()
+        distributed.destroy_process_group()
+
+
+def _connected() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 @contextlib.contextmanager

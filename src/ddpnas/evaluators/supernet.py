@@ -32,6 +32,7 @@ from torch.nn import functional
 
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
+from ddpnas.data.augment import Share
 from ddpnas.distributed import ALONE, Processes, synchronise_norms
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DivergedError, OptionError, nearest
@@ -135,8 +136,9 @@ class SupernetEvaluator:
             momentum=self.config.momentum,
             weight_decay=self.config.weight_decay,
         )
-        self._train = Loader(data, [data.train], self.device, processes)
-        self._valid = Loader(data, [data.valid], self.device, processes)
+        share = Share(processes.rank, processes.size)
+        self._train = Loader(data, [data.train], self.device, share=share)
+        self._valid = Loader(data, [data.valid], self.device, share=share)
         self._batch_size = self._train.batch_size(self.config.batch_size)
         if self._batch_size < processes.size:
             raise OptionError(

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
+from ddpnas.strategies.bound import elimination_bound
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
@@ -37,6 +38,7 @@ __all__ = [
     "Strategy",
     "choice_effects",
     "create_strategy",
+    "elimination_bound",
     "list_strategies",
     "strategy_options",
 ]

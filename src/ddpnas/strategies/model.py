@@ -159,8 +159,7 @@ class ModelDDPNAS(Base):
         """
         if self.history and not (self.scheduled and self._longest == 1):
             effects = self._fit()
-            fitted = effects.mean(effects.choices) + self._z()
-            for at in np.argsort(-fitted, kind="stable").tolist():
+            for at in np.argsort(-(effects.fitted + self._z()), kind="stable").tolist():
                 architecture = self.space.decode(self.history[at])
                 if all(rule.holds(architecture) for rule in self.space.rules):
                     return architecture
@@ -194,25 +193,34 @@ class ModelDDPNAS(Base):
         if told == 0 or told < self.explore * self._total:
             return self._legal.fair_cycle(self._distribution, self._rng)
         effects, alive = self._fit(), self._distribution.alive
-        seen = self._code(effects.choices)
-        contexts = _best(effects, self._alive_only(effects.choices))
-        pool = contexts[:0]
-        for _ in range(2):  # neighbours of the best, and of the best of these
-            pool = np.concatenate([pool, variants(contexts, alive)])
-            codes, first = np.unique(self._code(pool), return_index=True)
-            pool = pool[first[~np.isin(codes, seen)]]
-            if self._legal.rules:
-                pool = pool[self._holds(pool)]
-            if not len(pool):
-                masks = [mask / mask.sum() for mask in alive]
-                uniform = np.zeros((len(masks), max(self._sizes)))
-                for row, mask in zip(uniform, masks, strict=True):
-                    row[: len(mask)] = mask
-                return [self._legal.draw(uniform, self._distribution, self._rng)]
-            contexts = _best(effects, pool)
-        best = float(effects.mean(effects.choices).max())
-        gain = expected_improvement(*effects.mean_and_spread(pool), best)
+        contexts = self._best(effects, self._alive_only(effects.choices))
+        pool = self._fresh(np.concatenate([contexts, variants(contexts, alive)]))
+        if len(pool):
+            beyond = variants(self._best(effects, pool), alive)
+            pool = self._fresh(np.concatenate([pool, beyond]))
+        if not len(pool):
+            return [self._any_survivor()]
+        gain = expected_improvement(*effects.mean_and_spread(pool), float(effects.fitted.max()))
         return [tuple(pool[int(gain.argmax())].tolist())]
+
+    def _best(self, effects: Effects, architectures: Choices) -> Choices:
+        """Return the architectures that the fit ranks best, without repetition."""
+        _, first = np.unique(self._code(architectures), return_index=True)
+        distinct = architectures[np.sort(first)]
+        order = np.argsort(-effects.mean(distinct), kind="stable")
+        return np.asarray(distinct[order[:_CONTEXTS]])
+
+    def _fresh(self, pool: Choices) -> Choices:
+        """Return what was not scored yet and obeys the rules, without repetition."""
+        codes, first = np.unique(self._code(pool), return_index=True)
+        pool = pool[first[~np.isin(codes, self._code(np.array(self.history)))]]
+        return pool[self._holds(pool)] if self._legal.rules else pool
+
+    def _any_survivor(self) -> Indices:
+        theta = np.zeros((len(self._sizes), max(self._sizes)))
+        for row, mask in zip(theta, self._distribution.alive, strict=True):
+            row[: len(mask)] = mask / mask.sum()
+        return self._legal.draw(theta, self._distribution, self._rng)
 
     def _alive_only(self, choices: Choices) -> Choices:
         """Return the architectures with what was pruned replaced by the likeliest survivor."""
@@ -267,16 +275,11 @@ class ModelDDPNAS(Base):
                 self._prune([np.flatnonzero(row <= self.max_risk) for row in risks], risks)
 
     def _rows(self, effects: Effects) -> list[Matrix]:
-        contexts = _best(effects, effects.choices)
+        contexts = self._best(effects, effects.choices)
         everything = [np.ones(k, dtype=np.bool_) for k in self._sizes]
-        means = effects.mean(variants(contexts, everything))
-        rows = []
-        for part, k in zip(
-            np.split(means, np.cumsum(self._sizes)[:-1] * len(contexts)), self._sizes, strict=True
-        ):
-            logits = part.reshape(len(contexts), k).mean(axis=0) / _TEMPERATURE
-            rows.append(np.exp(logits - logits.max()))
-        return rows
+        means = effects.mean(variants(contexts, everything)).reshape(-1, len(contexts))
+        logits = means.mean(axis=1) / _TEMPERATURE
+        return [np.exp(r - r.max()) for r in np.split(logits, np.cumsum(self._sizes)[:-1])]
 
     def _end_cycle(self) -> None:
         if self._cycles < self.cycles_per_stage:
@@ -351,10 +354,3 @@ def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:
     gap = (mean - best) / spread
     density = np.exp(-0.5 * gap**2) / np.sqrt(2 * np.pi)
     return np.asarray(spread * (gap * ndtr(gap) + density))
-
-
-def _best(effects: Effects, architectures: Choices) -> Choices:
-    """Return the architectures that the fit ranks best, without repetition."""
-    distinct = np.unique(architectures, axis=0)
-    order = np.argsort(-effects.mean(distinct), kind="stable")
-    return np.asarray(distinct[order[:_CONTEXTS]])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +62,8 @@ def train_epoch(
     clip: float,
     label_smoothing: float = 0.0,
     auxiliary_weight: float = 0.4,
+    mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    accelerator: Any = None,
     after_step: Callable[[], object] | None = None,
     processes: Processes = ALONE,
 ) -> float:
@@ -71,37 +75,53 @@ def train_epoch(
         optimizer: over ``parameters``.
         parameters: those whose gradients are clipped and reset; the ones the model uses.
         clip: largest norm of the gradient over them together; 0 for no clipping.
-        label_smoothing: of the cross-entropy.
+        label_smoothing: of the cross-entropy, unless ``mix`` smooths.
         auxiliary_weight: of the loss of further outputs, of a model that returns a tuple while
             it trains (auxiliary heads; 0.4 in DARTS).
+        mix: makes mixed inputs and probabilities of inputs and labels.
+        accelerator: an ``accelerate.Accelerator`` for mixed precision and several processes, of
+            which all then return the mean over all.
         after_step: called after each step, for schedules and averages.
-        processes: those that train together, each on its part of every batch.
+        processes: those that train together without an accelerator, each on its part of every
+            batch.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
+    precision = contextlib.nullcontext if accelerator is None else accelerator.autocast
+    smoothing = label_smoothing if mix is None else 0.0
     total: Tensor | None = None
     steps = 0
-    for inputs, labels in batches:
-        outputs = model(inputs)
-        first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
-        loss = functional.cross_entropy(first, labels, label_smoothing=label_smoothing)
-        for other in others:
-            loss = loss + auxiliary_weight * functional.cross_entropy(
-                other, labels, label_smoothing=label_smoothing
-            )
+    for inputs, targets in batches:
+        if mix is not None:
+            inputs, targets = mix(inputs, targets)
+        with precision():
+            outputs = model(inputs)
+            first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+            loss = functional.cross_entropy(first, targets, label_smoothing=smoothing)
+            for other in others:
+                loss = loss + auxiliary_weight * functional.cross_entropy(
+                    other, targets, label_smoothing=smoothing
+                )
         for parameter in parameters:
             parameter.grad = None
-        loss = processes.weighted(loss, len(labels))
-        loss.backward()  # type: ignore[no-untyped-call]
-        loss = processes.average_gradients(parameters, loss.detach(), len(labels))
-        if clip > 0:
-            nn.utils.clip_grad_norm_(parameters, clip)
+        if accelerator is None:
+            loss = processes.weighted(loss, len(targets))
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss = processes.average_gradients(parameters, loss.detach(), len(targets))
+            if clip > 0:
+                nn.utils.clip_grad_norm_(parameters, clip)
+        else:
+            accelerator.backward(loss)
+            if clip > 0:
+                accelerator.clip_grad_norm_(parameters, clip)
         optimizer.step()
         if after_step is not None:
             after_step()
-        total = loss if total is None else total + loss
+        total = loss.detach() if total is None else total + loss.detach()
         steps += 1
+    if total is not None and accelerator is not None:
+        total = accelerator.reduce(total, "mean")
     mean = float(total) / steps if total is not None else math.nan
     if not math.isfinite(mean):
         raise DivergedError(f"the training loss became {mean}")
