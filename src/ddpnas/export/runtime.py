@@ -16,7 +16,7 @@ from torch import Tensor
 from ddpnas.data import Data, Loader
 from ddpnas.data.dataset import Split
 from ddpnas.errors import OptionError
-from ddpnas.export.deployed import Input
+from ddpnas.export.deployed import Input, silent
 
 __all__ = ["Latency", "OnnxFile", "latencies", "needs_onnx", "raw_inputs"]
 
@@ -50,7 +50,7 @@ class OnnxFile:
         metadata: texts by name.
         takes: what goes in.
         classes: names by output.
-        bytes: size of the file.
+        content: bytes of the file.
 
     Raises:
         OptionError: another file.
@@ -85,7 +85,7 @@ class OnnxFile:
                 f"{name} was not written by `ddpnas export`: its metadata has no {error}"
             ) from None
         self.classes: tuple[str, ...] = classes
-        self.bytes = len(content)
+        self.content = content
         inside = self.metadata["preprocessing"] != "outside"
         declared = self.session.get_inputs()[0].type
         dtype = torch.int64 if "int64" in declared else torch.float32
@@ -119,7 +119,8 @@ def latencies(files: Sequence[OnnxFile], seconds: float = 1.0) -> list[Latency]:
         files: to compare.
         seconds: of measuring each.
     """
-    from torch.utils.benchmark import Timer
+    with silent():  # the import looks for compilers
+        from torch.utils.benchmark import Timer
 
     timers = []
     for file in files:
