@@ -1,10 +1,8 @@
-import itertools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ddpnas import (
     CostTable,
@@ -13,69 +11,15 @@ from ddpnas import (
     InfeasibleError,
     JointDistribution,
     OptionError,
-    Rule,
     generate,
     least_cost,
     sample_within,
 )
+from tests.problems import everything, objectives, problems, value, within
 
 
-def everything(space):
-    names = [d.name for d in space.decisions]
-    for choice in itertools.product(*(d.options for d in space.decisions)):
-        architecture = dict(zip(names, choice))
-        if all(rule.holds(architecture) for rule in space.rules):
-            yield architecture
-
-
-@st.composite
-def problems(draw):
-    """Return (space, distribution, costs, limits) of a random small problem."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    lengths = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
-    decisions = [Decision(f"d{i}", tuple("abcd"[:k])) for i, k in enumerate(lengths)]
-    pairs = [(d.name, o) for d in decisions for o in d.options]
-    rules = []
-    if draw(st.booleans()):
-        weights = {pair: float(rng.integers(-1, 3)) for pair in pairs if rng.random() < 0.5}
-        rules.append(Rule(weights, "random", upper=float(rng.integers(0, 4))))
-    space = DecisionSpace(decisions, rules)
-    rows = []
-    for k in lengths:
-        row = rng.dirichlet(np.ones(k))
-        if draw(st.booleans()):  # zeros and ties
-            row = np.round(row, 1) + (1e-9 if draw(st.booleans()) else 0)
-            row = row if row.sum() > 0 else np.ones(k)
-        rows.append(row)
-    distribution = JointDistribution.uniform(decisions).with_rows(rows)
-    costs, limits = {}, {}
-    for i in range(draw(st.integers(0, 3))):
-        integer = draw(st.booleans())
-        scale = draw(st.sampled_from([1, 8, 10**6]))
-        terms = {
-            (pair,): int(rng.integers(-2, 9)) * scale if integer else float(rng.normal()) * scale
-            for pair in pairs
-        }
-        if draw(st.booleans()) and len(lengths) > 1:
-            terms[(pairs[0], pairs[-1])] = 3 * scale
-        table = CostTable(f"c{i}", "units", 2 * scale, terms)
-        reachable = sorted(table.cost(a) for a in everything(space)) or [0.0]
-        upper = reachable[draw(st.integers(0, len(reachable) - 1))]
-        costs[table.name] = table
-        limits[table.name] = (reachable[0], upper) if draw(st.booleans()) else upper
-    return space, distribution, costs, limits
-
-
-def within(architecture, costs, limits):
-    for name, limit in limits.items():
-        low, up = limit if isinstance(limit, tuple) else (-math.inf, limit)
-        if not low <= costs[name].cost(architecture) <= up:
-            return False
-    return True
-
-
-@settings(max_examples=150, deadline=None)
-@given(problems(), st.sampled_from(["log_theta", "theta"]))
+@settings(max_examples=200, deadline=None)
+@given(problems(), objectives())
 def test_generate_is_the_optimum_that_brute_force_finds(problem, objective):
     space, distribution, costs, limits = problem
     feasible = [a for a in everything(space) if within(a, costs, limits)]
@@ -86,18 +30,9 @@ def test_generate_is_the_optimum_that_brute_force_finds(problem, objective):
     found = generate(distribution, space, limits, costs, objective=objective)
     assert within(found.architecture, costs, limits)
     assert all(rule.holds(found.architecture) for rule in space.rules)
-
-    def value(architecture):
-        chosen = [
-            row[d.index(architecture[d.name])] for d, row in zip(space.decisions, distribution.rows)
-        ]
-        if objective == "theta":
-            return (sum(chosen),)
-        positive = [p for p in chosen if p > 0]
-        return len(positive), sum(math.log(p) for p in positive)
-
-    best = max(map(value, feasible))
-    assert value(found.architecture) == pytest.approx(best, abs=1e-8)
+    best = max(value(a, space, distribution, objective) for a in feasible)
+    reached = value(found.architecture, space, distribution, objective)
+    assert reached == pytest.approx(best, abs=1e-8)
     assert found.certificate.gap <= 1e-8
     for name in limits:
         assert found.slack[name] >= 0

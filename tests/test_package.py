@@ -17,23 +17,27 @@ ROOMS = [
     {"errors", "_version", "disk"},
     {"architecture", "uniform"},
     {"distribution", "cost_table"},
-    {"generate"},
+    {"limits", "objective", "diagram", "labels", "solver", "programme", "infeasible"},
+    {"generate", "frontier"},
     {"strategies", "layers", "choice"},
     {"drawing"},
     {"space"},
     {"replace"},
     {"spaces", "costs", "data", "benchmarks"},
+    {"checkpoint"},
     {"run"},
     {"trained"},
     {"training"},
     {"evaluators"},
     {"search"},
     {"reopen"},
+    {"rescore"},
+    {"report"},
     {"export"},
     {"testing"},
     {"cli"},
 ]
-WITHOUT_TORCH = set().union(*ROOMS[:4]) | {"strategies", "benchmarks"}
+WITHOUT_TORCH = set().union(*ROOMS[:5]) | {"strategies", "benchmarks"}
 
 
 def room_of(path):

@@ -40,12 +40,15 @@ logger = logging.getLogger(__name__)
 class Progress:
     """Where a search stands, given to ``on_progress`` at its start and after each evaluation.
 
+    Also after each epoch of training that comes before the scores of a batch.
+
     Attributes:
         done, total: evaluated architectures.
         stage: number of prunings so far.
         distribution: theta and survivors.
-        record: of the last evaluation, as in the history; None at the start.
+        record: of the last evaluation, as in the history; None at the start and after an epoch.
         seconds_left: estimate from the last evaluations; None before there are any.
+        epoch: what was measured in an epoch before the scores of a batch; None otherwise.
     """
 
     done: int
@@ -54,6 +57,7 @@ class Progress:
     distribution: JointDistribution
     record: Mapping[str, Any] | None
     seconds_left: float | None
+    epoch: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ class SearchResult:
         text: the same in the space's text form.
         distribution: theta of all options, and survivors; what ``generate`` takes.
         history: one record an evaluated architecture, in order: evaluation, stage,
-            architecture, score, and what the evaluator measured.
+            architecture, score, what the evaluator measured, and ``strategy_seconds`` (asking
+            and telling the strategy) and ``saving_seconds`` (writing the record and checkpoint
+            before this one, in this session).
         seconds: spent evaluating, over all sessions.
     """
 
@@ -180,7 +186,11 @@ def search(
             if (folder.path / "result.json").exists():
                 return SearchResult.load(folder.path)
         elif folder is not None:
-            folder.write_identity(config, {"identity": identity, "made_with": _versions(device)})
+            about = _about(space, data, plan.evaluations)
+            made_with = _versions(device)
+            folder.write_identity(
+                config, {"identity": identity, "about": about, "made_with": made_with}
+            )
         history = _loop(plan, evaluator, folder, on_progress)
         result = SearchResult(
             architecture=plan.architecture,
@@ -206,19 +216,20 @@ def _loop(
     """Run the search to its end from wherever the folder's checkpoint stands."""
     history: list[dict[str, Any]] = []
     scores: list[float] = []  # of the batch that was asked and is not told yet
+    preparing = 0.0  # seconds spent on the batch before its first score
     saved = folder.load_checkpoint() if folder is not None else None
     if folder is not None and saved is not None:
         tensors, plain = saved
         strategy.load_state_dict(plain["strategy"])
         evaluator.load_state_dict(tensors, plain["evaluator"])
-        scores = plain["scores"]
+        scores, preparing = plain["scores"], plain["preparing"]
         history = folder.records("history.jsonl", at_most=plain["evaluations"])
         folder.records("distributions.jsonl", at_most=strategy.stage)
     elif folder is not None:
         folder.records("history.jsonl", at_most=0)
         folder.records("distributions.jsonl", at_most=0)
 
-    def report(record: Mapping[str, Any] | None) -> None:
+    def report(record: Mapping[str, Any] | None, epoch: Mapping[str, float] | None = None) -> None:
         if on_progress is not None:
             recent = [r["seconds"] for r in history[-10:]]
             left = strategy.evaluations - len(history)
@@ -230,24 +241,50 @@ def _loop(
                     distribution=strategy.distribution,
                     record=record,
                     seconds_left=left * statistics.median(recent) if recent else None,
+                    epoch=epoch,
                 )
             )
 
+    def checkpoint(folder: RunFolder, untold: list[float]) -> None:
+        tensors, plain = evaluator.state_dict()
+        state = {
+            "evaluations": len(history),
+            "scores": untold,
+            "preparing": preparing,
+            "strategy": strategy.state_dict(),
+            "evaluator": plain,
+        }
+        folder.save_checkpoint(tensors, state)
+
     report(None)
+    saving_seconds = 0.0
     while not strategy.done:
+        asked = time.perf_counter()
         batch = strategy.ask()
+        strategy_seconds = time.perf_counter() - asked
+        started = time.perf_counter()
+        for epoch in evaluator.prepare(batch[len(scores) :]):
+            preparing, started = preparing + time.perf_counter() - started, time.perf_counter()
+            if folder is not None:
+                checkpoint(folder, scores)
+            report(None, epoch)
         evaluations = evaluator.evaluate(batch[len(scores) :])
         while len(scores) < len(batch):
             started = time.perf_counter()
             evaluation = next(evaluations)
-            seconds = time.perf_counter() - started
+            seconds, preparing = preparing + time.perf_counter() - started, 0.0
             record = _record(len(history), strategy.stage, batch[len(scores)], evaluation, seconds)
             history.append(record)
             scores.append(evaluation.score)
             stage = strategy.stage
             if len(scores) == len(batch):
+                told_at = time.perf_counter()
                 strategy.tell(batch, scores)
+                strategy_seconds += time.perf_counter() - told_at
+            record["strategy_seconds"], strategy_seconds = strategy_seconds, 0.0
+            record["saving_seconds"] = saving_seconds
             if folder is not None:
+                saved_at = time.perf_counter()
                 folder.append("history.jsonl", record)
                 if strategy.stage > stage:
                     folder.append(
@@ -258,15 +295,8 @@ def _loop(
                             **strategy.distribution.to_dict(),
                         },
                     )
-                told = len(scores) == len(batch)
-                tensors, plain = evaluator.state_dict()
-                state = {
-                    "evaluations": len(history),
-                    "scores": [] if told else scores,
-                    "strategy": strategy.state_dict(),
-                    "evaluator": plain,
-                }
-                folder.save_checkpoint(tensors, state)
+                checkpoint(folder, [] if len(scores) == len(batch) else scores)
+                saving_seconds = time.perf_counter() - saved_at
             report(record)
         scores = []
     return history
@@ -340,6 +370,20 @@ def _identity(config: Mapping[str, Any], space: SearchSpace, data: Data) -> dict
         **{name: config[name] for name in names},
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "decisions": [plain(decision) for decision in space.decisions],
+    }
+
+
+def _about(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any]:
+    """Return what a reader of the run wants to know and cannot without the space and the data."""
+    splits = {"train": data.train, "valid": data.valid, "test": data.test}
+    return {
+        "evaluations": evaluations,
+        "space": space.to_dict(),
+        "data": {
+            "classes": list(data.classes),
+            "input_shape": list(data.input_shape),
+            "items": {name: len(split) for name, split in splits.items() if split is not None},
+        },
     }
 
 

@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ddpnas: {RunError(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("ddpnas: interrupted; `ddpnas resume RUN` goes on with a search", file=sys.stderr)
+        print(
+            "ddpnas: interrupted; `ddpnas resume RUN` goes on with a search, the same "
+            "command with a latency table",
+            file=sys.stderr,
+        )
         return 130
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from ddpnas.cli import benchmark, export, generate, lists, search, train
+from ddpnas.cli import benchmark, export, generate, latency, lists, recipes, report, search, train, trained
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.errors import OptionError, nearest
 
@@ -15,10 +15,14 @@ __all__ = ["parse"]
 COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
     **generate.COMMANDS,
+    **latency.COMMANDS,
     **train.COMMANDS,
+    **trained.COMMANDS,
     **export.COMMANDS,
+    **report.COMMANDS,
     **benchmark.COMMANDS,
     **lists.COMMANDS,
+    **recipes.COMMANDS,
 }
 
 

@@ -84,7 +84,7 @@ def _show_result(run: str, result: SearchResult) -> None:
     stages = Path(run) / "distributions.jsonl"
     records = [json.loads(line) for line in stages.read_text().splitlines()]
     show.pruning(result.distribution, records)
-    best = max(record["score"] for record in result.history)
+    best = max(record["accuracy"] for record in result.history)
     print(f"most likely architecture: {result.text}")
     print(
         f"{len(result.history)} architectures scored in {show.duration(result.seconds)}; best "

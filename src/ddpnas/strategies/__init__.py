@@ -21,6 +21,8 @@ from typing import Any, Literal, Protocol
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
+from ddpnas.strategies.bound import elimination_bound
+from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
 from ddpnas.strategies.local import LocalSearch
@@ -32,8 +34,11 @@ from ddpnas.strategies.reinforce import Reinforce
 
 __all__ = [
     "DDPNAS",
+    "ChoiceEffect",
     "Strategy",
+    "choice_effects",
     "create_strategy",
+    "elimination_bound",
     "list_strategies",
     "strategy_options",
 ]
@@ -86,6 +91,7 @@ def _ddpnas(
     evaluations: int | None = None,
     cycles_per_stage: int = 3,
     max_risk: float | None = None,
+    patience: int | None = None,
     explore: float | None = None,
     keep: int | None = None,
     keep_rule: Literal["any", "conv"] | None = None,
@@ -97,9 +103,13 @@ def _ddpnas(
 
     None leaves an option at the default of the class that the rule selects.
     """
-    model = {"evaluations": evaluations, "max_risk": max_risk, "explore": explore}
+    model = {
+        "evaluations": evaluations,
+        "max_risk": max_risk,
+        "patience": patience,
+        "explore": explore,
+    }
     published = {
-        "keep": keep,
         "keep_rule": keep_rule,
         "temperature": temperature,
         "momentum": momentum,
@@ -112,6 +122,8 @@ def _ddpnas(
         )
     given: dict[str, Any] = {name: value for name, value in mine.items() if value is not None}
     given["cycles_per_stage"] = cycles_per_stage
+    if keep is not None:
+        given["keep"] = keep
     if rule == "model":
         from ddpnas.strategies.model import ModelDDPNAS  # brings SciPy's linear algebra
 

@@ -1,0 +1,190 @@
+"""Labels: partial architectures, each with its value and costs, that grow a decision at a time.
+
+A label is dropped when another one in the same node is at least as good in the value and in
+everything that limits or costs can still depend on (dominance): whatever completes the one
+completes the other.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.diagram import Diagram, Indices, Layer, Vector, to_go
+
+__all__ = ["Labels", "Range", "nondominated"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Range:
+    """What the rest of a diagram can add to one cost, and the limit on the whole of it.
+
+    Args:
+        diagram: of the space.
+        table: row of the cost.
+        lower, upper: the limit, in the unit of the diagram, without the fixed part.
+    """
+
+    def __init__(self, diagram: Diagram, table: int, lower: float, upper: float) -> None:
+        self.table, self.lower, self.upper = table, lower, upper
+        costs = [layer.cost[table] for layer in diagram.layers]
+        self.most = to_go(diagram.layers, costs)
+        self.least = [-ahead for ahead in to_go(diagram.layers, [-cost for cost in costs])]
+
+    def reachable(self, labels: Labels, at: int) -> Mask:
+        """Return which labels before layer ``at`` can end within the limit."""
+        cost = labels.cost[self.table]
+        least, most = self.least[at][labels.node], self.most[at][labels.node]
+        return np.asarray((cost + least <= self.upper) & (cost + most >= self.lower))
+
+    def excess(self, labels: Labels, at: int) -> Vector:
+        """Return by how much the costliest completion is above the limit, at least 0."""
+        return np.asarray(
+            np.maximum(labels.cost[self.table] + self.most[at][labels.node] - self.upper, 0.0)
+        )
+
+    def deficit(self, labels: Labels, at: int) -> Vector:
+        """Return by how much the cheapest completion is below the limit, at least 0."""
+        return np.asarray(
+            np.maximum(self.lower - labels.cost[self.table] - self.least[at][labels.node], 0.0)
+        )
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Partial architectures before a layer.
+
+    Attributes:
+        node: where each has arrived.
+        value: the sum of its values.
+        cost: the sums of its costs, tables x labels.
+        origin, option: which label of the layer before it continues, and by which option.
+        before: the labels of the layer before; None at the start.
+    """
+
+    node: Indices
+    value: Vector
+    cost: Vector
+    origin: Indices
+    option: Indices
+    before: Labels | None
+
+    @classmethod
+    def start(cls, tables: int) -> Labels:
+        """Return the one label that has decided nothing."""
+        zero = np.zeros(1, dtype=np.intp)
+        return cls(zero, np.zeros(1), np.zeros((tables, 1)), zero, zero, None)
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def extend(self, layer: Layer, values: Vector) -> Labels:
+        """Return every label continued by every arc from its node."""
+        by_node = np.argsort(self.node, kind="stable")
+        starts = np.searchsorted(self.node[by_node], np.arange(layer.nodes + 1))
+        pieces = [by_node[starts[s] : starts[s + 1]] for s in layer.source]
+        sizes = [len(piece) for piece in pieces]
+        origin = np.concatenate(pieces)
+        arc = np.repeat(np.arange(len(pieces)), sizes)
+        return Labels(
+            layer.target[arc],
+            self.value[origin] + values[arc],
+            self.cost[:, origin] + layer.cost[:, arc],
+            origin,
+            layer.option[arc],
+            self,
+        )
+
+    def keep(self, chosen: Mask | Indices) -> Labels:
+        """Return only the chosen labels."""
+        return Labels(
+            self.node[chosen],
+            self.value[chosen],
+            self.cost[:, chosen],
+            self.origin[chosen],
+            self.option[chosen],
+            self.before,
+        )
+
+    def best(self, dimensions: Sequence[Vector]) -> Indices:
+        """Return the labels that no other in the same node dominates.
+
+        ``dimensions`` are the quantities, other than the value, of which less is better.
+        """
+        nodes = np.unique(self.node)
+        if len(nodes) < 2:
+            return nondominated(self.value, dimensions)
+        found = []
+        for node in nodes:
+            at = np.flatnonzero(self.node == node)
+            found.append(at[nondominated(self.value[at], [d[at] for d in dimensions])])
+        return np.concatenate(found)
+
+    def path(self, label: int) -> list[int]:
+        """Return the options that a label has chosen, layer by layer."""
+        options = []
+        labels: Labels | None = self
+        while labels is not None and labels.before is not None:
+            options.append(int(labels.option[label]))
+            label = int(labels.origin[label])
+            labels = labels.before
+        return options[::-1]
+
+
+def nondominated(value: Vector, dimensions: Sequence[Vector]) -> Indices:
+    """Return the points that no other dominates; of equal points the first.
+
+    Args:
+        value: of each point, of which more is better.
+        dimensions: what else each point has, of which less is better.
+    """
+    dimensions = [d for d in dimensions if d.size and d.min() < d.max()]
+    order = np.lexsort((-value, *dimensions[::-1]))
+    if len(dimensions) == 2:
+        return order[_staircase(value[order], dimensions[1][order])]
+    if len(dimensions) < 2:
+        ordered = value[order]
+        best_before = np.maximum.accumulate(np.concatenate([[-np.inf], ordered[:-1]]))
+        return order[ordered > best_before]
+    return order[_compared(np.array([-value, *dimensions[1:]])[:, order])]
+
+
+def _staircase(value: Vector, second: Vector) -> list[int]:
+    """Return which of the points, given by rising first dimension, no earlier one dominates."""
+    kept = []
+    steps: list[float] = []  # second dimension, rising, of the best values so far
+    values: list[float] = []  # these values, rising
+    for i, (v, b) in enumerate(zip(value.tolist(), second.tolist(), strict=True)):
+        at = bisect.bisect_right(steps, b)
+        if at > 0 and values[at - 1] >= v:
+            continue
+        start = at - 1 if at > 0 and steps[at - 1] == b else at
+        end = at
+        while end < len(values) and values[end] <= v:
+            end += 1
+        steps[start:end] = [b]
+        values[start:end] = [v]
+        kept.append(i)
+    return kept
+
+
+def _compared(points: Vector, block: int = 256) -> Indices:
+    """Return the same as :func:`_staircase` for dimensions x points, by comparing all with all."""
+    kept = np.zeros(0, dtype=np.intp)
+    for start in range(0, points.shape[1], block):
+        at = np.arange(start, min(start + block, points.shape[1]))
+        for earlier in np.array_split(kept, max(1, len(kept) // 4096)):
+            worse = np.ones((len(earlier), len(at)), dtype=np.bool_)
+            for row in points:
+                worse &= row[earlier, None] <= row[at]
+            at = at[~worse.any(axis=0)]
+        worse = np.ones((len(at), len(at)), dtype=np.bool_)
+        for row in points:
+            worse &= row[at, None] <= row[at]
+        kept = np.concatenate([kept, at[~np.triu(worse, 1).any(axis=0)]])
+    return kept

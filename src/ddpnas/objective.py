@@ -1,0 +1,79 @@
+"""What is maximised: a value for every choice, whose sum over an architecture is the objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.architecture import DecisionSpace
+from ddpnas.distribution import JointDistribution
+from ddpnas.errors import OptionError, SpaceError, nearest
+
+__all__ = ["Objective", "objective_name", "objective_rows", "whole_rows"]
+
+Vector = npt.NDArray[np.float64]
+
+# "log_theta", "theta", or a value for each (decision, option); what is not listed counts 0.
+Objective = str | Mapping[tuple[str, str], float]
+
+
+def objective_name(objective: Objective) -> str:
+    """Return "log_theta", "theta", or "score" for given values."""
+    return objective if isinstance(objective, str) else "score"
+
+
+def objective_rows(
+    objective: Objective, distribution: JointDistribution, space: DecisionSpace
+) -> list[Vector]:
+    """Return the value of every option of every decision, all finite.
+
+    log theta of an option of probability 0 is a penalty larger than all that other choices can
+    gain together, so that as few of them as possible are chosen.
+
+    Raises:
+        OptionError: an unknown objective, or a value that is not finite.
+        ArchitectureError: a value for a choice that the space lacks.
+        SpaceError: the distribution is over other decisions.
+    """
+    ours, theirs = ([(d.name, d.options) for d in x.decisions] for x in (space, distribution))
+    if ours != theirs:
+        raise SpaceError("the distribution is over other decisions than the space has")
+    if not isinstance(objective, str):
+        return _given_rows(objective, space)
+    rows = list(distribution.rows)
+    if objective == "theta":
+        return rows
+    if objective != "log_theta":
+        raise OptionError(nearest("objective", objective, ["log_theta", "theta"]))
+    logs = [np.log(row[row > 0]) for row in rows]
+    penalty = 1.0 + math.fsum(float(log.max() - log.min()) for log in logs if log.size)
+    values = []
+    for row, log in zip(rows, logs, strict=True):
+        value = np.full(row.shape, (log.max() if log.size else 0.0) - penalty)
+        value[row > 0] = log
+        values.append(value)
+    return values
+
+
+def _given_rows(values: Mapping[tuple[str, str], float], space: DecisionSpace) -> list[Vector]:
+    rows = [np.zeros(len(decision.options)) for decision in space.decisions]
+    position = {decision.name: i for i, decision in enumerate(space.decisions)}
+    for (name, option), value in values.items():
+        decision = space[name]
+        if not math.isfinite(value):
+            raise OptionError(f"the value of {option!r} for decision {name!r} is {value}")
+        rows[position[name]][decision.index(option)] = value
+    return rows
+
+
+def whole_rows(rows: list[Vector]) -> list[Vector]:
+    """Return the values in whole steps of 2**-51 of their largest sum.
+
+    So that sums are exact in any order, and values that differ by rounding only are equal.
+    """
+    total = math.fsum(float(np.abs(row).max()) for row in rows)
+    step = 2.0 ** math.ceil(math.log2(total / 2.0**51)) if total > 0 else 1.0
+    return [np.round(row / step) for row in rows]
