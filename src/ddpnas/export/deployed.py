@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ddpnas.costs.onnx_files import quiet
 from ddpnas.data.loader import Normalisation
 from ddpnas.errors import OptionError
 from ddpnas.trained import TrainedModel
 
-__all__ = ["Deployed", "Input", "deploy", "describe", "silent"]
+__all__ = ["Deployed", "Input", "deploy", "describe"]
 
 
 @dataclass(frozen=True)
@@ -169,21 +167,8 @@ def deploy(
         parameter.requires_grad_(False)
     example = takes.feed(takes.random(2 if dynamic_batch else 1))
     batch = ({0: Dim("batch")},) if dynamic_batch else None
-    with silent():
+    with quiet():
         return network, torch.export.export(network, (example,), dynamic_shapes=batch)
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Keep the notes of exporters and quantisers on their own progress from the user's screen."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

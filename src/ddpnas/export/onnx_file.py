@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ddpnas._version import __version__
+from ddpnas.costs.onnx_files import need_onnx, quiet
 from ddpnas.disk import write_atomic
 from ddpnas.errors import ExportError
 from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.counted import Counts, count
-from ddpnas.export.deployed import Input, deploy, describe, silent
-from ddpnas.export.runtime import OnnxFile, needs_onnx
+from ddpnas.export.deployed import Input, deploy, describe
+from ddpnas.export.runtime import OnnxFile
 from ddpnas.trained import TrainedModel
 
 __all__ = ["Exported", "export_onnx", "metadata"]
@@ -84,7 +85,7 @@ def export_onnx(
         ExportError: torch cannot translate the network, or the file does not compute the same.
         OptionError: onnx, onnxscript or onnxruntime is missing; shapes that disagree.
     """
-    needs_onnx()
+    need_onnx("onnx", "onnxscript", "onnxruntime")
     given, takes, classes, origin = describe(
         model, input_shape, mean, std, classes, preprocessing, input_dtype, about
     )
@@ -125,7 +126,7 @@ def metadata(takes: Input, classes: Sequence[str], about: Mapping[str, Any]) -> 
 
 def _translate(program: ExportedProgram, dynamic_batch: bool) -> Any:
     """Return the ``torch.onnx.ONNXProgram``."""
-    with silent():
+    with quiet():
         try:
             return torch.onnx.export(
                 program,

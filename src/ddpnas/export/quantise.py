@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ddpnas.costs.onnx_files import need_onnx, quiet
 from ddpnas.disk import write_atomic
-from ddpnas.export.deployed import Input, silent
+from ddpnas.export.deployed import Input
 from ddpnas.export.runtime import OnnxFile
 
 __all__ = ["Quantised", "quantise_onnx"]
@@ -49,12 +50,13 @@ def quantise_onnx(source: str | Path, path: str | Path, images: Tensor) -> Quant
     Raises:
         OptionError: onnx or onnxruntime is missing; images of another shape.
     """
-    takes = OnnxFile(source).takes
+    need_onnx("onnx", "onnxruntime")
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as folder, silent():
+    takes = OnnxFile(source).takes
+    with tempfile.TemporaryDirectory() as folder, quiet():
         prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantization.quantize_static(
