@@ -23,7 +23,7 @@ from ddpnas.errors import (
 )
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.frontier import frontier
-from ddpnas.generate import Generated, generate, least_cost, sample_within
+from ddpnas.generate import Generated, generate, least_cost, sample_within, top_k
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
 from ddpnas.search import Progress, SearchResult, search
@@ -76,5 +76,6 @@ __all__ = [
     "resume",
     "sample_within",
     "search",
+    "top_k",
     "train",
 ]

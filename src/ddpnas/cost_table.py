@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.architecture import DecisionSpace
-from ddpnas.errors import DataError, SpaceError, nearest
+from ddpnas.errors import DataError, InfeasibleError, SpaceError, nearest
 
 __all__ = ["CostTable"]
 
@@ -45,6 +45,21 @@ class CostTable:
         made = set(architecture.items())
         paid = [cost for pairs, cost in self.terms.items() if made.issuperset(pairs)]
         return math.fsum([self.fixed, *paid])
+
+    def bounds(self, space: DecisionSpace) -> tuple[float, float]:
+        """Return the least and the most that an architecture of the space costs, both exact.
+
+        Raises:
+            InfeasibleError: no architecture obeys the rules of the space.
+            SpaceError: the table is of another space.
+        """
+        from ddpnas.problem import Problem
+
+        problem = Problem(space, {self.name: self})
+        least, most = (problem.extreme(self.name, sign, {}) for sign in (1.0, -1.0))
+        if least is None or most is None:
+            raise InfeasibleError("no architecture obeys the rules of the space")
+        return self.cost(least), self.cost(most)
 
     def check(self, space: DecisionSpace) -> None:
         """Raise :class:`SpaceError` when a term speaks of a choice that the space lacks."""

@@ -28,7 +28,7 @@ Vector = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 State = tuple[tuple[int | None, ...], frozenset[int]]
 
-_MOST_ARCS = 200_000
+_MOST_ARCS = 50_000
 _EXACT = 2.0**51  # sums of whole numbers below this are exact in float64, with room to compare
 
 

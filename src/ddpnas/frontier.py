@@ -7,6 +7,7 @@ between the objective and the costs: no grid of budgets, no rounding, every poin
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -14,16 +15,20 @@ import numpy as np
 
 from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.diagram import Diagram
+from ddpnas.diagram import Diagram, Vector
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import InfeasibleError, OptionError, nearest
-from ddpnas.generate import Generated, generate, generated
-from ddpnas.labels import Labels, Range
+from ddpnas.errors import OptionError, nearest
+from ddpnas.generate import Certificate, Generated, describe
+from ddpnas.infeasible import infeasible
+from ddpnas.labels import Labels
 from ddpnas.limits import Limit, checked_limits, within
-from ddpnas.objective import Objective, objective_rows, whole_rows
+from ddpnas.objective import Objective, objective_rows, objective_value, whole_rows
+from ddpnas.problem import Problem
+from ddpnas.solver import ranges_of
 
 __all__ = ["frontier"]
 
+FREE = (-math.inf, math.inf)
 _MOST_LABELS = 2_000_000
 
 
@@ -69,53 +74,43 @@ def frontier(
             raise OptionError(nearest("cost", name, costs))
     bounds = checked_limits(limits or {}, costs)
     used = list(dict.fromkeys([*axes, *bounds]))
-    for name in used:
-        costs[name].check(space)
-    rows = whole_rows(objective_rows(objective, distribution, space))
+    rows = objective_rows(objective, distribution, space)
     allowed = distribution.alive if survivors_only else None
-    try:
-        diagram = Diagram(space, [costs[name] for name in used], rules, allowed)
-    except OverflowError as error:
-        raise OptionError(f"no frontier: {error}") from None
+    problem = Problem(space, {name: costs[name] for name in used}, rules, allowed)
+    diagram = problem.diagram
+    if diagram is None:
+        raise OptionError("no frontier: the rules of the space have too many partial sums")
     points: list[tuple[tuple[float, ...], Architecture]] = []
-    labels = _merge(diagram, rows, used, len(axes), bounds)
+    labels = _merge(diagram, whole_rows(rows), [bounds.get(name, FREE) for name in used], len(axes))
     for label in range(len(labels)):
         architecture = diagram.decode(labels.path(label))
         if within(architecture, bounds, costs):
             reached = tuple(costs[name].cost(architecture) for name in axes)
             points.append((reached, architecture))
     if not points:
-        generate(
-            distribution, space, limits, costs, survivors_only=survivors_only, rules=rules
-        )  # says why
-        raise InfeasibleError("no architecture is within the limits")
+        raise infeasible(problem, bounds)
     points.sort(key=lambda point: point[0])
     first = {space.canonical(architecture): architecture for _, architecture in reversed(points)}
-    return [
-        generated(architecture, distribution, space, objective, bounds, costs, started)
-        for _, architecture in points
-        if first[space.canonical(architecture)] == architecture
-    ]
+    seconds = time.perf_counter() - started
+    result = []
+    for _, architecture in points:
+        if first[space.canonical(architecture)] == architecture:
+            value = objective_value(rows, space, architecture)
+            certificate = Certificate(value, value, 0.0, seconds)
+            result.append(
+                describe(architecture, distribution, objective, bounds, costs, certificate)
+            )
+    return result
 
 
 def _merge(
-    diagram: Diagram,
-    rows: list[np.ndarray[tuple[int], np.dtype[np.float64]]],
-    used: Sequence[str],
-    axes: int,
-    bounds: Mapping[str, tuple[float, float]],
+    diagram: Diagram, rows: list[Vector], bounds: Sequence[tuple[float, float]], axes: int
 ) -> Labels:
     """Return the labels at the end that none dominates in value and the first ``axes`` costs."""
-    ranges = []
-    for i, name in enumerate(used):
-        low, up = bounds.get(name, (-np.inf, np.inf))
-        # A float cost may lie a few units beyond its limit here; the caller looks exactly.
-        spare = 0.0 if diagram.units[i] >= 1 else float(len(diagram.layers) + 4)
-        lower, upper = diagram.in_units(i, low) - spare, diagram.in_units(i, up) + spare
-        ranges.append(Range(diagram, i, lower, upper))
-    labels = Labels.start(len(used))
+    labels = Labels.start(len(bounds))
     if diagram.empty:
         return labels.keep(np.zeros(1, dtype=np.bool_))
+    ranges = ranges_of(diagram, bounds)
     for at, (layer, values) in enumerate(
         zip(diagram.layers, diagram.values(rows), strict=True), start=1
     ):

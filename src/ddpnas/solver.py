@@ -4,22 +4,25 @@ Relaxing the limits with the multipliers of the linear relaxation turns them int
 best path with prices, one sweep of the diagram, bounds everything that a partial architecture can
 become. Arcs and labels whose bound is not above the best architecture found so far are dropped;
 first with few labels a layer, to find a good one, then with as many as there are. When none was
-dropped for want of room, what was found is proven to be the optimum.
+dropped for want of room, what was found is proven to be the optimum. The next best ones are the
+optima of the parts into which taking out a path splits the rest (Lawler's method).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddpnas.diagram import Diagram, Indices, Layer, Vector, to_go
-from ddpnas.labels import Labels, Range
+from ddpnas.labels import Labels, Mask, Range
 
-__all__ = ["Path", "best_path", "ranges_of"]
+__all__ = ["Path", "best_paths", "ranges_of"]
+
+Part = list[Mask]  # some of the paths: for each layer, which arcs they may use
 
 _WIDTHS = (100, 3_000, 100_000)  # labels a layer, of one pass after the other
 _COMPARED = 64  # the best labels, with which the others are compared where there are many limits
@@ -47,29 +50,49 @@ def ranges_of(diagram: Diagram, bounds: Sequence[tuple[float, float]]) -> list[R
     return ranges
 
 
-def best_path(
+def best_paths(
     diagram: Diagram,
-    rows: Sequence[Vector],
+    values: Sequence[Vector],
     bounds: Sequence[tuple[float, float]],
     accept: Callable[[list[int]], bool],
-) -> Path | None:
-    """Return the path of the largest value among those within the bounds, None if there is none.
+    matter: Callable[[list[int]], Sequence[bool]],
+) -> Iterator[Path]:
+    """Yield the paths within the bounds by falling value.
 
     Args:
         diagram: the architectures.
-        rows: value of each option of each decision, whole numbers.
+        values: of each arc of each layer, whole numbers.
         bounds: (lower, upper) of each cost.
         accept: whether the options of a path are within the bounds, exactly.
+        matter: in which layers a path has to differ from the one given to count as another one.
 
     Raises:
         OverflowError: more labels would be needed than there is room for.
     """
     if diagram.empty:
-        return None
+        return
     ranges = ranges_of(diagram, bounds)
     if not all(limit.reachable(Labels.start(len(ranges)), 0)[0] for limit in ranges):
-        return None
-    return _Search(diagram, diagram.values(rows), ranges, accept).run()
+        return
+    search = _Search(diagram.layers, list(values), ranges, accept)
+    first = search.optimum()
+    # Parts by falling bound: (-bound, number, the best path once it is known, the part).
+    parts: list[tuple[float, int, Path | None, Part]] = []
+    if first is not None:
+        parts.append((-first.value, 0, first, search.whole))
+    number = 0
+    while parts:
+        _, _, path, part = heapq.heappop(parts)
+        if path is None:
+            path = search.within(part)
+            number += 1
+            if path is not None:
+                heapq.heappush(parts, (-path.value, number, path, part))
+            continue
+        yield path
+        for bound, rest in search.split(part, path, matter(path.options)):
+            number += 1
+            heapq.heappush(parts, (-bound, number, None, rest))
 
 
 class _Search:
@@ -77,28 +100,63 @@ class _Search:
 
     def __init__(
         self,
-        diagram: Diagram,
+        layers: Sequence[Layer],
         values: list[Vector],
         ranges: list[Range],
         accept: Callable[[list[int]], bool],
     ) -> None:
-        self._layers = diagram.layers
+        self._layers = layers
         self._values = values
         self._ranges = ranges
         self._accept = accept
-        self.best: Path | None = None
+        self._best: Path | None = None
+        self.whole = [np.ones(len(layer.option), dtype=np.bool_) for layer in layers]
         # Floats that stand for whole numbers below 2**51, added up once a layer.
         self._slack = 4.0 * len(values)
 
-    def run(self) -> Path | None:
-        """Return the optimum."""
+    def optimum(self) -> Path | None:
+        """Return the best of all paths, None if none is within the limits."""
         self._price(np.zeros(len(self._ranges)))
-        if self.best is not None:  # the best of all is within the limits
-            return self.best
+        self._offer([], 0, 0)
+        if self._best is not None:  # the best without limits is within them
+            return self._best
         self._price(_multipliers(self._layers, self._values, self._ranges))
+        self._offer([], 0, 0)
+        return self._solve(self.whole)
+
+    def within(self, part: Part) -> Path | None:
+        """Return the best path of a part."""
+        self._best = None
+        return self._solve(part)
+
+    def split(
+        self, part: Part, path: Path, matters: Sequence[bool]
+    ) -> Iterator[tuple[float, Part]]:
+        """Yield parts that make up all of a part but the path, with a bound on each.
+
+        A path that differs only in layers that do not matter is taken out too.
+        """
+        arcs = list(part)
+        behind = np.zeros(1)
+        for at, (layer, option) in enumerate(zip(self._layers, path.options, strict=True)):
+            chosen = layer.option == option
+            through = np.where(arcs[at], behind[layer.source] + self._reduced[at], -np.inf)
+            if matters[at]:
+                other = through + self._ahead[at + 1][layer.target] + self._constant
+                other[chosen] = -np.inf
+                bound = float(other.max())
+                if bound > -np.inf:
+                    rest = [*arcs[:at], arcs[at] & ~chosen, *arcs[at + 1 :]]
+                    yield bound + self._slack, rest
+                arcs[at] = arcs[at] & chosen
+                through = np.where(chosen, through, -np.inf)
+            behind = np.full(len(self._ahead[at + 1]), -np.inf)
+            np.maximum.at(behind, layer.target, through)
+
+    def _solve(self, arcs: Part) -> Path | None:
         for width in _WIDTHS:
-            if self._pass(width):
-                return self.best
+            if self._pass(arcs, width):
+                return self._best
         raise OverflowError("too many partial architectures")
 
     def _price(self, prices: Vector) -> None:
@@ -117,7 +175,6 @@ class _Search:
         ]
         self._ahead = to_go(self._layers, self._reduced)
         self._complete()
-        self._offer([], 0, 0)
 
     def _complete(self) -> None:
         """Note the best completion from each node: its first arc, value and costs."""
@@ -135,37 +192,42 @@ class _Search:
         for rest in (self._first, self._rest_value, self._rest_cost):
             rest.reverse()
 
-    def _offer(self, options: list[int], at: int, node: int) -> None:
-        """Take the path that continues the options as the prices say, if it is the best so far."""
+    def _offer(self, options: list[int], at: int, node: int) -> bool:
+        """Take the path that continues the options as the prices say, if it is the best so far.
+
+        Return whether it is within the limits.
+        """
         options = list(options)
         for layer, first in zip(self._layers[at:], self._first[at:], strict=True):
             arc = first[node]
             options.append(int(layer.option[arc]))
             node = int(layer.target[arc])
-        if self._accept(options):
-            value = 0.0
-            node = 0
-            for layer, values, option in zip(self._layers, self._values, options, strict=True):
-                arc = np.flatnonzero((layer.source == node) & (layer.option == option))[0]
-                value += values[arc]
-                node = int(layer.target[arc])
-            if self.best is None or value > self.best.value:
-                self.best = Path(options, float(value))
+        if not self._accept(options):
+            return False
+        value, node = 0.0, 0
+        for layer, values, option in zip(self._layers, self._values, options, strict=True):
+            arc = np.flatnonzero((layer.source == node) & (layer.option == option))[0]
+            value += float(values[arc])
+            node = int(layer.target[arc])
+        if self._best is None or value > self._best.value:
+            self._best = Path(options, value)
+        return True
 
-    def _pass(self, width: int) -> bool:
+    def _pass(self, arcs: Part, width: int) -> bool:
         """Extend labels through all layers; return whether none was dropped for want of room."""
         complete = True
+        free = max((at for at, used in enumerate(arcs, start=1) if not used.all()), default=0)
         labels = Labels.start(len(self._ranges))
-        layers = self._promising()
-        for at, (layer, arcs) in enumerate(layers, start=1):
-            if not arcs.any():
+        for at, (layer, good) in enumerate(self._promising(arcs), start=1):
+            if not good.any():
                 break
-            labels = labels.extend(layer.only(arcs), self._values[at - 1][arcs])
+            labels = labels.extend(layer.only(good), self._values[at - 1][good])
             possible = np.ones(len(labels), dtype=np.bool_)
             for limit in self._ranges:
                 possible &= limit.reachable(labels, at)
             labels = labels.keep(possible)
-            self._try(labels, at)
+            if at >= free:
+                self._try(labels, at)
             bound = self._bound(labels, at)
             labels = labels.keep(bound >= self._goal)
             labels = self._undominated(labels, at)
@@ -180,20 +242,20 @@ class _Search:
     @property
     def _goal(self) -> float:
         """What a bound has to reach for something better than the best not to be ruled out."""
-        return -np.inf if self.best is None else self.best.value + 1.0 - self._slack
+        return -np.inf if self._best is None else self._best.value + 1.0 - self._slack
 
     def _bound(self, labels: Labels, at: int) -> Vector:
         reduced = labels.value - self._prices @ labels.cost
         return np.asarray(reduced + self._ahead[at][labels.node] + self._constant)
 
-    def _promising(self) -> list[tuple[Layer, npt.NDArray[np.bool_]]]:
-        """Return each layer with the arcs whose bound is high enough."""
+    def _promising(self, arcs: Part) -> list[tuple[Layer, Mask]]:
+        """Return each layer with those of the arcs whose bound is high enough."""
         promising = []
         behind = np.zeros(1)
-        for at, (layer, reduced) in enumerate(zip(self._layers, self._reduced, strict=True)):
-            through = behind[layer.source] + reduced
+        for at, layer in enumerate(self._layers):
+            through = np.where(arcs[at], behind[layer.source] + self._reduced[at], -np.inf)
             bound = through + self._ahead[at + 1][layer.target] + self._constant
-            promising.append((layer, bound >= self._goal))
+            promising.append((layer, (bound >= self._goal) & (through > -np.inf)))
             behind = np.full(len(self._ahead[at + 1]), -np.inf)
             np.maximum.at(behind, layer.target, through)
         return promising
@@ -204,11 +266,13 @@ class _Search:
             return
         value = labels.value + self._rest_value[at][labels.node]
         cost = labels.cost + self._rest_cost[at][:, labels.node]
-        good = value > (-np.inf if self.best is None else self.best.value)
+        good = value > (-np.inf if self._best is None else self._best.value)
         for limit, reached in zip(self._ranges, cost, strict=True):
             good &= (limit.lower <= reached) & (reached <= limit.upper)
-        for label in np.flatnonzero(good)[np.argsort(-value[good], kind="stable")][:3]:
-            self._offer(labels.path(int(label)), at, int(labels.node[label]))
+        tries = 3 if at < len(self._layers) else int(good.sum())
+        for label in np.flatnonzero(good)[np.argsort(-value[good], kind="stable")][:tries]:
+            if self._offer(labels.path(int(label)), at, int(labels.node[label])):
+                return
 
     def _undominated(self, labels: Labels, at: int) -> Labels:
         dimensions = [limit.excess(labels, at) for limit in self._ranges]
