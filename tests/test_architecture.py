@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddpnas import Architecture, ArchitectureError, Decision, DecisionSpace, Rule, SpaceError
+from ddpnas import (
+    Architecture,
+    ArchitectureError,
+    Decision,
+    DecisionSpace,
+    Rule,
+    SpaceError,
+    create_space,
+)
 
 SPACE = DecisionSpace(
     [
@@ -92,3 +100,11 @@ def test_samples_are_uniform_over_what_the_rules_allow():
 def test_a_space_that_contradicts_itself_is_refused(decisions, rules, says):
     with pytest.raises(SpaceError, match=says):
         DecisionSpace(decisions, rules)
+
+
+@pytest.mark.parametrize("name", ["darts", "mnasnet", "toy"])
+def test_decisions_and_rules_survive_json(name):
+    space = create_space(name)
+    again = DecisionSpace.from_dict(json.loads(json.dumps(space.to_dict())))
+    assert again.decisions == space.decisions and again.rules == space.rules
+    assert again.valid_size == space.valid_size

@@ -13,7 +13,15 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import DataError, RunError, SearchResult, SpaceError, SupernetConfig, search
+from ddpnas import (
+    DataError,
+    DecisionSpace,
+    RunError,
+    SearchResult,
+    SpaceError,
+    SupernetConfig,
+    search,
+)
 from ddpnas.search import open_space
 from ddpnas.strategies import strategy_options
 
@@ -56,6 +64,11 @@ def test_a_search_scores_the_announced_number_of_architectures(small_space, stri
     stages = [json.loads(x) for x in (tmp_path / "run" / "distributions.jsonl").open()]
     assert [s["evaluations"] for s in stages] == [15, 27, 36, 42]
     assert [len(s["survivors"]["1<-0"]) for s in stages] == [4, 3, 2, 1]
+    about = json.loads((tmp_path / "run" / "run.json").read_text())["about"]
+    assert about["evaluations"] == 42 and about["data"]["items"]["valid"] == len(stripes.valid)
+    assert DecisionSpace.from_dict(about["space"]).decisions == small_space.decisions
+    assert all(r["strategy_seconds"] > 0 for r in result.history[:1])
+    assert [r["saving_seconds"] > 0 for r in result.history] == [False] + [True] * 41
     loaded = SearchResult.load(tmp_path / "run")
     assert loaded.architecture == result.architecture and loaded.history == result.history
     assert loaded.distribution.to_dict() == result.distribution.to_dict()

@@ -8,7 +8,7 @@ from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs
+from ddpnas.costs import count_costs, count_network
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
@@ -16,26 +16,32 @@ from ddpnas.errors import (
     DataError,
     DdpnasError,
     DivergedError,
+    ExportError,
     InfeasibleError,
     OptionError,
     RunError,
     SpaceError,
 )
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.export import export_onnx, export_program
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, least_cost, sample_within, top_k
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
+from ddpnas.report import write_report
+from ddpnas.rescore import Rescored, rescore
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
-from ddpnas.strategies import create_strategy, list_strategies
-from ddpnas.training import RECIPES, Recipe, TrainResult, train
+from ddpnas.strategies import ChoiceEffect, choice_effects, create_strategy, list_strategies
+from ddpnas.trained import TrainedModel, load
+from ddpnas.training import RECIPES, Recipe, Trained, TrainResult, compare, save_trained, train
 
 __all__ = [
     "RECIPES",
     "Architecture",
     "ArchitectureError",
+    "ChoiceEffect",
     "Choose",
     "CostTable",
     "Data",
@@ -45,12 +51,14 @@ __all__ = [
     "Decision",
     "DecisionSpace",
     "DivergedError",
+    "ExportError",
     "Generated",
     "InfeasibleError",
     "JointDistribution",
     "OptionError",
     "Progress",
     "Recipe",
+    "Rescored",
     "Rule",
     "RunError",
     "SearchResult",
@@ -59,23 +67,34 @@ __all__ = [
     "Supernet",
     "SupernetConfig",
     "TrainResult",
+    "Trained",
+    "TrainedModel",
     "__version__",
     "benchmarks",
+    "choice_effects",
+    "compare",
     "count_costs",
+    "count_network",
     "create_space",
     "create_strategy",
+    "export_onnx",
+    "export_program",
     "frontier",
     "generate",
     "least_cost",
     "list_data",
     "list_spaces",
     "list_strategies",
+    "load",
     "load_data",
     "make_data",
     "replaceable",
+    "rescore",
     "resume",
     "sample_within",
+    "save_trained",
     "search",
     "top_k",
     "train",
+    "write_report",
 ]

@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -257,3 +258,45 @@ class DecisionSpace:
                 f"{self.format({d.name: d.options[0] for d in self.decisions})!r}"
             )
         return self.check({name.strip(): option.strip() for name, _, option in parts})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: decisions and rules, without any network."""
+
+        def bound(value: float) -> float | None:
+            return value if math.isfinite(value) else None
+
+        return {
+            "decisions": [
+                {"name": d.name, "options": list(d.options), "active_when": list(d.active_when)}
+                for d in self.decisions
+            ],
+            "rules": [
+                {
+                    "says": rule.says,
+                    "weights": [[*pair, weight] for pair, weight in rule.weights.items()],
+                    "lower": bound(rule.lower),
+                    "upper": bound(rule.upper),
+                    "final": rule.final,
+                }
+                for rule in self.rules
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DecisionSpace:
+        """Return the decisions and rules that :meth:`to_dict` described."""
+        decisions = [
+            Decision(d["name"], tuple(d["options"]), tuple((a, b) for a, b in d["active_when"]))
+            for d in data["decisions"]
+        ]
+        rules = [
+            Rule(
+                weights={(decision, option): w for decision, option, w in rule["weights"]},
+                says=rule["says"],
+                lower=-math.inf if rule["lower"] is None else rule["lower"],
+                upper=math.inf if rule["upper"] is None else rule["upper"],
+                final=rule["final"],
+            )
+            for rule in data["rules"]
+        ]
+        return DecisionSpace(decisions, rules)

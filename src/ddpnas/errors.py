@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "DdpnasError",
     "DivergedError",
+    "ExportError",
     "InfeasibleError",
     "OptionError",
     "RunError",
@@ -83,6 +84,10 @@ class InfeasibleError(DdpnasError):
 
 class DivergedError(DdpnasError):
     """The training loss became NaN or infinite."""
+
+
+class ExportError(DdpnasError):
+    """A file to be deployed that would not compute what the network does."""
 
 
 def nearest(kind: str, given: str, known: Iterable[str]) -> str:

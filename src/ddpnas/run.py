@@ -1,7 +1,7 @@
 """RunFolder: what a search leaves on disk, and how it goes on after an interruption.
 
     config.yaml             the resolved configuration, usable as --config
-    run.json                what identifies the run (decisions, data), versions, machine
+    run.json                what identifies the run, what was searched (decisions, data), versions
     history.jsonl           one line an evaluated architecture
     distributions.jsonl     one line a stage: theta and survivors
     checkpoint.safetensors  weights and optimizer state; all other state as JSON in its metadata
@@ -39,8 +39,9 @@ OWN_FILES = (
     "checkpoint.safetensors",
     "result.json",
     "generated.json",
+    "report.html",
 )
-OWN_FOLDERS = ("trained",)
+OWN_FOLDERS = ("trained", "report-data")
 _LOCK = ".lock"
 
 

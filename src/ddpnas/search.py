@@ -65,7 +65,9 @@ class SearchResult:
         text: the same in the space's text form.
         distribution: theta of all options, and survivors; what ``generate`` takes.
         history: one record an evaluated architecture, in order: evaluation, stage,
-            architecture, score, and what the evaluator measured.
+            architecture, score, what the evaluator measured, and ``strategy_seconds`` (asking
+            and telling the strategy) and ``saving_seconds`` (writing the record and checkpoint
+            before this one, in this session).
         seconds: spent evaluating, over all sessions.
     """
 
@@ -180,7 +182,11 @@ def search(
             if (folder.path / "result.json").exists():
                 return SearchResult.load(folder.path)
         elif folder is not None:
-            folder.write_identity(config, {"identity": identity, "made_with": _versions(device)})
+            about = _about(space, data, plan.evaluations)
+            made_with = _versions(device)
+            folder.write_identity(
+                config, {"identity": identity, "about": about, "made_with": made_with}
+            )
         history = _loop(plan, evaluator, folder, on_progress)
         result = SearchResult(
             architecture=plan.architecture,
@@ -234,8 +240,11 @@ def _loop(
             )
 
     report(None)
+    saving_seconds = 0.0
     while not strategy.done:
+        asked = time.perf_counter()
         batch = strategy.ask()
+        strategy_seconds = time.perf_counter() - asked
         evaluations = evaluator.evaluate(batch[len(scores) :])
         while len(scores) < len(batch):
             started = time.perf_counter()
@@ -246,8 +255,13 @@ def _loop(
             scores.append(evaluation.score)
             stage = strategy.stage
             if len(scores) == len(batch):
+                told_at = time.perf_counter()
                 strategy.tell(batch, scores)
+                strategy_seconds += time.perf_counter() - told_at
+            record["strategy_seconds"], strategy_seconds = strategy_seconds, 0.0
+            record["saving_seconds"] = saving_seconds
             if folder is not None:
+                saved_at = time.perf_counter()
                 folder.append("history.jsonl", record)
                 if strategy.stage > stage:
                     folder.append(
@@ -267,6 +281,7 @@ def _loop(
                     "evaluator": plain,
                 }
                 folder.save_checkpoint(tensors, state)
+                saving_seconds = time.perf_counter() - saved_at
             report(record)
         scores = []
     return history
@@ -340,6 +355,20 @@ def _identity(config: Mapping[str, Any], space: SearchSpace, data: Data) -> dict
         **{name: config[name] for name in names},
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "decisions": [plain(decision) for decision in space.decisions],
+    }
+
+
+def _about(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any]:
+    """Return what a reader of the run wants to know and cannot without the space and the data."""
+    splits = {"train": data.train, "valid": data.valid, "test": data.test}
+    return {
+        "evaluations": evaluations,
+        "space": space.to_dict(),
+        "data": {
+            "classes": list(data.classes),
+            "input_shape": list(data.input_shape),
+            "items": {name: len(split) for name, split in splits.items() if split is not None},
+        },
     }
 
 

@@ -113,7 +113,7 @@ class SearchSpace(DecisionSpace):
         choose = Open(searching=True)
         with torch.device("meta"):
             opened = self._make(choose)
-            output = self._visit(opened, lambda pairs: contextlib.nullcontext())
+        output = self.visit(opened, lambda pairs: contextlib.nullcontext())
         super().__init__(
             choose.decisions(), rules(self.options) if callable(rules) else tuple(rules)
         )
@@ -149,15 +149,30 @@ class SearchSpace(DecisionSpace):
         """Return a network that holds every option, its first path active."""
         return Supernet(self._make(Open(searching=True)))
 
-    def visit(self, around: Callable[[Pairs], contextlib.AbstractContextManager[Any]]) -> nn.Module:
-        """Run the final network on the meta device with every decision open; return it.
+    def opened(self) -> nn.Module:
+        """Return the final network with every option in it, on torch's default device.
 
-        For whoever counts costs: see :func:`visit_options`. The batch has 2 inputs.
+        For whoever counts or measures costs: unlike in a supernet, BatchNorm is as in the
+        network that is built. Every choice runs its first option; see :func:`visit_options`.
         """
-        with torch.device("meta"):
-            opened = self._make(Open(searching=False)).eval()
-            self._visit(opened, around)
-        return opened
+        return self._make(Open(searching=False)).eval()
+
+    def visit(
+        self,
+        opened: nn.Module,
+        around: Callable[[Pairs], contextlib.AbstractContextManager[Any]],
+        batch: int = 2,
+    ) -> Any:
+        """Run a network with every option in it on the meta device; return its output.
+
+        See :func:`visit_options`; ``batch`` inputs at once.
+        """
+        shape = "x".join(str(n) for n in self.input_shape)
+        hint = "; if the input is too small for it, give a larger one (images: --image-size)"
+        example = torch.empty(batch, *self.input_shape, dtype=self.input_dtype, device="meta")
+        what = f"the network of space {self.name!r} on an input of {shape}"
+        with blame(what, hint), torch.device("meta"):
+            return visit_options(opened, example, around)
 
     def with_options(self, **options: Any) -> SearchSpace:
         """Return the same decisions at another size (channels, cells, classes, input shape).
@@ -230,18 +245,6 @@ class SearchSpace(DecisionSpace):
         if not isinstance(module, nn.Module):
             raise SpaceError(f"space {self.name!r} made {type(module).__name__}, not a module")
         return module
-
-    def _visit(
-        self,
-        opened: nn.Module,
-        around: Callable[[Pairs], contextlib.AbstractContextManager[Any]],
-    ) -> Any:
-        shape = "x".join(str(n) for n in self.input_shape)
-        hint = "; if the input is too small for it, give a larger one (images: --image-size)"
-        with blame(f"the network of space {self.name!r} on an input of {shape}", hint):
-            return visit_options(
-                opened, torch.empty(2, *self.input_shape, dtype=self.input_dtype), around
-            )
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,20 @@
 import numpy as np
 import pytest
 
-from ddpnas.strategies.effects import Prior, detrend, fit, normal_scores
+from ddpnas.architecture import Decision
+from ddpnas.strategies.effects import (
+    PRIORS,
+    Likeness,
+    Prior,
+    climb,
+    detrend,
+    fit,
+    fits,
+    normal_scores,
+)
+
+ALIKE = Likeness.of([Decision(f"d{i}", tuple("abcd")) for i in range(5)])
+DISTINCT = Likeness.of([Decision(f"d{i}", tuple(f"{o}{i}" for o in "abcd")) for i in range(5)])
 
 
 def sample(n=60, d=5, k=4, seed=0):
@@ -11,38 +24,72 @@ def sample(n=60, d=5, k=4, seed=0):
     return choices, effects[np.arange(d), choices].sum(axis=1), effects, rng
 
 
-def test_the_posterior_is_that_of_bayesian_linear_regression():
+@pytest.mark.parametrize("shared", [0.0, 0.6])
+def test_the_posterior_is_that_of_bayesian_linear_regression(shared):
     choices, z, _, _ = sample(20)
-    prior = Prior(1.0, 0.0, 0.0, 0.3)
-    effects = fit(choices, z, (prior,))
+    effects = fit(ALIKE, choices, z, Prior(shared, 1.0, 0.0, 0.0, 0.3))
     n, d = choices.shape
-    features = np.concatenate(
-        [np.ones((n, 1)), *[(choices[:, i, None] == range(4)) * d**-0.5 for i in range(d)]], axis=1
-    )
+    chosen = [(choices[:, i, None] == range(4)) * d**-0.5 for i in range(d)]
+    features = np.concatenate([np.ones((n, 1)), *chosen, np.sqrt(shared) * sum(chosen)], axis=1)
     precision = features.T @ features / 0.3 + np.eye(features.shape[1])
     weights = np.linalg.solve(precision, features.T @ z / 0.3)
     assert effects.mean(choices) == pytest.approx(features @ weights)
     covariance = features @ np.linalg.inv(precision) @ features.T * effects.scale
-    assert effects.covariance(choices) == pytest.approx(covariance, abs=1e-8)
-    assert effects.spread(choices) == pytest.approx(np.sqrt(np.diag(covariance)))
+    mean, found = effects.mean_and_covariance(choices)
+    assert mean == pytest.approx(features @ weights)
+    assert found == pytest.approx(covariance, abs=1e-8)
+    assert effects.mean_and_spread(choices)[1] == pytest.approx(np.sqrt(np.diag(covariance)))
 
 
 def test_additive_scores_are_ranked_nearly_perfectly_where_nothing_was_observed():
     choices, z, truth, rng = sample(60)
-    effects = fit(choices, normal_scores(z))
+    effects = climb(ALIKE, choices, normal_scores(z), None)
     other = rng.integers(4, size=(200, 5))
     fitted = effects.mean(other)
     assert np.corrcoef(fitted, truth[np.arange(5), other].sum(axis=1))[0, 1] > 0.95
+
+
+def test_names_that_mean_the_same_everywhere_are_learned_from_few_scores():
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(10):
+        worth = rng.normal(size=4)
+        choices, other = rng.integers(4, size=(12, 5)), rng.integers(4, size=(200, 5))
+        z = normal_scores(worth[choices].sum(axis=1))
+        truth = worth[other].sum(axis=1)
+        alike, distinct = (climb(x, choices, z, None).mean(other) for x in (ALIKE, DISTINCT))
+        gains.append(np.corrcoef(alike, truth)[0, 1] - np.corrcoef(distinct, truth)[0, 1])
+    assert np.mean(gains) > 0.1
+    assert ALIKE.common and not DISTINCT.common
+
+
+def test_the_likeliest_prior_of_the_grid_is_found_and_a_climb_comes_near():
+    for seed in range(5):
+        choices, z, _, _ = sample(40, seed=seed)
+        z = normal_scores(z)
+        best = max(fit(ALIKE, choices, z, prior).evidence for prior in PRIORS)
+        assert climb(ALIKE, choices, z, None).evidence == best
+        assert climb(ALIKE, choices, z, PRIORS[-1]).evidence > best - 2.0
+
+
+def test_priors_are_weighed_by_their_evidence():
+    choices, z, _, _ = sample(40)
+    posteriors, weights = fits(ALIKE, choices, normal_scores(z))
+    assert weights.sum() == pytest.approx(1.0)
+    ratio = np.exp(posteriors[0].evidence - posteriors[-1].evidence)
+    assert weights[0] / weights[-1] == pytest.approx(ratio)
+    assert all(not p.prior.shared for p in fits(DISTINCT, choices, normal_scores(z))[0])
 
 
 def test_a_learning_curve_is_removed_and_none_is_invented():
     choices, z, _, rng = sample(60)
     z = z + 0.1 * rng.normal(size=60)
     curve = 3.0 * np.log1p(np.arange(60))
-    clean = np.corrcoef(detrend(choices, z + curve), z)[0, 1]
+    found, drifting = detrend(ALIKE, choices, z + curve)
     assert np.corrcoef(z + curve, z)[0, 1] < 0.75
-    assert clean > 0.8
-    assert detrend(choices, z) == pytest.approx(normal_scores(z))
+    assert drifting and np.corrcoef(found, z)[0, 1] > 0.8
+    found, drifting = detrend(ALIKE, choices, z)
+    assert not drifting and found == pytest.approx(normal_scores(z))
 
 
 def test_ties_share_their_normal_score():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from ddpnas.cli import benchmark, generate, lists, search, train
+from ddpnas.cli import benchmark, generate, lists, report, search, train
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.errors import OptionError, nearest
 
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
     **generate.COMMANDS,
     **train.COMMANDS,
+    **report.COMMANDS,
     **benchmark.COMMANDS,
     **lists.COMMANDS,
 }

@@ -25,7 +25,7 @@ from ddpnas.errors import OptionError, RunError
 from ddpnas.reopen import run_data, run_space
 from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.space import SearchSpace
-from ddpnas.training.compare import Trained, compare, save_trained
+from ddpnas.training import Trained, compare, save_trained
 
 __all__ = ["COMMANDS"]
 
@@ -77,9 +77,9 @@ def train(options: Namespace) -> None:
             device=options.device,
             on_epoch=progress.update,
         )
-    save_trained(out, space, data, trained, options.seed)
+    save_trained(out, space, data, trained, seed=options.seed, limits=limits)
     _show_trained(trained, costs, limits)
-    print(f"\nkept in {out}: model.safetensors, architecture.json, result.json")
+    print(f"\nkept in {out}: the weights, how to rebuild the network, all figures, a model card")
     if options.run:
         print(f"run folder: {options.run}")
         print(f"next: ddpnas generate {options.run} --limit macs=..., then ddpnas train again")

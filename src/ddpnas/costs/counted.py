@@ -1,80 +1,129 @@
-"""count_costs(): multiply-adds and parameters of every choice, exactly, without running anything.
+"""count_costs(): multiply-adds, parameters and memory of every choice, without running anything.
 
-The final network is made once on the meta device with every decision open and run once, each
-option counted where it stands. All options of a choice have the same output shape (the space
-checks it), so what one choice costs does not depend on any other, and the sum is exact. What an
-option holds inside a nested choice is counted for that choice alone.
+The final network is made once on the meta device with every decision open and run once, and its
+parts (:mod:`ddpnas.costs.parts`) are counted where they stand. All options of a choice have the
+same output shape (the space checks it), so what one choice costs does not depend on any other, and
+the sum is exact. The exception would be a network that does less where an option gives None; that
+is looked for, and refused. What an option holds inside a nested choice is counted for that choice
+alone.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas.cost_table import CostTable
-from ddpnas.space import Pairs, SearchSpace, own_parts
+from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
+from ddpnas.costs.parts import Part, caller, find_parts, term_key
+from ddpnas.errors import SpaceError
+from ddpnas.space import Choice, Pairs, SearchSpace
 
 __all__ = ["count_costs"]
 
-_BATCH = 2  # inputs in the run of SearchSpace.visit
+_UNITS = {
+    "macs": "MACs",
+    "params": "parameters",
+    "size_bytes": "bytes",
+    "activation_bytes": "bytes",
+}
 
 
-def count_costs(space: SearchSpace) -> dict[str, CostTable]:
-    """Return the cost tables "macs" and "params" of the space's final networks.
+def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str, CostTable]:
+    """Return the cost tables of the space's final networks, by name.
 
-    MACs are multiply-adds of one input (papers' "FLOPs" of mobile networks): half of what
-    :class:`torch.utils.flop_counter.FlopCounterMode` counts, which covers convolutions, matrix
-    products and attention, and leaves out pooling, normalisation and additions.
+    * "macs", multiply-adds of one input (papers' "FLOPs" of mobile networks): half of what
+      :class:`torch.utils.flop_counter.FlopCounterMode` counts, which covers convolutions, matrix
+      products and attention, and leaves out pooling, normalisation and additions.
+    * "params", parameters.
+    * "size_bytes", parameters and buffers as they are stored; see ``weights``.
+    * "activation_bytes", what the operations write for one input. Elementwise ones (activation
+      functions, normalisation, additions) are left out, as they can be done in place or by the
+      operation before them.
+
+    The memory that is needed at one time is no sum over choices, and so no table:
+    :func:`ddpnas.count_network` tells it of a network that is built.
+
+    Args:
+        space: any.
+        weights: type in which weights are stored: "float32", "float16", or "int8" (with a
+            float32 scale for each output channel; what has one dimension stays float32).
+
+    Raises:
+        SpaceError: the network does less where an option gives None, beyond leaving out additions,
+            so that its cost is no sum over choices.
     """
-    flops: dict[Pairs, int] = {}
-    nested = [0]  # flops counted inside, by depth
-
-    with FlopCounterMode(display=False) as counter:
-
-        @contextlib.contextmanager
-        def around(pairs: Pairs) -> Iterator[None]:
-            before = counter.get_total_flops()
-            nested.append(0)
-            yield
-            total = counter.get_total_flops() - before
-            inside = nested.pop()
-            nested[-1] += total
-            _pay(flops, pairs, total - inside)
-
-        network = space.visit(around)
-        fixed_flops = counter.get_total_flops() - nested[0]
-
-    params: dict[Pairs, int] = {}
-    fixed_params = _count_parameters(network, (), params)
+    with torch.device("meta"):
+        opened = space.opened()
+    terms: dict[str, dict[Pairs, int]] = {name: {} for name in _UNITS}
+    for owned in _owned(opened, ()):
+        parameters, buffers = own_tensors(owned.modules)
+        _pay(terms["params"], owned.choices, sum(p.numel() for p in parameters))
+        _pay(terms["size_bytes"], owned.choices, stored_bytes(parameters, buffers, weights))
+    counted: dict[str, tuple[int, int]] = {}
+    for part in find_parts(space, opened):
+        if part.key not in counted:
+            counted[part.key] = _run_costs(space, opened, part)
+        macs, written = counted[part.key]
+        _pay(terms["macs"], part.choices, macs)
+        _pay(terms["activation_bytes"], part.choices, written)
     about = {"space": space.name, "options": space.plain_options}
-    per_mac = 2 * _BATCH
+    about_of = {name: about for name in _UNITS} | {"size_bytes": {**about, "weights": weights}}
     return {
-        "macs": CostTable(
-            "macs",
-            "MACs",
-            fixed_flops // per_mac,
-            {pairs: count // per_mac for pairs, count in flops.items()},
-            about,
-        ),
-        "params": CostTable("params", "parameters", fixed_params, params, about),
+        name: CostTable(name, unit, terms[name].pop((), 0), terms[name], about_of[name])
+        for name, unit in _UNITS.items()
     }
 
 
-def _count_parameters(module: nn.Module, under: Pairs, params: dict[Pairs, int]) -> int:
-    """Return the parameters outside all choices; note those of every option in ``params``."""
-    own, choices = own_parts(module)
-    for choice in choices:
+def _run_costs(space: SearchSpace, opened: nn.Module, part: Part) -> tuple[int, int]:
+    """Return (MACs, bytes written) of a part; refuse one that costs less when given None."""
+    costs = run_costs(caller(opened, part, part.inputs, [hole.output for hole in part.holes]))
+    if any(hole.nothing for hole in part.holes):
+        fillings = [None if hole.nothing else hole.output for hole in part.holes]
+        if run_costs(caller(opened, part, part.inputs, fillings)) != costs:
+            decisions = sorted({hole.decision for hole in part.holes if hole.nothing})
+            raise SpaceError(
+                f"the costs of space {space.name!r} are no sum over its choices: the network runs "
+                f"other operations where a choice gives None ({', '.join(decisions)}); sum such "
+                f"outputs with ddpnas.layers.add, or give a module that returns zeros"
+            )
+    return costs
+
+
+@dataclass(frozen=True)
+class _Owned:
+    """The modules that belong to the same choices."""
+
+    choices: Pairs
+    modules: list[nn.Module]
+
+
+def _owned(module: nn.Module, choices: Pairs) -> Iterator[_Owned]:
+    """Yield the modules outside all choices, then those of every option likewise."""
+    modules, inner = _split(module)
+    yield _Owned(choices, modules)
+    for choice in inner:
         for name, option in zip(choice.names, choice.options, strict=True):
-            pairs = (*under, (choice.decision, name))
-            _pay(params, pairs, _count_parameters(option, pairs, params))
-    return sum(p.numel() for p in {id(p): p for p in own}.values())
+            yield from _owned(option, (*choices, (choice.decision, name)))
+
+
+def _split(module: nn.Module) -> tuple[list[nn.Module], list[Choice]]:
+    """Return the module and those in it that stand outside all choices, and the choices."""
+    if isinstance(module, Choice):
+        return [], [module]
+    modules, choices = [module], []
+    for child in module.children():
+        inner_modules, inner_choices = _split(child)
+        modules += inner_modules
+        choices += inner_choices
+    return modules, choices
 
 
 def _pay(costs: dict[Pairs, int], pairs: Pairs, cost: int) -> None:
-    """Add a cost to the term of these choices, each named once, the same in any order."""
-    key = tuple(sorted(set(pairs)))
-    if len({decision for decision, _ in key}) == len(key):  # else it can never be active
+    """Add a cost to the term of these choices."""
+    key = term_key(pairs)
+    if key is not None:
         costs[key] = costs.get(key, 0) + cost

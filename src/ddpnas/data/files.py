@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ddpnas.data.dataset import DatasetSplit, Split, TensorSplit, as_split
 from ddpnas.errors import DataError
 
-__all__ = ["read_npz", "read_torchvision", "resized", "splits_of"]
+__all__ = ["read_npz", "read_torchvision", "resized", "resized_images", "splits_of"]
 
 Found = tuple[tuple[str, ...] | None, dict[str, Split]]
 
@@ -99,12 +100,21 @@ def resized(split: Split, size: int) -> Split:
     """Return a split of uint8 images resized to ``size`` x ``size``; others as they are."""
     if isinstance(split, DatasetSplit) or split.inputs.dtype != torch.uint8:
         return split
-    if split.inputs.shape[-2:] == (size, size):
-        return split
+    return TensorSplit(resized_images(split.inputs, (size, size)), split.labels)
+
+
+def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return (N, C, height, width) uint8: resized to cover that size, what is over cut off."""
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images
     from torchvision.transforms.v2 import functional
 
-    short_side = functional.resize(split.inputs, [size], antialias=True)
-    return TensorSplit(functional.center_crop(short_side, [size, size]), split.labels)
+    covering = [max(size[0], height * size[1] // width), max(size[1], width * size[0] // height)]
+    result: Tensor = functional.center_crop(
+        functional.resize(images, covering, antialias=True), list(size)
+    )
+    return result
 
 
 def _jpegs(arrays: Mapping[str, Any], path: Path) -> Split:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,28 @@ from torch.utils.data import DataLoader, Subset
 from ddpnas.data.dataset import Data, DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 
-__all__ = ["Loader", "crop_and_flip"]
+__all__ = ["Loader", "Normalisation", "crop_and_flip"]
+
+
+class Normalisation:
+    """Turns uint8 images into normalised float32 ones, with the statistics of a data set.
+
+    Args:
+        mean, std: by channel, of images scaled to [0, 1].
+        device: of the images.
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], device: torch.device | str
+    ) -> None:
+        shape = (1, -1, 1, 1)
+        self._mean = torch.tensor(mean, device=device).mul(255).view(shape)
+        self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(shape)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return (N, C, H, W) float32, channels last in memory."""
+        inputs = images.to(torch.float32, memory_format=torch.channels_last)
+        return inputs.sub_(self._mean).mul_(self._scale)
 
 
 class Loader:
@@ -44,10 +65,7 @@ class Loader:
                     torch.cat([s.inputs for s in tensors]), torch.cat([s.labels for s in tensors])
                 )
             ]
-        self._is_image = bool(data.mean)
-        shape = (1, -1, 1, 1)
-        self._mean = torch.tensor(data.mean, device=device).mul(255).view(shape)
-        self._scale = torch.tensor(data.std, device=device).mul(255).reciprocal().view(shape)
+        self._normalise = Normalisation(data.mean, data.std, device) if data.mean else None
 
     def __len__(self) -> int:
         return sum(len(split) for split in self._splits)
@@ -114,13 +132,12 @@ class Loader:
             raise DataError(str(error).strip().splitlines()[-1].split("DataError: ")[-1]) from None
 
     def _prepare(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
-        if not self._is_image:
+        if self._normalise is None:
             return inputs
         if generator is not None:
             pad = max(1, round(inputs.shape[-1] / 8))  # 4 pixels at 32, as is usual there
             inputs = crop_and_flip(inputs, pad, self.flip, generator)
-        inputs = inputs.to(torch.float32, memory_format=torch.channels_last)
-        return inputs.sub_(self._mean).mul_(self._scale)
+        return self._normalise(inputs)
 
 
 def crop_and_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:

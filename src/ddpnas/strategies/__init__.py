@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
+from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
 from ddpnas.strategies.local import LocalSearch
@@ -32,7 +33,9 @@ from ddpnas.strategies.reinforce import Reinforce
 
 __all__ = [
     "DDPNAS",
+    "ChoiceEffect",
     "Strategy",
+    "choice_effects",
     "create_strategy",
     "list_strategies",
     "strategy_options",
@@ -86,6 +89,7 @@ def _ddpnas(
     evaluations: int | None = None,
     cycles_per_stage: int = 3,
     max_risk: float | None = None,
+    patience: int | None = None,
     explore: float | None = None,
     keep: int | None = None,
     keep_rule: Literal["any", "conv"] | None = None,
@@ -97,7 +101,12 @@ def _ddpnas(
 
     None leaves an option at the default of the class that the rule selects.
     """
-    model = {"evaluations": evaluations, "max_risk": max_risk, "explore": explore}
+    model = {
+        "evaluations": evaluations,
+        "max_risk": max_risk,
+        "patience": patience,
+        "explore": explore,
+    }
     published = {
         "keep": keep,
         "keep_rule": keep_rule,

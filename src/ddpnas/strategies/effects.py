@@ -3,14 +3,15 @@
 A score is shared by all decisions of its architecture, so that most of the spread of an average
 over one option comes from the other decisions. Here all observations are fitted at once by
 
-    z = mean + sum of effects of single choices + sum of effects of pairs + interaction + noise,
+    z = mean + effects of names, of single choices, of pairs + interaction + noise,
 
-linear with independent normal priors, so that the posterior is exact. With m of d decisions
-equal, two architectures have prior covariance
+linear with independent normal priors, so that the posterior is exact. An effect of a name is that
+of an option which several decisions offer under the same name, the same in all of them. With m of
+d decisions equal, and a name chosen c and c' times, two architectures have prior covariance
 
-    w1 m / d  +  w2 m (m - 1) / (d (d - 1))  +  w3 r^(d - m),
+    w0 sum over names of c c' / d  +  w1 m / d  +  w2 m (m - 1) / (d (d - 1))  +  w3 r^(d - m),
 
-the third term for interactions of all orders. Weights and noise are chosen from a small grid by
+the last term for interactions of all orders. Weights and noise are chosen from a small grid by
 the marginal likelihood. z are normal scores of the ranks of the scores, so that a few failures
 weigh no more than their rank. Scores that rise while weights are trained (the learning curve)
 are explained by a further linear term in the logarithm of time where the marginal likelihood
@@ -20,7 +21,7 @@ says so, and ranked again without it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +29,59 @@ from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-__all__ = ["Effects", "Prior", "detrend", "fit", "normal_scores"]
+from ddpnas.architecture import Decision
+
+__all__ = ["Effects", "Likeness", "Prior", "climb", "detrend", "fit", "fits", "normal_scores"]
 
 Matrix = npt.NDArray[np.float64]
 Choices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How architectures are compared: by equal decisions and by the names they choose.
+
+    Attributes:
+        labels: for each decision, the number of each of its options' names.
+        names: how many different names there are.
+    """
+
+    labels: tuple[Choices, ...]
+    names: int
+
+    @classmethod
+    def of(cls, decisions: Sequence[Decision]) -> Likeness:
+        """Return that of a space with these decisions."""
+        numbers: dict[str, int] = {}
+        labels = tuple(
+            np.array([numbers.setdefault(o, len(numbers)) for o in d.options], dtype=np.int64)
+            for d in decisions
+        )
+        return cls(labels, len(numbers))
+
+    @property
+    def common(self) -> bool:
+        """Whether any name occurs in more than one decision."""
+        return sum(map(len, self.labels)) > self.names
+
+    def counts(self, choices: Choices) -> Matrix:
+        """Return how often each name is chosen, architectures x names."""
+        result = np.zeros((len(choices), self.names))
+        rows = np.arange(len(choices))
+        for labels, column in zip(self.labels, choices.T, strict=True):
+            result[rows, labels[column]] += 1.0
+        return result
+
+    def equal(self, a: Choices, b: Choices) -> Choices:
+        """Return the number of equal decisions, len(a) x len(b)."""
+        total = np.zeros((len(a), len(b)), dtype=np.int16)
+        for i in range(a.shape[1]):
+            total += a[:, i, None] == b[:, i]
+        return total.astype(np.int64)
+
+    def alike(self, a: Choices, b: Choices) -> Matrix:
+        """Return the sum over names of c c' / d, len(a) x len(b)."""
+        return np.asarray(self.counts(a) @ self.counts(b).T / a.shape[1])
 
 
 @dataclass(frozen=True)
@@ -39,37 +89,63 @@ class Prior:
     """Variances, relative to the scale of the fit.
 
     Attributes:
-        single, pair, interaction: w1, w2, w3 above.
+        shared, single, pair, interaction: w0, w1, w2, w3 above.
         noise: of one score.
         decay: r above, the correlation that is left after one different choice.
     """
 
+    shared: float
     single: float
     pair: float
     interaction: float
     noise: float
     decay: float = 0.7
 
-    def covariance(self, equal: Choices, d: int) -> Matrix:
-        """Return the prior covariance of architectures with so many equal decisions of d."""
+    def by_count(self, d: int) -> Matrix:
+        """Return the prior covariance by the number of equal decisions, without ``shared``."""
         at = np.arange(d + 1)
-        by_count = self.single * at / d + self.pair * at * (at - 1) / max(1, d * (d - 1))
-        by_count = by_count + self.interaction * self.decay ** (d - at) + _MEAN
-        return np.asarray(by_count[equal])
+        result = self.single * at / d + self.pair * at * (at - 1) / max(1, d * (d - 1))
+        return np.asarray(result + self.interaction * self.decay ** (d - at) + _MEAN)
+
+    def covariance(self, likeness: Likeness, a: Choices, b: Choices) -> Matrix:
+        """Return the prior covariance of architectures, len(a) x len(b)."""
+        result = self.by_count(a.shape[1])[likeness.equal(a, b)]
+        if self.shared:
+            result += self.shared * likeness.alike(a, b)
+        return np.asarray(result)
+
+    def variance(self, likeness: Likeness, a: Choices) -> Matrix:
+        """Return the prior variance of each architecture."""
+        d = a.shape[1]
+        result = np.full(len(a), self.by_count(d)[d])
+        if self.shared:
+            result += self.shared * (likeness.counts(a) ** 2).sum(axis=1) / d
+        return result
 
 
 _MEAN = 1.0  # prior variance of the mean
-_SHAPES = ((1.0, 0.0, 0.0), (0.6, 0.4, 0.0), (0.5, 0.0, 0.5), (0.3, 0.3, 0.4), (0.1, 0.1, 0.8))
+_SHARED = (0.0, 0.3, 1.0)
+_SHAPES = (
+    (1.0, 0.0, 0.0),
+    (0.6, 0.4, 0.0),
+    (0.2, 0.8, 0.0),
+    (0.5, 0.0, 0.5),
+    (0.3, 0.3, 0.4),
+    (0.1, 0.1, 0.8),
+)
 _NOISES = (0.02, 0.1, 0.3, 0.8)
-PRIORS = tuple(Prior(*shape, noise) for shape in _SHAPES for noise in _NOISES)
+PRIORS = tuple(
+    Prior(shared, *shape, noise) for shared in _SHARED for shape in _SHAPES for noise in _NOISES
+)
 
 
 @dataclass(frozen=True)
 class Effects:
-    """The posterior after a fit.
+    """The posterior under one prior.
 
     Attributes:
-        prior: the likeliest of those tried.
+        likeness: how architectures are compared.
+        prior: of the effects.
         choices: observed architectures, n x d option indices.
         scale: variance that all of ``prior`` is relative to.
         inverse: of the covariance of the observations, n x n, without the scale.
@@ -77,6 +153,7 @@ class Effects:
         evidence: logarithm of the marginal likelihood, without constants.
     """
 
+    likeness: Likeness
     prior: Prior
     choices: Choices
     scale: float
@@ -88,91 +165,174 @@ class Effects:
         """Return the posterior mean of z of each candidate (m x d option indices)."""
         return np.asarray(self._cross(candidates) @ self.weights)
 
-    def spread(self, candidates: Choices) -> Matrix:
-        """Return the posterior standard deviation of each candidate's z, without noise."""
+    def mean_and_spread(self, candidates: Choices) -> tuple[Matrix, Matrix]:
+        """Return mean and standard deviation of each candidate's z, without noise."""
         cross = self._cross(candidates)
-        d = self.choices.shape[1]
-        own = self.prior.covariance(np.array([d]), d)[0]
-        explained = np.einsum("ij,jk,ik->i", cross, self.inverse, cross)
-        return np.asarray(np.sqrt(self.scale * np.maximum(own - explained, 1e-12)))
+        own = self.prior.variance(self.likeness, candidates)
+        left = own - ((cross @ self.inverse) * cross).sum(axis=1)
+        return cross @ self.weights, np.sqrt(self.scale * np.maximum(left, 1e-12))
 
-    def covariance(self, candidates: Choices) -> Matrix:
-        """Return the posterior covariance of the candidates' z, without noise."""
+    def mean_and_covariance(self, candidates: Choices) -> tuple[Matrix, Matrix]:
+        """Return posterior mean and covariance of the candidates' z, without noise."""
         cross = self._cross(candidates)
-        own = self.prior.covariance(_equal(candidates, candidates), self.choices.shape[1])
-        return np.asarray(self.scale * (own - cross @ self.inverse @ cross.T))
+        own = self.prior.covariance(self.likeness, candidates, candidates)
+        return cross @ self.weights, self.scale * (own - cross @ self.inverse @ cross.T)
 
     def _cross(self, candidates: Choices) -> Matrix:
-        return self.prior.covariance(_equal(candidates, self.choices), self.choices.shape[1])
+        return self.prior.covariance(self.likeness, candidates, self.choices)
 
 
-def fit(
-    choices: Choices,
-    z: Matrix,
-    priors: Sequence[Prior] = PRIORS,
-    drift: Matrix | None = None,
-) -> Effects:
-    """Return the posterior under the likeliest of the priors.
+@dataclass(frozen=True)
+class _Compared:
+    """Observations compared with each other once, for fits under many priors."""
+
+    likeness: Likeness
+    choices: Choices
+    equal: Choices
+    alike: Matrix
+
+    @classmethod
+    def of(cls, likeness: Likeness, choices: Choices) -> _Compared:
+        equal, alike = likeness.equal(choices, choices), likeness.alike(choices, choices)
+        return cls(likeness, choices, equal, alike)
+
+    def factor(self, prior: Prior, z: Matrix, extra: Matrix | None = None) -> _Factored:
+        n, d = self.choices.shape
+        covariance = prior.by_count(d)[self.equal]
+        if prior.shared:
+            covariance += prior.shared * self.alike
+        if extra is not None:
+            covariance += extra
+        covariance.flat[:: n + 1] += prior.noise
+        factor, _ = dpotrf(covariance, lower=1, overwrite_a=1)
+        weights, _ = dpotrs(factor, z, lower=1)
+        fitted = max(float(z @ weights), 1e-12)
+        evidence = -0.5 * n * np.log(fitted) - float(np.log(factor.flat[:: n + 1]).sum())
+        return _Factored(prior, factor, weights, evidence, max(fitted / n, 1e-9))
+
+    def effects(self, found: _Factored) -> Effects:
+        lower, _ = dpotri(found.factor, lower=1)
+        lower = np.tril(lower)
+        inverse = lower + lower.T
+        np.fill_diagonal(inverse, lower.diagonal())
+        return Effects(
+            self.likeness,
+            found.prior,
+            self.choices,
+            found.scale,
+            inverse,
+            found.weights,
+            found.evidence,
+        )
+
+
+@dataclass(frozen=True)
+class _Factored:
+    prior: Prior
+    factor: Matrix
+    weights: Matrix
+    evidence: float
+    scale: float
+
+
+def fit(likeness: Likeness, choices: Choices, z: Matrix, prior: Prior) -> Effects:
+    """Return the posterior under the prior.
 
     Args:
+        likeness: how architectures are compared.
         choices: observed architectures, n x d option indices.
         z: n normal scores.
-        priors: to choose from.
-        drift: n values of a further linear term with a wide prior.
+        prior: of the effects.
     """
-    n, d = choices.shape
-    equal = _equal(choices, choices)
-    extra = 10.0 * np.outer(drift, drift) if drift is not None else 0.0
-    best: tuple[float, Prior, Matrix, Matrix] | None = None
-    for prior in priors:
-        covariance = prior.covariance(equal, d) + extra
-        covariance.flat[:: n + 1] += prior.noise
-        factor, _ = dpotrf(covariance, lower=1)
-        weights, _ = dpotrs(factor, z, lower=1)
-        determinant = float(np.log(factor.flat[:: n + 1]).sum())
-        evidence = -0.5 * n * np.log(max(float(z @ weights), 1e-12)) - determinant
-        if best is None or evidence > best[0]:
-            best = (evidence, prior, factor, weights)
-    assert best is not None
-    evidence, prior, factor, weights = best
-    lower, _ = dpotri(factor, lower=1)
-    inverse = np.tril(lower) + np.tril(lower, -1).T
-    return Effects(prior, choices, max(float(z @ weights) / n, 1e-9), inverse, weights, evidence)
+    compared = _Compared.of(likeness, choices)
+    return compared.effects(compared.factor(prior, z))
 
 
-def detrend(choices: Choices, scores: Matrix) -> Matrix:
-    """Return normal scores of the scores without their learning curve, where there is one.
+def fits(
+    likeness: Likeness, choices: Choices, z: Matrix, least: float = 0.01
+) -> tuple[list[Effects], Matrix]:
+    """Return the posterior under every prior of the grid that matters, and their probabilities.
+
+    Each prior is equally likely before the scores are seen.
 
     Args:
+        likeness: how architectures are compared.
+        choices: observed architectures, n x d option indices.
+        z: n normal scores.
+        least: priors less likely than so many times the likeliest are left out.
+    """
+    compared = _Compared.of(likeness, choices)
+    found = [compared.factor(prior, z) for prior in _priors(likeness)]
+    evidence = np.array([f.evidence for f in found])
+    weights = np.exp(evidence - evidence.max())
+    kept = [compared.effects(f) for f, w in zip(found, weights, strict=True) if w >= least]
+    weights = weights[weights >= least]
+    return kept, weights / weights.sum()
+
+
+def climb(likeness: Likeness, choices: Choices, z: Matrix, prior: Prior | None) -> Effects:
+    """Return the posterior under a prior at least as likely as the one given.
+
+    Args:
+        likeness: how architectures are compared.
+        choices: observed architectures, n x d option indices.
+        z: n normal scores.
+        prior: where one sweep of the grid, axis by axis, starts; None: all of the grid is tried.
+    """
+    compared = _Compared.of(likeness, choices)
+    if prior is None:
+        tried = [compared.factor(p, z) for p in _priors(likeness)]
+        return compared.effects(max(tried, key=lambda f: f.evidence))
+    best = compared.factor(prior, z)
+    for axis in (_SHAPES, _NOISES, _SHARED if likeness.common else ()):
+        others = [_with(best.prior, axis, value) for value in axis]
+        tried = [compared.factor(other, z) for other in others if other != best.prior]
+        best = max([best, *tried], key=lambda f: f.evidence)
+    return compared.effects(best)
+
+
+def _priors(likeness: Likeness) -> list[Prior]:
+    return [p for p in PRIORS if likeness.common or not p.shared]
+
+
+def _with(prior: Prior, axis: object, value: float | tuple[float, float, float]) -> Prior:
+    if isinstance(value, tuple):
+        return replace(prior, single=value[0], pair=value[1], interaction=value[2])
+    return replace(prior, noise=value) if axis is _NOISES else replace(prior, shared=value)
+
+
+def detrend(likeness: Likeness, choices: Choices, scores: Matrix) -> tuple[Matrix, bool]:
+    """Return normal scores of the scores without their learning curve, and whether there is one.
+
+    Args:
+        likeness: how architectures are compared.
         choices: observed architectures in the order of observation, n x d.
         scores: n of them.
     """
     z = normal_scores(scores)
     n = len(z)
     if n < 8:
-        return z
+        return z, False
+    compared = _Compared.of(likeness, choices)
     time = np.log1p(np.arange(n))
     time = (time - time.mean()) / time.std()
-    for _ in range(3):  # ranks blur a steep curve, which then shows again
-        plain = fit(choices, z, _DRIFT_PRIORS)
-        drifting = fit(choices, z, _DRIFT_PRIORS, time)
-        if drifting.evidence - plain.evidence < _EVIDENT:
-            break
+    extra = 10.0 * np.outer(time, time)
+    for round_ in range(3):  # ranks blur a steep curve, which then shows again
+        plain = max(compared.factor(prior, z).evidence for prior in _DRIFT_PRIORS)
+        drifting = max(
+            (compared.factor(prior, z, extra) for prior in _DRIFT_PRIORS),
+            key=lambda f: f.evidence,
+        )
+        if drifting.evidence - plain < _EVIDENT:
+            return z, round_ > 0
         z = normal_scores(z - 10.0 * float(time @ drifting.weights) * time)
-    return z
+    return z, True
 
 
-_DRIFT_PRIORS = (Prior(0.6, 0.4, 0.0, 0.1), Prior(0.6, 0.4, 0.0, 0.8))
+_DRIFT_PRIORS = (Prior(0.0, 0.6, 0.4, 0.0, 0.1), Prior(0.0, 0.6, 0.4, 0.0, 0.8))
 _EVIDENT = 3.0  # difference of log evidence from which a learning curve is believed
 
 
 def normal_scores(scores: Matrix) -> Matrix:
     """Return standard normal quantiles of the ranks; ties share theirs."""
     return np.asarray(ndtri((rankdata(scores) - 0.5) / len(scores)))
-
-
-def _equal(a: Choices, b: Choices) -> npt.NDArray[np.int64]:
-    total = np.zeros((len(a), len(b)), dtype=np.int64)
-    for i in range(a.shape[1]):
-        total += a[:, i, None] == b[:, i]
-    return total

@@ -4,20 +4,17 @@ Theta comes from a Bayesian fit of the effects of choices to all scores so far
 (:mod:`ddpnas.strategies.effects`) instead of the means of one stage. Then,
 
 * without a budget, the schedule is the paper's: T cycles a stage, after each the least likely
-  survivor of every decision is pruned, T (K (K + 1) / 2 - 1) scores in all;
-* with a budget, ``evaluations``, fair cycles take a share of it. An option is pruned once the
-  probability that the best architecture contains it is at most ``max_risk``; where no option is
-  that bad, nothing is pruned. The rest is spent inside the surviving space on the architectures
-  of the largest expected improvement.
+  survivor of every decision is pruned, T (K (K + 1) / 2 - 1) scores in all. With ``max_risk``, an
+  option of a larger risk is not pruned yet: further cycles follow, at most ``patience`` times T a
+  stage, after which it is pruned nevertheless;
+* with a budget, ``evaluations``, fair cycles take a share of it. The rest is spent inside the
+  surviving space, one at a time, on the architecture of the largest expected improvement. With
+  ``max_risk``, every option of at most that risk is pruned on the way; where no option is that
+  bad, nothing is.
 
-The risk of an option is the share of draws from the posterior whose best architecture contains
-it, among all that differ by one choice from those ranked best; one is added to the count, so that
-it is never 0. The probability that anything of the best architecture is pruned is at most the sum
-of the risks taken, however they depend on each other (the union bound); ``risk`` is that sum.
-This holds as far as the posterior and the architectures considered are right, and on tables they
-were found too sure of themselves: the best architecture is lost more often than stated, although
-what is found instead is as good (see ``records/strategies.md``). The bound is ours, not the
-paper's.
+The risk of an option is the probability that the best architecture that survives has it
+(:mod:`ddpnas.strategies.risk`); ``risk`` is the sum of the risks taken, and bounds the probability
+that anything of the best architecture was pruned. The bound is ours, not the paper's.
 
 Theta of an option is the softmax, over its decision, of the fitted score (in normal scores, at
 temperature 0.1) averaged over the contexts ranked best, so that the log-likelihood which
@@ -27,28 +24,39 @@ temperature 0.1) averaged over the contexts ranked best, so that the log-likelih
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cholesky
 from scipy.special import ndtr
 
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError
 from ddpnas.strategies.base import Base, recommend
-from ddpnas.strategies.effects import Effects, Prior, detrend, fit
+from ddpnas.strategies.effects import (
+    Effects,
+    Likeness,
+    Prior,
+    climb,
+    detrend,
+    fit,
+    fits,
+    normal_scores,
+)
 from ddpnas.strategies.legal import Indices
+from ddpnas.strategies.risk import best_option_shares, variants
 
-__all__ = ["ModelDDPNAS", "best_option_shares", "expected_improvement"]
+__all__ = ["ModelDDPNAS", "expected_improvement"]
 
 Matrix = npt.NDArray[np.float64]
 Choices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
-_CONTEXTS = 8  # architectures ranked best, whose one-choice variants are considered
-_DRAWS = 511  # from the posterior, for the risk
-_REFIT = 5  # proposals between two choices of the prior and between two prunings
+_CONTEXTS = 8  # architectures ranked best, whose neighbours are considered
+_REFIT = 5  # proposals between two choices of the prior
+_JUDGE = 10  # proposals between two judgements of the risk
 _TEMPERATURE = 0.1  # of theta, in normal scores
 
 
@@ -61,8 +69,9 @@ class ModelDDPNAS(Base):
         evaluations: the budget; None is the paper's schedule.
         cycles_per_stage: T, cycles between two prunings of the schedule, and the fewest cycles
             before anything is pruned.
-        max_risk: with a budget, the largest estimated probability of a wrong pruning, an option;
-            0 prunes nothing.
+        max_risk: the largest risk of a pruning, an option. On the schedule, None prunes whatever
+            its risk. With a budget, None and 0 prune nothing.
+        patience: on the schedule with ``max_risk``, how many times T the cycles of a stage may be.
         explore: share of a budget for fair cycles.
     """
 
@@ -73,22 +82,59 @@ class ModelDDPNAS(Base):
         *,
         evaluations: int | None = None,
         cycles_per_stage: int = 3,
-        max_risk: float = 0.002,
-        explore: float = 1 / 3,
+        max_risk: float | None = None,
+        patience: int = 2,
+        explore: float = 0.2,
     ) -> None:
-        if cycles_per_stage < 1 or not 0 <= max_risk < 1 or not 0 < explore <= 1:
+        if cycles_per_stage < 1 or patience < 1 or not 0 < explore <= 1:
             raise OptionError(
-                "cycles_per_stage is at least 1, max_risk in [0, 1) and explore in (0, 1]"
+                "cycles_per_stage and patience are at least 1, and explore is in (0, 1]"
             )
-        longest = max(len(d.options) for d in space.decisions)
-        schedule = max(1, cycles_per_stage * sum(range(2, longest + 1)))
-        super().__init__(space, seed, schedule if evaluations is None else evaluations)
+        if max_risk is not None and not 0 <= max_risk < 1:
+            raise OptionError(f"max_risk is in [0, 1), not {max_risk}")
         self.scheduled = evaluations is None
         self.cycles_per_stage, self.max_risk, self.explore = cycles_per_stage, max_risk, explore
+        self.longest_stage = cycles_per_stage * (1 if max_risk is None else patience)
+        sizes = [len(d.options) for d in space.decisions]
+        schedule = max(1, self.longest_stage * sum(range(2, max(sizes) + 1)))
+        super().__init__(space, seed, schedule if evaluations is None else evaluations)
         self.risk = 0.0
         self._cycles = 0  # told in this stage
+        self._due = [k > 1 for k in sizes]  # decisions that this stage has still to prune
         self._distribution = JointDistribution.uniform(space.decisions)
+        self._likeness = Likeness.of(space.decisions)
         self._prior: Prior | None = None
+        self._drifting = False
+        self._fitted: Effects | None = None
+        self._codes = [
+            row.view(np.int64)
+            for row in np.split(
+                np.random.default_rng(0).integers(2**64, size=sum(sizes), dtype=np.uint64),
+                np.cumsum(sizes)[:-1],
+            )
+        ]
+
+    @property
+    def done(self) -> bool:
+        """Whether all evaluations are told or, on the schedule, one survivor is left everywhere."""
+        return super().done or (self.scheduled and bool(self.history) and self._longest == 1)
+
+    @property
+    def evaluations(self) -> int:
+        """How many scores the search asks for; where a pruning may be postponed, at most."""
+        if not self.scheduled or self.max_risk is None:
+            return self._total
+        after = max(
+            int(mask.sum()) - due
+            for mask, due in zip(self._distribution.alive, self._due, strict=True)
+        )
+        here = (self.longest_stage - self._cycles) * self._longest if self._longest > 1 else 0
+        left = here + self.longest_stage * sum(range(2, after + 1))
+        return min(self._total, len(self.history) + left)
+
+    @property
+    def _longest(self) -> int:
+        return max(int(mask.sum()) for mask in self._distribution.alive)
 
     @property
     def distribution(self) -> JointDistribution:
@@ -103,7 +149,7 @@ class ModelDDPNAS(Base):
         """
         if self.history and not (self.scheduled and self.done):
             effects = self._fit()
-            fitted = effects.mean(effects.choices) + detrend(effects.choices, self._scores())
+            fitted = effects.mean(effects.choices) + self._z()
             for at in np.argsort(-fitted, kind="stable").tolist():
                 architecture = self.space.decode(self.history[at])
                 if all(rule.holds(architecture) for rule in self.space.rules):
@@ -114,94 +160,157 @@ class ModelDDPNAS(Base):
         told = len(self.history)
         if self.scheduled or told == 0 or told < self.explore * self._total:
             return self._legal.fair_cycle(self._distribution, self._rng)
-        effects = self._fit()
-        seen = set(self.history)
-        contexts = self._best(effects, self.history)
-        fresh: list[Indices] = []
+        effects, alive = self._fit(), self._distribution.alive
+        seen = self._code(effects.choices)
+        contexts = _best(effects, self._alive_only(effects.choices))
+        pool = contexts[:0]
         for _ in range(2):  # neighbours of the best, and of the best of these
-            around = [other for c in contexts for other in self._legal.neighbours(c)]
-            fresh = list(dict.fromkeys(fresh + [o for o in around if self._fresh(o, seen)]))
-            if not fresh:
-                return [self._legal.uniform(self._rng)]
-            contexts = self._best(effects, fresh)
-        pool = np.array(fresh)
+            pool = np.concatenate([pool, variants(contexts, alive)])
+            codes, first = np.unique(self._code(pool), return_index=True)
+            pool = pool[first[~np.isin(codes, seen)]]
+            if self._legal.rules:
+                pool = pool[self._holds(pool)]
+            if not len(pool):
+                masks = [mask / mask.sum() for mask in alive]
+                uniform = np.zeros((len(masks), max(self._sizes)))
+                for row, mask in zip(uniform, masks, strict=True):
+                    row[: len(mask)] = mask
+                return [self._legal.draw(uniform, self._distribution, self._rng)]
+            contexts = _best(effects, pool)
         best = float(effects.mean(effects.choices).max())
-        gain = expected_improvement(effects.mean(pool), effects.spread(pool), best)
-        return [fresh[int(gain.argmax())]]
+        gain = expected_improvement(*effects.mean_and_spread(pool), best)
+        return [tuple(pool[int(gain.argmax())].tolist())]
 
-    def _fresh(self, indices: Indices, seen: set[Indices]) -> bool:
-        alive = self._distribution.alive
-        return indices not in seen and all(mask[i] for mask, i in zip(alive, indices, strict=True))
+    def _alive_only(self, choices: Choices) -> Choices:
+        """Return the architectures with what was pruned replaced by the likeliest survivor."""
+        result = choices.copy()
+        distribution = self._distribution
+        for i, (row, mask) in enumerate(zip(distribution.rows, distribution.alive, strict=True)):
+            likeliest = int(np.where(mask, row, -1.0).argmax())
+            result[:, i] = np.where(mask[choices[:, i]], choices[:, i], likeliest)
+        return result
 
-    def _best(self, effects: Effects, architectures: list[Indices]) -> list[Indices]:
-        """Return the architectures that the fit ranks best, without repetition."""
-        distinct = list(dict.fromkeys(architectures))
-        order = np.argsort(-effects.mean(np.array(distinct)), kind="stable")
-        return [distinct[i] for i in order[:_CONTEXTS].tolist()]
+    def _holds(self, pool: Choices) -> Mask:
+        return np.array([self._legal.holds(row) for row in pool.tolist()], dtype=np.bool_)
 
-    def _scores(self) -> Matrix:
-        return np.array(self.scores)
+    def _code(self, choices: Choices) -> npt.NDArray[np.int64]:
+        """Return a number for each architecture; different ones collide once in 2^64."""
+        total = np.zeros(len(choices), dtype=np.int64)
+        for numbers, column in zip(self._codes, choices.T, strict=True):
+            total += numbers[column]
+        return total
+
+    def _z(self) -> Matrix:
+        scores = np.array(self.scores)
+        if not self._drifting:
+            return normal_scores(scores)
+        return detrend(self._likeness, np.array(self.history), scores)[0]
 
     def _fit(self) -> Effects:
-        choices = np.array(self.history)
-        z = detrend(choices, self._scores())
-        return fit(choices, z) if self._prior is None else fit(choices, z, (self._prior,))
+        if self._fitted is None:
+            choices = np.array(self.history)
+            if self._prior is None:
+                self._fitted = climb(self._likeness, choices, self._z(), None)
+            else:
+                self._fitted = fit(self._likeness, choices, self._z(), self._prior)
+        return self._fitted
 
     def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
-        if len(architectures) == 1 and len(self.history) % _REFIT:
+        self._fitted = None
+        if len(architectures) == 1 and len(self.history) % _REFIT and not self.done:
             return
-        self._prior = None
-        effects = self._fit()
-        self._prior = effects.prior
-        contexts = np.array(self._best(effects, self.history))
-        rows = []
-        for i, k in enumerate(self._sizes):
-            variants = np.repeat(contexts, k, axis=0)
-            variants[:, i] = np.tile(np.arange(k), len(contexts))
-            logits = effects.mean(variants).reshape(len(contexts), k).mean(axis=0) / _TEMPERATURE
-            rows.append(np.exp(logits - logits.max()))
-        self._distribution = self._distribution.with_rows(rows)
+        choices = np.array(self.history)
+        z, self._drifting = detrend(self._likeness, choices, np.array(self.scores))
+        self._fitted = climb(self._likeness, choices, z, self._prior)
+        self._prior = self._fitted.prior
+        self._distribution = self._distribution.with_rows(self._rows(self._fitted))
         self._cycles += 1
         if self.scheduled:
-            if self._cycles == self.cycles_per_stage:
-                self._distribution = self._distribution.prune(1, self._rng)
-                self._cycles = 0
-                self.stage += 1
-        elif self._cycles >= self.cycles_per_stage and self.max_risk > 0:
-            self._prune_by_risk(effects, contexts)
+            self._end_cycle()
+        elif self.max_risk and self._cycles >= self.cycles_per_stage:
+            in_cycles = len(self.history) < self.explore * self._total
+            if not in_cycles and len(self.history) % _JUDGE < len(architectures):
+                risks = self.risks()
+                self._prune([np.flatnonzero(row <= self.max_risk) for row in risks], risks)
 
-    def _prune_by_risk(self, effects: Effects, contexts: Choices) -> None:
+    def _rows(self, effects: Effects) -> list[Matrix]:
+        contexts = _best(effects, effects.choices)
+        everything = [np.ones(k, dtype=np.bool_) for k in self._sizes]
+        means = effects.mean(variants(contexts, everything))
+        rows = []
+        for part, k in zip(
+            np.split(means, np.cumsum(self._sizes)[:-1] * len(contexts)), self._sizes, strict=True
+        ):
+            logits = part.reshape(len(contexts), k).mean(axis=0) / _TEMPERATURE
+            rows.append(np.exp(logits - logits.max()))
+        return rows
+
+    def _end_cycle(self) -> None:
+        if self._cycles < self.cycles_per_stage:
+            return
+        risks = self.risks()
+        forced = self._cycles >= self.longest_stage
+        chosen = []
+        for i, (row, mask) in enumerate(zip(risks, self._distribution.alive, strict=True)):
+            least = int(np.where(mask, row, np.inf).argmin())
+            prune = self._due[i] and (
+                forced or self.max_risk is None or row[least] <= self.max_risk
+            )
+            chosen.append(np.array([least] if prune else [], dtype=np.int64))
+            self._due[i] = self._due[i] and not prune
+        self._prune(chosen, risks)
+        if not any(self._due):
+            self._cycles = 0
+            self.stage += 1
+            self._due = [int(mask.sum()) > 1 for mask in self._distribution.alive]
+
+    def risks(self) -> list[Matrix]:
+        """Return for each option the probability that the best surviving architecture has it.
+
+        One row a decision, which sums to 1; needs at least one score.
+        """
+        effects = self._fit()
+        posteriors, weights = fits(self._likeness, effects.choices, self._z())
+        return best_option_shares(
+            posteriors,
+            weights,
+            self._distribution.alive,
+            np.random.default_rng(len(self.history)),
+            self._holds if self._legal.rules else None,
+        )
+
+    def _prune(self, options: list[npt.NDArray[np.int64]], risks: list[Matrix]) -> None:
+        """Prune these options of each decision, the least likely first, but never the last."""
         alive = [mask.copy() for mask in self._distribution.alive]
-        before = sum(int(mask.sum()) for mask in alive)
-        for i, risks in enumerate(best_option_shares(effects, contexts, alive)):
-            for option in np.argsort(risks, kind="stable").tolist():
-                if alive[i][option] and alive[i].sum() > 1 and risks[option] <= self.max_risk:
-                    alive[i][option] = False
-                    self.risk += float(risks[option])
-        if sum(int(mask.sum()) for mask in alive) < before:
+        for mask, chosen, row in zip(alive, options, risks, strict=True):
+            for option in chosen[np.argsort(row[chosen], kind="stable")].tolist():
+                if mask[option] and mask.sum() > 1:
+                    mask[option] = False
+                    self.risk += float(row[option])
+        if any((a != b).any() for a, b in zip(alive, self._distribution.alive, strict=True)):
             rows, decisions = self._distribution.rows, self.space.decisions
             self._distribution = JointDistribution(decisions, rows, tuple(alive))
-            self.stage += 1
+            self.stage += not self.scheduled
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain data for JSON."""
-        prior = self._prior
         return {
             **super().state_dict(),
             "distribution": self._distribution.to_dict(),
             "cycles": self._cycles,
+            "due": list(self._due),
             "risk": self.risk,
-            "prior": None
-            if prior is None
-            else [prior.single, prior.pair, prior.interaction, prior.noise, prior.decay],
+            "prior": None if self._prior is None else list(astuple(self._prior)),
+            "drifting": self._drifting,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, exactly."""
         super().load_state_dict(state)
         self._distribution = JointDistribution.from_dict(state["distribution"])
-        self._cycles, self.risk = state["cycles"], state["risk"]
+        self._cycles, self._due, self.risk = state["cycles"], list(state["due"]), state["risk"]
         self._prior = None if state["prior"] is None else Prior(*state["prior"])
+        self._drifting, self._fitted = state["drifting"], None
 
 
 def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:
@@ -211,29 +320,8 @@ def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:
     return np.asarray(spread * (gap * ndtr(gap) + density))
 
 
-def best_option_shares(
-    effects: Effects, contexts: Choices, alive: list[npt.NDArray[np.bool_]]
-) -> list[Matrix]:
-    """Return for each option the probability that the best architecture contains it.
-
-    Estimated by the share of posterior draws, with one added to each count, over the contexts
-    and all that differ from one of them by one surviving choice.
-    """
-    variants = [contexts]
-    for i, mask in enumerate(alive):
-        for option in np.flatnonzero(mask):
-            changed = contexts.copy()
-            changed[:, i] = option
-            variants.append(changed)
-    pool = np.unique(np.concatenate(variants), axis=0)
-    legal = [mask[pool[:, i]] for i, mask in enumerate(alive)]
-    pool = pool[np.all(legal, axis=0)] if np.all(legal, axis=0).any() else pool
-    covariance = effects.covariance(pool)
-    covariance.flat[:: len(pool) + 1] += 1e-6 * max(1.0, float(covariance.max()))
-    factor = cholesky(covariance, lower=True)
-    normals = np.random.default_rng(0).standard_normal((len(pool), _DRAWS))
-    winners = (effects.mean(pool)[:, None] + factor @ normals).argmax(axis=0)
-    return [
-        np.asarray((np.bincount(pool[winners, i], minlength=len(mask)) + 1.0) / (_DRAWS + 1.0))
-        for i, mask in enumerate(alive)
-    ]
+def _best(effects: Effects, architectures: Choices) -> Choices:
+    """Return the architectures that the fit ranks best, without repetition."""
+    distinct = np.unique(architectures, axis=0)
+    order = np.argsort(-effects.mean(distinct), kind="stable")
+    return np.asarray(distinct[order[:_CONTEXTS]])

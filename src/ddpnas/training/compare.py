@@ -1,27 +1,22 @@
-"""compare(): a found architecture and random ones, trained alike, and what is kept of it."""
+"""compare(): a found architecture and random ones, trained alike."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 
 from ddpnas.architecture import Architecture
 from ddpnas.cost_table import CostTable
 from ddpnas.data import Data
-from ddpnas.disk import write_atomic
 from ddpnas.generate import sample_within
 from ddpnas.limits import Limit
 from ddpnas.space import SearchSpace
 from ddpnas.training.recipe import Recipe, TrainResult, train
 
-__all__ = ["Trained", "compare", "save_trained"]
+__all__ = ["Trained", "compare"]
 
 
 @dataclass(frozen=True)
@@ -89,43 +84,3 @@ def compare(
         reached = {key: table.cost(candidate) for key, table in costs.items()}
         trained.append(Trained(name, space.format(candidate), candidate, reached, result))
     return trained
-
-
-def save_trained(
-    path: Path, space: SearchSpace, data: Data, trained: list[Trained], seed: int
-) -> None:
-    """Write the first network and the figures of all into a folder.
-
-    ``model.safetensors`` (weights), ``architecture.json`` (what rebuilds and feeds it:
-    space, options, text, classes, normalisation) and ``result.json`` (all figures).
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    first = trained[0]
-    weights = {k: v.detach().cpu().contiguous() for k, v in first.result.model.state_dict().items()}
-    write_atomic(path / "model.safetensors", save(weights))
-    architecture = {
-        "space": space.name,
-        "space_options": space.plain_options,
-        "architecture": dict(first.architecture),
-        "text": first.text,
-        "classes": list(data.classes),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "data": data.name,
-        "seed": seed,
-    }
-    networks = [
-        {
-            "name": one.name,
-            "text": one.text,
-            "costs": one.costs,
-            "accuracy": one.result.accuracy,
-            "split": one.result.split,
-            "seconds": one.result.seconds,
-            "history": one.result.history,
-        }
-        for one in trained
-    ]
-    result = {"recipe": dataclasses.asdict(first.result.recipe), "seed": seed, "networks": networks}
-    for name, content in (("architecture.json", architecture), ("result.json", result)):
-        write_atomic(path / name, (json.dumps(content, indent=1) + "\n").encode())

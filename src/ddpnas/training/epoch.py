@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ddpnas.errors import DivergedError, OptionError
 
-__all__ = ["accuracy", "pick_device", "place", "train_epoch"]
+__all__ = ["accuracy", "confusion", "pick_device", "place", "train_epoch"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -106,3 +106,13 @@ def accuracy(model: nn.Module, batches: Batches) -> float:
             right = hits if right is None else right + hits
             count += len(labels)
     return float(right) / count if right is not None else math.nan
+
+
+def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
+    """Return how many inputs of each class were taken for each: (label, largest output) int64."""
+    counts = torch.zeros(classes * classes, dtype=torch.long)
+    with torch.inference_mode():
+        for inputs, labels in batches:
+            pairs = labels * classes + model(inputs).argmax(dim=1)
+            counts += torch.bincount(pairs, minlength=classes * classes).cpu()
+    return counts.view(classes, classes)

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpnas.data import Data, Loader, as_data
 from ddpnas.errors import DivergedError, OptionError, nearest
-from ddpnas.training.epoch import accuracy, pick_device, place, train_epoch
+from ddpnas.training.epoch import confusion, pick_device, place, train_epoch
 
 __all__ = ["RECIPES", "Recipe", "TrainResult", "train"]
 
@@ -62,6 +62,7 @@ class TrainResult:
         history: one record an epoch: epoch, loss, seconds.
         recipe: as used.
         seconds: of training and evaluation.
+        confusion: images of that split by (class, class they were taken for).
     """
 
     model: nn.Module
@@ -70,6 +71,12 @@ class TrainResult:
     history: list[dict[str, float]]
     recipe: Recipe
     seconds: float
+    confusion: list[list[int]]
+
+    @property
+    def per_class(self) -> list[float | None]:
+        """Fraction right of each class; None for a class without images in the split."""
+        return [row[i] / sum(row) if sum(row) else None for i, row in enumerate(self.confusion)]
 
 
 def train(
@@ -163,8 +170,16 @@ def train(
     final.eval()
     split = "valid" if data.test is None else "test"
     unseen = Loader(data, [data.valid if data.test is None else data.test], where)
-    reached = accuracy(final, unseen.eval_batches(500))
-    return TrainResult(final, reached, split, history, recipe, time.perf_counter() - started)
+    counts = confusion(final, unseen.eval_batches(500), len(data.classes))
+    return TrainResult(
+        model=final,
+        accuracy=int(counts.trace()) / int(counts.sum()),
+        split=split,
+        history=history,
+        recipe=recipe,
+        seconds=time.perf_counter() - started,
+        confusion=counts.tolist(),
+    )
 
 
 def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:

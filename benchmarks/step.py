@@ -1,0 +1,162 @@
+"""What a training step on a path of a supernet costs, against the sampled network alone.
+
+Claim: the ratio of medians is at most 1.05 on a CPU. The network alone has the same layers with
+the same BatchNorm (batch statistics, no affine terms) and no trace of the supernet; both take the
+same batch, optimizer and memory format, step by step in turn in one process, so that a machine
+whose speed drifts gives the same ratio. Setting a path, once an epoch, is reported beside it.
+
+    python -m benchmarks.step --out records/step.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import ddpnas
+from ddpnas.choice import Fixed
+from ddpnas.evaluators import SupernetConfig
+from ddpnas.training.epoch import pick_device, place, train_epoch
+
+# Space, its options, images a step: the sizes that are searched in the literature.
+CASES = {
+    "nasbench201": ({"channels": 16, "cells_per_stage": 5}, 64),
+    "darts": ({"channels": 16, "cells": 8}, 64),
+    "mobilenet-v2": ({"input_shape": (3, 112, 112)}, 16),
+}
+
+
+class FixedWhileSearching(Fixed):
+    """Makes the sampled network alone, in the form that it has inside the supernet."""
+
+    searching = True
+
+
+def optimizer_of(parameters: list[nn.Parameter]) -> torch.optim.SGD:
+    """Return the optimizer of a search with its default settings."""
+    config = SupernetConfig()
+    return torch.optim.SGD(
+        parameters, lr=1e-3, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+
+
+def timed(step: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of one step, to its end on the device."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    started = time.perf_counter()
+    step()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter() - started
+
+
+def measure(name: str, paths: int, steps: int, device: torch.device) -> dict[str, object]:
+    """Return the times of one space over random paths."""
+    options, batch_size = CASES[name]
+    space = ddpnas.create_space(name, **options)
+    supernet = place(space.supernet(), device).train()
+    everything = list(supernet.parameters())
+    optimizer = optimizer_of(everything)
+    inputs = torch.randn(batch_size, *space.input_shape, device=device)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch_size, device=device) % space.output_shape[0]
+    batch, clip = [(inputs, labels)], SupernetConfig().clip
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(paths):
+        architecture = space.sample(rng)
+        started = time.perf_counter()
+        supernet.set_path(architecture)
+        path = supernet.path_parameters()
+        setting = time.perf_counter() - started
+        optimizer.param_groups[0]["params"] = path
+        alone = space.network(FixedWhileSearching(architecture), **space.options)
+        alone = place(alone, device).train()
+        own = list(alone.parameters())
+        own_optimizer = optimizer_of(own)
+
+        def on_path(path: list[nn.Parameter] = path) -> object:
+            return train_epoch(supernet, batch, optimizer, path, clip=clip)
+
+        def by_itself(
+            alone: nn.Module = alone,
+            own: list[nn.Parameter] = own,
+            own_optimizer: torch.optim.SGD = own_optimizer,
+        ) -> object:
+            return train_epoch(alone, batch, own_optimizer, own, clip=clip)
+
+        on_path(), by_itself()
+        pairs = [(timed(on_path, device), timed(by_itself, device)) for _ in range(steps)]
+        rows.append(
+            {
+                "path_s": statistics.median(ours for ours, _ in pairs),
+                "alone_s": statistics.median(plain for _, plain in pairs),
+                "set_path_s": setting,
+            }
+        )
+    ratios = sorted(row["path_s"] / row["alone_s"] for row in rows)
+    medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    return {
+        "space": name,
+        "options": options,
+        "batch_size": batch_size,
+        "paths": paths,
+        "steps_a_path": steps,
+        **medians,
+        "ratio_of_medians": medians["path_s"] / medians["alone_s"],
+        "ratio_median": statistics.median(ratios),
+        "ratio_quartiles": [ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]],
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spaces", default=",".join(CASES))
+    parser.add_argument("--paths", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = pick_device(options.device)
+    torch.manual_seed(0)
+    cases = []
+    print(f"{'space':14} {'path':>9} {'alone':>9} {'ratio':>7}   quartiles     set path")
+    for name in options.spaces.split(","):
+        case = measure(name, options.paths, options.steps, device)
+        cases.append(case)
+        low, high = case["ratio_quartiles"]
+        print(
+            f"{name:14} {1e3 * case['path_s']:6.1f} ms {1e3 * case['alone_s']:6.1f} ms "
+            f"{case['ratio_of_medians']:7.3f}   {low:.3f}-{high:.3f}  "
+            f"{1e3 * case['set_path_s']:6.1f} ms",
+            flush=True,
+        )
+    if options.out is not None:
+        about = {
+            "command": f"python -m benchmarks.step --paths {options.paths} "
+            f"--steps {options.steps} --threads {options.threads} --device {options.device}",
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else str(device),
+            "threads": options.threads,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+        }
+        options.out.write_text(json.dumps({**about, "cases": cases}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""What one network costs, counted by one run on the meta device.
+
+The numbers that :func:`ddpnas.count_costs` gives as sums over choices, of a network as it stands,
+and the peak of the memory, which is no such sum.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddpnas.errors import OptionError, nearest
+
+__all__ = ["Weights", "count_network", "own_tensors", "run_costs", "stored_bytes"]
+
+Weights = Literal["float32", "float16", "int8"]
+
+# Operations of one output an input element that torch does not tag as pointwise.
+_ELEMENTWISE = {
+    "hardswish",
+    "log_sigmoid_forward",
+    "_softmax",
+    "_log_softmax",
+    "_prelu_kernel",
+    "native_batch_norm",
+    "_native_batch_norm_legit_no_training",
+    "native_layer_norm",
+    "native_group_norm",
+    "_fused_rms_norm",
+}
+
+
+def count_network(
+    network: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    input_dtype: torch.dtype = torch.float32,
+    weights: Weights = "float32",
+) -> dict[str, int]:
+    """Return what a network costs for one input, at inference.
+
+    The keys are those of :func:`ddpnas.count_costs`, which defines them, and
+    "peak_activation_bytes": the most that inputs, outputs and what is between them hold in memory
+    at one time when torch runs the network operation by operation, weights and the work space of
+    a convolution not counted.
+
+    Args:
+        network: left as it is.
+        input_shape: of one input, without the batch.
+        input_dtype: of the input.
+        weights: type in which they are stored, for "size_bytes".
+    """
+    on_meta = copy.deepcopy(network).to("meta").eval()
+    example = torch.empty(1, *input_shape, dtype=input_dtype, device="meta")
+
+    def run() -> Any:
+        return on_meta(example)
+
+    macs, written = run_costs(run)
+    parameters, buffers = own_tensors(on_meta.modules())
+    live = _Live(on_meta, example)
+    with torch.device("meta"), torch.no_grad(), live:
+        run()
+    return {
+        "macs": macs,
+        "params": sum(p.numel() for p in parameters),
+        "size_bytes": stored_bytes(parameters, buffers, weights),
+        "activation_bytes": written,
+        "peak_activation_bytes": live.peak,
+    }
+
+
+def run_costs(run: Callable[[], Any]) -> tuple[int, int]:
+    """Return the multiply-adds of a run on the meta device, and the bytes that it writes."""
+    written, counter = _Written(), FlopCounterMode(display=False)
+    with torch.device("meta"), torch.no_grad(), written, counter:
+        run()
+    return counter.get_total_flops() // 2, written.total
+
+
+def own_tensors(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[Tensor]]:
+    """Return the parameters of these modules themselves, and the buffers that are stored."""
+    parameters: dict[int, nn.Parameter] = {}
+    buffers: dict[int, Tensor] = {}
+    for module in modules:
+        parameters.update((id(p), p) for p in module.parameters(recurse=False))
+        buffers.update(
+            (id(buffer), buffer)
+            for name, buffer in module.named_buffers(recurse=False)
+            if name not in module._non_persistent_buffers_set
+        )
+    return list(parameters.values()), list(buffers.values())
+
+
+def stored_bytes(
+    parameters: Iterable[nn.Parameter], buffers: Iterable[Tensor], weights: Weights
+) -> int:
+    """Return the bytes in which parameters and buffers are stored.
+
+    Args:
+        parameters: "float32": 4 bytes an element, "float16": 2. "int8": one for what has two or
+            more dimensions, with a float32 scale for each output channel, 4 for all else.
+        buffers: whole numbers as they are; others as float32, or float16 if that is asked for.
+        weights: the type.
+    """
+    widths = {"float32": 4, "float16": 2, "int8": 4}
+    if weights not in widths:
+        raise OptionError(nearest("type of weights", weights, widths))
+    width = widths[weights]
+    total = 0
+    for tensor in parameters:
+        quantised = weights == "int8" and tensor.ndim >= 2
+        total += tensor.numel() + 4 * tensor.shape[0] if quantised else width * tensor.numel()
+    for buffer in buffers:
+        total += buffer.numel() * (width if buffer.is_floating_point() else buffer.element_size())
+    return total
+
+
+class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the bytes of the tensors that operations make, elementwise ones left out."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__.rstrip("_")
+        inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        first = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)
+        constant = not inputs or name.endswith("_like") or name.startswith("new_")
+        elementwise = torch.Tag.pointwise in func.tags or name in _ELEMENTWISE
+        if first is not None and not constant and not elementwise:
+            storages = {t.untyped_storage()._cdata for t in inputs}
+            if first.untyped_storage()._cdata not in storages:  # else a view
+                self.total += first.numel() * first.element_size()
+        return output
+
+
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows how many bytes of tensors are in memory, those of the example from the start."""
+
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._now = 0
+        stored = [*network.parameters(), *network.buffers()]
+        self._known = {tensor.untyped_storage()._cdata for tensor in stored}
+        self._references: dict[int, Any] = {}
+        self._take(example)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, Tensor):
+                self._take(tensor)
+        return output
+
+    def _take(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        name, size = storage._cdata, storage.nbytes()
+        if name in self._known:
+            return
+
+        def free(reference: Any) -> None:
+            self._now -= size
+            self._known.discard(name)
+            del self._references[name]
+
+        self._known.add(name)
+        self._references[name] = weakref.ref(storage, free)
+        self._now += size
+        self.peak = max(self.peak, self._now)

@@ -1,0 +1,163 @@
+"""Parameters and multiply-adds of a network, of its graph, and of the file made of it.
+
+A file may hold less than the network, for two reasons, and both are counted here: parts of a
+network that reach no output (an auxiliary head, a node whose output nobody uses) are not in its
+graph, and BatchNorm after a convolution is folded into it, its scale and shift becoming a bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["Counts", "Sizes", "count"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Parameters, and multiply-adds of one input."""
+
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Where the numbers of a network and its file differ, and by what.
+
+    Attributes:
+        network: of the module in evaluation mode, as claimed for the architecture.
+        unreachable: of its parts that reach no output.
+        folded_params: terms of BatchNorm that became, or are no longer needed as, a bias.
+        file: counted in the file alone.
+    """
+
+    network: Sizes
+    unreachable: Sizes
+    folded_params: int
+    file: Sizes
+
+    @property
+    def add_up(self) -> bool:
+        """Whether the file holds the network but for what is unreachable or folded."""
+        left = self.network.params - self.unreachable.params - self.folded_params
+        return self.file == Sizes(left, self.network.macs - self.unreachable.macs)
+
+    def explain(self) -> str:
+        """Return the comparison as a sentence."""
+        network, file = self.network, self.file
+        text = f"{file.params:,} parameters, {file.macs:,} MACs in the file"
+        if self.unreachable.params or self.unreachable.macs:
+            text += (
+                f"; {self.unreachable.params:,} and {self.unreachable.macs:,} in parts that reach "
+                "no output"
+            )
+        if self.folded_params:
+            text += f"; {self.folded_params:,} of BatchNorm folded into convolutions"
+        verdict = "together" if self.add_up else "which together are NOT"
+        return f"{text}: {verdict} the {network.params:,} and {network.macs:,} of the network"
+
+
+def count(network: nn.Module, program: ExportedProgram, example: Tensor, file: Any) -> Counts:
+    """Return the sizes of network, program and file beside each other.
+
+    Args:
+        network: as deployed.
+        program: its functional graph, as it was translated into the file.
+        example: one input.
+        file: the ``onnx.ModelProto``.
+    """
+    params = sum(p.numel() for p in network.parameters())
+    claimed = Sizes(params, _macs(network, example))
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    reached = Sizes(_reached_params(program), _macs(program.module(), example))
+    unreachable = Sizes(claimed.params - reached.params, claimed.macs - reached.macs)
+    buffers = {name for name, _ in network.named_buffers()}
+    counted = Sizes(_file_params(file, buffers), _file_macs(file))
+    return Counts(claimed, unreachable, _folded(program, file), counted)
+
+
+def _macs(module: nn.Module, example: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(example)
+    return counter.get_total_flops() // (2 * len(example))
+
+
+def _reached_params(program: ExportedProgram) -> int:
+    used = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
+    names = program.graph_signature.inputs_to_parameters
+    return sum(program.state_dict[name].numel() for key, name in names.items() if key in used)
+
+
+def _folded(program: ExportedProgram, file: Any) -> int:
+    """Return how many parameters the graph's BatchNorm terms are more than the file's."""
+    signature = program.graph_signature
+    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    kept = sum(node.op_type == "BatchNormalization" for node in file.graph.node)
+    norms = [n for n in program.graph.nodes if "batch_norm" in str(n.target)]
+    saved = 0
+    for norm in norms:
+        source = norm.args[0]
+        if "conv" not in str(source.target) or len(source.users) > 1:
+            continue
+        scale, shift, mean, variance = (
+            program.state_dict[named[a.name]] if a is not None else None for a in norm.args[1:5]
+        )
+        kept += 1
+        terms = [t for t in (scale, shift) if t is not None]
+        bias = source.args[2] if len(source.args) > 2 else None
+        factor = (variance + norm.args[-1]).rsqrt() * (1 if scale is None else scale)
+        before = 0 if bias is None else program.state_dict[named[bias.name]]
+        folded = (before - mean) * factor + (0 if shift is None else shift)
+        saved += sum(t.numel() for t in terms) - int(bool(folded.any())) * folded.numel()
+        saved += 0 if bias is None else bias.meta["val"].numel()
+    return saved if kept == len(norms) else 0
+
+
+def _file_params(file: Any, buffers: set[str]) -> int:
+    """Return the sizes of the weights in the file: float constants that are no buffers."""
+    from onnx import TensorProto
+
+    sizes = {
+        i.name: torch.Size(i.dims).numel()
+        for i in file.graph.initializer
+        if i.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE) and i.dims
+    }
+    norms = [list(n.input) for n in file.graph.node if n.op_type == "BatchNormalization"]
+    in_norms = {name for inputs in norms for name in inputs[1:]}
+    total = sum(sizes.get(name, 0) for inputs in norms for name in inputs[1:3])
+    return total + sum(n for name, n in sizes.items() if name not in in_norms | buffers)
+
+
+def _file_macs(file: Any) -> int:
+    """Return the multiply-adds of one input, from the shapes that ONNX infers."""
+    import onnx
+
+    single = onnx.ModelProto()
+    single.CopyFrom(file)
+    for value in (*single.graph.input, *single.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    del single.graph.value_info[:]
+    graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
+    shapes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*graph.input, *graph.value_info, *graph.output)
+    }
+    shapes.update({i.name: list(i.dims) for i in graph.initializer})
+    total = 0
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        first, second, result = (shapes[n] for n in (*node.input[:2], node.output[0]))
+        if node.op_type == "Conv":
+            total += torch.Size(second).numel() * torch.Size(result[2:]).numel()
+        else:
+            transposed = any(a.name == "transA" and a.i for a in node.attribute)
+            total += torch.Size(result).numel() * first[0 if transposed else -1]
+    return total

@@ -1,0 +1,236 @@
+"""read_run(): what a run folder holds, finished or not, as frozen data; nothing is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddpnas.architecture import Architecture, Decision, DecisionSpace
+from ddpnas.disk import read_json
+from ddpnas.distribution import JointDistribution
+from ddpnas.errors import RunError
+from ddpnas.reopen import read_config
+
+__all__ = ["Network", "Run", "Stage", "Trained", "read_run"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The distribution after one pruning.
+
+    Attributes:
+        number: of prunings so far, 1 after the first; 0 is the uniform start.
+        evaluations: architectures scored by then.
+        distribution: theta and survivors.
+    """
+
+    number: int
+    evaluations: int
+    distribution: JointDistribution
+
+
+@dataclass(frozen=True)
+class Network:
+    """One trained network of a comparison, as ``result.json`` of a trained folder has it.
+
+    Attributes:
+        name: "found", "random 1", ... or the name of a baseline.
+        text: of its architecture; empty for a baseline that is none of the space.
+        architecture: a choice for every decision; None for such a baseline.
+        costs: by name.
+        accuracy: fraction right on ``split``.
+        split: "test" or "valid".
+        seconds: of training.
+        history: one record an epoch.
+        per_class: accuracy of each class, where it was kept.
+        confusion: counts, a row a true class and a column a predicted one, where kept.
+    """
+
+    name: str
+    text: str
+    architecture: Architecture | None
+    costs: Mapping[str, float]
+    accuracy: float
+    split: str
+    seconds: float
+    history: tuple[Mapping[str, float], ...]
+    per_class: tuple[float, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What ``RUN/trained`` holds: the networks, the found one first, and how they were trained."""
+
+    path: Path
+    recipe: Mapping[str, Any]
+    seed: int
+    classes: tuple[str, ...]
+    networks: tuple[Network, ...]
+
+    @property
+    def found(self) -> Network:
+        """The network that the search led to."""
+        return self.networks[0]
+
+    @property
+    def random(self) -> tuple[Network, ...]:
+        """The random ones within the same limits."""
+        return tuple(n for n in self.networks[1:] if n.name.startswith("random"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read whole.
+
+    Attributes:
+        path: as it was named.
+        label: short name, unique in a comparison.
+        config: the resolved configuration.
+        made_with: versions, machine, device, start.
+        data_name, data: of the images; classes, input shape and numbers of items.
+        space: decisions and rules, without any network.
+        planned: architectures to score in all; None where the run did not say.
+        history: one record an evaluated architecture.
+        stages: the uniform start and one entry a pruning.
+        distribution: the newest.
+        architecture, text: what the search found; None while it goes on.
+        generated: the record of ``ddpnas generate``, None before it.
+        trained: None before ``ddpnas train``.
+    """
+
+    path: Path
+    label: str
+    config: Mapping[str, Any]
+    made_with: Mapping[str, Any]
+    data_name: str
+    data: Mapping[str, Any]
+    space: DecisionSpace
+    planned: int | None
+    history: tuple[Mapping[str, Any], ...]
+    stages: tuple[Stage, ...]
+    distribution: JointDistribution
+    architecture: Architecture | None
+    text: str | None
+    generated: Mapping[str, Any] | None
+    trained: Trained | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search came to its end."""
+        return self.architecture is not None
+
+    @property
+    def chosen(self) -> Architecture | None:
+        """The architecture that this run is about: generated within limits, else found."""
+        if self.generated is not None:
+            return Architecture(self.generated["architecture"])
+        return self.architecture
+
+    @property
+    def chosen_text(self) -> str | None:
+        """The text form of :attr:`chosen`."""
+        return self.generated["text"] if self.generated is not None else self.text
+
+    @property
+    def limits(self) -> dict[str, tuple[float | None, float | None]]:
+        """The limits that the chosen architecture had to meet: lower and upper by cost."""
+        given = self.generated["limits"] if self.generated is not None else {}
+        return {name: _bounds(limit) for name, limit in given.items()}
+
+
+def _bounds(limit: float | list[float | None]) -> tuple[float | None, float | None]:
+    return (limit[0], limit[1]) if isinstance(limit, list) else (None, limit)
+
+
+def read_run(path: str | Path, label: str | None = None) -> Run:
+    """Return what the folder of a run holds.
+
+    Args:
+        path: of the run; it may still be running.
+        label: other than the folder's name.
+
+    Raises:
+        RunError: it is no run folder, or a file in it is damaged.
+    """
+    folder = Path(path)
+    if not (folder / "run.json").is_file():
+        raise RunError(f"{path} is not a run folder (it holds no run.json)")
+    about = read_json(folder / "run.json")
+    try:
+        return _read(folder, label or folder.resolve().name, about)
+    except (KeyError, TypeError, IndexError) as error:
+        raise RunError(f"{path} was not written by this version of ddpnas: {error!r}") from None
+
+
+def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
+    identity = about["identity"]
+    more = about.get("about", {})
+    if "space" in more:
+        space = DecisionSpace.from_dict(more["space"])
+    else:
+        space = DecisionSpace([Decision(d[0], tuple(d[1:])) for d in identity["decisions"]])
+    stages = [Stage(0, 0, JointDistribution.uniform(space.decisions))]
+    for record in _lines(folder / "distributions.jsonl"):
+        distribution = JointDistribution.from_dict(record)
+        stages.append(Stage(record["stage"], record["evaluations"], distribution))
+    distribution = stages[-1].distribution
+    architecture = text = None
+    if (folder / "result.json").is_file():
+        result = read_json(folder / "result.json")
+        architecture, text = Architecture(result["architecture"]), result["text"]
+        distribution = JointDistribution.from_dict(result["distribution"])
+    generated = folder / "generated.json"
+    return Run(
+        path=folder,
+        label=label,
+        config=read_config(folder),
+        made_with=about["made_with"],
+        data_name=identity["data"]["name"],
+        data=more.get("data", {}),
+        space=space,
+        planned=more.get("evaluations"),
+        history=tuple(_lines(folder / "history.jsonl")),
+        stages=tuple(stages),
+        distribution=distribution,
+        architecture=architecture,
+        text=text,
+        generated=read_json(generated) if generated.is_file() else None,
+        trained=_read_trained(folder / "trained"),
+    )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a .jsonl file; a last line that is being written is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().splitlines(keepends=True)
+    try:
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+
+
+def _read_trained(folder: Path) -> Trained | None:
+    if not ((folder / "result.json").is_file() and (folder / "architecture.json").is_file()):
+        return None
+    result, about = read_json(folder / "result.json"), read_json(folder / "architecture.json")
+    networks = tuple(
+        Network(
+            name=one["name"],
+            text=one["text"] or "",
+            architecture=Architecture(one["architecture"]) if one.get("architecture") else None,
+            costs=one["costs"],
+            accuracy=one["accuracy"],
+            split=one["split"],
+            seconds=one["seconds"],
+            history=tuple(one["history"]),
+            per_class=tuple(one.get("per_class") or ()),
+            confusion=tuple(tuple(row) for row in one.get("confusion") or ()),
+        )
+        for one in result["networks"]
+    )
+    return Trained(folder, result["recipe"], result["seed"], tuple(about["classes"]), networks)

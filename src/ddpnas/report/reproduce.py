@@ -1,0 +1,129 @@
+"""The commands that repeat a run, and what it was made with."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ddpnas.data import DataConfig
+from ddpnas.evaluators import SupernetConfig
+from ddpnas.report.blocks import Commands, Fact, Facts, Section
+from ddpnas.report.view import View
+from ddpnas.spaces.own import is_file_space
+
+__all__ = ["missing", "reproduce", "run_commands"]
+
+_FROM_DATA = ("num_classes", "input_shape")  # options that a space takes from the data
+
+
+def reproduce(view: View) -> Section:
+    """Return the commands that made the run, and versions and machine."""
+    run = view.run
+    made = run.made_with
+    facts = [Fact(name, str(made[name])) for name in
+             ("ddpnas", "torch", "numpy", "python", "machine", "device", "threads", "cpus")
+             if name in made]  # fmt: skip
+    lines = run_commands(view)
+    words = []
+    if "data" not in run.config:
+        words.append("The data came from Python objects: the search is repeated from Python.")
+    words.append(
+        "The same seed on the same device gives the same result; on another one the last digits "
+        "of scores may differ."
+    )
+    blocks = (Commands("In a shell", tuple(lines)), Facts(tuple(facts)))
+    return Section("reproduce", "Repeat it", tuple(words), blocks)
+
+
+def run_commands(view: View) -> list[str]:
+    """Return the command lines: search, generate, train, report."""
+    run = view.run
+    config = run.config
+    folder = str(run.path)
+    own = ["--space", str(config["space"])] if is_file_space(str(config["space"])) else []
+    lines = []
+    if "data" in config:
+        lines.append(_join(["search", *_search_words(config), "--out", folder]))
+    if run.generated is not None:
+        words = ["generate", folder, *own]
+        for name, (low, high) in run.limits.items():
+            words += ["--limit", _limit(name, low, high)]
+        words += _options("--space-options", run.generated["space_options"])
+        lines.append(_join(words))
+    if run.trained is not None:
+        recipe = run.trained.recipe
+        words = ["train", folder, *own, "--recipe", str(recipe["name"])]
+        words += ["--epochs", str(recipe["epochs"]), "--seed", str(run.trained.seed)]
+        if run.trained.random:
+            words += ["--random", str(len(run.trained.random))]
+        lines.append(_join(words))
+    lines.append(_join(["report", folder, *own]))
+    return lines
+
+
+def _limit(name: str, low: float | None, high: float | None) -> str:
+    if low is None:
+        return (
+            f"{name}={high:g}" if high is not None and high != int(high) else f"{name}={high:.0f}"
+        )
+    return f"{name}={low:.10g}..{high:.10g}"
+
+
+def _search_words(config: Mapping[str, Any]) -> list[str]:
+    words = ["--space", str(config["space"])]
+    kept = {k: v for k, v in config["space_options"].items() if k not in _FROM_DATA}
+    words += _options("--space-options", kept)
+    words += ["--data", str(config["data"])]
+    for field in dataclasses.fields(DataConfig):
+        value = config.get(field.name, field.default)
+        if field.name != "data" and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", _value(value)]
+    words += ["--strategy", str(config["strategy"])]
+    words += _options("--strategy-options", config["strategy_options"])
+    standard = dataclasses.asdict(SupernetConfig())
+    changed = {k: v for k, v in config["supernet"].items() if v != standard.get(k)}
+    words += _options("--supernet", changed)
+    return [*words, "--seed", str(config["seed"]), "--device", str(config["device"])]
+
+
+def _options(prefix: str, options: Mapping[str, Any]) -> list[str]:
+    words = []
+    for name, value in options.items():
+        words += [f"{prefix}.{name.replace('_', '-')}", _value(value)]
+    return words
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    return str(value)
+
+
+def _join(words: list[str]) -> str:
+    return shlex.join(["ddpnas", *words])
+
+
+def missing(view: View) -> Section | None:
+    """Return what the report does not hold yet, and the commands that add it."""
+    run = view.run
+    folder = shlex.quote(str(run.path))
+    own = str(run.config["space"])
+    lines = []
+    if not run.finished:
+        lines.append(f"ddpnas resume {folder}")
+    if run.generated is None:
+        lines.append(f"ddpnas generate {folder} --limit macs=20M")
+    if run.trained is None:
+        lines.append(f"ddpnas train {folder} --random 5")
+    elif len(run.trained.random) < 5:
+        lines.append(f"ddpnas train {folder} --random 5 --overwrite")
+    if view.space is None and is_file_space(own):
+        lines.append(f"ddpnas report {folder} --space {shlex.quote(own)}")
+    if not lines:
+        return None
+    words = ("What is not in this report, these commands add:",)
+    return Section("missing", "What is missing", words, (Commands("In a shell", tuple(lines)),))

@@ -1,0 +1,142 @@
+"""The risk of pruning: the probability that the best surviving architecture has an option.
+
+The score of every architecture is uncertain: by its effects, by which prior they have, by the
+scale of the fit, and by what no effect explains. Draws of all of it, over the whole surviving
+space, say how often the best architecture has an option:
+
+* the prior of a draw is chosen by its probability given the scores (model averaging);
+* the scale of a draw is n / chi-squared_n times that of the fit, as for normal noise of unknown
+  variance, whose posterior is a t distribution;
+* what is left over of each architecture's score, the ``noise`` of the prior, is drawn anew: the
+  fit cannot tell noise of the score from interactions that it lacks.
+
+Of the surviving space, only those architectures are drawn that can be the best: for each option
+those of the largest mean + 2.5 spreads. Small spaces are enumerated to find them; of large ones
+4,096 random architectures are taken, and the neighbours of the best of these.
+
+The shares were compared with how often it happens, see ``records/strategies.md``; the probability
+that anything of the best architecture is pruned is at most the sum of the risks taken, however
+they depend on each other (the union bound).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg.lapack import dpotrf
+
+from ddpnas.strategies.effects import Effects
+
+__all__ = ["best_option_shares", "variants"]
+
+Matrix = npt.NDArray[np.float64]
+Choices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_ENUMERATED = 16_384  # architectures of a surviving space that is enumerated
+_SAMPLED = 4_096  # architectures drawn from a larger one
+_BEST = 64  # whose neighbours are added, in each of three rounds
+_CONTENDERS = 30  # architectures drawn for each option
+_REACH = 2.5  # spreads
+_DRAWS = 1_000
+
+
+def best_option_shares(
+    posteriors: Sequence[Effects],
+    weights: Matrix,
+    alive: Sequence[Mask],
+    rng: np.random.Generator,
+    holds: Callable[[Choices], Mask] | None = None,
+) -> list[Matrix]:
+    """Return for each option the probability that the best surviving architecture has it.
+
+    The rows sum to 1 and have no zeros: one draw is added to each survivor's count. What is
+    pruned has 0.
+
+    Args:
+        posteriors: under the priors that matter.
+        weights: their probabilities.
+        alive: the survivors of each decision.
+        rng: randomness.
+        holds: which architectures the rules allow; None: all.
+    """
+    pool = _contenders(posteriors[int(weights.argmax())], alive, rng, holds)
+    counts = [mask.astype(np.float64) for mask in alive]
+    for effects, draws in zip(posteriors, rng.multinomial(_DRAWS, weights), strict=True):
+        if draws:
+            best = pool[_draw(effects, pool, int(draws), rng).argmax(axis=0)]
+            for i, row in enumerate(counts):
+                row += np.bincount(best[:, i], minlength=len(row))
+    return [row / row.sum() for row in counts]
+
+
+def variants(contexts: Choices, alive: Sequence[Mask]) -> Choices:
+    """Return the contexts with each decision set to each of its survivors, one after the other."""
+    result = []
+    for i, mask in enumerate(alive):
+        options = np.flatnonzero(mask)
+        changed = np.repeat(contexts, len(options), axis=0)
+        changed[:, i] = np.tile(options, len(contexts))
+        result.append(changed)
+    return np.concatenate(result)
+
+
+def _draw(effects: Effects, pool: Choices, draws: int, rng: np.random.Generator) -> Matrix:
+    """Return posterior draws of the scores of the pool, architectures x draws."""
+    mean, covariance = effects.mean_and_covariance(pool)
+    covariance.flat[:: len(pool) + 1] += effects.scale * (effects.prior.noise + 1e-6)
+    factor, _ = dpotrf(covariance, lower=1, clean=1, overwrite_a=1)
+    n = len(effects.choices)
+    stretch = np.sqrt(n / rng.chisquare(n, size=draws))
+    deviation = factor @ rng.standard_normal((len(pool), draws))
+    return np.asarray(mean[:, None] + deviation * stretch)
+
+
+def _contenders(
+    effects: Effects,
+    alive: Sequence[Mask],
+    rng: np.random.Generator,
+    holds: Callable[[Choices], Mask] | None,
+) -> Choices:
+    survivors = [np.flatnonzero(mask) for mask in alive]
+    sizes = [len(options) for options in survivors]
+
+    def legal(pool: Choices) -> Choices:
+        return pool if holds is None else pool[holds(pool)]
+
+    if np.prod(sizes, dtype=np.float64) <= _ENUMERATED:
+        at = np.stack([axis.ravel() for axis in np.indices(tuple(sizes))], axis=1)
+        pool = legal(np.stack([o[c] for o, c in zip(survivors, at.T, strict=True)], axis=1))
+    else:
+        pool = np.stack(
+            [
+                options[rng.integers(k, size=_SAMPLED)]
+                for options, k in zip(survivors, sizes, strict=True)
+            ],
+            axis=1,
+        )
+        seen = np.all(
+            [mask[column] for mask, column in zip(alive, effects.choices.T, strict=True)], axis=0
+        )
+        pool = legal(np.unique(np.concatenate([pool, effects.choices[seen]]), axis=0))
+        for _ in range(3):
+            top = pool[np.argsort(-_reach(effects, pool), kind="stable")[:_BEST]]
+            pool = np.unique(np.concatenate([pool, legal(variants(top, alive))]), axis=0)
+    if not len(pool):  # the rules allow none of them: what was scored is all there is
+        pool = np.unique(effects.choices, axis=0)
+    reach = _reach(effects, pool)
+    chosen = np.zeros(len(pool), dtype=np.bool_)
+    for i, options in enumerate(survivors):
+        for option in options:
+            having = np.flatnonzero(pool[:, i] == option)
+            if len(having) > _CONTENDERS:
+                having = having[np.argpartition(-reach[having], _CONTENDERS)[:_CONTENDERS]]
+            chosen[having] = True
+    return pool[chosen]
+
+
+def _reach(effects: Effects, pool: Choices) -> Matrix:
+    mean, spread = effects.mean_and_spread(pool)
+    return mean + _REACH * spread

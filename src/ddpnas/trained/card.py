@@ -1,0 +1,147 @@
+"""The model card: what a stranger reads first in the folder of a trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ddpnas.spaces.own import is_file_space
+
+__all__ = ["model_card"]
+
+
+def model_card(name: str, about: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Return the card as Markdown, with the front matter that model hubs read.
+
+    Args:
+        name: of the folder.
+        about: content of ``architecture.json``.
+        result: content of ``result.json``.
+    """
+    first = result["networks"][0]
+    provenance = about["provenance"]
+    data, versions = provenance["data"], provenance["versions"]
+    front = yaml.safe_dump(_front(name, about, first), sort_keys=False, allow_unicode=True)
+    return f"""---
+{front}---
+
+# {name}
+
+A classifier of {len(about["classes"])} classes: an architecture of the search space
+`{about["space"]}`, trained with [ddpnas](https://arxiv.org/abs/1905.13543) {versions["ddpnas"]}.
+
+{_table([["network", *about["costs"], f"{first['split']} accuracy"], *_rows(result["networks"])])}
+
+Accuracy is the fraction right on images that were not trained on (split `{first["split"]}`), read
+once at the end. Multiply-adds (MACs) are those of one image.
+
+## Use
+
+```python
+import ddpnas
+
+model = ddpnas.load("{name}"{_space_argument(name, about)})
+probabilities = model.predict(["image.png"])  # (1, {len(about["classes"])})
+print(model.classes[int(probabilities[0].argmax())])
+```
+
+`model.network` is a plain PyTorch module in evaluation mode; `model.preprocess` makes its inputs.
+
+- input: {_input(about)}
+- classes: {_listed(about["classes"])}
+
+## Architecture
+
+```
+{about["text"]}
+```
+
+Options of the space: {_listed([f"{k}={v}" for k, v in about["space_options"].items()])}
+
+{_limits(about)}
+## Training
+
+- data: {data["name"]}, {_sizes(data["sizes"])}; fingerprint `{data["fingerprint"]}`
+- recipe: {_listed([f"{k}={v}" for k, v in result["recipe"].items()])}
+- seed: {provenance["seed"]}
+- versions: {_listed([f"{k} {v}" for k, v in versions.items()])}
+
+The accuracy holds for images like those of the data above. What the data leaves out, the network
+has not seen.
+"""
+
+
+def _front(name: str, about: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "library_name": "ddpnas",
+        "pipeline_tag": "image-classification",
+        "tags": ["neural-architecture-search", about["space"]],
+        "model-index": [
+            {
+                "name": name,
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {
+                            "name": about["provenance"]["data"]["name"],
+                            "type": about["provenance"]["data"]["name"],
+                            "split": first["split"],
+                        },
+                        "metrics": [{"type": "accuracy", "value": first["accuracy"]}],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _rows(networks: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    return [
+        [
+            one["name"],
+            *(f"{cost:,.0f}" for cost in one["costs"].values()),
+            f"{100 * one['accuracy']:.2f} %",
+        ]
+        for one in networks
+    ]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+
+
+def _space_argument(name: str, about: Mapping[str, Any]) -> str:
+    own = is_file_space(about["space"])
+    return f', space="{name}/{about["space"]}"' if own else ""
+
+
+def _input(about: Mapping[str, Any]) -> str:
+    shape = " x ".join(str(n) for n in about["input_shape"])
+    if not about["mean"]:
+        return f"{shape}, taken as it is"
+    mean, std = (", ".join(f"{v:.4f}" for v in about[key]) for key in ("mean", "std"))
+    return (
+        f"{shape} (channels x height x width), scaled to [0, 1], less the mean ({mean}), divided "
+        f"by the standard deviation ({std})"
+    )
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in sizes.items())
+
+
+def _limits(about: Mapping[str, Any]) -> str:
+    if not about["limits"]:
+        return ""
+    listed = []
+    for name, limit in about["limits"].items():
+        least, most = limit if isinstance(limit, (list, tuple)) else (None, limit)
+        listed.append(f"{f'{least:,.0f} <= ' if least is not None else ''}{name} <= {most:,.0f}")
+    return f"Found within the limits: {_listed(listed)}.\n"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return ", ".join(f"`{item}`" for item in items)

@@ -1,0 +1,177 @@
+"""The folder of a trained network: written whole, read without executing anything in it.
+
+    model.safetensors   weights and buffers
+    architecture.json   what rebuilds and feeds the network: space, options, architecture, text,
+                        input shape, classes, normalisation; costs, limits and provenance
+    result.json         the figures: recipe, accuracy, accuracy by class, confusion, history
+    history.csv         the figures of every epoch, as a table
+    README.md           the model card
+    my_space.py         of a network of a user's own space: a copy of its file, to be read, and
+                        named by whoever wants to have it executed
+
+It can be handed to a stranger or pushed to a model hub as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from ddpnas.architecture import Architecture
+from ddpnas.disk import read_json, write_atomic
+from ddpnas.errors import ArchitectureError, DdpnasError, RunError
+from ddpnas.space import SearchSpace
+from ddpnas.spaces import create_space, list_spaces
+from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.trained.card import model_card
+from ddpnas.trained.model import TrainedModel
+
+__all__ = ["load", "save_folder"]
+
+
+def save_folder(
+    path: str | Path,
+    network: torch.nn.Module,
+    about: Mapping[str, Any],
+    result: Mapping[str, Any],
+    space_file: Path | None = None,
+) -> None:
+    """Write the folder of a trained network; ``architecture.json`` last, it makes the folder one.
+
+    Args:
+        path: made if it is not there.
+        network: whose weights are kept.
+        about: content of ``architecture.json``, see :func:`ddpnas.training.saved.describe`.
+        result: content of ``result.json``: recipe, seed, and of each network its figures.
+        space_file: with the user's own space, copied.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    write_atomic(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    if space_file is not None:
+        write_atomic(folder / space_file.name, space_file.read_bytes())
+    write_atomic(folder / "history.csv", _history(result["networks"]))
+    write_atomic(folder / "README.md", model_card(folder.name, about, result).encode())
+    for name, content in (("result.json", result), ("architecture.json", about)):
+        write_atomic(folder / name, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def load(
+    folder: str | Path,
+    *,
+    space: str | SearchSpace | None = None,
+    device: torch.device | str = "cpu",
+) -> TrainedModel:
+    """Return the trained network of a folder, ready for inference with its preprocessing.
+
+    Nothing in the folder is executed.
+
+    Args:
+        folder: as ``ddpnas train`` writes it; or a run folder with one in ``trained/``.
+        space: for a network of a user's own space, its ``file.py:network`` or the space itself:
+            a file is executed only because the user names it.
+        device: where the network goes.
+
+    Raises:
+        RunError: the folder is none, or damaged, or the space is needed and missing.
+    """
+    path = Path(folder)
+    if not (path / "architecture.json").exists() and (path / "trained").is_dir():
+        path = path / "trained"
+    about = _read_about(path)
+    found = _space(path, about, space)
+    try:
+        architecture = found.check(about["architecture"])
+        network = found.build(architecture)
+    except ArchitectureError as error:
+        raise RunError(
+            f"the architecture in {path} does not belong to its space: {error}"
+        ) from None
+    try:
+        network.load_state_dict(load_file(path / "model.safetensors"))
+    except FileNotFoundError:
+        raise RunError(f"{path} holds no model.safetensors") from None
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(
+            f"the weights in {path / 'model.safetensors'} are damaged or of another network: "
+            f"{reason[:200]}"
+        ) from None
+    return TrainedModel(
+        network=network.eval().requires_grad_(False).to(device),
+        architecture=Architecture(architecture),
+        text=found.format(architecture),
+        input_shape=tuple(about["input_shape"]),
+        classes=tuple(about["classes"]),
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+        about=about,
+        folder=path,
+    )
+
+
+_FORM = {
+    "space": str,
+    "space_options": dict,
+    "architecture": dict,
+    "input_shape": list,
+    "classes": list,
+    "mean": list,
+    "std": list,
+}
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    if not (path / "architecture.json").is_file():
+        raise RunError(
+            f"{path} holds no trained network (no architecture.json); `ddpnas train` makes one"
+        )
+    about = read_json(path / "architecture.json")
+    for key, kind in _FORM.items():
+        if not isinstance(about, dict) or not isinstance(about.get(key), kind):
+            raise RunError(f"{path / 'architecture.json'} is damaged: it has no proper {key!r}")
+    return dict(about)
+
+
+def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None) -> SearchSpace:
+    name, options = about["space"], about["space_options"]
+    if isinstance(given, SearchSpace):
+        return given
+    if is_file_space(name):
+        if given is None:
+            raise RunError(
+                f"the space of {path} is code in a file; name it to have it executed: "
+                f"--space {path / name}"
+            )
+        return space_from_file(given, **options)
+    if given is not None and given != name:
+        raise RunError(f"{path} holds a network of space {name}, not {given}; leave space out")
+    if name not in list_spaces():
+        raise RunError(
+            f"the space of {path}, {name!r}, is a function of a Python program; give it there: "
+            f"ddpnas.load({str(path)!r}, space=space)"
+        )
+    try:
+        return create_space(name, **options)
+    except (DdpnasError, TypeError) as error:
+        raise RunError(f"{path / 'architecture.json'} is damaged: {error}") from None
+
+
+def _history(networks: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return a table, a row an epoch of a network."""
+    rows = [{"network": one["name"], **record} for one in networks for record in one["history"]]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,153 @@
+"""TrainedModel: a trained network with what it needs to be used on images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ddpnas.architecture import Architecture
+from ddpnas.data import Data, load_data
+from ddpnas.data.dataset import as_image_batch, fit_image
+from ddpnas.data.files import resized_images
+from ddpnas.data.loader import Normalisation
+from ddpnas.errors import DataError, RunError
+
+__all__ = ["TrainedModel"]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network with its preprocessing and the names of its classes.
+
+    Attributes:
+        network: a plain module in evaluation mode: preprocessed inputs (N, *input_shape) to
+            logits (N, number of classes).
+        architecture: a choice for every decision of the space.
+        text: the architecture in the text form of its space.
+        input_shape: of one input, (channels, height, width) for images.
+        classes: names, by index of the output.
+        mean, std: by channel, of images scaled to [0, 1]; empty for inputs that are no images
+            and are taken as they are.
+        about: all that ``architecture.json`` says: space, options, costs, provenance.
+        folder: where it was loaded from.
+    """
+
+    network: nn.Module
+    architecture: Architecture
+    text: str
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        first = next(self.network.parameters(), None)
+        return first.device if first is not None else torch.device("cpu")
+
+    def preprocess(self, images: Any) -> Tensor:
+        """Return the images as the network takes them: (N, *input_shape), normalised.
+
+        They become what the training images became: converted to grey or colour, cropped to a
+        square, resized, and normalised by channel.
+
+        Args:
+            images: a path, a PIL image, a uint8 array or tensor ((H, W), (H, W, C) or, of
+                several, (N, H, W), (N, H, W, C), (N, C, H, W)), or a list of any of these.
+                Floating-point tensors (N, *input_shape) are taken as they are.
+
+        Raises:
+            DataError: what cannot be read as an image.
+        """
+        if isinstance(images, (str, Path, Image.Image)):
+            images = [images]
+        if isinstance(images, Sequence):
+            if not images:
+                raise DataError("there is no image to preprocess")
+            return torch.cat([self._prepare_one(image) for image in images])
+        return self._prepare_one(images)
+
+    def predict(self, images: Any, *, batch_size: int = 256) -> Tensor:
+        """Return the probability of each class, (N, number of classes), on the CPU.
+
+        Args:
+            images: see :meth:`preprocess`.
+            batch_size: images that go through the network together, at most.
+        """
+        inputs = self.preprocess(images)
+        with torch.inference_mode():
+            outputs = [self.network(part.to(self.device)) for part in inputs.split(batch_size)]  # type: ignore[no-untyped-call]
+            return torch.cat(outputs).float().softmax(dim=1).cpu()
+
+    def load_data(self, **changes: Any) -> Data:
+        """Return the data that it was trained on, read again from where it was.
+
+        Args:
+            changes: fields of :class:`ddpnas.DataConfig` to set otherwise.
+
+        Raises:
+            RunError: the data came from Python objects.
+            DataError: it is not there any more.
+        """
+        source = dict(self.about.get("provenance", {}).get("data", {}).get("source", {}))
+        if not source:
+            raise RunError(
+                f"the data of {self.folder or 'this network'} came from Python objects; name some "
+                f"images with --data"
+            )
+        if self.folder is not None and source["data"].startswith("."):
+            source["data"] = str((self.folder / source["data"]).resolve())
+        return load_data(source.pop("data"), **{**source, **changes})
+
+    def _prepare_one(self, image: Any) -> Tensor:
+        if isinstance(image, Sequence) and not isinstance(image, str):
+            raise DataError("images are given in one list, not in lists of lists")
+        if isinstance(image, (str, Path)):
+            try:
+                with Image.open(image) as opened:
+                    return self._prepare_one(opened)
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                raise DataError(f"the image {image} cannot be read: {error}") from None
+        if isinstance(image, Image.Image):
+            channels, height, width = self._image_shape()
+            fitted = fit_image(image, (height, width), "L" if channels == 1 else "RGB")
+            return self._normalise(fitted[None])
+        if not isinstance(image, (np.ndarray, Tensor)):
+            raise DataError(
+                f"an image is a path, a PIL image, an array or a tensor, not {type(image).__name__}"
+            )
+        if image.dtype not in (np.uint8, torch.uint8):
+            return self._check(torch.as_tensor(image))
+        channels, height, width = self._image_shape()
+        return self._normalise(
+            resized_images(as_image_batch(image, channels), (height, width)).contiguous()
+        )
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        if not self.mean:
+            raise DataError(
+                f"this network takes tensors of shape {self.input_shape} as they are, not images"
+            )
+        channels, height, width = self.input_shape
+        return channels, height, width
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return Normalisation(self.mean, self.std, images.device)(self._check(images))
+
+    def _check(self, inputs: Tensor) -> Tensor:
+        if tuple(inputs.shape[1:]) != self.input_shape:
+            raise DataError(
+                f"an input has shape {tuple(inputs.shape[1:])}; this network takes "
+                f"{self.input_shape}"
+            )
+        return inputs

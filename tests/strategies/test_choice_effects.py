@@ -1,0 +1,95 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import ddpnas
+from ddpnas.architecture import Decision, DecisionSpace
+from ddpnas.errors import DataError
+from ddpnas.strategies.choice_effects import _gain
+from ddpnas.strategies.effects import Prior
+
+SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd"[: 2 + i % 3])) for i in range(6)])
+SIZES = [len(d.options) for d in SPACE.decisions]
+
+
+def additive(seed, n=60, noise=0.02):
+    """Return architectures, accuracies and the true effects of a space without interactions."""
+    rng = np.random.default_rng(seed)
+    effects = [rng.normal(scale=0.05, size=k) for k in SIZES]
+    effects = [row - row.mean() for row in effects]
+    choices = np.stack([rng.integers(k, size=n) for k in SIZES], axis=1)
+    scores = 0.6 + sum(row[c] for row, c in zip(effects, choices.T, strict=True))
+    scores = scores + noise * rng.normal(size=n)
+    return [SPACE.decode(row) for row in choices], scores, np.concatenate(effects)
+
+
+def test_the_true_effect_is_as_often_within_the_spread_as_a_normal_variable():
+    gaps = []
+    for seed in range(40):
+        architectures, scores, truth = additive(seed)
+        found = ddpnas.choice_effects(SPACE, architectures, scores)
+        gaps += [(f.mean - t) / f.spread for f, t in zip(found, truth, strict=True)]
+    gaps = np.abs(gaps)
+    assert np.mean(gaps < 1) == pytest.approx(0.683, abs=0.06)
+    assert np.mean(gaps < 2) == pytest.approx(0.954, abs=0.03)
+
+
+def test_effects_follow_the_order_of_the_space_and_sum_to_zero_a_decision():
+    architectures, scores, _ = additive(0)
+    found = ddpnas.choice_effects(SPACE, architectures, scores)
+    assert [(f.decision, f.option) for f in found] == [
+        (d.name, o) for d in SPACE.decisions for o in d.options
+    ]
+    for d in SPACE.decisions:
+        mine = [f for f in found if f.decision == d.name]
+        assert sum(f.mean for f in mine) == pytest.approx(0.0, abs=1e-9)
+        assert sum(f.count for f in mine) == len(scores)
+        assert all(f.count == sum(a[d.name] == f.option for a in architectures) for f in mine)
+
+
+def test_effects_are_in_units_of_the_score():
+    architectures, scores, _ = additive(1)
+    fractions = ddpnas.choice_effects(SPACE, architectures, scores)
+    percents = ddpnas.choice_effects(SPACE, architectures, 100 * scores + 7)
+    assert [100 * f.mean for f in fractions] == pytest.approx([p.mean for p in percents])
+    assert [100 * f.spread for f in fractions] == pytest.approx([p.spread for p in percents])
+
+
+def test_more_scores_narrow_the_spread():
+    spreads = [
+        np.mean([f.spread for f in ddpnas.choice_effects(SPACE, *additive(2, n)[:2])])
+        for n in (15, 60, 240)
+    ]
+    assert spreads[0] > 1.3 * spreads[1] > 1.3**2 * spreads[2]
+
+
+def test_a_score_that_is_nan_counts_as_the_worst():
+    architectures, scores, _ = additive(3)
+    scores[[4, 9]] = math.nan
+    worst = np.where(np.isnan(scores), np.nanmin(scores), scores)
+    found = ddpnas.choice_effects(SPACE, architectures, scores)
+    like = ddpnas.choice_effects(SPACE, architectures, worst)
+    assert all(math.isfinite(f.mean) and f.spread > 0 for f in found)
+    assert np.corrcoef([f.mean for f in found], [f.mean for f in like])[0, 1] > 0.99
+
+
+def test_the_mean_covariance_is_that_of_all_pairs_of_architectures():
+    sizes = [2, 3, 2]
+    by_count = Prior(0.0, 0.3, 0.3, 0.4, 0.1).by_count(3)
+    everything = list(itertools.product(*map(range, sizes)))
+
+    def mean_covariance(a, b):
+        pairs = [(x, y) for x in everything if x[1] == a for y in everything if y[1] == b]
+        return np.mean([by_count[sum(map(int.__eq__, x, y))] for x, y in pairs])
+
+    assert _gain(by_count, sizes, 1) == pytest.approx(mean_covariance(0, 0) - mean_covariance(0, 1))
+
+
+def test_scores_that_say_nothing_are_refused():
+    architectures, scores, _ = additive(0)
+    with pytest.raises(DataError, match="60 architectures have 59 scores"):
+        ddpnas.choice_effects(SPACE, architectures, scores[:-1])
+    with pytest.raises(DataError, match="two different scores"):
+        ddpnas.choice_effects(SPACE, architectures, [0.5] * 60)

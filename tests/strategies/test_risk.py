@@ -1,0 +1,79 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from ddpnas.architecture import Decision
+from ddpnas.strategies.effects import Likeness, Prior, fit, fits, normal_scores
+from ddpnas.strategies.risk import best_option_shares, variants
+
+LIKENESS = Likeness.of([Decision(f"d{i}", tuple("abcd")) for i in range(3)])
+EVERYTHING = np.array(list(itertools.product(range(4), repeat=3)))
+ALIVE = [np.ones(4, dtype=bool)] * 3
+
+
+def test_shares_are_probabilities_of_having_the_best():
+    rng = np.random.default_rng(0)
+    choices = rng.integers(4, size=(80, 3))
+    z = normal_scores(choices.sum(axis=1) + 0.1 * rng.normal(size=80))
+    shares = best_option_shares(*fits(LIKENESS, choices, z), ALIVE, rng)
+    for row in shares:
+        assert row.argmax() == 3
+        assert row.sum() == pytest.approx(1.0)
+        assert (row > 0).all()
+
+
+def test_what_is_pruned_has_no_share():
+    rng = np.random.default_rng(0)
+    choices = rng.integers(4, size=(30, 3))
+    alive = [np.array([True, True, False, True]), *ALIVE[1:]]
+    shares = best_option_shares(*fits(LIKENESS, choices, rng.normal(size=30)), alive, rng)
+    assert shares[0][2] == 0.0
+    assert (shares[0][[0, 1, 3]] > 0).all()
+
+
+def test_stated_shares_are_observed_where_the_prior_is_right():
+    """Functions are drawn from the prior, noise included; what is stated has to happen."""
+    rng = np.random.default_rng(1)
+    prior = Prior(0.0, 0.5, 0.5, 0.0, 0.1)
+    covariance = prior.covariance(LIKENESS, EVERYTHING, EVERYTHING)
+    factor = np.linalg.cholesky(covariance + 1e-9 * np.eye(64))
+    stated, observed = [], []
+    for _ in range(150):
+        f = factor @ rng.normal(size=64)
+        score = f + prior.noise**0.5 * rng.normal(size=64)
+        seen = rng.choice(64, size=16, replace=False)
+        effects = fit(LIKENESS, EVERYTHING[seen], score[seen], prior)
+        shares = best_option_shares([effects], np.ones(1), ALIVE, rng)
+        again = f + prior.noise**0.5 * rng.normal(size=64)
+        best = EVERYTHING[again.argmax()]
+        for i, row in enumerate(shares):
+            stated += row.tolist()
+            observed += (np.arange(4) == best[i]).tolist()
+    stated, observed = np.array(stated), np.array(observed)
+    for low, high in ((0.0, 0.05), (0.05, 0.2), (0.2, 0.5), (0.5, 1.0)):
+        here = (stated >= low) & (stated < high)
+        error = 4 * np.sqrt(max(stated[here].mean(), 0.01) / here.sum())
+        assert observed[here].mean() == pytest.approx(stated[here].mean(), abs=error)
+
+
+def test_a_large_space_is_sampled_and_rules_are_kept():
+    d = 20
+    likeness = Likeness.of([Decision(f"d{i}", tuple("abc")) for i in range(d)])
+    rng = np.random.default_rng(0)
+    choices = rng.integers(3, size=(60, d))
+    z = normal_scores(choices.sum(axis=1))
+    alive = [np.ones(3, dtype=bool)] * d
+
+    def not_c_first(pool):
+        return pool[:, 0] != 2
+
+    shares = best_option_shares(*fits(likeness, choices, z), alive, rng, not_c_first)
+    assert sum(int(row.argmax()) == 2 for row in shares[1:]) > 14
+    assert shares[0][2] < 0.002
+
+
+def test_variants_set_each_decision_to_each_survivor():
+    alive = [np.array([True, False, True]), np.array([True, True, True])]
+    found = variants(np.array([[0, 1]]), alive)
+    assert found.tolist() == [[0, 1], [2, 1], [0, 0], [0, 1], [0, 2]]

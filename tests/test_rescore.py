@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+import ddpnas
+from ddpnas import RunError, SupernetConfig
+from ddpnas.rescore import rescore
+from ddpnas.run import RunFolder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, small_space, stripes):
+    """Return the folder of a finished search over the stripes."""
+    out = tmp_path_factory.mktemp("rescore") / "run"
+    ddpnas.search(
+        small_space, stripes, out=out, device="cpu", supernet=SupernetConfig(batch_size=16),
+        strategy_options={"cycles_per_stage": 2},
+    )  # fmt: skip
+    return out
+
+
+def some(space, n):
+    rng = np.random.default_rng(0)
+    return [space.sample(rng) for _ in range(n)]
+
+
+def test_scores_come_in_order_and_repeat(run, small_space, stripes):
+    candidates = some(small_space, 4)
+    first = rescore(run, candidates, space=small_space, data=stripes, device="cpu")
+    assert [one.architecture for one in first] == candidates
+    again = rescore(run, candidates[::-1], space=small_space, data=stripes, device="cpu")
+    assert again[::-1] == first
+    assert len({one.score for one in first}) > 1
+    count = len(stripes.valid)
+    assert all(round(one.score * count) == pytest.approx(one.score * count) for one in first)
+
+
+def test_the_weights_are_those_that_the_search_left(run, small_space, stripes, tmp_path):
+    # A path that the search trained last is far above chance, the same path untrained is not.
+    last = ddpnas.Architecture(ddpnas.SearchResult.load(run).history[-1]["architecture"])
+    trained = rescore(run, [last], space=small_space, data=stripes, device="cpu")[0].score
+    assert trained > 0.6
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        rest = small_space.supernet().state_dict()
+    folder = RunFolder.open(run)
+    tensors, plain = folder.load_checkpoint()
+    folder.close()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in run.iterdir():
+        if file.is_file():
+            (copy / file.name).write_bytes(file.read_bytes())
+    folder = RunFolder.open(copy)
+    folder.save_checkpoint({**tensors, **{f"supernet.{k}": v for k, v in rest.items()}}, plain)
+    folder.close()
+    untrained = rescore(copy, [last], space=small_space, data=stripes, device="cpu")[0].score
+    assert untrained < trained
+
+
+def test_an_unfinished_run_is_refused(run, small_space, stripes, tmp_path):
+    for name in ("config.yaml", "run.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    with pytest.raises(RunError, match="not finished"):
+        rescore(tmp_path, some(small_space, 1), space=small_space, data=stripes)

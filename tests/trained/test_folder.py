@@ -1,0 +1,163 @@
+"""The folder of a trained network: what is written, and what loading refuses."""
+
+import csv
+import json
+import runpy
+import shutil
+
+import pytest
+import torch
+import yaml
+
+import ddpnas
+from ddpnas import Recipe, RunError
+
+ARCHITECTURE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
+OWN = """
+from torch import nn
+
+def network(choose, width=2, num_classes=3, input_shape=(1, 8, 8)):
+    conv = lambda k: nn.Conv2d(input_shape[0], width, k, padding=k // 2)
+    return nn.Sequential(choose("op", {"conv1": lambda: conv(1), "conv3": lambda: conv(3)}),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+"""
+
+
+def trained_by(space, text, data, **options):
+    return ddpnas.compare(
+        space, space.parse(text), data, costs=ddpnas.count_costs(space),
+        recipe=Recipe(epochs=2, batch_size=16), device="cpu", **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result(small_space, stripes):
+    return trained_by(small_space, ARCHITECTURE, stripes, random=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, small_space, stripes, result):
+    path = tmp_path_factory.mktemp("model") / "stripes-net"
+    ddpnas.save_trained(path, small_space, stripes, result, seed=3, limits={"macs": 1e9})
+    return path
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def test_what_is_loaded_is_what_was_trained(folder, result, stripes):
+    model = ddpnas.load(folder)
+    x = torch.randn(4, 1, 8, 8)
+    torch.testing.assert_close(model.network(x), result[0].result.model(x))
+    assert not model.network.training
+    assert model.text == ARCHITECTURE == result[0].text
+    assert model.architecture == result[0].architecture
+    assert model.classes == stripes.classes and model.input_shape == (1, 8, 8)
+    assert model.mean == stripes.mean and model.std == stripes.std
+
+
+def test_the_files_say_how_it_came_about(folder, result, stripes):
+    about = json.loads((folder / "architecture.json").read_text())
+    assert about["provenance"]["data"]["fingerprint"] == stripes.fingerprint()
+    assert about["provenance"]["data"]["sizes"] == {"train": 96, "valid": 24, "test": 30}
+    assert about["provenance"]["seed"] == 3 and about["limits"] == {"macs": 1e9}
+    assert about["provenance"]["versions"]["ddpnas"] == ddpnas.__version__
+    assert about["costs"] == result[0].costs
+    figures = json.loads((folder / "result.json").read_text())
+    assert [n["name"] for n in figures["networks"]] == ["found", "random 1"]
+    for kept, one in zip(figures["networks"], result):
+        assert kept["accuracy"] == one.result.accuracy and kept["split"] == "test"
+        counts = torch.tensor(kept["confusion"])
+        assert counts.sum(dim=1).tolist() == [10, 10, 10]
+        assert counts.trace() / 30 == pytest.approx(kept["accuracy"])
+        assert kept["per_class"] == [counts[i, i].item() / 10 for i in range(3)]
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert [(r["network"], r["epoch"]) for r in rows] == [
+        ("found", "1"), ("found", "2"), ("random 1", "1"), ("random 1", "2"),
+    ]  # fmt: skip
+    assert float(rows[0]["loss"]) == result[0].result.history[0]["loss"]
+
+
+def test_the_card_has_the_front_matter_of_a_model_hub_and_its_example_runs(folder, monkeypatch):
+    _, front, text = (folder / "README.md").read_text().split("---\n", 2)
+    entry = yaml.safe_load(front)["model-index"][0]["results"][0]
+    figures = json.loads((folder / "result.json").read_text())
+    assert entry["metrics"] == [
+        {"type": "accuracy", "value": figures["networks"][0]["accuracy"]}
+    ]  # fmt: skip
+    assert f"{100 * figures['networks'][0]['accuracy']:.2f} %" in text and ARCHITECTURE in text
+    from PIL import Image
+
+    monkeypatch.chdir(folder.parent)
+    Image.new("L", (20, 30)).save("image.png")
+    (folder.parent / "example.py").write_text(text.split("```python\n")[1].split("```")[0])
+    runpy.run_path("example.py")
+
+
+def test_a_run_folder_with_a_trained_network_inside_is_taken_too(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "trained")
+    assert ddpnas.load(tmp_path).text == ARCHITECTURE
+
+
+def test_a_users_own_space_is_executed_only_when_it_is_named(stripes, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    space = ddpnas.spaces.own.space_from_file(f"{tmp_path / 'mine.py'}:network", width=3)
+    trained = trained_by(space, "op=conv3", stripes)
+    ddpnas.save_trained(tmp_path / "net", space, stripes, trained)
+    with pytest.raises(RunError, match=r"name it to have it executed: --space .*net/mine.py:net"):
+        ddpnas.load(tmp_path / "net")
+    x = torch.randn(2, 1, 8, 8)
+    for given in (f"{tmp_path / 'net' / 'mine.py'}:network", space):
+        model = ddpnas.load(tmp_path / "net", space=given)
+        torch.testing.assert_close(model.network(x), trained[0].result.model(x))
+    assert str(tmp_path) not in (tmp_path / "net" / "architecture.json").read_text()
+
+
+def test_a_function_of_a_program_is_given_again(stripes, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    space = ddpnas.SearchSpace(runpy.run_path(tmp_path / "mine.py")["network"])
+    ddpnas.save_trained(tmp_path, space, stripes, trained_by(space, "op=conv1", stripes))
+    with pytest.raises(RunError, match=r"function of a Python program; give it there"):
+        ddpnas.load(tmp_path)
+    assert ddpnas.load(tmp_path, space=space).text == "op=conv1"
+
+
+def test_folders_that_hold_no_trained_network_are_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(RunError, match="holds no trained network"):
+            ddpnas.load(path)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"space": 3}, "no proper 'space'"),
+        ({"classes": None}, "no proper 'classes'"),
+        ({"space": "os.system"}, "function of a Python program"),
+        ({"architecture": {"a": "b"}}, "does not belong to its space"),
+        ({"space_options": {"channels": 3}}, "of another network"),
+        ({"space_options": {"nonsense": 3}}, "damaged"),
+    ],
+)
+def test_damaged_descriptions_are_one_sentence(copy, change, says):
+    about = json.loads((copy / "architecture.json").read_text())
+    (copy / "architecture.json").write_text(json.dumps(about | change))
+    with pytest.raises(RunError, match=says) as refused:
+        ddpnas.load(copy)
+    assert "\n" not in str(refused.value)
+
+
+def test_damaged_and_missing_weights_are_one_sentence(copy):
+    whole = (copy / "model.safetensors").read_bytes()
+    for content in (whole[:-40], b"\x80\x04nonsense", b""):
+        (copy / "model.safetensors").write_bytes(content)
+        with pytest.raises(RunError, match="damaged or of another network"):
+            ddpnas.load(copy)
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(RunError, match="holds no model.safetensors"):
+        ddpnas.load(copy)
+    (copy / "architecture.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        ddpnas.load(copy)
