@@ -47,9 +47,11 @@ def frontier(
 
     By rising cost (of several, the first named), so that for one cost the objective rises along
     the list, from the cheapest architecture to the one that :func:`ddpnas.generate` returns
-    without a limit on that cost. Of architectures of equal objective and costs there is one, and
-    of those that are the same network (``space.canonical``) the cheapest. Objectives that differ
-    by less than 1e-13 of their range count as equal.
+    without a limit on that cost. Of architectures of equal objective and costs there is one. Of
+    those that are the same network (``space.canonical``) there is the cheapest; a dearer one comes
+    again only where another network was better in between, so that for every budget the list
+    names the network of :func:`ddpnas.generate`. Objectives that differ by less than 1e-13 of
+    their range count as equal.
 
     Args:
         distribution: see :func:`ddpnas.generate`.
@@ -90,17 +92,42 @@ def frontier(
     if not points:
         raise infeasible(problem, bounds)
     points.sort(key=lambda point: point[0])
-    first = {space.canonical(architecture): architecture for _, architecture in reversed(points)}
+    values = [objective_value(rows, space, architecture) for _, architecture in points]
     seconds = time.perf_counter() - started
     result = []
-    for _, architecture in points:
-        if first[space.canonical(architecture)] == architecture:
-            value = objective_value(rows, space, architecture)
-            certificate = Certificate(value, value, 0.0, seconds)
-            result.append(
-                describe(architecture, distribution, objective, bounds, costs, certificate)
-            )
+    for i in _without_repeats(space, points, values):
+        certificate = Certificate(values[i], values[i], 0.0, seconds)
+        found = describe(points[i][1], distribution, objective, bounds, costs, certificate)
+        result.append(found)
     return result
+
+
+def _without_repeats(
+    space: DecisionSpace,
+    points: Sequence[tuple[tuple[float, ...], Architecture]],
+    values: Sequence[float],
+) -> list[int]:
+    """Return which points to keep: those whose network the kept ones do not name already.
+
+    A point is left out where the best of those within its costs is the same network.
+    """
+    costs = np.array([cost for cost, _ in points])
+    worth = np.array(values)
+    networks = [space.canonical(architecture) for _, architecture in points]
+    seen: set[Architecture] = set()
+    kept: list[int] = []
+    for i, network in enumerate(networks):
+        if network in seen:
+            before = np.array(kept)
+            within_costs = before[(costs[before] <= costs[i]).all(axis=1)]
+            if (
+                within_costs.size
+                and networks[within_costs[worth[within_costs].argmax()]] == network
+            ):
+                continue
+        seen.add(network)
+        kept.append(i)
+    return kept
 
 
 def _merge(

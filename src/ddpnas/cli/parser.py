@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from ddpnas.cli import benchmark, generate, lists, report, search, train
+from ddpnas.cli import benchmark, frontier, generate, lists, report, search, train
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.errors import OptionError, nearest
 
@@ -15,6 +15,7 @@ __all__ = ["parse"]
 COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
     **generate.COMMANDS,
+    **frontier.COMMANDS,
     **train.COMMANDS,
     **report.COMMANDS,
     **benchmark.COMMANDS,

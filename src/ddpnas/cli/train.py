@@ -22,6 +22,7 @@ from ddpnas.costs import count_costs
 from ddpnas.data import Data, load_data
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, RunError
+from ddpnas.limits import Limit, read_limits, say_limits
 from ddpnas.reopen import run_data, run_space
 from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.space import SearchSpace
@@ -55,13 +56,13 @@ def _train_parser() -> ArgumentParser:
 
 def train(options: Namespace) -> None:
     """``ddpnas train``."""
-    space, data, architecture, limits = _what_to_train(options)
+    space, data, architecture, limits, tables = _what_to_train(options)
     out = Path(options.out or (f"{options.run}/trained" if options.run else "runs/trained"))
     if (out / "result.json").exists() and not options.overwrite:
         raise RunError(f"{out} holds a trained network; give another --out, or --overwrite")
     with writable(out):
         out.mkdir(parents=True, exist_ok=True)
-    costs = count_costs(space)
+    costs = {**count_costs(space), **tables}
     show.line(f"training {space.format(architecture)}", quiet=options.quiet)
     with show.TrainProgress(quiet=options.quiet) as progress:
         trained = compare(
@@ -87,8 +88,8 @@ def train(options: Namespace) -> None:
 
 def _what_to_train(
     options: Namespace,
-) -> tuple[SearchSpace, Data, Architecture, dict[str, float]]:
-    """Return space, data, architecture and limits: of the run, or as named in the options."""
+) -> tuple[SearchSpace, Data, Architecture, dict[str, Limit], dict[str, CostTable]]:
+    """Return space, data, architecture, limits and measured costs: the run's, or as given."""
     changes: dict[str, Any] = {"limit_train_images": options.limit_train_images}
     if options.image_size is not None:
         changes["image_size"] = options.image_size
@@ -99,20 +100,23 @@ def _what_to_train(
             )
         data = load_data(options.data, **changes)
         space = open_space(options.space, data, options.space_options)
-        return space, data, space.parse(options.architecture), {}
+        return space, data, space.parse(options.architecture), {}, {}
     if options.data is not None:
         changes["data"] = options.data
     result = SearchResult.load(options.run)
     data = run_data(options.run, **changes)
     chosen = result.architecture
-    limits: dict[str, float] = {}
+    limits: dict[str, Limit] = {}
+    tables: dict[str, CostTable] = {}
     space_options = options.space_options
     generated = Path(options.run) / "generated.json"
     if options.architecture is None and generated.exists():
         record = read_json(generated)
-        chosen, limits = Architecture(record["architecture"]), record["limits"]
+        chosen, limits = Architecture(record["architecture"]), read_limits(record["limits"])
+        given = map(CostTable.from_dict, record.get("tables", []))
+        tables = {table.name: table for table in given}
         space_options = {**record["space_options"], **space_options}
-        within = ", ".join(f"{name} <= {value:,.0f}" for name, value in limits.items())
+        within = say_limits(limits)
         show.line(
             f"the architecture generated last{f', within {within}' if within else ''}",
             quiet=options.quiet,
@@ -125,11 +129,11 @@ def _what_to_train(
     check_fit(space, data)
     if options.architecture is not None:
         chosen = space.parse(options.architecture)
-    return space, data, space.check(chosen), limits
+    return space, data, space.check(chosen), limits, tables
 
 
 def _show_trained(
-    trained: list[Trained], costs: dict[str, CostTable], limits: dict[str, float]
+    trained: list[Trained], costs: dict[str, CostTable], limits: dict[str, Limit]
 ) -> None:
     split = trained[0].result.split
     rows = [
