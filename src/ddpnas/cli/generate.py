@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ddpnas.cli.options import Command, add_json, new_parser
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
 from ddpnas.generate import Generated, top_k
-from ddpnas.limits import amount, plain_limits, say_limits
+from ddpnas.limits import Limit, amount, plain_limits
 from ddpnas.rescore import Rescored
 from ddpnas.rescore import rescore as score_again
 from ddpnas.run import RunFolder
@@ -116,10 +117,17 @@ def _show_costs(one: Generated, question: Question) -> None:
     for name, value in one.costs.items():
         limit, left = "-", "-"
         if name in question.limits:
-            limit = say_limits({name: question.limits[name]})
+            limit = _limit(question.limits[name])
             left = amount(one.slack[name])
-        rows.append([name, amount(value), question.costs[name].unit, limit, left])
-    show.table(["cost", "value", "unit", "limit", "left"], rows)
+        rows.append([name, amount(value), limit, left, question.costs[name].unit])
+    show.table(["cost", "value", "limit", "left", "unit"], rows)
+
+
+def _limit(limit: Limit) -> str:
+    if not isinstance(limit, tuple):
+        return amount(limit)
+    low, up = limit
+    return f"at least {amount(low)}" if up == math.inf else f"{amount(low)} to {amount(up)}"
 
 
 def _show_proof(one: Generated, at: int) -> None:
