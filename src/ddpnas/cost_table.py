@@ -64,18 +64,17 @@ class CostTable:
 
     def check(self, space: DecisionSpace) -> None:
         """Raise :class:`SpaceError` when a term speaks of a choice that the space lacks."""
+        options = {decision.name: set(decision.options) for decision in space.decisions}
         for pairs in self.terms:
             for decision, option in pairs:
-                names = [d.name for d in space.decisions]
-                if decision not in names:
+                if decision not in options:
                     raise SpaceError(
-                        f"cost table {self.name!r}: " + nearest("decision", decision, names)
+                        f"cost table {self.name!r}: " + nearest("decision", decision, options)
                     )
-                if option not in space[decision].options:
+                if option not in options[decision]:
                     kind = f"option of decision {decision!r}"
                     raise SpaceError(
-                        f"cost table {self.name!r}: "
-                        + nearest(kind, option, space[decision].options)
+                        f"cost table {self.name!r}: " + nearest(kind, option, options[decision])
                     )
 
     def to_dict(self) -> dict[str, Any]:

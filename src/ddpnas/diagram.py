@@ -283,6 +283,8 @@ def _unit(table: CostTable) -> float:
 
 
 def _whole(amount: float, unit: float) -> float:
+    if unit == 1.0 and float(amount).is_integer():
+        return float(amount)
     return float(round(Fraction(amount) / Fraction(float(unit))))
 
 

@@ -120,7 +120,12 @@ class _Search:
         self._offer([], 0, 0)
         if self._best is not None:  # the best without limits is within them
             return self._best
-        self._price(_multipliers(self._layers, self._values, self._ranges))
+        prices = _multipliers(self._layers, self._ranges, self._values)
+        if prices is None:
+            prices = np.zeros(len(self._ranges))
+            if _impossible(self._layers, self._ranges):
+                return None
+        self._price(prices)
         self._offer([], 0, 0)
         return self._solve(self.whole)
 
@@ -162,13 +167,7 @@ class _Search:
     def _price(self, prices: Vector) -> None:
         """Take prices a unit of each cost; negative ones for costs that have to be larger."""
         self._prices = prices
-        self._constant = float(
-            sum(
-                price * (limit.upper if price > 0 else limit.lower)
-                for price, limit in zip(prices, self._ranges, strict=True)
-                if price != 0
-            )
-        )
+        self._constant = _worth(prices, self._ranges)
         self._reduced = [
             values - prices @ layer.cost
             for values, layer in zip(self._values, self._layers, strict=True)
@@ -226,13 +225,12 @@ class _Search:
             for limit in self._ranges:
                 possible &= limit.reachable(labels, at)
             labels = labels.keep(possible)
+            if good.sum() == 1 and at < len(self._layers):
+                continue  # nothing was decided here
             if at >= free:
                 self._try(labels, at)
-            bound = self._bound(labels, at)
-            labels = labels.keep(bound >= self._goal)
+            labels = labels.keep(self._bound(labels, at) >= self._goal)
             labels = self._undominated(labels, at)
-            if not len(labels):
-                break
             if len(labels) > width:
                 complete = False
                 bound = self._bound(labels, at)
@@ -275,6 +273,7 @@ class _Search:
                 return
 
     def _undominated(self, labels: Labels, at: int) -> Labels:
+        """Return the labels without dominated ones; where limits are many, some of these stay."""
         dimensions = [limit.excess(labels, at) for limit in self._ranges]
         dimensions += [limit.deficit(labels, at) for limit in self._ranges]
         dimensions = [d for d in dimensions if d.any()]
@@ -292,13 +291,36 @@ class _Search:
         return labels.keep(~(worse & ~same).any(axis=0))
 
 
+def _worth(prices: Vector, ranges: Sequence[Range]) -> float:
+    """Return what the limits are worth at these prices."""
+    ends = [r.upper if price > 0 else r.lower for price, r in zip(prices, ranges, strict=True)]
+    return float(sum(price * end for price, end in zip(prices, ends, strict=True) if price != 0))
+
+
+def _impossible(layers: Sequence[Layer], ranges: Sequence[Range]) -> bool:
+    """Return whether prices prove that no path is within all limits.
+
+    They do when even the path that costs least at these prices costs more than the limits are
+    worth, by more than floats can be wrong.
+    """
+    prices = _multipliers(layers, ranges, None)
+    if prices is None:
+        return False
+    costs = [-prices @ layer.cost for layer in layers]
+    least = -float(to_go(layers, costs)[0][0])
+    spent = sum(float(np.abs(cost).max()) for cost in costs)
+    worth = _worth(prices, ranges)
+    return least - worth > 1e-9 * (spent + abs(worth))
+
+
 def _multipliers(
-    layers: Sequence[Layer], values: Sequence[Vector], ranges: Sequence[Range]
-) -> Vector:
+    layers: Sequence[Layer], ranges: Sequence[Range], values: Sequence[Vector] | None
+) -> Vector | None:
     """Return the prices that bound best: multipliers of the limits in the linear relaxation.
 
-    Its variables are the arcs, a unit of flow from start to end. Where even the relaxation has
-    no solution, the prices are zero.
+    Its variables are the arcs, a unit of flow from start to end. None where even the relaxation
+    has no solution. Without values, the prices of the relaxation that exceeds all limits by as
+    little as possible.
     """
     from scipy.optimize import linprog
     from scipy.sparse import coo_array
@@ -308,9 +330,9 @@ def _multipliers(
     arcs = np.arange(sum(sizes))
     source = np.concatenate([n + layer.source for n, layer in zip(node, layers, strict=False)])
     target = np.concatenate([n + layer.target for n, layer in zip(node[1:], layers, strict=True)])
-    ends = np.concatenate([source, target])
     flow = np.repeat([1.0, -1.0], len(arcs))
-    shape = (int(node[-1]) + 1, len(arcs))
+    shape = (int(node[-1]) + 1, len(arcs) + 1)  # the last variable is the excess
+    ends = np.concatenate([source, target])
     balance: Any = coo_array((flow, (ends, np.tile(arcs, 2))), shape=shape).tocsr()
     supply = np.zeros(shape[0])
     supply[0] = 1.0
@@ -319,17 +341,25 @@ def _multipliers(
     sides += [(i, -1.0, -limit.lower) for i, limit in enumerate(ranges) if np.isfinite(limit.lower)]
     scale = np.abs(cost).max(axis=1)
     scale[scale == 0] = 1.0
-    most = max(float(np.abs(value).max()) for value in values) or 1.0
+    most = 1.0
+    objective = np.zeros(shape[1])
+    if values is None:
+        objective[-1] = 1.0
+    else:
+        most = max(float(np.abs(value).max()) for value in values) or 1.0
+        objective[:-1] = -np.concatenate(values) / most
+    excess = -1.0 if values is None else 0.0
     solved: Any = linprog(
-        -np.concatenate(values) / most,
-        A_ub=np.array([sign * cost[i] / scale[i] for i, sign, _ in sides]),
+        objective,
+        A_ub=np.array([[*(sign * cost[i] / scale[i]), excess] for i, sign, _ in sides]),
         b_ub=[limit / scale[i] for i, _, limit in sides],
         A_eq=balance[:-1],
         b_eq=supply[:-1],
         method="highs",
     )
+    if solved.status != 0:
+        return None
     prices = np.zeros(len(ranges))
-    if solved.status == 0:
-        for (i, sign, _), marginal in zip(sides, solved.ineqlin.marginals, strict=True):
-            prices[i] += sign * max(0.0, -float(marginal)) * most / scale[i]
+    for (i, sign, _), marginal in zip(sides, solved.ineqlin.marginals, strict=True):
+        prices[i] += sign * max(0.0, -float(marginal)) * most / scale[i]
     return prices
