@@ -28,13 +28,13 @@ def evolve(
         value: blocks x options; their sum is maximised.
         cost: blocks x options.
         budget: for the sum of costs.
-        seconds: how long it may take.
+        seconds: of processor time that it may take.
         seed: of everything random.
     """
     rng = np.random.default_rng(seed)
     blocks, options = value.shape
     rows = np.arange(blocks)
-    end = time.perf_counter() + seconds
+    end = time.process_time() + seconds
     tried = 0
     population: list[tuple[float, list[int]]] = []
 
@@ -43,10 +43,10 @@ def evolve(
         worth = value[rows, good].sum(axis=1)
         return list(zip(worth.tolist(), good.tolist(), strict=True))
 
-    while len(population) < POPULATION and time.perf_counter() < end:
+    while len(population) < POPULATION and time.process_time() < end:
         tried += POPULATION
         population += fits(rng.integers(options, size=(POPULATION, blocks)))
-    while population and time.perf_counter() < end:
+    while population and time.process_time() < end:
         population = sorted(population, reverse=True)[:POPULATION]
         parents = np.array([one for _, one in population[: max(2, len(population) // 4)]])
         pairs = parents[rng.integers(len(parents), size=(2, POPULATION))]
