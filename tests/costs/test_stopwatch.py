@@ -66,6 +66,14 @@ def test_one_round_is_never_settled_and_slow_ones_do_not_count():
     assert stopwatch.settled([near, slow, slow, low], 0.05)
 
 
+def test_a_device_that_is_not_there_is_not_replaced_by_another():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is one here")
+    with pytest.raises(stopwatch.CannotRunError, match="CUDAExecutionProvider here; it has"):
+        stopwatch.OnnxTimer(Path(), "cuda", 1, 0.1)
+
+
 def test_the_file_is_python_3_8_and_imports_only_numpy_and_onnxruntime():
     tree = ast.parse(Path(stopwatch.__file__).read_text(), feature_version=(3, 8))
     imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
