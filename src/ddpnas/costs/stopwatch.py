@@ -59,9 +59,15 @@ def measure(
 
 
 def settled(rounds: Sequence[Sequence[float]], spread: float) -> bool:
-    """Return whether the two quietest rounds agree: their medians differ by so little."""
-    medians = sorted(round_[1] for round_ in rounds)
-    return len(medians) > 1 and medians[1] <= (1 + spread) * medians[0]
+    """Return whether the two quietest rounds agree, and the quietest was quiet.
+
+    Their medians differ by so little, relative to the lower one, and the interquartile range of
+    the quietest is below its median: it is far above when other processes took turns with it.
+    """
+    if len(rounds) < 2:
+        return False
+    first, second = sorted(rounds, key=lambda round_: round_[1])[:2]
+    return second[1] <= (1 + spread) * first[1] and first[2] - first[0] <= first[1]
 
 
 def quartiles(times: Sequence[float]) -> list[float]:

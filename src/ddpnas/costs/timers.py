@@ -45,7 +45,7 @@ class LatencyConfig:
         rounds: in which everything is timed.
         most_rounds: how many more there may be for what has not settled, in all.
         spread: settled is what has two rounds whose medians differ by less than this part, the two
-            lowest.
+            lowest, if the times of the lowest are not scattered.
     """
 
     device: str = "cpu"
