@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.cost_table import CostTable
-from ddpnas.costs.additivity import check_additivity
+from ddpnas.costs.additivity import LEAST_ARCHITECTURES, check_additivity
 from ddpnas.costs.counted import count_costs
 from ddpnas.costs.plan import LatencyPlan, make_plan, raw_terms
 from ddpnas.costs.stopwatch import load, measure, summary, write_json
 from ddpnas.costs.timers import LatencyConfig, machine, opened_timer, versions
 from ddpnas.disk import read_json, writable
-from ddpnas.errors import DataError, OptionError, nearest
+from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space import SearchSpace
 
 __all__ = ["latency_table", "measure_latency", "plan_of"]
@@ -91,9 +91,19 @@ def measure_latency(
 
 
 def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:
-    """Return what is timed for the table, after checking that costs are a sum over choices."""
+    """Return what is timed for the table, after checking that costs are a sum over choices.
+
+    Raises:
+        SpaceError: they are not, or there are too few different networks to check times on.
+    """
     count_costs(space)
-    return make_plan(space, config.batch, config.architectures, config.seed)
+    plan = make_plan(space, config.batch, config.architectures, config.seed)
+    if len(plan.networks) < LEAST_ARCHITECTURES:
+        raise SpaceError(
+            f"space {space.name!r} has {len(plan.networks)} different networks; whether times add "
+            f"up is checked on at least {LEAST_ARCHITECTURES}"
+        )
+    return plan
 
 
 def latency_table(
