@@ -60,10 +60,20 @@ def test_quartiles_and_their_summary():
 
 
 def test_one_round_is_never_settled_and_slow_ones_do_not_count():
-    low, near, slow = [0.0, 1.0, 2.0, 9], [0.0, 1.04, 2.0, 9], [0.0, 8.0, 9.0, 9]
+    low, near, slow = [0.9, 1.0, 1.2, 9], [0.9, 1.04, 1.2, 9], [7.0, 8.0, 9.0, 9]
+    scattered = [0.9, 1.0, 8.0, 9]
     assert not stopwatch.settled([low], 0.05)
     assert not stopwatch.settled([low, slow], 0.05)
     assert stopwatch.settled([near, slow, slow, low], 0.05)
+    assert not stopwatch.settled([scattered, near], 0.05)
+
+
+def test_a_device_that_is_not_there_is_not_replaced_by_another():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is one here")
+    with pytest.raises(stopwatch.CannotRunError, match="CUDAExecutionProvider here; it has"):
+        stopwatch.OnnxTimer(Path(), "cuda", 1, 0.1)
 
 
 def test_the_file_is_python_3_8_and_imports_only_numpy_and_onnxruntime():

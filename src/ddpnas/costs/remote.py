@@ -17,8 +17,9 @@ import torch
 from ddpnas._version import __version__
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import stopwatch
-from ddpnas.costs.measured import LatencyConfig, latency_table, plan_of
+from ddpnas.costs.measured import latency_table, plan_of
 from ddpnas.costs.onnx_files import export_probes
+from ddpnas.costs.timers import LatencyConfig
 from ddpnas.disk import writable
 from ddpnas.errors import DataError, SpaceError
 from ddpnas.space import SearchSpace

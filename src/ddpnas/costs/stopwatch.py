@@ -59,9 +59,15 @@ def measure(
 
 
 def settled(rounds: Sequence[Sequence[float]], spread: float) -> bool:
-    """Return whether the two quietest rounds agree: their medians differ by so little."""
-    medians = sorted(round_[1] for round_ in rounds)
-    return len(medians) > 1 and medians[1] <= (1 + spread) * medians[0]
+    """Return whether the two quietest rounds agree, and the quietest was quiet.
+
+    Their medians differ by so little, relative to the lower one, and the interquartile range of
+    the quietest is below its median: it is far above when other processes took turns with it.
+    """
+    if len(rounds) < 2:
+        return False
+    first, second = sorted(rounds, key=lambda round_: round_[1])[:2]
+    return second[1] <= (1 + spread) * first[1] and first[2] - first[0] <= first[1]
 
 
 def quartiles(times: Sequence[float]) -> list[float]:
@@ -84,6 +90,10 @@ def summary(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
     }
 
 
+class CannotRunError(Exception):
+    """The device is not there for onnxruntime; the message says what is."""
+
+
 class OnnxTimer:
     """Times the ONNX files of a folder.
 
@@ -92,6 +102,9 @@ class OnnxTimer:
         device: "cpu" or "cuda".
         threads: of one operation.
         seconds: for which a file is run in a round, after a warm-up of a tenth of that.
+
+    Raises:
+        CannotRunError: the device is not there.
     """
 
     def __init__(self, folder: Path, device: str, threads: int, seconds: float) -> None:
@@ -100,6 +113,8 @@ class OnnxTimer:
         self._runtime = onnxruntime
         self._folder, self._seconds = folder, seconds
         self._provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+        if self._provider not in onnxruntime.get_available_providers():
+            self._refuse()
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
@@ -110,10 +125,16 @@ class OnnxTimer:
         session = self._runtime.InferenceSession(
             str(self._folder / f"{name}.onnx"), self._options, providers=[self._provider]
         )
+        if self._provider not in session.get_providers():  # it would go on on the CPU
+            self._refuse()
         rng = np.random.RandomState(0)
         feeds = {given.name: _array(given, rng) for given in session.get_inputs()}
         _run_for(session, feeds, self._seconds / 10)
         return quartiles(_run_for(session, feeds, self._seconds))
+
+    def _refuse(self) -> None:
+        there = ", ".join(self._runtime.get_available_providers())
+        raise CannotRunError(f"onnxruntime cannot use {self._provider} here; it has {there}")
 
 
 def _array(given: Any, rng: np.random.RandomState) -> Any:
@@ -181,7 +202,10 @@ def main() -> None:
         result = before
     settings = manifest["settings"]
     busy = [load()]
-    timer = OnnxTimer(folder, settings["device"], settings["threads"], settings["seconds"])
+    try:
+        timer = OnnxTimer(folder, settings["device"], settings["threads"], settings["seconds"])
+    except CannotRunError as error:
+        sys.exit(str(error))
     measure(
         manifest["names"],
         timer,
