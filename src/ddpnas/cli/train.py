@@ -245,6 +245,7 @@ def _show_trained(
     trained: list[Trained], costs: dict[str, CostTable], limits: dict[str, Limit]
 ) -> None:
     split = trained[0].result.split
+    costs = {name: table for name, table in costs.items() if name in ("macs", "params", *limits)}
     rows = [
         [
             one.name,
