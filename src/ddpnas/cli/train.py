@@ -21,6 +21,7 @@ from ddpnas.cli.options import (
 )
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs
+from ddpnas.costs.latency_check import require_same_network
 from ddpnas.data import Data, load_data
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, RunError
@@ -225,7 +226,12 @@ def _check_limits(
     costs: Mapping[str, CostTable],
     limits: Mapping[str, Limit],
 ) -> None:
-    """Raise :class:`OptionError` when a recipe makes the network larger than it may be."""
+    """Raise :class:`OptionError` when a recipe makes the network larger than it may be.
+
+    Measured costs hold for the size that was measured alone.
+    """
+    for table in costs.values():
+        require_same_network(table, space)
     sizes = recipe.network.get(str(searched.name), {})
     for name, (_, limit) in checked_limits(limits, costs).items():
         if costs[name].cost(architecture) > limit and sizes:
