@@ -17,7 +17,7 @@ def test_the_parts_of_the_time_are_those_of_the_history(whole_run):
     run = read_run(whole_run)
     spent = time_spent(run)
     evaluating = sum(record["seconds"] for record in run.history)
-    parts = ("training on paths", "validation", "other")
+    parts = ("training", "validation", "other")
     assert sum(spent[part] for part in parts) == pytest.approx(evaluating)
     assert spent["strategy"] > 0 and spent["saving"] > 0
 

@@ -250,3 +250,24 @@ def test_data_that_has_gone_is_said(run, tmp_path):
     about["provenance"]["data"]["source"]["data"] = "/no/such/file.npz"
     (run / "trained" / "architecture.json").write_text(json.dumps(about))
     assert "The images cannot be shown" in read(write_report(run, tmp_path / "page.html")).text
+
+
+def test_thousands_of_rows_are_cut_on_the_page_but_not_in_the_csv(run, tmp_path):
+    lines = (run / "history.jsonl").read_text().splitlines()
+    (run / "history.jsonl").write_text("\n".join(lines * 170) + "\n")
+    path = write_report(run, tmp_path / "page.html")
+    page, rows = read(path), rows_of(tmp_path / "page-data" / "history.csv")
+    assert len(rows) == 15 * 170 + 1 and len(page.tables["history"]) == 2001
+    assert "the first 2000 of 2550" in page.text and path.stat().st_size < 2_000_000
+
+
+def test_scores_that_are_losses_are_shown_as_accuracies(run, tmp_path):
+    lines = [json.loads(line) for line in (run / "history.jsonl").open()]
+    with open(run / "history.jsonl", "w") as stream:
+        for i, record in enumerate(lines):
+            record.update(accuracy=i / 20, score=-2.0 + i / 100)
+            stream.write(json.dumps(record) + "\n")
+    write_report(run, tmp_path / "page.html")
+    rows = rows_of(tmp_path / "page-data" / "history.csv")
+    assert rows[0][3:5] == ["accuracy", "score"]
+    assert [float(r[3]) for r in rows[1:]] == [i / 20 for i in range(15)]

@@ -28,6 +28,7 @@ __all__ = [
     "csv_records",
     "duration",
     "percent",
+    "short",
     "written",
 ]
 
@@ -226,3 +227,8 @@ def csv_records(table: Table, run: str | None) -> list[dict[str, Any]]:
         {**first, **{k: "" if v is None else v for k, v in zip(keys, row, strict=True)}}
         for row in table.rows
     ]
+
+
+def short(text: str, most: int) -> str:
+    """Return the text, cut to so many characters with a sign that it was."""
+    return text if len(text) <= most else text[: most - 1] + "\u2026"

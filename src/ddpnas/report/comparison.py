@@ -43,7 +43,7 @@ def comparison_headline(views: Sequence[View]) -> Headline:
             value = v.run.trained.found.accuracy
             tiles.append(Tile(v.run.label, percent(value), value, "accuracy of the found network"))
         elif v.run.history:
-            value = max(record["score"] for record in v.run.history)
+            value = max(v.run.accuracies)
             tiles.append(Tile(v.run.label, percent(value), value, "best score on shared weights"))
     words += _warnings(views)
     unfinished = [v.run.label for v in views if not v.run.finished]
@@ -95,7 +95,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 mean_and_spread(random)[0] if random else None,
                 len(random) if trained is not None else None,
                 *(v.chosen_costs.get(name) for name in costs),
-                max((record["score"] for record in run.history), default=None),
+                max(run.accuracies, default=None),
                 len(run.history),
                 math.fsum(time_spent(run).values()),
                 str(run.config["space"]),
@@ -133,7 +133,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
 
 
 def _scores(views: Sequence[View]) -> Section | None:
-    scores = [r["score"] for v in views for r in v.run.history if math.isfinite(r["score"])]
+    scores = [a for v in views for a in v.run.accuracies if math.isfinite(a)]
     if not scores:
         return None
     chart = Chart(
@@ -145,15 +145,17 @@ def _scores(views: Sequence[View]) -> Section | None:
     )
     for i, v in enumerate(views):
         series, mark = _series(i)
-        for k, record in enumerate(v.run.history):
-            if math.isfinite(record["score"]):
-                title = f"{v.run.label}, {k + 1}: {percent(record['score'])}"
-                chart.dot(k + 0.5, record["score"], series, title, mark=mark, size=2.6)
+        reached = v.run.accuracies
+        step = -(-len(reached) // 500)
+        for k, accuracy in list(enumerate(reached))[:: max(1, step)]:
+            if math.isfinite(accuracy):
+                title = f"{v.run.label}, {k + 1}: {percent(accuracy)}"
+                chart.dot(k + 0.5, accuracy, series, title, mark=mark, size=2.6)
         for _, group in groupby(enumerate(v.run.history), key=lambda pair: pair[1]["stage"]):
-            there = list(group)
-            mean = math.fsum(r["score"] for _, r in there) / len(there)
+            there = [k for k, _ in group]
+            mean = math.fsum(reached[k] for k in there) / len(there)
             if math.isfinite(mean):
-                chart.line([(there[0][0], mean), (there[-1][0] + 1, mean)], series)
+                chart.line([(there[0], mean), (there[-1] + 1, mean)], series)
     caption = "Points are architectures, lines the means of the stages."
     figure = Figure(chart.text(), caption, _legend(views))
     return Section("scores", "The searches", (), (figure,))

@@ -63,12 +63,24 @@ class Network:
 
 @dataclass(frozen=True)
 class Trained:
-    """What ``RUN/trained`` holds: the networks, the found one first, and how they were trained."""
+    """What ``RUN/trained`` holds: the networks, the found one first, and how they were trained.
+
+    Attributes:
+        path: of the folder.
+        recipe: as used.
+        seed: of the training.
+        classes: names, by label.
+        space_options: of the trained networks.
+        source: of the images, the arguments of :func:`ddpnas.load_data`.
+        networks: the found one first.
+    """
 
     path: Path
     recipe: Mapping[str, Any]
     seed: int
     classes: tuple[str, ...]
+    space_options: Mapping[str, Any]
+    source: Mapping[str, Any]
     networks: tuple[Network, ...]
 
     @property
@@ -79,7 +91,12 @@ class Trained:
     @property
     def random(self) -> tuple[Network, ...]:
         """The random ones within the same limits."""
-        return tuple(n for n in self.networks[1:] if n.name.startswith("random"))
+        return tuple(n for n in self.networks[1:] if n.name.startswith("random "))
+
+    @property
+    def baselines(self) -> tuple[Network, ...]:
+        """Known networks that were trained alike."""
+        return tuple(n for n in self.networks[1:] if not n.name.startswith("random "))
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the search came to its end."""
         return self.architecture is not None
+
+    @property
+    def accuracies(self) -> list[float]:
+        """The validation accuracy of every scored architecture (the score itself may be a loss)."""
+        return [record.get("accuracy", record["score"]) for record in self.history]
 
     @property
     def chosen(self) -> Architecture | None:
@@ -242,4 +264,12 @@ def _read_trained(folder: Path) -> Trained | None:
         )
         for one in result["networks"]
     )
-    return Trained(folder, result["recipe"], result["seed"], tuple(about["classes"]), networks)
+    return Trained(
+        path=folder,
+        recipe=result["recipe"],
+        seed=result["seed"],
+        classes=tuple(about["classes"]),
+        space_options=about["space_options"],
+        source=about.get("provenance", {}).get("data", {}).get("source", {}),
+        networks=networks,
+    )

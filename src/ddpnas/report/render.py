@@ -29,12 +29,15 @@ from ddpnas.report.comparison import comparison, comparison_headline
 from ddpnas.report.data import Run, read_run
 from ddpnas.report.mistakes import mistakes
 from ddpnas.report.reproduce import missing, reproduce
+from ddpnas.report.section_distribution import distribution
 from ddpnas.report.section_latency import latency
+from ddpnas.report.section_training import training
 from ddpnas.report.svg import mark_shape, shade
 from ddpnas.report.view import View
 
 __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
 
+_ROWS_SHOWN = 2000  # of a table; its CSV file has all
 _MARK = 'name="generator" content="ddpnas'
 
 
@@ -129,11 +132,11 @@ def _part(view: View) -> RunPart:
         sections_network.network(view),
         sections_search.searched(view),
         sections_search.accuracy(view),
-        sections_search.distribution(view),
+        distribution(view),
         sections_search.effects(view),
         section_frontier.frontiers(view),
         sections_search.skips(view),
-        sections_network.training(view),
+        training(view),
         mistakes(view),
         latency(view),
         sections_search.time(view),
@@ -176,6 +179,7 @@ def page_html(page: Page, *, data_folder: str = "", live: str = "", policy: str 
         live=live,
         policy=policy,
         data_folder=data_folder,
+        rows_shown=_ROWS_SHOWN,
     )
 
 

@@ -18,7 +18,9 @@ from ddpnas.space import SearchSpace
 from ddpnas.spaces.own import is_file_space
 from ddpnas.strategies import ChoiceEffect, choice_effects
 
-__all__ = ["View"]
+__all__ = ["MOST_FITTED", "View"]
+
+MOST_FITTED = 500  # accuracies that effects are fitted to: the fit takes their number cubed
 
 
 class View:
@@ -84,11 +86,11 @@ class View:
 
     @functools.cached_property
     def effects(self) -> tuple[ChoiceEffect, ...]:
-        """The effect of every choice on the score; empty before the scores differ."""
-        architectures = [record["architecture"] for record in self.run.history]
-        scores = [record["score"] for record in self.run.history]
+        """The effect of every choice on validation accuracy; empty before accuracies differ."""
+        step = -(-len(self.run.history) // MOST_FITTED) or 1
+        architectures = [record["architecture"] for record in self.run.history[::step]]
         try:
-            return choice_effects(self.run.space, architectures, scores)
+            return choice_effects(self.run.space, architectures, self.run.accuracies[::step])
         except DataError:
             return ()
 
