@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import (
+    ActionConfigFile,  # type: ignore[attr-defined]  # public by its documentation
+    ArgumentParser,
+    Namespace,
+)
 
 from ddpnas.cli import show
 from ddpnas.cli.options import (
@@ -47,7 +51,7 @@ class _Config(ActionConfigFile):
             if values not in PRESETS:
                 raise OptionError(nearest("preset", values, PRESETS))
             values = yaml.safe_dump(PRESETS[values])
-        super().__call__(parser, namespace, values, option_string)
+        super().__call__(parser, namespace, values, option_string)  # type: ignore[no-untyped-call]
 
 
 def _search_parser() -> ArgumentParser:
