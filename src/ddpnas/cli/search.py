@@ -23,8 +23,10 @@ from ddpnas.cli.options import (
     new_parser,
 )
 from ddpnas.data import DataConfig, load_data
+from ddpnas.distributed import current, join
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.reopen import read_config
 from ddpnas.reopen import resume as resume_run
 from ddpnas.search import SearchResult, open_space
 from ddpnas.search import search as search_space
@@ -86,6 +88,7 @@ def _resume_parser() -> ArgumentParser:
 
 def search(options: Namespace) -> None:
     """``ddpnas search``."""
+    join(options.device)
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
@@ -107,6 +110,7 @@ def search(options: Namespace) -> None:
 
 def resume(options: Namespace) -> None:
     """``ddpnas resume``."""
+    join(options.device or read_config(options.run)["device"])
     with show.SearchProgress(None, quiet=options.quiet) as progress:
         result = resume_run(
             options.run, space=options.space, device=options.device, on_progress=progress.update
@@ -115,6 +119,8 @@ def resume(options: Namespace) -> None:
 
 
 def _show_result(run: str, result: SearchResult) -> None:
+    if not current().first:
+        return
     stages = Path(run) / "distributions.jsonl"
     records = [json.loads(line) for line in stages.read_text().splitlines()]
     show.pruning(result.distribution, records)

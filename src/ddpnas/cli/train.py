@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import statistics
 from collections.abc import Mapping
@@ -39,7 +37,7 @@ from ddpnas.training import (
     inference_space,
     save_trained,
 )
-from ddpnas.training.processes import close_processes, is_main_process
+from ddpnas.training.processes import is_main_process
 from ddpnas.training.session import CHECKPOINTS
 
 __all__ = ["COMMANDS"]
@@ -94,19 +92,7 @@ def _train_parser() -> ArgumentParser:
 
 
 def train(options: Namespace) -> None:
-    """``ddpnas train``; of several processes, the first prints and writes."""
-    with contextlib.ExitStack() as stack:
-        stack.callback(close_processes)
-        if not is_main_process():
-            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(_nowhere())))
-        _train(options)
-
-
-def _nowhere() -> Any:
-    return open(os.devnull, "w", encoding="utf-8")
-
-
-def _train(options: Namespace) -> None:
+    """``ddpnas train``; of several processes, the first writes."""
     recipe = _recipe(options)
     searched, space, data, architecture, limits = _what_to_train(options, recipe)
     costs = count_costs(inference_space(space))

@@ -34,7 +34,15 @@ from ddpnas.costs.counted import count_costs
 from ddpnas.costs.onnx_files import export_probes, need_onnx
 from ddpnas.costs.parts import caller
 from ddpnas.costs.plan import LatencyPlan, Probe, make_plan, raw_terms
-from ddpnas.costs.stopwatch import OnnxTimer, measure, processor, quartiles, summary, write_json
+from ddpnas.costs.stopwatch import (
+    OnnxTimer,
+    load,
+    measure,
+    processor,
+    quartiles,
+    summary,
+    write_json,
+)
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import DataError, OptionError, nearest
 from ddpnas.space import SearchSpace
@@ -67,8 +75,8 @@ class LatencyConfig:
         seconds: how long a thing is run in a round.
         rounds: in which everything is timed.
         most_rounds: how many more there may be for what has not settled, in all.
-        spread: settled is what has an interquartile range of its rounds' medians below this part
-            of their median.
+        spread: settled is what has two rounds whose medians differ by less than this part, the two
+            lowest.
     """
 
     device: str = "cpu"
@@ -154,6 +162,7 @@ def measure_latency(
         "machine": _machine(config.device),
         "versions": _versions(config.backend),
     }
+    busy = [load()]
     plan = plan_of(space, config)
     kept = _resumed(partial, about, plan)
 
@@ -171,7 +180,8 @@ def measure_latency(
             save,
             on_progress or (lambda number, i, count: None),
         )
-    table = latency_table(space, plan, kept, {**about, "date": time.strftime("%Y-%m-%d")})
+    ended = {"date": time.strftime("%Y-%m-%d"), "load": [*busy, load()]}
+    table = latency_table(space, plan, kept, {**about, **ended})
     if partial is not None:
         Path(partial).unlink(missing_ok=True)
     return table

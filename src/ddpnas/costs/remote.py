@@ -69,7 +69,7 @@ def export_latency(
 def read_measurements(path: str | Path) -> dict[str, Any]:
     """Return what ``measure.py`` wrote; :class:`DataError` when it is something else."""
     found = _read(Path(path))
-    known = {"space", "options", "settings", "names", "times", "measured_with", "date"}
+    known = {"space", "options", "settings", "names", "times", "measured_with", "date", "load"}
     if not isinstance(found, dict) or not known <= set(found):
         raise DataError(f"{path} is no file of measurements; measure.py writes it when all is done")
     return found
@@ -107,6 +107,7 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
             **measurements["exported_with"],
         },
         "date": measurements["date"],
+        "load": measurements["load"],
     }
     return latency_table(space, plan, measurements["times"], about)
 

@@ -1,4 +1,4 @@
-"""Times things round after round until their medians agree; here or alone on another machine.
+"""Times things round after round until two rounds agree; here or alone on another machine.
 
 Within ddpnas this is an ordinary module. ``ddpnas latency export`` copies it beside ONNX files as
 ``measure.py``, a script that needs nothing but Python 3.8, NumPy and onnxruntime:
@@ -40,8 +40,8 @@ def measure(
         names: of what is timed.
         time_once: name -> quartiles of one round.
         kept: name -> quartiles of the rounds so far; extended in place.
-        settings: "rounds" that everything is timed, "most_rounds", and the "spread" below which
-            the medians of the rounds agree: their interquartile range, relative to their median.
+        settings: "rounds" that everything is timed, "most_rounds", and "spread", see
+            :func:`settled`.
         save: called after each timing.
         progress: called after each timing with the round, and how many of how many it has timed.
     """
@@ -59,9 +59,9 @@ def measure(
 
 
 def settled(rounds: Sequence[Sequence[float]], spread: float) -> bool:
-    """Return whether the medians of the rounds agree."""
-    lower, middle, upper = np.percentile([round_[1] for round_ in rounds], [25, 50, 75])
-    return bool(upper - lower <= spread * middle)
+    """Return whether the two quietest rounds agree: their medians differ by so little."""
+    medians = sorted(round_[1] for round_ in rounds)
+    return len(medians) > 1 and medians[1] <= (1 + spread) * medians[0]
 
 
 def quartiles(times: Sequence[float]) -> list[float]:
@@ -70,14 +70,17 @@ def quartiles(times: Sequence[float]) -> list[float]:
 
 
 def summary(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Return the median over the rounds of each quartile, and how many times that rests on."""
-    lower, middle, upper = (float(np.median([round_[i] for round_ in rounds])) for i in range(3))
-    times = int(sum(round_[3] for round_ in rounds))
+    """Return the median and interquartile range of the quietest round, and how many there were.
+
+    Other work on the machine makes things slower and never faster: the round with the lowest
+    median met the least of it.
+    """
+    lower, middle, upper, times = min(rounds, key=lambda round_: round_[1])
     return {
         "median_ms": middle,
         "iqr_ms": float(f"{upper - lower:.6g}"),
+        "times": int(times),
         "rounds": len(rounds),
-        "times": times,
     }
 
 
@@ -141,6 +144,11 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def load() -> float | None:
+    """Return how many processes wanted to run in the last minute, where the system tells."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write the file whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
@@ -172,6 +180,7 @@ def main() -> None:
             sys.exit(f"{partial} is of another machine or export; remove it to begin anew")
         result = before
     settings = manifest["settings"]
+    busy = [load()]
     timer = OnnxTimer(folder, settings["device"], settings["threads"], settings["seconds"])
     measure(
         manifest["names"],
@@ -181,7 +190,8 @@ def main() -> None:
         lambda: write_json(partial, result),
         lambda number, i, count: print(f"round {number}: {i} of {count}", flush=True),
     )
-    write_json(target, dict(result, date=time.strftime("%Y-%m-%d")))
+    busy.append(load())
+    write_json(target, dict(result, date=time.strftime("%Y-%m-%d"), load=busy))
     if partial.exists():
         partial.unlink()
     print(f"wrote {target}; where ddpnas is: ddpnas latency import {RESULT} --out table.json")

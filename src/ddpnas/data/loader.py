@@ -49,7 +49,8 @@ class Loader:
         device: where the batches are wanted.
         augmentation: of training batches; by default images are shifted, and mirrored if the
             data allows that.
-        share: of every batch that this process is to have.
+        share: of every training batch that this process is to have; of evaluation batches it
+            has every so many whole, whose statistics are then those of one process.
     """
 
     def __init__(
@@ -110,8 +111,8 @@ class Loader:
         Equal sizes matter where batch statistics are used (supernets).
         """
         count = -(-len(self) // batch_size)
-        whole = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
-        chunks = [c for c in map(self._share.take, whole) if len(c)]
+        chunks = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
+        chunks = chunks[self._share.index :: self._share.of]
         for inputs, labels in self._read(chunks, torch.Generator().manual_seed(0)):
             yield self._prepare(inputs, None), labels
 

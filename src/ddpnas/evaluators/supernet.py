@@ -32,6 +32,8 @@ from torch.nn import functional
 
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
+from ddpnas.data.augment import Share
+from ddpnas.distributed import ALONE, Processes, synchronise_norms
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DivergedError, OptionError, nearest
 from ddpnas.evaluators.base import Evaluation
@@ -92,6 +94,8 @@ class SupernetEvaluator:
         seed: of the initial weights and of every epoch's shuffling and augmentation. An epoch's
             randomness depends on the seed and its number alone.
         device: "auto", "cpu", "cuda", ...
+        processes: those that search together, each on its part of every training batch and on
+            validation batches of its own; they take their own devices.
 
     Raises:
         OptionError: a setting out of range.
@@ -106,10 +110,12 @@ class SupernetEvaluator:
         *,
         seed: int = 0,
         device: str = "auto",
+        processes: Processes = ALONE,
     ) -> None:
         self.config = config or SupernetConfig()
         _check(self.config)
-        self.device = pick_device(device)
+        self.device = pick_device(device) if processes.size == 1 else processes.device
+        self._processes = processes
         self._space = space
         self._seed = seed
         self._evaluations = evaluations
@@ -121,6 +127,8 @@ class SupernetEvaluator:
             torch.manual_seed(seed)
             self.supernet = space.supernet()
         place(self.supernet, self.device)
+        synchronise_norms(self.supernet, processes)
+        processes.copy_first([*self.supernet.parameters(), *self.supernet.buffers()])
         self._parameters = list(self.supernet.parameters())
         self._optimizer = torch.optim.SGD(
             self._parameters,
@@ -128,9 +136,15 @@ class SupernetEvaluator:
             momentum=self.config.momentum,
             weight_decay=self.config.weight_decay,
         )
-        self._train = Loader(data, [data.train], self.device)
-        self._valid = Loader(data, [data.valid], self.device)
+        share = Share(processes.rank, processes.size)
+        self._train = Loader(data, [data.train], self.device, share=share)
+        self._valid = Loader(data, [data.valid], self.device, share=share)
         self._batch_size = self._train.batch_size(self.config.batch_size)
+        if self._batch_size < processes.size:
+            raise OptionError(
+                f"a batch of {self._batch_size} images cannot be split over {processes.size} "
+                f"processes; use fewer"
+            )
 
     def prepare(self, architectures: Sequence[Architecture]) -> Iterator[dict[str, float]]:
         """Train what has to be trained before the batch is scored; yield after each epoch.
@@ -170,7 +184,7 @@ class SupernetEvaluator:
             pass
         for architecture in architectures:
             self.supernet.set_path(architecture)
-            trained = self._train_path() if self.config.training == "path" else {}
+            trained = self._train_path(architecture) if self.config.training == "path" else {}
             evaluation = self.score(architecture)
             self._count += 1
             self._ready = max(0, self._ready - 1)
@@ -182,7 +196,7 @@ class SupernetEvaluator:
         self.supernet.set_path(architecture)
         self.supernet.eval()
         batches = self._valid.eval_batches(self.config.eval_batch_size)
-        accuracy, loss = accuracy_and_loss(self.supernet, batches)
+        accuracy, loss = accuracy_and_loss(self.supernet, batches, self._processes)
         return Evaluation(
             accuracy if self.config.score == "accuracy" else -loss,
             {
@@ -192,7 +206,7 @@ class SupernetEvaluator:
             },
         )
 
-    def _train_path(self) -> dict[str, float]:
+    def _train_path(self, architecture: Architecture) -> dict[str, float]:
         """Train the active path one epoch."""
         started = time.perf_counter()
         self.supernet.train()
@@ -203,15 +217,21 @@ class SupernetEvaluator:
         seed = self._epoch_seed()
         try:
             with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                batches = self._train.train_batches(self._batch_size, seed)
-                clip = self.config.clip
-                loss = train_epoch(self.supernet, batches, self._optimizer, path, clip=clip)
+                torch.manual_seed(seed + self._processes.rank)  # dropout: other units in each
+                loss = train_epoch(
+                    self.supernet,
+                    self._train.train_batches(self._batch_size, seed),
+                    self._optimizer,
+                    path,
+                    clip=self.config.clip,
+                    processes=self._processes,
+                )
         except DivergedError as error:
             raise self._diverged(error, lr) from None
         finally:
             group["params"] = self._parameters
         self._epochs += 1
+        self._processes.check_equal("weights", repr(architecture), path)
         return {"loss": loss, "lr": lr, "train_seconds": time.perf_counter() - started}
 
     def _train_together(self, alive: JointDistribution, done: int, of: int) -> tuple[float, float]:
@@ -229,7 +249,7 @@ class SupernetEvaluator:
         losses: list[Tensor] = []
         lr = self.config.lr
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(seed + self._processes.rank)
             for step, (inputs, labels) in enumerate(
                 self._train.train_batches(self._batch_size, seed)
             ):
@@ -238,6 +258,7 @@ class SupernetEvaluator:
                 paths = cycle if self.config.training == "fair" else cycle[:1]
                 losses.append(self._step(paths, inputs, labels))
         self._epochs += 1
+        self._processes.check_equal("weights", "", self._parameters)
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
             raise self._diverged(f"the training loss became {loss}", lr)
@@ -250,8 +271,10 @@ class SupernetEvaluator:
         for path in paths:
             self.supernet.set_path(path)
             loss = functional.cross_entropy(self.supernet(inputs), labels)
+            loss = self._processes.weighted(loss, len(labels))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        total = self._processes.average_gradients(self._parameters, total, len(labels))
         if self.config.clip > 0:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip)
         self._optimizer.step()
