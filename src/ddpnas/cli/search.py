@@ -6,12 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import yaml
-from jsonargparse import (
-    ActionConfigFile,  # type: ignore[attr-defined]  # public by its documentation
-    ArgumentParser,
-    Namespace,
-)
+from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
 from ddpnas.cli.options import (
@@ -43,7 +40,7 @@ PRESETS = {
 }
 
 
-class _Config(ActionConfigFile):
+class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
     """Takes a configuration file, or as --preset the name of one; later options override it."""
 
     def __call__(
@@ -53,7 +50,7 @@ class _Config(ActionConfigFile):
             if values not in PRESETS:
                 raise OptionError(nearest("preset", values, PRESETS))
             values = yaml.safe_dump(PRESETS[values])
-        super().__call__(parser, namespace, values, option_string)  # type: ignore[no-untyped-call]
+        super().__call__(parser, namespace, values, option_string)
 
 
 def _search_parser() -> ArgumentParser:
