@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=128)
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
+    add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--judged", type=int, default=200, help="networks of the rank correlation")
     add("--standalone-epochs", type=int, default=5, help="of each network of the random search")
     add("--warmup-share", type=float, default=0.5)
@@ -164,7 +165,10 @@ def _data(options: argparse.Namespace) -> Data:
 
 def _supernet(options: argparse.Namespace) -> SupernetConfig:
     return SupernetConfig(
-        batch_size=options.batch_size, lr=options.lr, weight_decay=options.weight_decay
+        batch_size=options.batch_size,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        score=options.score,
     )
 
 

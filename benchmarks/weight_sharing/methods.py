@@ -13,7 +13,6 @@ from torch import Tensor
 
 from benchmarks.weight_sharing.task import (
     Outcome,
-    Speed,
     Stopwatch,
     Task,
     distinct_cells,
@@ -124,7 +123,7 @@ def paper(task: Task, watch: Stopwatch) -> Outcome:
     each = create_strategy("ddpnas", task.space, **options).evaluations
     cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
     options["cycles_per_stage"] = cycles
-    config = replace(task.supernet, training="path")
+    config = replace(task.supernet, training="path", score="accuracy")
     strategy, evaluator, _ = _search(task, watch, options, config)
     details = {"cycles_per_stage": cycles, "scored": strategy.evaluations}
     return Outcome(strategy.architecture, watch.pause(lambda: _tau(task, evaluator)), details)
@@ -158,7 +157,7 @@ def ours(task: Task, watch: Stopwatch) -> Outcome:
     }
     if plan.finalists:
         seconds = plan.finalist_share * task.seconds
-        found = _train_finalists(task, strategy.best(plan.finalists), seconds, speed, details)
+        found = _train_finalists(task, strategy.best(plan.finalists), seconds, details)
     return Outcome(found, tau, details)
 
 
@@ -167,7 +166,7 @@ def prior(task: Task, watch: Stopwatch) -> Outcome:
 
     The score is the sum of the normal scores of NASWOT and synflow over the stage.
     """
-    speed, plan = measure_speed(task), task.plan
+    plan = task.plan
     strategy = create_strategy(
         "ddpnas",
         task.space,
@@ -200,7 +199,7 @@ def prior(task: Task, watch: Stopwatch) -> Outcome:
     found = candidates[0]
     if plan.finalists:
         seconds = task.seconds - watch.seconds
-        found = _train_finalists(task, candidates, seconds, speed, details)
+        found = _train_finalists(task, candidates, seconds, details)
     return Outcome(found, tau, details)
 
 
@@ -208,11 +207,10 @@ def _train_finalists(
     task: Task,
     candidates: Sequence[Architecture],
     seconds: float,
-    speed: Speed,
     details: dict[str, Any],
 ) -> Architecture:
     """Train each alone, equally long, and return the best by validation; note all in details."""
-    each = seconds / (len(candidates) * speed.train * task.plan.finalist_cost)
+    each = seconds / (len(candidates) * measure_speed(task, candidates).train)
     evaluator = StandaloneEvaluator(task.space, task.data, max(1, int(each)), seed=task.seed)
     scores = [evaluation.score for evaluation in evaluator.evaluate(candidates)]
     details["finalist_epochs"] = evaluator.epochs

@@ -43,7 +43,6 @@ class Plan:
         finalists: architectures that are trained alone at the end, 0 for none.
         finalist_share: of the time.
         prior_cycles: of the stage of "prior", scored untrained.
-        finalist_cost: seconds of training a finalist, relative to a random architecture.
     """
 
     warmup_share: float
@@ -52,7 +51,6 @@ class Plan:
     finalists: int
     finalist_share: float
     prior_cycles: int
-    finalist_cost: float = 1.5
 
 
 @dataclass(frozen=True)
@@ -142,10 +140,10 @@ class Speed:
     score: float
 
 
-def measure_speed(task: Task) -> Speed:
-    """Return how fast paths of the proxy are, on ten of them and a few batches."""
+def measure_speed(task: Task, paths: Sequence[Architecture] = ()) -> Speed:
+    """Return how fast paths of the proxy are (by default ten random ones), on two batches."""
     evaluator = SupernetEvaluator(task.space, task.data, 1, task.supernet, seed=0)
-    paths = distinct_cells(task.space, 10, seed=0)
+    paths = paths or distinct_cells(task.space, 10, seed=0)
     training = Loader(task.data, [task.data.train], evaluator.device)
     size = training.batch_size(task.supernet.batch_size)
     batches = list(itertools.islice(training.train_batches(size, seed=0), 2))

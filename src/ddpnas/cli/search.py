@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
 from ddpnas.cli.options import (
@@ -39,7 +40,7 @@ PRESETS = {
 }
 
 
-class _Config(ActionConfigFile):
+class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
     """Takes a configuration file, or as --preset the name of one; later options override it."""
 
     def __call__(

@@ -300,8 +300,9 @@ class SupernetEvaluator:
         return lr
 
     def _diverged(self, what: object, lr: float) -> DivergedError:
+        of = f" of {self._evaluations}" if self.config.training == "path" else ""
         return DivergedError(
-            f"{what} in epoch {self._epochs + 1}, at learning rate {lr:.3g}; "
+            f"{what} in epoch {self._epochs + 1}{of}, at learning rate {lr:.3g}; "
             f"try --supernet.lr {self.config.lr / 4:g}"
         )
 
