@@ -29,7 +29,7 @@ from ddpnas.errors import (
     RunError,
     SpaceError,
 )
-from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, least_cost, sample_within, top_k
@@ -92,6 +92,7 @@ __all__ = [
     "SearchResult",
     "SearchSpace",
     "SpaceError",
+    "StandaloneConfig",
     "Supernet",
     "SupernetConfig",
     "TrainResult",

@@ -17,6 +17,7 @@ from ddpnas._version import __version__
 from ddpnas.architecture import Decision
 from ddpnas.data import Data
 from ddpnas.errors import RunError
+from ddpnas.evaluators import StandaloneConfig
 from ddpnas.space import SearchSpace
 
 __all__ = ["about_run", "note_processes", "refuse_differences", "run_identity", "versions"]
@@ -30,9 +31,14 @@ def run_identity(config: Mapping[str, Any], space: SearchSpace, data: Data) -> d
     def plain(decision: Decision) -> list[Any]:
         return [decision.name, *decision.options]
 
-    names = ("space", "space_options", "strategy", "strategy_options", "supernet", "seed")
+    names = ["space", "space_options", "strategy", "strategy_options", "seed"]
+    if config["evaluator"] == "supernet":
+        how = {"supernet": config["supernet"]}
+    else:
+        how = {"standalone": StandaloneConfig(**config["standalone"]).identity()}
     return {
         **{name: config[name] for name in names},
+        **how,
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "decisions": [plain(decision) for decision in space.decisions],
     }

@@ -17,8 +17,15 @@ from ddpnas.data import Data, as_data
 from ddpnas.disk import read_json
 from ddpnas.distributed import Processes, join
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import DataError, RunError, SpaceError
-from ddpnas.evaluators import Evaluation, Evaluator, SupernetConfig, SupernetEvaluator
+from ddpnas.errors import DataError, OptionError, RunError, SpaceError
+from ddpnas.evaluators import (
+    Evaluation,
+    Evaluator,
+    StandaloneConfig,
+    StandaloneEvaluator,
+    SupernetConfig,
+    SupernetEvaluator,
+)
 from ddpnas.identity import about_run, note_processes, refuse_differences, run_identity, versions
 from ddpnas.run import RunFolder
 from ddpnas.space import SearchSpace
@@ -129,12 +136,13 @@ def search(
     seed: int = 0,
     strategy_options: Mapping[str, Any] | None = None,
     supernet: SupernetConfig | None = None,
+    standalone: StandaloneConfig | None = None,
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> SearchResult:
-    """Search the space with shared weights and return what was found.
+    """Search the space, with shared weights if not told otherwise; return what was found.
 
     Started in several processes by ``torchrun`` or ``accelerate launch``, all of them search
     together, see :mod:`ddpnas.distributed`: each trains on its part of every batch, the first
@@ -148,6 +156,8 @@ def search(
         seed: of everything random.
         strategy_options: of the strategy.
         supernet: how the shared weights are trained.
+        standalone: given, each architecture is trained on its own, in this way, and no weights
+            are shared.
         device: "auto", "cpu", "cuda", ...
         resume: go on with the unfinished run in ``out``, to the result that it would have had.
         overwrite: replace whatever run ``out`` holds.
@@ -169,15 +179,27 @@ def search(
         **data.source,
         "strategy": strategy,
         "strategy_options": dict(strategy_options or {}),
+        "evaluator": "supernet" if standalone is None else "standalone",
         "supernet": dataclasses.asdict(supernet),
+        "standalone": dataclasses.asdict(standalone or StandaloneConfig()),
         "seed": seed,
         "device": device,
     }
     identity = run_identity(config, space, data)
     processes.check_equal("data, space or settings", json.dumps(identity))
-    evaluator = SupernetEvaluator(
-        space, data, plan.evaluations, supernet, seed=seed, device=device, processes=processes
-    )
+    evaluator: SupernetEvaluator | StandaloneEvaluator
+    if standalone is None:
+        evaluator = SupernetEvaluator(
+            space, data, plan.evaluations, supernet, seed=seed, device=device, processes=processes
+        )
+    elif processes.size == 1:
+        how = dataclasses.asdict(standalone)
+        evaluator = StandaloneEvaluator(space, data, **how, seed=seed, device=device)
+    else:
+        raise OptionError(
+            "standalone trainings are spread by --standalone.workers, start the search without "
+            "torchrun or accelerate"
+        )
     if out is None and resume:
         raise RunError("resume needs the run folder: out=...")
 

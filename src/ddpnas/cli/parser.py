@@ -6,7 +6,19 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from ddpnas.cli import benchmark, export, frontier, generate, latency, lists, recipes, report, search, train, trained
+from ddpnas.cli import (
+    benchmark,
+    export,
+    frontier,
+    generate,
+    latency,
+    lists,
+    recipes,
+    report,
+    search,
+    train,
+    trained,
+)
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.distributed import launched
 from ddpnas.errors import OptionError, nearest

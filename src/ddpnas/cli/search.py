@@ -22,13 +22,15 @@ from ddpnas.cli.options import (
 from ddpnas.data import DataConfig, load_data
 from ddpnas.distributed import current, join
 from ddpnas.errors import OptionError, nearest
-from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.reopen import read_config
 from ddpnas.reopen import resume as resume_run
 from ddpnas.search import SearchResult, open_space
 from ddpnas.search import search as search_space
 
 __all__ = ["COMMANDS"]
+
+EVALUATORS = ("supernet", "standalone")
 
 
 PRESETS = {
@@ -66,7 +68,13 @@ def _search_parser() -> ArgumentParser:
     parser.add_class_arguments(DataConfig, None)
     parser.add_argument("--strategy", default="ddpnas", help="see `ddpnas strategies`")
     parser.add_argument("--strategy-options", type=dict[str, Any], default={})
+    parser.add_argument(
+        "--evaluator",
+        default="supernet",
+        help="supernet: shared weights score; standalone: each candidate is trained on its own",
+    )
     parser.add_class_arguments(SupernetConfig, "supernet")
+    parser.add_class_arguments(StandaloneConfig, "standalone")
     add_seed_and_device(parser)
     parser.add_argument("--out", default="runs/search", help="the run folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
@@ -86,6 +94,10 @@ def _resume_parser() -> ArgumentParser:
 def search(options: Namespace) -> None:
     """``ddpnas search``."""
     join(options.device)
+    if options.evaluator not in EVALUATORS:
+        raise OptionError(nearest("evaluator", options.evaluator, EVALUATORS))
+    alone = options.evaluator == "standalone"
+    standalone = fields(StandaloneConfig, options.standalone) if alone else None
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
@@ -98,6 +110,7 @@ def search(options: Namespace) -> None:
             seed=options.seed,
             strategy_options=options.strategy_options,
             supernet=fields(SupernetConfig, options.supernet),
+            standalone=standalone,
             device=options.device,
             overwrite=options.overwrite,
             on_progress=progress.update,
@@ -125,7 +138,7 @@ def _show_result(run: str, result: SearchResult) -> None:
     print(f"most likely architecture: {result.text}")
     print(
         f"{len(result.history)} architectures scored in {show.duration(result.seconds)}; best "
-        f"validation accuracy on shared weights {100 * best:.2f} %"
+        f"validation accuracy {100 * best:.2f} %"
     )
     print(f"run folder: {run}")
     print(f"next: ddpnas generate {run} --limit macs=..., then ddpnas train {run}")

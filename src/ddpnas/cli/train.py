@@ -168,9 +168,7 @@ def _remove_checkpoints(folder: Path) -> None:
 
 def _what_to_train(
     options: Namespace, recipe: Recipe
-) -> tuple[
-    SearchSpace, SearchSpace, Data, Architecture, dict[str, Limit], dict[str, CostTable]
-]:
+) -> tuple[SearchSpace, SearchSpace, Data, Architecture, dict[str, Limit], dict[str, CostTable]]:
     """Return searched space, final space, data, architecture, limits and measured costs.
 
     They are those of the run, or as named in the options. The size of the final network is what

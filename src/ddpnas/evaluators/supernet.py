@@ -151,7 +151,8 @@ class SupernetEvaluator:
 
         The state may be saved whenever this yields. Nothing is done where the batch, or the
         part of it that an interrupted search still has to score, is ready. Yields ``loss``
-        (mean training cross-entropy), ``lr`` (the epoch's last) and ``train_seconds``.
+        (mean training cross-entropy), ``lr`` (the epoch's last), ``train_images`` and
+        ``train_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
@@ -168,14 +169,14 @@ class SupernetEvaluator:
             self._round += 1
             if self._round >= length:
                 self._round, self._ready = 0, len(architectures)
-            yield {"loss": loss, "lr": lr, "train_seconds": time.perf_counter() - started}
+            yield {"loss": loss, "lr": lr, **self._paced(started)}
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Yield the score of each path; see ``training`` for what comes before.
 
         Details: ``accuracy`` (a fraction) and ``valid_loss`` on the validation split,
         ``valid_seconds``; with training "path" also ``loss`` (mean training cross-entropy),
-        ``lr`` and ``train_seconds``.
+        ``lr``, ``train_images`` and ``train_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
@@ -232,7 +233,7 @@ class SupernetEvaluator:
             group["params"] = self._parameters
         self._epochs += 1
         self._processes.check_equal("weights", repr(architecture), path)
-        return {"loss": loss, "lr": lr, "train_seconds": time.perf_counter() - started}
+        return {"loss": loss, "lr": lr, **self._paced(started)}
 
     def _train_together(self, alive: JointDistribution, done: int, of: int) -> tuple[float, float]:
         """Train an epoch on random paths of what is alive; return mean loss and last rate.
@@ -288,6 +289,11 @@ class SupernetEvaluator:
             for d in self._space.decisions
         )
         return JointDistribution(uniform.decisions, uniform.rows, masks)
+
+    def _paced(self, started: float) -> dict[str, float]:
+        """Return how many images an epoch had and, if it began then, how long it took."""
+        images = self._train.steps(self._batch_size) * min(self._batch_size, len(self._train))
+        return {"train_images": images, "train_seconds": time.perf_counter() - started}
 
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence([self._seed, self._epochs]).generate_state(1)[0])
