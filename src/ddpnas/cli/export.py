@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, new_parser
+from ddpnas.costs.onnx_files import need_onnx
 from ddpnas.data import Data, load_data
 from ddpnas.data.dataset import Split, as_image_batch
 from ddpnas.data.files import resized_images
@@ -17,7 +18,7 @@ from ddpnas.disk import writable
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.export.measured import measure_files, verdict
-from ddpnas.export.runtime import needs_onnx, raw_inputs
+from ddpnas.export.runtime import raw_inputs
 from ddpnas.export.timm_code import timm_code
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
@@ -51,7 +52,7 @@ def export(options: Namespace) -> None:
     if not (options.onnx or options.torch_export or options.int8 or options.timm):
         raise OptionError("what should be written? --onnx FILE, --torch-export, --int8 or --timm")
     if options.onnx or options.int8:
-        needs_onnx()
+        need_onnx("onnx", "onnxscript", "onnxruntime")
     model = load(options.folder, space=options.space)
     if options.timm:
         print(timm_code(_timm_space(model), model.architecture))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.data import DataConfig
-from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, Trained
 from ddpnas.report.view import View
@@ -83,9 +83,13 @@ def _search_words(config: Mapping[str, Any]) -> list[str]:
             words += [f"--{field.name.replace('_', '-')}", _value(value)]
     words += ["--strategy", str(config["strategy"])]
     words += _options("--strategy-options", config["strategy_options"])
-    standard = dataclasses.asdict(SupernetConfig())
-    changed = {k: v for k, v in config["supernet"].items() if v != standard.get(k)}
-    words += _options("--supernet", changed)
+    evaluator = config.get("evaluator", "supernet")
+    kind = StandaloneConfig if evaluator == "standalone" else SupernetConfig
+    standard = dataclasses.asdict(kind())
+    if evaluator == "standalone":
+        words += ["--evaluator", evaluator]
+    changed = {k: v for k, v in config[evaluator].items() if v != standard.get(k)}
+    words += _options(f"--{evaluator}", changed)
     return [*words, "--seed", str(config["seed"]), "--device", str(config["device"])]
 
 
