@@ -38,10 +38,11 @@ def headline(view: View) -> Headline:
         tiles += _accuracy_tiles(run.trained)
     elif run.history:
         best = max(run.accuracies)
-        tiles.append(
-            Tile("best so far" if not run.finished else "best in the search", percent(best), best,
-                 "validation accuracy on shared weights; not yet trained by itself")
-        )  # fmt: skip
+        name = "best so far" if not run.finished else "best in the search"
+        note = "validation accuracy"
+        if run.shared:
+            note += " on shared weights; not yet trained by itself"
+        tiles.append(Tile(name, percent(best), best, note))
     for name, value in view.chosen_costs.items():
         if name in run.limits or name in _LABELS:
             tiles.append(_cost_tile(view, name, value))

@@ -64,6 +64,12 @@ def searched(view: View) -> Section:
 
 
 def _how(view: View) -> str:
+    if not view.run.shared:
+        settings = view.run.config["standalone"]
+        return (
+            f"Every architecture was trained on its own for {settings['epochs']} epochs (recipe "
+            f"{settings['recipe']}) and then scored on the validation images."
+        )
     training = view.run.config["supernet"].get("training", "path")
     if training == "path":
         return (
@@ -157,19 +163,19 @@ def accuracy(view: View) -> Section | None:
         ),
         folded=True,
     )
-    words = (
-        (
+    words = []
+    if run.shared:
+        words.append(
             "Weights are shared and go on learning, so later scores are higher for that reason "
             "too: scores are comparable within a stage, not across all of them."
-        ),
-    )
+        )
     figure = Figure(
         chart.text(),
         "Accuracy on the validation images, with the mean of each stage.",
         (Legend(1, "circle", "one architecture"), Legend(2, "line", "mean of the stage")),
         table,
     )
-    return Section("accuracy", "How the search went", words, (figure,))
+    return Section("accuracy", "How the search went", tuple(words), (figure,))
 
 
 def effects(view: View) -> Section | None:
