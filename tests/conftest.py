@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 for _library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy: the tests run in several processes,
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")  # and more threads than cores stall
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import ddpnas
+from ddpnas.costs import export_latency
 
 torch.set_num_threads(1)
 
@@ -45,3 +47,14 @@ def small_space() -> ddpnas.SearchSpace:
     return ddpnas.create_space(
         "nasbench201", channels=2, cells_per_stage=1, num_classes=3, input_shape=(1, 8, 8)
     )
+
+
+@pytest.fixture(scope="session")
+def exported_toy(tmp_path_factory) -> Path:
+    """Return a folder that measures the latency of the toy space, for a moment; to be copied."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("exported") / "toy"
+    quick = ddpnas.LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
+    export_latency(ddpnas.create_space("toy", width=16), folder, quick)
+    return folder

@@ -53,3 +53,29 @@ def test_an_example_is_a_space_of_the_command_line(tmp_path):
 
     space = space_from_file(f"{EXAMPLES}/tabular_mlp.py:network", num_classes=5)
     assert space.output_shape == (5,) and space.input_shape == (16,)
+
+
+def test_one_search_gives_networks_for_five_budgets_of_each_cost(stripes, small_space, tmp_path):
+    pytest.importorskip("matplotlib")
+    supernet = ddpnas.SupernetConfig(batch_size=32)
+    options = {"cycles_per_stage": 1}
+    ddpnas.search(small_space, stripes, strategy_options=options, supernet=supernet,
+                  out=tmp_path / "run")  # fmt: skip
+    macs = ddpnas.count_costs(small_space)["macs"]
+    terms = {pairs: cost / 1000 for pairs, cost in macs.terms.items()}
+    table = ddpnas.CostTable("latency_ms", "ms", 0.5, terms)  # stands for a measured one
+    table.save(tmp_path / "table.json")
+    rows = example("five_budgets").main(
+        tmp_path / "run", tmp_path / "table.json", tmp_path / "five"
+    )
+    assert [row["cost"] for row in rows] == ["macs"] * 5 + ["latency_ms"] * 5
+    for same_cost in (rows[:5], rows[5:]):
+        likelihoods = [row["log_prob"] for row in same_cost]
+        assert likelihoods == sorted(likelihoods)
+        for row in same_cost:
+            assert row["costs"][row["cost"]] <= row["budget"]
+            assert small_space.parse(row["architecture"])
+    assert {file.name for file in (tmp_path / "five").iterdir()} == {
+        "networks.json",
+        "frontier.svg",
+    }

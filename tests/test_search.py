@@ -22,6 +22,7 @@ from ddpnas import (
     SupernetConfig,
     search,
 )
+from ddpnas.run import RunFolder
 from ddpnas.search import open_space
 from ddpnas.strategies import strategy_options
 
@@ -119,6 +120,37 @@ def test_an_interrupted_search_ends_as_the_unbroken_one(small_space, stripes, tm
     for name in ("distributions.jsonl", "config.yaml"):
         one, other = (tmp_path / out / name for out in ("whole", "broken"))
         assert one.read_text() == other.read_text()
+
+
+@pytest.mark.parametrize("after", [1, 3, 5, 16, 21])
+def test_a_search_of_trained_batches_resumes_from_any_checkpoint(
+    small_space, stripes, tmp_path, monkeypatch, after
+):
+    config = SupernetConfig(training="fair", warmup_epochs=3, batch_size=32, score="loss")
+
+    def run(out, **more):
+        return search(
+            small_space, stripes, out=out, supernet=config, strategy_options=SHORT, device="cpu",
+            **more,
+        )  # fmt: skip
+
+    whole = run(tmp_path / "whole")
+    assert [r["stage"] for r in whole.history] == [0] * 5 + [1] * 4 + [2] * 3 + [3] * 2
+    save, saved = RunFolder.save_checkpoint, []
+
+    def save_and_stop(self, tensors, plain):
+        save(self, tensors, plain)
+        saved.append(plain)
+        if len(saved) == after:
+            raise StopSearchError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_checkpoint", save_and_stop)
+        with pytest.raises(StopSearchError):
+            run(tmp_path / "broken")
+    resumed = run(tmp_path / "broken", resume=True)
+    assert timeless(resumed.history) == timeless(whole.history)
+    assert resumed.distribution.to_dict() == whole.distribution.to_dict()
 
 
 def test_what_would_change_the_outcome_is_refused_with_the_difference(

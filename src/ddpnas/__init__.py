@@ -8,7 +8,14 @@ from ddpnas import benchmarks
 from ddpnas._version import __version__
 from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs, count_network
+from ddpnas.costs import (
+    LatencyConfig,
+    check_latency,
+    count_costs,
+    count_network,
+    measure_latency,
+    peak_limit,
+)
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
@@ -23,7 +30,7 @@ from ddpnas.errors import (
     SpaceError,
 )
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.export import export_onnx, export_program
+from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, least_cost, sample_within, top_k
 from ddpnas.reopen import resume
@@ -33,9 +40,27 @@ from ddpnas.rescore import Rescored, rescore
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
-from ddpnas.strategies import ChoiceEffect, choice_effects, create_strategy, list_strategies
+from ddpnas.strategies import (
+    ChoiceEffect,
+    choice_effects,
+    create_strategy,
+    elimination_bound,
+    list_strategies,
+)
 from ddpnas.trained import TrainedModel, load
-from ddpnas.training import RECIPES, Recipe, Trained, TrainResult, compare, save_trained, train
+from ddpnas.training import (
+    RECIPES,
+    Recipe,
+    Scored,
+    Trained,
+    TrainResult,
+    compare,
+    create_recipe,
+    evaluate,
+    final_space,
+    save_trained,
+    train,
+)
 
 __all__ = [
     "RECIPES",
@@ -55,12 +80,15 @@ __all__ = [
     "Generated",
     "InfeasibleError",
     "JointDistribution",
+    "LatencyConfig",
+    "OnnxFile",
     "OptionError",
     "Progress",
     "Recipe",
     "Rescored",
     "Rule",
     "RunError",
+    "Scored",
     "SearchResult",
     "SearchSpace",
     "SpaceError",
@@ -71,14 +99,19 @@ __all__ = [
     "TrainedModel",
     "__version__",
     "benchmarks",
+    "check_latency",
     "choice_effects",
     "compare",
     "count_costs",
     "count_network",
+    "create_recipe",
     "create_space",
     "create_strategy",
+    "elimination_bound",
+    "evaluate",
     "export_onnx",
     "export_program",
+    "final_space",
     "frontier",
     "generate",
     "least_cost",
@@ -88,6 +121,9 @@ __all__ = [
     "load",
     "load_data",
     "make_data",
+    "measure_latency",
+    "peak_limit",
+    "quantise_onnx",
     "replaceable",
     "rescore",
     "resume",

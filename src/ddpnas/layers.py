@@ -14,7 +14,6 @@ from torch.nn import functional
 from ddpnas.errors import OptionError
 
 __all__ = [
-    "DropPath",
     "FactorizedReduce",
     "InvertedResidual",
     "Nothing",
@@ -22,6 +21,7 @@ __all__ = [
     "add",
     "batch_norm",
     "conv_bn",
+    "drop_path",
     "fewer_strides",
     "make_divisible",
 ]
@@ -158,11 +158,12 @@ class InvertedResidual(nn.Module):
         layers.append(conv(middle, out_width, 1, 1, 1, None))
         self.body = nn.Sequential(*layers)
         self.residual = stride == 1 and in_width == out_width
+        self.drop = nn.Identity()  # a recipe may put drop path here while it trains
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_width, ceil(H / stride), ceil(W / stride))."""
         body: Tensor = self.body(x)
-        return x + body if self.residual else body
+        return x + self.drop(body) if self.residual else body
 
 
 class FactorizedReduce(nn.Module):
@@ -187,27 +188,15 @@ class FactorizedReduce(nn.Module):
         return result
 
 
-class DropPath(nn.Module):
-    """While training, replaces whole samples by zeros with probability ``rate``.
+def drop_path(rate: float) -> nn.Module:
+    """Return timm's DropPath: while training, whole samples become zeros with that probability.
 
     What is kept is scaled by 1 / (1 - rate), so that the expectation stays.
     """
+    from timm.layers import DropPath  # slow to import, and few networks have it
 
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x, of the same shape."""
-        if not self.training or self.rate == 0:
-            return x
-        keep = 1.0 - self.rate
-        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
-        return x * mask / keep
-
-    def extra_repr(self) -> str:
-        """Return the rate."""
-        return f"rate={self.rate}"
+    module: nn.Module = DropPath(rate)
+    return module
 
 
 def make_divisible(width: float, divisor: int = 8) -> int:

@@ -22,10 +22,9 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from ddpnas.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import RunError
 
@@ -39,6 +38,8 @@ OWN_FILES = (
     "checkpoint.safetensors",
     "result.json",
     "generated.json",
+    "latency.json",
+    "latency_check.json",
     "report.html",
 )
 OWN_FOLDERS = ("trained", "report-data")
@@ -145,18 +146,8 @@ class RunFolder:
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Write weights and all other state as one file."""
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        content = save(whole, metadata={"state": json.dumps(plain)})
-        write_atomic(self.path / "checkpoint.safetensors", content)
+        save_checkpoint(self.path / "checkpoint.safetensors", tensors, plain)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was saved last, None where nothing was yet."""
-        path = self.path / "checkpoint.safetensors"
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                plain = json.loads(file.metadata()["state"])
-                return {name: file.get_tensor(name) for name in file.keys()}, plain  # noqa: SIM118
-        except Exception as error:
-            raise RunError(f"{path} is damaged ({error}); start again with --overwrite") from error
+        return load_checkpoint(self.path / "checkpoint.safetensors")

@@ -87,3 +87,14 @@ def test_the_command_prints_writes_and_draws(tmp_path, capsys):
     assert {p.name for p in tmp_path.iterdir()} >= {"trials.csv", "summary.csv", "regret.csv"}
     assert main(["benchmark", "nasbench201", "--budget", "soon"]) == 2
     assert "12000s" in capsys.readouterr().err
+
+
+def test_results_are_replaced_only_when_asked(tmp_path, capsys):
+    words = ["benchmark", "nasbench-macro", "--strategies", "random", "--seeds", "1"]
+    words += ["--budget", "2", "--workers", "1", "--out", str(tmp_path)]
+    assert main(words) == 0
+    before = (tmp_path / "experiment.json").read_text()
+    assert main([*words, "--seeds", "2"]) == 2
+    assert "holds a benchmark; give another --out, or --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "experiment.json").read_text() == before
+    assert main([*words, "--overwrite"]) == 0

@@ -36,29 +36,12 @@ def test_the_sum_over_choices_is_what_the_built_network_costs(shape):
         )
 
 
-def test_choices_within_choices_and_shared_decisions_are_counted_where_they_stand():
-    def conv(kernel):
-        return lambda: nn.Conv2d(3, 3, kernel, padding=kernel // 2)
-
-    def network(choose):
-        kernels = {"1": conv(1), "3": conv(3)}
-
-        def deep():
-            return nn.Sequential(choose("kernel", kernels), choose("kernel", kernels))
-
-        return nn.Sequential(
-            choose("depth", {"2": deep, "1": lambda: choose("kernel", kernels)}),
-            choose("depth", {"2": deep, "1": nn.Identity}),
-            nn.Flatten(),
-            nn.Linear(3 * 25, 4),
-        )
-
-    space = SearchSpace(network, (3, 5, 5))
-    costs = count_costs(space)
+def test_choices_within_choices_and_shared_decisions_are_counted_where_they_stand(nested_space):
+    costs = count_costs(nested_space)
     for depth in "12":
         for kernel in "13":
             architecture = {"depth": depth, "kernel": kernel}
-            assert measured(space, architecture) == (
+            assert measured(nested_space, architecture) == (
                 costs["macs"].cost(architecture),
                 costs["params"].cost(architecture),
             )

@@ -4,8 +4,8 @@ from torch.utils.data import Dataset
 
 from ddpnas import make_data
 from ddpnas.data import Loader
+from ddpnas.data.augment import crop_and_flip
 from ddpnas.data.dataset import TensorSplit
-from ddpnas.data.loader import crop_and_flip
 
 CPU = torch.device("cpu")
 

@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+import ddpnas
 from ddpnas import DivergedError, OptionError, SupernetConfig
 from ddpnas.evaluators import SupernetEvaluator
 
@@ -86,13 +89,96 @@ def test_the_global_random_state_is_left_alone(small_space, stripes):
 
 def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
     one = evaluator(small_space, stripes, config=SupernetConfig(batch_size=16, lr=1e30, clip=0))
-    with pytest.raises(DivergedError, match=r"in epoch \d+ of 12, .*try --supernet.lr"):
+    with pytest.raises(DivergedError, match=r"in epoch \d+, .*try --supernet.lr"):
         list(one.evaluate(cells(small_space, 12)))
 
 
 @pytest.mark.parametrize(
-    "config", [SupernetConfig(batch_size=0), SupernetConfig(lr=0), SupernetConfig(lr=-1)]
+    "config",
+    [
+        SupernetConfig(batch_size=0),
+        SupernetConfig(lr=0),
+        SupernetConfig(lr=-1),
+        SupernetConfig(training="pathh"),
+        SupernetConfig(score="lose"),
+        SupernetConfig(epochs=-1),
+    ],
 )
 def test_settings_out_of_range_are_refused(small_space, stripes, config):
     with pytest.raises(OptionError):
         evaluator(small_space, stripes, config=config)
+
+
+FAIR = SupernetConfig(training="fair", warmup_epochs=2, epochs=1, batch_size=16, lr=0.05)
+
+
+def cycle_of(space, options):
+    """Return a cycle of the first so many options of every decision."""
+    return [
+        ddpnas.Architecture({d.name: d.options[i] for d in space.decisions}) for i in range(options)
+    ]
+
+
+def test_a_batch_is_trained_before_it_is_scored_and_scored_with_the_same_weights(
+    small_space, stripes
+):
+    one = evaluator(small_space, stripes, config=FAIR)
+    batch = cycle_of(small_space, 5)
+    assert len(list(one.prepare(batch))) == 3  # of the warm-up, and of the batch
+    assert list(one.prepare(batch)) == []
+    before = {k: v.clone() for k, v in one.supernet.state_dict().items()}
+    found = list(one.evaluate(batch))
+    assert all(torch.equal(before[k], v) for k, v in one.supernet.state_dict().items())
+    assert [e.score for e in found] == [one.score(a).score for a in batch]
+    assert len(list(one.prepare(batch))) == 1
+
+
+def test_without_epochs_between_batches_all_scores_come_from_the_warm_up(small_space, stripes):
+    config = dataclasses.replace(FAIR, epochs=0)
+    one = evaluator(small_space, stripes, config=config)
+    assert len(list(one.prepare(cycle_of(small_space, 5)))) == 2
+    first = [e.score for e in one.evaluate(cycle_of(small_space, 5))]
+    assert list(one.prepare(cycle_of(small_space, 5))) == []
+    assert [e.score for e in one.evaluate(cycle_of(small_space, 5))] == first
+
+
+@pytest.mark.parametrize("training", ["fair", "uniform"])
+def test_what_does_not_occur_in_the_batch_is_left_alone(small_space, stripes, training):
+    config = dataclasses.replace(FAIR, training=training)
+    one = evaluator(small_space, stripes, config=config)
+    before = {n: p.detach().clone() for n, p in one.supernet.named_parameters()}
+    list(one.evaluate(cycle_of(small_space, 3)))  # none, skip_connect, nor_conv_1x1
+    after = dict(one.supernet.named_parameters())
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {n for n in before if n not in moved} == {n for n in before if ".options.3." in n}
+
+
+def test_every_step_of_fair_training_uses_each_choice_exactly_once(small_space, stripes):
+    one = evaluator(small_space, stripes, config=FAIR)
+    paths = []
+    set_path = one.supernet.set_path
+    one.supernet.set_path = lambda path: (paths.append(path), set_path(path))
+    for _ in one.prepare(cycle_of(small_space, 5)):
+        pass
+    assert len(paths) == 3 * 5 * (len(stripes.train) // 16)
+    for at in range(0, len(paths), 5):
+        for decision in small_space.decisions:
+            assert {p[decision.name] for p in paths[at : at + 5]} == set(decision.options)
+
+
+def test_fair_training_raises_the_scores(small_space, stripes):
+    config = dataclasses.replace(FAIR, warmup_epochs=12, lr=0.1)
+    trained = evaluator(small_space, stripes, config=config)
+    batch = cells(small_space, 10)
+    trained_scores = [e.score for e in trained.evaluate(batch)]
+    assert np.mean(trained_scores) > np.mean([e.details["accuracy"] for e in map(
+        evaluator(small_space, stripes, config=config).score, batch)]) + 0.1  # fmt: skip
+
+
+def test_the_score_can_be_the_loss(small_space, stripes):
+    config = dataclasses.replace(FAIR, score="loss")
+    for evaluation in evaluator(small_space, stripes, config=config).evaluate(
+        cells(small_space, 2)
+    ):
+        assert evaluation.score == -evaluation.details["valid_loss"] < 0
+        assert 0 <= evaluation.details["accuracy"] <= 1

@@ -15,6 +15,7 @@ PRUNED = ["asng", "mdenas", "migo", "reinforce", "sng"]
 CASES = [
     *((name, {}) for name in list_strategies()),
     *((name, {"pruning": True}) for name in PRUNED),
+    ("ddpnas", {"max_risk": 0.1}),
     ("ddpnas", {"rule": "paper"}),
     ("ddpnas", {"rule": "decay"}),
 ]

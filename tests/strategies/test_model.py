@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -32,10 +34,26 @@ def test_without_a_budget_the_schedule_is_the_papers(k, evaluations):
         assert all(len(s) == 1 for s in strategy.distribution.survivors.values())
 
 
-def test_without_a_budget_every_batch_is_a_fair_cycle():
-    for batch in run(create_strategy("ddpnas", SIX)):
-        for decision in SIX.decisions:
-            assert len({a[decision.name] for a in batch}) == len(batch)
+def test_without_a_budget_every_batch_is_a_stage_of_fair_cycles():
+    batches = run(create_strategy("ddpnas", SIX, cycles_per_stage=4))
+    assert [len(batch) for batch in batches] == [20, 16, 12, 8]
+    for batch in batches:
+        k = len(batch) // 4
+        for cycle in (batch[at : at + k] for at in range(0, len(batch), k)):
+            for decision in SIX.decisions:
+                assert len({a[decision.name] for a in cycle}) == k
+
+
+def test_pruning_stops_at_what_is_kept_and_the_best_survivors_are_ranked_by_the_fit():
+    strategy = create_strategy("ddpnas", SIX, cycles_per_stage=8, keep=2)
+    run(strategy)
+    survivors = strategy.distribution.survivors
+    assert all(len(options) == 2 for options in survivors.values())
+    best = strategy.best(6)
+    assert len(set(best)) == 6
+    assert all(a[name] in survivors[name] for a in best for name in survivors)
+    sums = [sum(SIX.encode(a)) for a in best]
+    assert np.mean(sums) > 21  # of 24
 
 
 def test_a_budget_is_spent_on_cycles_then_on_one_new_architecture_at_a_time():
@@ -89,12 +107,32 @@ def test_on_the_schedule_a_risky_pruning_waits_for_more_cycles_but_not_for_ever(
     assert announced == sorted(announced, reverse=True) and announced[-1] == told
     assert all(options == ("e",) for options in sure.distribution.survivors.values())
 
-    unsure = create_strategy("ddpnas", SIX, max_risk=0.001)
+    unsure = create_strategy("ddpnas", SIX, max_risk=0.001, cycles_per_stage=2)
     rng = np.random.default_rng(0)
     while not unsure.done:
         unsure.tell(batch := unsure.ask(), rng.normal(size=len(batch)).tolist())
-    assert len(unsure.history) == 84
+    assert len(unsure.history) == 56
     assert unsure.stage == 4
+
+
+def test_a_search_that_waits_for_more_cycles_is_restored_exactly():
+    three = DecisionSpace(SIX.decisions[:3])
+
+    def tell(strategy):
+        batch = strategy.ask()
+        strategy.tell(batch, [0.1 * sum(three.encode(a)) % 0.7 for a in batch])
+
+    whole = create_strategy("ddpnas", three, seed=3, max_risk=0.1)
+    states = []
+    while not whole.done:
+        states.append(json.dumps(whole.state_dict()))
+        tell(whole)
+    for state in states[2::5]:
+        restored = create_strategy("ddpnas", three, seed=0, max_risk=0.1)
+        restored.load_state_dict(json.loads(state))
+        while not restored.done:
+            tell(restored)
+        assert restored.state_dict() == whole.state_dict()
 
 
 def test_expected_improvement_is_that_of_a_normal_variable():

@@ -1,66 +1,95 @@
+"""Recipes: named, printed, changed, and what cannot be one."""
+
 import pytest
-import torch
 
-from ddpnas import DivergedError, OptionError, Recipe, make_data, train
-
-from ..conftest import striped_images
-
-RESNET = {
-    "1<-0": "nor_conv_3x3",
-    "2<-0": "none",
-    "2<-1": "nor_conv_3x3",
-    "3<-0": "skip_connect",
-    "3<-1": "none",
-    "3<-2": "skip_connect",
-}
+import ddpnas
+from ddpnas import RECIPES, OptionError, Recipe, create_recipe
+from ddpnas.training import inference_space
 
 
-def network(small_space):
-    torch.manual_seed(0)
-    return small_space.build(RESNET)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_printed_recipe_is_read_back(tmp_path, name):
+    (tmp_path / "mine.yaml").write_text(RECIPES[name].to_yaml())
+    assert create_recipe(tmp_path / "mine.yaml") == RECIPES[name]
+    assert create_recipe(name) == RECIPES[name] and RECIPES[name].source
 
 
-def test_a_network_learns_and_is_tested_on_unseen_images(small_space, stripes):
-    recipe = Recipe(epochs=15, batch_size=16, lr=0.3)
-    result = train(network(small_space), stripes, recipe, device="cpu")
-    assert result.split == "test" and result.accuracy > 0.8
-    assert [r["epoch"] for r in result.history] == list(range(1, 16))
-    assert result.history[-1]["loss"] < result.history[0]["loss"]
-    assert not result.model.training
+def test_the_published_recipes_are_as_published():
+    cifar = RECIPES["cifar"]
+    assert (cifar.optimizer, cifar.lr, cifar.epochs, cifar.batch_size) == (
+        "momentum",
+        0.025,
+        600,
+        96,
+    )
+    assert (cifar.cutout, cifar.clip, cifar.auxiliary_weight) == (16, 5.0, 0.4)
+    size = {"channels": 36, "cells": 20, "auxiliary": True, "drop_path": 0.2}
+    assert cifar.network == {"darts": size}
+    large = RECIPES["cifar-large"]
+    assert (large.epochs, large.policy, large.network["darts"]["channels"]) == (1800, "cifar10", 44)
+    mobile = RECIPES["imagenet-mobile"]
+    assert mobile.image_size == 224 and mobile.ema > 0 and mobile.warmup > 0
+    assert mobile.label_smoothing == 0.1
 
 
-def test_without_test_images_the_validation_images_are_kept_out(small_space):
-    images, labels = striped_images(60)
-    data = make_data((images, labels), valid_fraction=0.5)
-    seen = []
-    model = network(small_space)
-    model.register_forward_pre_hook(lambda m, inputs: seen.append((m.training, len(inputs[0]))))
-    result = train(model, data, Recipe(epochs=1, batch_size=10, ema=0), device="cpu")
-    assert result.split == "valid"
-    assert seen == [(True, 10)] * 3 + [(False, 30)]
+def test_only_settings_that_are_given_change_and_files_may_name_few(tmp_path):
+    assert create_recipe("cifar", lr=1, epochs=3) == create_recipe("cifar", lr=1.0, epochs=3)
+    assert create_recipe("cifar", epochs=3).cutout == 16
+    (tmp_path / "few.yaml").write_text("name: cifar\nweight_decay: 1e-3\n")  # a text for YAML 1.1
+    few = create_recipe(tmp_path / "few.yaml", epochs=2)
+    assert (few.weight_decay, few.epochs, few.lr) == (1e-3, 2, 0.025)
+    (tmp_path / "own.yml").write_text("name: own\nlr: 0.5\n")
+    assert create_recipe(tmp_path / "own.yml") == Recipe(
+        name="own", lr=0.5, source=RECIPES["quick"].source
+    )
 
 
-def test_same_seed_same_network(small_space, stripes):
-    def weights(seed):
-        result = train(network(small_space), stripes, epochs=1, seed=seed, device="cpu")
-        return torch.cat([p.detach().flatten() for p in result.model.parameters()])
-
-    torch.testing.assert_close(weights(0), weights(0), rtol=0, atol=0)
-    assert not torch.equal(weights(0), weights(1))
-
-
-@pytest.mark.parametrize("epochs", [0, -3])
-def test_epochs_below_one_are_refused(small_space, stripes, epochs):
-    with pytest.raises(OptionError, match="at least 1"):
-        train(network(small_space), stripes, epochs=epochs)
+def test_the_final_network_has_the_size_of_recipe_and_options_the_latter_first(small_space):
+    darts = ddpnas.create_space("darts", channels=2, cells=3, input_shape=(1, 28, 28))
+    final = ddpnas.final_space(darts, "cifar", channels=4, cells=3)
+    options = {
+        name: final.options[name] for name in ("channels", "cells", "auxiliary", "drop_path")
+    }
+    assert options == {"channels": 4, "cells": 3, "auxiliary": True, "drop_path": 0.2}
+    assert inference_space(final).options == darts.options | {"channels": 4}
+    assert ddpnas.final_space(small_space, "cifar") is small_space
+    assert ddpnas.final_space(darts, "quick") is darts is inference_space(darts)
 
 
-def test_unknown_recipes_are_refused(small_space, stripes):
-    with pytest.raises(OptionError, match="did you mean 'quick'"):
-        train(network(small_space), stripes, "quik")
+def test_patience_keeps_the_best():
+    assert create_recipe("quick", patience=3).keep_best and not Recipe().keep_best
 
 
-def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
-    recipe = Recipe(epochs=2, batch_size=16, lr=1e30, clip=0)
-    with pytest.raises(DivergedError, match=r"in epoch \d of 2; try a lower learning rate"):
-        train(network(small_space), stripes, recipe, device="cpu")
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"learning_rate": 1}, "unknown setting of a recipe 'learning_rate'"),
+        ({"lr": "fast"}, "lr of a recipe is of type float"),
+        ({"lr": 0}, "above 0"),
+        ({"epochs": 2.5}, "epochs of a recipe is of type int"),
+        ({"epochs": True}, "epochs of a recipe is of type int"),
+        ({"epochs": 0}, "at least 1, not 0"),
+        ({"batch_size": 0}, "at least 1, not 0"),
+        ({"warmup": 2}, "from 0 to 1"),
+        ({"optimizer": "rmsprop"}, "did you mean 'rmsproptf'"),
+        ({"policy": "cifar"}, "did you mean 'cifar10'"),
+        ({"schedule": "cos"}, "did you mean 'cosine'"),
+        ({"crop": "resize"}, "did you mean 'resized'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(options, says):
+    with pytest.raises(OptionError, match=says):
+        create_recipe("quick", **options)
+
+
+def test_files_that_are_no_recipe_are_refused(tmp_path):
+    for content, says in [
+        ("- 1\n", "is no recipe"),
+        ("{", "is no YAML"),
+        ("a: 1", "unknown setting"),
+    ]:
+        (tmp_path / "r.yaml").write_text(content)
+        with pytest.raises(OptionError, match=says):
+            create_recipe(tmp_path / "r.yaml")
+    with pytest.raises(OptionError, match="cannot be read"):
+        create_recipe("no/such.yaml")

@@ -15,7 +15,7 @@ from ddpnas.benchmarks.experiment import Budget, Contender, compare, summarise
 from ddpnas.benchmarks.results import can_plot, plot_regret, write_results
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, add_json, new_parser
-from ddpnas.errors import OptionError
+from ddpnas.errors import OptionError, RunError
 
 __all__ = ["COMMANDS"]
 
@@ -36,7 +36,9 @@ def _benchmark_parser() -> ArgumentParser:
     )
     parser.add_argument("--epochs", type=int, help="of the score; default: the table's fewest")
     parser.add_argument("--workers", type=int, help="processes; default: one a CPU")
+    parser.add_argument("--executor", default="local", help="where they run: local or ray")
     parser.add_argument("--out", default="runs/benchmark", help="folder for CSV files and plot")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results in --out")
     add_json(parser)
     return parser
 
@@ -47,6 +49,9 @@ def benchmark(options: Namespace) -> None:
     if len({contender.label for contender in contenders}) < len(contenders):
         raise OptionError("a strategy is named twice in --strategies")
     budget = Budget.parse(options.budget)
+    folder = Path(options.out)
+    if (folder / "experiment.json").exists() and not options.overwrite:
+        raise RunError(f"{folder} holds a benchmark; give another --out, or --overwrite")
     source = (options.name, options.dataset, options.table)
     table = load(*source)
     started = time.perf_counter()
@@ -57,6 +62,7 @@ def benchmark(options: Namespace) -> None:
         options.seeds,
         epochs=options.epochs,
         workers=options.workers,
+        executor=options.executor,
         on_progress=_draw_progress if sys.stderr.isatty() else None,
     )
     seconds = time.perf_counter() - started
@@ -70,7 +76,6 @@ def benchmark(options: Namespace) -> None:
         "epochs": options.epochs,
         "wall_seconds": round(seconds, 1),
     }
-    folder = Path(options.out)
     write_results(folder, table, budget, trials, summaries, about)
     if can_plot():
         plot_regret(folder / "regret.png", table, budget, trials)

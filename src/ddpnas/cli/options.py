@@ -31,7 +31,7 @@ __all__ = [
 # What a module of commands lists: how to make the parser of each, and what to call then.
 Command = tuple[Callable[[], ArgumentParser], Callable[[Namespace], None]]
 
-FREE = ("--space-options", "--strategy-options")  # take any --name.option
+FREE = ("--space-options", "--strategy-options", "--recipe-options")  # take any --name.option
 
 
 def new_parser(description: str) -> ArgumentParser:

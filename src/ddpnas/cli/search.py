@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from ddpnas.cli import show
 from ddpnas.cli.options import (
@@ -18,7 +19,10 @@ from ddpnas.cli.options import (
     new_parser,
 )
 from ddpnas.data import DataConfig, load_data
+from ddpnas.distributed import current, join
+from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.reopen import read_config
 from ddpnas.reopen import resume as resume_run
 from ddpnas.search import SearchResult, open_space
 from ddpnas.search import search as search_space
@@ -26,9 +30,37 @@ from ddpnas.search import search as search_space
 __all__ = ["COMMANDS"]
 
 
+PRESETS = {
+    "paper": {
+        "strategy": "ddpnas",
+        "strategy_options": {"rule": "paper"},
+        "supernet": {"training": "path", "score": "accuracy"},
+    }
+}
+
+
+class _Config(ActionConfigFile):
+    """Takes a configuration file, or as --preset the name of one; later options override it."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        if option_string == "--preset":
+            if values not in PRESETS:
+                raise OptionError(nearest("preset", values, PRESETS))
+            values = yaml.safe_dump(PRESETS[values])
+        super().__call__(parser, namespace, values, option_string)
+
+
 def _search_parser() -> ArgumentParser:
     parser = new_parser("search a space on your images and keep everything in a run folder")
-    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        "--config",
+        "--preset",
+        action=_Config,
+        help="YAML file with any of these options; as --preset: paper (the published rule, each "
+        "path trained an epoch of its own and then scored)",
+    )
     add_space(parser, "nasbench201")
     parser.add_class_arguments(DataConfig, None)
     parser.add_argument("--strategy", default="ddpnas", help="see `ddpnas strategies`")
@@ -52,6 +84,7 @@ def _resume_parser() -> ArgumentParser:
 
 def search(options: Namespace) -> None:
     """``ddpnas search``."""
+    join(options.device)
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
@@ -73,6 +106,7 @@ def search(options: Namespace) -> None:
 
 def resume(options: Namespace) -> None:
     """``ddpnas resume``."""
+    join(options.device or read_config(options.run)["device"])
     with show.SearchProgress(None, quiet=options.quiet) as progress:
         result = resume_run(
             options.run, space=options.space, device=options.device, on_progress=progress.update
@@ -81,10 +115,12 @@ def resume(options: Namespace) -> None:
 
 
 def _show_result(run: str, result: SearchResult) -> None:
+    if not current().first:
+        return
     stages = Path(run) / "distributions.jsonl"
     records = [json.loads(line) for line in stages.read_text().splitlines()]
     show.pruning(result.distribution, records)
-    best = max(record["score"] for record in result.history)
+    best = max(record["accuracy"] for record in result.history)
     print(f"most likely architecture: {result.text}")
     print(
         f"{len(result.history)} architectures scored in {show.duration(result.seconds)}; best "

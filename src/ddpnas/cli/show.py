@@ -143,10 +143,12 @@ class SearchProgress:
         parts = [f"[{progress.done:3}/{progress.total}] stage {stage + 1}"]
         if progress.record is not None:
             record = progress.record
-            parts.append(f"validation accuracy {100 * record['score']:.2f} %")
+            parts.append(f"validation accuracy {100 * record['accuracy']:.2f} %")
             if "loss" in record:
                 parts.append(f"loss {record['loss']:.3f}")
             parts.append(f"{record['seconds']:.1f} s")
+        elif progress.epoch is not None:
+            parts.append(f"training all survivors: loss {progress.epoch['loss']:.3f}")
         if progress.seconds_left is not None:
             parts.append(f"left {duration(progress.seconds_left)}")
         if progress.record is not None and self._space is not None:
@@ -178,9 +180,11 @@ class TrainProgress:
         """Take what :func:`ddpnas.training.compare.compare` reports."""
         if self._quiet:
             return
+        valid = record.get("valid_accuracy")
         text = (
             f"{name}: epoch {record['epoch']:.0f}, loss {record['loss']:.3f}, "
-            f"{record['seconds']:.1f} s, {duration(time.perf_counter() - self._started)} in all"
+            + (f"validation accuracy {100 * valid:.2f} %, " if valid is not None else "")
+            + f"{record['seconds']:.1f} s, {duration(time.perf_counter() - self._started)} in all"
         )
         if self._console.is_terminal:
             print(f"\r\x1b[2K{text}", end="", flush=True)

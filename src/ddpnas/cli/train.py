@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,26 @@ from ddpnas.costs import count_costs
 from ddpnas.data import Data, load_data
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, RunError
-from ddpnas.limits import Limit, read_limits, say_limits
+from ddpnas.limits import Limit, amount, checked_limits, read_limits, say_limits
 from ddpnas.reopen import run_data, run_space
 from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.space import SearchSpace
-from ddpnas.training import Trained, compare, save_trained
+from ddpnas.trained.folder import FILES
+from ddpnas.training import (
+    Recipe,
+    Trained,
+    compare,
+    create_recipe,
+    final_space,
+    inference_space,
+    save_trained,
+)
+from ddpnas.training.processes import is_main_process
+from ddpnas.training.session import CHECKPOINTS
 
 __all__ = ["COMMANDS"]
+
+_CHECKPOINTS = "training"  # folder in --out
 
 
 def _train_parser() -> ArgumentParser:
@@ -39,30 +54,52 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("--data", help="images; default: the run's")
     parser.add_argument("--image-size", type=int, help="pixels a side; default: the run's")
     parser.add_argument("--limit-train-images", type=int, help="train on so many images only")
-    parser.add_argument("--recipe", default="quick", help="how it is trained")
+    parser.add_argument(
+        "--recipe", default="quick", help="how it is trained (`ddpnas recipes`), or a .yaml file"
+    )
+    parser.add_argument(
+        "--recipe-options",
+        type=dict[str, Any],
+        default={},
+        help="of the recipe, one by one: --recipe-options.lr 0.05",
+    )
     parser.add_argument("--epochs", type=int, help="other than the recipe's")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        help="hold the validation images out, stop after so many epochs without a better score "
+        "on them, and keep the best epoch's weights",
+    )
     parser.add_argument(
         "--random",
         type=int,
         default=0,
         help="also train so many random architectures within the same limits, to compare",
     )
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        help="also train a network of torchvision: resnet18, mobilenet_v2_x0.5; may be repeated",
+    )
+    parser.add_argument("--mixed-precision", default="no", help="no, bf16 or fp16")
+    parser.add_argument("--track", help="by tensorboard, mlflow or wandb")
     add_seed_and_device(parser)
     parser.add_argument("--out", help="folder for the result; default: RUN/trained")
+    parser.add_argument("--resume", action="store_true", help="go on with what was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace what --out holds")
     add_quiet(parser)
     return parser
 
 
 def train(options: Namespace) -> None:
-    """``ddpnas train``."""
-    space, data, architecture, limits, tables = _what_to_train(options)
+    """``ddpnas train``; of several processes, the first writes."""
+    recipe = _recipe(options)
+    searched, space, data, architecture, limits, tables = _what_to_train(options, recipe)
+    costs = {**count_costs(inference_space(space)), **tables}
+    _check_limits(recipe, searched, space, architecture, costs, limits)
     out = Path(options.out or (f"{options.run}/trained" if options.run else "runs/trained"))
-    if (out / "result.json").exists() and not options.overwrite:
-        raise RunError(f"{out} holds a trained network; give another --out, or --overwrite")
-    with writable(out):
-        out.mkdir(parents=True, exist_ok=True)
-    costs = {**count_costs(space), **tables}
+    _prepare(out, resume=options.resume, overwrite=options.overwrite)
     show.line(f"training {space.format(architecture)}", quiet=options.quiet)
     with show.TrainProgress(quiet=options.quiet) as progress:
         trained = compare(
@@ -72,35 +109,82 @@ def train(options: Namespace) -> None:
             costs=costs,
             limits=limits,
             random=options.random,
-            recipe=options.recipe,
-            epochs=options.epochs,
+            baselines=options.baseline,
+            recipe=recipe,
             seed=options.seed,
             device=options.device,
+            mixed_precision=options.mixed_precision,
+            track=options.track,
+            folder=out / _CHECKPOINTS,
+            resume=options.resume,
             on_epoch=progress.update,
         )
-    save_trained(out, space, data, trained, seed=options.seed, limits=limits)
+    if is_main_process():
+        other = searched if searched.plain_options != space.plain_options else None
+        save_trained(out, space, data, trained, seed=options.seed, limits=limits, searched=other)
+        _remove_checkpoints(out / _CHECKPOINTS)
     _show_trained(trained, costs, limits)
     print(f"\nkept in {out}: the weights, how to rebuild the network, all figures, a model card")
+    print(f"next: ddpnas predict {out} IMAGE..., or ddpnas evaluate {out} --data FOLDER")
     if options.run:
         print(f"run folder: {options.run}")
-        print(f"next: ddpnas generate {options.run} --limit macs=..., then ddpnas train again")
+
+
+def _recipe(options: Namespace) -> Recipe:
+    changes = {name: options[name] for name in ("epochs", "patience") if options[name] is not None}
+    return create_recipe(options.recipe, **options.recipe_options, **changes)
+
+
+def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the folder, or refuse one that holds something."""
+    checkpoints = [p for name in CHECKPOINTS for p in out.glob(f"{_CHECKPOINTS}/*/{name}")]
+    if (out / "result.json").exists() and not overwrite:
+        raise RunError(f"{out} holds a trained network; give another --out, or --overwrite")
+    if checkpoints and not (resume or overwrite):
+        raise RunError(
+            f"{out} holds an unfinished training; go on by the same command with --resume, or "
+            f"--overwrite it"
+        )
+    with writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if is_main_process() and overwrite:
+            for name in FILES:
+                (out / name).unlink(missing_ok=True)
+            if not resume:
+                shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints, and the folders where a tracker left nothing."""
+    for one in folder.iterdir():
+        for name in CHECKPOINTS:
+            (one / name).unlink(missing_ok=True)
+        if not any(one.iterdir()):
+            one.rmdir()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _what_to_train(
-    options: Namespace,
-) -> tuple[SearchSpace, Data, Architecture, dict[str, Limit], dict[str, CostTable]]:
-    """Return space, data, architecture, limits and measured costs: the run's, or as given."""
+    options: Namespace, recipe: Recipe
+) -> tuple[SearchSpace, SearchSpace, Data, Architecture, dict[str, Limit], dict[str, CostTable]]:
+    """Return searched space, final space, data, architecture, limits and measured costs.
+
+    They are those of the run, or as named in the options. The size of the final network is what
+    the options say, or else what ``generate`` was given, the recipe says or the run has.
+    """
     changes: dict[str, Any] = {"limit_train_images": options.limit_train_images}
-    if options.image_size is not None:
-        changes["image_size"] = options.image_size
+    if (image_size := options.image_size or recipe.image_size) is not None:
+        changes["image_size"] = image_size
     if options.run is None:
         if not (options.space and options.architecture and options.data):
             raise OptionError(
                 "what should be trained? `ddpnas train RUN`, or --space, --architecture and --data"
             )
         data = load_data(options.data, **changes)
-        space = open_space(options.space, data, options.space_options)
-        return space, data, space.parse(options.architecture), {}, {}
+        searched = open_space(options.space, data, options.space_options)
+        space = final_space(searched, recipe, **options.space_options)
+        return searched, space, data, searched.parse(options.architecture), {}, {}
     if options.data is not None:
         changes["data"] = options.data
     result = SearchResult.load(options.run)
@@ -121,15 +205,38 @@ def _what_to_train(
             f"the architecture generated last{f', within {within}' if within else ''}",
             quiet=options.quiet,
         )
-    space = run_space(
-        options.run,
-        space=options.space,
-        options={**space_options, "input_shape": data.input_shape},
+    searched = run_space(
+        options.run, space=options.space, options={"input_shape": data.input_shape}
     )
+    space = final_space(searched, recipe, **space_options)
     check_fit(space, data)
     if options.architecture is not None:
         chosen = space.parse(options.architecture)
-    return space, data, space.check(chosen), limits, tables
+    return searched, space, data, space.check(chosen), limits, tables
+
+
+def _check_limits(
+    recipe: Recipe,
+    searched: SearchSpace,
+    space: SearchSpace,
+    architecture: Architecture,
+    costs: Mapping[str, CostTable],
+    limits: Mapping[str, Limit],
+) -> None:
+    """Raise :class:`OptionError` when a recipe makes the network larger than it may be."""
+    sizes = recipe.network.get(str(searched.name), {})
+    for name, (_, most) in checked_limits(limits, costs).items():
+        if costs[name].cost(architecture) > most and sizes:
+            own = " ".join(
+                f"--space-options.{option.replace('_', '-')} {searched.options[option]}"
+                for option in sizes
+            )
+            raise OptionError(
+                f"at the size that recipe {recipe.name} gives the network it has "
+                f"{costs[name].cost(architecture):,.0f} {costs[name].unit}, over the limit "
+                f"{name} <= {amount(most)}; generate one at that size, or keep the searched size: "
+                f"{own}"
+            )
 
 
 def _show_trained(
@@ -140,12 +247,12 @@ def _show_trained(
         [
             one.name,
             one.text,
-            *(f"{one.costs[name]:,.0f}" for name in costs),
+            *(f"{one.costs[name]:,.0f}" if name in one.costs else "-" for name in costs),
             f"{100 * one.result.accuracy:.2f} %",
         ]
         for one in trained
     ]
-    random = trained[1:]
+    random = [one for one in trained if one.name.startswith("random ")]
     if random:
         accuracies = [100 * one.result.accuracy for one in random]
         spread = f" +- {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""

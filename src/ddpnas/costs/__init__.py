@@ -1,7 +1,30 @@
 """What an architecture costs: counted from the network, or measured on a device."""
 
 from ddpnas.costs.counted import count_costs
+from ddpnas.costs.measured import (
+    LatencyCheck,
+    LatencyConfig,
+    check_latency,
+    measure_latency,
+    require_same_network,
+)
 from ddpnas.costs.network import count_network
+from ddpnas.costs.peak import peak_limit
+from ddpnas.costs.remote import export_latency, import_latency, read_measurements
 from ddpnas.costs.summary import CostRange, cost_ranges
 
-__all__ = ["CostRange", "cost_ranges", "count_costs", "count_network"]
+__all__ = [
+    "CostRange",
+    "LatencyCheck",
+    "LatencyConfig",
+    "check_latency",
+    "cost_ranges",
+    "count_costs",
+    "count_network",
+    "export_latency",
+    "import_latency",
+    "measure_latency",
+    "peak_limit",
+    "read_measurements",
+    "require_same_network",
+]

@@ -13,13 +13,22 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas.errors import OptionError, nearest
 
-__all__ = ["Weights", "count_network", "own_tensors", "run_costs", "stored_bytes"]
+__all__ = [
+    "Weights",
+    "count_network",
+    "makes_constant",
+    "own_tensors",
+    "peak_bytes",
+    "run_costs",
+    "stored_bytes",
+]
 
 Weights = Literal["float32", "float16", "int8"]
 
@@ -58,7 +67,7 @@ def count_network(
         input_dtype: of the input.
         weights: type in which they are stored, for "size_bytes".
     """
-    on_meta = copy.deepcopy(network).to("meta").eval()
+    on_meta = quick_norms(copy.deepcopy(network).to("meta").eval())
     example = torch.empty(1, *input_shape, dtype=input_dtype, device="meta")
 
     def run() -> Any:
@@ -66,16 +75,25 @@ def count_network(
 
     macs, written = run_costs(run)
     parameters, buffers = own_tensors(on_meta.modules())
-    live = _Live(on_meta, example)
-    with torch.device("meta"), torch.no_grad(), live:
-        run()
     return {
         "macs": macs,
         "params": sum(p.numel() for p in parameters),
         "size_bytes": stored_bytes(parameters, buffers, weights),
         "activation_bytes": written,
-        "peak_activation_bytes": live.peak,
+        "peak_activation_bytes": peak_bytes(on_meta, run, [example]),
     }
+
+
+def quick_norms(network: nn.Module) -> nn.Module:
+    """Return the network, its BatchNorm changed to make a tensor of its input's shape only.
+
+    That is what it does at inference as far as costs go; on the meta device it takes most of the
+    time otherwise.
+    """
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.forward = torch.empty_like  # type: ignore[method-assign]
+    return network
 
 
 def run_costs(run: Callable[[], Any]) -> tuple[int, int]:
@@ -84,6 +102,20 @@ def run_costs(run: Callable[[], Any]) -> tuple[int, int]:
     with torch.device("meta"), torch.no_grad(), written, counter:
         run()
     return counter.get_total_flops() // 2, written.total
+
+
+def peak_bytes(network: nn.Module, run: Callable[[], Any], held: Iterable[Tensor]) -> int:
+    """Return the most bytes that tensors take at one time of a run on the meta device.
+
+    Args:
+        network: whose parameters and buffers are not counted.
+        run: once.
+        held: tensors that are in memory from the start.
+    """
+    live = _Live(network, held)
+    with torch.device("meta"), torch.no_grad(), live:
+        run()
+    return live.peak
 
 
 def own_tensors(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[Tensor]]:
@@ -124,6 +156,14 @@ def stored_bytes(
     return total
 
 
+def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
+    """Return whether an operation's result does not depend on data: zeros, for instance."""
+    name = func.overloadpacket.__name__
+    if name.endswith("_like") or name.startswith("new_"):
+        return True
+    return not any(isinstance(t, Tensor) for t in tree_leaves((args, kwargs)))
+
+
 class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of the tensors that operations make, elementwise ones left out."""
 
@@ -138,9 +178,8 @@ class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__.rstrip("_")
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         first = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)
-        constant = not inputs or name.endswith("_like") or name.startswith("new_")
         elementwise = torch.Tag.pointwise in func.tags or name in _ELEMENTWISE
-        if first is not None and not constant and not elementwise:
+        if first is not None and not elementwise and not makes_constant(func, args, kwargs):
             storages = {t.untyped_storage()._cdata for t in inputs}
             if first.untyped_storage()._cdata not in storages:  # else a view
                 self.total += first.numel() * first.element_size()
@@ -148,16 +187,17 @@ class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows how many bytes of tensors are in memory, those of the example from the start."""
+    """Follows how many bytes of tensors are in memory, those that are held from the start."""
 
-    def __init__(self, network: nn.Module, example: Tensor) -> None:
+    def __init__(self, network: nn.Module, held: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._now = 0
         stored = [*network.parameters(), *network.buffers()]
         self._known = {tensor.untyped_storage()._cdata for tensor in stored}
         self._references: dict[int, Any] = {}
-        self._take(example)
+        for tensor in held:
+            self._take(tensor)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

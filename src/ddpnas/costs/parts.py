@@ -33,13 +33,15 @@ class Hole:
         path: of the :class:`Choice` in the network.
         decision: what it decides.
         output: what it gives, on the meta device.
-        nothing: whether an option of it gives None instead.
+        options: of the decision.
+        nothing: those of them that give None instead.
     """
 
     path: str
     decision: str
     output: Any
-    nothing: bool
+    options: tuple[str, ...]
+    nothing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.parts: list[Part] = []
         self._paths = paths
         self._frames: list[_Frame] = []
-        self._nothing: list[bool] = []  # whether an option of the choices that run gave None
+        self._nothing: list[list[str]] = []  # options that gave None, of the choices that run
         self._choices: Pairs = ()
         self._hooks: list[Any] = []
 
@@ -215,19 +217,21 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._frames.append(frame)
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self.parts.append(self._frames.pop().part())
-        if self._nothing:
-            self._nothing[-1] |= output is None
+        part = self._frames.pop().part()
+        self.parts.append(part)
+        if output is None and part.choices:
+            self._nothing[-1].append(part.choices[-1][1])
 
     def _begin_choice(self, module: Choice, args: tuple[Any, ...]) -> None:
-        self._nothing.append(False)
+        self._nothing.append([])
 
     def _end_choice(
         self, module: Choice, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        frame, nothing = self._frames[-1], self._nothing.pop()
+        frame, path = self._frames[-1], self._paths[id(module)]
+        nothing = tuple(self._nothing.pop())
         frame.note("choice", args, kwargs, output)
-        frame.holes.append(Hole(self._paths[id(module)], module.decision, output, nothing))
+        frame.holes.append(Hole(path, module.decision, output, module.names, nothing))
 
     def _norm(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self._frames[-1].operations += 1

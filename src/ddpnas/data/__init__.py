@@ -1,7 +1,16 @@
 """Images (or any tensors) with labels: reading, splitting, batching and augmenting them."""
 
 from ddpnas.data.dataset import Data, make_data
-from ddpnas.data.load import DataConfig, as_data, list_data, load_data
+from ddpnas.data.load import DataConfig, as_data, list_data, load_data, load_labelled
 from ddpnas.data.loader import Loader
 
-__all__ = ["Data", "DataConfig", "Loader", "as_data", "list_data", "load_data", "make_data"]
+__all__ = [
+    "Data",
+    "DataConfig",
+    "Loader",
+    "as_data",
+    "list_data",
+    "load_data",
+    "load_labelled",
+    "make_data",
+]

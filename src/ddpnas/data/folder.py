@@ -16,7 +16,7 @@ from ddpnas.data import dataset as _dataset
 from ddpnas.data.dataset import DatasetSplit, Split, TensorSplit, fit_image
 from ddpnas.errors import DataError
 
-__all__ = ["FolderImages", "read_folder"]
+__all__ = ["FolderImages", "read_folder", "read_labelled"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +26,11 @@ _SPLITS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
-    """Image files as (C, size, size) uint8 tensors with labels."""
+    """Image files as (C, size, size) or (C, *size) uint8 tensors with labels."""
 
-    def __init__(self, samples: Sequence[tuple[str, int]], size: int, mode: str) -> None:
+    def __init__(
+        self, samples: Sequence[tuple[str, int]], size: int | tuple[int, int], mode: str
+    ) -> None:
         self.samples, self.size, self.mode = samples, size, mode
 
     def __len__(self) -> int:
@@ -80,6 +82,43 @@ def read_folder(
     }
 
 
+def read_labelled(
+    path: Path,
+    classes: tuple[str, ...],
+    size: tuple[int, int],
+    mode: str,
+    split: str | None,
+    workers: int,
+) -> dict[str, Split]:
+    """Return splits of a folder of images whose classes and size are given.
+
+    Args:
+        path: with ``train/``, ``valid/`` or ``test/``, of which only the wanted one is read; or
+            with folders a class only, which are the split "all".
+        classes: names by label; the folder may lack some.
+        size: (height, width).
+        mode: "L" for one grey channel or "RGB".
+        split: the wanted one; None for test, or else valid, or else train.
+        workers: processes that read images of sets too large for memory.
+
+    Raises:
+        DataError: a class that is not known, no images, an unreadable image (which).
+    """
+    roots = {
+        key: next((path / name for name in names if (path / name).is_dir()), None)
+        for key, names in _SPLITS.items()
+    }
+    there = {key: root for key, root in roots.items() if root is not None} or {"all": path}
+    name = split if split is not None else list(there)[-1]
+    if name not in there:
+        raise DataError(f"{path} has no split {name!r}; it has {', '.join(there)}")
+    images = FolderImages(_samples(there[name], classes, complete=False), size, mode)
+    total = len(images) * (1 if mode == "L" else 3) * size[0] * size[1]
+    if total <= _dataset.IN_MEMORY_BYTES:
+        return {name: _in_memory(images)}
+    return {name: _streamed(images, there[name], workers)}
+
+
 def _class_names(root: Path) -> tuple[str, ...]:
     classes = tuple(
         sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
@@ -97,7 +136,10 @@ def _samples(root: Path, classes: tuple[str, ...], complete: bool) -> list[tuple
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
     if extra := sorted(d.name for d in root.iterdir() if d.is_dir() and d.name not in classes):
-        raise DataError(f"{root} has class {extra[0]!r}, which the training images lack")
+        raise DataError(
+            f"{root} has class {extra[0]!r}, which the training images lack; they have "
+            f"{', '.join(classes)}"
+        )
     here = {c: i for i, c in enumerate(classes) if (root / c).is_dir()}
     samples: list[tuple[str, int]] = make_dataset(
         str(root), here, extensions=IMG_EXTENSIONS, allow_empty=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ddpnas.data import files, folder
-from ddpnas.data.dataset import Data, make_data
+from ddpnas.data.dataset import Data, Split, TensorSplit, as_image_batch, make_data
 from ddpnas.errors import DataError, nearest
 
-__all__ = ["DataConfig", "as_data", "list_data", "load_data"]
+__all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]
 
 # Embedded sets: file in ddpnas/data/embedded, class names by label.
 _EMBEDDED = {
@@ -84,28 +85,85 @@ def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
     config = dataclasses.replace(data, **options)
     if config.image_size is not None and config.image_size < 1:
         raise DataError(f"image_size is at least 1, not {config.image_size}")
-    classes: tuple[str, ...] | None
-    if config.data in _EMBEDDED:
-        file, classes = _EMBEDDED[config.data]
-        with resources.files("ddpnas.data").joinpath("embedded", file).open("rb") as stream:
-            arrays = np.load(stream)
-            splits = files.splits_of(arrays, config.data)
-        return _make(config, config.data, classes, splits, test_fraction=0.0)
     path = Path(config.data).expanduser()
-    if not path.exists():
-        hint = nearest("data", config.data, _EMBEDDED)
-        raise DataError(f"there is no file or folder {str(path)!r}; as a name: {hint}")
-    config = dataclasses.replace(config, data=str(path.resolve()))
-    if path.is_file():
-        classes, splits = files.read_npz(path)
-    elif (found := files.read_torchvision(path)) is not None:
-        classes, splits = found
-    else:
-        classes, splits = folder.read_folder(path, config.image_size, config.workers)
+    if config.data not in _EMBEDDED:
+        if not path.exists():
+            hint = nearest("data", config.data, _EMBEDDED)
+            raise DataError(f"there is no file or folder {str(path)!r}; as a name: {hint}")
+        config = dataclasses.replace(config, data=str(path.resolve()))
+    found = _read_arrays(config.data)
+    classes, splits = found or folder.read_folder(path, config.image_size, config.workers)
+    if config.data in _EMBEDDED:
+        return _make(config, config.data, classes, splits, test_fraction=0.0)
     # Where nobody said which images are for testing, a fifth is kept apart for that; a folder
     # with its own validation images is reported on those, as is usual.
     test_fraction = 0.0 if {"test", "valid"} & set(splits) else 0.2
     return _make(config, path.stem, classes, splits, test_fraction)
+
+
+def load_labelled(
+    data: str | Path,
+    classes: Sequence[str],
+    input_shape: Sequence[int],
+    split: str | None = None,
+    workers: int = 0,
+) -> tuple[str, Split]:
+    """Return (name of the split, images with labels) to score a trained network on.
+
+    Args:
+        data: name or path, see :class:`DataConfig`; a folder of class folders is taken whole.
+        classes: of the network, by label; those of a folder have to be among them.
+        input_shape: of the network, (channels, height, width).
+        split: "train", "valid" or "test"; by default the last of these that is there.
+        workers: processes that read images where they do not fit in memory.
+
+    Raises:
+        DataError: nothing there, classes that the network does not know, or no such split.
+    """
+    channels, height, width = input_shape
+    path = Path(data).expanduser()
+    arrays = _read_arrays(str(data))
+    if arrays is None:
+        mode = "L" if channels == 1 else "RGB"
+        found: Mapping[str, Split] = folder.read_labelled(
+            path, tuple(classes), (height, width), mode, split, workers
+        )
+    else:
+        names, splits = arrays
+        if names is not None and names != tuple(classes):
+            raise DataError(
+                f"the classes of {data} are {', '.join(names)}; the network knows "
+                f"{', '.join(classes)}"
+            )
+        found = {
+            name: TensorSplit(
+                files.resized_images(as_image_batch(one.inputs, channels), (height, width)),
+                one.labels,
+            )
+            for name, one in splits.items()
+            if isinstance(one, TensorSplit)
+        }
+    name = split or [key for key in ("all", "train", "valid", "test") if key in found][-1]
+    if name not in found:
+        raise DataError(f"{data} has no split {name!r}; it has {', '.join(found)}")
+    if int(found[name].labels.max()) >= len(classes):
+        raise DataError(
+            f"a label of {data} is {int(found[name].labels.max())}; the network knows "
+            f"{len(classes)} classes"
+        )
+    return name, found[name]
+
+
+def _read_arrays(data: str) -> files.Found | None:
+    """Return (classes, splits) of an embedded set or of files of arrays, None of anything else."""
+    if data in _EMBEDDED:
+        file, classes = _EMBEDDED[data]
+        with resources.files("ddpnas.data").joinpath("embedded", file).open("rb") as stream:
+            return classes, files.splits_of(np.load(stream), data)
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(f"there is no file or folder {str(path)!r}")
+    return files.read_npz(path) if path.is_file() else files.read_torchvision(path)
 
 
 def as_data(data: Any) -> Data:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
+from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.dataset import Data, DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 
-__all__ = ["Loader", "Normalisation", "crop_and_flip"]
+__all__ = ["Loader", "Normalisation"]
 
 
 class Normalisation:
@@ -47,11 +47,24 @@ class Loader:
         data: for its normalisation and whether mirroring is allowed.
         splits: all of them TensorSplit or all DatasetSplit over the same dataset kind.
         device: where the batches are wanted.
+        augmentation: of training batches; by default images are shifted, and mirrored if the
+            data allows that.
+        share: of every training batch that this process is to have; of evaluation batches it
+            has every so many whole, whose statistics are then those of one process.
     """
 
-    def __init__(self, data: Data, splits: list[Split], device: torch.device) -> None:
+    def __init__(
+        self,
+        data: Data,
+        splits: list[Split],
+        device: torch.device,
+        *,
+        augmentation: Augmentation | None = None,
+        share: Share | None = None,
+    ) -> None:
         self.device = device
-        self.flip = data.flip
+        self._augmentation = augmentation or Augmentation(flip=data.flip)
+        self._share = share or Share()
         self._splits: list[Split] = [
             TensorSplit(s.inputs.to(device), s.labels.to(device))
             if isinstance(s, TensorSplit)
@@ -87,9 +100,10 @@ class Loader:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self), generator=generator)
         size = min(batch_size, len(self))
-        chunks = list(order[: self.steps(batch_size) * size].split(size))  # type: ignore[no-untyped-call]
+        whole = list(order[: self.steps(batch_size) * size].split(size))  # type: ignore[no-untyped-call]
+        chunks = [self._share.take(chunk) for chunk in whole]
         for inputs, labels in self._read(chunks, generator):
-            yield self._prepare(inputs, generator), labels
+            yield self._prepare(inputs, (size, generator)), labels
 
     def eval_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all (inputs, labels) in order, in batches of nearly equal size.
@@ -98,6 +112,7 @@ class Loader:
         """
         count = -(-len(self) // batch_size)
         chunks = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
+        chunks = chunks[self._share.index :: self._share.of]
         for inputs, labels in self._read(chunks, torch.Generator().manual_seed(0)):
             yield self._prepare(inputs, None), labels
 
@@ -131,36 +146,11 @@ class Loader:
         except DataError as error:  # a worker adds its traceback to the sentence
             raise DataError(str(error).strip().splitlines()[-1].split("DataError: ")[-1]) from None
 
-    def _prepare(self, inputs: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _prepare(self, inputs: Tensor, training: tuple[int, torch.Generator] | None) -> Tensor:
         if self._normalise is None:
             return inputs
-        if generator is not None:
-            pad = max(1, round(inputs.shape[-1] / 8))  # 4 pixels at 32, as is usual there
-            inputs = crop_and_flip(inputs, pad, self.flip, generator)
-        return self._normalise(inputs)
-
-
-def crop_and_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Return each image shifted by up to ``pad`` pixels (zeros come in) and perhaps mirrored.
-
-    Args:
-        images: (N, C, H, W).
-        pad: largest shift in either direction.
-        flip: whether half of them, at random, are mirrored left to right.
-        generator: on the CPU, so that every device sees the same shifts.
-    """
-    n, channels, height, width = images.shape
-    shift = torch.randint(0, 2 * pad + 1, (2, n), generator=generator)
-    mirror = torch.rand(n, generator=generator) < 0.5
-    rows = shift[0, :, None] + torch.arange(height)
-    columns = shift[1, :, None] + torch.arange(width)
-    if flip:
-        columns = torch.where(mirror[:, None], columns.flip(1), columns)
-    padded = functional.pad(images, (pad, pad, pad, pad))
-    device = images.device
-    return padded[
-        torch.arange(n, device=device)[:, None, None, None],
-        torch.arange(channels, device=device)[None, :, None, None],
-        rows.to(device)[:, None, :, None],
-        columns.to(device)[:, None, None, :],
-    ]
+        if training is None:
+            return self._normalise(inputs)
+        count, generator = training
+        images = self._augmentation.of_images(inputs, count, self._share, generator)
+        return self._augmentation.of_inputs(self._normalise(images), count, self._share, generator)

@@ -24,10 +24,16 @@ class Evaluation:
 class Evaluator(Protocol):
     """Gives a score to each architecture of a batch.
 
-    A search saves its checkpoint after every evaluation that it is given. After an interruption
-    the rest of the batch is evaluated by a fresh evaluator with the state restored, and the
-    scores have to be those of the unbroken run.
+    A search saves its checkpoint whenever preparing yields and after every evaluation that it is
+    given. After an interruption the rest of the batch is prepared and evaluated by a fresh
+    evaluator with the state restored, and the scores have to be those of the unbroken run.
     """
+
+    def prepare(self, architectures: Sequence[Architecture]) -> Iterator[Mapping[str, float]]:
+        """Do what has to come before the batch's scores in parts; yield what each measured.
+
+        Does the rest of it where it was interrupted, nothing where it was done.
+        """
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Yield one evaluation for each architecture, in order."""

@@ -7,6 +7,7 @@ graph, and BatchNorm after a convolution is folded into it, its scale and shift 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,15 +79,18 @@ def count(network: nn.Module, program: ExportedProgram, example: Tensor, file: A
     program.graph_module.recompile()
     reached = Sizes(_reached_params(program), _macs(program.module(), example))
     unreachable = Sizes(claimed.params - reached.params, claimed.macs - reached.macs)
-    buffers = {name for name, _ in network.named_buffers()}
-    counted = Sizes(_file_params(file, buffers), _file_macs(file))
+    names = [{n for n, _ in named()} for named in (network.named_parameters, network.named_buffers)]
+    counted = Sizes(_file_params(file, *names), _file_macs(file))
     return Counts(claimed, unreachable, _folded(program, file), counted)
 
 
 def _macs(module: nn.Module, example: Tensor) -> int:
+    """Return the multiply-adds of one input, on the meta device: no kernel fuses there."""
+    module = copy.deepcopy(module).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(example)
-    return counter.get_total_flops() // (2 * len(example))
+        module(example.to("meta"))
+    flops: int = counter.get_total_flops()
+    return flops // (2 * len(example))
 
 
 def _reached_params(program: ExportedProgram) -> int:
@@ -99,35 +103,38 @@ def _folded(program: ExportedProgram, file: Any) -> int:
     """Return how many parameters the graph's BatchNorm terms are more than the file's."""
     signature = program.graph_signature
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    tensors: dict[Any, Any] = {key: program.state_dict[name] for key, name in named.items()}
+    tensors[None] = None
     kept = sum(node.op_type == "BatchNormalization" for node in file.graph.node)
-    norms = [n for n in program.graph.nodes if "batch_norm" in str(n.target)]
+    norms = [n for n in program.graph.nodes if "batch_norm_legit_no_training" in str(n.target)]
     saved = 0
     for norm in norms:
         source = norm.args[0]
         if "conv" not in str(source.target) or len(source.users) > 1:
             continue
-        scale, shift, mean, variance = (
-            program.state_dict[named[a.name]] if a is not None else None for a in norm.args[1:5]
-        )
         kept += 1
-        terms = [t for t in (scale, shift) if t is not None]
         bias = source.args[2] if len(source.args) > 2 else None
+        scale, shift, mean, variance, before = (
+            tensors[getattr(argument, "name", None)] for argument in (*norm.args[1:5], bias)
+        )
+        terms = [t for t in (scale, shift, before) if t is not None]
         factor = (variance + norm.args[-1]).rsqrt() * (1 if scale is None else scale)
-        before = 0 if bias is None else program.state_dict[named[bias.name]]
-        folded = (before - mean) * factor + (0 if shift is None else shift)
-        saved += sum(t.numel() for t in terms) - int(bool(folded.any())) * folded.numel()
-        saved += 0 if bias is None else bias.meta["val"].numel()
+        after = ((0 if before is None else before) - mean) * factor
+        after = after if shift is None else after + shift
+        # A bias of zeros is left out of the file.
+        saved += sum(t.numel() for t in terms) - int(bool(after.any())) * after.numel()
     return saved if kept == len(norms) else 0
 
 
-def _file_params(file: Any, buffers: set[str]) -> int:
-    """Return the sizes of the weights in the file: float constants that are no buffers."""
+def _file_params(file: Any, parameters: set[str], buffers: set[str]) -> int:
+    """Return the sizes of the weights in the file: float constants but buffers and numbers."""
     from onnx import TensorProto
 
+    floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
     sizes = {
         i.name: torch.Size(i.dims).numel()
         for i in file.graph.initializer
-        if i.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE) and i.dims
+        if i.data_type in floats and (torch.Size(i.dims).numel() > 1 or i.name in parameters)
     }
     norms = [list(n.input) for n in file.graph.node if n.op_type == "BatchNormalization"]
     in_norms = {name for inputs in norms for name in inputs[1:]}

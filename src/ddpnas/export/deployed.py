@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ddpnas.costs.onnx_files import quiet
+from ddpnas.data.loader import Normalisation
 from ddpnas.errors import OptionError
+from ddpnas.trained import TrainedModel
 
-__all__ = ["Deployed", "Input", "deploy"]
+__all__ = ["Deployed", "Input", "deploy", "describe"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,7 @@ class Input:
             return raw.permute(0, 2, 3, 1).contiguous()
         if not self.mean:
             return raw.to(self.dtype)
-        mean, std = _per_channel(self.mean), _per_channel(self.std)
-        return (raw.to(torch.float32) - mean) / std
+        return Normalisation(self.mean, self.std, raw.device)(raw).contiguous()
 
     def batches(self, raw: Tensor, size: int = 100) -> Iterator[Tensor]:
         """Yield :meth:`feed` of the inputs, ``size`` at a time."""
@@ -96,17 +99,55 @@ class Input:
 class Deployed(nn.Module):
     """The network with its normalisation in front; see :class:`Input`."""
 
+    pixel_mean: Tensor
+    pixel_scale: Tensor
+
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("pixel_mean", _per_channel(mean))
-        self.register_buffer("pixel_std", _per_channel(std))
+        self.register_buffer("pixel_scale", _per_channel(std).reciprocal())
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of uint8 images (N, H, W, C)."""
         x = images.permute(0, 3, 1, 2).to(torch.float32)
-        logits: Tensor = self.network((x - self.pixel_mean) / self.pixel_std)
+        logits: Tensor = self.network((x - self.pixel_mean) * self.pixel_scale)
         return logits
+
+
+def describe(
+    model: nn.Module | TrainedModel,
+    input_shape: Sequence[int] | None,
+    mean: Sequence[float],
+    std: Sequence[float],
+    classes: Sequence[str],
+    preprocessing: bool,
+    input_dtype: torch.dtype,
+    about: Mapping[str, Any] | None,
+) -> tuple[nn.Module, Input, tuple[str, ...], dict[str, Any]]:
+    """Return network, what it takes, its classes, and where it comes from.
+
+    A :class:`ddpnas.TrainedModel` knows all of that itself.
+
+    Raises:
+        OptionError: a module without ``input_shape``.
+    """
+    if isinstance(model, TrainedModel):
+        takes = Input(model.input_shape, model.mean, model.std, preprocessing, input_dtype)
+        return model.network, takes, model.classes, _origin(model)
+    if input_shape is None:
+        raise OptionError("a plain module is exported with its input_shape, such as (3, 32, 32)")
+    takes = Input(tuple(input_shape), tuple(mean), tuple(std), preprocessing, input_dtype)
+    return model, takes, tuple(classes), dict(about or {})
+
+
+def _origin(model: TrainedModel) -> dict[str, Any]:
+    """Return architecture, costs and provenance, without where the data lay on the disk."""
+    provenance = {**model.about.get("provenance", {})}
+    provenance["data"] = {k: v for k, v in provenance.get("data", {}).items() if k != "source"}
+    keys = ("space", "space_options", "costs", "limits")
+    kept = {key: model.about[key] for key in keys if key in model.about}
+    return {**kept, "architecture": model.text, "provenance": provenance}
 
 
 def deploy(
@@ -126,7 +167,8 @@ def deploy(
         parameter.requires_grad_(False)
     example = takes.feed(takes.random(2 if dynamic_batch else 1))
     batch = ({0: Dim("batch")},) if dynamic_batch else None
-    return network, torch.export.export(network, (example,), dynamic_shapes=batch)
+    with quiet():
+        return network, torch.export.export(network, (example,), dynamic_shapes=batch)
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

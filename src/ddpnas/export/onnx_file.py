@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from ddpnas._version import __version__
+from ddpnas.costs.onnx_files import need_onnx, quiet
 from ddpnas.disk import write_atomic
+from ddpnas.errors import ExportError
+from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.counted import Counts, count
-from ddpnas.export.deployed import Input, deploy
-from ddpnas.export.runtime import Agreement, compare, needs_onnx, outputs, session
+from ddpnas.export.deployed import Input, deploy, describe
+from ddpnas.export.runtime import OnnxFile
+from ddpnas.trained import TrainedModel
 
 __all__ = ["Exported", "export_onnx", "metadata"]
 
@@ -43,10 +45,10 @@ class Exported:
 
 
 def export_onnx(
-    model: nn.Module,
+    model: nn.Module | TrainedModel,
     path: str | Path,
     *,
-    input_shape: Sequence[int],
+    input_shape: Sequence[int] | None = None,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
     classes: Sequence[str] = (),
@@ -65,7 +67,8 @@ def export_onnx(
     ``macs`` as text. Auxiliary heads and whatever else reaches no output are left out.
 
     Args:
-        model: left as it is; evaluation mode is what is exported.
+        model: what :func:`ddpnas.load` returns, which says the next four and ``about`` itself;
+            or any module, left as it is. Evaluation mode is what is exported.
         path: of the file, usually ``.onnx``.
         input_shape: without the batch: (channels, height, width) for images.
         mean: per channel of images scaled to [0, 1]; empty for inputs taken as they are.
@@ -79,26 +82,20 @@ def export_onnx(
         images: to check with, uint8 (N, C, H, W) where ``mean`` is given; noise if left out.
 
     Raises:
-        ExportError: the file does not compute what the network does.
+        ExportError: torch cannot translate the network, or the file does not compute the same.
         OptionError: onnx, onnxscript or onnxruntime is missing; shapes that disagree.
     """
-    needs_onnx()
-    takes = Input(tuple(input_shape), tuple(mean), tuple(std), preprocessing, input_dtype)
-    network, program = deploy(model, takes, dynamic_batch)
-    with _silent():
-        translated = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            input_names=["input"],
-            output_names=["logits"],
-            dynamic_shapes=({0: "batch"},) if dynamic_batch else None,
-        )
+    need_onnx("onnx", "onnxscript", "onnxruntime")
+    given, takes, classes, origin = describe(
+        model, input_shape, mean, std, classes, preprocessing, input_dtype, about
+    )
+    network, program = deploy(given, takes, dynamic_batch)
+    translated = _translate(program, dynamic_batch)
     file = translated.model_proto
     _strip(file)
     counts = count(network, translated.exported_program, takes.feed(takes.random(1)), file)
     described = {
-        **metadata(takes, classes, about),
+        **metadata(takes, classes, origin),
         "params": str(counts.file.params),
         "macs": str(counts.file.macs),
     }
@@ -106,16 +103,14 @@ def export_onnx(
         file.metadata_props.add(key=key, value=value)
     content: bytes = file.SerializeToString()
     raw = takes.random(64) if images is None else images
-    agreement = compare(network, outputs(session(content), takes, raw), takes, raw)
+    agreement = compare(network, OnnxFile(content).outputs(raw), takes, raw)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)
     return Exported(path, len(content), takes, agreement, counts)
 
 
-def metadata(
-    takes: Input, classes: Sequence[str], about: Mapping[str, Any] | None
-) -> dict[str, str]:
+def metadata(takes: Input, classes: Sequence[str], about: Mapping[str, Any]) -> dict[str, str]:
     """Return what a file says of itself, as texts."""
     return {
         "classes": json.dumps(list(classes)),
@@ -124,9 +119,26 @@ def metadata(
         "input_shape": json.dumps(takes.shape),
         "input_layout": takes.layout,
         "preprocessing": "normalisation inside" if takes.preprocessing else "outside",
-        "about": json.dumps(dict(about or {})),
+        "about": json.dumps(dict(about)),
         "versions": json.dumps({"ddpnas": __version__, "torch": torch.__version__}),
     }
+
+
+def _translate(program: ExportedProgram, dynamic_batch: bool) -> Any:
+    """Return the ``torch.onnx.ONNXProgram``."""
+    with quiet():
+        try:
+            return torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: "batch"},) if dynamic_batch else None,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = " ".join(str(error.__cause__ or error).split())
+            raise ExportError(f"torch cannot write this network as ONNX: {cause}") from error
 
 
 def _strip(file: Any) -> None:
@@ -138,17 +150,3 @@ def _strip(file: Any) -> None:
     for part in (*graph.input, *graph.output):
         part.ClearField("metadata_props")
     file.ClearField("metadata_props")
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the exporter's notes on its own progress from the user's screen."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

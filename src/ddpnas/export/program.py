@@ -11,19 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddpnas.costs.onnx_files import quiet
 from ddpnas.disk import write_atomic
-from ddpnas.export.deployed import Input, deploy
+from ddpnas.export.agreement import Agreement, compare
+from ddpnas.export.deployed import deploy, describe
 from ddpnas.export.onnx_file import metadata
-from ddpnas.export.runtime import Agreement, compare
+from ddpnas.trained import TrainedModel
 
 __all__ = ["export_program"]
 
 
 def export_program(
-    model: nn.Module,
+    model: nn.Module | TrainedModel,
     path: str | Path,
     *,
-    input_shape: Sequence[int],
+    input_shape: Sequence[int] | None = None,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
     classes: Sequence[str] = (),
@@ -43,18 +45,21 @@ def export_program(
     Raises:
         ExportError: the program read back does not compute what the network does.
     """
-    takes = Input(tuple(input_shape), tuple(mean), tuple(std), preprocessing, input_dtype)
-    network, program = deploy(model, takes, dynamic_batch)
+    given, takes, classes, origin = describe(
+        model, input_shape, mean, std, classes, preprocessing, input_dtype, about
+    )
+    network, program = deploy(given, takes, dynamic_batch)
     content = io.BytesIO()
-    described = json.dumps(metadata(takes, classes, about), indent=1)
-    torch.export.save(program, content, extra_files={"metadata.json": described})
-    content.seek(0)
-    read = torch.export.load(content).module()
+    described = json.dumps(metadata(takes, classes, origin), indent=1)
+    with quiet():
+        torch.export.save(program, content, extra_files={"metadata.json": described})
+        content.seek(0)
+        read = torch.export.load(content).module()
     raw = takes.random(64) if images is None else images
     size = 100 if dynamic_batch else 1
     with torch.inference_mode():
-        given = torch.cat([read(batch) for batch in takes.batches(raw, size)])
-    agreement = compare(network, given, takes, raw)
+        outputs = torch.cat([read(batch) for batch in takes.batches(raw, size)])
+    agreement = compare(network, outputs, takes, raw)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, content.getvalue())

@@ -1,110 +1,27 @@
-"""onnxruntime: sessions, outputs and time of a file, and whether it computes what the network does."""
+"""OnnxFile: a file in onnxruntime, its outputs, accuracy and time."""
 
 from __future__ import annotations
 
-import importlib.util
-from dataclasses import dataclass
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ddpnas.errors import ExportError, OptionError
+from ddpnas.costs.onnx_files import need_onnx, quiet
+from ddpnas.data import Data, Loader
+from ddpnas.data.dataset import Split
+from ddpnas.errors import OptionError
 from ddpnas.export.deployed import Input
 
-__all__ = ["Agreement", "Latency", "compare", "latency", "needs_onnx", "outputs", "session"]
-
-TOLERANCE = 1e-3  # of the largest output: float32 sums in another order stay far below it
+__all__ = ["Latency", "OnnxFile", "latencies", "raw_inputs"]
 
 
-def needs_onnx() -> None:
-    """Raise :class:`OptionError` unless the packages of the extra ``onnx`` are installed."""
-    missing = [
-        name
-        for name in ("onnx", "onnxscript", "onnxruntime")
-        if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise OptionError(
-            f"ONNX needs the package {' and '.join(missing)}: pip install 'ddpnas[onnx]'"
-        )
-
-
-def session(file: Path | bytes) -> Any:
-    """Return an onnxruntime session on one thread of the CPU; it has ``run``."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    source = file if isinstance(file, bytes) else str(file)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def outputs(running: Any, takes: Input, raw: Tensor) -> Tensor:
-    """Return the logits (N, classes) of a session for raw inputs, see :meth:`Input.feed`."""
-    name = running.get_inputs()[0].name
-    fixed = running.get_inputs()[0].shape[0]
-    size = fixed if isinstance(fixed, int) else 100
-    return torch.cat(
-        [
-            torch.from_numpy(running.run(None, {name: batch.numpy()})[0])
-            for batch in takes.batches(raw, size)
-        ]
-    )
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How a file's outputs compare to the network's.
-
-    Attributes:
-        images: inputs compared.
-        largest_difference: between two logits, in absolute value.
-        largest_output: logit in absolute value, what the difference is to be seen against.
-        equal_top1: inputs for which both name the same class.
-    """
-
-    images: int
-    largest_difference: float
-    largest_output: float
-    equal_top1: int
-
-    def explain(self) -> str:
-        """Return the comparison as a sentence."""
-        return (
-            f"{self.images:,} inputs compared: largest difference {self.largest_difference:.1e} "
-            f"of outputs up to {self.largest_output:.3g}, same class for "
-            f"{self.equal_top1:,} of {self.images:,}"
-        )
-
-
-def compare(network: nn.Module, given: Tensor, takes: Input, raw: Tensor) -> Agreement:
-    """Return how the file's outputs compare to those of the deployed network.
-
-    Args:
-        network: as deployed, in evaluation mode on the CPU.
-        given: the file's logits.
-        takes: what goes into both.
-        raw: the inputs.
-
-    Raises:
-        ExportError: they differ by more than ``TOLERANCE`` of the largest output, or name another
-            class for an input on which the network's first two classes are further apart.
-    """
-    with torch.inference_mode():
-        expected = torch.cat([network(batch) for batch in takes.batches(raw)]).float()
-    difference = float((given - expected).abs().max())
-    largest = float(expected.abs().max())
-    other = given.argmax(dim=1) != expected.argmax(dim=1)
-    found = Agreement(len(raw), difference, largest, int((~other).sum()))
-    allowed = TOLERANCE * max(largest, 1e-6)
-    chosen = expected.gather(1, given.argmax(dim=1, keepdim=True))[:, 0]
-    wrong = expected.amax(dim=1) - chosen > 2 * allowed
-    if not difference <= allowed or wrong.any():
-        raise ExportError(f"the file does not compute what the network does: {found.explain()}")
-    return found
+_TURNS = 5
 
 
 @dataclass(frozen=True)
@@ -115,12 +32,117 @@ class Latency:
     iqr_ms: float
 
 
-def latency(running: Any, takes: Input, seconds: float = 1.0) -> Latency:
-    """Return how long one input takes, measured for so many seconds after a warm-up."""
-    from torch.utils.benchmark import Timer
+class OnnxFile:
+    """A file written by :func:`ddpnas.export_onnx`, opened on one thread of the CPU.
 
-    feed = {running.get_inputs()[0].name: takes.feed(takes.random(1)).numpy()}
-    timer = Timer("run(None, feed)", globals={"run": running.run, "feed": feed}, num_threads=1)
-    timer.timeit(20)
-    measured = timer.blocked_autorange(min_run_time=seconds)
-    return Latency(1000 * measured.median, 1000 * measured.iqr)
+    Args:
+        source: its path, or its content.
+
+    Attributes:
+        session: of onnxruntime.
+        metadata: texts by name.
+        takes: what goes in.
+        classes: names by output.
+        content: bytes of the file.
+
+    Raises:
+        OptionError: another file.
+    """
+
+    def __init__(self, source: str | Path | bytes) -> None:
+        need_onnx("onnxruntime")
+        import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
+
+        name = "the file" if isinstance(source, bytes) else str(source)
+        if not isinstance(source, bytes) and not Path(source).is_file():
+            raise OptionError(f"there is no file {name}; `ddpnas export` writes one")
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self.session: Any = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except (Fail, InvalidGraph, InvalidProtobuf) as error:
+            raise OptionError(f"{name} is no ONNX file that onnxruntime runs: {error}") from None
+        try:
+            self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+            shape, mean, std, classes = (
+                tuple(json.loads(self.metadata[key]))
+                for key in ("input_shape", "mean", "std", "classes")
+            )
+        except KeyError as error:
+            raise OptionError(
+                f"{name} was not written by `ddpnas export`: its metadata has no {error}"
+            ) from None
+        self.classes: tuple[str, ...] = classes
+        self.content = content
+        inside = self.metadata["preprocessing"] != "outside"
+        declared = self.session.get_inputs()[0].type
+        dtype = torch.int64 if "int64" in declared else torch.float32
+        self.takes = Input(shape, mean, std, inside, dtype)
+
+    def outputs(self, raw: Tensor) -> Tensor:
+        """Return the logits (N, classes) of raw inputs, see :meth:`Input.feed`."""
+        declared = self.session.get_inputs()[0]
+        size = declared.shape[0] if isinstance(declared.shape[0], int) else 100
+        parts = [
+            torch.from_numpy(self.session.run(None, {declared.name: batch.numpy()})[0])
+            for batch in self.takes.batches(raw, size)
+        ]
+        return torch.cat(parts)
+
+    def count_right(self, data: Data, split: Split) -> int:
+        """Return for how many of the split's inputs the largest output is that of their label."""
+        return sum(
+            int((self.outputs(raw).argmax(dim=1) == labels).sum())
+            for raw, labels in raw_batches(data, split)
+        )
+
+
+def latencies(files: Sequence[OnnxFile], seconds: float = 1.0) -> list[Latency]:
+    """Return how long one input takes in each file, measured in turns after a warm-up.
+
+    What is measured is the processor's time of one thread: on an idle machine that is the time
+    that passes, and on a busy one it does not count what others do.
+
+    Args:
+        files: to compare.
+        seconds: of measuring each.
+    """
+    with quiet():  # the import looks for compilers
+        from torch.utils.benchmark import Timer
+
+    timers = []
+    for file in files:
+        feed = {file.session.get_inputs()[0].name: file.takes.feed(file.takes.random(1)).numpy()}
+        timers.append(
+            Timer(
+                "run(None, feed)",
+                globals={"run": file.session.run, "feed": feed},
+                timer=time.process_time,
+                num_threads=1,
+            )
+        )
+    turns: list[list[float]] = [[] for _ in files]
+    for turn in range(_TURNS + 1):
+        for times, timer in zip(turns, timers, strict=True):
+            measured = timer.blocked_autorange(min_run_time=seconds / _TURNS)
+            if turn > 0:
+                times += measured.times
+    quartiles = [torch.tensor(times).quantile(torch.tensor([0.25, 0.5, 0.75])) for times in turns]
+    return [Latency(1000 * float(q[1]), 1000 * float(q[2] - q[0])) for q in quartiles]
+
+
+def raw_batches(data: Data, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield all (inputs, labels) of the split, images as uint8: not normalised."""
+    plain = replace(data, mean=(), std=())
+    yield from Loader(plain, [split], torch.device("cpu")).eval_batches(500)
+
+
+def raw_inputs(data: Data, split: Split, most: int) -> Tensor:
+    """Return at most so many inputs of the split, evenly spaced, as in :func:`raw_batches`."""
+    chosen = torch.linspace(0, len(split) - 1, min(most, len(split))).long()
+    return torch.cat([raw for raw, _ in raw_batches(data, split.subset(chosen.tolist()))])

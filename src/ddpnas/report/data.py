@@ -92,6 +92,7 @@ class Run:
         config: the resolved configuration.
         made_with: versions, machine, device, start.
         data_name, data: of the images; classes, input shape and numbers of items.
+        fingerprint: hash of the images that the search saw.
         space: decisions and rules, without any network.
         planned: architectures to score in all; None where the run did not say.
         history: one record an evaluated architecture.
@@ -100,6 +101,7 @@ class Run:
         architecture, text: what the search found; None while it goes on.
         generated: the record of ``ddpnas generate``, None before it.
         trained: None before ``ddpnas train``.
+        latency_check: what ``ddpnas latency check`` measured, None before it.
     """
 
     path: Path
@@ -108,6 +110,7 @@ class Run:
     made_with: Mapping[str, Any]
     data_name: str
     data: Mapping[str, Any]
+    fingerprint: str
     space: DecisionSpace
     planned: int | None
     history: tuple[Mapping[str, Any], ...]
@@ -117,6 +120,7 @@ class Run:
     text: str | None
     generated: Mapping[str, Any] | None
     trained: Trained | None
+    latency_check: Mapping[str, Any] | None
 
     @property
     def finished(self) -> bool:
@@ -183,7 +187,6 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         result = read_json(folder / "result.json")
         architecture, text = Architecture(result["architecture"]), result["text"]
         distribution = JointDistribution.from_dict(result["distribution"])
-    generated = folder / "generated.json"
     return Run(
         path=folder,
         label=label,
@@ -191,6 +194,7 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         made_with=about["made_with"],
         data_name=identity["data"]["name"],
         data=more.get("data", {}),
+        fingerprint=identity["data"]["fingerprint"],
         space=space,
         planned=more.get("evaluations"),
         history=tuple(_lines(folder / "history.jsonl")),
@@ -198,8 +202,9 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         distribution=distribution,
         architecture=architecture,
         text=text,
-        generated=read_json(generated) if generated.is_file() else None,
+        generated=_read_optional(folder / "generated.json"),
         trained=_read_trained(folder / "trained"),
+        latency_check=_read_optional(folder / "latency_check.json"),
     )
 
 
@@ -212,6 +217,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from None
+
+
+def _read_optional(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None
 
 
 def _read_trained(folder: Path) -> Trained | None:

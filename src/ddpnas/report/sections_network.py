@@ -29,6 +29,7 @@ from ddpnas.report.view import View
 
 __all__ = ["headline", "network", "training", "training_words"]
 
+_ALWAYS_SHOWN = ("macs", "params", "latency_ms")
 _SPLITS = {"test": "test", "valid": "validation"}
 
 
@@ -45,7 +46,8 @@ def headline(view: View) -> Headline:
                  "validation accuracy on shared weights; not yet trained by itself")
         )  # fmt: skip
     for name, value in view.chosen_costs.items():
-        tiles.append(_cost_tile(view, name, value))
+        if name in run.limits or name in _ALWAYS_SHOWN:
+            tiles.append(_cost_tile(view, name, value))
     spent = sum(time_spent(run).values())
     if run.history:
         note = f"{len(run.history)} architectures scored"
@@ -305,7 +307,8 @@ def _cost_figure(view: View, trained: Trained) -> Figure | None:
         Axis(view.units.get(name, name), min(costs), max([*costs, high or 0]), amount, pad=0.1,
              most=4),
         Axis("", min(accuracies), max(accuracies), lambda v: f"{100 * v:.1f} %", pad=0.2),
-        height=260,
+        width=350,
+            height=260,
     )  # fmt: skip
     if high is not None:
         chart.upright(high, "limit")
@@ -339,7 +342,8 @@ def _curves(trained: Trained) -> list[Figure]:
             f"{len(curves)} networks over {max(epochs):.0f} epochs.",
             Axis("epoch", min(epochs), max(epochs), whole=True),
             Axis("", min(values), max(values), write, pad=0.05),
-            height=240,
+            width=350,
+            height=250,
             left=50,
         )
         for n, points in reversed(curves):
@@ -393,6 +397,7 @@ def _per_class(trained: Trained) -> Figure:
         f"Weakest: {trained.classes[order[0]]} with {percent(found.per_class[order[0]])}.",
         Axis("", min(values), 1.0, lambda v: f"{100 * v:.0f} %", pad=0.02),
         Axis("", 0, len(order), most=1),
+        width=350,
         height=66 + 19 * len(order),
         left=120,
     )

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from ddpnas.architecture import Rule
 from ddpnas.errors import ArchitectureError, OptionError
-from ddpnas.layers import DropPath, FactorizedReduce, Nothing, add, batch_norm, conv_bn
+from ddpnas.layers import FactorizedReduce, Nothing, add, batch_norm, conv_bn, drop_path
 from ddpnas.space import Choose
 from ddpnas.spaces.published import PublishedSpace
 
@@ -74,8 +74,8 @@ def network(
         stem: "cifar", a 3x3 convolution; "imagenet", three of stride 2 for images of 224x224.
         auxiliary: a second classifier after two thirds of the cells: in training mode the network
             then returns (output, auxiliary output). Its weight in the loss is 0.4 in the paper.
-        drop_path: probability that an edge other than an identity is dropped while training,
-            rising linearly to this over the cells (the authors: over the epochs).
+        drop_path: probability that an edge other than an identity is dropped while training; a
+            recipe lets it rise to this over the epochs, as the authors do.
         dropout: before the classifier.
         pool_norm: BatchNorm after poolings, as the code released with DDPNAS has it; with affine
             terms, so it adds parameters.
@@ -127,7 +127,7 @@ class Network(nn.Module):
         for i in range(cells):
             reduces = i in (cells // 3, 2 * cells // 3)
             width = 2 * width if reduces else width
-            edge = _Edge(width, drop_path * i / max(1, cells - 1), pool_norm, searching)
+            edge = _Edge(width, drop_path, pool_norm, searching)
             self.cells.append(Cell(choose, edge, before_last, last, reduced, reduces))
             before_last, last, reduced = last, len(NODES) * width, reduces
             if i == self.auxiliary_after:
@@ -191,9 +191,9 @@ class Cell(nn.Module):
 class _Edge:
     """Makes the operations of an edge."""
 
-    def __init__(self, width: int, drop_path: float, pool_norm: bool, searching: bool) -> None:
+    def __init__(self, width: int, drop_rate: float, pool_norm: bool, searching: bool) -> None:
         self.width, self.searching = width, searching
-        self._drop_path, self._pool_norm = drop_path, pool_norm
+        self._drop_rate, self._pool_norm = drop_rate, pool_norm
 
     def options(self, stride: int) -> dict[str, Callable[[], nn.Module]]:
         """Return the operations by name, as functions that make them."""
@@ -213,7 +213,7 @@ class _Edge:
         return batch_norm(self.width, searching=self.searching, option=True)
 
     def _dropped(self, *layers: nn.Module) -> nn.Module:
-        drop = [DropPath(self._drop_path)] if self._drop_path > 0 else []
+        drop = [drop_path(self._drop_rate)] if self._drop_rate > 0 else []
         return nn.Sequential(*layers, *drop)
 
     def _pool(self, pool: nn.Module) -> nn.Module:

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
+from ddpnas.strategies.bound import elimination_bound
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
@@ -37,6 +38,7 @@ __all__ = [
     "Strategy",
     "choice_effects",
     "create_strategy",
+    "elimination_bound",
     "list_strategies",
     "strategy_options",
 ]
@@ -108,7 +110,6 @@ def _ddpnas(
         "explore": explore,
     }
     published = {
-        "keep": keep,
         "keep_rule": keep_rule,
         "temperature": temperature,
         "momentum": momentum,
@@ -121,6 +122,8 @@ def _ddpnas(
         )
     given: dict[str, Any] = {name: value for name, value in mine.items() if value is not None}
     given["cycles_per_stage"] = cycles_per_stage
+    if keep is not None:
+        given["keep"] = keep
     if rule == "model":
         from ddpnas.strategies.model import ModelDDPNAS  # brings SciPy's linear algebra
 

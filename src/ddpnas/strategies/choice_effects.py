@@ -78,6 +78,7 @@ def choice_effects(
     slope = float(np.cov(given[finite], z[finite])[0, 1] / z[finite].var(ddof=1))
     posteriors, weights = fits(likeness, choices, z)
     counts = likeness.counts(choices)
+    stretch = len(z) / max(1, len(z) - 2)  # variance of a t distribution: the scale is estimated
     sizes, d = [len(decision.options) for decision in space.decisions], len(space.decisions)
     result = []
     for i, (decision, k) in enumerate(zip(space.decisions, sizes, strict=True)):
@@ -92,7 +93,7 @@ def choice_effects(
             before = (gain + prior.shared / d) * (1.0 - 1.0 / k)
             explained = ((cross @ posterior.inverse) * cross).sum(axis=1)
             means[j] = cross @ posterior.weights
-            variances[j] = posterior.scale * np.maximum(before - explained, 0.0)
+            variances[j] = stretch * posterior.scale * np.maximum(before - explained, 0.0)
         mean = weights @ means
         spread = abs(slope) * np.sqrt(weights @ (variances + (means - mean) ** 2))
         seen = np.bincount(choices[:, i], minlength=k)

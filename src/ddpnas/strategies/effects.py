@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from ddpnas.architecture import Decision
 
@@ -147,6 +146,7 @@ class Effects:
         likeness: how architectures are compared.
         prior: of the effects.
         choices: observed architectures, n x d option indices.
+        fitted: posterior mean of z of what was observed.
         scale: variance that all of ``prior`` is relative to.
         inverse: of the covariance of the observations, n x n, without the scale.
         weights: inverse times z.
@@ -156,6 +156,7 @@ class Effects:
     likeness: Likeness
     prior: Prior
     choices: Choices
+    fitted: Matrix
     scale: float
     inverse: Matrix
     weights: Matrix
@@ -208,7 +209,7 @@ class _Compared:
         weights, _ = dpotrs(factor, z, lower=1)
         fitted = max(float(z @ weights), 1e-12)
         evidence = -0.5 * n * np.log(fitted) - float(np.log(factor.flat[:: n + 1]).sum())
-        return _Factored(prior, factor, weights, evidence, max(fitted / n, 1e-9))
+        return _Factored(prior, z, factor, weights, evidence, max(fitted / n, 1e-9))
 
     def effects(self, found: _Factored) -> Effects:
         lower, _ = dpotri(found.factor, lower=1)
@@ -219,6 +220,7 @@ class _Compared:
             self.likeness,
             found.prior,
             self.choices,
+            found.z - found.prior.noise * found.weights,
             found.scale,
             inverse,
             found.weights,
@@ -229,6 +231,7 @@ class _Compared:
 @dataclass(frozen=True)
 class _Factored:
     prior: Prior
+    z: Matrix
     factor: Matrix
     weights: Matrix
     evidence: float
@@ -335,4 +338,6 @@ _EVIDENT = 3.0  # difference of log evidence from which a learning curve is beli
 
 def normal_scores(scores: Matrix) -> Matrix:
     """Return standard normal quantiles of the ranks; ties share theirs."""
-    return np.asarray(ndtri((rankdata(scores) - 0.5) / len(scores)))
+    _, which, ties = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(ties) - 0.5 * ties
+    return np.asarray(ndtri(ranks / len(scores))[which])

@@ -73,6 +73,7 @@ class ModelDDPNAS(Base):
             its risk. With a budget, None and 0 prune nothing.
         patience: on the schedule with ``max_risk``, how many times T the cycles of a stage may be.
         explore: share of a budget for fair cycles.
+        keep: survivors of each decision at which the schedule's pruning stops.
     """
 
     def __init__(
@@ -85,22 +86,23 @@ class ModelDDPNAS(Base):
         max_risk: float | None = None,
         patience: int = 2,
         explore: float = 0.2,
+        keep: int = 1,
     ) -> None:
-        if cycles_per_stage < 1 or patience < 1 or not 0 < explore <= 1:
+        if min(cycles_per_stage, patience, keep) < 1 or not 0 < explore <= 1:
             raise OptionError(
-                "cycles_per_stage and patience are at least 1, and explore is in (0, 1]"
+                "cycles_per_stage, patience and keep are at least 1, and explore is in (0, 1]"
             )
         if max_risk is not None and not 0 <= max_risk < 1:
             raise OptionError(f"max_risk is in [0, 1), not {max_risk}")
-        self.scheduled = evaluations is None
+        self.scheduled, self.keep = evaluations is None, keep
         self.cycles_per_stage, self.max_risk, self.explore = cycles_per_stage, max_risk, explore
         self.longest_stage = cycles_per_stage * (1 if max_risk is None else patience)
         sizes = [len(d.options) for d in space.decisions]
-        schedule = max(1, self.longest_stage * sum(range(2, max(sizes) + 1)))
+        schedule = max(1, self.longest_stage * sum(range(keep + 1, max(sizes) + 1)))
         super().__init__(space, seed, schedule if evaluations is None else evaluations)
         self.risk = 0.0
         self._cycles = 0  # told in this stage
-        self._due = [k > 1 for k in sizes]  # decisions that this stage has still to prune
+        self._due = [k > keep for k in sizes]  # decisions that this stage has still to prune
         self._distribution = JointDistribution.uniform(space.decisions)
         self._likeness = Likeness.of(space.decisions)
         self._prior: Prior | None = None
@@ -116,8 +118,9 @@ class ModelDDPNAS(Base):
 
     @property
     def done(self) -> bool:
-        """Whether all evaluations are told or, on the schedule, one survivor is left everywhere."""
-        return super().done or (self.scheduled and bool(self.history) and self._longest == 1)
+        """Whether all evaluations are told or, on the schedule, all is pruned to ``keep``."""
+        decided = self.scheduled and bool(self.history) and self._longest <= self.keep
+        return super().done or decided
 
     @property
     def evaluations(self) -> int:
@@ -128,9 +131,16 @@ class ModelDDPNAS(Base):
             int(mask.sum()) - due
             for mask, due in zip(self._distribution.alive, self._due, strict=True)
         )
-        here = (self.longest_stage - self._cycles) * self._longest if self._longest > 1 else 0
-        left = here + self.longest_stage * sum(range(2, after + 1))
+        here = (
+            (self.longest_stage - self._cycles) * self._longest if self._longest > self.keep else 0
+        )
+        left = here + self.longest_stage * sum(range(self.keep + 1, after + 1))
         return min(self._total, len(self.history) + left)
+
+    @property
+    def _cycles_asked(self) -> int:
+        """All T of a stage together, so that they can be scored alike; then one at a time."""
+        return max(1, self.cycles_per_stage - self._cycles)
 
     @property
     def _longest(self) -> int:
@@ -147,39 +157,70 @@ class ModelDDPNAS(Base):
 
         Without such an architecture, or when the schedule has decided, the most likely survivor.
         """
-        if self.history and not (self.scheduled and self.done):
+        if self.history and not (self.scheduled and self._longest == 1):
             effects = self._fit()
-            fitted = effects.mean(effects.choices) + self._z()
-            for at in np.argsort(-fitted, kind="stable").tolist():
+            for at in np.argsort(-(effects.fitted + self._z()), kind="stable").tolist():
                 architecture = self.space.decode(self.history[at])
                 if all(rule.holds(architecture) for rule in self.space.rules):
                     return architecture
         return recommend(self._distribution, self.space)
 
+    def best(self, n: int) -> list[Architecture]:
+        """Return the n architectures of survivors that the fit ranks best, best first.
+
+        Among those that were scored and their neighbours, within the rules for final ones;
+        fewer where there are fewer.
+        """
+        effects, alive = self._fit(), self._distribution.alive
+        pool = np.unique(variants(self._alive_only(effects.choices), alive), axis=0)
+        found: list[Architecture] = []
+        for at in np.argsort(-effects.mean(pool), kind="stable").tolist():
+            architecture = self.space.decode(tuple(pool[at].tolist()))
+            if all(rule.holds(architecture) for rule in self.space.rules):
+                found.append(architecture)
+            if len(found) == n:
+                break
+        return found
+
     def _propose(self) -> list[Indices]:
+        if self.scheduled:
+            return [
+                architecture
+                for _ in range(self._cycles_asked)
+                for architecture in self._legal.fair_cycle(self._distribution, self._rng)
+            ]
         told = len(self.history)
-        if self.scheduled or told == 0 or told < self.explore * self._total:
+        if told == 0 or told < self.explore * self._total:
             return self._legal.fair_cycle(self._distribution, self._rng)
         effects, alive = self._fit(), self._distribution.alive
-        seen = self._code(effects.choices)
-        contexts = _best(effects, self._alive_only(effects.choices))
-        pool = contexts[:0]
-        for _ in range(2):  # neighbours of the best, and of the best of these
-            pool = np.concatenate([pool, variants(contexts, alive)])
-            codes, first = np.unique(self._code(pool), return_index=True)
-            pool = pool[first[~np.isin(codes, seen)]]
-            if self._legal.rules:
-                pool = pool[self._holds(pool)]
-            if not len(pool):
-                masks = [mask / mask.sum() for mask in alive]
-                uniform = np.zeros((len(masks), max(self._sizes)))
-                for row, mask in zip(uniform, masks, strict=True):
-                    row[: len(mask)] = mask
-                return [self._legal.draw(uniform, self._distribution, self._rng)]
-            contexts = _best(effects, pool)
-        best = float(effects.mean(effects.choices).max())
-        gain = expected_improvement(*effects.mean_and_spread(pool), best)
+        contexts = self._best(effects, self._alive_only(effects.choices))
+        pool = self._fresh(np.concatenate([contexts, variants(contexts, alive)]))
+        if len(pool):
+            beyond = variants(self._best(effects, pool), alive)
+            pool = self._fresh(np.concatenate([pool, beyond]))
+        if not len(pool):
+            return [self._any_survivor()]
+        gain = expected_improvement(*effects.mean_and_spread(pool), float(effects.fitted.max()))
         return [tuple(pool[int(gain.argmax())].tolist())]
+
+    def _best(self, effects: Effects, architectures: Choices) -> Choices:
+        """Return the architectures that the fit ranks best, without repetition."""
+        _, first = np.unique(self._code(architectures), return_index=True)
+        distinct = architectures[np.sort(first)]
+        order = np.argsort(-effects.mean(distinct), kind="stable")
+        return np.asarray(distinct[order[:_CONTEXTS]])
+
+    def _fresh(self, pool: Choices) -> Choices:
+        """Return what was not scored yet and obeys the rules, without repetition."""
+        codes, first = np.unique(self._code(pool), return_index=True)
+        pool = pool[first[~np.isin(codes, self._code(np.array(self.history)))]]
+        return pool[self._holds(pool)] if self._legal.rules else pool
+
+    def _any_survivor(self) -> Indices:
+        theta = np.zeros((len(self._sizes), max(self._sizes)))
+        for row, mask in zip(theta, self._distribution.alive, strict=True):
+            row[: len(mask)] = mask / mask.sum()
+        return self._legal.draw(theta, self._distribution, self._rng)
 
     def _alive_only(self, choices: Choices) -> Choices:
         """Return the architectures with what was pruned replaced by the likeliest survivor."""
@@ -224,7 +265,7 @@ class ModelDDPNAS(Base):
         self._fitted = climb(self._likeness, choices, z, self._prior)
         self._prior = self._fitted.prior
         self._distribution = self._distribution.with_rows(self._rows(self._fitted))
-        self._cycles += 1
+        self._cycles += self._cycles_asked if self.scheduled else 1
         if self.scheduled:
             self._end_cycle()
         elif self.max_risk and self._cycles >= self.cycles_per_stage:
@@ -234,16 +275,11 @@ class ModelDDPNAS(Base):
                 self._prune([np.flatnonzero(row <= self.max_risk) for row in risks], risks)
 
     def _rows(self, effects: Effects) -> list[Matrix]:
-        contexts = _best(effects, effects.choices)
+        contexts = self._best(effects, effects.choices)
         everything = [np.ones(k, dtype=np.bool_) for k in self._sizes]
-        means = effects.mean(variants(contexts, everything))
-        rows = []
-        for part, k in zip(
-            np.split(means, np.cumsum(self._sizes)[:-1] * len(contexts)), self._sizes, strict=True
-        ):
-            logits = part.reshape(len(contexts), k).mean(axis=0) / _TEMPERATURE
-            rows.append(np.exp(logits - logits.max()))
-        return rows
+        means = effects.mean(variants(contexts, everything)).reshape(-1, len(contexts))
+        logits = means.mean(axis=1) / _TEMPERATURE
+        return [np.exp(r - r.max()) for r in np.split(logits, np.cumsum(self._sizes)[:-1])]
 
     def _end_cycle(self) -> None:
         if self._cycles < self.cycles_per_stage:
@@ -262,7 +298,7 @@ class ModelDDPNAS(Base):
         if not any(self._due):
             self._cycles = 0
             self.stage += 1
-            self._due = [int(mask.sum()) > 1 for mask in self._distribution.alive]
+            self._due = [int(mask.sum()) > self.keep for mask in self._distribution.alive]
 
     def risks(self) -> list[Matrix]:
         """Return for each option the probability that the best surviving architecture has it.
@@ -270,7 +306,7 @@ class ModelDDPNAS(Base):
         One row a decision, which sums to 1; needs at least one score.
         """
         effects = self._fit()
-        posteriors, weights = fits(self._likeness, effects.choices, self._z())
+        posteriors, weights = fits(self._likeness, effects.choices, self._z(), least=0.1)
         return best_option_shares(
             posteriors,
             weights,
@@ -318,10 +354,3 @@ def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:
     gap = (mean - best) / spread
     density = np.exp(-0.5 * gap**2) / np.sqrt(2 * np.pi)
     return np.asarray(spread * (gap * ndtr(gap) + density))
-
-
-def _best(effects: Effects, architectures: Choices) -> Choices:
-    """Return the architectures that the fit ranks best, without repetition."""
-    distinct = np.unique(architectures, axis=0)
-    order = np.argsort(-effects.mean(distinct), kind="stable")
-    return np.asarray(distinct[order[:_CONTEXTS]])

@@ -38,7 +38,7 @@ Mask = npt.NDArray[np.bool_]
 _ENUMERATED = 16_384  # architectures of a surviving space that is enumerated
 _SAMPLED = 4_096  # architectures drawn from a larger one
 _BEST = 64  # whose neighbours are added, in each of three rounds
-_CONTENDERS = 30  # architectures drawn for each option
+_CONTENDERS = 900  # architectures drawn, in equal parts for each option
 _REACH = 2.5  # spreads
 _DRAWS = 1_000
 
@@ -73,14 +73,12 @@ def best_option_shares(
 
 
 def variants(contexts: Choices, alive: Sequence[Mask]) -> Choices:
-    """Return the contexts with each decision set to each of its survivors, one after the other."""
-    result = []
-    for i, mask in enumerate(alive):
-        options = np.flatnonzero(mask)
-        changed = np.repeat(contexts, len(options), axis=0)
-        changed[:, i] = np.tile(options, len(contexts))
-        result.append(changed)
-    return np.concatenate(result)
+    """Return for each survivor, in the order of the space, all contexts with it chosen."""
+    options = [np.flatnonzero(mask) for mask in alive]
+    decisions = np.repeat(np.arange(len(alive)), [len(o) for o in options])
+    result = np.repeat(contexts[None], len(decisions), axis=0)
+    result[np.arange(len(decisions)), :, decisions] = np.concatenate(options)[:, None]
+    return result.reshape(-1, contexts.shape[1])
 
 
 def _draw(effects: Effects, pool: Choices, draws: int, rng: np.random.Generator) -> Matrix:
@@ -128,11 +126,12 @@ def _contenders(
         pool = np.unique(effects.choices, axis=0)
     reach = _reach(effects, pool)
     chosen = np.zeros(len(pool), dtype=np.bool_)
+    each = max(2, _CONTENDERS // sum(sizes))
     for i, options in enumerate(survivors):
         for option in options:
             having = np.flatnonzero(pool[:, i] == option)
-            if len(having) > _CONTENDERS:
-                having = having[np.argpartition(-reach[having], _CONTENDERS)[:_CONTENDERS]]
+            if len(having) > each:
+                having = having[np.argpartition(-reach[having], each)[:each]]
             chosen[having] = True
     return pool[chosen]
 

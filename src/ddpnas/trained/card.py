@@ -32,7 +32,7 @@ def model_card(name: str, about: Mapping[str, Any], result: Mapping[str, Any]) -
 A classifier of {len(about["classes"])} classes: an architecture of the search space
 `{about["space"]}`, trained with [ddpnas](https://arxiv.org/abs/1905.13543) {versions["ddpnas"]}.
 
-{_table([["network", *about["costs"], f"{first['split']} accuracy"], *_rows(result["networks"])])}
+{_table([["network", *about["costs"], f"{first['split']} accuracy"], *_rows(about, result)])}
 
 Accuracy is the fraction right on images that were not trained on (split `{first["split"]}`), read
 once at the end. Multiply-adds (MACs) are those of one image.
@@ -97,14 +97,14 @@ def _front(name: str, about: Mapping[str, Any], first: Mapping[str, Any]) -> dic
     }
 
 
-def _rows(networks: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def _rows(about: Mapping[str, Any], result: Mapping[str, Any]) -> list[list[str]]:
     return [
         [
             one["name"],
-            *(f"{cost:,.0f}" for cost in one["costs"].values()),
+            *(f"{one['costs'][c]:,.0f}" if c in one["costs"] else "-" for c in about["costs"]),
             f"{100 * one['accuracy']:.2f} %",
         ]
-        for one in networks
+        for one in result["networks"]
     ]
 
 

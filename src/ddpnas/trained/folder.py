@@ -1,6 +1,7 @@
 """The folder of a trained network: written whole, read without executing anything in it.
 
     model.safetensors   weights and buffers
+    last.safetensors    those after the last epoch, where the network is of an earlier, better one
     architecture.json   what rebuilds and feeds the network: space, options, architecture, text,
                         input shape, classes, normalisation; costs, limits and provenance
     result.json         the figures: recipe, accuracy, accuracy by class, confusion, history
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from ddpnas.architecture import Architecture
 from ddpnas.disk import read_json, write_atomic
@@ -34,7 +36,16 @@ from ddpnas.spaces.own import is_file_space, space_from_file
 from ddpnas.trained.card import model_card
 from ddpnas.trained.model import TrainedModel
 
-__all__ = ["load", "save_folder"]
+__all__ = ["FILES", "load", "save_folder"]
+
+FILES = (
+    "architecture.json",
+    "result.json",
+    "history.csv",
+    "README.md",
+    "model.safetensors",
+    "last.safetensors",
+)
 
 
 def save_folder(
@@ -42,6 +53,8 @@ def save_folder(
     network: torch.nn.Module,
     about: Mapping[str, Any],
     result: Mapping[str, Any],
+    *,
+    last: Mapping[str, Tensor] | None = None,
     space_file: Path | None = None,
 ) -> None:
     """Write the folder of a trained network; ``architecture.json`` last, it makes the folder one.
@@ -51,12 +64,15 @@ def save_folder(
         network: whose weights are kept.
         about: content of ``architecture.json``, see :func:`ddpnas.training.saved.describe`.
         result: content of ``result.json``: recipe, seed, and of each network its figures.
+        last: weights after the last epoch, where the network has those of the best one.
         space_file: with the user's own space, copied.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    write_atomic(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    for name, weights in (("model", network.state_dict()), ("last", last)):
+        if weights is not None:
+            plain = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+            write_atomic(folder / f"{name}.safetensors", save(plain, metadata={"format": "pt"}))
     if space_file is not None:
         write_atomic(folder / space_file.name, space_file.read_bytes())
     write_atomic(folder / "history.csv", _history(result["networks"]))

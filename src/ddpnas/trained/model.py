@@ -99,15 +99,24 @@ class TrainedModel:
             RunError: the data came from Python objects.
             DataError: it is not there any more.
         """
-        source = dict(self.about.get("provenance", {}).get("data", {}).get("source", {}))
+        source = self.data_source
         if not source:
             raise RunError(
                 f"the data of {self.folder or 'this network'} came from Python objects; name some "
                 f"images with --data"
             )
-        if self.folder is not None and source["data"].startswith("."):
-            source["data"] = str((self.folder / source["data"]).resolve())
         return load_data(source.pop("data"), **{**source, **changes})
+
+    @property
+    def data_source(self) -> dict[str, Any]:
+        """The fields of :class:`ddpnas.DataConfig` that read the training data; empty if unknown.
+
+        A path is as seen from the folder, where the data was when it was trained.
+        """
+        source = dict(self.about.get("provenance", {}).get("data", {}).get("source", {}))
+        if source and self.folder is not None and str(source["data"]).startswith("."):
+            source["data"] = str((self.folder / source["data"]).resolve())
+        return source
 
     def _prepare_one(self, image: Any) -> Tensor:
         if isinstance(image, Sequence) and not isinstance(image, str):

@@ -1,17 +1,25 @@
-"""Training: one epoch on a path of a supernet, and the recipe that trains a found network."""
+"""Training: one epoch on a path of a supernet, and the recipes that train a found network."""
 
-from ddpnas.training.compare import Trained, compare
+from ddpnas.training.compare import Trained, compare, final_space, inference_space
 from ddpnas.training.epoch import accuracy, pick_device, train_epoch
-from ddpnas.training.recipe import RECIPES, Recipe, TrainResult, train
+from ddpnas.training.evaluate import Scored, evaluate
+from ddpnas.training.loop import train
+from ddpnas.training.recipe import RECIPES, Recipe, create_recipe
+from ddpnas.training.result import TrainResult
 from ddpnas.training.saved import save_trained
 
 __all__ = [
     "RECIPES",
     "Recipe",
+    "Scored",
     "TrainResult",
     "Trained",
     "accuracy",
     "compare",
+    "create_recipe",
+    "evaluate",
+    "final_space",
+    "inference_space",
     "pick_device",
     "save_trained",
     "train",

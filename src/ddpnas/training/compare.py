@@ -1,29 +1,42 @@
-"""compare(): a found architecture and random ones, trained alike."""
+"""compare(): a found architecture, random ones and known networks, trained alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ddpnas.architecture import Architecture
 from ddpnas.cost_table import CostTable
-from ddpnas.data import Data
+from ddpnas.costs import count_costs
+from ddpnas.data import Data, as_data
 from ddpnas.generate import sample_within
 from ddpnas.limits import Limit
 from ddpnas.space import SearchSpace
-from ddpnas.training.recipe import Recipe, TrainResult, train
+from ddpnas.training.baseline import build_baseline, count_network
+from ddpnas.training.loop import train
+from ddpnas.training.recipe import Recipe, create_recipe
+from ddpnas.training.result import TrainResult
 
-__all__ = ["Trained", "compare"]
+__all__ = ["Trained", "compare", "final_space", "inference_space"]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One architecture of a comparison: what it costs and what it reached.
+    """One network of a comparison: what it costs and what it reached.
 
-    ``name`` is "found" or "random 1", "random 2", ...
+    Attributes:
+        name: "found", "random 1", "random 2", ..., or the name of a known network.
+        text: the architecture's, or the name of a known network again.
+        architecture: empty for a known network.
+        costs: by name; of a known network, multiply-adds and parameters only.
+        result: what :func:`ddpnas.train` returned.
     """
 
     name: str
@@ -33,54 +46,119 @@ class Trained:
     result: TrainResult
 
 
+def final_space(space: SearchSpace, recipe: Recipe | str, **options: Any) -> SearchSpace:
+    """Return the space at the size that the recipe gives the final network.
+
+    Args:
+        space: as searched.
+        recipe: see :func:`ddpnas.create_recipe`; its ``network`` may name options for the space.
+        options: of the space, over those of the recipe.
+    """
+    changes = {**create_recipe(recipe).network.get(str(space.name), {}), **options}
+    return space.with_options(**changes) if changes else space
+
+
+def inference_space(space: SearchSpace) -> SearchSpace:
+    """Return the space without what its networks have for training only.
+
+    That is auxiliary heads and drop path, the options ``auxiliary`` and ``drop_path``.
+    """
+    off = {"auxiliary": False, "drop_path": 0.0}
+    changes = {name: value for name, value in off.items() if space.options.get(name)}
+    return space.with_options(**changes) if changes else space
+
+
 def compare(
     space: SearchSpace,
     architecture: Architecture,
-    data: Data,
+    data: Data | Any,
     *,
-    costs: Mapping[str, CostTable],
+    costs: Mapping[str, CostTable] | None = None,
     limits: Mapping[str, Limit] | None = None,
     random: int = 0,
+    baselines: Sequence[str] = (),
     recipe: Recipe | str = "quick",
     epochs: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    mixed_precision: str = "no",
+    track: str | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
     on_epoch: Callable[[str, dict[str, float]], object] | None = None,
 ) -> list[Trained]:
-    """Train the architecture, and ``random`` others within the same limits by the same recipe.
+    """Train the architecture, ``random`` others within the same limits, and known networks alike.
 
     Args:
-        space: builds the networks.
+        space: builds the networks; see :func:`final_space`.
         architecture: trained first.
         data: see :func:`ddpnas.train`.
-        costs: reported for each; those named in ``limits`` have to be among them.
+        costs: reported for each, those named in ``limits`` among them; counted if left out,
+            without auxiliary heads.
         limits: within which the random architectures are drawn (uniformly, see
             :func:`ddpnas.sample_within`).
         random: how many.
+        baselines: known networks, such as "resnet18", see :func:`build_baseline`.
         recipe: see :func:`ddpnas.train`.
         epochs: other than the recipe's.
         seed: of the draw, the initial weights and the training; the same for each network.
         device: "auto", "cpu", "cuda", ...
+        mixed_precision: see :func:`ddpnas.train`.
+        track: likewise.
+        folder: for the checkpoints, one folder a network; None keeps none.
+        resume: go on with what is in the folder; networks that are done are not trained again.
         on_epoch: given the name of the network and the record of each epoch.
     """
-    rng = np.random.default_rng(seed)
-    candidates = [("found", architecture)]
-    candidates += [
-        (f"random {i + 1}", sample_within(space, limits or {}, costs, rng)) for i in range(random)
-    ]
+    data = as_data(data)
+    tables = count_costs(inference_space(space)) if costs is None else costs
     trained = []
-    for name, candidate in candidates:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            network = space.build(candidate)
+    for name, chosen in _candidates(space, architecture, tables, limits or {}, random, seed):
+        reached = {key: table.cost(chosen) for key, table in tables.items()}
+        network = _seeded(seed, partial(space.build, chosen))
+        trained.append((name, space.format(chosen), chosen, reached, network))
+    for name in baselines:
+        network = _seeded(seed, partial(build_baseline, name, data.input_shape, len(data.classes)))
+        counted = count_network(network, data.input_shape)
+        trained.append((name, name, Architecture({}), counted, network))
+    results = []
+    for name, text, chosen, reached, network in trained:
 
         def report(record: dict[str, float], name: str = name) -> None:
             if on_epoch is not None:
                 on_epoch(name, record)
 
         result = train(
-            network, data, recipe, epochs=epochs, seed=seed, device=device, on_epoch=report
+            network,
+            data,
+            recipe,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+            mixed_precision=mixed_precision,
+            track=track,
+            folder=None if folder is None else Path(folder) / name.replace(" ", "-"),
+            resume=resume,
+            on_epoch=report,
         )
-        reached = {key: table.cost(candidate) for key, table in costs.items()}
-        trained.append(Trained(name, space.format(candidate), candidate, reached, result))
-    return trained
+        results.append(Trained(name, text, chosen, reached, result))
+    return results
+
+
+def _candidates(
+    space: SearchSpace,
+    architecture: Architecture,
+    costs: Mapping[str, CostTable],
+    limits: Mapping[str, Limit],
+    random: int,
+    seed: int,
+) -> Iterator[tuple[str, Architecture]]:
+    rng = np.random.default_rng(seed)
+    yield "found", architecture
+    for i in range(random):
+        yield f"random {i + 1}", sample_within(space, limits, costs, rng)
+
+
+def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build()

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import DivergedError, OptionError
 
-__all__ = ["accuracy", "confusion", "pick_device", "place", "train_epoch"]
+__all__ = [
+    "accuracy",
+    "accuracy_and_loss",
+    "confusion",
+    "pick_device",
+    "place",
+    "train_epoch",
+]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -52,7 +62,10 @@ def train_epoch(
     clip: float,
     label_smoothing: float = 0.0,
     auxiliary_weight: float = 0.4,
+    mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    accelerator: Any = None,
     after_step: Callable[[], object] | None = None,
+    processes: Processes = ALONE,
 ) -> float:
     """Train on every batch once; return the mean loss, the cross-entropy of the outputs.
 
@@ -62,34 +75,53 @@ def train_epoch(
         optimizer: over ``parameters``.
         parameters: those whose gradients are clipped and reset; the ones the model uses.
         clip: largest norm of the gradient over them together; 0 for no clipping.
-        label_smoothing: of the cross-entropy.
+        label_smoothing: of the cross-entropy, unless ``mix`` smooths.
         auxiliary_weight: of the loss of further outputs, of a model that returns a tuple while
             it trains (auxiliary heads; 0.4 in DARTS).
+        mix: makes mixed inputs and probabilities of inputs and labels.
+        accelerator: an ``accelerate.Accelerator`` for mixed precision and several processes, of
+            which all then return the mean over all.
         after_step: called after each step, for schedules and averages.
+        processes: those that train together without an accelerator, each on its part of every
+            batch.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
+    precision = contextlib.nullcontext if accelerator is None else accelerator.autocast
+    smoothing = label_smoothing if mix is None else 0.0
     total: Tensor | None = None
     steps = 0
-    for inputs, labels in batches:
-        outputs = model(inputs)
-        first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
-        loss = functional.cross_entropy(first, labels, label_smoothing=label_smoothing)
-        for other in others:
-            loss = loss + auxiliary_weight * functional.cross_entropy(
-                other, labels, label_smoothing=label_smoothing
-            )
+    for inputs, targets in batches:
+        if mix is not None:
+            inputs, targets = mix(inputs, targets)
+        with precision():
+            outputs = model(inputs)
+            first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+            loss = functional.cross_entropy(first, targets, label_smoothing=smoothing)
+            for other in others:
+                loss = loss + auxiliary_weight * functional.cross_entropy(
+                    other, targets, label_smoothing=smoothing
+                )
         for parameter in parameters:
             parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
-        if clip > 0:
-            nn.utils.clip_grad_norm_(parameters, clip)
+        if accelerator is None:
+            loss = processes.weighted(loss, len(targets))
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss = processes.average_gradients(parameters, loss.detach(), len(targets))
+            if clip > 0:
+                nn.utils.clip_grad_norm_(parameters, clip)
+        else:
+            accelerator.backward(loss)
+            if clip > 0:
+                accelerator.clip_grad_norm_(parameters, clip)
         optimizer.step()
         if after_step is not None:
             after_step()
         total = loss.detach() if total is None else total + loss.detach()
         steps += 1
+    if total is not None and accelerator is not None:
+        total = accelerator.reduce(total, "mean")
     mean = float(total) / steps if total is not None else math.nan
     if not math.isfinite(mean):
         raise DivergedError(f"the training loss became {mean}")
@@ -98,14 +130,33 @@ def train_epoch(
 
 def accuracy(model: nn.Module, batches: Batches) -> float:
     """Return the fraction of inputs whose largest output is that of their label."""
-    right: Tensor | None = None
+    return accuracy_and_loss(model, batches)[0]
+
+
+def accuracy_and_loss(
+    model: nn.Module, batches: Batches, processes: Processes = ALONE
+) -> tuple[float, float]:
+    """Return the fraction of inputs that are right, and the mean cross-entropy.
+
+    Args:
+        model: in evaluation mode, on the device of the batches.
+        batches: (inputs, labels).
+        processes: those that evaluate together, each on batches of its own.
+    """
+    right: Tensor | int = 0
+    loss: Tensor | int = 0
     count = 0
     with torch.inference_mode():
         for inputs, labels in batches:
-            hits = (model(inputs).argmax(dim=1) == labels).sum()
-            right = hits if right is None else right + hits
+            outputs = model(inputs)
+            right = right + (outputs.argmax(dim=1) == labels).sum()
+            loss = loss + functional.cross_entropy(outputs, labels, reduction="sum")
             count += len(labels)
-    return float(right) / count if right is not None else math.nan
+    sums = [float(right), float(loss), float(count)]
+    if processes.size > 1:
+        device = processes.device
+        sums = processes.sum(torch.tensor(sums, dtype=torch.float64, device=device)).tolist()
+    return (sums[0] / sums[2], sums[1] / sums[2]) if sums[2] else (math.nan, math.nan)
 
 
 def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ddpnas._version import __version__
 from ddpnas.data import Data
@@ -17,7 +18,7 @@ from ddpnas.limits import Limit
 from ddpnas.space import SearchSpace
 from ddpnas.spaces.own import is_file_space
 from ddpnas.trained import save_folder
-from ddpnas.training.compare import Trained
+from ddpnas.training.compare import Trained, inference_space
 
 __all__ = ["save_trained"]
 
@@ -30,8 +31,11 @@ def save_trained(
     *,
     seed: int = 0,
     limits: Mapping[str, Limit] | None = None,
+    searched: SearchSpace | None = None,
 ) -> None:
     """Write the first network and the figures of all into a folder, for :func:`ddpnas.load`.
+
+    The network is kept as it is used: without auxiliary heads.
 
     Args:
         path: of the folder; its files are replaced.
@@ -40,15 +44,20 @@ def save_trained(
         trained: what :func:`ddpnas.compare` returns.
         seed: as given there, for the record.
         limits: likewise.
+        searched: the space as it was searched, where the final network has another size.
     """
     folder = Path(path)
     first = trained[0]
+    used = inference_space(space)
+    network = used.build(first.architecture)
+    network.load_state_dict(_of(network, first.result.model.state_dict()))
+    last = first.result.last and _of(network, first.result.last)
     name = str(space.name)
     file, _, function = name.rpartition(":")
     own = is_file_space(name)
     about = {
         "space": f"{Path(file).name}:{function}" if own else name,
-        "space_options": space.plain_options,
+        "space_options": used.plain_options,
         "architecture": dict(first.architecture),
         "text": first.text,
         "input_shape": list(data.input_shape),
@@ -65,6 +74,7 @@ def save_trained(
                 "source": _source(data, folder),
             },
             "seed": seed,
+            "searched_space_options": None if searched is None else searched.plain_options,
             "versions": {
                 "ddpnas": __version__,
                 "torch": torch.__version__,
@@ -79,7 +89,19 @@ def save_trained(
         "classes": list(data.classes),
         "networks": [_figures(one) for one in trained],
     }
-    save_folder(folder, first.result.model, about, result, Path(file) if own else None)
+    save_folder(
+        folder,
+        network,
+        about,
+        result,
+        last=last,
+        space_file=Path(file) if own else None,
+    )
+
+
+def _of(network: torch.nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the parts that the network has."""
+    return {name: weights[name] for name in network.state_dict()}
 
 
 def _figures(one: Trained) -> dict[str, Any]:
@@ -93,12 +115,7 @@ def _figures(one: Trained) -> dict[str, Any]:
         "text": one.text,
         "architecture": dict(one.architecture),
         "costs": one.costs,
-        "accuracy": one.result.accuracy,
-        "split": one.result.split,
-        "seconds": one.result.seconds,
-        "per_class": one.result.per_class,
-        "confusion": one.result.confusion,
-        "history": one.result.history,
+        **one.result.figures(),
     }
 
 

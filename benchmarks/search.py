@@ -1,0 +1,67 @@
+"""Where the time of a whole search goes: training, validation, the strategy, saving, all else.
+
+Claim: the strategy and the checkpoints take less than 2 % together. The default search, in the
+size of ``make search``, with a run folder; the shares come from the run's own history.
+
+    python -m benchmarks.search --out records/search.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import ddpnas
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    data = ddpnas.load_data("fashion-mnist-12k", limit_train_images=options.images)
+    space = ddpnas.create_space(
+        "nasbench201", channels=8, cells_per_stage=1, input_shape=data.input_shape
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        result = ddpnas.search(space, data, out=Path(folder) / "run")
+        whole = time.perf_counter() - started
+    parts = {
+        part: sum(record.get(f"{part}_seconds", 0.0) for record in result.history)
+        for part in ("train", "valid", "strategy", "saving")
+    }
+    parts["rest"] = whole - sum(parts.values())
+    images = len(result.history) * len(data.train)
+    for part, seconds in parts.items():
+        print(f"{part:9} {seconds:8.2f} s {100 * seconds / whole:6.2f} %")
+    print(f"{'whole':9} {whole:8.2f} s; {images / parts['train']:,.0f} images a second in training")
+    if options.out is not None:
+        record = {
+            "command": f"python -m benchmarks.search --images {options.images} "
+            f"--threads {options.threads}",
+            "evaluations": len(result.history),
+            "training_images": len(data.train),
+            "validation_images": len(data.valid),
+            "seconds": parts,
+            "shares": {part: seconds / whole for part, seconds in parts.items()},
+            "whole_s": whole,
+            "training_images_a_second": images / parts["train"],
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+        }
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

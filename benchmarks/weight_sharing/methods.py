@@ -1,0 +1,269 @@
+"""The searches that are compared. Each gets a task and a stopwatch and returns what it found."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.weight_sharing.task import (
+    Outcome,
+    Speed,
+    Stopwatch,
+    Task,
+    distinct_cells,
+    measure_speed,
+    rank_correlation,
+)
+from benchmarks.weight_sharing.training_free import naswot, synflow
+from ddpnas import Architecture, SupernetConfig, create_strategy
+from ddpnas.data import Loader
+from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
+from ddpnas.strategies.effects import normal_scores
+
+__all__ = ["METHODS"]
+
+RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+Measure = Callable[[torch.nn.Module], float]
+UNTRAINED = 1000  # cells at most that a training-free score sees
+
+
+def random_cell(task: Task, watch: Stopwatch) -> Outcome:
+    """Draw one architecture."""
+    return Outcome(task.space.sample(np.random.default_rng(task.seed)))
+
+
+def resnet_cell(task: Task, watch: Stopwatch) -> Outcome:
+    """Take the residual block of ResNet, NAS-Bench-201's hand-made reference."""
+    return Outcome(task.space.parse(RESNET))
+
+
+def random_search(task: Task, watch: Stopwatch) -> Outcome:
+    """Train random architectures alone for a few epochs until the time is up; take the best."""
+    evaluator = StandaloneEvaluator(task.space, task.data, task.standalone_epochs, seed=task.seed)
+    rng = np.random.default_rng(task.seed)
+    scored: list[tuple[float, Architecture]] = []
+    while not scored or watch.seconds < task.seconds:
+        architecture = task.space.sample(rng)
+        scored.append((next(evaluator.evaluate([architecture])).score, architecture))
+    best = max(scored, key=lambda pair: pair[0])
+    return Outcome(best[1], details={"scored": len(scored), "score": best[0]})
+
+
+def by_naswot(task: Task, watch: Stopwatch) -> Outcome:
+    """Take the best of random architectures by NASWOT, untrained."""
+    images = _batch(task)
+    return _untrained(task, watch, lambda network: naswot(network.train(), images))
+
+
+def by_synflow(task: Task, watch: Stopwatch) -> Outcome:
+    """Take the best of random architectures by synflow, untrained."""
+    return _untrained(task, watch, lambda network: synflow(network, task.data.input_shape))
+
+
+def _batch(task: Task) -> Tensor:
+    """Return 128 training images, as they are trained on."""
+    loader = Loader(task.data, [task.data.train], torch.device("cpu"))
+    images, _ = next(loader.train_batches(128, task.seed))
+    return images
+
+
+def _measure(task: Task, measure: Measure, architecture: Architecture) -> float:
+    """Return what a measure says of an architecture's initial weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(task.seed)
+        return measure(task.space.build(architecture))
+
+
+def _untrained(task: Task, watch: Stopwatch, measure: Measure) -> Outcome:
+    scored: list[tuple[float, Architecture]] = []
+    for architecture in distinct_cells(task.space, UNTRAINED, task.seed):
+        if scored and watch.seconds >= task.seconds:
+            break
+        scored.append((_measure(task, measure, architecture), architecture))
+    best = max(scored, key=lambda pair: pair[0])
+    tau = watch.pause(
+        lambda: rank_correlation(task, lambda all_: [_measure(task, measure, a) for a in all_])
+    )
+    return Outcome(best[1], tau, {"scored": len(scored)})
+
+
+def one_shot(training: str, task: Task, watch: Stopwatch) -> Outcome:
+    """Train all choices, score random architectures with the final weights, take the best.
+
+    "uniform" is SPOS without its evolution, "fair" is FairNAS; a tenth of the time scores.
+    """
+    speed = measure_speed(task)
+    passes = len_of_cycle(task) if training == "fair" else 1
+    config = replace(
+        task.supernet,
+        training=training,
+        warmup_epochs=max(1, round(0.9 * task.seconds / (passes * speed.train))),
+        epochs=0,
+    )
+    cells = distinct_cells(
+        task.space, max(10, int(0.1 * task.seconds / speed.score)), task.seed + 10_000
+    )
+    evaluator = SupernetEvaluator(task.space, task.data, len(cells), config, seed=task.seed)
+    scores = [evaluation.score for evaluation in evaluator.evaluate(cells)]
+    tau = watch.pause(lambda: _tau(task, evaluator))
+    best = int(np.argmax(scores))
+    details = {"epochs": config.warmup_epochs, "scored": len(cells), "score": scores[best]}
+    return Outcome(cells[best], tau, details)
+
+
+def paper(task: Task, watch: Stopwatch) -> Outcome:
+    """DDPNAS as published, with as many cycles a stage as the time allows."""
+    speed = measure_speed(task)
+    options = {"rule": "paper", "cycles_per_stage": 1}
+    each = create_strategy("ddpnas", task.space, **options).evaluations
+    cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
+    options["cycles_per_stage"] = cycles
+    config = replace(task.supernet, training="path")
+    strategy, evaluator, _ = _search(task, watch, options, config)
+    details = {"cycles_per_stage": cycles, "scored": strategy.evaluations}
+    return Outcome(strategy.architecture, watch.pause(lambda: _tau(task, evaluator)), details)
+
+
+def ours(task: Task, watch: Stopwatch) -> Outcome:
+    """DDPNAS with fair training, stages scored with settled weights, and finalists.
+
+    Of the time, ``warmup_share`` trains all choices fairly before the first stage,
+    ``finalist_share`` trains finalists alone (the best ``finalists`` by the fit, equally long),
+    and what scoring leaves trains the survivors between the stages.
+    """
+    speed, plan = measure_speed(task), task.plan
+    options = {"cycles_per_stage": plan.cycles_per_stage, "keep": plan.keep}
+    longest = len_of_cycle(task)
+    later = sum(range(plan.keep + 1, longest))  # paths of a cycle of each stage but the first
+    scoring = plan.cycles_per_stage * (longest + later) * speed.score
+    warmup = max(1, round(plan.warmup_share * task.seconds / (longest * speed.train)))
+    rest = (1 - plan.warmup_share - plan.finalist_share) * task.seconds - scoring
+    epochs = max(0, round(rest / (later * speed.train))) if later else 0
+    config = replace(task.supernet, training="fair", warmup_epochs=warmup, epochs=epochs)
+    strategy, _, tau = _search(task, watch, options, config)
+    found = strategy.architecture
+    details = {
+        "warmup_epochs": warmup,
+        "epochs": epochs,
+        "scored": strategy.evaluations,
+        "survivors": strategy.distribution.survivors,
+        "without_finalists": task.space.format(strategy.best(1)[0]),
+        "search_seconds": watch.seconds,
+    }
+    if plan.finalists:
+        seconds = plan.finalist_share * task.seconds
+        found = _train_finalists(task, strategy.best(plan.finalists), seconds, speed, details)
+    return Outcome(found, tau, details)
+
+
+def prior(task: Task, watch: Stopwatch) -> Outcome:
+    """One stage of DDPNAS scored untrained, then finalists: no weights are shared.
+
+    The score is the sum of the normal scores of NASWOT and synflow over the stage.
+    """
+    speed, plan = measure_speed(task), task.plan
+    strategy = create_strategy(
+        "ddpnas",
+        task.space,
+        seed=task.seed,
+        cycles_per_stage=plan.prior_cycles,
+        keep=len_of_cycle(task) - 1,
+    )
+    images = _batch(task)
+    measures = {
+        "naswot": lambda network: naswot(network.train(), images),
+        "synflow": lambda network: synflow(network, task.data.input_shape),
+    }
+
+    def scores(architectures: Sequence[Architecture]) -> list[float]:
+        total = np.zeros(len(architectures))
+        for measure in measures.values():
+            total += normal_scores(np.array([_measure(task, measure, a) for a in architectures]))
+        return total.tolist()
+
+    batch = strategy.ask()
+    strategy.tell(batch, scores(batch))
+    tau = watch.pause(lambda: rank_correlation(task, scores))
+    candidates = strategy.best(max(1, plan.finalists))
+    details = {
+        "scored": len(batch),
+        "survivors": strategy.distribution.survivors,
+        "without_finalists": task.space.format(candidates[0]),
+        "search_seconds": watch.seconds,
+    }
+    found = candidates[0]
+    if plan.finalists:
+        seconds = task.seconds - watch.seconds
+        found = _train_finalists(task, candidates, seconds, speed, details)
+    return Outcome(found, tau, details)
+
+
+def _train_finalists(
+    task: Task,
+    candidates: Sequence[Architecture],
+    seconds: float,
+    speed: Speed,
+    details: dict[str, Any],
+) -> Architecture:
+    """Train each alone, equally long, and return the best by validation; note all in details."""
+    each = seconds / (len(candidates) * speed.train * task.plan.finalist_cost)
+    evaluator = StandaloneEvaluator(task.space, task.data, max(1, int(each)), seed=task.seed)
+    scores = [evaluation.score for evaluation in evaluator.evaluate(candidates)]
+    details["finalist_epochs"] = evaluator.epochs
+    details["finalists"] = [
+        {"text": task.space.format(c), "score": score}
+        for c, score in zip(candidates, scores, strict=True)
+    ]
+    return candidates[int(np.argmax(scores))]
+
+
+def _search(
+    task: Task, watch: Stopwatch, options: dict[str, Any], config: SupernetConfig
+) -> tuple[Any, SupernetEvaluator, float | None]:
+    """Run a search to its end; return strategy, evaluator and the rank correlation.
+
+    The correlation is that of the weights before anything is pruned, where they were trained
+    before the first score; None otherwise.
+    """
+    strategy = create_strategy("ddpnas", task.space, seed=task.seed, **options)
+    evaluator = SupernetEvaluator(
+        task.space, task.data, strategy.evaluations, config, seed=task.seed
+    )
+    tau = None
+    while not strategy.done:
+        batch = strategy.ask()
+        for _ in evaluator.prepare(batch):
+            pass
+        if tau is None and config.training != "path":
+            tau = watch.pause(lambda: _tau(task, evaluator))
+        strategy.tell(batch, [evaluation.score for evaluation in evaluator.evaluate(batch)])
+    return strategy, evaluator, tau
+
+
+def _tau(task: Task, evaluator: SupernetEvaluator) -> float:
+    return rank_correlation(task, lambda cells: [evaluator.score(cell).score for cell in cells])
+
+
+def len_of_cycle(task: Task) -> int:
+    """Return how many paths train every choice once."""
+    return max(len(decision.options) for decision in task.space.decisions)
+
+
+METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
+    "ours": ours,
+    "prior": prior,
+    "paper": paper,
+    "spos": functools.partial(one_shot, "uniform"),
+    "fair-one-shot": functools.partial(one_shot, "fair"),
+    "random-search": random_search,
+    "naswot": by_naswot,
+    "synflow": by_synflow,
+    "random-cell": random_cell,
+    "resnet-cell": resnet_cell,
+}

@@ -1,0 +1,39 @@
+"""Checkpoints: tensors and plain data in one file, written whole, read without executing it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ddpnas.disk import write_atomic
+from ddpnas.errors import RunError
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+    """Write the tensors, and the plain data as JSON in the file's metadata."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(whole, metadata={"state": json.dumps(plain)}))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return what was saved, None where nothing was yet.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            plain = json.loads(file.metadata()["state"])
+            return {name: file.get_tensor(name) for name in file.keys()}, plain  # noqa: SIM118
+    except Exception as error:
+        raise RunError(f"{path} is damaged ({error}); start again with --overwrite") from error

@@ -1,0 +1,99 @@
+"""``ddpnas evaluate`` and ``ddpnas predict``: a trained network on images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ddpnas.cli import show
+from ddpnas.cli.options import Command, add_json, new_parser
+from ddpnas.trained import TrainedModel, load
+from ddpnas.training import evaluate as evaluate_model
+from ddpnas.training import pick_device
+
+__all__ = ["COMMANDS"]
+
+_MOST_CLASSES = 20  # for which the confusion is printed
+
+
+def _evaluate_parser() -> ArgumentParser:
+    parser = new_parser("score a trained network on images with labels")
+    _add_model(parser)
+    parser.add_argument(
+        "--data",
+        help="a folder of class folders, or whatever `ddpnas data` names; default: the data of the "
+        "training",
+    )
+    parser.add_argument("--split", help="train, valid or test; default: test, or else valid")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
+    add_json(parser)
+    return parser
+
+
+def _predict_parser() -> ArgumentParser:
+    parser = new_parser("say what images show, by a trained network")
+    _add_model(parser)
+    parser.add_argument("images", nargs="+", help="files")
+    parser.add_argument("--top", type=int, default=3, help="classes to print for each image")
+    add_json(parser)
+    return parser
+
+
+def _add_model(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", help="of a trained network, or of a run with one")
+    parser.add_argument(
+        "--space", help="of a network of your own space: my_file.py:network, which is executed"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+
+
+def _load(options: Namespace) -> TrainedModel:
+    return load(options.folder, space=options.space, device=pick_device(options.device))
+
+
+def evaluate(options: Namespace) -> None:
+    """``ddpnas evaluate``."""
+    model = _load(options)
+    scored = evaluate_model(model, options.data, options.split, workers=options.workers)
+    if options.json:
+        print(json.dumps({"classes": list(model.classes), **dataclasses.asdict(scored)}))
+        return
+    print(
+        f"accuracy {100 * scored.accuracy:.2f} % on {scored.images:,} images "
+        f"({scored.data}, split {scored.split})"
+    )
+    columns, rows = ["class", "right", "images"], []
+    whole = len(model.classes) <= _MOST_CLASSES
+    for name, right, taken in zip(model.classes, scored.per_class, scored.confusion, strict=True):
+        share = "-" if right is None else f"{100 * right:.1f} %"
+        rows.append([name, share, f"{sum(taken):,}", *(map(str, taken) if whole else ())])
+    names = [f"as {name}" for name in model.classes] if whole else []
+    show.table([*columns, *names], rows, title="by class, and what they were taken for")
+
+
+def predict(options: Namespace) -> None:
+    """``ddpnas predict``."""
+    model = _load(options)
+    probabilities = model.predict(options.images)
+    best = probabilities.argsort(dim=1, descending=True)[:, : max(1, options.top)].tolist()
+    answers = [
+        {
+            "image": image,
+            "classes": [{"class": model.classes[i], "probability": float(row[i])} for i in indices],
+        }
+        for image, row, indices in zip(options.images, probabilities, best, strict=True)
+    ]
+    if options.json:
+        print(json.dumps(answers))
+        return
+    for answer in answers:
+        said = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in answer["classes"])
+        print(f"{answer['image']}: {said}")
+
+
+COMMANDS: dict[str, Command] = {
+    "evaluate": (_evaluate_parser, evaluate),
+    "predict": (_predict_parser, predict),
+}

@@ -1,0 +1,120 @@
+"""Whether times add up: a table's predictions against whole networks, fitted and left out.
+
+The sum of a table's terms and the time of a whole network differ: parts that are timed alone find
+their data in the cache, and a network has costs of its own. An overhead and a scale are fitted to
+whole networks, measured = overhead + scale * sum, by least squares of relative errors. How well
+this works is told by leaving out: each network is predicted by a fit to the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.errors import OptionError
+
+__all__ = ["LEAST_ARCHITECTURES", "Additivity", "check_additivity"]
+
+LEAST_ARCHITECTURES = 4  # a line through the three others, with an error
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Additivity:
+    """How a table's sums compare with whole networks.
+
+    Attributes:
+        architectures: n, how many whole networks.
+        overhead_ms, scale: of the fit to all of them.
+        kendall_tau: rank correlation of left-out predictions with measurements; NaN where all
+            predictions are equal.
+        kendall_tau_interval: its central 95 % under resampling of the networks.
+        mape_percent: mean absolute percentage error of left-out predictions.
+        mape_sd_percent: standard deviation over the networks.
+        worst_percent: the largest.
+        unfitted_mape_percent: of the plain sums.
+        predicted_ms: left-out predictions, in the order given.
+    """
+
+    architectures: int
+    overhead_ms: float
+    scale: float
+    kendall_tau: float
+    kendall_tau_interval: tuple[float, float]
+    mape_percent: float
+    mape_sd_percent: float
+    worst_percent: float
+    unfitted_mape_percent: float
+    predicted_ms: tuple[float, ...]
+
+
+def check_additivity(sums: Sequence[float], measured: Sequence[float]) -> Additivity:
+    """Return the fit and its error.
+
+    Args:
+        sums: of a table's terms, a network each.
+        measured: times of the whole networks, likewise.
+
+    Raises:
+        OptionError: fewer than four networks.
+    """
+    x, y = np.asarray(sums, dtype=np.float64), np.asarray(measured, dtype=np.float64)
+    n = len(x)
+    if n < LEAST_ARCHITECTURES:
+        raise OptionError(
+            f"additivity is checked on at least {LEAST_ARCHITECTURES} whole networks, not {n}"
+        )
+    left_out = np.empty(n)
+    for i in range(n):
+        others = np.arange(n) != i
+        overhead, scale = _fit(x[others], y[others])
+        left_out[i] = overhead + scale * x[i]
+    overhead, scale = _fit(x, y)
+    errors = 100 * np.abs(left_out / y - 1)
+    return Additivity(
+        architectures=n,
+        overhead_ms=overhead,
+        scale=scale,
+        kendall_tau=_tau(left_out, y),
+        kendall_tau_interval=_interval(left_out, y),
+        mape_percent=float(errors.mean()),
+        mape_sd_percent=float(errors.std(ddof=1)),
+        worst_percent=float(errors.max()),
+        unfitted_mape_percent=float(100 * np.abs(x / y - 1).mean()),
+        predicted_ms=tuple(left_out.tolist()),
+    )
+
+
+def _fit(x: Vector, y: Vector) -> tuple[float, float]:
+    """Return (overhead, scale) of the line of least relative errors.
+
+    Through 0 where that line would fall, or the sums are equal, so that it has no slope.
+    """
+    if np.ptp(x) > 1e-9 * np.abs(x).max():
+        rows = np.stack([1 / y, x / y], axis=1)
+        overhead, scale = np.linalg.lstsq(rows, np.ones(len(y)), rcond=None)[0]
+        if scale > 0:
+            return float(overhead), float(scale)
+    return 0.0, float((y / x).mean())
+
+
+def _tau(predicted: Vector, measured: Vector) -> float:
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(predicted, measured).statistic)
+
+
+def _interval(predicted: Vector, measured: Vector, resamples: int = 1000) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(predicted), size=(resamples, len(predicted)))
+    taus = [_tau(predicted[rows], measured[rows]) for rows in drawn]
+    known = [tau for tau in taus if not math.isnan(tau)]
+    if not known:
+        return (math.nan, math.nan)
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,141 @@
+"""ONNX files of what is timed: every distinct part, and some whole networks."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from ddpnas.costs.parts import Part
+from ddpnas.costs.plan import LatencyPlan, Probe
+from ddpnas.disk import writable
+from ddpnas.errors import OptionError
+from ddpnas.space import SearchSpace
+
+__all__ = ["export_probes", "need_onnx", "quiet"]
+
+
+def need_onnx(*packages: str) -> None:
+    """Raise the sentence that names the extra, unless these packages can be imported."""
+    for package in packages:
+        try:
+            __import__(package)
+        except ImportError:
+            raise OptionError(
+                f"this needs the package {package}: pip install 'ddpnas[onnx]'"
+            ) from None
+
+
+def export_probes(
+    space: SearchSpace,
+    plan: LatencyPlan,
+    batch: int,
+    folder: Path,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> None:
+    """Write NAME.onnx of everything in the plan; files that are there stay.
+
+    A part's choices are inputs of its file (what they give) and outputs (what they are given), so
+    that everything is computed.
+
+    Args:
+        space: of the plan.
+        plan: what is to be timed.
+        batch: of the plan.
+        folder: made when it is not there.
+        on_progress: called with how many of how many files are done.
+    """
+    need_onnx("onnx", "onnxscript")
+    opened = space.opened()
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, probe in enumerate(plan.probes.values(), 1):
+            path = folder / f"{probe.name}.onnx"
+            if not path.exists():
+                module, inputs = _prepared(space, opened, probe, batch)
+                temporary = path.with_name(path.name + ".tmp")
+                with quiet():
+                    program = torch.onnx.export(module.eval(), inputs, dynamo=True, verbose=False)
+                assert program is not None
+                program.save(str(temporary))
+                temporary.replace(path)
+            if on_progress is not None:
+                on_progress(i, len(plan.probes))
+
+
+def _prepared(
+    space: SearchSpace, opened: nn.Module, probe: Probe, batch: int
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Return a module and its inputs, all tensors."""
+    if probe.architecture is not None:
+        example = torch.zeros(batch, *space.input_shape, dtype=space.input_dtype)
+        return space.build(probe.architecture), (example,)
+    if probe.part is None:
+        return nn.Identity(), (torch.zeros(1),)
+    module = _PartModule(opened, probe.part, probe.outputs())
+    return module, module.example()
+
+
+class _PartModule(nn.Module):
+    """A part as a function of tensors: its inputs and what its choices give, one after another.
+
+    Returns its output and what its choices are given.
+    """
+
+    def __init__(self, opened: nn.Module, part: Part, outputs: Sequence[Any]) -> None:
+        super().__init__()
+        self.module = opened.get_submodule(part.path)
+        self._choices = {h.path: opened.get_submodule(h.path) for h in part.holes}
+        self._paths = [hole.path for hole in part.holes]
+        self._flat, self._structure = tree_flatten((part.inputs, list(outputs)))
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Return zeros for every tensor."""
+        return tuple(
+            torch.zeros(t.shape, dtype=t.dtype) for t in self._flat if isinstance(t, Tensor)
+        )
+
+    def forward(self, *tensors: Tensor) -> list[Tensor]:
+        """Return the tensors in the output, and those that the choices are given."""
+        rest = iter(tensors)
+        flat = [next(rest) if isinstance(value, Tensor) else value for value in self._flat]
+        (args, kwargs), outputs = tree_unflatten(flat, self._structure)
+        given: list[Any] = []
+        queues: dict[str, list[Any]] = {}
+        for path, output in zip(self._paths, outputs, strict=True):
+            queues.setdefault(path, []).append(output)
+
+        def fill(path: str) -> Callable[..., Any]:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                given.append((args, kwargs))
+                return queues[path].pop(0)
+
+            return forward
+
+        for path, choice in self._choices.items():
+            choice.forward = fill(path)
+        result = self.module(*args, **kwargs)
+        known = {id(tensor) for tensor in tensors}
+        found = {id(t): t for t in tree_leaves((result, given)) if isinstance(t, Tensor)}
+        return [tensor for name, tensor in found.items() if name not in known]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep exporters and quantisers from writing to the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

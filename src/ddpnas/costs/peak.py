@@ -1,0 +1,96 @@
+"""peak_limit(): a limit on the memory needed at one time, exactly, where the network is a chain.
+
+The peak is a maximum over moments and no sum over choices. In a chain (``nn.Sequential``) what is
+in memory while a module runs, besides its own tensors, is its input and the network's, whatever was
+chosen before. A limit on the peak is then a limit on each module, and forbids the options that
+exceed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddpnas.cost_table import CostTable
+from ddpnas.costs.network import peak_bytes, quick_norms
+from ddpnas.costs.parts import term_key
+from ddpnas.errors import SpaceError
+from ddpnas.space import Choice, Pairs, SearchSpace
+
+__all__ = ["peak_limit"]
+
+
+def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
+    """Return the table "places_over_peak": in how many places a network exceeds the peak.
+
+    Limited to 0, it leaves exactly the architectures whose ``peak_activation_bytes``
+    (:func:`ddpnas.count_network`) is at most that:
+
+        costs["places_over_peak"] = ddpnas.peak_limit(space, 2e6)
+        ddpnas.generate(distribution, space, {"places_over_peak": 0}, costs)
+
+    Args:
+        space: whose network is an ``nn.Sequential`` of fixed modules and choices; an option is
+            without choices inside, or itself a choice.
+        at_most: bytes, for one input.
+
+    Raises:
+        SpaceError: a network of another form, whose peak depends on several choices together.
+    """
+    with torch.device("meta"):
+        opened = quick_norms(space.opened())
+        example = torch.empty(1, *space.input_shape, dtype=space.input_dtype)
+    if not isinstance(opened, nn.Sequential) or type(opened).forward is not nn.Sequential.forward:
+        raise _refused(space, f"it is a {type(opened).__name__}")
+    fixed, terms = 0, dict[Pairs, float]()
+    given: Any = example
+    for module in opened:
+        outputs: list[Tensor] = []
+        for pairs, option in _options(space, module, ()):
+            kept: list[Tensor] = []
+
+            def run(option: nn.Module = option, given: Any = given, to: Any = kept) -> None:
+                to.append(option(given))
+
+            over = peak_bytes(option, run, [example, given]) > at_most
+            key = term_key(pairs)
+            if not pairs:
+                fixed += over
+            elif over and key is not None:
+                terms[key] = terms.get(key, 0) + 1
+            outputs += kept
+        if not all(isinstance(output, Tensor) for output in outputs):
+            raise _refused(space, "not all its modules give one tensor")
+        if len({(_is_alias(o, example), o.untyped_storage().nbytes()) for o in outputs}) > 1:
+            raise _refused(space, "whether more than an output stays in use depends on a choice")
+        given = outputs[0]
+    about = {"space": space.name, "options": space.plain_options, "at_most_bytes": at_most}
+    return CostTable("places_over_peak", "places", fixed, terms, about)
+
+
+def _options(
+    space: SearchSpace, module: nn.Module, pairs: Pairs
+) -> Iterator[tuple[Pairs, nn.Module]]:
+    """Yield the module itself, or what can stand in its place and under which choices."""
+    if isinstance(module, Choice):
+        for name, option in zip(module.names, module.options, strict=True):
+            yield from _options(space, option, (*pairs, (module.decision, name)))
+    elif any(isinstance(inner, Choice) for inner in module.modules()):
+        raise _refused(space, f"a {type(module).__name__} has choices inside")
+    else:
+        yield pairs, module
+
+
+def _is_alias(output: Tensor, example: Tensor) -> bool:
+    return bool(output.untyped_storage()._cdata == example.untyped_storage()._cdata)
+
+
+def _refused(space: SearchSpace, why: str) -> SpaceError:
+    return SpaceError(
+        f"a limit on the peak memory of space {space.name!r} is no limit on single choices: its "
+        f"network is no plain chain of modules and choices ({why}); ddpnas.count_network tells the "
+        f"peak of a network that is built"
+    )

@@ -1,0 +1,119 @@
+"""Latency on another machine: files and a script to take there, measurements to bring back.
+
+``export_latency`` writes ONNX files of everything that is timed, a manifest, and ``measure.py``
+(:mod:`ddpnas.costs.stopwatch`), which needs only NumPy and onnxruntime there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddpnas._version import __version__
+from ddpnas.cost_table import CostTable
+from ddpnas.costs import stopwatch
+from ddpnas.costs.measured import LatencyConfig, latency_table, plan_of
+from ddpnas.costs.onnx_files import export_probes
+from ddpnas.disk import writable
+from ddpnas.errors import DataError, SpaceError
+from ddpnas.space import SearchSpace
+
+__all__ = ["export_latency", "import_latency", "read_measurements"]
+
+SCRIPT = "measure.py"
+
+
+def export_latency(
+    space: SearchSpace,
+    out: str | Path,
+    config: LatencyConfig | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> None:
+    """Write a folder that measures latency by onnxruntime wherever it is copied.
+
+    Args:
+        space: any.
+        out: the folder; of an interrupted export, what is there stays.
+        config: how to measure there.
+        on_progress: called with how many of how many files are done.
+
+    Raises:
+        DataError: the folder holds another export.
+    """
+    config = dataclasses.replace(config or LatencyConfig(), backend="onnxruntime")
+    plan = plan_of(space, config)
+    manifest = {
+        "space": space.name,
+        "options": space.plain_options,
+        "settings": dataclasses.asdict(config),
+        "names": list(plan.probes),
+        "exported_with": {"ddpnas": __version__, "torch": torch.__version__},
+    }
+    folder = Path(out)
+    target = folder / stopwatch.MANIFEST
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists() and _read(target) != json.loads(json.dumps(manifest)):
+            raise DataError(f"{out} holds another export; give another --out")
+        stopwatch.write_json(target, manifest)
+        source = Path(stopwatch.__file__).read_text(encoding="utf-8")
+        (folder / SCRIPT).write_text(source, encoding="utf-8")
+    export_probes(space, plan, config.batch, folder, on_progress)
+
+
+def read_measurements(path: str | Path) -> dict[str, Any]:
+    """Return what ``measure.py`` wrote; :class:`DataError` when it is something else."""
+    found = _read(Path(path))
+    known = {"space", "options", "settings", "names", "times", "measured_with", "date", "load"}
+    if not isinstance(found, dict) or not known <= set(found):
+        raise DataError(f"{path} is no file of measurements; measure.py writes it when all is done")
+    return found
+
+
+def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostTable:
+    """Return the table of measurements that were made on another machine.
+
+    Args:
+        measurements: see :func:`read_measurements`.
+        space: that was exported, with the same options.
+
+    Raises:
+        SpaceError: the space is not the one that was exported.
+    """
+    config = LatencyConfig(**measurements["settings"])
+    plan = plan_of(space, config)
+    options = json.loads(json.dumps(space.plain_options))
+    if measurements["options"] != options or measurements["names"] != list(plan.probes):
+        exported = measurements["exported_with"]
+        raise SpaceError(
+            f"these measurements are of another network than space {space.name!r} with {options}: "
+            f"{measurements['space']!r} with {measurements['options']}, exported by ddpnas "
+            f"{exported['ddpnas']} and torch {exported['torch']}"
+        )
+    measured = measurements["measured_with"]
+    about = {
+        "space": space.name,
+        "options": space.plain_options,
+        "dtype": "float32",
+        **dataclasses.asdict(config),
+        "machine": measured["machine"],
+        "versions": {
+            **{name: value for name, value in measured.items() if name != "machine"},
+            **measurements["exported_with"],
+        },
+        "date": measurements["date"],
+        "load": measurements["load"],
+    }
+    return latency_table(space, plan, measurements["times"], about)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from None

@@ -1,0 +1,201 @@
+"""Times things round after round until two rounds agree; here or alone on another machine.
+
+Within ddpnas this is an ordinary module. ``ddpnas latency export`` copies it beside ONNX files as
+``measure.py``, a script that needs nothing but Python 3.8, NumPy and onnxruntime:
+
+    python measure.py            # writes measurements.json; goes on where it was interrupted
+
+In a round everything is run for a while in turn, so that a slow moment of the machine does not meet
+one thing alone. Of each round the quartiles of the times are kept, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MANIFEST = "manifest.json"
+RESULT = "measurements.json"
+
+
+def measure(
+    names: Sequence[str],
+    time_once: Callable[[str], list[float]],
+    kept: dict[str, list[list[float]]],
+    settings: dict[str, Any],
+    save: Callable[[], object],
+    progress: Callable[[int, int, int], object],
+) -> None:
+    """Time everything until each median is settled, into ``kept``.
+
+    Args:
+        names: of what is timed.
+        time_once: name -> quartiles of one round.
+        kept: name -> quartiles of the rounds so far; extended in place.
+        settings: "rounds" that everything is timed, "most_rounds", and "spread", see
+            :func:`settled`.
+        save: called after each timing.
+        progress: called after each timing with the round, and how many of how many it has timed.
+    """
+    for number in range(1, settings["most_rounds"] + 1):
+        todo = [
+            name
+            for name in names
+            if number <= settings["rounds"] or not settled(kept[name], settings["spread"])
+        ]
+        for i, name in enumerate(todo, 1):
+            if len(kept.setdefault(name, [])) < number:
+                kept[name].append(time_once(name))
+                save()
+            progress(number, i, len(todo))
+
+
+def settled(rounds: Sequence[Sequence[float]], spread: float) -> bool:
+    """Return whether the two quietest rounds agree: their medians differ by so little."""
+    medians = sorted(round_[1] for round_ in rounds)
+    return len(medians) > 1 and medians[1] <= (1 + spread) * medians[0]
+
+
+def quartiles(times: Sequence[float]) -> list[float]:
+    """Return [lower quartile, median, upper quartile, how many] of times."""
+    return [*(float(f"{q:.6g}") for q in np.percentile(times, [25, 50, 75])), len(times)]
+
+
+def summary(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Return the median and interquartile range of the quietest round, and how many there were.
+
+    Other work on the machine makes things slower and never faster: the round with the lowest
+    median met the least of it.
+    """
+    lower, middle, upper, times = min(rounds, key=lambda round_: round_[1])
+    return {
+        "median_ms": middle,
+        "iqr_ms": float(f"{upper - lower:.6g}"),
+        "times": int(times),
+        "rounds": len(rounds),
+    }
+
+
+class OnnxTimer:
+    """Times the ONNX files of a folder.
+
+    Args:
+        folder: with NAME.onnx.
+        device: "cpu" or "cuda".
+        threads: of one operation.
+        seconds: for which a file is run in a round, after a warm-up of a tenth of that.
+    """
+
+    def __init__(self, folder: Path, device: str, threads: int, seconds: float) -> None:
+        import onnxruntime
+
+        self._runtime = onnxruntime
+        self._folder, self._seconds = folder, seconds
+        self._provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.inter_op_num_threads = 1
+        self._options.log_severity_level = 3
+
+    def __call__(self, name: str) -> list[float]:
+        """Return the quartiles of one round."""
+        session = self._runtime.InferenceSession(
+            str(self._folder / f"{name}.onnx"), self._options, providers=[self._provider]
+        )
+        rng = np.random.RandomState(0)
+        feeds = {given.name: _array(given, rng) for given in session.get_inputs()}
+        _run_for(session, feeds, self._seconds / 10)
+        return quartiles(_run_for(session, feeds, self._seconds))
+
+
+def _array(given: Any, rng: np.random.RandomState) -> Any:
+    if given.type == "tensor(float)":
+        return rng.standard_normal(given.shape).astype(np.float32)
+    kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+    return np.zeros(given.shape, kinds[given.type])
+
+
+def _run_for(session: Any, feeds: dict[str, Any], seconds: float) -> list[float]:
+    """Return the milliseconds of each run, of at least five."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        started = time.perf_counter()
+        session.run(None, feeds)
+        times.append(1000 * (time.perf_counter() - started))
+    return times
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def load() -> float | None:
+    """Return how many processes wanted to run in the last minute, where the system tells."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write the file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w") as stream:
+        json.dump(data, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def main() -> None:
+    """Time the files beside this script and write the measurements."""
+    import onnxruntime
+
+    folder = Path(__file__).resolve().parent
+    manifest = json.loads((folder / MANIFEST).read_text())
+    about = {
+        "machine": processor(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+    result = dict(manifest, measured_with=about, times={})
+    target, partial = folder / RESULT, folder / (RESULT + ".part")
+    if partial.exists():
+        before = json.loads(partial.read_text())
+        if dict(before, times={}) != result:
+            sys.exit(f"{partial} is of another machine or export; remove it to begin anew")
+        result = before
+    settings = manifest["settings"]
+    busy = [load()]
+    timer = OnnxTimer(folder, settings["device"], settings["threads"], settings["seconds"])
+    measure(
+        manifest["names"],
+        timer,
+        result["times"],
+        settings,
+        lambda: write_json(partial, result),
+        lambda number, i, count: print(f"round {number}: {i} of {count}", flush=True),
+    )
+    busy.append(load())
+    write_json(target, dict(result, date=time.strftime("%Y-%m-%d"), load=busy))
+    if partial.exists():
+        partial.unlink()
+    print(f"wrote {target}; where ddpnas is: ddpnas latency import {RESULT} --out table.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""elimination_bound(): how likely it is, at most, that pruning by stage means loses a best option.
+
+This bound is ours. The paper announces a theorem that is not restated here. ``docs/theory.md`` has
+the statement with its proof, and says what it does not cover.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ddpnas.errors import OptionError
+
+__all__ = ["elimination_bound", "fair_cycle_scales"]
+
+
+def elimination_bound(
+    gaps: Sequence[Sequence[float]], scales: Sequence[float], cycles_per_stage: int
+) -> float:
+    """Return a bound of the probability that any decision loses its best option.
+
+    The sum over decisions i and over k = 2, ..., K_i of exp(-T gap_(k)^2 / (4 s_i^2)), with
+    gap_(k) the k-th smallest gap of the decision, and not more than 1.
+
+    Args:
+        gaps: for each decision, for each option, the mean score of the best option minus that of
+            this one; the best has 0.
+        scales: for each decision s_i, the sub-Gaussian scale of the score of an option in one
+            cycle. With scores of two options that depend on each other, sqrt(2) s_i is the scale
+            of their difference.
+        cycles_per_stage: T.
+
+    Raises:
+        OptionError: gaps without a 0 or with a negative one, or another argument out of range.
+    """
+    if cycles_per_stage < 1 or len(gaps) != len(scales) or any(s < 0 for s in scales):
+        raise OptionError(
+            "cycles_per_stage is at least 1; give one scale, not negative, a decision"
+        )
+    total = 0.0
+    for row, scale in zip(gaps, scales, strict=True):
+        if min(row, default=1.0) != 0.0:
+            raise OptionError("the gap of a best option is 0, and no other is smaller")
+        for gap in sorted(row)[1:]:
+            if scale == 0.0:
+                total += gap == 0.0
+            else:
+                total += math.exp(-cycles_per_stage * gap**2 / (4.0 * scale**2))
+    return min(1.0, total)
+
+
+def fair_cycle_scales(effects: Sequence[Sequence[float]], noise: float = 0.0) -> list[float]:
+    """Return the scale of each decision for fair cycles and a score that is a sum of effects.
+
+    sqrt(sum over the other decisions j of r_j^2 / 2 + noise^2), with r_j the largest minus the
+    smallest effect of decision j.
+
+    Args:
+        effects: of the options of each decision.
+        noise: sub-Gaussian scale of what is added to each score, independent of all else.
+    """
+    squares = [(max(row) - min(row)) ** 2 / 2.0 for row in effects]
+    return [math.sqrt(sum(squares) - own + noise**2) for own in squares]

@@ -1,0 +1,89 @@
+"""Known networks of torchvision, to be trained beside what was found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddpnas.errors import OptionError, nearest
+
+__all__ = ["build_baseline", "count_network"]
+
+
+def build_baseline(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
+    """Return a network of torchvision with fresh weights, its first convolution fitted to the data.
+
+    Args:
+        name: of a classification model of torchvision, such as "resnet18", or with a width as
+            in "mobilenet_v2_x0.5".
+        input_shape: (channels, height, width) of an image.
+        classes: outputs.
+
+    Raises:
+        OptionError: no such network, or one that takes no width or no images of that size.
+    """
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    wide = re.fullmatch(r"(.+)_x(\d+(?:\.\d+)?)", name)
+    arguments: dict[str, Any] = {"num_classes": classes}
+    found = name
+    if name not in known and wide is not None:
+        found, arguments["width_mult"] = wide[1], float(wide[2])
+    if found not in known:
+        raise OptionError(nearest("network of torchvision", found, known))
+    try:
+        network: nn.Module = models.get_model(found, **arguments)
+    except TypeError:
+        raise OptionError(f"the network {found} takes no width, as in {name!r}") from None
+    _fit_channels(network, input_shape[0])
+    try:
+        with torch.no_grad():
+            output = network.eval()(torch.zeros(1, *input_shape))
+    except (RuntimeError, AssertionError) as error:
+        shape = "x".join(str(n) for n in input_shape)
+        raise OptionError(
+            f"the network {name} cannot take images of {shape}: {str(error).splitlines()[0]}"
+        ) from None
+    if not isinstance(output, torch.Tensor):
+        raise OptionError(f"the network {name} is no plain classifier")
+    return network
+
+
+def count_network(network: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
+    """Return the multiply-adds of one input and the parameters of a network.
+
+    Counted as :func:`ddpnas.count_costs` does.
+    """
+    was_training = network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *input_shape))
+    network.train(was_training)
+    return {
+        "macs": counter.get_total_flops() // 2,
+        "params": sum(p.numel() for p in network.parameters()),
+    }
+
+
+def _fit_channels(network: nn.Module, channels: int) -> None:
+    """Put a convolution of so many input channels in the place of the first one."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            if module.in_channels != channels:
+                parent, _, attribute = name.rpartition(".")
+                fitted = nn.Conv2d(
+                    channels,
+                    module.out_channels,
+                    module.kernel_size,  # type: ignore[arg-type]
+                    module.stride,  # type: ignore[arg-type]
+                    module.padding,  # type: ignore[arg-type]
+                    bias=module.bias is not None,
+                )
+                setattr(network.get_submodule(parent), attribute, fitted)
+            return

@@ -1,0 +1,114 @@
+"""evaluate(): what a trained network gets right on images with labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddpnas.data import Data, Loader, as_data, load_labelled
+from ddpnas.data.dataset import Split
+from ddpnas.errors import DataError
+from ddpnas.trained import TrainedModel
+from ddpnas.training.epoch import confusion
+
+__all__ = ["Scored", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How a network did on a split.
+
+    Attributes:
+        data: name of the data.
+        split: "test", "valid", "train", or "all" for a folder without splits.
+        images: how many.
+        accuracy: fraction right.
+        per_class: fraction right of each class; None for a class without images.
+        confusion: images by (class, class they were taken for).
+    """
+
+    data: str
+    split: str
+    images: int
+    accuracy: float
+    per_class: list[float | None]
+    confusion: list[list[int]]
+
+
+def evaluate(
+    model: TrainedModel,
+    data: Any = None,
+    split: str | None = None,
+    *,
+    batch_size: int = 500,
+    workers: int = 0,
+) -> Scored:
+    """Return how the network does on images with labels.
+
+    Args:
+        model: see :func:`ddpnas.load`.
+        data: name or path of images, whose classes are known by their names; a folder of class
+            folders is taken whole. Or what :func:`ddpnas.data.as_data` takes. If left out, or
+            if it is the data that the network was trained on, that, split as then.
+        split: "train", "valid" or "test"; by default test, or else valid.
+        batch_size: images that go through the network together, at most.
+        workers: processes that read images where they do not fit in memory.
+
+    Raises:
+        DataError: other classes or inputs than the network's, or no such split.
+        RunError: no data given, and that of the training is unknown.
+    """
+    name, chosen, images = _images(model, data, split, workers)
+    as_trained = Data(
+        name=name,
+        classes=model.classes,
+        train=images,
+        valid=images,
+        test=images,
+        input_shape=model.input_shape,
+        mean=model.mean,
+        std=model.std,
+    )
+    loader = Loader(as_trained, [images], model.device)
+    counts = confusion(model.network, loader.eval_batches(batch_size), len(model.classes))
+    sums = counts.sum(dim=1).tolist()
+    return Scored(
+        data=name,
+        split=chosen,
+        images=int(counts.sum()),
+        accuracy=int(counts.trace()) / int(counts.sum()),
+        per_class=[int(counts[i, i]) / n if n else None for i, n in enumerate(sums)],
+        confusion=counts.tolist(),
+    )
+
+
+def _images(
+    model: TrainedModel, data: Any, split: str | None, workers: int
+) -> tuple[str, str, Split]:
+    """Return (name of the data, name of the split, images)."""
+    if data is None or _is_training_data(model, data):
+        found = model.load_data()
+    elif isinstance(data, (str, Path)):
+        chosen, images = load_labelled(data, model.classes, model.input_shape, split, workers)
+        return str(data), chosen, images
+    else:
+        found = as_data(data)
+    if found.input_shape != model.input_shape or len(found.classes) != len(model.classes):
+        raise DataError(
+            f"{found.name} has inputs of shape {found.input_shape} and {len(found.classes)} "
+            f"classes; the network takes {model.input_shape} and knows {len(model.classes)}"
+        )
+    splits = {"train": found.train, "valid": found.valid, "test": found.test}
+    name = split or ("test" if found.test is not None else "valid")
+    if (images_of := splits.get(name)) is None:
+        there = ", ".join(key for key, value in splits.items() if value is not None)
+        raise DataError(f"{found.name} has no split {name!r}; it has {there}")
+    return found.name, name, images_of
+
+
+def _is_training_data(model: TrainedModel, data: Any) -> bool:
+    source = model.data_source
+    if not isinstance(data, (str, Path)) or not source:
+        return False
+    return str(data) == source["data"] or Path(data).resolve() == Path(source["data"]).resolve()

@@ -1,0 +1,339 @@
+"""Session: the state of one training, its epochs, and how it is kept and taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddpnas.checkpoint import load_checkpoint, save_checkpoint
+from ddpnas.data import Data, Loader
+from ddpnas.data.augment import Augmentation, Share
+from ddpnas.errors import DivergedError, OptionError, RunError
+from ddpnas.training.epoch import confusion, place, train_epoch
+from ddpnas.training.parts import (
+    average_of,
+    drop_paths_of,
+    mix_of,
+    optimizer_of,
+    remove_drop_paths,
+    schedule_of,
+)
+from ddpnas.training.processes import seeded
+from ddpnas.training.recipe import Recipe
+from ddpnas.training.result import TrainResult
+
+__all__ = ["CHECKPOINTS", "Session"]
+
+# last: everything, after the last whole epoch; best: weights of the best epoch so far.
+CHECKPOINTS = ("last.safetensors", "best.safetensors")
+
+
+class Session:
+    """One training, in this process's share.
+
+    Everything random in an epoch follows from the seed and the epoch's number, so that a training
+    that was killed goes on from its last checkpoint as if nothing had happened.
+
+    Args:
+        accelerator: an ``accelerate.Accelerator``.
+        model: trained in place.
+        data: see :func:`ddpnas.train`.
+        recipe: likewise.
+        seed: likewise.
+        folder: for the checkpoints, or None.
+    """
+
+    def __init__(
+        self,
+        accelerator: Any,
+        model: nn.Module,
+        data: Data,
+        recipe: Recipe,
+        seed: int,
+        folder: Path | None,
+    ) -> None:
+        self.accelerator, self.data, self.seed, self.folder = accelerator, data, seed, folder
+        self._share = Share(accelerator.process_index, accelerator.num_processes)
+        whole = data.test is None or recipe.keep_best
+        augmentation = Augmentation(
+            recipe.crop, data.flip, recipe.policy, recipe.cutout, recipe.erase
+        )
+        self._train = Loader(
+            data,
+            [data.train] if whole else [data.train, data.valid],
+            accelerator.device,
+            augmentation=augmentation,
+            share=self._share,
+        )
+        batch_size = self._train.batch_size(recipe.batch_size)
+        self.recipe = dataclasses.replace(recipe, batch_size=batch_size)
+        size = min(batch_size, len(self._train))
+        if size % self._share.of:
+            raise OptionError(
+                f"a batch of {size} images cannot be shared by {self._share.of} processes; give a "
+                f"batch_size that can"
+            )
+        self._mix = mix_of(recipe, len(data.classes), size // self._share.of)
+        steps = self._train.steps(batch_size)
+        self.model = place(model, accelerator.device).train()
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._drop_paths = drop_paths_of(self.model, recipe.drop_path)
+        self._optimizer = optimizer_of(self.model, recipe)
+        self._schedule = schedule_of(self._optimizer, recipe, steps)
+        self._average = average_of(self.model, recipe, recipe.epochs * steps)
+        self._stepper = accelerator.prepare_optimizer(self._optimizer)
+        several = accelerator.num_processes > 1
+        self._wrapped = accelerator.prepare_model(self.model) if several else self.model
+        self._history: list[dict[str, float]] = []
+        self._steps = 0
+        self._best: dict[str, Tensor] | None = None
+
+    def run(
+        self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object] | None
+    ) -> TrainResult:
+        """Train to the end, from the checkpoint if ``resume``, and return the result."""
+        if resume and (finished := self._take_up()) is not None:
+            return finished
+        if self.accelerator.trackers or self.accelerator.log_with:
+            plain = {k: v for k, v in dataclasses.asdict(self.recipe).items() if _is_scalar(v)}
+            self.accelerator.init_trackers("ddpnas", config=plain)
+        while not self._is_over():
+            record = self._epoch(len(self._history))
+            self._history.append(record)
+            self._keep()
+            self.accelerator.log(record, step=int(record["epoch"]))
+            if on_epoch is not None:
+                on_epoch(record)
+        return self._finish()
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """Train one epoch; return its record."""
+        begun = time.perf_counter()
+        lr = float(self._optimizer.param_groups[0]["lr"])
+        if self.recipe.drop_path_rises:
+            self._set_drop_paths(epoch / self.recipe.epochs)
+        seed = self.seed * 100_003 + epoch
+        self.model.train()
+        self._wrapped.train()
+        try:
+            with seeded(seed + 7_919 * self._share.index):
+                loss = train_epoch(
+                    self._wrapped,
+                    self._train.train_batches(self.recipe.batch_size or 1, seed),
+                    self._stepper,
+                    self._parameters,
+                    clip=self.recipe.clip,
+                    label_smoothing=self.recipe.label_smoothing,
+                    auxiliary_weight=self.recipe.auxiliary_weight,
+                    mix=self._mix,
+                    accelerator=self.accelerator,
+                    after_step=self._after_step,
+                )
+        except DivergedError as error:
+            raise DivergedError(
+                f"{error} in epoch {epoch + 1} of {self.recipe.epochs}; try a lower learning "
+                f"rate than {self.recipe.lr:g}"
+            ) from None
+        record: dict[str, float] = {"epoch": epoch + 1, "loss": loss, "lr": lr}
+        if self.recipe.keep_best:
+            counts = self._confusion(self._evaluated(), self.data.valid)
+            record["valid_accuracy"] = int(counts.trace()) / int(counts.sum())
+        return {**record, "seconds": time.perf_counter() - begun}
+
+    def _after_step(self) -> None:
+        self._steps += 1
+        self._schedule.step_update(self._steps)
+        if self._average is not None:
+            self._average.update(self.model, step=self._steps)
+
+    def _is_over(self) -> bool:
+        done = len(self._history)
+        patience = self.recipe.patience
+        return done == self.recipe.epochs or (
+            patience is not None and done > 0 and done - self._best_epoch() >= patience
+        )
+
+    def _best_epoch(self) -> int:
+        """Return the first epoch, from 1, with the highest score so far."""
+        scores = [record["valid_accuracy"] for record in self._history]
+        return scores.index(max(scores)) + 1
+
+    def _finish(self) -> TrainResult:
+        begun = time.perf_counter()
+        self._set_drop_paths(1.0)
+        if self._share.of > 1:
+            self.accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
+        final = self._evaluated()
+        remove_drop_paths(final)
+        last = None
+        if self._best is not None and self._best_epoch() < len(self._history):
+            last = _weights(final)
+            final.load_state_dict(self._best)
+        split = "valid" if self.data.test is None else "test"
+        counts = self._confusion(final, self.data.test or self.data.valid)
+        trained = sum(record["seconds"] for record in self._history)
+        result = TrainResult(
+            model=final,
+            accuracy=int(counts.trace()) / int(counts.sum()),
+            split=split,
+            history=self._history,
+            recipe=self.recipe,
+            seconds=trained + time.perf_counter() - begun,
+            confusion=counts.tolist(),
+            last=last,
+        )
+        tensors = _named("final", _weights(final)) | _named("end", last or {})
+        plain = {"identity": self._identity, "figures": result.figures()}
+        if self.folder is not None and self.accelerator.is_main_process:
+            save_checkpoint(self.folder / CHECKPOINTS[0], tensors, plain)
+        return result
+
+    def _evaluated(self) -> nn.Module:
+        """Return the network that is evaluated, in evaluation mode, the same in all processes."""
+        found: nn.Module = self.model if self._average is None else self._average.module
+        if self._share.of > 1:
+            from accelerate.utils import broadcast
+
+            for buffer in found.buffers():
+                buffer.copy_(broadcast(buffer))
+        return found.eval()
+
+    def _confusion(self, model: nn.Module, split: Any) -> Tensor:
+        loader = Loader(self.data, [split], self.accelerator.device, share=self._share)
+        counts = confusion(model, loader.eval_batches(500), len(self.data.classes))
+        return torch.as_tensor(
+            self.accelerator.reduce(counts.to(self.accelerator.device), "sum")
+        ).cpu()
+
+    def _set_drop_paths(self, part: float) -> None:
+        for module, rate in self._drop_paths:
+            module.drop_prob = part * rate
+
+    # What is kept on disk.
+
+    def _keep(self) -> None:
+        """Remember the weights if they are the best so far; write the checkpoints."""
+        is_best = self.recipe.keep_best and self._best_epoch() == len(self._history)
+        if is_best:
+            self._best = _weights(self._evaluated())
+        if self.folder is None or not self.accelerator.is_main_process:
+            return
+        if is_best and self._best is not None:
+            save_checkpoint(self.folder / CHECKPOINTS[1], self._best, {})
+        tensors = _named("model", self.model.state_dict())
+        if self._average is not None:
+            tensors |= _named("average", self._average.module.state_dict())
+        numbers: dict[str, dict[str, Any]] = {}
+        for index, state in self._optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{index}.{name}"] = value
+                else:
+                    numbers.setdefault(str(index), {})[name] = value
+        scaler = self.accelerator.scaler
+        plain = {
+            "identity": self._identity,
+            "steps": self._steps,
+            "history": self._history,
+            "optimizer": numbers,
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+        save_checkpoint(self.folder / CHECKPOINTS[0], tensors, plain)
+
+    def _take_up(self) -> TrainResult | None:
+        """Restore the last checkpoint, if there is one; return the result if it was finished."""
+        if self.folder is None:
+            raise RunError("resume needs the folder of the checkpoints")
+        saved = load_checkpoint(self.folder / CHECKPOINTS[0])
+        if saved is None:
+            return None
+        tensors, plain = saved
+        self._refuse_another(plain["identity"])
+        if "figures" in plain:
+            figures = {k: v for k, v in plain["figures"].items() if k != "per_class"}
+            self.model.load_state_dict(_part("final", tensors))
+            remove_drop_paths(self.model)
+            return TrainResult(
+                model=self.model.eval(),
+                recipe=self.recipe,
+                last=_part("end", tensors) or None,
+                **figures,
+            )
+        self.model.load_state_dict(_part("model", tensors))
+        if self._average is not None:
+            self._average.module.load_state_dict(_part("average", tensors))
+        self._load_optimizer(_part("optimizer", tensors), plain["optimizer"])
+        if plain["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(plain["scaler"])
+        self._steps, self._history = plain["steps"], plain["history"]
+        self._schedule.step_update(self._steps)
+        if self.recipe.keep_best:
+            best = load_checkpoint(self.folder / CHECKPOINTS[1])
+            self._best = best[0] if best is not None else None
+        return None
+
+    def _load_optimizer(
+        self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        for index, parameter in enumerate(parameters):
+            state = dict(numbers.get(str(index), {}))
+            for name, value in _part(str(index), tensors).items():
+                if value.shape == parameter.shape:  # in the parameter's order in memory
+                    value = torch.empty_like(parameter).copy_(value)
+                state[name] = value
+            if state:
+                self._optimizer.state[parameter] = state
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """What has to be equal for a training to go on as if it had not been killed."""
+        shapes = [(name, tuple(tensor.shape)) for name, tensor in self.model.state_dict().items()]
+        recipe = dataclasses.asdict(self.recipe)
+        return {
+            **{f"recipe {name}": value for name, value in recipe.items()},
+            "seed": self.seed,
+            "data": {"name": self.data.name, "fingerprint": self.data.fingerprint()},
+            "network": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+            "mixed precision": self.accelerator.mixed_precision,
+        }
+
+    def _refuse_another(self, before: Mapping[str, Any]) -> None:
+        now = json.loads(json.dumps(self._identity))
+        differences = [
+            f"{key} was {json.dumps(before.get(key))} and is {json.dumps(value)}"
+            for key, value in now.items()
+            if before.get(key) != value
+        ]
+        if differences:
+            raise RunError(
+                "the training cannot go on with something else than it began with: "
+                + "; ".join(differences)
+                + "; start a new one with another --out, or --overwrite"
+            )
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": value for name, value in tensors.items()}
+
+
+def _part(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{part}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str))

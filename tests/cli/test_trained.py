@@ -1,0 +1,145 @@
+"""train, evaluate, predict and recipes as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+import ddpnas
+from ddpnas.cli import main
+
+from .test_cli import SMALL, images, refused
+
+TOY = ["--space", "toy", "--architecture"]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """Return (words of a training on small photographs, folder of the result)."""
+    root = tmp_path_factory.mktemp("toy")
+    photos = images(root / "photos", classes=("cat", "dog"), number=20)
+    data = ddpnas.load_data(photos)
+    space = ddpnas.create_space("toy", num_classes=2, input_shape=data.input_shape)
+    text = space.format({d.name: d.options[0] for d in space.decisions})
+    words = ["train", *TOY, text, "--data", photos, "--device", "cpu", "--recipe-options.ema", "0"]
+    assert main([*words, "--epochs", "6", "--out", str(root / "net")]) == 0
+    return words, root / "net", root / "photos"
+
+
+def test_evaluate_prints_the_test_split_as_the_training_did(capsys, toy):
+    _, net, photos = toy
+    kept = json.loads((net / "result.json").read_text())["networks"][0]
+    capsys.readouterr()
+    assert main(["evaluate", str(net), "--json", "--device", "cpu"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert (scored["accuracy"], scored["split"]) == (kept["accuracy"], "test")
+    assert scored["confusion"] == kept["confusion"] and scored["classes"] == ["cat", "dog"]
+    assert main(["evaluate", str(net), "--data", str(photos), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert f"accuracy {100 * kept['accuracy']:.2f} % on 8 images" in printed and "as dog" in printed
+    assert "no split 'all'" in refused(capsys, "evaluate", str(net), "--split", "all")
+
+
+def test_predict_prints_the_classes_of_images(capsys, toy, tmp_path):
+    _, net, photos = toy
+    files = [str(photos / "cat" / "0.png"), str(photos / "dog" / "0.png")]
+    assert main(["predict", str(net), *files, "--json", "--top", "2", "--device", "cpu"]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert [a["image"] for a in answers] == files
+    probabilities = ddpnas.load(net).predict(files)
+    for answer, row in zip(answers, probabilities):
+        assert [c["probability"] for c in answer["classes"]] == sorted(row.tolist(), reverse=True)
+        assert {c["class"] for c in answer["classes"]} == {"cat", "dog"}
+    assert main(["predict", str(net), files[0], "--device", "cpu"]) == 0
+    first = answers[0]["classes"][0]
+    assert f"{first['class']} {100 * first['probability']:.1f} %" in capsys.readouterr().out
+    (tmp_path / "no.png").write_text("text")
+    assert "cannot be read" in refused(capsys, "predict", str(net), str(tmp_path / "no.png"))
+    assert "no trained network" in refused(capsys, "predict", str(photos), files[0])
+
+
+def test_a_recipe_is_printed_changed_and_used(capsys, toy, tmp_path):
+    words, _, _ = toy
+    assert main(["recipes"]) == 0
+    assert all(name in capsys.readouterr().out for name in ["quick"])
+    assert main(["recipes", "quick"]) == 0
+    text = capsys.readouterr().out.replace("lr: 0.2", "lr: 0.07")
+    (tmp_path / "mine.yaml").write_text(text.replace("name: quick", "name: mine"))
+    out = tmp_path / "out"
+    assert main(
+        [*words, "--recipe", str(tmp_path / "mine.yaml"), "--epochs", "1", "--out", str(out),
+         "--recipe-options.cutout", "2", "--baseline", "mobilenet_v2_x0.25", "--random", "1"]
+    ) == 0  # fmt: skip
+    assert "mobilenet_v2_x0.25" in capsys.readouterr().out
+    kept = json.loads((out / "result.json").read_text())
+    used = {k: kept["recipe"][k] for k in ("name", "lr", "cutout", "epochs", "ema")}
+    assert used == {"name": "mine", "lr": 0.07, "cutout": 2, "epochs": 1, "ema": 0.0}
+    assert [n["name"] for n in kept["networks"]] == ["found", "random 1", "mobilenet_v2_x0.25"]
+    assert all(set(n["costs"]) == {"macs", "params"} for n in kept["networks"])
+    assert "did you mean 'lr'" in refused(capsys, *words, "--recipe-options.lrr", "1")
+    assert "did you mean 'resnet18'" in refused(capsys, *words, "--baseline", "resnet_18")
+
+
+def test_a_training_killed_at_any_moment_is_gone_on_with(capsys, toy, tmp_path):
+    words, _, _ = toy
+    words = [*words, "--epochs", "40", "--random", "1", "--quiet"]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert main([*words, "--out", str(unbroken)]) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ddpnas", *words, "--out", str(broken)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (broken / "training" / "found" / "last.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "--resume" in refused(capsys, *words, "--out", str(broken))
+    assert "recipe lr was" in refused(
+        capsys, *words, "--out", str(broken), "--resume", "--recipe-options.lr", "0.1"
+    )
+    assert main([*words, "--out", str(broken), "--resume"]) == 0
+    first, second = (load_file(p / "model.safetensors") for p in (unbroken, broken))
+    assert all((first[name] == second[name]).all() for name in first)
+    kept = [json.loads((p / "result.json").read_text())["networks"] for p in (unbroken, broken)]
+    for one, other in zip(*kept):
+        assert one["confusion"] == other["confusion"]
+        assert [r["loss"] for r in one["history"]] == [r["loss"] for r in other["history"]]
+    assert not (broken / "training").exists()
+    assert "--overwrite" in refused(capsys, *words, "--out", str(broken), "--resume")
+
+
+def test_a_wider_final_network_has_to_keep_the_limits(capsys, tmp_path):
+    run = str(tmp_path / "run")
+    few = ["--limit-train-images", "40", "--device", "cpu"]
+    search = [
+        *("search", *SMALL, *few, "--strategy", "random"),
+        *("--strategy-options.evaluations", "2", "--out", run, "--quiet"),
+    ]
+    assert main(search) == 0
+    assert main(["generate", run, "--limit", "params=2K"]) == 0
+    (tmp_path / "wide.yaml").write_text("name: wide\nnetwork: {nasbench201: {channels: 9}}\n")
+    train = ["train", run, *few, "--recipe", str(tmp_path / "wide.yaml"), "--epochs", "1"]
+    says = refused(capsys, *train)
+    assert "over the limit params <= 2,000" in says and "--space-options.channels 2" in says
+    assert main([*train, "--space-options.channels", "2"]) == 0
+    about = json.loads((tmp_path / "run" / "trained" / "architecture.json").read_text())
+    assert about["space_options"]["channels"] == 2 and about["limits"] == {"params": 2000}
+    (tmp_path / "run" / "generated.json").unlink()
+    assert main([*train, "--overwrite"]) == 0
+    about = json.loads((tmp_path / "run" / "trained" / "architecture.json").read_text())
+    assert about["space_options"]["channels"] == 9
+    assert about["provenance"]["searched_space_options"]["channels"] == 2
+    assert ddpnas.load(run).input_shape == (1, 28, 28)
+
+
+@pytest.mark.parametrize("fill", [0, 255])
+def test_an_image_of_any_size_is_predicted(toy, tmp_path, fill):
+    Image.new("RGBA", (31, 17), (fill, fill, fill, 255)).save(tmp_path / "x.png")
+    assert ddpnas.load(toy[1]).predict(tmp_path / "x.png").shape == (1, 2)

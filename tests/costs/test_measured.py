@@ -1,0 +1,157 @@
+"""Latency tables, measured on this machine for the moment that a test may take."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from ddpnas import (
+    CostTable,
+    DataError,
+    JointDistribution,
+    LatencyConfig,
+    OptionError,
+    SpaceError,
+    check_latency,
+    create_space,
+    generate,
+    measure_latency,
+)
+from ddpnas.costs import export_latency, import_latency, read_measurements, require_same_network
+
+QUICK = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
+TOY = create_space("toy", width=16)
+
+
+def stopping(after):
+    """Return a progress function that interrupts after so many timings."""
+    seen = []
+
+    def on_progress(number, i, count):
+        seen.append(i)
+        if len(seen) == after:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+def check_table(table):
+    """A longer chain takes longer, and the table says where it comes from."""
+    assert (table.name, table.unit) == ("latency_ms", "ms")
+    table.check(TOY)
+    everything = {d.name: "conv3" for d in TOY.decisions}
+    nothing = {d.name: "skip" for d in TOY.decisions}
+    assert table.cost(everything) > table.cost(nothing)
+    about = table.about
+    assert about["space"] == "toy" and about["options"]["width"] == 16
+    assert about["machine"] and about["versions"]["torch"] and about["dtype"] == "float32"
+    assert about["threads"] == 1 and len(about["date"]) == 10
+    parts = set(about["parts"])
+    assert len(parts) == 4  # two convolutions, the rest of the network, and an empty call
+    assert all(part["median_ms"] > 0 for part in about["parts"].values())
+    check = about["check"]
+    assert check["architectures"] == len(check["networks"]) == 4
+    for row in check["networks"]:
+        assert TOY.parse(row["architecture"]) and row["median_ms"] > 0
+    assert check["scale"] > 0 and check["mape_percent"] >= 0
+
+
+def test_torch_measures_each_distinct_part_and_the_table_limits_generation(tmp_path):
+    table = measure_latency(TOY, QUICK)
+    check_table(table)
+    table.save(tmp_path / "table.json")
+    loaded = CostTable.load(tmp_path / "table.json")
+    uniform = JointDistribution.uniform(TOY.decisions)
+    costs = {"latency_ms": loaded}
+    middle = table.cost(dict.fromkeys(("layer1", "layer2"), "conv3")
+                        | dict.fromkeys(("layer3", "layer4"), "skip"))  # fmt: skip
+    found = generate(uniform, TOY, {"latency_ms": middle}, costs)
+    assert found.costs["latency_ms"] <= middle
+    again = check_latency(TOY, loaded, found.architecture)
+    assert again.predicted_ms == found.costs["latency_ms"] and again.measured_ms > 0
+    assert again.error_percent == pytest.approx(100 * (again.predicted_ms / again.measured_ms - 1))
+
+
+def test_an_interrupted_measurement_goes_on_where_it_was(tmp_path):
+    partial = tmp_path / "table.json.part"
+    with pytest.raises(KeyboardInterrupt):
+        measure_latency(TOY, QUICK, partial=partial, on_progress=stopping(3))
+    before = json.loads(partial.read_text())["times"]
+    assert len(before) == 3
+    with pytest.raises(DataError, match=r"another measurement \(other batch\)"):
+        measure_latency(TOY, QUICK, partial=partial, batch=2)
+    table = measure_latency(TOY, QUICK, partial=partial)
+    for name, ((_, median, _, _),) in before.items():
+        assert table.about["parts"][name]["median_ms"] == median
+    assert not partial.exists()
+
+
+def test_a_table_of_something_else_is_not_checked():
+    table = measure_latency(TOY, QUICK)
+    architecture = TOY.decode([0, 0, 0, 0])
+    with pytest.raises(OptionError, match="of another network: width 16 instead of 4"):
+        check_latency(create_space("toy"), table, architecture)
+    with pytest.raises(OptionError, match="of space toy, not of nasbench201"):
+        require_same_network(table, create_space("nasbench201"))
+    other = CostTable("latency_ms", "ms", 0, {}, {**table.about, "machine": "Abacus"})
+    with pytest.raises(OptionError, match="another machine: Abacus"):
+        check_latency(TOY, other, architecture)
+    with pytest.raises(OptionError, match="not measured by ddpnas latency"):
+        check_latency(TOY, CostTable("latency_ms", "ms", 0, {}), architecture)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"backend": "onxruntime"}, "did you mean 'onnxruntime'"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"threads": 0}, "threads is at least 1"),
+        ({"architectures": 3}, "at least 4, not 3"),
+        ({"most_rounds": 0}, "most_rounds is at least rounds"),
+        ({"secondz": 1}, "did you mean 'seconds'"),
+    ],
+)
+def test_a_wrong_setting_gets_one_sentence(settings, says):
+    with pytest.raises(OptionError, match=says):
+        measure_latency(TOY, QUICK, **settings)
+
+
+def test_another_machine_measures_with_the_script_alone(exported_toy, tmp_path):
+    exported = shutil.copytree(exported_toy, tmp_path / "there")
+    done = subprocess.run(
+        [sys.executable, "-I", "measure.py"],  # without PYTHONPATH, and nothing of this package
+        check=False,
+        cwd=exported,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "round 1: 8 of 8" in done.stdout and "ddpnas latency import" in done.stdout
+    measurements = read_measurements(exported / "measurements.json")
+    table = import_latency(measurements, TOY)
+    check_table(table)
+    assert table.about["backend"] == "onnxruntime" and table.about["versions"]["onnxruntime"]
+    with pytest.raises(SpaceError, match="another network than space 'toy'"):
+        import_latency(measurements, create_space("toy"))
+    with pytest.raises(DataError, match="no file of measurements"):
+        read_measurements(exported / "manifest.json")
+
+
+def test_an_export_goes_on_but_does_not_mix(exported_toy):
+    exported = exported_toy
+    before = {file.name: file.stat().st_mtime_ns for file in exported.glob("*.onnx")}
+    export_latency(TOY, exported, QUICK)
+    assert {file.name: file.stat().st_mtime_ns for file in exported.glob("*.onnx")} == before
+    with pytest.raises(DataError, match="another export"):
+        export_latency(create_space("toy"), exported, QUICK)
+
+
+def test_onnxruntime_measures_here(exported_toy, tmp_path):
+    partial = tmp_path / "table.json.part"
+    shutil.copytree(exported_toy, f"{partial}.onnx")  # an export that an interruption left
+    table = measure_latency(TOY, QUICK, backend="onnxruntime", partial=partial)
+    check_table(table)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,103 @@
+"""Times of parts become the times of networks: exactly, where times add up by definition."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ddpnas import CostTable, create_space
+from ddpnas.costs.network import makes_constant
+from ddpnas.costs.parts import caller
+from ddpnas.costs.plan import make_plan, raw_terms
+
+
+class Elements(TorchDispatchMode):
+    """Counts what operations write, as a time that adds up: sums of tensors included."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if "batch_norm" not in str(func) and not makes_constant(func, args, kwargs):
+            inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+            storages = {t.untyped_storage()._cdata for t in inputs}
+            first = tree_leaves(output)[0]
+            if first.untyped_storage()._cdata not in storages:
+                self.total += first.numel()
+        return output
+
+
+def elements(run):
+    with torch.device("meta"), torch.no_grad(), Elements() as counter:
+        run()
+    return counter.total
+
+
+def table_of(space, overhead=5):
+    """Return the table of a device on which writing an element takes a millisecond."""
+    plan = make_plan(space, 1, 4, seed=0)
+    with torch.device("meta"):
+        opened = space.opened()
+    for module in opened.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.forward = lambda x: x
+    times = {"call": overhead}
+    for name, probe in plan.probes.items():
+        if probe.part is not None:
+            run = caller(opened, probe.part, probe.part.inputs, probe.outputs())
+            times[name] = elements(run) + overhead
+    terms = raw_terms(plan, times)
+    return CostTable("latency_ms", "ms", terms.pop(()), terms)
+
+
+def check_sums(space, architectures):
+    table = table_of(space)
+    for architecture in architectures:
+        with torch.device("meta"):
+            network = space.build(architecture).eval()
+            example = torch.empty(1, *space.input_shape)
+        assert table.cost(architecture) == pytest.approx(
+            elements(functools.partial(network, example))
+        )
+
+
+def test_additions_are_paid_by_the_edges_that_give_something():
+    space = create_space("nasbench201", channels=2, cells_per_stage=2)
+    rng = np.random.default_rng(0)
+    # A node without any input writes nothing, instead of less than that.
+    connected = [
+        architecture
+        for architecture in (space.sample(rng) for _ in range(12))
+        if all(
+            any(architecture[d.name] != "none" for d in space.decisions if d.name[0] == node)
+            for node in "123"
+        )
+    ]
+    assert len(connected) > 3
+    check_sums(space, connected)
+
+
+def test_rules_leave_every_node_its_additions():
+    space = create_space("darts", channels=4, cells=3, input_shape=(3, 8, 8))
+    rng = np.random.default_rng(0)
+    check_sums(space, [space.sample(rng) for _ in range(4)])
+
+
+def test_nested_choices_are_paid_where_they_are_asked(nested_space):
+    choices = itertools.product("12", "13")
+    check_sums(nested_space, [{"depth": d, "kernel": k} for d, k in choices])
+
+
+def test_whole_networks_are_distinct_and_reach_their_output():
+    space = create_space("nasbench201", channels=2, cells_per_stage=1)
+    networks = make_plan(space, 1, 12, seed=3).networks
+    assert len(set(networks.values())) == 12
+    assert all(space.canonical(a) == a for a in networks.values())
+    assert make_plan(space, 1, 12, seed=3).networks == networks

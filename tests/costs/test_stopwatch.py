@@ -1,0 +1,79 @@
+"""Rounds of timings: what is repeated, what is kept, and that the file runs alone."""
+
+import ast
+import itertools
+from pathlib import Path
+
+import pytest
+
+from ddpnas.costs import stopwatch
+
+SETTINGS = {"rounds": 2, "most_rounds": 6, "spread": 0.05}
+
+
+def timed(series, kept=None, stop_after=None):
+    """Measure things whose medians in each round are given; return what is kept and the calls."""
+    kept = {} if kept is None else kept
+    calls, saved = [], []
+
+    def time_once(name):
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+        calls.append(name)
+        median = series[name][len(kept[name])]
+        return [median, median, median, 10]
+
+    stopwatch.measure(
+        list(series), time_once, kept, SETTINGS, lambda: saved.append(1), lambda *args: None
+    )
+    assert len(saved) == len(calls)
+    return kept, calls
+
+
+STEADY, LATE, NEVER = [1.0] * 6, [9.0, 7.0, 5.0, 3.0, 3.1, 0.0], [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]
+
+
+def test_everything_is_timed_in_turn_and_again_until_it_settles():
+    kept, calls = timed({"steady": STEADY, "late": LATE, "never": NEVER})
+    assert calls[:4] == ["steady", "late", "never", "steady"]
+    assert [len(kept[n]) for n in ("steady", "late", "never")] == [2, 5, 6]
+
+
+@pytest.mark.parametrize("stop_after", range(13))
+def test_an_interrupted_measurement_ends_as_the_unbroken_one(stop_after):
+    series = {"steady": STEADY, "late": LATE, "never": NEVER}
+    kept = {}
+    with pytest.raises(KeyboardInterrupt):
+        timed(series, kept, stop_after)
+    assert timed(series, kept)[0] == timed(series)[0]
+
+
+def test_quartiles_and_their_summary():
+    assert stopwatch.quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == [2.0, 3.0, 4.0, 5]
+    rounds = [[1.0, 4.0, 5.0, 5], [2.0, 3.0, 5.0, 6], [9.0, 9.0, 9.0, 7]]
+    assert stopwatch.summary(rounds) == {
+        "median_ms": 3.0,
+        "iqr_ms": 3.0,
+        "times": 6,
+        "rounds": 3,
+    }
+
+
+def test_one_round_is_never_settled_and_slow_ones_do_not_count():
+    low, near, slow = [0.0, 1.0, 2.0, 9], [0.0, 1.04, 2.0, 9], [0.0, 8.0, 9.0, 9]
+    assert not stopwatch.settled([low], 0.05)
+    assert not stopwatch.settled([low, slow], 0.05)
+    assert stopwatch.settled([near, slow, slow, low], 0.05)
+
+
+def test_the_file_is_python_3_8_and_imports_only_numpy_and_onnxruntime():
+    tree = ast.parse(Path(stopwatch.__file__).read_text(), feature_version=(3, 8))
+    imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = set(
+        itertools.chain.from_iterable(
+            [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            for node in imports
+        )
+    )
+    standard = {"__future__", "json", "os", "platform", "sys", "time", "collections.abc"}
+    assert names <= standard | {"pathlib", "typing", "numpy", "onnxruntime"}

@@ -1,0 +1,168 @@
+"""What an ONNX file takes, says of itself and promises; what is refused."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ddpnas
+from ddpnas import ExportError, OnnxFile, OptionError, export_onnx, export_program
+from ddpnas.export.agreement import compare
+from ddpnas.export.deployed import Input
+from tests.export.networks import settled
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return settled(
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3, stride=2, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(4 * 3 * 4, 5),
+        )
+    )
+
+
+SHAPE, MEAN, STD = (3, 8, 10), (0.2, 0.4, 0.6), (0.3, 0.2, 0.1)
+OPTIONS = {"input_shape": SHAPE, "mean": MEAN, "std": STD, "classes": list("abcde")}
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (120, *SHAPE), dtype=np.uint8)
+    )
+
+
+@pytest.fixture(scope="module")
+def files(network, pictures, tmp_path_factory):
+    """Return the exports with the normalisation outside and inside."""
+    folder = tmp_path_factory.mktemp("files")
+    return [
+        export_onnx(
+            network,
+            folder / f"{inside}.onnx",
+            **OPTIONS,
+            preprocessing=inside,
+            images=pictures,
+            about={"architecture": "a;b"},
+        )
+        for inside in (False, True)
+    ]
+
+
+def test_the_normalisation_is_that_of_training_inside_the_file_or_outside(files, network, pictures):
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    with torch.no_grad():
+        expected = network((pictures / 255 - mean) / std)
+    for done in files:
+        assert done.agreement.inputs == done.agreement.equal_top1 == 120
+        assert torch.allclose(OnnxFile(done.path).outputs(pictures), expected, atol=1e-4)
+
+
+def test_the_input_is_float_nchw_or_with_preprocessing_uint8_nhwc_of_any_number(files):
+    import onnxruntime
+
+    for done, shape, kind in zip(
+        files, ([3, 8, 10], [8, 10, 3]), ("tensor(float)", "tensor(uint8)")
+    ):
+        session = onnxruntime.InferenceSession(str(done.path))
+        given = session.get_inputs()[0]
+        assert (given.name, given.type, given.shape) == ("input", kind, ["batch", *shape])
+        dtype = np.float32 if kind == "tensor(float)" else np.uint8
+        for n in (1, 2, 7):
+            assert session.run(["logits"], {"input": np.zeros((n, *shape), dtype)})[0].shape == (
+                n,
+                5,
+            )
+
+
+def test_the_file_says_what_is_needed_to_use_it_and_nothing_of_the_machine(files):
+    outside, inside = (OnnxFile(done.path) for done in files)
+    assert outside.classes == tuple("abcde") and outside.takes.mean == MEAN
+    said = outside.metadata
+    assert json.loads(said["std"]) == list(STD) and json.loads(said["input_shape"]) == list(SHAPE)
+    assert json.loads(said["about"]) == {"architecture": "a;b"}
+    assert json.loads(said["versions"])["ddpnas"] == ddpnas.__version__
+    assert said["input_layout"].startswith("float32 NCHW") and said["preprocessing"] == "outside"
+    assert inside.metadata["input_layout"].startswith("uint8 NHWC")
+    # 4 kernels of 3x3x3 with a bias each; 5 rows of 48 weights and a bias
+    assert said["params"] == str(4 * 27 + 4 + 5 * 48 + 5)
+    assert said["macs"] == str(12 * 4 * 27 + 5 * 48)
+    assert b".py" not in files[0].path.read_bytes()
+
+
+def test_a_fixed_batch_of_one(network, tmp_path):
+    done = export_onnx(network, tmp_path / "one.onnx", **OPTIONS, dynamic_batch=False)
+    opened = OnnxFile(done.path)
+    assert opened.session.get_inputs()[0].shape == [1, 3, 8, 10]
+    assert len(opened.outputs(opened.takes.random(3))) == 3
+
+
+def test_the_model_stays_as_it_was(network, tmp_path):
+    network.train()
+    export_onnx(network, tmp_path / "net.onnx", **OPTIONS)
+    assert network.training and all(p.requires_grad for p in network.parameters())
+    network.eval()
+
+
+def test_a_file_that_disagrees_is_not_written(network, pictures, tmp_path, monkeypatch):
+    outputs = OnnxFile.outputs
+    monkeypatch.setattr(OnnxFile, "outputs", lambda self, raw: outputs(self, raw) * 1.01)
+    with pytest.raises(ExportError, match="does not compute what the network does"):
+        export_onnx(network, tmp_path / "net.onnx", **OPTIONS, images=pictures)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_class_is_a_disagreement_unless_the_two_are_equally_likely():
+    takes, x = Input((2,)), torch.tensor([[1.0, 1.0001], [5.0, 0.0]])
+    assert compare(nn.Identity(), x.clone(), takes, x).equal_top1 == 2
+    tie = torch.tensor([[1.0001, 1.0], [5.0, 0.0]])
+    assert compare(nn.Identity(), tie, takes, x).equal_top1 == 1
+    with pytest.raises(ExportError):
+        compare(nn.Identity(), torch.tensor([[1.0, 1.0], [float("nan"), 0.0]]), takes, x)
+
+
+def test_a_torch_export_file_gives_the_same_without_this_package(network, pictures, tmp_path):
+    path = tmp_path / "net.pt2"
+    found = export_program(network, path, **OPTIONS, preprocessing=True, images=pictures)
+    assert found.equal_top1 == found.inputs == 120
+    extra = {"metadata.json": ""}
+    read = torch.export.load(path, extra_files=extra).module()
+    for n in (1, 3):
+        x = pictures[:n].permute(0, 2, 3, 1).contiguous()
+        assert torch.allclose(read(x), _expected(network, pictures[:n]), atol=1e-4)
+    assert json.loads(json.loads(extra["metadata.json"])["classes"]) == list("abcde")
+
+
+def _expected(network, pictures):
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    with torch.no_grad():
+        return network((pictures / 255 - mean) / std)
+
+
+def test_wrong_inputs_are_refused_in_a_sentence(network, tmp_path, monkeypatch):
+    path = tmp_path / "net.onnx"
+    for options, sentence in (
+        ({}, "with its input_shape"),
+        ({"input_shape": SHAPE, "preprocessing": True}, "preprocessing is for images"),
+        ({"input_shape": SHAPE, "mean": (0.5,), "std": (0.5,)}, "each of 3 channels"),
+        ({**OPTIONS, "images": torch.zeros(2, 3, 9, 9, dtype=torch.uint8)}, "of shape"),
+        ({**OPTIONS, "images": torch.zeros(2, *SHAPE)}, "uint8 images"),
+    ):
+        with pytest.raises(OptionError, match=sentence):
+            export_onnx(network, path, **options)
+    with pytest.raises(OptionError, match="there is no file"):
+        OnnxFile(path)
+    path.write_bytes(b"no network")
+    with pytest.raises(OptionError, match="is no ONNX file"):
+        OnnxFile(path)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(OptionError, match=r"onnxscript: pip install 'ddpnas\[onnx\]'"):
+        export_onnx(network, path, **OPTIONS)

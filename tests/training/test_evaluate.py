@@ -1,0 +1,91 @@
+"""evaluate(): the figures of a split, of the training's data or of a stranger's folder."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import ddpnas
+from ddpnas import Architecture, DataError, RunError, TrainedModel
+
+CLASSES = ("dark", "grey", "light")
+
+
+class ByBrightness(nn.Module):
+    """Takes the darkest third of grey images for class 0, the lightest for class 2."""
+
+    def forward(self, x):
+        grey = x.mean(dim=(1, 2, 3))
+        return -torch.stack([(grey - level).abs() for level in (0.1, 0.5, 0.9)], dim=1)
+
+
+@pytest.fixture
+def model():
+    return TrainedModel(
+        ByBrightness(), Architecture({}), "", (1, 4, 6), CLASSES, mean=(0.0,), std=(1.0,)
+    )
+
+
+def write(root, **levels):
+    for name, values in levels.items():
+        (root / name).mkdir(parents=True)
+        for i, value in enumerate(values):
+            Image.new("L", (12, 9), value).save(root / name / f"{i}.png")
+
+
+def test_a_folder_of_class_folders_is_scored_whole(model, tmp_path):
+    write(tmp_path, dark=[10, 20, 130], light=[250])
+    scored = ddpnas.evaluate(model, tmp_path)
+    assert (scored.split, scored.images, scored.accuracy) == ("all", 4, 0.75)
+    assert scored.confusion == [[2, 1, 0], [0, 0, 0], [0, 0, 1]]
+    assert scored.per_class == [pytest.approx(2 / 3), None, 1.0]
+
+
+def test_of_splits_the_one_that_was_asked_for_is_read(model, tmp_path):
+    write(tmp_path / "train", dark=[10, 250])
+    write(tmp_path / "test", dark=[10], grey=[120])
+    assert ddpnas.evaluate(model, tmp_path).accuracy == 1.0
+    assert ddpnas.evaluate(model, tmp_path, "train").accuracy == 0.5
+    with pytest.raises(DataError, match="no split 'valid'; it has train, test"):
+        ddpnas.evaluate(model, tmp_path, "valid")
+
+
+def test_arrays_of_any_size_and_colour(model, tmp_path):
+    images = np.full((3, 8, 12, 3), 250, np.uint8)
+    images[0] = 5
+    np.savez(tmp_path / "a.npz", train_images=images, train_labels=np.array([0, 2, 1]))
+    scored = ddpnas.evaluate(model, tmp_path / "a.npz")
+    assert (scored.split, scored.accuracy) == ("train", pytest.approx(2 / 3))
+    np.savez(tmp_path / "b.npz", train_images=images, train_labels=np.array([0, 2, 7]))
+    with pytest.raises(DataError, match="label of .* is 7; the network knows 3"):
+        ddpnas.evaluate(model, tmp_path / "b.npz")
+
+
+def test_unknown_classes_and_absent_data_are_refused(model, tmp_path):
+    write(tmp_path, dark=[10], pink=[20])
+    with pytest.raises(DataError, match="has class 'pink'"):
+        ddpnas.evaluate(model, tmp_path)
+    with pytest.raises(DataError, match="there is no file or folder"):
+        ddpnas.evaluate(model, tmp_path / "none")
+    with pytest.raises(DataError, match="the classes of fashion-mnist-12k are T-shirt"):
+        ddpnas.evaluate(model, "fashion-mnist-12k")
+    with pytest.raises(RunError, match="came from Python objects"):
+        ddpnas.evaluate(model)
+
+
+def test_the_data_of_the_training_is_split_as_then(model, tmp_path):
+    write(tmp_path / "i", dark=[10] * 10, grey=[120] * 10, light=[240] * 10)
+    data = ddpnas.load_data(tmp_path / "i", image_size=6)
+    known = dataclasses.replace(
+        model, input_shape=(1, 6, 6), about={"provenance": {"data": {"source": data.source}}}
+    )
+    for given in (None, tmp_path / "i", str(tmp_path / "i")):
+        scored = ddpnas.evaluate(known, given)
+        assert (scored.split, scored.images) == ("test", len(data.test)) == ("test", 6)
+    assert ddpnas.evaluate(known, split="train").images == len(data.train)
+    assert ddpnas.evaluate(known, data, "valid").images == len(data.valid)
+    with pytest.raises(DataError, match="the network takes"):
+        ddpnas.evaluate(model, data)

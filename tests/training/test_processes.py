@@ -1,0 +1,128 @@
+"""Accelerate's state is this training's alone; several processes train one network."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import ddpnas
+from ddpnas import OptionError, Recipe
+from ddpnas.training.processes import accelerated, seeded
+
+from ..conftest import striped_images
+
+# GroupNorm instead of BatchNorm, whose statistics are those of each process's share of a batch.
+SPACE = """
+from torch import nn
+
+def network(choose, num_classes=3, input_shape=(1, 8, 8)):
+    conv = lambda k: nn.Conv2d(1, 6, k, padding=k // 2)
+    return nn.Sequential(choose("op", {"conv1": lambda: conv(1), "conv3": lambda: conv(3)}),
+        nn.GroupNorm(2, 6), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(24, num_classes))
+"""
+
+
+def test_trainings_with_other_settings_do_not_meet():
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    with accelerated("cpu", "bf16", None, None) as first:
+        assert first.mixed_precision == "bf16" and first.device.type == "cpu"
+    with accelerated("cpu", "no", None, None) as second:
+        assert second.mixed_precision == "no"
+    mine = Accelerator(cpu=True)  # a caller's own
+    with accelerated("cpu", "bf16", None, None):
+        pass
+    assert mine.mixed_precision == "no" and mine.device.type == "cpu"
+    AcceleratorState._reset_state()
+    PartialState._reset_state()
+
+
+@pytest.mark.parametrize(
+    "precision, track, says",
+    [
+        ("bf61", None, "did you mean 'bf16'"),
+        ("no", "tensorbord", "did you mean 'tensorboard'"),
+        ("fp16", None, "fp16 needs an accelerator.*try bf16"),
+    ],
+)
+def test_what_is_not_known_or_not_possible_is_refused(tmp_path, precision, track, says):
+    with pytest.raises(OptionError, match=says), accelerated("cpu", precision, track, tmp_path):
+        pass
+
+
+def test_an_absent_tracker_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(OptionError, match="pip install mlflow"):
+        ddpnas.train(None, None, device="cpu", track="mlflow", folder=tmp_path)
+
+
+def test_a_tracker_follows_the_training(small_space, stripes, tmp_path):
+    pytest.importorskip("tensorboard")
+    network = small_space.build(small_space.sample(np.random.default_rng(0)))
+    recipe = Recipe(epochs=2, batch_size=32)
+    result = ddpnas.train(
+        network, stripes, recipe, device="cpu", track="tensorboard", folder=tmp_path
+    )  # fmt: skip
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (events,) = [p for p in tmp_path.rglob("events*") if p.parent.name == "ddpnas"]
+    read = EventAccumulator(str(events.parent)).Reload()
+    losses = [event.value for event in read.Scalars("loss")]
+    assert losses == pytest.approx([record["loss"] for record in result.history])
+
+
+def test_all_generators_are_seeded_inside_and_go_on_outside():
+    import random
+
+    def draw():
+        return torch.rand(1).item(), np.random.rand(), random.random()
+
+    with seeded(1):
+        first = draw()
+    before = draw()
+    with seeded(1):
+        assert draw() == first
+    assert draw() != before
+
+
+def test_two_processes_train_what_one_does(tmp_path):
+    (tmp_path / "space.py").write_text(SPACE)
+    images, labels = striped_images(96)
+    test_images, test_labels = striped_images(30, seed=1)
+    np.savez(
+        tmp_path / "stripes.npz", train_images=images[:, 0], train_labels=labels,
+        test_images=test_images[:, 0], test_labels=test_labels,
+    )  # fmt: skip
+    words = [
+        "train", "--space", f"{tmp_path / 'space.py'}:network", "--architecture", "op=conv3",
+        "--data", str(tmp_path / "stripes.npz"), "--epochs", "3", "--device", "cpu",
+        "--recipe-options.batch-size", "24", "--recipe-options.cutout", "2",
+    ]  # fmt: skip
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, "--master-port", "29561", "-m", "ddpnas", *words, "--out", tmp_path / "two"],
+        check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("kept in") == 1  # the first process alone prints and writes
+    from ddpnas.cli import main
+
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+    figures = [
+        json.loads((tmp_path / name / "result.json").read_text())["networks"][0]
+        for name in ("one", "two")
+    ]
+    assert figures[0]["confusion"] == figures[1]["confusion"]
+    assert [r["loss"] for r in figures[0]["history"]] == pytest.approx(
+        [r["loss"] for r in figures[1]["history"]], rel=1e-4
+    )

@@ -1,0 +1,131 @@
+"""A training that was killed goes on to the weights it would have had; the best epoch is kept."""
+
+import pytest
+import torch
+
+import ddpnas
+from ddpnas import Recipe, RunError
+from ddpnas.checkpoint import load_checkpoint
+from ddpnas.training.session import CHECKPOINTS
+
+ARCHITECTURE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
+PLAIN = Recipe(epochs=4, batch_size=16)
+EVERYTHING = Recipe(
+    epochs=4, batch_size=16, optimizer="rmsproptf", lr=0.01, decay_all=False, schedule="step",
+    crop="resized", policy="trivial", cutout=3, erase=0.5, mixup=0.2, cutmix=1.0, keep_best=True,
+)  # fmt: skip
+ADAM = Recipe(epochs=3, batch_size=32, optimizer="adamw", lr=0.01, ema=0, patience=3)
+
+
+class KilledError(Exception):
+    pass
+
+
+def trained(small_space, data, recipe, folder=None, *, kill_after=None, **options):
+    torch.manual_seed(0)
+    network = small_space.build(small_space.parse(ARCHITECTURE))
+
+    def on_epoch(record):
+        if record["epoch"] == kill_after:
+            raise KilledError
+
+    return ddpnas.train(
+        network, data, recipe, device="cpu", folder=folder, on_epoch=on_epoch, **options
+    )  # fmt: skip
+
+
+def without_seconds(history):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in history]
+
+
+@pytest.mark.parametrize("recipe", [PLAIN, EVERYTHING, ADAM], ids=["plain", "everything", "adam"])
+@pytest.mark.parametrize("kill_after", [1, 2])
+def test_a_killed_training_ends_with_the_weights_of_the_unbroken_one(
+    small_space, stripes, tmp_path, recipe, kill_after
+):
+    unbroken = trained(small_space, stripes, recipe)
+    with pytest.raises(KilledError):
+        trained(small_space, stripes, recipe, tmp_path, kill_after=kill_after)
+    torch.rand(3)  # whatever else was drawn meanwhile
+    resumed = trained(small_space, stripes, recipe, tmp_path, resume=True)
+    assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+    for name, value in unbroken.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+    assert resumed.confusion == unbroken.confusion
+    again = trained(small_space, stripes, recipe, tmp_path, resume=True)  # was finished
+    assert again.figures() == resumed.figures() and (again.last is None) == (resumed.last is None)
+    for name, value in unbroken.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
+
+
+def test_resuming_before_the_first_checkpoint_is_starting(small_space, stripes, tmp_path):
+    result = trained(small_space, stripes, Recipe(epochs=1, batch_size=48), tmp_path, resume=True)
+    assert len(result.history) == 1
+
+
+def test_another_training_does_not_go_on_from_the_checkpoint(small_space, stripes, tmp_path):
+    with pytest.raises(KilledError):
+        trained(small_space, stripes, PLAIN, tmp_path, kill_after=1)
+    for changes, says in [
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"recipe": Recipe(epochs=5, batch_size=16)}, "recipe epochs was 4 and is 5"),
+        ({"mixed_precision": "bf16"}, 'mixed precision was "no" and is "bf16"'),
+    ]:
+        with pytest.raises(RunError, match=says):
+            recipe = changes.pop("recipe", PLAIN)
+            trained(small_space, stripes, recipe, tmp_path, resume=True, **changes)
+    (tmp_path / CHECKPOINTS[0]).write_bytes(b"\x80nonsense")
+    with pytest.raises(RunError, match="is damaged"):
+        trained(small_space, stripes, PLAIN, tmp_path, resume=True)
+
+
+def test_the_best_epoch_is_kept_and_the_last_beside_it(small_space, stripes, tmp_path):
+    recipe = Recipe(epochs=6, batch_size=16, lr=0.6, keep_best=True, ema=0)
+    seen = []
+    torch.manual_seed(0)
+    network = small_space.build(small_space.parse(ARCHITECTURE))
+
+    def on_epoch(record):
+        seen.append({k: v.clone() for k, v in network.state_dict().items()})
+
+    result = ddpnas.train(
+        network, stripes, recipe, device="cpu", folder=tmp_path, on_epoch=on_epoch
+    )  # fmt: skip
+    scores = [record["valid_accuracy"] for record in result.history]
+    best = scores.index(max(scores))
+    for name, value in result.model.state_dict().items():
+        assert torch.equal(value, seen[best][name])
+        if result.last is not None:
+            assert torch.equal(result.last[name], seen[-1][name])
+    assert (result.last is None) == (best == 5)
+    tensors, _ = load_checkpoint(tmp_path / CHECKPOINTS[1])
+    assert all(torch.equal(tensors[name], seen[best][name]) for name in tensors)
+    assert result.split == "test" and sum(map(sum, result.confusion)) == 30
+
+
+def test_without_progress_the_training_stops_early(small_space, stripes):
+    recipe = Recipe(epochs=50, batch_size=96, lr=1e-9, ema=0, patience=2, warmup=0)
+    result = trained(small_space, stripes, recipe)
+    scores = [record["valid_accuracy"] for record in result.history]
+    assert len(scores) < 50 and len(scores) - (scores.index(max(scores)) + 1) == 2
+
+
+def test_validation_images_are_trained_on_only_where_nothing_else_needs_them(small_space, stripes):
+    for recipe, steps in [(Recipe(batch_size=8), 15), (Recipe(batch_size=8, keep_best=True), 12)]:
+        torch.manual_seed(0)
+        network = small_space.build(small_space.parse(ARCHITECTURE))
+        batches = []
+        network.register_forward_pre_hook(
+            lambda m, x, batches=batches: batches.append(1) if m.training else None
+        )
+        ddpnas.train(network, stripes, recipe, epochs=1, device="cpu")
+        assert len(batches) == steps
+
+
+def test_mixed_precision_trains_and_leaves_a_plain_network(small_space, stripes):
+    recipe = Recipe(epochs=15, batch_size=16, lr=0.3)
+    result = trained(small_space, stripes, recipe, mixed_precision="bf16")
+    assert result.accuracy > 0.7
+    assert {p.dtype for p in result.model.parameters()} == {torch.float32}
+    assert result.model(torch.zeros(1, 1, 8, 8)).dtype == torch.float32
+    assert "forward" not in vars(result.model)
