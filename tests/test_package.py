@@ -14,13 +14,14 @@ SOURCE = Path(ddpnas.__file__).parent
 
 # The rooms from top to bottom; a room imports from those above it or beside it.
 ROOMS = [
-    {"errors", "_version", "disk"},
+    {"errors", "_version", "disk", "workers"},
     {"architecture", "uniform"},
-    {"distribution", "cost_table"},
-    {"limits", "objective", "diagram", "labels", "solver", "programme", "infeasible"},
-    {"generate", "frontier"},
+    {"distribution"},
+    {"cost_table", "limits", "objective", "diagram", "labels", "solver", "programme", "problem"},
+    {"infeasible", "generate", "frontier"},
     {"strategies", "layers", "choice"},
     {"drawing"},
+    {"distributed"},
     {"space"},
     {"replace"},
     {"spaces", "costs", "data", "benchmarks"},
@@ -29,6 +30,7 @@ ROOMS = [
     {"trained"},
     {"training"},
     {"evaluators"},
+    {"identity"},
     {"search"},
     {"reopen"},
     {"rescore"},

@@ -53,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
             )  # fmt: skip
             wall, watch = time.perf_counter(), Stopwatch()
             found = METHODS[method](task, watch)
+            for finalist in found.details.get("finalists", []):
+                finalist["test_accuracy"] = test_accuracy(table, space.parse(finalist["text"]))
             result = {
                 "method": method + options.label,
                 "seed": seed,
@@ -125,13 +127,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=128)
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
+    add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--judged", type=int, default=200, help="networks of the rank correlation")
     add("--standalone-epochs", type=int, default=5, help="of each network of the random search")
     add("--warmup-share", type=float, default=0.5)
     add("--cycles-per-stage", type=int, default=20)
     add("--keep", type=int, default=2)
     add("--finalists", type=int, default=8)
-    add("--finalist-share", type=float, default=0.2)
+    add("--finalist-share", type=float, default=0.2, help='of the time; "prior": all that is left')
+    add("--prior-cycles", type=int, default=60)
     return parser
 
 
@@ -161,7 +165,10 @@ def _data(options: argparse.Namespace) -> Data:
 
 def _supernet(options: argparse.Namespace) -> SupernetConfig:
     return SupernetConfig(
-        batch_size=options.batch_size, lr=options.lr, weight_decay=options.weight_decay
+        batch_size=options.batch_size,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        score=options.score,
     )
 
 
@@ -172,6 +179,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         options.keep,
         options.finalists,
         options.finalist_share,
+        options.prior_cycles,
     )
 
 

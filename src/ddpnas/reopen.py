@@ -11,7 +11,7 @@ import yaml
 
 from ddpnas.data import Data, DataConfig, load_data
 from ddpnas.errors import RunError
-from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
@@ -105,6 +105,7 @@ def resume(
         RunError: data, space or settings are no longer those of the run, with the difference.
     """
     config = read_config(run)
+    alone = config.get("evaluator") == "standalone"
     return search(
         run_space(run, space=space),
         run_data(run),
@@ -113,6 +114,7 @@ def resume(
         seed=config["seed"],
         strategy_options=config["strategy_options"],
         supernet=SupernetConfig(**config["supernet"]),
+        standalone=StandaloneConfig(**config["standalone"]) if alone else None,
         device=device or config["device"],
         resume=True,
         on_progress=on_progress,

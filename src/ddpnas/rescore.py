@@ -67,6 +67,11 @@ def rescore(
     config = read_config(run)
     if not (Path(run) / "result.json").is_file():
         raise RunError(f"the run in {run} is not finished; go on: ddpnas resume {run}")
+    if config.get("evaluator") == "standalone":
+        raise RunError(
+            f"the search of {run} trained each candidate on its own: it left no shared weights to "
+            f"judge others by"
+        )
     if not isinstance(space, SearchSpace):
         space = run_space(run, space=space)
     data = run_data(run) if data is None else data

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -14,22 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from ddpnas._version import __version__
-from ddpnas.architecture import Architecture, Decision
+from ddpnas.architecture import Architecture
 from ddpnas.data import Data, as_data
 from ddpnas.disk import read_json
+from ddpnas.distributed import Processes, join
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import DataError, RunError, SpaceError
-from ddpnas.evaluators import Evaluation, Evaluator, SupernetConfig, SupernetEvaluator
+from ddpnas.errors import DataError, OptionError, RunError, SpaceError
+from ddpnas.evaluators import (
+    Evaluation,
+    Evaluator,
+    StandaloneConfig,
+    StandaloneEvaluator,
+    SupernetConfig,
+    SupernetEvaluator,
+)
+from ddpnas.identity import about_run, note_processes, refuse_differences, run_identity, versions
 from ddpnas.run import RunFolder
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space
 from ddpnas.spaces.own import is_file_space, space_from_file
 from ddpnas.strategies import Strategy, create_strategy
-from ddpnas.training.epoch import pick_device
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
@@ -134,12 +136,17 @@ def search(
     seed: int = 0,
     strategy_options: Mapping[str, Any] | None = None,
     supernet: SupernetConfig | None = None,
+    standalone: StandaloneConfig | None = None,
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> SearchResult:
-    """Search the space with shared weights and return what was found.
+    """Search the space, with shared weights if not told otherwise; return what was found.
+
+    Started in several processes by ``torchrun`` or ``accelerate launch``, all of them search
+    together, see :mod:`ddpnas.distributed`: each trains on its part of every batch, the first
+    writes the folder and reports progress, all return the result.
 
     Args:
         space: a search space, or the name of a published one, which is fitted to the data.
@@ -149,6 +156,8 @@ def search(
         seed: of everything random.
         strategy_options: of the strategy.
         supernet: how the shared weights are trained.
+        standalone: given, each architecture is trained on its own, in this way, and no weights
+            are shared.
         device: "auto", "cpu", "cuda", ...
         resume: go on with the unfinished run in ``out``, to the result that it would have had.
         overwrite: replace whatever run ``out`` holds.
@@ -157,6 +166,7 @@ def search(
     Raises:
         DdpnasError: for whatever does not fit, with a sentence that says what to change.
     """
+    processes = join(device)
     data = as_data(data)
     if isinstance(space, str):
         space = open_space(space, data, {})
@@ -169,29 +179,60 @@ def search(
         **data.source,
         "strategy": strategy,
         "strategy_options": dict(strategy_options or {}),
+        "evaluator": "supernet" if standalone is None else "standalone",
         "supernet": dataclasses.asdict(supernet),
+        "standalone": dataclasses.asdict(standalone or StandaloneConfig()),
         "seed": seed,
         "device": device,
     }
-    evaluator = SupernetEvaluator(space, data, plan.evaluations, supernet, seed=seed, device=device)
-    folder = None
-    if out is not None:
-        folder = RunFolder.open(out) if resume else RunFolder.create(out, overwrite=overwrite)
-    elif resume:
+    identity = run_identity(config, space, data)
+    processes.check_equal("data, space or settings", json.dumps(identity))
+    evaluator: SupernetEvaluator | StandaloneEvaluator
+    if standalone is None:
+        evaluator = SupernetEvaluator(
+            space, data, plan.evaluations, supernet, seed=seed, device=device, processes=processes
+        )
+    elif processes.size == 1:
+        how = dataclasses.asdict(standalone)
+        evaluator = StandaloneEvaluator(space, data, **how, seed=seed, device=device)
+    else:
+        raise OptionError(
+            "standalone trainings are spread by --standalone.workers, start the search without "
+            "torchrun or accelerate"
+        )
+    if out is None and resume:
         raise RunError("resume needs the run folder: out=...")
-    try:
-        identity = _identity(config, space, data)
-        if folder is not None and resume:
-            _refuse_differences(read_json(folder.path / "run.json")["identity"], identity)
+
+    def open_folder() -> RunFolder | None:
+        if out is None:
+            return None
+        return RunFolder.open(out) if resume else RunFolder.create(out, overwrite=overwrite)
+
+    def begin() -> SearchResult | None:
+        if folder is None:
+            return None
+        if resume:
+            kept = read_json(folder.path / "run.json")
+            refuse_differences(kept["identity"], identity)
             if (folder.path / "result.json").exists():
                 return SearchResult.load(folder.path)
-        elif folder is not None:
-            about = _about(space, data, plan.evaluations)
-            made_with = _versions(device)
-            folder.write_identity(
-                config, {"identity": identity, "about": about, "made_with": made_with}
-            )
-        history = _loop(plan, evaluator, folder, on_progress)
+            note_processes(kept["made_with"], processes.size)
+            return None
+        about = about_run(space, data, plan.evaluations)
+        made_with = versions(evaluator.device, processes.size)
+        folder.write_identity(
+            config, {"identity": identity, "about": about, "made_with": made_with}
+        )
+        return None
+
+    folder = processes.on_first(open_folder)  # None in the others: they write nothing
+    try:
+        found = processes.share(processes.on_first(begin))
+        if found is not None:
+            return found
+        history = _loop(
+            plan, evaluator, folder, on_progress if processes.first else None, processes
+        )
         result = SearchResult(
             architecture=plan.architecture,
             text=space.format(plan.architecture),
@@ -212,22 +253,25 @@ def _loop(
     evaluator: Evaluator,
     folder: RunFolder | None,
     on_progress: Callable[[Progress], object] | None,
+    processes: Processes,
 ) -> list[dict[str, Any]]:
     """Run the search to its end from wherever the folder's checkpoint stands."""
     history: list[dict[str, Any]] = []
     scores: list[float] = []  # of the batch that was asked and is not told yet
     preparing = 0.0  # seconds spent on the batch before its first score
-    saved = folder.load_checkpoint() if folder is not None else None
-    if folder is not None and saved is not None:
+    saved = processes.share(
+        processes.on_first(lambda: folder.load_checkpoint() if folder is not None else None)
+    )
+    if saved is not None:
         tensors, plain = saved
         strategy.load_state_dict(plain["strategy"])
         evaluator.load_state_dict(tensors, plain["evaluator"])
         scores, preparing = plain["scores"], plain["preparing"]
-        history = folder.records("history.jsonl", at_most=plain["evaluations"])
+    if folder is not None:
+        evaluations = 0 if saved is None else saved[1]["evaluations"]
+        history = folder.records("history.jsonl", at_most=evaluations)
         folder.records("distributions.jsonl", at_most=strategy.stage)
-    elif folder is not None:
-        folder.records("history.jsonl", at_most=0)
-        folder.records("distributions.jsonl", at_most=0)
+    history = processes.share(history)
 
     def report(record: Mapping[str, Any] | None, epoch: Mapping[str, float] | None = None) -> None:
         if on_progress is not None:
@@ -268,10 +312,10 @@ def _loop(
             if folder is not None:
                 checkpoint(folder, scores)
             report(None, epoch)
-        evaluations = evaluator.evaluate(batch[len(scores) :])
+        given = evaluator.evaluate(batch[len(scores) :])
         while len(scores) < len(batch):
             started = time.perf_counter()
-            evaluation = next(evaluations)
+            evaluation = next(given)
             seconds, preparing = preparing + time.perf_counter() - started, 0.0
             record = _record(len(history), strategy.stage, batch[len(scores)], evaluation, seconds)
             history.append(record)
@@ -357,60 +401,3 @@ def check_fit(space: SearchSpace, data: Data) -> None:
             f"space {space.name!r} gives outputs of shape {space.output_shape}, {data.name} has "
             f"{len(data.classes)} classes; let its network end in {len(data.classes)} outputs"
         )
-
-
-def _identity(config: Mapping[str, Any], space: SearchSpace, data: Data) -> dict[str, Any]:
-    """Return what has to be equal for a run to go on as if it had not been interrupted."""
-
-    def plain(decision: Decision) -> list[Any]:
-        return [decision.name, *decision.options]
-
-    names = ("space", "space_options", "strategy", "strategy_options", "supernet", "seed")
-    return {
-        **{name: config[name] for name in names},
-        "data": {"name": data.name, "fingerprint": data.fingerprint()},
-        "decisions": [plain(decision) for decision in space.decisions],
-    }
-
-
-def _about(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any]:
-    """Return what a reader of the run wants to know and cannot without the space and the data."""
-    splits = {"train": data.train, "valid": data.valid, "test": data.test}
-    return {
-        "evaluations": evaluations,
-        "space": space.to_dict(),
-        "data": {
-            "classes": list(data.classes),
-            "input_shape": list(data.input_shape),
-            "items": {name: len(split) for name, split in splits.items() if split is not None},
-        },
-    }
-
-
-def _refuse_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
-    differences = [
-        f"{key} was {json.dumps(before.get(key))} and is {json.dumps(now.get(key))}"
-        for key in now
-        if before.get(key) != now.get(key)
-    ]
-    if differences:
-        raise RunError(
-            "the run cannot go on with something else than it began with: "
-            + "; ".join(differences)
-            + "; start a new run with another --out"
-        )
-
-
-def _versions(device: str) -> dict[str, Any]:
-    return {
-        "ddpnas": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count(),
-        "device": str(pick_device(device)),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }

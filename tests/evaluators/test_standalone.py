@@ -1,10 +1,20 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
-from ddpnas import create_strategy
+from ddpnas import (
+    OptionError,
+    RunError,
+    StandaloneConfig,
+    create_space,
+    create_strategy,
+    rescore,
+    search,
+)
 from ddpnas.evaluators import StandaloneEvaluator
+from ddpnas.spaces.own import space_from_file
 
 GOOD = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
 CUT_OFF = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
@@ -48,3 +58,61 @@ def test_it_serves_any_strategy(small_space, stripes):
         assert list(evaluator.prepare(batch)) == []
         strategy.tell(batch, [e.score for e in evaluator.evaluate(batch)])
     assert np.isfinite(strategy.scores).all() and evaluator.state_dict() == ({}, {})
+
+
+def test_scores_do_not_depend_on_workers_or_where_the_space_comes_from(tmp_path, stripes):
+    (tmp_path / "own.py").write_text(
+        "from ddpnas.spaces.toy import network as toy\n\n\n"
+        "def network(choose, *, num_classes=3, input_shape=(1, 8, 8)):\n"
+        "    return toy(choose, num_classes=num_classes, input_shape=input_shape)\n"
+    )
+    own = space_from_file(f"{tmp_path / 'own.py'}:network", input_shape=(1, 8, 8))
+    space = create_space("toy", num_classes=3, input_shape=(1, 8, 8))
+    rng = np.random.default_rng(0)
+    asked = [space.sample(rng) for _ in range(3)]
+    alone = [
+        e.score
+        for e in StandaloneEvaluator(
+            space, stripes, 2, device="cpu", threads=1
+        ).evaluate(asked)
+    ]  # fmt: skip
+    together = StandaloneEvaluator(own, stripes, 2, device="cpu", threads=1, workers=2)
+    assert [e.score for e in together.evaluate(asked)] == alone
+
+
+def test_a_search_trains_each_candidate_and_resumes_exactly(tmp_path, stripes):
+    space = create_space("toy", num_classes=3, input_shape=(1, 8, 8))
+    arguments = {
+        "strategy": "regularized-evolution",
+        "strategy_options": {"evaluations": 5, "population": 3, "sample": 2},
+        "standalone": StandaloneConfig(epochs=1),
+        "device": "cpu",
+    }
+
+    class StopSearchError(Exception):
+        pass
+
+    def stop(progress):
+        if progress.done == 2:
+            raise StopSearchError
+
+    whole = search(space, stripes, **arguments)
+    with pytest.raises(StopSearchError):
+        search(space, stripes, out=tmp_path / "run", on_progress=stop, **arguments)
+    arguments["standalone"] = StandaloneConfig(epochs=2)
+    with pytest.raises(RunError, match="standalone was"):
+        search(space, stripes, out=tmp_path / "run", resume=True, **arguments)
+    arguments["standalone"] = StandaloneConfig(epochs=1)
+    resumed = search(space, stripes, out=tmp_path / "run", resume=True, **arguments)
+    assert resumed.architecture == whole.architecture
+    assert [r["score"] for r in resumed.history] == [r["score"] for r in whole.history]
+    with pytest.raises(RunError, match="trained each candidate on its own"):
+        rescore(tmp_path / "run", [whole.architecture], space=space, data=stripes)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"epochs": 0}, {"threads": 0}, {"workers": 0}, {"recipe": "quik"}]
+)
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(OptionError):
+        StandaloneConfig(**settings)

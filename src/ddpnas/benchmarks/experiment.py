@@ -9,11 +9,7 @@ evaluation ended within the budget.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from ddpnas.benchmarks.load import load
 from ddpnas.benchmarks.table import Table
 from ddpnas.errors import OptionError
 from ddpnas.strategies import create_strategy, strategy_options
+from ddpnas.workers import check_workers, run_tasks
 
 __all__ = ["Budget", "Contender", "Summary", "Trial", "compare", "run_trial", "summarise"]
 
@@ -201,6 +198,7 @@ def compare(
     *,
     epochs: int | None = None,
     workers: int | None = None,
+    executor: str = "local",
     on_progress: Callable[[int, int], object] | None = None,
 ) -> list[Trial]:
     """Return the trials of all contenders with the seeds 0, 1, ..., in that order.
@@ -212,14 +210,16 @@ def compare(
         budget: of each search.
         seeds: searches a contender.
         epochs: training after which the score is taken; default the shortest of the table.
-        workers: processes; default one a CPU.
+        workers: how many; by default one a CPU.
+        executor: "local" or "ray", see :func:`ddpnas.workers.run_tasks`.
         on_progress: called with the searches done and their total.
 
     Raises:
         OptionError: a strategy, an option or a budget that does not fit.
     """
-    if seeds < 1 or (workers is not None and workers < 1):
-        raise OptionError("seeds and workers are at least 1")
+    if seeds < 1:
+        raise OptionError("seeds are at least 1")
+    check_workers(workers, executor)
     table = load(*source)
     if budget.unit == "seconds" and not table.seconds:
         raise OptionError(
@@ -231,48 +231,23 @@ def compare(
             contender.strategy, table.space, **_options(table, contender, budget, epochs)
         )
     chunks = [range(first, min(first + _CHUNK, seeds)) for first in range(0, seeds, _CHUNK)]
-    tasks = [(source, c, list(chunk), budget, epochs) for c in contenders for chunk in chunks]
+    tasks = [(c, list(chunk), budget, epochs) for c in contenders for chunk in chunks]
     trials: list[Trial] = []
-    for done in _map(tasks, workers or os.cpu_count() or 1):
+    for done in run_tasks(_run_task, source, tasks, workers=workers, executor=executor):
         trials.extend(done)
         if on_progress is not None:
             on_progress(len(trials), seeds * len(contenders))
     return trials
 
 
-_Task = tuple[tuple[str, str | None, str | Path | None], Contender, list[int], Budget, int]
+_Source = tuple[str, str | None, str | Path | None]
+_Task = tuple[Contender, list[int], Budget, int]
 
 
-def _map(tasks: Sequence[_Task], workers: int) -> Iterator[list[Trial]]:
-    if workers == 1:
-        yield from map(_run_task, tasks)
-        return
-    with _one_thread_a_process():
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            yield from pool.map(_run_task, tasks)
-
-
-def _run_task(task: _Task) -> list[Trial]:
-    source, contender, seeds, budget, epochs = task
+def _run_task(source: _Source, task: _Task) -> list[Trial]:
+    contender, seeds, budget, epochs = task
     table = load(*source)
     return [run_trial(table, contender, seed, budget, epochs) for seed in seeds]
-
-
-@contextmanager
-def _one_thread_a_process() -> Iterator[None]:
-    """Let processes started inside compute with one thread each: there is one a CPU."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def summarise(trials: Sequence[Trial], resamples: int = 10_000) -> list[Summary]:

@@ -36,6 +36,7 @@ def _benchmark_parser() -> ArgumentParser:
     )
     parser.add_argument("--epochs", type=int, help="of the score; default: the table's fewest")
     parser.add_argument("--workers", type=int, help="processes; default: one a CPU")
+    parser.add_argument("--executor", default="local", help="where they run: local or ray")
     parser.add_argument("--out", default="runs/benchmark", help="folder for CSV files and plot")
     parser.add_argument("--overwrite", action="store_true", help="replace the results in --out")
     add_json(parser)
@@ -61,6 +62,7 @@ def benchmark(options: Namespace) -> None:
         options.seeds,
         epochs=options.epochs,
         workers=options.workers,
+        executor=options.executor,
         on_progress=_draw_progress if sys.stderr.isatty() else None,
     )
     seconds = time.perf_counter() - started

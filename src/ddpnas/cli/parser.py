@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from ddpnas.cli import (
     benchmark,
     export,
+    frontier,
     generate,
     latency,
     lists,
@@ -19,13 +20,17 @@ from ddpnas.cli import (
     trained,
 )
 from ddpnas.cli.options import FREE, Command, dashed
+from ddpnas.distributed import launched
 from ddpnas.errors import OptionError, nearest
 
 __all__ = ["parse"]
 
+TOGETHER = ("search", "resume", "train")  # commands that several processes may run together
+
 COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
     **generate.COMMANDS,
+    **frontier.COMMANDS,
     **latency.COMMANDS,
     **train.COMMANDS,
     **trained.COMMANDS,
@@ -59,6 +64,11 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
         if words[0] not in parsers:
             raise OptionError(nearest("command", words[0], parsers))
         _check_options(words[0], words[1:], parsers[words[0]])
+        if launched() > 1 and words[0] not in TOGETHER:
+            raise OptionError(
+                f"`ddpnas {words[0]}` runs in one process, start it without torchrun or "
+                f"accelerate; several may run {', '.join(TOGETHER)}"
+            )
     try:
         parsed = top.parse_args(words)
     except ArgumentError as error:

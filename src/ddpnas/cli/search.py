@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
@@ -18,22 +20,61 @@ from ddpnas.cli.options import (
     new_parser,
 )
 from ddpnas.data import DataConfig, load_data
-from ddpnas.evaluators import SupernetConfig
+from ddpnas.distributed import current, join
+from ddpnas.errors import OptionError, nearest
+from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.reopen import read_config
 from ddpnas.reopen import resume as resume_run
 from ddpnas.search import SearchResult, open_space
 from ddpnas.search import search as search_space
 
 __all__ = ["COMMANDS"]
 
+EVALUATORS = ("supernet", "standalone")
+
+
+PRESETS = {
+    "paper": {
+        "strategy": "ddpnas",
+        "strategy_options": {"rule": "paper"},
+        "supernet": {"training": "path", "score": "accuracy"},
+    }
+}
+
+
+class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
+    """Takes a configuration file, or as --preset the name of one; later options override it."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        if option_string == "--preset":
+            if values not in PRESETS:
+                raise OptionError(nearest("preset", values, PRESETS))
+            values = yaml.safe_dump(PRESETS[values])
+        super().__call__(parser, namespace, values, option_string)
+
 
 def _search_parser() -> ArgumentParser:
     parser = new_parser("search a space on your images and keep everything in a run folder")
-    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        "--config",
+        "--preset",
+        action=_Config,
+        help="YAML file with any of these options; as --preset: paper (the published rule, each "
+        "path trained an epoch of its own and then scored)",
+    )
     add_space(parser, "nasbench201")
     parser.add_class_arguments(DataConfig, None)
     parser.add_argument("--strategy", default="ddpnas", help="see `ddpnas strategies`")
     parser.add_argument("--strategy-options", type=dict[str, Any], default={})
+    parser.add_argument(
+        "--evaluator",
+        default="supernet",
+        help="supernet: shared weights score; standalone: each candidate is trained on its own",
+    )
     parser.add_class_arguments(SupernetConfig, "supernet")
+    parser.add_class_arguments(StandaloneConfig, "standalone")
     add_seed_and_device(parser)
     parser.add_argument("--out", default="runs/search", help="the run folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
@@ -52,6 +93,11 @@ def _resume_parser() -> ArgumentParser:
 
 def search(options: Namespace) -> None:
     """``ddpnas search``."""
+    join(options.device)
+    if options.evaluator not in EVALUATORS:
+        raise OptionError(nearest("evaluator", options.evaluator, EVALUATORS))
+    alone = options.evaluator == "standalone"
+    standalone = fields(StandaloneConfig, options.standalone) if alone else None
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
@@ -64,6 +110,7 @@ def search(options: Namespace) -> None:
             seed=options.seed,
             strategy_options=options.strategy_options,
             supernet=fields(SupernetConfig, options.supernet),
+            standalone=standalone,
             device=options.device,
             overwrite=options.overwrite,
             on_progress=progress.update,
@@ -73,6 +120,7 @@ def search(options: Namespace) -> None:
 
 def resume(options: Namespace) -> None:
     """``ddpnas resume``."""
+    join(options.device or read_config(options.run)["device"])
     with show.SearchProgress(None, quiet=options.quiet) as progress:
         result = resume_run(
             options.run, space=options.space, device=options.device, on_progress=progress.update
@@ -81,6 +129,8 @@ def resume(options: Namespace) -> None:
 
 
 def _show_result(run: str, result: SearchResult) -> None:
+    if not current().first:
+        return
     stages = Path(run) / "distributions.jsonl"
     records = [json.loads(line) for line in stages.read_text().splitlines()]
     show.pruning(result.distribution, records)
@@ -88,7 +138,7 @@ def _show_result(run: str, result: SearchResult) -> None:
     print(f"most likely architecture: {result.text}")
     print(
         f"{len(result.history)} architectures scored in {show.duration(result.seconds)}; best "
-        f"validation accuracy on shared weights {100 * best:.2f} %"
+        f"validation accuracy {100 * best:.2f} %"
     )
     print(f"run folder: {run}")
     print(f"next: ddpnas generate {run} --limit macs=..., then ddpnas train {run}")

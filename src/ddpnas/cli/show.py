@@ -146,14 +146,22 @@ class SearchProgress:
             parts.append(f"validation accuracy {100 * record['accuracy']:.2f} %")
             if "loss" in record:
                 parts.append(f"loss {record['loss']:.3f}")
-            parts.append(f"{record['seconds']:.1f} s")
+            parts.append(f"{record['seconds']:.1f} s{_pace(record)}")
         elif progress.epoch is not None:
-            parts.append(f"training all survivors: loss {progress.epoch['loss']:.3f}")
+            loss = progress.epoch["loss"]
+            parts.append(f"training all survivors: loss {loss:.3f}{_pace(progress.epoch)}")
         if progress.seconds_left is not None:
             parts.append(f"left {duration(progress.seconds_left)}")
         if progress.record is not None and self._space is not None:
             parts.append(self._space.format(progress.record["architecture"]))
         return "  ".join(parts)
+
+
+def _pace(record: Mapping[str, Any]) -> str:
+    """Return how many images a second were trained on, where that is known."""
+    if "train_images" not in record:
+        return ""
+    return f", {record['train_images'] / record['train_seconds']:,.0f} images/s"
 
 
 class TrainProgress:

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.dataset import Data, DatasetSplit, Split, TensorSplit
-from ddpnas.errors import DataError
+from ddpnas.data.stream import Stream
 
 __all__ = ["Loader", "Normalisation"]
 
@@ -49,7 +48,8 @@ class Loader:
         device: where the batches are wanted.
         augmentation: of training batches; by default images are shifted, and mirrored if the
             data allows that.
-        share: of every batch that this process is to have.
+        share: of every training batch that this process is to have; of evaluation batches it
+            has every so many whole, whose statistics are then those of one process.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class Loader:
                     torch.cat([s.inputs for s in tensors]), torch.cat([s.labels for s in tensors])
                 )
             ]
+        streamed = [s for s in self._splits if isinstance(s, DatasetSplit)]
+        self._stream = Stream(streamed, pinned=device.type == "cuda") if streamed else None
         self._normalise = Normalisation(data.mean, data.std, device) if data.mean else None
 
     def __len__(self) -> int:
@@ -101,7 +103,7 @@ class Loader:
         size = min(batch_size, len(self))
         whole = list(order[: self.steps(batch_size) * size].split(size))  # type: ignore[no-untyped-call]
         chunks = [self._share.take(chunk) for chunk in whole]
-        for inputs, labels in self._read(chunks, generator):
+        for inputs, labels in self._read(chunks, seed):
             yield self._prepare(inputs, (size, generator)), labels
 
     def eval_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -110,40 +112,24 @@ class Loader:
         Equal sizes matter where batch statistics are used (supernets).
         """
         count = -(-len(self) // batch_size)
-        whole = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
-        chunks = [c for c in map(self._share.take, whole) if len(c)]
-        for inputs, labels in self._read(chunks, torch.Generator().manual_seed(0)):
+        chunks = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
+        chunks = chunks[self._share.index :: self._share.of]
+        for inputs, labels in self._read(chunks, seed=0):
             yield self._prepare(inputs, None), labels
 
-    def _read(
-        self, chunks: list[Tensor], generator: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _read(self, chunks: list[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         first = self._splits[0]
         if isinstance(first, TensorSplit):
             for chunk in chunks:
                 chosen = chunk.to(self.device, non_blocking=True)
                 yield first.inputs[chosen], first.labels[chosen]
             return
-        parts = [
-            Subset(s.dataset, s.indices.tolist())
-            for s in self._splits
-            if isinstance(s, DatasetSplit)
-        ]
-        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            torch.utils.data.ConcatDataset(parts),
-            batch_sampler=[chunk.tolist() for chunk in chunks],
-            num_workers=first.workers,
-            pin_memory=self.device.type == "cuda",
-            generator=generator,
-        )
-        try:
-            for inputs, labels in loader:
-                yield (
-                    inputs.to(self.device, non_blocking=True),
-                    labels.to(self.device, non_blocking=True),
-                )
-        except DataError as error:  # a worker adds its traceback to the sentence
-            raise DataError(str(error).strip().splitlines()[-1].split("DataError: ")[-1]) from None
+        assert self._stream is not None
+        for inputs, labels in self._stream.batches(chunks, seed):
+            yield (
+                inputs.to(self.device, non_blocking=True),
+                labels.to(self.device, non_blocking=True),
+            )
 
     def _prepare(self, inputs: Tensor, training: tuple[int, torch.Generator] | None) -> Tensor:
         if self._normalise is None:

@@ -1,7 +1,14 @@
 """Where a score comes from: weights shared by all architectures, or a training of its own."""
 
 from ddpnas.evaluators.base import Evaluation, Evaluator
-from ddpnas.evaluators.standalone import StandaloneEvaluator
+from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
 from ddpnas.evaluators.supernet import SupernetConfig, SupernetEvaluator
 
-__all__ = ["Evaluation", "Evaluator", "StandaloneEvaluator", "SupernetConfig", "SupernetEvaluator"]
+__all__ = [
+    "Evaluation",
+    "Evaluator",
+    "StandaloneConfig",
+    "StandaloneEvaluator",
+    "SupernetConfig",
+    "SupernetEvaluator",
+]

@@ -32,6 +32,8 @@ from torch.nn import functional
 
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
+from ddpnas.data.augment import Share
+from ddpnas.distributed import ALONE, Processes, synchronise_norms
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DivergedError, OptionError, nearest
 from ddpnas.evaluators.base import Evaluation
@@ -92,6 +94,8 @@ class SupernetEvaluator:
         seed: of the initial weights and of every epoch's shuffling and augmentation. An epoch's
             randomness depends on the seed and its number alone.
         device: "auto", "cpu", "cuda", ...
+        processes: those that search together, each on its part of every training batch and on
+            validation batches of its own; they take their own devices.
 
     Raises:
         OptionError: a setting out of range.
@@ -106,10 +110,12 @@ class SupernetEvaluator:
         *,
         seed: int = 0,
         device: str = "auto",
+        processes: Processes = ALONE,
     ) -> None:
         self.config = config or SupernetConfig()
         _check(self.config)
-        self.device = pick_device(device)
+        self.device = pick_device(device) if processes.size == 1 else processes.device
+        self._processes = processes
         self._space = space
         self._seed = seed
         self._evaluations = evaluations
@@ -121,6 +127,8 @@ class SupernetEvaluator:
             torch.manual_seed(seed)
             self.supernet = space.supernet()
         place(self.supernet, self.device)
+        synchronise_norms(self.supernet, processes)
+        processes.copy_first([*self.supernet.parameters(), *self.supernet.buffers()])
         self._parameters = list(self.supernet.parameters())
         self._optimizer = torch.optim.SGD(
             self._parameters,
@@ -128,16 +136,23 @@ class SupernetEvaluator:
             momentum=self.config.momentum,
             weight_decay=self.config.weight_decay,
         )
-        self._train = Loader(data, [data.train], self.device)
-        self._valid = Loader(data, [data.valid], self.device)
+        share = Share(processes.rank, processes.size)
+        self._train = Loader(data, [data.train], self.device, share=share)
+        self._valid = Loader(data, [data.valid], self.device, share=share)
         self._batch_size = self._train.batch_size(self.config.batch_size)
+        if self._batch_size < processes.size:
+            raise OptionError(
+                f"a batch of {self._batch_size} images cannot be split over {processes.size} "
+                f"processes; use fewer"
+            )
 
     def prepare(self, architectures: Sequence[Architecture]) -> Iterator[dict[str, float]]:
         """Train what has to be trained before the batch is scored; yield after each epoch.
 
         The state may be saved whenever this yields. Nothing is done where the batch, or the
         part of it that an interrupted search still has to score, is ready. Yields ``loss``
-        (mean training cross-entropy), ``lr`` (the epoch's last) and ``train_seconds``.
+        (mean training cross-entropy), ``lr`` (the epoch's last), ``train_images`` and
+        ``train_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
@@ -154,14 +169,14 @@ class SupernetEvaluator:
             self._round += 1
             if self._round >= length:
                 self._round, self._ready = 0, len(architectures)
-            yield {"loss": loss, "lr": lr, "train_seconds": time.perf_counter() - started}
+            yield {"loss": loss, "lr": lr, **self._paced(started)}
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Yield the score of each path; see ``training`` for what comes before.
 
         Details: ``accuracy`` (a fraction) and ``valid_loss`` on the validation split,
         ``valid_seconds``; with training "path" also ``loss`` (mean training cross-entropy),
-        ``lr`` and ``train_seconds``.
+        ``lr``, ``train_images`` and ``train_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
@@ -170,7 +185,7 @@ class SupernetEvaluator:
             pass
         for architecture in architectures:
             self.supernet.set_path(architecture)
-            trained = self._train_path() if self.config.training == "path" else {}
+            trained = self._train_path(architecture) if self.config.training == "path" else {}
             evaluation = self.score(architecture)
             self._count += 1
             self._ready = max(0, self._ready - 1)
@@ -182,7 +197,7 @@ class SupernetEvaluator:
         self.supernet.set_path(architecture)
         self.supernet.eval()
         batches = self._valid.eval_batches(self.config.eval_batch_size)
-        accuracy, loss = accuracy_and_loss(self.supernet, batches)
+        accuracy, loss = accuracy_and_loss(self.supernet, batches, self._processes)
         return Evaluation(
             accuracy if self.config.score == "accuracy" else -loss,
             {
@@ -192,7 +207,7 @@ class SupernetEvaluator:
             },
         )
 
-    def _train_path(self) -> dict[str, float]:
+    def _train_path(self, architecture: Architecture) -> dict[str, float]:
         """Train the active path one epoch."""
         started = time.perf_counter()
         self.supernet.train()
@@ -203,16 +218,22 @@ class SupernetEvaluator:
         seed = self._epoch_seed()
         try:
             with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                batches = self._train.train_batches(self._batch_size, seed)
-                clip = self.config.clip
-                loss = train_epoch(self.supernet, batches, self._optimizer, path, clip=clip)
+                torch.manual_seed(seed + self._processes.rank)  # dropout: other units in each
+                loss = train_epoch(
+                    self.supernet,
+                    self._train.train_batches(self._batch_size, seed),
+                    self._optimizer,
+                    path,
+                    clip=self.config.clip,
+                    processes=self._processes,
+                )
         except DivergedError as error:
             raise self._diverged(error, lr) from None
         finally:
             group["params"] = self._parameters
         self._epochs += 1
-        return {"loss": loss, "lr": lr, "train_seconds": time.perf_counter() - started}
+        self._processes.check_equal("weights", repr(architecture), path)
+        return {"loss": loss, "lr": lr, **self._paced(started)}
 
     def _train_together(self, alive: JointDistribution, done: int, of: int) -> tuple[float, float]:
         """Train an epoch on random paths of what is alive; return mean loss and last rate.
@@ -229,7 +250,7 @@ class SupernetEvaluator:
         losses: list[Tensor] = []
         lr = self.config.lr
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(seed + self._processes.rank)
             for step, (inputs, labels) in enumerate(
                 self._train.train_batches(self._batch_size, seed)
             ):
@@ -238,6 +259,7 @@ class SupernetEvaluator:
                 paths = cycle if self.config.training == "fair" else cycle[:1]
                 losses.append(self._step(paths, inputs, labels))
         self._epochs += 1
+        self._processes.check_equal("weights", "", self._parameters)
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
             raise self._diverged(f"the training loss became {loss}", lr)
@@ -250,8 +272,10 @@ class SupernetEvaluator:
         for path in paths:
             self.supernet.set_path(path)
             loss = functional.cross_entropy(self.supernet(inputs), labels)
+            loss = self._processes.weighted(loss, len(labels))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        total = self._processes.average_gradients(self._parameters, total, len(labels))
         if self.config.clip > 0:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip)
         self._optimizer.step()
@@ -266,6 +290,11 @@ class SupernetEvaluator:
         )
         return JointDistribution(uniform.decisions, uniform.rows, masks)
 
+    def _paced(self, started: float) -> dict[str, float]:
+        """Return how many images an epoch had and, if it began then, how long it took."""
+        images = self._train.steps(self._batch_size) * min(self._batch_size, len(self._train))
+        return {"train_images": images, "train_seconds": time.perf_counter() - started}
+
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence([self._seed, self._epochs]).generate_state(1)[0])
 
@@ -277,8 +306,9 @@ class SupernetEvaluator:
         return lr
 
     def _diverged(self, what: object, lr: float) -> DivergedError:
+        of = f" of {self._evaluations}" if self.config.training == "path" else ""
         return DivergedError(
-            f"{what} in epoch {self._epochs + 1}, at learning rate {lr:.3g}; "
+            f"{what} in epoch {self._epochs + 1}{of}, at learning rate {lr:.3g}; "
             f"try --supernet.lr {self.config.lr / 4:g}"
         )
 

@@ -37,13 +37,15 @@ def time_spent(run: Run) -> dict[str, float]:
         return math.fsum(record.get(name, 0.0) for record in run.history)
 
     parts = {
-        "training on paths": total("train_seconds"),
+        "training": total("train_seconds"),
         "validation": total("valid_seconds"),
         "strategy": total("strategy_seconds"),
         "saving": total("saving_seconds"),
     }
-    rest = total("seconds") - parts["training on paths"] - parts["validation"]
-    return {**parts, "other": max(0.0, rest)}
+    rest = max(0.0, total("seconds") - parts["training"] - parts["validation"])
+    if not any("train_seconds" in record for record in run.history):
+        return {**parts, "training": rest, "other": 0.0}  # all weights together, before scores
+    return {**parts, "other": rest}
 
 
 def pruned_after(run: Run, decision: str, option: str) -> int | None:

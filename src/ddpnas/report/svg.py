@@ -15,7 +15,7 @@ from html import escape
 __all__ = ["MARKS", "Axis", "Chart", "mark_shape", "picture", "shade", "ticks"]
 
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "ring")
-_WIDTH = 480
+_WIDTH = 450
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 44
 
 
@@ -82,17 +82,18 @@ class Chart:
         x: Axis,
         y: Axis,
         *,
+        width: int = _WIDTH,
         height: int = 300,
         left: int = _LEFT,
     ) -> None:
         self._title, self._description = title, description
         self._x_axis, self._y_axis = x, y
-        self._height, self._left = height, left
+        self._width, self._height, self._left = width, height, left
         self._body: list[str] = []
 
     def x(self, value: float) -> float:
         """Return the horizontal place of a value."""
-        return self._left + self._x_axis.share(value) * (_WIDTH - self._left - _RIGHT)
+        return self._left + self._x_axis.share(value) * (self._width - self._left - _RIGHT)
 
     def y(self, value: float) -> float:
         """Return the vertical place of a value."""
@@ -150,7 +151,7 @@ class Chart:
     def upright(self, x: float, label: str, *, end: bool = False) -> None:
         """Draw a vertical line through the whole chart, with its name."""
         at = self.x(x)
-        right = end or at > _WIDTH - 120
+        right = end or at > self._width - 120
         self._body.append(
             f'<path class="rule" d="M{at:.1f} {_TOP}V{self._height - _BOTTOM}"/>'
             f'<text class="small strong" x="{at + (-5 if right else 5):.1f}" y="{_TOP + 12}" '
@@ -163,7 +164,7 @@ class Chart:
         for value, text in y_names:
             at = self.y(value)
             parts.append(
-                f'<path class="grid" d="M{self._left} {at:.1f}H{_WIDTH - _RIGHT}"/>'
+                f'<path class="grid" d="M{self._left} {at:.1f}H{self._width - _RIGHT}"/>'
                 f'<text class="tick" x="{self._left - 7}" y="{at + 4:.1f}" '
                 f'text-anchor="end">{escape(text)}</text>'
             )
@@ -175,8 +176,8 @@ class Chart:
                 f"{escape(self._x_axis.write(value))}</text>"
             )
         parts.append(
-            f'<path class="axis" d="M{self._left} {floor}H{_WIDTH - _RIGHT}"/>'
-            f'<text class="name" x="{(self._left + _WIDTH - _RIGHT) / 2:.1f}" '
+            f'<path class="axis" d="M{self._left} {floor}H{self._width - _RIGHT}"/>'
+            f'<text class="name" x="{(self._left + self._width - _RIGHT) / 2:.1f}" '
             f'y="{self._height - 6}" text-anchor="middle">{escape(self._x_axis.label)}</text>'
         )
         return "".join(parts)
@@ -190,7 +191,7 @@ class Chart:
         names = y_names or [(tick, self._y_axis.write(tick)) for tick in self._y_axis.ticks]
         body = "".join(self._body)
         return picture(
-            _WIDTH, self._height, self._axes(names) + body, self._title, self._description
+            self._width, self._height, self._axes(names) + body, self._title, self._description
         )
 
 
@@ -210,7 +211,8 @@ def mark_shape(mark: str, size: float) -> str:
         return f'<path d="M0 {-far:g}L{far:g} 0L0 {far:g}L{-far:g} 0z"/>'
     if mark == "cross":
         side = f"{2 * size:g}"
-        return f'<path class="stroke" d="M{-size:g} {-size:g}l{side} {side}m0 -{side}l-{side} {side}"/>'
+        there = f"M{-size:g} {-size:g}l{side} {side}m0 -{side}l-{side} {side}"
+        return f'<path class="stroke" d="{there}"/>'
     if mark == "ring":
         return f'<circle class="stroke" r="{size:g}"/>'
     return f'<circle r="{size:g}"/>'

@@ -23,6 +23,8 @@ class RegularizedEvolution(Base):
         evaluations: how many scores it asks for.
         population: how many architectures live at a time; the first ones are random.
         sample: how many of them compete to be the parent, drawn without replacement.
+        batch: how many it asks for together, children of one population, which can then be
+            evaluated at the same time; the paper has 1 a worker.
     """
 
     def __init__(
@@ -33,16 +35,23 @@ class RegularizedEvolution(Base):
         evaluations: int = 100,
         population: int = 10,
         sample: int = 3,
+        batch: int = 1,
     ) -> None:
         super().__init__(space, seed, evaluations)
         if not 1 <= sample <= population:
             raise OptionError(f"sample is between 1 and the population, not {sample}")
-        self.population, self.sample = population, sample
+        if batch < 1:
+            raise OptionError(f"batch is at least 1, not {batch}")
+        self.population, self.sample, self.batch = population, sample, batch
 
     def _propose(self) -> list[Indices]:
-        if len(self.history) < self.population:
-            return [self._legal.uniform(self._rng)]
+        missing = self.population - len(self.history)
+        if missing > 0:
+            return [self._legal.uniform(self._rng) for _ in range(min(self.batch, missing))]
+        return [self._child() for _ in range(self.batch)]
+
+    def _child(self) -> Indices:
         oldest = len(self.history) - self.population
         drawn = self._rng.choice(self.population, self.sample, replace=False) + oldest
         parent = max(drawn.tolist(), key=self.scores.__getitem__)
-        return [self._legal.mutate(self.history[parent], self._rng)]
+        return self._legal.mutate(self.history[parent], self._rng)

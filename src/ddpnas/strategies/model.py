@@ -306,7 +306,7 @@ class ModelDDPNAS(Base):
         One row a decision, which sums to 1; needs at least one score.
         """
         effects = self._fit()
-        posteriors, weights = fits(self._likeness, effects.choices, self._z())
+        posteriors, weights = fits(self._likeness, effects.choices, self._z(), least=0.1)
         return best_option_shares(
             posteriors,
             weights,

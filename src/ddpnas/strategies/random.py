@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ddpnas.architecture import DecisionSpace
+from ddpnas.errors import OptionError
 from ddpnas.strategies.base import Base
 from ddpnas.strategies.legal import Indices
 
@@ -16,10 +17,16 @@ class RandomSearch(Base):
         space: decisions to search over.
         seed: of the strategy's own random generator.
         evaluations: how many scores it asks for.
+        batch: how many it asks for together, which can then be evaluated at the same time.
     """
 
-    def __init__(self, space: DecisionSpace, seed: int = 0, *, evaluations: int = 100) -> None:
+    def __init__(
+        self, space: DecisionSpace, seed: int = 0, *, evaluations: int = 100, batch: int = 1
+    ) -> None:
         super().__init__(space, seed, evaluations)
+        if batch < 1:
+            raise OptionError(f"batch is at least 1, not {batch}")
+        self.batch = batch
 
     def _propose(self) -> list[Indices]:
-        return [self._legal.uniform(self._rng)]
+        return [self._legal.uniform(self._rng) for _ in range(self.batch)]

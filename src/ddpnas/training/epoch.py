@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import DivergedError, OptionError
 
 __all__ = [
@@ -64,6 +65,7 @@ def train_epoch(
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     accelerator: Any = None,
     after_step: Callable[[], object] | None = None,
+    processes: Processes = ALONE,
 ) -> float:
     """Train on every batch once; return the mean loss, the cross-entropy of the outputs.
 
@@ -80,6 +82,8 @@ def train_epoch(
         accelerator: an ``accelerate.Accelerator`` for mixed precision and several processes, of
             which all then return the mean over all.
         after_step: called after each step, for schedules and averages.
+        processes: those that train together without an accelerator, each on its part of every
+            batch.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -102,7 +106,9 @@ def train_epoch(
         for parameter in parameters:
             parameter.grad = None
         if accelerator is None:
+            loss = processes.weighted(loss, len(targets))
             loss.backward()  # type: ignore[no-untyped-call]
+            loss = processes.average_gradients(parameters, loss.detach(), len(targets))
             if clip > 0:
                 nn.utils.clip_grad_norm_(parameters, clip)
         else:
@@ -127,22 +133,30 @@ def accuracy(model: nn.Module, batches: Batches) -> float:
     return accuracy_and_loss(model, batches)[0]
 
 
-def accuracy_and_loss(model: nn.Module, batches: Batches) -> tuple[float, float]:
-    """Return the fraction of inputs that are right, and the mean cross-entropy."""
-    right: Tensor | None = None
-    loss: Tensor | None = None
+def accuracy_and_loss(
+    model: nn.Module, batches: Batches, processes: Processes = ALONE
+) -> tuple[float, float]:
+    """Return the fraction of inputs that are right, and the mean cross-entropy.
+
+    Args:
+        model: in evaluation mode, on the device of the batches.
+        batches: (inputs, labels).
+        processes: those that evaluate together, each on batches of its own.
+    """
+    right: Tensor | int = 0
+    loss: Tensor | int = 0
     count = 0
     with torch.inference_mode():
         for inputs, labels in batches:
             outputs = model(inputs)
-            hits = (outputs.argmax(dim=1) == labels).sum()
-            lost = functional.cross_entropy(outputs, labels, reduction="sum")
-            right = hits if right is None else right + hits
-            loss = lost if loss is None else loss + lost
+            right = right + (outputs.argmax(dim=1) == labels).sum()
+            loss = loss + functional.cross_entropy(outputs, labels, reduction="sum")
             count += len(labels)
-    if right is None or loss is None:
-        return math.nan, math.nan
-    return float(right) / count, float(loss) / count
+    sums = [float(right), float(loss), float(count)]
+    if processes.size > 1:
+        device = processes.device
+        sums = processes.sum(torch.tensor(sums, dtype=torch.float64, device=device)).tolist()
+    return (sums[0] / sums[2], sums[1] / sums[2]) if sums[2] else (math.nan, math.nan)
 
 
 def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:

@@ -20,7 +20,6 @@ __all__ = [
     "PRECISIONS",
     "TRACKERS",
     "accelerated",
-    "close_processes",
     "is_main_process",
     "seeded",
 ]
@@ -32,12 +31,6 @@ TRACKERS = ("tensorboard", "mlflow", "wandb")
 def is_main_process() -> bool:
     """Return whether this process is the first, or the only one, of those that were launched."""
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def close_processes() -> None:
-    """End what connects the processes, where several were launched; nothing can follow."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager

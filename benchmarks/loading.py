@@ -1,0 +1,118 @@
+"""Images a second from a folder of JPEG files: read once into memory, or streamed.
+
+Claim: processes that read ahead take decoding and resizing off the training process; what a
+streamed pass gives grows with them until the cores are busy. The files are made here: smooth
+colour pictures with noise, in an ImageNet-style layout. Of several passes the first starts the
+processes, the others use them; all deliver normalised, augmented batches.
+
+    python -m benchmarks.loading --out records/loading.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from PIL import Image
+
+import ddpnas
+from ddpnas.data import Loader, dataset
+
+
+def make_folder(root: Path, images: int, pixels: int, classes: int = 4) -> None:
+    """Write so many JPEG files of that many pixels a side into train/ and valid/."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", images), ("valid", classes * 2)):
+        for number in range(count):
+            folder = root / split / f"class{number % classes}"
+            folder.mkdir(parents=True, exist_ok=True)
+            coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            smooth = np.asarray(coarse.resize((pixels, pixels), Image.Resampling.BICUBIC))
+            noisy = smooth + rng.normal(0, 8, smooth.shape)
+            picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+            picture.save(folder / f"{number}.jpg", quality=90)
+
+
+def passes(data: ddpnas.Data, batch_size: int, count: int) -> list[float]:
+    """Return the images a second of each of so many training passes."""
+    loader = Loader(data, [data.train], torch.device("cpu"))
+    rates = []
+    for number in range(count):
+        started = time.perf_counter()
+        images = sum(len(labels) for _, labels in loader.train_batches(batch_size, number))
+        rates.append(images / (time.perf_counter() - started))
+    return rates
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--pixels", type=int, default=256, help="a side of the files")
+    parser.add_argument("--image-size", type=int, nargs="+", default=[64, 224])
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--passes", type=int, default=4, help="the first is reported by itself")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        make_folder(Path(folder), options.images, options.pixels)
+        for size in options.image_size:
+            started = time.perf_counter()
+            data = ddpnas.load_data(folder, image_size=size)
+            reading = options.images / (time.perf_counter() - started)
+            first, *rest = passes(data, options.batch_size, options.passes)
+            rows.append((size, "in memory", reading, first, rest))
+            for workers in options.workers:
+                with mock.patch.object(dataset, "IN_MEMORY_BYTES", 0):  # as if it did not fit
+                    data = ddpnas.load_data(folder, image_size=size, workers=workers)
+                first, *rest = passes(data, options.batch_size, options.passes)
+                rows.append((size, f"streamed, workers {workers}", None, first, rest))
+    print(f"{options.images} JPEG files of {options.pixels} x {options.pixels}; images a second")
+    print(f"{'size':>4}  {'':20} {'read once':>10} {'first pass':>10} {'later':>10} {'spread':>8}")
+    for size, how, reading, first, rest in rows:
+        spread = statistics.stdev(rest) if len(rest) > 1 else 0.0
+        read = f"{reading:,.0f}" if reading is not None else "-"
+        print(
+            f"{size:4}  {how:20} {read:>10} {first:10,.0f} {statistics.mean(rest):10,.0f} "
+            f"{spread:8,.0f}"
+        )
+    if options.out is not None:
+        record = {
+            "command": "python -m benchmarks.loading "
+            f"--images {options.images} --pixels {options.pixels} --image-size "
+            f"{' '.join(map(str, options.image_size))} --workers "
+            f"{' '.join(map(str, options.workers))} --batch-size {options.batch_size} "
+            f"--passes {options.passes}",
+            "rows": [
+                {
+                    "image_size": size,
+                    "how": how,
+                    "read_once_per_s": reading,
+                    "first_pass_per_s": first,
+                    "later_passes_per_s": rest,
+                }
+                for size, how, reading, first, rest in rows
+            ],
+            "load_average": os.getloadavg(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+        }
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

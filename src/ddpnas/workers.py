@@ -1,0 +1,294 @@
+"""run_tasks(): independent tasks on worker processes of this machine, or on Ray.
+
+A task is a function of a module and one argument. Its result depends on these alone, so that it
+does not matter which worker computes it, how many there are, or whether one died on the way: the
+task of a worker that died is given to another, and the loss is logged.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import importlib.util
+import logging
+import multiprocessing
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from ddpnas.errors import OptionError, RunError, nearest
+
+__all__ = ["EXECUTORS", "check_workers", "run_tasks", "worker_number"]
+
+logger = logging.getLogger(__name__)
+
+EXECUTORS = ("local", "ray")
+ATTEMPTS = 3  # of a task, before its workers' deaths are taken for its fault
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class _LostError(Exception):
+    """The worker that had the task is gone."""
+
+
+class _Pool(Protocol):
+    """Workers, each of which has one task at a time."""
+
+    workers: int
+
+    def submit(self, key: int, task: Any) -> None:
+        """Give a free worker a task."""
+
+    def wait(self) -> list[tuple[int, Callable[[], Any]]]:
+        """Return the tasks that ended: key, and what gives the result or raises its error."""
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+def check_workers(workers: int | None, executor: str) -> None:
+    """Raise :class:`OptionError` for a number or a kind of workers that cannot be."""
+    if workers is not None and workers < 1:
+        raise OptionError(f"workers are at least 1, not {workers}")
+    if executor not in EXECUTORS:
+        raise OptionError(nearest("executor", executor, EXECUTORS))
+    if executor == "ray" and importlib.util.find_spec("ray") is None:
+        raise OptionError("executor ray needs its package: pip install 'ddpnas[ray]'")
+
+
+def run_tasks(
+    call: Callable[[Any, Task], Result],
+    shared: Any,
+    tasks: Sequence[Task],
+    *,
+    workers: int | None = None,
+    executor: str = "local",
+    accelerated: bool = False,
+) -> Iterator[Result]:
+    """Yield ``call(shared, task)`` of each task, in the order of the tasks.
+
+    One local worker is this process itself. Others compute with one thread each, unless the call
+    sets another number.
+
+    Args:
+        call: a function of a module.
+        shared: given to every call; sent to each worker once.
+        tasks: each is sent to a worker as it becomes free.
+        workers: how many; by default one a CPU, on Ray as many as its cluster has.
+        executor: "local" or "ray". Ray runs on this machine unless ``RAY_ADDRESS`` names a
+            cluster, where this version of ddpnas has to be installed.
+        accelerated: whether each worker of Ray gets a GPU of its own; a local one takes its own
+            by :func:`worker_number`.
+
+    Raises:
+        OptionError: see :func:`check_workers`; something cannot be sent to another process.
+        RunError: three workers died of one task.
+    """
+    check_workers(workers, executor)
+    if executor == "local" and (workers or os.cpu_count() or 1) == 1:
+        for task in tasks:
+            yield call(shared, task)
+        return
+    _check_sendable(call, shared)
+    with _one_thread_a_process():
+        pool: _Pool
+        if executor == "ray":
+            pool = _Ray(call, shared, workers, accelerated)
+        else:
+            pool = _Local(call, shared, min(workers or os.cpu_count() or 1, max(1, len(tasks))))
+        try:
+            yield from _in_order(pool, tasks)
+        finally:
+            pool.close()
+
+
+def _in_order(pool: _Pool, tasks: Sequence[Any]) -> Iterator[Any]:
+    """Yield the results in the order of the tasks, keeping all workers busy."""
+    waiting = collections.deque(range(len(tasks)))
+    attempts: collections.Counter[int] = collections.Counter()
+    running = 0
+    results: dict[int, Any] = {}
+    following = 0
+    while following < len(tasks):
+        while waiting and running < pool.workers:
+            key = waiting.popleft()
+            attempts[key] += 1
+            running += 1
+            pool.submit(key, tasks[key])
+        for key, get in pool.wait():
+            running -= 1
+            try:
+                results[key] = get()
+            except _LostError as lost:
+                if attempts[key] == ATTEMPTS:
+                    raise RunError(
+                        f"{ATTEMPTS} workers died of task {key + 1} of {len(tasks)} ({lost}); is "
+                        f"there memory enough for that many workers?"
+                    ) from None
+                logger.warning(
+                    "a worker died at task %d of %d (%s); it is given to another",
+                    key + 1,
+                    len(tasks),
+                    lost,
+                )
+                waiting.appendleft(key)
+        while following in results:
+            yield results.pop(following)
+            following += 1
+
+
+class _Local:
+    """Processes of this machine, each a pool of its own: the death of one leaves the others."""
+
+    def __init__(self, call: Callable[[Any, Any], Any], shared: Any, workers: int) -> None:
+        self.workers, self._call, self._shared = workers, call, shared
+        self._free: list[futures.ProcessPoolExecutor] = []
+        self._numbers: dict[futures.ProcessPoolExecutor, int] = {}
+        self._running: dict[futures.Future[Any], tuple[int, futures.ProcessPoolExecutor]] = {}
+        for number in range(workers):
+            self._start(number)
+
+    def _start(self, number: int) -> None:
+        worker = futures.ProcessPoolExecutor(
+            1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_keep,
+            initargs=(self._call, self._shared, number),
+        )
+        self._numbers[worker] = number
+        self._free.append(worker)
+
+    def submit(self, key: int, task: Any) -> None:
+        """Give a free worker a task."""
+        worker = self._free.pop()
+        self._running[worker.submit(_run_kept, task)] = (key, worker)
+
+    def wait(self) -> list[tuple[int, Callable[[], Any]]]:
+        """Return the tasks that ended."""
+        ended = futures.wait(self._running, return_when=futures.FIRST_COMPLETED).done
+        return [self._take(future) for future in ended]
+
+    def _take(self, future: futures.Future[Any]) -> tuple[int, Callable[[], Any]]:
+        key, worker = self._running.pop(future)
+        died = isinstance(future.exception(), BrokenProcessPool)
+        if died:
+            worker.shutdown()
+            self._start(self._numbers.pop(worker))
+        else:
+            self._free.append(worker)
+
+        def get() -> Any:
+            if died:
+                raise _LostError("its process ended")
+            return future.result()
+
+        return key, get
+
+    def close(self) -> None:
+        """End the workers, as soon as what they are doing is done."""
+        for worker in self._numbers:
+            worker.shutdown(wait=False, cancel_futures=True)
+
+
+class _Ray:
+    """Tasks of Ray (https://docs.ray.io), on this machine or on the cluster in RAY_ADDRESS."""
+
+    def __init__(
+        self,
+        call: Callable[[Any, Any], Any],
+        shared: Any,
+        workers: int | None,
+        accelerated: bool,
+    ) -> None:
+        import ray
+
+        self._ray = ray
+        self._started = not ray.is_initialized()
+        if self._started and "RAY_ADDRESS" in os.environ:
+            ray.init(log_to_driver=False)
+        elif self._started:
+            ray.init(
+                num_cpus=workers or os.cpu_count(), include_dashboard=False, log_to_driver=False
+            )
+        resource = "GPU" if accelerated else "CPU"
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self.workers = workers or int(there.get(resource, 1))
+        self._shared = ray.put(shared)
+        self._remote = ray.remote(max_retries=0, num_gpus=int(accelerated))(call)
+        self._running: dict[Any, int] = {}
+
+    def submit(self, key: int, task: Any) -> None:
+        """Give a free worker a task."""
+        self._running[self._remote.remote(self._shared, task)] = key
+
+    def wait(self) -> list[tuple[int, Callable[[], Any]]]:
+        """Return the tasks that ended."""
+        ended, _ = self._ray.wait(list(self._running), num_returns=1)
+        return [(self._running.pop(one), functools.partial(self._get, one)) for one in ended]
+
+    def _get(self, reference: Any) -> Any:
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except (errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError) as lost:
+            raise _LostError(str(lost).strip().splitlines()[0]) from None
+        except errors.RayTaskError as failed:
+            if isinstance(failed.cause, Exception):
+                raise failed.cause from None
+            raise
+
+    def close(self) -> None:
+        """End what was started here."""
+        if self._started:
+            self._ray.shutdown()
+
+
+_kept: tuple[Callable[[Any, Any], Any], Any, int] | None = None  # of a local worker
+
+
+def _keep(call: Callable[[Any, Any], Any], shared: Any, number: int) -> None:
+    global _kept
+    _kept = (call, shared, number)
+
+
+def _run_kept(task: Any) -> Any:
+    assert _kept is not None
+    call, shared, _ = _kept
+    return call(shared, task)
+
+
+def worker_number() -> int:
+    """Return which of the local workers this process is, from 0; 0 where it is none."""
+    return 0 if _kept is None else _kept[2]
+
+
+def _check_sendable(call: Any, shared: Any) -> None:
+    try:
+        pickle.dumps((call, shared))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise OptionError(
+            f"worker processes cannot be given what they need ({error}); define functions and "
+            f"classes at the top of a module, or use one local worker"
+        ) from None
+
+
+@contextmanager
+def _one_thread_a_process() -> Iterator[None]:
+    """Let processes started inside compute with one thread each: there is one a CPU."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

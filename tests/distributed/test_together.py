@@ -1,0 +1,164 @@
+"""Two processes search together as one would: the same history, one folder, one voice."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import ddpnas
+from ddpnas.distributed import ALONE
+
+from ..conftest import striped_images
+from .together import CONFIG, FAIR, OPTIONS, layers, network, step
+
+SCRIPT = Path(__file__).with_name("together.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def timeless(history):
+    return [{k: v for k, v in r.items() if not k.endswith("seconds")} for r in history]
+
+
+def assert_alike(history, expected):
+    assert len(history) == len(expected)
+    for one, other in zip(history, expected, strict=True):
+        one, other = dict(one), dict(other)
+        for name in {"loss", "valid_loss"} & one.keys():
+            assert one.pop(name) == pytest.approx(other.pop(name), rel=1e-4), name
+        for name in ("score", "accuracy"):  # one of 24 images may stand on the edge
+            assert one.pop(name) == pytest.approx(other.pop(name), abs=1.01 / 24)
+        assert one == other
+
+
+class StopSearchError(Exception):
+    pass
+
+
+def stop_at_third(progress):
+    if progress.done == 3:
+        raise StopSearchError
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Return (folder, what each process found, what one process finds on paths and fairly)."""
+    folder = tmp_path_factory.mktemp("together")
+    images, labels = map(torch.from_numpy, striped_images(120))
+    torch.save((images, labels), folder / "stripes.pt")
+    data = ddpnas.make_data((images, labels), name="stripes", flip=True)
+    space = ddpnas.SearchSpace(network, (1, 8, 8))
+    arguments = {"strategy_options": OPTIONS, "supernet": CONFIG, "device": "cpu"}
+    alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
+    fair = ddpnas.search(space, data, **{**arguments, "supernet": FAIR})
+    with pytest.raises(StopSearchError):
+        ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(SCRIPT), str(folder)]
+    done = subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "began on 1 process and goes on on 2" in done.stderr
+    found = [json.loads((folder / f"found-{rank}.json").read_text()) for rank in (0, 1)]
+    return folder, found, alone, fair
+
+
+def test_the_history_is_that_of_one_process(together):
+    _, found, alone, fair = together
+    for one in found:
+        assert_alike(timeless(one["history"]), timeless(alone.history))
+        assert_alike(timeless(one["fair"]), timeless(fair.history))
+        assert one["text"] == alone.text
+    assert timeless(found[0]["history"]) == timeless(found[1]["history"])
+
+
+def test_the_first_process_writes_the_folder_and_reports(together):
+    folder, found, alone, _ = together
+    assert [one["reports"] for one in found] == [len(alone.history) + 1, 0]
+    kept = ddpnas.SearchResult.load(folder / "run")
+    assert kept.history == found[0]["history"]
+    assert json.loads((folder / "run" / "run.json").read_text())["made_with"]["processes"] == 2
+
+
+def test_a_run_of_one_process_goes_on_with_two(together):
+    _, found, alone, _ = together
+    for one in found:
+        assert_alike(timeless(one["resumed"]), timeless(alone.history))
+        assert one["finished"] == alone.text
+
+
+def test_a_step_has_the_loss_gradients_and_averages_of_the_whole_batch(together):
+    _, found, _, _ = together
+    model, x, y = layers()
+    loss, gradients, buffers = step(model, ALONE, x, y)
+    for one in found:
+        assert one["step"][0] == pytest.approx(loss, rel=1e-5)
+        for mine, expected in zip(one["step"][1], gradients, strict=True):
+            assert mine == pytest.approx(expected, rel=1e-3, abs=1e-6)
+        for mine, expected in zip(one["step"][2], buffers, strict=True):
+            assert mine == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_an_error_is_the_same_in_all_processes(together):
+    _, found, _, _ = together
+    for one in found:
+        assert one["in use"][0] == "RunError" and "holds a finished run" in one["in use"][1]
+        assert one["differs"] == [
+            "RunError",
+            "process 1 holds numbers other than process 0; run the same version of everything "
+            "on the same data in all processes",
+        ]
+        assert "1 images cannot be split over 2 processes" in one["too few"][1]
+
+
+FAILING = """
+import sys
+import ddpnas.evaluators.supernet as supernet
+from ddpnas.cli import main
+from ddpnas.errors import DataError
+
+def broken(model, batches, processes):
+    if processes.rank == 1:
+        raise DataError("the image a.png cannot be read")
+    return unbroken(model, batches, processes)
+
+unbroken, supernet.accuracy_and_loss = supernet.accuracy_and_loss, broken
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_where_one_process_fails_all_end_and_one_says_why(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", FAILING, "search", "--space", "toy", "--device", "cpu"]
+    command += ["--limit-train-images", "100", "--out", str(tmp_path / "run")]
+    together = {**ENVIRONMENT, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    started = [
+        subprocess.Popen(
+            command,
+            env={**together, "MASTER_PORT": str(port), "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    said = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [2, 2], said
+    assert said[0][0].startswith("searching ") and said[1][0] == ""
+    told = [line for _, errors in said for line in errors.splitlines() if "ddpnas:" in line]
+    assert told == ["ddpnas: the image a.png cannot be read"]
+
+
+def test_commands_of_one_process_refuse_several(monkeypatch, capsys):
+    from ddpnas.cli import main
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["generate", "runs/a"]) == 2
+    assert "`ddpnas generate` runs in one process" in capsys.readouterr().err

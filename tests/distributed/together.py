@@ -1,0 +1,103 @@
+"""What the processes of test_together.py do: run by torchrun, the results go to a JSON file."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import ddpnas
+from ddpnas import SupernetConfig
+from ddpnas.distributed import join, leave, synchronise_norms
+
+CONFIG = SupernetConfig(batch_size=31, eval_batch_size=7, lr=0.1)  # 31 and 7: uneven parts
+FAIR = dataclasses.replace(CONFIG, training="fair", warmup_epochs=1)
+OPTIONS = {"cycles_per_stage": 1}
+
+
+def network(choose):
+    """Ask for two layers of a network with running averages in its BatchNorm."""
+
+    def conv(kernel):
+        return nn.Sequential(
+            nn.Conv2d(4, 4, kernel, padding=kernel // 2), nn.BatchNorm2d(4), nn.ReLU()
+        )
+
+    options = {"conv1": lambda: conv(1), "conv3": lambda: conv(3), "skip": nn.Identity}
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        choose("a", options),
+        choose("b", options),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )
+
+
+def layers():
+    """Return a small network with BatchNorm of all kinds, and a batch of 7."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 3),
+        nn.BatchNorm2d(3, momentum=None),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12, 4),
+        nn.BatchNorm1d(4, affine=False),
+        nn.Linear(4, 3),
+    )
+    return model, torch.randn(7, 2, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+
+
+def step(model, processes, x, y):
+    """Return the loss and all gradients of a batch, and what the layers then remember."""
+    loss = processes.weighted(functional.cross_entropy(model(x), y), len(y))
+    loss.backward()
+    loss = processes.average_gradients(model.parameters(), loss.detach(), len(y))
+    gradients = [p.grad.flatten().tolist() for p in model.parameters()]
+    return [float(loss), gradients, [b.flatten().tolist() for b in model.buffers()]]
+
+
+def main(folder):
+    """Write what was found to a file of each process."""
+    processes = join("cpu")
+    images, labels = torch.load(folder / "stripes.pt", weights_only=True)
+    data = ddpnas.make_data((images, labels), name="stripes", flip=True)
+    found = {}
+    model, x, y = layers()
+    synchronise_norms(model, processes)
+    mine = slice(processes.rank, None, processes.size)
+    found["step"] = step(model, processes, x[mine], y[mine])
+    reported = []
+    space = ddpnas.SearchSpace(network, (1, 8, 8))
+    arguments = {"strategy_options": OPTIONS, "supernet": CONFIG}
+    result = ddpnas.search(
+        space, data, out=folder / "run", on_progress=reported.append, **arguments
+    )
+    found["history"], found["text"], found["reports"] = result.history, result.text, len(reported)
+    fair = {"strategy_options": OPTIONS, "supernet": FAIR}
+    found["fair"] = ddpnas.search(space, data, **fair).history
+    result = ddpnas.search(space, data, out=folder / "begun", resume=True, **arguments)
+    found["resumed"] = result.history
+    result = ddpnas.search(space, data, out=folder / "begun", resume=True, **arguments)
+    found["finished"] = result.text
+    for what, call in {
+        "in use": lambda: ddpnas.search(space, data, out=folder / "run", **arguments),
+        "differs": lambda: processes.check_equal(
+            "numbers", "same", [torch.tensor([1.0, 2.0, float(processes.rank)])]
+        ),
+        "too few": lambda: ddpnas.search(space, data, supernet=SupernetConfig(batch_size=1)),
+    }.items():
+        try:
+            call()
+        except ddpnas.DdpnasError as error:
+            found[what] = [type(error).__name__, str(error)]
+    (folder / f"found-{processes.rank}.json").write_text(json.dumps(found))
+    leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
