@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -64,8 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
                 "processor_seconds": watch.seconds,
                 "wall_seconds_with_verdict": time.perf_counter() - wall,
                 "details": found.details,
-                "options": vars(options),
-                "command": " ".join(sys.argv[1:]),
+                "options": {
+                    **vars(options),
+                    "data": Path(options.data).name,
+                    "out": out.name,
+                },
                 "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
                 "torch": torch.__version__,
             }

@@ -66,7 +66,14 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):
 
 
 def test_a_fair_search_says_what_it_trains(capsys, tmp_path):
-    fair = ["--supernet.training", "fair", "--supernet.warmup-epochs", "1"]
+    fair = [
+        "--supernet.training",
+        "fair",
+        "--supernet.warmup-epochs",
+        "1",
+        "--supernet.epochs",
+        "1",
+    ]
     out = str(tmp_path / "run")
     assert main(["search", *QUICK, *fair, "--limit-train-images", "100", "--out", out]) == 0
     lines = capsys.readouterr().out.splitlines()
