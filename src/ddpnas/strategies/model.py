@@ -287,8 +287,10 @@ class ModelDDPNAS(Base):
         risks = self.risks()
         forced = self._cycles >= self.longest_stage
         chosen = []
-        for i, (row, mask) in enumerate(zip(risks, self._distribution.alive, strict=True)):
-            least = int(np.where(mask, row, np.inf).argmin())
+        distribution = self._distribution
+        for i, (row, mask) in enumerate(zip(risks, distribution.alive, strict=True)):
+            # of equal risks, the least likely
+            least = int(np.lexsort((distribution.rows[i], np.where(mask, row, np.inf)))[0])
             prune = self._due[i] and (
                 forced or self.max_risk is None or row[least] <= self.max_risk
             )
