@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        for method in options.methods.split(","):
+        for method in _methods(options):
             path = out / f"{method}{options.label}-{seed}.json"
             if path.exists():
                 continue
@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", required=True, help="CIFAR-10: a directory or .npz file")
     add("--out", required=True, help="folder of the results")
-    add("--methods", default=",".join(METHODS), help="separated by commas")
+    add("--methods", help=f"separated by commas, of {', '.join(METHODS)}; default: all that apply")
     add("--label", default="", help="added to the method's name in results: for ablations")
     add("--seeds", type=int, default=5)
     add("--first-seed", type=int, default=0)
@@ -139,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--finalist-share", type=float, default=0.2, help='of the time; "prior": all that is left')
     add("--prior-cycles", type=int, default=60)
     return parser
+
+
+def _methods(options: argparse.Namespace) -> list[str]:
+    if options.methods is not None:
+        return list(options.methods.split(","))
+    return [name for name in METHODS if name != "resnet-cell" or options.space == "nasbench201"]
 
 
 def _space(options: argparse.Namespace) -> SearchSpace:

@@ -20,7 +20,7 @@ from benchmarks.weight_sharing.task import (
     rank_correlation,
 )
 from benchmarks.weight_sharing.training_free import naswot, synflow
-from ddpnas import Architecture, SupernetConfig, create_strategy
+from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
 from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
 from ddpnas.strategies.effects import normal_scores
@@ -40,6 +40,16 @@ def random_cell(task: Task, watch: Stopwatch) -> Outcome:
 def resnet_cell(task: Task, watch: Stopwatch) -> Outcome:
     """Take the residual block of ResNet, NAS-Bench-201's hand-made reference."""
     return Outcome(task.space.parse(RESNET))
+
+
+def largest(task: Task, watch: Stopwatch) -> Outcome:
+    """Take the option of most multiply-adds everywhere: what a score has to beat to say more."""
+    macs = count_costs(task.space)["macs"]
+    architecture = {d.name: d.options[0] for d in task.space.decisions}
+    for decision in task.space.decisions:
+        variants = [{**architecture, decision.name: option} for option in decision.options]
+        architecture = max(variants, key=macs.cost)
+    return Outcome(task.space.check(architecture))
 
 
 def random_search(task: Task, watch: Stopwatch) -> Outcome:
@@ -264,4 +274,5 @@ METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     "synflow": by_synflow,
     "random-cell": random_cell,
     "resnet-cell": resnet_cell,
+    "largest": largest,
 }
