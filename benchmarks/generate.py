@@ -44,7 +44,7 @@ from ddpnas import (
     generate,
 )
 from ddpnas.objective import objective_rows, objective_value
-from ddpnas.programme import Programme
+from ddpnas.solver.programme import Programme
 
 SHARPNESS = {"nearly decided": 0.1, "between": 1.0, "nearly uniform": 10.0}
 
