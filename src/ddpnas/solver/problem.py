@@ -1,7 +1,7 @@
 """Problem: a space, its rules and the costs in question, ready to be solved any number of times.
 
-Solved over the diagram of legal architectures (:mod:`ddpnas.solver.diagram`); where rules of many uneven
-weights make that too large, as a 0-1 programme (:mod:`ddpnas.solver.programme`). Both are exact.
+Solved over the diagram of legal architectures (`diagram`); where rules of many uneven
+weights make that too large, as a 0-1 programme (`programme`). Both are exact.
 """
 
 from __future__ import annotations
