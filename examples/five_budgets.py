@@ -1,8 +1,8 @@
 """One search, networks for five budgets, and the whole frontier they lie on.
 
     ddpnas search --data photos/ --out runs/photos
-    ddpnas latency --run runs/photos --out latency.json
-    python examples/five_budgets.py runs/photos --latency latency.json --out five/
+    ddpnas latency --run runs/photos
+    python examples/five_budgets.py runs/photos --latency runs/photos/latency.json --out five/
 
 The search is not repeated: each budget is an integer programme over what it learned. For
 multiply-adds, and for milliseconds if a table is given, budgets lie evenly between the cheapest

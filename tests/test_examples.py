@@ -1,6 +1,9 @@
 """The examples run, and their spaces keep the contract of every space."""
 
+import ast
 import importlib.util
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,41 @@ def test_one_search_gives_networks_for_five_budgets_of_each_cost(stripes, small_
         "networks.json",
         "frontier.svg",
     }
+
+
+def test_the_walk_from_a_folder_of_images_to_a_deployed_file(tmp_path, monkeypatch, capsys):
+    reduced = (EXAMPLES / "own_images.py").read_text()
+    for full, small in (
+        ("EPOCHS = 40", "EPOCHS = 2"),
+        ("channels=8", "channels=2"),
+        ("4e6", "3e5"),
+        ("load_data(PHOTOS)", "load_data(PHOTOS, limit_train_images=60)"),
+        ("out=RUN", "out=RUN, strategy_options={'cycles_per_stage': 1}"),
+    ):
+        assert reduced.count(full) == 1
+        reduced = reduced.replace(full, small)
+    (tmp_path / "walk.py").write_text(reduced)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("walk.py")
+    out = capsys.readouterr().out
+    assert "10 classes, images of (3, 32, 32)" in out and "100 unseen" in out
+    assert "same class for 100 of 100" in out and "NOT" not in out
+    assert "int8 against float" in out and re.search(r"photos/test/0/.* %\)", out)
+    assert len(list((tmp_path / "photos").rglob("*.png"))) == 400
+    names = {p.name for p in (tmp_path / "runs" / "photos").iterdir()}
+    assert {"net.onnx", "net-int8.onnx", "report.html", "trained"} <= names
+
+
+def test_the_notebook_holds_the_steps_of_the_script_and_their_outputs():
+    import nbformat
+
+    builder = example("make_notebook")
+    notebook = nbformat.read(EXAMPLES / "own_images.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    cells = builder.cells_of((EXAMPLES / "own_images.py").read_text())
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == cells
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        ast.parse(cell.source)
+        assert cell.execution_count == number
+        assert bool(cell.outputs) == ("print(" in cell.source)

@@ -1,8 +1,10 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ddpnas import (
     CostTable,
@@ -14,7 +16,10 @@ from ddpnas import (
     generate,
     least_cost,
     sample_within,
+    top_k,
 )
+from ddpnas.limits import checked_limits
+from ddpnas.solver.problem import Problem
 from tests.problems import everything, objectives, problems, value, within
 
 
@@ -58,18 +63,109 @@ def test_a_limit_is_met_to_the_last_unit_at_realistic_sizes():
         assert less.log_prob <= exactly.log_prob
 
 
-def test_infeasible_says_the_limit_and_the_least_reachable():
+@settings(max_examples=200, deadline=None)
+@given(problems(), objectives(), st.integers(1, 12))
+def test_top_k_are_the_k_best_networks_that_brute_force_finds(problem, objective, k):
+    space, distribution, costs, limits = problem
+    classes = {}
+    for architecture in everything(space):
+        if within(architecture, costs, limits):
+            here = value(architecture, space, distribution, objective)
+            network = space.canonical(architecture)
+            classes[network] = max(here, classes.get(network, here))
+    if not classes:
+        with pytest.raises(InfeasibleError):
+            top_k(distribution, space, k, limits, costs, objective=objective)
+        return
+    found = top_k(distribution, space, k, limits, costs, objective=objective)
+    assert len({space.canonical(one.architecture) for one in found}) == len(found)
+    assert len(found) == min(k, len(classes))
+    assert all(within(one.architecture, costs, limits) for one in found)
+    expected = sorted(classes.values(), reverse=True)
+    for one, best in zip(found, expected):
+        reached = value(one.architecture, space, distribution, objective)
+        assert reached == pytest.approx(best, abs=1e-8)
+        assert one.certificate.gap <= 1e-8
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.integers(1, 4))
+def test_the_programme_finds_the_same_as_the_diagram(problem, k):
+    space, distribution, costs, limits = problem
+    by_diagram, by_programme = (Problem(space, {n: costs[n] for n in limits}) for _ in range(2))
+    by_programme.__dict__["diagram"] = None
+    bounds = checked_limits(limits, costs)
+    values = []
+    for solver in (by_diagram, by_programme):
+        found = itertools.islice(solver.best(distribution.rows, bounds), k)
+        values.append([value(a, space, distribution, "theta")[0] for a, _ in found])
+    assert values[0] == pytest.approx(values[1], abs=1e-8)
+
+
+def test_nested_decisions_do_not_hide_further_networks():
+    inner = [Decision(f"d{i}", tuple("abcdefg"), (("outer", "deep"),)) for i in range(9)]
+    space = DecisionSpace([Decision("outer", ("plain", "deep", "other")), *inner])
+    uniform = JointDistribution.uniform(space.decisions)
+    rows = [np.array([0.6, 0.1, 0.3]), *(np.arange(7.0, 0, -1) for _ in inner)]
+    found = top_k(uniform.with_rows(rows), space, 4)
+    assert [one.architecture["outer"] for one in found] == ["plain", "other", "deep", "deep"]
+
+
+def two_costs():
     space = DecisionSpace([Decision("a", ("big", "small")), Decision("b", ("big", "small"))])
     terms = {((d, o),): 60 if o == "big" else 20 for d in "ab" for o in ("big", "small")}
     macs = CostTable("macs", "MACs", 10, terms)
     params = CostTable("params", "parameters", 0, {k: 80 - v for k, v in terms.items()})
-    uniform = JointDistribution.uniform(space.decisions)
-    with pytest.raises(InfeasibleError, match=r"macs <= 49 cannot .* 50 MACs, by a=small;b=small"):
-        generate(uniform, space, {"macs": 49}, {"macs": macs})
-    with pytest.raises(InfeasibleError, match=r"macs >= 131 cannot .* most reachable is 130"):
-        generate(uniform, space, {"macs": (131, 1e9)}, {"macs": macs})
-    with pytest.raises(InfeasibleError, match=r"together.*least reachable macs is 90 MACs"):
-        generate(uniform, space, {"macs": 60, "params": 80}, {"macs": macs, "params": params})
+    return JointDistribution.uniform(space.decisions), space, {"macs": macs, "params": params}
+
+
+@pytest.mark.parametrize(
+    ("limits", "says", "conflict"),
+    [
+        ({"macs": 49}, r"macs <= 49 cannot .* 50 MACs, by a=small;b=small", {"macs <=": 50}),
+        ({"macs": (131, 1e9)}, r"macs >= 131 cannot .* most reachable is 130", {"macs >=": 130}),
+        (
+            {"params": 80, "macs": (20, 60)},
+            r"params <= 80 and macs <= 60 cannot be met together.*least reachable macs is 90 MACs",
+            {"params <=": 120, "macs <=": 90},
+        ),
+        ({"macs": (51, 89)}, "macs <= 89 and macs >= 51", {"macs <=": 90, "macs >=": 50}),
+        ({"macs": 130, "params": (0, 39)}, r"limit params <= 39 .* is 40", {"params <=": 40}),
+    ],
+)
+def test_infeasible_says_which_limits_conflict_and_what_can_be_reached(limits, says, conflict):
+    distribution, space, costs = two_costs()
+    with pytest.raises(InfeasibleError, match=says) as raised:
+        generate(distribution, space, limits, costs)
+    unmet = raised.value.unmet
+    assert {f"{one.name} {one.relation}": one.reachable for one in unmet} == conflict
+    for one in unmet:
+        assert costs[one.name].cost(one.architecture) == one.reachable
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(least_costs=1))
+def test_the_limits_said_to_conflict_do_and_no_fewer(problem):
+    space, distribution, costs, limits = problem
+    every = list(everything(space))
+    if any(within(a, costs, limits) for a in every):
+        return
+    with pytest.raises(InfeasibleError) as raised:
+        generate(distribution, space, limits, costs)
+
+    def holds(one, architecture):
+        cost = costs[one.name].cost(architecture)
+        return cost <= one.limit if one.relation == "<=" else cost >= one.limit
+
+    unmet = raised.value.unmet
+    assert bool(unmet) == bool(every)
+    for left_out in unmet:
+        others = [one for one in unmet if one is not left_out]
+        possible = [a for a in every if all(holds(one, a) for one in others)]
+        assert possible and not any(holds(left_out, a) for a in possible)
+        reached = [costs[left_out.name].cost(a) for a in possible]
+        best = min(reached) if left_out.relation == "<=" else max(reached)
+        assert left_out.reachable == pytest.approx(best, rel=1e-12)
 
 
 def test_survivors_only_leaves_out_what_was_pruned():

@@ -16,9 +16,9 @@ SOURCE = Path(ddpnas.__file__).parent
 ROOMS = [
     {"errors", "_version", "disk", "workers"},
     {"architecture", "uniform"},
-    {"distribution", "cost_table"},
-    {"limits", "objective", "diagram", "labels", "solver", "programme", "infeasible"},
-    {"generate", "frontier"},
+    {"distribution"},
+    {"cost_table", "limits", "objective", "solver"},
+    {"infeasible", "generate", "frontier"},
     {"strategies", "layers", "choice"},
     {"drawing"},
     {"distributed"},

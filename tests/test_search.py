@@ -122,7 +122,7 @@ def test_an_interrupted_search_ends_as_the_unbroken_one(small_space, stripes, tm
         assert one.read_text() == other.read_text()
 
 
-@pytest.mark.parametrize("after", [1, 3, 5, 16, 21])
+@pytest.mark.parametrize("after", [1, 5, 8, 27])
 def test_a_search_of_trained_batches_resumes_from_any_checkpoint(
     small_space, stripes, tmp_path, monkeypatch, after
 ):

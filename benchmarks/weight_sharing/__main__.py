@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        for method in options.methods.split(","):
+        for method in _methods(options):
             path = out / f"{method}{options.label}-{seed}.json"
             if path.exists():
                 continue
@@ -53,6 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
             )  # fmt: skip
             wall, watch = time.perf_counter(), Stopwatch()
             found = METHODS[method](task, watch)
+            for finalist in found.details.get("finalists", []):
+                finalist["test_accuracy"] = test_accuracy(table, space.parse(finalist["text"]))
             result = {
                 "method": method + options.label,
                 "seed": seed,
@@ -62,8 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
                 "processor_seconds": watch.seconds,
                 "wall_seconds_with_verdict": time.perf_counter() - wall,
                 "details": found.details,
-                "options": vars(options),
-                "command": " ".join(sys.argv[1:]),
+                "options": {
+                    **vars(options),
+                    "data": Path(options.data).name,
+                    "out": out.name,
+                },
                 "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
                 "torch": torch.__version__,
             }
@@ -111,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", required=True, help="CIFAR-10: a directory or .npz file")
     add("--out", required=True, help="folder of the results")
-    add("--methods", default=",".join(METHODS), help="separated by commas")
+    add("--methods", help=f"separated by commas, of {', '.join(METHODS)}; default: all that apply")
     add("--label", default="", help="added to the method's name in results: for ablations")
     add("--seeds", type=int, default=5)
     add("--first-seed", type=int, default=0)
@@ -125,14 +129,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=128)
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
+    add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--judged", type=int, default=200, help="networks of the rank correlation")
     add("--standalone-epochs", type=int, default=5, help="of each network of the random search")
     add("--warmup-share", type=float, default=0.5)
     add("--cycles-per-stage", type=int, default=20)
     add("--keep", type=int, default=2)
     add("--finalists", type=int, default=8)
-    add("--finalist-share", type=float, default=0.2)
+    add("--finalist-share", type=float, default=0.2, help='of the time; "prior": all that is left')
+    add("--prior-cycles", type=int, default=60)
     return parser
+
+
+def _methods(options: argparse.Namespace) -> list[str]:
+    if options.methods is not None:
+        return list(options.methods.split(","))
+    return [name for name in METHODS if name != "resnet-cell" or options.space == "nasbench201"]
 
 
 def _space(options: argparse.Namespace) -> SearchSpace:
@@ -161,7 +173,10 @@ def _data(options: argparse.Namespace) -> Data:
 
 def _supernet(options: argparse.Namespace) -> SupernetConfig:
     return SupernetConfig(
-        batch_size=options.batch_size, lr=options.lr, weight_decay=options.weight_decay
+        batch_size=options.batch_size,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        score=options.score,
     )
 
 
@@ -172,6 +187,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         options.keep,
         options.finalists,
         options.finalist_share,
+        options.prior_cycles,
     )
 
 

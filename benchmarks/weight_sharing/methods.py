@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.weight_sharing.task import (
     Outcome,
@@ -19,13 +20,15 @@ from benchmarks.weight_sharing.task import (
     rank_correlation,
 )
 from benchmarks.weight_sharing.training_free import naswot, synflow
-from ddpnas import Architecture, SupernetConfig, create_strategy
+from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
 from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
+from ddpnas.strategies.effects import normal_scores
 
 __all__ = ["METHODS"]
 
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+Measure = Callable[[torch.nn.Module], float]
 UNTRAINED = 1000  # cells at most that a training-free score sees
 
 
@@ -37,6 +40,16 @@ def random_cell(task: Task, watch: Stopwatch) -> Outcome:
 def resnet_cell(task: Task, watch: Stopwatch) -> Outcome:
     """Take the residual block of ResNet, NAS-Bench-201's hand-made reference."""
     return Outcome(task.space.parse(RESNET))
+
+
+def largest(task: Task, watch: Stopwatch) -> Outcome:
+    """Take the option of most multiply-adds everywhere: what a score has to beat to say more."""
+    macs = count_costs(task.space)["macs"]
+    architecture = {d.name: d.options[0] for d in task.space.decisions}
+    for decision in task.space.decisions:
+        variants = [{**architecture, decision.name: option} for option in decision.options]
+        architecture = max(variants, key=macs.cost)
+    return Outcome(task.space.check(architecture))
 
 
 def random_search(task: Task, watch: Stopwatch) -> Outcome:
@@ -53,9 +66,7 @@ def random_search(task: Task, watch: Stopwatch) -> Outcome:
 
 def by_naswot(task: Task, watch: Stopwatch) -> Outcome:
     """Take the best of random architectures by NASWOT, untrained."""
-    images, _ = next(
-        Loader(task.data, [task.data.train], torch.device("cpu")).train_batches(128, task.seed)
-    )
+    images = _batch(task)
     return _untrained(task, watch, lambda network: naswot(network.train(), images))
 
 
@@ -64,21 +75,30 @@ def by_synflow(task: Task, watch: Stopwatch) -> Outcome:
     return _untrained(task, watch, lambda network: synflow(network, task.data.input_shape))
 
 
-def _untrained(
-    task: Task, watch: Stopwatch, measure: Callable[[torch.nn.Module], float]
-) -> Outcome:
-    def score(architecture: Architecture) -> float:
-        with torch.random.fork_rng():
-            torch.manual_seed(task.seed)
-            return measure(task.space.build(architecture))
+def _batch(task: Task) -> Tensor:
+    """Return 128 training images, as they are trained on."""
+    loader = Loader(task.data, [task.data.train], torch.device("cpu"))
+    images, _ = next(loader.train_batches(128, task.seed))
+    return images
 
+
+def _measure(task: Task, measure: Measure, architecture: Architecture) -> float:
+    """Return what a measure says of an architecture's initial weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(task.seed)
+        return measure(task.space.build(architecture))
+
+
+def _untrained(task: Task, watch: Stopwatch, measure: Measure) -> Outcome:
     scored: list[tuple[float, Architecture]] = []
     for architecture in distinct_cells(task.space, UNTRAINED, task.seed):
         if scored and watch.seconds >= task.seconds:
             break
-        scored.append((score(architecture), architecture))
+        scored.append((_measure(task, measure, architecture), architecture))
     best = max(scored, key=lambda pair: pair[0])
-    tau = watch.pause(lambda: rank_correlation(task, lambda all_: [score(a) for a in all_]))
+    tau = watch.pause(
+        lambda: rank_correlation(task, lambda all_: [_measure(task, measure, a) for a in all_])
+    )
     return Outcome(best[1], tau, {"scored": len(scored)})
 
 
@@ -113,7 +133,7 @@ def paper(task: Task, watch: Stopwatch) -> Outcome:
     each = create_strategy("ddpnas", task.space, **options).evaluations
     cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
     options["cycles_per_stage"] = cycles
-    config = replace(task.supernet, training="path")
+    config = replace(task.supernet, training="path", score="accuracy")
     strategy, evaluator, _ = _search(task, watch, options, config)
     details = {"cycles_per_stage": cycles, "scored": strategy.evaluations}
     return Outcome(strategy.architecture, watch.pause(lambda: _tau(task, evaluator)), details)
@@ -146,19 +166,69 @@ def ours(task: Task, watch: Stopwatch) -> Outcome:
         "search_seconds": watch.seconds,
     }
     if plan.finalists:
-        candidates = strategy.best(plan.finalists)
-        share = plan.finalist_share * task.seconds / (len(candidates) * speed.train)
-        finals = StandaloneEvaluator(
-            task.space, task.data, max(1, int(share / plan.finalist_cost)), seed=task.seed
-        )
-        scores = [evaluation.score for evaluation in finals.evaluate(candidates)]
-        found = candidates[int(np.argmax(scores))]
-        details["finalist_epochs"] = finals.epochs
-        details["finalists"] = [
-            {"text": task.space.format(c), "score": score}
-            for c, score in zip(candidates, scores, strict=True)
-        ]
+        seconds = plan.finalist_share * task.seconds
+        found = _train_finalists(task, strategy.best(plan.finalists), seconds, details)
     return Outcome(found, tau, details)
+
+
+def prior(task: Task, watch: Stopwatch) -> Outcome:
+    """One stage of DDPNAS scored untrained, then finalists: no weights are shared.
+
+    The score is the sum of the normal scores of NASWOT and synflow over the stage.
+    """
+    plan = task.plan
+    strategy = create_strategy(
+        "ddpnas",
+        task.space,
+        seed=task.seed,
+        cycles_per_stage=plan.prior_cycles,
+        keep=len_of_cycle(task) - 1,
+    )
+    images = _batch(task)
+    measures = {
+        "naswot": lambda network: naswot(network.train(), images),
+        "synflow": lambda network: synflow(network, task.data.input_shape),
+    }
+
+    def scores(architectures: Sequence[Architecture]) -> list[float]:
+        total = np.zeros(len(architectures))
+        for measure in measures.values():
+            total += normal_scores(np.array([_measure(task, measure, a) for a in architectures]))
+        return total.tolist()
+
+    batch = strategy.ask()
+    strategy.tell(batch, scores(batch))
+    tau = watch.pause(lambda: rank_correlation(task, scores))
+    candidates = strategy.best(max(1, plan.finalists))
+    details = {
+        "scored": len(batch),
+        "survivors": strategy.distribution.survivors,
+        "without_finalists": task.space.format(candidates[0]),
+        "search_seconds": watch.seconds,
+    }
+    found = candidates[0]
+    if plan.finalists:
+        seconds = task.seconds - watch.seconds
+        found = _train_finalists(task, candidates, seconds, details)
+    return Outcome(found, tau, details)
+
+
+def _train_finalists(
+    task: Task,
+    candidates: Sequence[Architecture],
+    seconds: float,
+    details: dict[str, Any],
+) -> Architecture:
+    """Train each alone, equally long, and return the best by validation; note all in details."""
+    each = seconds / (len(candidates) * measure_speed(task, candidates).train)
+    evaluator = StandaloneEvaluator(task.space, task.data, max(1, int(each)), seed=task.seed)
+    scores = [evaluation.score for evaluation in evaluator.evaluate(candidates)]
+    details["finalist_epochs"] = evaluator.epochs
+    details["finalists"] = [
+        {"text": task.space.format(c), "score": score}
+        for c, score in zip(candidates, scores, strict=True)
+    ]
+    return candidates[int(np.argmax(scores))]
 
 
 def _search(
@@ -195,6 +265,7 @@ def len_of_cycle(task: Task) -> int:
 
 METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     "ours": ours,
+    "prior": prior,
     "paper": paper,
     "spos": functools.partial(one_shot, "uniform"),
     "fair-one-shot": functools.partial(one_shot, "fair"),
@@ -203,4 +274,5 @@ METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     "synflow": by_synflow,
     "random-cell": random_cell,
     "resnet-cell": resnet_cell,
+    "largest": largest,
 }

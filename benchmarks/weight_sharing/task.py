@@ -42,7 +42,7 @@ class Plan:
         keep: survivors of each decision at which pruning stops.
         finalists: architectures that are trained alone at the end, 0 for none.
         finalist_share: of the time.
-        finalist_cost: seconds of training a finalist, relative to a random architecture.
+        prior_cycles: of the stage of "prior", scored untrained.
     """
 
     warmup_share: float
@@ -50,7 +50,7 @@ class Plan:
     keep: int
     finalists: int
     finalist_share: float
-    finalist_cost: float = 1.5
+    prior_cycles: int
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,10 @@ class Speed:
     score: float
 
 
-def measure_speed(task: Task) -> Speed:
-    """Return how fast paths of the proxy are, on ten of them and a few batches."""
+def measure_speed(task: Task, paths: Sequence[Architecture] = ()) -> Speed:
+    """Return how fast paths of the proxy are (by default ten random ones), on two batches."""
     evaluator = SupernetEvaluator(task.space, task.data, 1, task.supernet, seed=0)
-    paths = distinct_cells(task.space, 10, seed=0)
+    paths = paths or distinct_cells(task.space, 10, seed=0)
     training = Loader(task.data, [task.data.train], evaluator.device)
     size = training.batch_size(task.supernet.batch_size)
     batches = list(itertools.islice(training.train_batches(size, seed=0), 2))

@@ -27,7 +27,8 @@ def naswot(network: nn.Module, images: Tensor) -> float:
         off = 1.0 - on
         kernel.add_((on @ on.T + off @ off.T).double())
 
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.ReLU)]
+    relus = [module for module in network.modules() if isinstance(module, nn.ReLU | nn.ReLU6)]
+    hooks = [relu.register_forward_hook(count) for relu in relus]
     with torch.no_grad():
         network(images)
     for hook in hooks:
@@ -48,7 +49,7 @@ def synflow(network: nn.Module, input_shape: tuple[int, ...]) -> float:
     """
     linear = copy.deepcopy(network).double().eval()
     for module in linear.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.ReLU | nn.ReLU6):  # nothing is negative here
             module.forward = lambda x: x  # type: ignore[method-assign]
     with torch.no_grad():
         for parameter in linear.parameters():

@@ -32,7 +32,7 @@ from ddpnas.errors import (
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.frontier import frontier
-from ddpnas.generate import Generated, generate, least_cost, sample_within
+from ddpnas.generate import Generated, generate, least_cost, sample_within, top_k
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
 from ddpnas.report import write_report
@@ -131,6 +131,7 @@ __all__ = [
     "sample_within",
     "save_trained",
     "search",
+    "top_k",
     "train",
     "write_report",
 ]

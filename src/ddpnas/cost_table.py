@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.architecture import DecisionSpace
-from ddpnas.errors import DataError, SpaceError, nearest
+from ddpnas.disk import write_atomic
+from ddpnas.errors import DataError, InfeasibleError, SpaceError, nearest
 
 __all__ = ["CostTable"]
 
@@ -46,47 +47,84 @@ class CostTable:
         paid = [cost for pairs, cost in self.terms.items() if made.issuperset(pairs)]
         return math.fsum([self.fixed, *paid])
 
+    def bounds(self, space: DecisionSpace) -> tuple[float, float]:
+        """Return the least and the most that an architecture of the space costs, both exact.
+
+        Raises:
+            InfeasibleError: no architecture obeys the rules of the space.
+            SpaceError: the table is of another space.
+        """
+        from ddpnas.solver.problem import Problem
+
+        problem = Problem(space, {self.name: self})
+        least, most = (problem.extreme(self.name, sign, {}) for sign in (1.0, -1.0))
+        if least is None or most is None:
+            raise InfeasibleError("no architecture obeys the rules of the space")
+        return self.cost(least), self.cost(most)
+
     def check(self, space: DecisionSpace) -> None:
         """Raise :class:`SpaceError` when a term speaks of a choice that the space lacks."""
+        options = {decision.name: set(decision.options) for decision in space.decisions}
         for pairs in self.terms:
             for decision, option in pairs:
-                names = [d.name for d in space.decisions]
-                if decision not in names:
+                if decision not in options:
                     raise SpaceError(
-                        f"cost table {self.name!r}: " + nearest("decision", decision, names)
+                        f"cost table {self.name!r}: " + nearest("decision", decision, options)
                     )
-                if option not in space[decision].options:
+                if option not in options[decision]:
                     kind = f"option of decision {decision!r}"
                     raise SpaceError(
-                        f"cost table {self.name!r}: "
-                        + nearest(kind, option, space[decision].options)
+                        f"cost table {self.name!r}: " + nearest(kind, option, options[decision])
                     )
 
-    def save(self, path: str | Path) -> None:
-        """Write the table as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
         terms = [
             {"choices": [list(p) for p in pairs], "cost": c} for pairs, c in self.terms.items()
         ]
-        data = {
+        return {
             "name": self.name,
             "unit": self.unit,
             "fixed": self.fixed,
             "terms": terms,
             "about": dict(self.about),
         }
-        Path(path).write_text(json.dumps(data, indent=1), encoding="utf-8")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CostTable:
+        """Return the table that :meth:`to_dict` described.
+
+        Raises:
+            DataError: a part is missing or of the wrong kind, or a cost is no finite number.
+        """
+        try:
+            terms = {
+                tuple((str(d), str(o)) for d, o in term["choices"]): _number(term["cost"])
+                for term in data["terms"]
+            }
+            fixed, about = _number(data["fixed"]), dict(data.get("about", {}))
+            return cls(str(data["name"]), str(data["unit"]), fixed, terms, about)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"not a cost table: {error!r}") from None
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as JSON."""
+        write_atomic(Path(path), json.dumps(self.to_dict(), indent=1).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> CostTable:
         """Return the table in a JSON file; :class:`DataError` when it is not one."""
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            terms = {
-                tuple((str(d), str(o)) for d, o in term["choices"]): term["cost"]
-                for term in data["terms"]
-            }
-            return cls(data["name"], data["unit"], data["fixed"], terms, data.get("about", {}))
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise DataError(f"there is no cost table at {path}") from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} is not a cost table: {error!r}") from None
+        except DataError as error:
+            raise DataError(f"{path} is {error}") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is not a cost table: {error}") from None
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no finite number")
+    return value

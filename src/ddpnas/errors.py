@@ -7,7 +7,8 @@ prints its message without a traceback and exits with code 2.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 __all__ = [
     "ArchitectureError",
@@ -19,6 +20,7 @@ __all__ = [
     "OptionError",
     "RunError",
     "SpaceError",
+    "Unmet",
     "nearest",
 ]
 
@@ -47,8 +49,37 @@ class RunError(DdpnasError):
     """A run folder that cannot be used for what was asked."""
 
 
+@dataclass(frozen=True)
+class Unmet:
+    """One end of a limit that cannot be met, alone or together with others.
+
+    Attributes:
+        name: of the cost.
+        relation: "<=" or ">=".
+        limit: what was asked for.
+        reachable: the least (or most) that the cost can be while the others are met.
+        architecture: one that reaches it.
+    """
+
+    name: str
+    relation: str
+    limit: float
+    reachable: float
+    architecture: Mapping[str, str]
+
+
 class InfeasibleError(DdpnasError):
-    """No architecture of the space meets the limits; the message says the least reachable."""
+    """No architecture of the space meets the limits; the message says the least reachable.
+
+    Args:
+        message: the sentence.
+        unmet: the smallest set of limits that conflict: without any one of them the
+            others can be met together. Empty when the rules alone cannot be met.
+    """
+
+    def __init__(self, message: str, unmet: Sequence[Unmet] = ()) -> None:
+        super().__init__(message)
+        self.unmet = tuple(unmet)
 
 
 class DivergedError(DdpnasError):

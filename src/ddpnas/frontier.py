@@ -1,12 +1,13 @@
 """frontier(): every architecture that is best for some budget, exactly.
 
 The decisions are merged one by one; of the partial architectures only those are kept that no
-other dominates (:mod:`ddpnas.labels`). What is left at the end is the whole trade-off curve
+other dominates (:mod:`ddpnas.solver.labels`). What is left at the end is the whole trade-off curve
 between the objective and the costs: no grid of budgets, no rounding, every point an architecture.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -14,16 +15,20 @@ import numpy as np
 
 from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.diagram import Diagram
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import InfeasibleError, OptionError, nearest
-from ddpnas.generate import Generated, generate, generated
-from ddpnas.labels import Labels, Range
+from ddpnas.errors import OptionError, nearest
+from ddpnas.generate import Certificate, Generated, describe
+from ddpnas.infeasible import infeasible
 from ddpnas.limits import Limit, checked_limits, within
-from ddpnas.objective import Objective, objective_rows, whole_rows
+from ddpnas.objective import Objective, objective_rows, objective_value, whole_rows
+from ddpnas.solver.diagram import Diagram, Vector
+from ddpnas.solver.labels import Labels
+from ddpnas.solver.paths import ranges_of
+from ddpnas.solver.problem import Problem
 
 __all__ = ["frontier"]
 
+FREE = (-math.inf, math.inf)
 _MOST_LABELS = 2_000_000
 
 
@@ -42,9 +47,11 @@ def frontier(
 
     By rising cost (of several, the first named), so that for one cost the objective rises along
     the list, from the cheapest architecture to the one that :func:`ddpnas.generate` returns
-    without a limit on that cost. Of architectures of equal objective and costs there is one, and
-    of those that are the same network (``space.canonical``) the cheapest. Objectives that differ
-    by less than 1e-13 of their range count as equal.
+    without a limit on that cost. Of architectures of equal objective and costs there is one. Of
+    those that are the same network (``space.canonical``) there is the cheapest; a dearer one comes
+    again only where another network was better in between, so that for every budget the list
+    names the network of :func:`ddpnas.generate`. Objectives that differ by less than 1e-13 of
+    their range count as equal.
 
     Args:
         distribution: see :func:`ddpnas.generate`.
@@ -69,53 +76,68 @@ def frontier(
             raise OptionError(nearest("cost", name, costs))
     bounds = checked_limits(limits or {}, costs)
     used = list(dict.fromkeys([*axes, *bounds]))
-    for name in used:
-        costs[name].check(space)
-    rows = whole_rows(objective_rows(objective, distribution, space))
+    rows = objective_rows(objective, distribution, space)
     allowed = distribution.alive if survivors_only else None
-    try:
-        diagram = Diagram(space, [costs[name] for name in used], rules, allowed)
-    except OverflowError as error:
-        raise OptionError(f"no frontier: {error}") from None
+    problem = Problem(space, {name: costs[name] for name in used}, rules, allowed)
+    diagram = problem.diagram
+    if diagram is None:
+        raise OptionError("no frontier: the rules of the space have too many partial sums")
     points: list[tuple[tuple[float, ...], Architecture]] = []
-    labels = _merge(diagram, rows, used, len(axes), bounds)
+    labels = _merge(diagram, whole_rows(rows), [bounds.get(name, FREE) for name in used], len(axes))
     for label in range(len(labels)):
         architecture = diagram.decode(labels.path(label))
         if within(architecture, bounds, costs):
             reached = tuple(costs[name].cost(architecture) for name in axes)
             points.append((reached, architecture))
     if not points:
-        generate(
-            distribution, space, limits, costs, survivors_only=survivors_only, rules=rules
-        )  # says why
-        raise InfeasibleError("no architecture is within the limits")
+        raise infeasible(problem, bounds)
     points.sort(key=lambda point: point[0])
-    first = {space.canonical(architecture): architecture for _, architecture in reversed(points)}
-    return [
-        generated(architecture, distribution, space, objective, bounds, costs, started)
-        for _, architecture in points
-        if first[space.canonical(architecture)] == architecture
-    ]
+    values = [objective_value(rows, space, architecture) for _, architecture in points]
+    seconds = time.perf_counter() - started
+    result = []
+    for i in _without_repeats(space, points, values):
+        certificate = Certificate(values[i], values[i], 0.0, seconds)
+        found = describe(points[i][1], distribution, objective, bounds, costs, certificate)
+        result.append(found)
+    return result
+
+
+def _without_repeats(
+    space: DecisionSpace,
+    points: Sequence[tuple[tuple[float, ...], Architecture]],
+    values: Sequence[float],
+) -> list[int]:
+    """Return which points to keep: those whose network the kept ones do not name already.
+
+    A point is left out where the best of those within its costs is the same network.
+    """
+    costs = np.array([cost for cost, _ in points])
+    worth = np.array(values)
+    networks = [space.canonical(architecture) for _, architecture in points]
+    seen: set[Architecture] = set()
+    kept: list[int] = []
+    for i, network in enumerate(networks):
+        if network in seen:
+            before = np.array(kept)
+            within_costs = before[(costs[before] <= costs[i]).all(axis=1)]
+            if (
+                within_costs.size
+                and networks[within_costs[worth[within_costs].argmax()]] == network
+            ):
+                continue
+        seen.add(network)
+        kept.append(i)
+    return kept
 
 
 def _merge(
-    diagram: Diagram,
-    rows: list[np.ndarray[tuple[int], np.dtype[np.float64]]],
-    used: Sequence[str],
-    axes: int,
-    bounds: Mapping[str, tuple[float, float]],
+    diagram: Diagram, rows: list[Vector], bounds: Sequence[tuple[float, float]], axes: int
 ) -> Labels:
     """Return the labels at the end that none dominates in value and the first ``axes`` costs."""
-    ranges = []
-    for i, name in enumerate(used):
-        low, up = bounds.get(name, (-np.inf, np.inf))
-        # A float cost may lie a few units beyond its limit here; the caller looks exactly.
-        spare = 0.0 if diagram.units[i] >= 1 else float(len(diagram.layers) + 4)
-        lower, upper = diagram.in_units(i, low) - spare, diagram.in_units(i, up) + spare
-        ranges.append(Range(diagram, i, lower, upper))
-    labels = Labels.start(len(used))
+    labels = Labels.start(len(bounds))
     if diagram.empty:
         return labels.keep(np.zeros(1, dtype=np.bool_))
+    ranges = ranges_of(diagram, bounds)
     for at, (layer, values) in enumerate(
         zip(diagram.layers, diagram.values(rows), strict=True), start=1
     ):

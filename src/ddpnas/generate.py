@@ -1,18 +1,17 @@
-"""generate(): the most likely architecture within limits, exactly, by integer programming.
+"""generate(): the most likely architecture within limits, exactly; top_k(): the k best ones.
 
 The authors' generator maximises the sum of theta over the decisions by dynamic programming over
 weights rounded to two decimals. Here the problem is stated as it is,
 
-    maximise    sum over the choices of log theta        (or of theta)
+    maximise    sum over the choices of log theta        (or of theta, or of any values)
     subject to  one option a decision, every rule of the space, every limit on a cost,
 
-and solved by HiGHS (``scipy.optimize.milp``) to a proven optimum. What comes back carries the
-certificate, and what cannot be met is answered with the least that can.
+and solved to a proven optimum (:mod:`ddpnas.solver`). What comes back carries the certificate,
+and what cannot be met is answered with the least that can.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,16 +20,22 @@ import numpy as np
 
 from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.diagram import Diagram, Vector
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import InfeasibleError
-from ddpnas.infeasible import why_infeasible
+from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.infeasible import infeasible
 from ddpnas.limits import Bounds, Limit, checked_limits, slack, within
-from ddpnas.objective import Objective, objective_name, objective_rows, whole_rows
-from ddpnas.programme import Programme
-from ddpnas.solver import best_path
+from ddpnas.objective import Objective, objective_name, objective_rows, objective_value
+from ddpnas.solver.problem import Problem
 
-__all__ = ["Certificate", "Generated", "generate", "generated", "least_cost", "sample_within"]
+__all__ = [
+    "Certificate",
+    "Generated",
+    "describe",
+    "generate",
+    "least_cost",
+    "sample_within",
+    "top_k",
+]
 
 
 @dataclass(frozen=True)
@@ -98,56 +103,71 @@ def generate(
         InfeasibleError: with the least reachable value of the limit that cannot be met.
         OptionError: a limit without a cost table, or one that is no range.
     """
+    return top_k(
+        distribution,
+        space,
+        1,
+        limits,
+        costs,
+        objective=objective,
+        survivors_only=survivors_only,
+        rules=rules,
+    )[0]
+
+
+def top_k(
+    distribution: JointDistribution,
+    space: DecisionSpace,
+    k: int,
+    limits: Mapping[str, Limit] | None = None,
+    costs: Mapping[str, CostTable] | None = None,
+    *,
+    objective: Objective = "log_theta",
+    survivors_only: bool = False,
+    rules: Sequence[Rule] = (),
+) -> list[Generated]:
+    """Return the ``k`` best different networks within the limits, the best first; fewer if so few.
+
+    Different as the space knows it (``space.canonical``); of architectures that are the same
+    network, the best one. Each is proven: nothing that is not listed is better. Arguments and
+    errors are those of :func:`generate`.
+    """
+    if k < 1:
+        raise OptionError(f"k is at least 1, not {k}")
     started = time.perf_counter()
     costs = dict(costs or {})
     bounds = checked_limits(limits or {}, costs)
     for table in costs.values():
         table.check(space)
-    allowed = distribution.alive if survivors_only else None
     rows = objective_rows(objective, distribution, space)
-    try:
-        diagram = Diagram(space, [costs[name] for name in bounds], rules, allowed)
-        architecture = best_architecture(diagram, whole_rows(rows), bounds, costs)
-        bound = -math.inf
-    except OverflowError:
-        solved = Programme(space, costs, rules, allowed).maximise(np.concatenate(rows), bounds)
-        architecture = solved.architecture if solved else None
-        bound = solved.bound if solved else -math.inf
-    if architecture is None:
-        problem = Programme(space, costs, rules, allowed)
-        raise InfeasibleError(why_infeasible(problem, bounds))
-    return generated(architecture, distribution, space, objective, bounds, costs, started, bound)
+    allowed = distribution.alive if survivors_only else None
+    problem = Problem(space, {name: costs[name] for name in bounds}, rules, allowed)
+    found: dict[Architecture, Generated] = {}
+    for architecture, bound in problem.best(rows, bounds):
+        network = space.canonical(architecture)
+        if network in found:
+            continue
+        value = objective_value(rows, space, architecture)
+        bound = max(bound, value)
+        seconds = time.perf_counter() - started
+        certificate = Certificate(value, bound, (bound - value) / max(1e-9, abs(value)), seconds)
+        found[network] = describe(architecture, distribution, objective, bounds, costs, certificate)
+        if len(found) == k:
+            break
+    if not found:
+        raise infeasible(problem, bounds)
+    return list(found.values())
 
 
-def best_architecture(
-    diagram: Diagram, rows: Sequence[Vector], bounds: Bounds, costs: Mapping[str, CostTable]
-) -> Architecture | None:
-    """Return the best architecture of a diagram within the bounds, None if there is none."""
-
-    def accept(options: list[int]) -> bool:
-        return within(diagram.decode(options), bounds, costs)
-
-    path = best_path(diagram, rows, list(bounds.values()), accept)
-    return diagram.decode(path.options) if path is not None else None
-
-
-def generated(
+def describe(
     architecture: Architecture,
     distribution: JointDistribution,
-    space: DecisionSpace,
     objective: Objective,
     bounds: Bounds,
     costs: Mapping[str, CostTable],
-    started: float,
-    bound: float = -math.inf,
+    certificate: Certificate,
 ) -> Generated:
-    """Return the architecture with its figures; ``bound`` is -inf where the search was complete."""
-    rows = objective_rows(objective, distribution, space)
-    value = math.fsum(
-        float(row[i]) for row, i in zip(rows, space.encode(architecture), strict=True)
-    )
-    bound = max(bound, value)
-    gap = (bound - value) / max(1e-9, abs(value))
+    """Return the architecture with its figures."""
     reached = {name: table.cost(architecture) for name, table in costs.items()}
     return Generated(
         architecture=architecture,
@@ -155,18 +175,16 @@ def generated(
         log_prob=distribution.log_prob(architecture),
         costs=reached,
         slack={name: slack(reached[name], *ends) for name, ends in bounds.items()},
-        certificate=Certificate(value, bound, gap, time.perf_counter() - started),
+        certificate=certificate,
     )
 
 
 def least_cost(space: DecisionSpace, table: CostTable) -> tuple[Architecture, float]:
     """Return the architecture of the lowest cost that obeys the rules, and that cost."""
-    table.check(space)
-    problem = Programme(space, {table.name: table})
-    solved = problem.maximise(-problem.row(table), {})
-    if solved is None:
+    architecture = Problem(space, {table.name: table}).extreme(table.name, 1.0, {})
+    if architecture is None:
         raise InfeasibleError("no architecture obeys the rules of the space")
-    return solved.architecture, table.cost(solved.architecture)
+    return architecture, table.cost(architecture)
 
 
 def sample_within(

@@ -1,47 +1,69 @@
-"""Why no architecture is within the limits, in a sentence."""
+"""Why no architecture is within the limits: which of them conflict, and what can be reached."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
-from ddpnas.limits import amount
-from ddpnas.programme import Programme
+from ddpnas.errors import InfeasibleError, Unmet
+from ddpnas.limits import Bounds, amount
+from ddpnas.solver.problem import Problem
 
-__all__ = ["why_infeasible"]
+__all__ = ["infeasible"]
+
+Side = tuple[str, str, float]  # name of the cost, "<=" or ">=", the limit
 
 
-def why_infeasible(problem: Programme, bounds: Mapping[str, tuple[float, float]]) -> str:
-    """Return the sentence that names the limit that cannot be met and the least reachable."""
-    nothing = "no architecture obeys the rules of the space"
-    for name, (low, up) in bounds.items():
-        table = problem.costs[name]
-        for sign, limit, relation, word in ((1, up, "<=", "least"), (-1, low, ">=", "most")):
-            solved = problem.maximise(-sign * problem.row(table), {})
-            if solved is None:
-                return nothing
-            reachable = table.cost(solved.architecture)
-            if sign * reachable > sign * limit:
-                return (
-                    f"the limit {name} {relation} {amount(limit)} cannot be met: the {word} "
-                    f"reachable is {amount(reachable)} {table.unit}, by "
-                    f"{problem.space.format(solved.architecture)}"
-                )
-    if not bounds:
-        return nothing
-    listed = " and ".join(
-        f"{name} between {amount(low)} and {amount(up)}"
-        if math.isfinite(low)
-        else f"{name} <= {amount(up)}"
-        for name, (low, up) in bounds.items()
-    )
-    first, *others = bounds
-    solved = problem.maximise(-problem.row(problem.costs[first]), {n: bounds[n] for n in others})
-    together = f"{listed} cannot be met together, although each end alone can"
-    if solved is None or not others:
-        return together
-    least = problem.costs[first].cost(solved.architecture)
+def infeasible(problem: Problem, bounds: Bounds) -> InfeasibleError:
+    """Return the error that says why nothing is within the bounds, which is known to be so."""
+    sides = [(name, "<=", up) for name, (_, up) in bounds.items() if up < math.inf]
+    sides += [(name, ">=", low) for name, (low, _) in bounds.items() if low > -math.inf]
+    conflict = list(sides)
+    for side in sides:  # leave out whatever is not needed for the conflict
+        fewer = [other for other in conflict if other != side]
+        if not _possible(problem, fewer):
+            conflict = fewer
+    if not conflict:
+        return InfeasibleError("no architecture obeys the rules of the space")
+    unmet = []
+    for side in conflict:
+        name, relation, limit = side
+        others = _bounds([other for other in conflict if other != side])
+        architecture = problem.extreme(name, 1.0 if relation == "<=" else -1.0, others)
+        assert architecture is not None  # the others can be met
+        reachable = problem.costs[name].cost(architecture)
+        unmet.append(Unmet(name, relation, limit, reachable, architecture))
+    return InfeasibleError(_sentence(problem, unmet), unmet)
+
+
+def _bounds(sides: list[Side]) -> Bounds:
+    bounds: Bounds = {}
+    for name, relation, limit in sides:
+        low, up = bounds.get(name, (-math.inf, math.inf))
+        bounds[name] = (low, limit) if relation == "<=" else (limit, up)
+    return bounds
+
+
+def _possible(problem: Problem, sides: list[Side]) -> bool:
+    """Return whether an architecture meets all sides."""
+    if not sides:
+        return problem.extreme(next(iter(problem.costs)), 1.0, {}) is not None
+    name, relation, _ = sides[0]
+    sign = 1.0 if relation == "<=" else -1.0
+    return problem.extreme(name, sign, _bounds(sides)) is not None
+
+
+def _sentence(problem: Problem, unmet: list[Unmet]) -> str:
+    listed = [f"{one.name} {one.relation} {amount(one.limit)}" for one in unmet]
+    reached = []
+    for one in unmet:
+        word = "least" if one.relation == "<=" else "most"
+        name = "" if len(unmet) == 1 else f" {one.name}"
+        unit = problem.costs[one.name].unit
+        text = problem.space.format(one.architecture)
+        reached.append(f"the {word} reachable{name} is {amount(one.reachable)} {unit}, by {text}")
+    if len(unmet) == 1:
+        return f"the limit {listed[0]} cannot be met: {reached[0]}"
     return (
-        f"{together}; with the others met, the least reachable {first} is {amount(least)} "
-        f"{problem.costs[first].unit}, by {problem.space.format(solved.architecture)}"
+        f"the limits {' and '.join(listed)} cannot be met together, although all but any one of "
+        f"them can; with the others met, {'; '.join(reached)}"
     )

@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from ddpnas.cost_table import CostTable
 from ddpnas.errors import OptionError, nearest
 
-__all__ = ["Bounds", "Limit", "amount", "checked_limits", "slack", "within"]
+__all__ = [
+    "Bounds",
+    "Limit",
+    "amount",
+    "checked_limits",
+    "plain_limits",
+    "read_limits",
+    "say_limits",
+    "slack",
+    "within",
+]
 
 Limit = float | tuple[float, float]
 Bounds = dict[str, tuple[float, float]]
@@ -43,6 +53,44 @@ def within(
 def slack(cost: float, low: float, up: float) -> float:
     """Return how far a cost is from the nearer end of its limit; negative outside it."""
     return min(up - cost, cost - low)
+
+
+def plain_limits(limits: Mapping[str, Limit]) -> dict[str, float | list[float | None]]:
+    """Return limits as plain data for JSON: an upper limit, or [lower, upper], None for none."""
+
+    def finite(end: float) -> float | None:
+        return end if math.isfinite(end) else None
+
+    return {
+        name: [finite(limit[0]), finite(limit[1])] if isinstance(limit, tuple) else limit
+        for name, limit in limits.items()
+    }
+
+
+def read_limits(plain: Mapping[str, float | list[float | None]]) -> dict[str, Limit]:
+    """Return the limits that :func:`plain_limits` described."""
+    limits: dict[str, Limit] = {}
+    for name, limit in plain.items():
+        if isinstance(limit, list):
+            low, up = limit
+            limits[name] = (-math.inf if low is None else low, math.inf if up is None else up)
+        else:
+            limits[name] = limit
+    return limits
+
+
+def say_limits(limits: Mapping[str, Limit]) -> str:
+    """Return limits for a sentence: ``macs <= 20,000,000, 10 <= latency_ms <= 20``."""
+    said = []
+    for name, limit in limits.items():
+        low, up = limit if isinstance(limit, tuple) else (-math.inf, limit)
+        if low == -math.inf:
+            said.append(f"{name} <= {amount(up)}")
+        elif up == math.inf:
+            said.append(f"{name} >= {amount(low)}")
+        else:
+            said.append(f"{amount(low)} <= {name} <= {amount(up)}")
+    return ", ".join(said)
 
 
 def amount(value: float) -> str:

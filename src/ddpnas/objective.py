@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from ddpnas.architecture import DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, SpaceError, nearest
 
-__all__ = ["Objective", "objective_name", "objective_rows", "whole_rows"]
+__all__ = ["Objective", "objective_name", "objective_rows", "objective_value", "whole_rows"]
 
 Vector = npt.NDArray[np.float64]
 
@@ -67,6 +67,14 @@ def _given_rows(values: Mapping[tuple[str, str], float], space: DecisionSpace) -
             raise OptionError(f"the value of {option!r} for decision {name!r} is {value}")
         rows[position[name]][decision.index(option)] = value
     return rows
+
+
+def objective_value(
+    rows: Sequence[Vector], space: DecisionSpace, architecture: Mapping[str, str]
+) -> float:
+    """Return the objective of an architecture, the sum of its choices' values."""
+    chosen = zip(rows, space.encode(architecture), strict=True)
+    return math.fsum(float(row[i]) for row, i in chosen)
 
 
 def whole_rows(rows: list[Vector]) -> list[Vector]:

@@ -38,6 +38,8 @@ OWN_FILES = (
     "checkpoint.safetensors",
     "result.json",
     "generated.json",
+    "latency.json",
+    "latency_check.json",
     "report.html",
 )
 OWN_FOLDERS = ("trained", "report-data")

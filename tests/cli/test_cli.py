@@ -9,6 +9,7 @@ from PIL import Image
 
 from ddpnas import SearchResult
 from ddpnas.cli import main
+from ddpnas.cli.parser import parse
 
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
 QUICK = [*SMALL, "--strategy-options.cycles-per-stage", "1", "--device", "cpu"]
@@ -52,6 +53,32 @@ def refused(capsys, *words):
     assert printed.err.startswith("ddpnas: ") and printed.err.count("\n") == 1
     assert "Traceback" not in printed.err + printed.out
     return printed.err
+
+
+def test_the_papers_preset_can_be_overridden_by_what_follows():
+    _, options = parse(["search", "--preset", "paper", "--strategy-options.keep", "2"])
+    assert options.strategy_options == {"rule": "paper", "keep": 2}
+    assert options.supernet.training == "path"
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):
+    assert "did you mean 'paper'" in refused(capsys, "search", "--preset", "papre")
+
+
+def test_a_fair_search_says_what_it_trains(capsys, tmp_path):
+    fair = [
+        "--supernet.training",
+        "fair",
+        "--supernet.warmup-epochs",
+        "1",
+        "--supernet.epochs",
+        "1",
+    ]
+    out = str(tmp_path / "run")
+    assert main(["search", *QUICK, *fair, "--limit-train-images", "100", "--out", out]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("training all survivors: loss" in line for line in lines) == 5
+    assert sum("validation accuracy" in line and line.startswith("[") for line in lines) == 14
 
 
 def test_search_prints_progress_the_pruning_and_what_to_type_next(capsys, tmp_path):

@@ -37,24 +37,32 @@ def test_measure_prints_how_far_off_the_table_is_and_writes_it(capsys, tmp_path)
 
 
 def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
-    run, out = tmp_path / "run", str(tmp_path / "table.json")
+    run = tmp_path / "run"
     small = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
     main(["search", "--data", "fashion-mnist-12k", *small, "--limit-train-images", "100",
           "--strategy-options.cycles-per-stage", "1", "--device", "cpu", "--quiet",
           "--out", str(run)])  # fmt: skip
-    main(["latency", "--run", str(run), *QUICK, "--out", out])
+    main(["latency", "--run", str(run), *QUICK])
     capsys.readouterr()
-    assert main(["latency", "check", str(run), "--table", out]) == 0
+    assert main(["latency", "check", str(run)]) == 0
     searched = capsys.readouterr().out
     assert "architecture: |" in searched and "predicted" in searched and "measured" in searched
     main(["generate", str(run), "--limit", "macs=200K"])
     capsys.readouterr()
-    assert main(["latency", "check", str(run), "--table", out]) == 0
+    table = str(run / "latency.json")
+    assert main(["latency", "check", str(run), "--table", table]) == 0
     text = json.loads((run / "generated.json").read_text())["text"]
     assert text in capsys.readouterr().out
+    kept = json.loads((run / "latency_check.json").read_text())
+    assert kept["text"] == text
+    assert kept["error_percent"] == pytest.approx(
+        100 * (kept["predicted_ms"] / kept["measured_ms"] - 1)
+    )
+    assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
+    assert "Latency, predicted and measured" in (tmp_path / "report.html").read_text()
     wide = ["--space-options.channels", "4"]
     assert "is of another network: channels 2 instead of 4" in refused(
-        capsys, "latency", "check", str(run), "--table", out, *wide
+        capsys, "latency", "check", str(run), *wide
     )
 
 

@@ -66,8 +66,10 @@ def test_predict_prints_the_classes_of_images(capsys, toy, tmp_path):
 
 def test_a_recipe_is_printed_changed_and_used(capsys, toy, tmp_path):
     words, _, _ = toy
+    capsys.readouterr()
     assert main(["recipes"]) == 0
-    assert all(name in capsys.readouterr().out for name in ["quick"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ddpnas.RECIPES)
     assert main(["recipes", "quick"]) == 0
     text = capsys.readouterr().out.replace("lr: 0.2", "lr: 0.07")
     (tmp_path / "mine.yaml").write_text(text.replace("name: quick", "name: mine"))
@@ -81,14 +83,14 @@ def test_a_recipe_is_printed_changed_and_used(capsys, toy, tmp_path):
     used = {k: kept["recipe"][k] for k in ("name", "lr", "cutout", "epochs", "ema")}
     assert used == {"name": "mine", "lr": 0.07, "cutout": 2, "epochs": 1, "ema": 0.0}
     assert [n["name"] for n in kept["networks"]] == ["found", "random 1", "mobilenet_v2_x0.25"]
-    assert all(set(n["costs"]) == {"macs", "params"} for n in kept["networks"])
+    assert all({"macs", "params"} <= set(n["costs"]) for n in kept["networks"])
     assert "did you mean 'lr'" in refused(capsys, *words, "--recipe-options.lrr", "1")
     assert "did you mean 'resnet18'" in refused(capsys, *words, "--baseline", "resnet_18")
 
 
 def test_a_training_killed_at_any_moment_is_gone_on_with(capsys, toy, tmp_path):
     words, _, _ = toy
-    words = [*words, "--epochs", "40", "--random", "1", "--quiet"]
+    words = [*words, "--epochs", "15", "--random", "1", "--quiet"]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert main([*words, "--out", str(unbroken)]) == 0
     process = subprocess.Popen(

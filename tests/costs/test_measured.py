@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from torch import nn
 
 from ddpnas import (
     CostTable,
@@ -13,6 +14,7 @@ from ddpnas import (
     JointDistribution,
     LatencyConfig,
     OptionError,
+    SearchSpace,
     SpaceError,
     check_latency,
     create_space,
@@ -100,6 +102,14 @@ def test_a_table_of_something_else_is_not_checked():
         check_latency(TOY, other, architecture)
     with pytest.raises(OptionError, match="not measured by ddpnas latency"):
         check_latency(TOY, CostTable("latency_ms", "ms", 0, {}), architecture)
+
+
+def test_a_space_with_too_few_networks_to_check_is_refused_before_anything_is_timed():
+    def network(choose):
+        return nn.Sequential(choose("x", {"relu": nn.ReLU, "none": nn.Identity}), nn.Linear(4, 2))
+
+    with pytest.raises(SpaceError, match="has 2 different networks"):
+        measure_latency(SearchSpace(network, (4,)), QUICK)
 
 
 @pytest.mark.parametrize(

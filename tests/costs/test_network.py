@@ -68,3 +68,10 @@ def test_a_view_takes_no_memory_and_the_network_stays_as_it_was():
 def test_an_unknown_type_of_weights_is_refused():
     with pytest.raises(OptionError, match="did you mean 'int8'"):
         count_network(Small(), (1, 8, 8), weights="int4")
+
+
+def test_shared_parameters_are_counted_once():
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    counted = count_network(nn.Sequential(first, second), (3,))
+    assert counted["params"] == 9 + 3 + 3 and counted["macs"] == 18

@@ -30,7 +30,7 @@ def timed(series, kept=None, stop_after=None):
     return kept, calls
 
 
-STEADY, LATE, NEVER = [1.0] * 6, [1.0, 2.0, 2.0, 2.0, 2.0, 2.0], [1.0, 2.0] * 3
+STEADY, LATE, NEVER = [1.0] * 6, [9.0, 7.0, 5.0, 3.0, 3.1, 0.0], [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]
 
 
 def test_everything_is_timed_in_turn_and_again_until_it_settles():
@@ -50,13 +50,30 @@ def test_an_interrupted_measurement_ends_as_the_unbroken_one(stop_after):
 
 def test_quartiles_and_their_summary():
     assert stopwatch.quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == [2.0, 3.0, 4.0, 5]
-    rounds = [[1.0, 2.0, 4.0, 5], [2.0, 3.0, 5.0, 5], [9.0, 9.0, 9.0, 7]]
+    rounds = [[1.0, 4.0, 5.0, 5], [2.0, 3.0, 5.0, 6], [9.0, 9.0, 9.0, 7]]
     assert stopwatch.summary(rounds) == {
         "median_ms": 3.0,
         "iqr_ms": 3.0,
+        "times": 6,
         "rounds": 3,
-        "times": 17,
     }
+
+
+def test_one_round_is_never_settled_and_slow_ones_do_not_count():
+    low, near, slow = [0.9, 1.0, 1.2, 9], [0.9, 1.04, 1.2, 9], [7.0, 8.0, 9.0, 9]
+    scattered = [0.9, 1.0, 8.0, 9]
+    assert not stopwatch.settled([low], 0.05)
+    assert not stopwatch.settled([low, slow], 0.05)
+    assert stopwatch.settled([near, slow, slow, low], 0.05)
+    assert not stopwatch.settled([scattered, near], 0.05)
+
+
+def test_a_device_that_is_not_there_is_not_replaced_by_another():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is one here")
+    with pytest.raises(stopwatch.CannotRunError, match="CUDAExecutionProvider here; it has"):
+        stopwatch.OnnxTimer(Path(), "cuda", 1, 0.1)
 
 
 def test_the_file_is_python_3_8_and_imports_only_numpy_and_onnxruntime():

@@ -28,7 +28,7 @@ def write_folder(root, counts, size=(10, 10), mode="RGB", seed=0):
 
 
 def test_fashion_mnist_is_embedded():
-    assert list_data() == ["fashion-mnist-12k"]
+    assert list_data() == ["fashion-mnist-12k", "sign-digits-small"]
     data = load_data("fashion-mnist-12k")
     assert (len(data.train), len(data.valid), len(data.test)) == (8000, 2000, 2000)
     assert data.input_shape == (1, 28, 28) and data.classes[9] == "Ankle boot"

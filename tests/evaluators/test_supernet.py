@@ -89,7 +89,7 @@ def test_the_global_random_state_is_left_alone(small_space, stripes):
 
 def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
     one = evaluator(small_space, stripes, config=SupernetConfig(batch_size=16, lr=1e30, clip=0))
-    with pytest.raises(DivergedError, match=r"in epoch \d+, .*try --supernet.lr"):
+    with pytest.raises(DivergedError, match=r"in epoch \d+ of 12, .*try --supernet.lr"):
         list(one.evaluate(cells(small_space, 12)))
 
 

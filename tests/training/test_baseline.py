@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ddpnas import OptionError
-from ddpnas.training.baseline import build_baseline, count_network
+from ddpnas import OptionError, count_network
+from ddpnas.training.baseline import build_baseline
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,24 @@ def test_drop_path_rises_over_the_epochs_and_ends_where_the_network_has_it(strip
     seen = []
     ddpnas.train(
         network, stripes, Recipe(epochs=4, batch_size=96, ema=0), device="cpu",
-        on_epoch=lambda r: seen.append([m.drop_prob for m, _ in drop_paths_of(network)]),
+        on_epoch=lambda r: seen.append([m.drop_prob for m, _ in drop_paths_of(network, 0.0)]),
     )  # fmt: skip
     assert [set(rates) for rates in seen] == [{0.0}, {0.1}, {0.2}, {0.4 * 0.75}]
-    assert {rate for _, rate in drop_paths_of(network)} == {0.4}
+    assert {rate for _, rate in drop_paths_of(network, 0.0)} == {0.4}
+
+
+def test_mobile_networks_get_drop_path_while_they_train_only(stripes):
+    space = ddpnas.create_space(
+        "mobilenet-v3", width=0.1, reduction=4, num_classes=3, input_shape=(1, 8, 8)
+    )
+    network = space.build(space.sample(np.random.default_rng(0)))
+    untouched = [name for name, _ in network.named_modules()]
+    seen = []
+    recipe = Recipe(epochs=1, batch_size=96, drop_path=0.3, drop_path_rises=False, ema=0)
+    ddpnas.train(
+        network, stripes, recipe, device="cpu",
+        on_epoch=lambda r: seen.extend(rate for _, rate in drop_paths_of(network, 0.0)),
+    )  # fmt: skip
+    assert seen == sorted(seen) and 0 == seen[0] < seen[-1] < 0.3
+    assert drop_paths_of(network, 0.0) == []
+    assert [name for name, _ in network.named_modules()] == untouched

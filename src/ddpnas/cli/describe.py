@@ -10,6 +10,7 @@ from ddpnas.cli import show
 from ddpnas.costs import cost_ranges, count_costs
 from ddpnas.distribution import JointDistribution
 from ddpnas.generate import generate
+from ddpnas.limits import Limit, say_limits
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space
 from ddpnas.spaces.own import is_file_space, space_from_file
@@ -17,13 +18,13 @@ from ddpnas.spaces.own import is_file_space, space_from_file
 __all__ = ["describe"]
 
 
-def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, float]) -> None:
+def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit]) -> None:
     """Print decisions, size, costs and defaults of a space, and whether the limits can be met.
 
     Args:
         name: published, or ``my_file.py:network``.
         options: of the space.
-        limits: cost name -> upper limit.
+        limits: cost name -> upper limit, or (lower, upper).
 
     Raises:
         InfeasibleError: the limits cannot be met; it says the least reachable.
@@ -45,9 +46,8 @@ def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, float])
     if limits:
         uniform = JointDistribution.uniform(space.decisions)
         found = generate(uniform, space, limits, costs)
-        within = ", ".join(f"{limit} <= {value:,.0f}" for limit, value in limits.items())
         reached = ", ".join(f"{cost} {value:,.0f}" for cost, value in found.costs.items())
-        print(f"{within} can be met, for instance by ({reached}):")
+        print(f"{say_limits(limits)} can be met, for instance by ({reached}):")
         print(space.format(found.architecture))
 
 

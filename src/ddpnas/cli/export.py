@@ -10,14 +10,16 @@ from torch import Tensor
 
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, new_parser
+from ddpnas.costs.onnx_files import need_onnx
 from ddpnas.data import Data, load_data
 from ddpnas.data.dataset import Split, as_image_batch
 from ddpnas.data.files import resized_images
 from ddpnas.disk import writable
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
+from ddpnas.export.counted import Sizes
 from ddpnas.export.measured import measure_files, verdict
-from ddpnas.export.runtime import needs_onnx, raw_inputs
+from ddpnas.export.runtime import raw_inputs
 from ddpnas.export.timm_code import timm_code
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
@@ -51,7 +53,7 @@ def export(options: Namespace) -> None:
     if not (options.onnx or options.torch_export or options.int8 or options.timm):
         raise OptionError("what should be written? --onnx FILE, --torch-export, --int8 or --timm")
     if options.onnx or options.int8:
-        needs_onnx()
+        need_onnx("onnx", "onnxscript", "onnxruntime")
     model = load(options.folder, space=options.space)
     if options.timm:
         print(timm_code(_timm_space(model), model.architecture))
@@ -77,9 +79,20 @@ def export(options: Namespace) -> None:
         if options.onnx:
             print(f"{path}: {done.takes.layout} -> logits of {len(model.classes)} classes")
             print(f"  in onnxruntime: {done.agreement.explain()}")
-            print(f"  {done.counts.explain()}")
+            print(f"  {done.counts.explain()}, {_claimed(model, done.counts.network)}")
         if options.int8 and data is not None and unseen is not None:
             _int8(options, path, data, unseen)
+
+
+def _claimed(model: TrainedModel, found: Sizes) -> str:
+    """Return whether the network is as large as its folder says."""
+    costs = model.about.get("costs", {})
+    wrong = [
+        f"{costs[name]:,.0f} {name}"
+        for name, value in (("params", found.params), ("macs", found.macs))
+        if name in costs and costs[name] != value
+    ]
+    return f"NOT the {' and '.join(wrong)} that it claims" if wrong else "as its folder claims"
 
 
 def _timm_space(model: TrainedModel) -> SearchSpace:

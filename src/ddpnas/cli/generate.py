@@ -4,62 +4,62 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Sequence
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
-from ddpnas.cli.options import (
-    Command,
-    add_json,
-    add_limit,
-    add_space,
-    new_parser,
-    parse_limits,
-)
-from ddpnas.costs import count_costs
-from ddpnas.generate import Generated
-from ddpnas.generate import generate as generate_within
-from ddpnas.reopen import run_space
+from ddpnas.cli.options import Command, add_json, new_parser
+from ddpnas.cli.question import Question, add_question, read_question
+from ddpnas.errors import OptionError
+from ddpnas.generate import Generated, top_k
+from ddpnas.limits import Limit, amount, plain_limits
+from ddpnas.rescore import Rescored
+from ddpnas.rescore import rescore as score_again
 from ddpnas.run import RunFolder
-from ddpnas.search import SearchResult
 
 __all__ = ["COMMANDS"]
 
 
 def _generate_parser() -> ArgumentParser:
     parser = new_parser("the most likely architecture within limits, proven optimal")
-    parser.add_argument("run", help="folder of a finished search")
-    add_limit(parser)
-    add_space(parser, None)
+    add_question(parser)
+    parser.add_argument("--top", type=int, default=1, help="list so many of the best networks")
     parser.add_argument(
-        "--survivors-only", action="store_true", help="leave out what the search pruned"
+        "--rescore",
+        type=int,
+        default=0,
+        help="score so many of the best with the search's weights on the validation images, and "
+        "choose the one with the highest score",
     )
+    parser.add_argument("--device", default="auto", help="of --rescore: auto, cpu, cuda, ...")
     add_json(parser)
     return parser
 
 
 def generate(options: Namespace) -> None:
     """``ddpnas generate``."""
-    result = SearchResult.load(options.run)
-    limits = parse_limits(options.limit)
-    space = run_space(options.run, space=options.space, options=options.space_options)
-    generated = generate_within(
-        result.distribution,
-        space,
-        limits,
-        count_costs(space),
-        survivors_only=options.survivors_only,
+    for name in ("top", "rescore"):
+        if options[name] < (least := int(name == "top")):
+            raise OptionError(f"--{name} is at least {least}, not {options[name]}")
+    question = read_question(options)
+    found = top_k(
+        question.result.distribution,
+        question.space,
+        max(options.top, options.rescore),
+        question.limits,
+        question.costs,
+        **question.options,
     )
-    record = {
-        "architecture": dict(generated.architecture),
-        "text": space.format(generated.architecture),
-        "limits": limits,
-        "costs": generated.costs,
-        "slack": generated.slack,
-        "log_prob": generated.log_prob,
-        "certificate": dataclasses.asdict(generated.certificate),
-        "space_options": options.space_options,
-    }
+    rescored: list[Rescored] = []
+    if options.rescore:
+        candidates = [one.architecture for one in found[: options.rescore]]
+        rescored = score_again(options.run, candidates, space=options.space, device=options.device)
+    # Of equal scores the one before, which is the likelier.
+    at = max(range(len(rescored)), key=lambda i: rescored[i].score, default=0)
+    record = _record(options, question, found, rescored, at)
     folder = RunFolder.open(options.run)
     try:
         folder.write_json("generated.json", record)
@@ -68,23 +68,107 @@ def generate(options: Namespace) -> None:
     if options.json:
         print(json.dumps(record, indent=1))
         return
-    _show_generated(generated, record["text"], limits)
+    _show_costs(found[at], question)
+    print(f"architecture: {record['text']}")
+    _show_proof(found[at], at)
+    if len(found) > 1:
+        _show_list(found, question, rescored)
+    if rescored:
+        _show_choice(rescored, at)
     print(f"next: ddpnas train {options.run} --random 3")
 
 
-def _show_generated(generated: Generated, text: str, limits: dict[str, float]) -> None:
+def _record(
+    options: Namespace,
+    question: Question,
+    found: Sequence[Generated],
+    rescored: Sequence[Rescored],
+    at: int,
+) -> dict[str, Any]:
+    """Return what ``generated.json`` holds: the chosen architecture, and the list it is from."""
+    listed = [_one(one, question) for one in found]
+    for record, score in zip(listed, rescored, strict=False):
+        record["score"] = score.score
+    chosen = listed[at]
+    return {
+        **chosen,
+        "limits": plain_limits(question.limits),
+        "objective": options.objective,
+        "space_options": options.space_options,
+        "tables": [table.to_dict() for table in question.given],
+        **({"top": listed} if len(found) > 1 else {}),
+        **({"chosen": at, "changed_by_rescoring": at > 0} if rescored else {}),
+    }
+
+
+def _one(one: Generated, question: Question) -> dict[str, Any]:
+    return {
+        "architecture": dict(one.architecture),
+        "text": question.space.format(one.architecture),
+        "costs": one.costs,
+        "slack": one.slack,
+        "log_prob": one.log_prob,
+        "certificate": dataclasses.asdict(one.certificate),
+    }
+
+
+def _show_costs(one: Generated, question: Question) -> None:
     rows = []
-    for name, value in generated.costs.items():
-        limit = f"{limits[name]:,.0f}" if name in limits else "-"
-        slack = f"{generated.slack[name]:,.0f}" if name in limits else "-"
-        rows.append([name, f"{value:,.0f}", limit, slack])
-    show.table(["cost", "value", "limit", "left"], rows)
-    proof = generated.certificate
-    print(f"architecture: {text}")
+    for name, value in one.costs.items():
+        limit, left = "-", "-"
+        if name in question.limits:
+            limit = _limit(question.limits[name])
+            left = amount(one.slack[name])
+        rows.append([name, amount(value), limit, left, question.costs[name].unit])
+    show.table(["cost", "value", "limit", "left", "unit"], rows)
+
+
+def _limit(limit: Limit) -> str:
+    if not isinstance(limit, tuple):
+        return amount(limit)
+    low, up = limit
+    return f"at least {amount(low)}" if up == math.inf else f"{amount(low)} to {amount(up)}"
+
+
+def _show_proof(one: Generated, at: int) -> None:
+    proof = one.certificate
+    value = "" if one.objective == "log_theta" else f", {one.objective} {proof.objective:.6g}"
+    place = "optimal" if at == 0 else f"number {at + 1} of the list"
     print(
-        f"log probability {generated.log_prob:.4f}, proven optimal (gap {proof.gap:.1g}) in "
+        f"log probability {one.log_prob:.4f}{value}, proven {place} (gap {proof.gap:.1g}) in "
         f"{1000 * proof.seconds:.0f} ms"
     )
+
+
+def _show_list(
+    found: Sequence[Generated], question: Question, rescored: Sequence[Rescored]
+) -> None:
+    names = list(question.costs)
+    rows = []
+    for i, one in enumerate(found):
+        score = f"{100 * rescored[i].score:.2f} %" if i < len(rescored) else "-"
+        rows.append(
+            [
+                str(i + 1),
+                f"{one.certificate.objective:.4f}",
+                *([score] if rescored else []),
+                *(amount(one.costs[name]) for name in names),
+                question.space.format(one.architecture),
+            ]
+        )
+    scores = ["validation accuracy"] if rescored else []
+    show.table(["", "objective", *scores, *names, "architecture"], rows, title="the best networks")
+
+
+def _show_choice(rescored: Sequence[Rescored], at: int) -> None:
+    first, best = 100 * rescored[0].score, 100 * rescored[at].score
+    if at == 0:
+        print(f"rescoring {len(rescored)} candidates did not change the choice ({first:.2f} %)")
+    else:
+        print(
+            f"rescoring {len(rescored)} candidates changed the choice from number 1 "
+            f"({first:.2f} %) to number {at + 1} ({best:.2f} %)"
+        )
 
 
 COMMANDS: dict[str, Command] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,12 +24,15 @@ from ddpnas.costs import (
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.reopen import run_space
+from ddpnas.run import RunFolder
 from ddpnas.search import SearchResult
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space
 from ddpnas.spaces.own import is_file_space, space_from_file
 
 __all__ = ["COMMANDS"]
+
+TABLE = "latency.json"  # of a run
 
 
 def _parser() -> ArgumentParser:
@@ -41,10 +45,12 @@ def _parser() -> ArgumentParser:
         "the table of what was measured there; check RUN: a table's prediction for a run's network "
         "against a new measurement",
     )
-    parser.add_argument("--run", help="measure the space of a run, with its options")
+    parser.add_argument(
+        "--run", help="measure the space of a run, with its options, into its latency.json"
+    )
     add_space(parser, None)
     parser.add_argument("--out", help="the table, a JSON file; of export: a folder")
-    parser.add_argument("--table", help="of check: the table")
+    parser.add_argument("--table", help="of check: the table, if not the run's latency.json")
     parser.add_class_arguments(LatencyConfig)
     add_quiet(parser)
     return parser
@@ -63,8 +69,11 @@ def latency(options: Namespace) -> None:
 
 
 def _measure(options: Namespace) -> None:
-    out = Path(_needed(options, "out", "--out table.json"))
     space = _wanted_space(options)
+    if options.out is None and options.run is not None:
+        out = Path(options.run) / TABLE
+    else:
+        out = Path(_needed(options, "out", "--out table.json"))
     config = fields(LatencyConfig, options)
     with writable(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -102,21 +111,34 @@ def _import(options: Namespace, path: str) -> None:
 
 
 def _check(options: Namespace, run: str) -> None:
-    table = CostTable.load(_needed(options, "table", "--table table.json"))
+    table = CostTable.load(options.table or Path(run) / TABLE)
     generated = Path(run) / "generated.json"
-    record = read_json(generated) if generated.exists() else {}
+    made = read_json(generated) if generated.exists() else {}
     space = run_space(
         run,
         space=options.space,
-        options={**record.get("space_options", {}), **options.space_options},
+        options={**made.get("space_options", {}), **options.space_options},
     )
-    architecture = record.get("architecture") or SearchResult.load(run).architecture
+    architecture = made.get("architecture") or SearchResult.load(run).architecture
     found = check_latency(space, table, architecture)
-    print(f"architecture: {space.format(found.architecture)}")
+    record = {"text": space.format(found.architecture), **dataclasses.asdict(found)}
+    record["architecture"] = dict(found.architecture)
+    folder = RunFolder.open(run)
+    try:
+        folder.write_json("latency_check.json", record)
+    finally:
+        folder.close()
+    print(f"architecture: {record['text']}")
     print(
         f"predicted {found.predicted_ms:.4g} ms, measured {found.measured_ms:.4g} ms "
         f"(interquartile range {found.iqr_ms:.2g}): {found.error_percent:+.1f} %"
     )
+    folder = RunFolder.open(run)
+    try:
+        record = {**dataclasses.asdict(found), "architecture": dict(found.architecture)}
+        folder.write_json("latency_check.json", {"text": space.format(architecture), **record})
+    finally:
+        folder.close()
 
 
 def _finish(table: CostTable, out: Path) -> None:
@@ -131,6 +153,7 @@ def _finish(table: CostTable, out: Path) -> None:
         ["latency of float32 networks", about["machine"]],
         [
             ["measured by", f"{about['backend']}, batch {about['batch']}, {_threads(about)}"],
+            ["load of the machine", " to ".join(str(load) for load in about["load"])],
             ["distinct parts timed", str(len(about["parts"]))],
             ["whole networks to check the sums", str(check["architectures"])],
             ["fitted overhead and scale", f"{check['overhead_ms']:.3g} ms, {check['scale']:.3f}"],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.errors import OptionError
+from ddpnas.limits import Limit
 
 __all__ = [
     "FREE",
@@ -72,7 +75,8 @@ def add_limit(parser: ArgumentParser) -> None:
         "--limit",
         action="append",
         default=[],
-        help="macs=20M, params=500K; may be repeated; K, M and G are thousands, millions, ...",
+        help="macs=20M (at most), macs>=10M or macs=10M..20M; may be repeated; K, M and G are "
+        "thousands, millions, ...",
     )
 
 
@@ -92,27 +96,40 @@ def add_quiet(parser: ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, results only")
 
 
-def parse_limits(texts: list[str]) -> dict[str, float]:
-    """Return limits from texts such as ``macs=20M``.
+def parse_limits(texts: list[str]) -> dict[str, Limit]:
+    """Return limits from texts such as ``macs=20M``, ``macs>=10M`` or ``macs=10M..20M``.
 
     Raises:
         OptionError: a text of another form, or a limit named twice.
     """
-    scales = {"K": 1e3, "M": 1e6, "G": 1e9}
-    limits: dict[str, float] = {}
+    limits: dict[str, Limit] = {}
     for text in texts:
-        name, equals, amount = text.partition("=")
-        scale = scales.get(amount[-1:].upper(), 1.0)
+        found = re.fullmatch(r"\s*([^<>=\s]+?)\s*(<=|>=|=)\s*([^<>=]+?)\s*", text)
+        name, relation, ends = found.groups() if found else ("", "", "")
+        low, dots, up = ends.partition("..")
         try:
-            value = float(amount[:-1] if scale != 1.0 else amount) * scale
+            amounts = [_amount(end) for end in ((low, up) if dots else (low,))]
         except ValueError:
-            equals = ""
-        if not equals or name in limits:
+            name = ""
+        if not name or name in limits or (dots and relation != "="):
             raise OptionError(
-                f"cannot read the limit {text!r}; one limit a cost, such as --limit macs=20M"
+                f"cannot read the limit {text!r}; one limit a cost, such as --limit macs=20M, "
+                "macs>=10M or macs=10M..20M"
             )
-        limits[name] = value
+        if dots:
+            limits[name] = (amounts[0], amounts[1])
+        else:
+            limits[name] = (amounts[0], math.inf) if relation == ">=" else amounts[0]
     return limits
+
+
+def _amount(text: str) -> float:
+    scales = {"K": 1e3, "M": 1e6, "G": 1e9}
+    scale = scales.get(text[-1:].upper(), 1.0)
+    value = float(text[:-1] if scale != 1.0 else text) * scale
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def fields(kind: Any, options: Namespace) -> Any:

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from ddpnas.cli import (
     benchmark,
     export,
+    frontier,
     generate,
     latency,
     lists,
@@ -29,6 +30,7 @@ TOGETHER = ("search", "resume", "train")  # commands that several processes may 
 COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
     **generate.COMMANDS,
+    **frontier.COMMANDS,
     **latency.COMMANDS,
     **train.COMMANDS,
     **trained.COMMANDS,

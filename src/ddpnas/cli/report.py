@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli.options import Command, new_parser
+from ddpnas.cost_table import CostTable
 from ddpnas.report import write_report
+from ddpnas.report.watch import Watch
 
 __all__ = ["COMMANDS"]
 
@@ -15,6 +19,12 @@ def _report_parser() -> ArgumentParser:
     parser.add_argument("runs", nargs="+", help="run folders")
     parser.add_argument(
         "--out", help="the HTML file; default: RUN/report.html, of several report.html"
+    )
+    parser.add_argument(
+        "--costs",
+        action="append",
+        default=[],
+        help="a table of another cost (latency, energy, ...), JSON; may be repeated",
     )
     _add_own_space(parser)
     return parser
@@ -29,11 +39,29 @@ def _add_own_space(parser: ArgumentParser) -> None:
 
 def report(options: Namespace) -> None:
     """``ddpnas report``."""
-    path = write_report(options.runs, options.out, space=options.space)
+    tables = [CostTable.load(path) for path in options.costs]
+    path = write_report(options.runs, options.out, space=options.space, costs=tables)
     print(f"report: {path}")
     print(f"its numbers: {path.with_name(f'{path.stem}-data')}/*.csv")
 
 
+def _watch_parser() -> ArgumentParser:
+    parser = new_parser("show the report of a run in the browser, renewed while it goes on")
+    parser.add_argument("runs", nargs="+", help="run folders")
+    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; 0 for any free one")
+    _add_own_space(parser)
+    return parser
+
+
+def watch(options: Namespace) -> None:
+    """``ddpnas watch``."""
+    server = Watch(options.runs, options.port, options.space)
+    print(f"open {server.address} (Ctrl-C ends it)", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve()
+
+
 COMMANDS: dict[str, Command] = {
     "report": (_report_parser, report),
+    "watch": (_watch_parser, watch),
 }

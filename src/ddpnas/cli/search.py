@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
@@ -31,9 +33,37 @@ __all__ = ["COMMANDS"]
 EVALUATORS = ("supernet", "standalone")
 
 
+PRESETS = {
+    "paper": {
+        "strategy": "ddpnas",
+        "strategy_options": {"rule": "paper"},
+        "supernet": {"training": "path", "score": "accuracy"},
+    }
+}
+
+
+class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
+    """Takes a configuration file, or as --preset the name of one; later options override it."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        if option_string == "--preset":
+            if values not in PRESETS:
+                raise OptionError(nearest("preset", values, PRESETS))
+            values = yaml.safe_dump(PRESETS[values])
+        super().__call__(parser, namespace, values, option_string)
+
+
 def _search_parser() -> ArgumentParser:
     parser = new_parser("search a space on your images and keep everything in a run folder")
-    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        "--config",
+        "--preset",
+        action=_Config,
+        help="YAML file with any of these options; as --preset: paper (the published rule, each "
+        "path trained an epoch of its own and then scored)",
+    )
     add_space(parser, "nasbench201")
     parser.add_class_arguments(DataConfig, None)
     parser.add_argument("--strategy", default="ddpnas", help="see `ddpnas strategies`")

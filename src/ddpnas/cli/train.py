@@ -21,9 +21,11 @@ from ddpnas.cli.options import (
 )
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs
+from ddpnas.costs.latency_check import require_same_network
 from ddpnas.data import Data, load_data
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, RunError
+from ddpnas.limits import Limit, checked_limits, read_limits, say_limits
 from ddpnas.reopen import run_data, run_space
 from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.space import SearchSpace
@@ -94,8 +96,8 @@ def _train_parser() -> ArgumentParser:
 def train(options: Namespace) -> None:
     """``ddpnas train``; of several processes, the first writes."""
     recipe = _recipe(options)
-    searched, space, data, architecture, limits = _what_to_train(options, recipe)
-    costs = count_costs(inference_space(space))
+    searched, space, data, architecture, limits, tables = _what_to_train(options, recipe)
+    costs = {**count_costs(inference_space(space)), **tables}
     _check_limits(recipe, searched, space, architecture, costs, limits)
     out = Path(options.out or (f"{options.run}/trained" if options.run else "runs/trained"))
     _prepare(out, resume=options.resume, overwrite=options.overwrite)
@@ -166,8 +168,8 @@ def _remove_checkpoints(folder: Path) -> None:
 
 def _what_to_train(
     options: Namespace, recipe: Recipe
-) -> tuple[SearchSpace, SearchSpace, Data, Architecture, dict[str, float]]:
-    """Return searched space, final space, data, architecture and limits.
+) -> tuple[SearchSpace, SearchSpace, Data, Architecture, dict[str, Limit], dict[str, CostTable]]:
+    """Return searched space, final space, data, architecture, limits and measured costs.
 
     They are those of the run, or as named in the options. The size of the final network is what
     the options say, or else what ``generate`` was given, the recipe says or the run has.
@@ -183,20 +185,23 @@ def _what_to_train(
         data = load_data(options.data, **changes)
         searched = open_space(options.space, data, options.space_options)
         space = final_space(searched, recipe, **options.space_options)
-        return searched, space, data, searched.parse(options.architecture), {}
+        return searched, space, data, searched.parse(options.architecture), {}, {}
     if options.data is not None:
         changes["data"] = options.data
     result = SearchResult.load(options.run)
     data = run_data(options.run, **changes)
     chosen = result.architecture
-    limits: dict[str, float] = {}
+    limits: dict[str, Limit] = {}
+    tables: dict[str, CostTable] = {}
     space_options = options.space_options
     generated = Path(options.run) / "generated.json"
     if options.architecture is None and generated.exists():
         record = read_json(generated)
-        chosen, limits = Architecture(record["architecture"]), record["limits"]
+        chosen, limits = Architecture(record["architecture"]), read_limits(record["limits"])
+        given = map(CostTable.from_dict, record.get("tables", []))
+        tables = {table.name: table for table in given}
         space_options = {**record["space_options"], **space_options}
-        within = ", ".join(f"{name} <= {value:,.0f}" for name, value in limits.items())
+        within = say_limits(limits)
         show.line(
             f"the architecture generated last{f', within {within}' if within else ''}",
             quiet=options.quiet,
@@ -208,7 +213,7 @@ def _what_to_train(
     check_fit(space, data)
     if options.architecture is not None:
         chosen = space.parse(options.architecture)
-    return searched, space, data, space.check(chosen), limits
+    return searched, space, data, space.check(chosen), limits, tables
 
 
 def _check_limits(
@@ -217,12 +222,17 @@ def _check_limits(
     space: SearchSpace,
     architecture: Architecture,
     costs: Mapping[str, CostTable],
-    limits: Mapping[str, float],
+    limits: Mapping[str, Limit],
 ) -> None:
-    """Raise :class:`OptionError` when a recipe makes the network larger than it may be."""
+    """Raise :class:`OptionError` when a recipe makes the network larger than it may be.
+
+    Measured costs hold for the size that was measured alone.
+    """
+    for table in costs.values():
+        require_same_network(table, space)
     sizes = recipe.network.get(str(searched.name), {})
-    for name, limit in limits.items():
-        if name in costs and costs[name].cost(architecture) > limit and sizes:
+    for name, (_, limit) in checked_limits(limits, costs).items():
+        if costs[name].cost(architecture) > limit and sizes:
             own = " ".join(
                 f"--space-options.{option.replace('_', '-')} {searched.options[option]}"
                 for option in sizes
@@ -236,9 +246,10 @@ def _check_limits(
 
 
 def _show_trained(
-    trained: list[Trained], costs: dict[str, CostTable], limits: dict[str, float]
+    trained: list[Trained], costs: dict[str, CostTable], limits: dict[str, Limit]
 ) -> None:
     split = trained[0].result.split
+    costs = {name: table for name, table in costs.items() if name in ("macs", "params", *limits)}
     rows = [
         [
             one.name,

@@ -8,116 +8,27 @@ is on networks that were left out (:mod:`ddpnas.costs.additivity`).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
-import platform
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils._pytree import tree_map
-
-from ddpnas._version import __version__
-from ddpnas.architecture import Architecture
 from ddpnas.cost_table import CostTable
 from ddpnas.costs.additivity import LEAST_ARCHITECTURES, check_additivity
 from ddpnas.costs.counted import count_costs
-from ddpnas.costs.onnx_files import export_probes, need_onnx
-from ddpnas.costs.parts import caller
-from ddpnas.costs.plan import LatencyPlan, Probe, make_plan, raw_terms
-from ddpnas.costs.stopwatch import OnnxTimer, measure, processor, quartiles, summary, write_json
+from ddpnas.costs.plan import LatencyPlan, make_plan, raw_terms
+from ddpnas.costs.stopwatch import load, measure, summary, write_json
+from ddpnas.costs.timers import LatencyConfig, machine, opened_timer, versions
 from ddpnas.disk import read_json, writable
-from ddpnas.errors import DataError, OptionError, nearest
+from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space import SearchSpace
 
-__all__ = [
-    "LatencyCheck",
-    "LatencyConfig",
-    "check_latency",
-    "latency_table",
-    "measure_latency",
-    "plan_of",
-    "require_same_network",
-]
+__all__ = ["latency_table", "measure_latency", "plan_of"]
 
-Timer = Callable[[str], list[float]]
 OnProgress = Callable[[int, int, int], object]
-
-
-@dataclass(frozen=True)
-class LatencyConfig:
-    """How latency is measured.
-
-    Attributes:
-        device: "cpu" or "cuda".
-        backend: "torch", operation by operation, or "onnxruntime", which fuses what it can.
-        batch: inputs at once.
-        threads: of one operation.
-        architectures: how many random networks are measured whole, to fit and check the table.
-        seed: of these.
-        seconds: how long a thing is run in a round.
-        rounds: in which everything is timed.
-        most_rounds: how many more there may be for what has not settled, in all.
-        spread: settled is what has an interquartile range of its rounds' medians below this part
-            of their median.
-    """
-
-    device: str = "cpu"
-    backend: Literal["torch", "onnxruntime"] = "torch"
-    batch: int = 1
-    threads: int = 1
-    architectures: int = 20
-    seed: int = 0
-    seconds: float = 0.2
-    rounds: int = 3
-    most_rounds: int = 9
-    spread: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.backend not in ("torch", "onnxruntime"):
-            raise OptionError(nearest("backend", self.backend, ("torch", "onnxruntime")))
-        if self.device not in ("cpu", "cuda"):
-            raise OptionError(nearest("device", self.device, ("cpu", "cuda")))
-        for name in ("batch", "threads", "rounds"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} is at least 1, not {getattr(self, name)}")
-        if self.most_rounds < self.rounds:
-            raise OptionError(f"most_rounds is at least rounds, {self.rounds}")
-        if not self.seconds > 0 or not self.spread > 0:
-            raise OptionError("seconds and spread are above 0")
-        if self.architectures < LEAST_ARCHITECTURES:
-            raise OptionError(
-                f"architectures is at least {LEAST_ARCHITECTURES}, not {self.architectures}: that "
-                f"times add up is checked, not assumed"
-            )
-
-
-@dataclass(frozen=True)
-class LatencyCheck:
-    """A table's prediction for one architecture, and its network measured anew.
-
-    Attributes:
-        architecture: which.
-        predicted_ms: by the table.
-        measured_ms: median of the whole network.
-        iqr_ms: interquartile range of its runs.
-        error_percent: of the prediction, relative to the measurement.
-    """
-
-    architecture: Architecture
-    predicted_ms: float
-    measured_ms: float
-    iqr_ms: float
-    error_percent: float
 
 
 def measure_latency(
@@ -151,9 +62,10 @@ def measure_latency(
     config = dataclasses.replace(config or LatencyConfig(), **_known(settings))
     about = {
         **_about(space, config),
-        "machine": _machine(config.device),
-        "versions": _versions(config.backend),
+        "machine": machine(config.device),
+        "versions": versions(config.backend),
     }
+    busy = [load()]
     plan = plan_of(space, config)
     kept = _resumed(partial, about, plan)
 
@@ -162,7 +74,7 @@ def measure_latency(
             with writable(Path(partial).parent):
                 write_json(Path(partial), {"about": about, "times": kept})
 
-    with _timer(space, plan, config, partial) as timer:
+    with opened_timer(space, plan, config, partial) as timer:
         measure(
             list(plan.probes),
             timer,
@@ -171,16 +83,27 @@ def measure_latency(
             save,
             on_progress or (lambda number, i, count: None),
         )
-    table = latency_table(space, plan, kept, {**about, "date": time.strftime("%Y-%m-%d")})
+    ended = {"date": time.strftime("%Y-%m-%d"), "load": [*busy, load()]}
+    table = latency_table(space, plan, kept, {**about, **ended})
     if partial is not None:
         Path(partial).unlink(missing_ok=True)
     return table
 
 
 def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:
-    """Return what is timed for the table, after checking that costs are a sum over choices."""
+    """Return what is timed for the table, after checking that costs are a sum over choices.
+
+    Raises:
+        SpaceError: they are not, or there are too few different networks to check times on.
+    """
     count_costs(space)
-    return make_plan(space, config.batch, config.architectures, config.seed)
+    plan = make_plan(space, config.batch, config.architectures, config.seed)
+    if len(plan.networks) < LEAST_ARCHITECTURES:
+        raise SpaceError(
+            f"space {space.name!r} has {len(plan.networks)} different networks; whether times add "
+            f"up is checked on at least {LEAST_ARCHITECTURES}"
+        )
+    return plan
 
 
 def latency_table(
@@ -232,144 +155,6 @@ def latency_table(
     )
 
 
-def check_latency(
-    space: SearchSpace, table: CostTable, architecture: Mapping[str, str]
-) -> LatencyCheck:
-    """Return the table's prediction for an architecture beside a new measurement of its network.
-
-    Measured as the table was: device, backend, batch and threads are those it names.
-
-    Raises:
-        OptionError: the table is no latency table of this space, or of another machine.
-    """
-    about = table.about
-    fields = {field.name for field in dataclasses.fields(LatencyConfig)}
-    if table.name != "latency_ms" or not fields <= set(about):
-        raise OptionError(f"the table of {table.name} was not measured by ddpnas latency")
-    config = LatencyConfig(**{name: about[name] for name in fields})
-    require_same_network(table, space)
-    if about["machine"] != _machine(config.device):
-        raise OptionError(
-            f"the table is of another machine: {about['machine']}; this is "
-            f"{_machine(config.device)}"
-        )
-    checked = space.check(architecture)
-    plan = LatencyPlan((), {"network": Probe("network", architecture=checked)})
-    kept: dict[str, list[list[float]]] = {}
-    with _timer(space, plan, config, None) as timer:
-        measure(
-            ["network"],
-            timer,
-            kept,
-            dataclasses.asdict(config),
-            lambda: None,
-            lambda number, i, count: None,
-        )
-    found = summary(kept["network"])
-    predicted = table.cost(checked)
-    return LatencyCheck(
-        architecture=checked,
-        predicted_ms=predicted,
-        measured_ms=found["median_ms"],
-        iqr_ms=found["iqr_ms"],
-        error_percent=100 * (predicted / found["median_ms"] - 1),
-    )
-
-
-def require_same_network(table: CostTable, space: SearchSpace) -> None:
-    """Raise :class:`OptionError` when a table says that it is of another space, width or input.
-
-    A table that does not say of what it is (an own one) is taken as it is.
-    """
-    about = table.about
-    if "space" not in about or "options" not in about:
-        return
-    now = json.loads(json.dumps(space.plain_options))
-    before = json.loads(json.dumps(about["options"]))
-    if about["space"] != space.name:
-        raise OptionError(
-            f"the table of {table.name} is of space {about['space']}, not of {space.name}"
-        )
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if differing:
-        listed = ", ".join(f"{n} {before.get(n)} instead of {now.get(n)}" for n in differing)
-        raise OptionError(f"the table of {table.name} is of another network: {listed}")
-
-
-@contextlib.contextmanager
-def _timer(
-    space: SearchSpace, plan: LatencyPlan, config: LatencyConfig, partial: str | Path | None
-) -> Iterator[Timer]:
-    """Give what times a probe by name; ONNX files lie beside ``partial`` as long as it does."""
-    if config.backend == "torch":
-        yield _TorchTimer(space, plan, config)
-        return
-    need_onnx("onnxruntime")
-    if partial is None:
-        with tempfile.TemporaryDirectory() as folder:
-            export_probes(space, plan, config.batch, Path(folder))
-            yield _onnx_timer(Path(folder), config)
-        return
-    files = Path(f"{partial}.onnx")
-    export_probes(space, plan, config.batch, files)
-    yield _onnx_timer(files, config)
-    shutil.rmtree(files)
-
-
-def _onnx_timer(folder: Path, config: LatencyConfig) -> OnnxTimer:
-    import onnxruntime
-
-    if config.device == "cuda" and "CUDAExecutionProvider" not in (
-        available := onnxruntime.get_available_providers()
-    ):
-        raise OptionError(f"onnxruntime cannot run on cuda here; it has {', '.join(available)}")
-    return OnnxTimer(folder, config.device, config.threads, config.seconds)
-
-
-class _TorchTimer:
-    """Times probes with :mod:`torch.utils.benchmark`, without gradients."""
-
-    def __init__(self, space: SearchSpace, plan: LatencyPlan, config: LatencyConfig) -> None:
-        self._space, self._plan, self._config = space, plan, config
-        self._device = torch.device(config.device)
-        with self._device:
-            self._opened = space.opened() if plan.parts else None
-
-    def __call__(self, name: str) -> list[float]:
-        """Return the quartiles of one round, in milliseconds."""
-        from torch.utils.benchmark import Timer as TorchTimer
-
-        timer = TorchTimer(
-            "run()",
-            globals={"run": self._run(self._plan.probes[name])},
-            num_threads=self._config.threads,
-        )
-        with torch.inference_mode():
-            timer.timeit(1)
-            timing = timer.blocked_autorange(min_run_time=self._config.seconds)
-        return quartiles([1000 * seconds for seconds in timing.times])
-
-    def _run(self, probe: Probe) -> Callable[[], Any]:
-        if probe.architecture is not None:
-            with self._device:
-                network = self._space.build(probe.architecture).eval()
-            shape = (self._config.batch, *self._space.input_shape)
-            example = self._real(torch.empty(shape, dtype=self._space.input_dtype, device="meta"))
-            return lambda: network(example)
-        if probe.part is None:
-            return lambda: None
-        assert self._opened is not None
-        inputs = tree_map(self._real, probe.part.inputs)
-        return caller(self._opened, probe.part, inputs, tree_map(self._real, probe.outputs()))
-
-    def _real(self, value: Any) -> Any:
-        """Return random numbers, or zeros of whole numbers, in the place of a tensor."""
-        if not isinstance(value, Tensor):
-            return value
-        make = torch.randn if value.is_floating_point() else torch.zeros
-        return make(value.shape, dtype=value.dtype, device=self._device)
-
-
 def _about(space: SearchSpace, config: LatencyConfig) -> dict[str, Any]:
     return {
         "space": space.name,
@@ -377,30 +162,6 @@ def _about(space: SearchSpace, config: LatencyConfig) -> dict[str, Any]:
         "dtype": "float32",
         **dataclasses.asdict(config),
     }
-
-
-def _machine(device: str) -> str:
-    if device == "cpu":
-        return processor()
-    if not torch.cuda.is_available():
-        raise OptionError("there is no CUDA device here; use device cpu")
-    return torch.cuda.get_device_name()
-
-
-def _versions(backend: str) -> dict[str, str]:
-    versions = {
-        "ddpnas": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-    }
-    if backend == "onnxruntime":
-        need_onnx("onnxruntime")
-        import onnxruntime
-
-        versions["onnxruntime"] = onnxruntime.__version__
-    return versions
 
 
 def _known(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def count_network(
         return on_meta(example)
 
     macs, written = run_costs(run)
-    parameters, buffers = own_tensors(on_meta.modules())
+    parameters, buffers = own_tensors(network.modules())  # the copy has shared ones twice
     return {
         "macs": macs,
         "params": sum(p.numel() for p in parameters),

@@ -20,7 +20,7 @@ from ddpnas.disk import writable
 from ddpnas.errors import OptionError
 from ddpnas.space import SearchSpace
 
-__all__ = ["export_probes", "need_onnx"]
+__all__ = ["export_probes", "need_onnx", "quiet"]
 
 
 def need_onnx(*packages: str) -> None:
@@ -62,7 +62,7 @@ def export_probes(
             if not path.exists():
                 module, inputs = _prepared(space, opened, probe, batch)
                 temporary = path.with_name(path.name + ".tmp")
-                with _quiet():
+                with quiet():
                     program = torch.onnx.export(module.eval(), inputs, dynamo=True, verbose=False)
                 assert program is not None
                 program.save(str(temporary))
@@ -129,8 +129,8 @@ class _PartModule(nn.Module):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter from writing to the terminal."""
+def quiet() -> Iterator[None]:
+    """Keep exporters and quantisers from writing to the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -17,8 +17,9 @@ import torch
 from ddpnas._version import __version__
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import stopwatch
-from ddpnas.costs.measured import LatencyConfig, latency_table, plan_of
+from ddpnas.costs.measured import latency_table, plan_of
 from ddpnas.costs.onnx_files import export_probes
+from ddpnas.costs.timers import LatencyConfig
 from ddpnas.disk import writable
 from ddpnas.errors import DataError, SpaceError
 from ddpnas.space import SearchSpace
@@ -69,7 +70,7 @@ def export_latency(
 def read_measurements(path: str | Path) -> dict[str, Any]:
     """Return what ``measure.py`` wrote; :class:`DataError` when it is something else."""
     found = _read(Path(path))
-    known = {"space", "options", "settings", "names", "times", "measured_with", "date"}
+    known = {"space", "options", "settings", "names", "times", "measured_with", "date", "load"}
     if not isinstance(found, dict) or not known <= set(found):
         raise DataError(f"{path} is no file of measurements; measure.py writes it when all is done")
     return found
@@ -107,6 +108,7 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
             **measurements["exported_with"],
         },
         "date": measurements["date"],
+        "load": measurements["load"],
     }
     return latency_table(space, plan, measurements["times"], about)
 

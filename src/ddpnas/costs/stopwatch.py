@@ -1,4 +1,4 @@
-"""Times things round after round until their medians agree; here or alone on another machine.
+"""Times things round after round until two rounds agree; here or alone on another machine.
 
 Within ddpnas this is an ordinary module. ``ddpnas latency export`` copies it beside ONNX files as
 ``measure.py``, a script that needs nothing but Python 3.8, NumPy and onnxruntime:
@@ -40,8 +40,8 @@ def measure(
         names: of what is timed.
         time_once: name -> quartiles of one round.
         kept: name -> quartiles of the rounds so far; extended in place.
-        settings: "rounds" that everything is timed, "most_rounds", and the "spread" below which
-            the medians of the rounds agree: their interquartile range, relative to their median.
+        settings: "rounds" that everything is timed, "most_rounds", and "spread", see
+            :func:`settled`.
         save: called after each timing.
         progress: called after each timing with the round, and how many of how many it has timed.
     """
@@ -59,9 +59,15 @@ def measure(
 
 
 def settled(rounds: Sequence[Sequence[float]], spread: float) -> bool:
-    """Return whether the medians of the rounds agree."""
-    lower, middle, upper = np.percentile([round_[1] for round_ in rounds], [25, 50, 75])
-    return bool(upper - lower <= spread * middle)
+    """Return whether the two quietest rounds agree, and the quietest was quiet.
+
+    Their medians differ by so little, relative to the lower one, and the interquartile range of
+    the quietest is below its median: it is far above when other processes took turns with it.
+    """
+    if len(rounds) < 2:
+        return False
+    first, second = sorted(rounds, key=lambda round_: round_[1])[:2]
+    return second[1] <= (1 + spread) * first[1] and first[2] - first[0] <= first[1]
 
 
 def quartiles(times: Sequence[float]) -> list[float]:
@@ -70,15 +76,22 @@ def quartiles(times: Sequence[float]) -> list[float]:
 
 
 def summary(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Return the median over the rounds of each quartile, and how many times that rests on."""
-    lower, middle, upper = (float(np.median([round_[i] for round_ in rounds])) for i in range(3))
-    times = int(sum(round_[3] for round_ in rounds))
+    """Return the median and interquartile range of the quietest round, and how many there were.
+
+    Other work on the machine makes things slower and never faster: the round with the lowest
+    median met the least of it.
+    """
+    lower, middle, upper, times = min(rounds, key=lambda round_: round_[1])
     return {
         "median_ms": middle,
         "iqr_ms": float(f"{upper - lower:.6g}"),
+        "times": int(times),
         "rounds": len(rounds),
-        "times": times,
     }
+
+
+class CannotRunError(Exception):
+    """The device is not there for onnxruntime; the message says what is."""
 
 
 class OnnxTimer:
@@ -89,6 +102,9 @@ class OnnxTimer:
         device: "cpu" or "cuda".
         threads: of one operation.
         seconds: for which a file is run in a round, after a warm-up of a tenth of that.
+
+    Raises:
+        CannotRunError: the device is not there.
     """
 
     def __init__(self, folder: Path, device: str, threads: int, seconds: float) -> None:
@@ -97,6 +113,8 @@ class OnnxTimer:
         self._runtime = onnxruntime
         self._folder, self._seconds = folder, seconds
         self._provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+        if self._provider not in onnxruntime.get_available_providers():
+            self._refuse()
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
@@ -107,10 +125,16 @@ class OnnxTimer:
         session = self._runtime.InferenceSession(
             str(self._folder / f"{name}.onnx"), self._options, providers=[self._provider]
         )
+        if self._provider not in session.get_providers():  # it would go on on the CPU
+            self._refuse()
         rng = np.random.RandomState(0)
         feeds = {given.name: _array(given, rng) for given in session.get_inputs()}
         _run_for(session, feeds, self._seconds / 10)
         return quartiles(_run_for(session, feeds, self._seconds))
+
+    def _refuse(self) -> None:
+        there = ", ".join(self._runtime.get_available_providers())
+        raise CannotRunError(f"onnxruntime cannot use {self._provider} here; it has {there}")
 
 
 def _array(given: Any, rng: np.random.RandomState) -> Any:
@@ -139,6 +163,11 @@ def processor() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def load() -> float | None:
+    """Return how many processes wanted to run in the last minute, where the system tells."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -172,7 +201,11 @@ def main() -> None:
             sys.exit(f"{partial} is of another machine or export; remove it to begin anew")
         result = before
     settings = manifest["settings"]
-    timer = OnnxTimer(folder, settings["device"], settings["threads"], settings["seconds"])
+    busy = [load()]
+    try:
+        timer = OnnxTimer(folder, settings["device"], settings["threads"], settings["seconds"])
+    except CannotRunError as error:
+        sys.exit(str(error))
     measure(
         manifest["names"],
         timer,
@@ -181,7 +214,8 @@ def main() -> None:
         lambda: write_json(partial, result),
         lambda number, i, count: print(f"round {number}: {i} of {count}", flush=True),
     )
-    write_json(target, dict(result, date=time.strftime("%Y-%m-%d")))
+    busy.append(load())
+    write_json(target, dict(result, date=time.strftime("%Y-%m-%d"), load=busy))
     if partial.exists():
         partial.unlink()
     print(f"wrote {target}; where ddpnas is: ddpnas latency import {RESULT} --out table.json")

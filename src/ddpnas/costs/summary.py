@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import numpy as np
 
 from ddpnas.architecture import DecisionSpace
 from ddpnas.cost_table import CostTable
-from ddpnas.generate import least_cost
 
 __all__ = ["CostRange", "cost_ranges"]
 
@@ -22,7 +20,7 @@ class CostRange:
 
     Attributes:
         name, unit: of the cost table.
-        least, most: exact, by integer programming.
+        least, most: exact (:meth:`CostTable.bounds`).
         median: of random architectures.
         samples: how many those were.
     """
@@ -47,21 +45,16 @@ def cost_ranges(
         seed: of these.
     """
     rng = np.random.default_rng(seed)
+    bounds = {name: table.bounds(space) for name, table in costs.items()}
     drawn = [space.sample(rng) for _ in range(samples)]
     return [
         CostRange(
             name=name,
             unit=table.unit,
-            least=least_cost(space, table)[1],
+            least=bounds[name][0],
             median=statistics.median(table.cost(architecture) for architecture in drawn),
-            most=-least_cost(space, _negated(table))[1],
+            most=bounds[name][1],
             samples=samples,
         )
         for name, table in costs.items()
     ]
-
-
-def _negated(table: CostTable) -> CostTable:
-    return dataclasses.replace(
-        table, fixed=-table.fixed, terms={pairs: -cost for pairs, cost in table.terms.items()}
-    )

@@ -34,6 +34,7 @@ _EMBEDDED = {
             "Ankle boot",
         ),
     ),
+    "sign-digits-small": ("sign_digits_small.npz", tuple("0123456789")),
 }
 
 

@@ -55,8 +55,9 @@ class SupernetConfig:
         warmup_epochs: passes over the training images before the first score, over all choices
             alike; with "path" there are none. A fair pass costs as many times more than one of
             a single path as the decisions have options.
-        epochs: passes before the scores of each later batch; with "path" it is always one pass
-            a score.
+        epochs: passes before the scores of each batch, on the choices that occur in it; the
+            first batch has the warm-up besides. With "path" it is always one pass a score. Three
+            take as long as the published schedule, with T = 3 and a stage a batch.
         score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy).
         batch_size: images a training step; None is 128, and less for small sets, see
             :meth:`ddpnas.data.Loader.batch_size`.
@@ -72,7 +73,7 @@ class SupernetConfig:
 
     training: Literal["path", "fair", "uniform"] = "path"
     warmup_epochs: int = 0
-    epochs: int = 1
+    epochs: int = 3
     score: Literal["accuracy", "loss"] = "accuracy"
     batch_size: int | None = None
     eval_batch_size: int = 500
@@ -306,8 +307,9 @@ class SupernetEvaluator:
         return lr
 
     def _diverged(self, what: object, lr: float) -> DivergedError:
+        of = f" of {self._evaluations}" if self.config.training == "path" else ""
         return DivergedError(
-            f"{what} in epoch {self._epochs + 1}, at learning rate {lr:.3g}; "
+            f"{what} in epoch {self._epochs + 1}{of}, at learning rate {lr:.3g}; "
             f"try --supernet.lr {self.config.lr / 4:g}"
         )
 

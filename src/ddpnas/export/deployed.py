@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ddpnas.costs.onnx_files import quiet
 from ddpnas.data.loader import Normalisation
 from ddpnas.errors import OptionError
 from ddpnas.trained import TrainedModel
@@ -166,7 +167,8 @@ def deploy(
         parameter.requires_grad_(False)
     example = takes.feed(takes.random(2 if dynamic_batch else 1))
     batch = ({0: Dim("batch")},) if dynamic_batch else None
-    return network, torch.export.export(network, (example,), dynamic_shapes=batch)
+    with quiet():
+        return network, torch.export.export(network, (example,), dynamic_shapes=batch)
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

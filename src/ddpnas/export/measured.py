@@ -38,7 +38,7 @@ def measure_files(files: Sequence[OnnxFile], data: Data, split: Split) -> list[M
     """Return size, accuracy and time of each file, the times measured in turns."""
     times = latencies(files)
     return [
-        Measured(file.bytes, file.count_right(data, split), len(split), latency)
+        Measured(len(file.content), file.count_right(data, split), len(split), latency)
         for file, latency in zip(files, times, strict=True)
     ]
 

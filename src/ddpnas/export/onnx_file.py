@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +13,13 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ddpnas._version import __version__
+from ddpnas.costs.onnx_files import need_onnx, quiet
 from ddpnas.disk import write_atomic
 from ddpnas.errors import ExportError
 from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.counted import Counts, count
 from ddpnas.export.deployed import Input, deploy, describe
-from ddpnas.export.runtime import OnnxFile, needs_onnx
+from ddpnas.export.runtime import OnnxFile
 from ddpnas.trained import TrainedModel
 
 __all__ = ["Exported", "export_onnx", "metadata"]
@@ -87,7 +85,7 @@ def export_onnx(
         ExportError: torch cannot translate the network, or the file does not compute the same.
         OptionError: onnx, onnxscript or onnxruntime is missing; shapes that disagree.
     """
-    needs_onnx()
+    need_onnx("onnx", "onnxscript", "onnxruntime")
     given, takes, classes, origin = describe(
         model, input_shape, mean, std, classes, preprocessing, input_dtype, about
     )
@@ -128,7 +126,7 @@ def metadata(takes: Input, classes: Sequence[str], about: Mapping[str, Any]) -> 
 
 def _translate(program: ExportedProgram, dynamic_batch: bool) -> Any:
     """Return the ``torch.onnx.ONNXProgram``."""
-    with _silent():
+    with quiet():
         try:
             return torch.onnx.export(
                 program,
@@ -152,17 +150,3 @@ def _strip(file: Any) -> None:
     for part in (*graph.input, *graph.output):
         part.ClearField("metadata_props")
     file.ClearField("metadata_props")
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the exporter's notes on its own progress from the user's screen."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddpnas.costs.onnx_files import quiet
 from ddpnas.disk import write_atomic
 from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.deployed import deploy, describe
@@ -50,9 +51,10 @@ def export_program(
     network, program = deploy(given, takes, dynamic_batch)
     content = io.BytesIO()
     described = json.dumps(metadata(takes, classes, origin), indent=1)
-    torch.export.save(program, content, extra_files={"metadata.json": described})
-    content.seek(0)
-    read = torch.export.load(content).module()
+    with quiet():
+        torch.export.save(program, content, extra_files={"metadata.json": described})
+        content.seek(0)
+        read = torch.export.load(content).module()
     raw = takes.random(64) if images is None else images
     size = 100 if dynamic_batch else 1
     with torch.inference_mode():

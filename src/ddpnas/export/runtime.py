@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -13,19 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddpnas.costs.onnx_files import need_onnx, quiet
 from ddpnas.data import Data, Loader
 from ddpnas.data.dataset import Split
 from ddpnas.errors import OptionError
 from ddpnas.export.deployed import Input
 
-__all__ = ["Latency", "OnnxFile", "latencies", "needs_onnx", "raw_inputs"]
-
-
-def needs_onnx() -> None:
-    """Raise :class:`OptionError` unless the packages of the extra ``onnx`` are installed."""
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(name) is None:
-            raise OptionError(f"ONNX needs the package {name}: pip install 'ddpnas[onnx]'")
+__all__ = ["Latency", "OnnxFile", "latencies", "raw_inputs"]
 
 
 _TURNS = 5
@@ -50,14 +43,14 @@ class OnnxFile:
         metadata: texts by name.
         takes: what goes in.
         classes: names by output.
-        bytes: size of the file.
+        content: bytes of the file.
 
     Raises:
         OptionError: another file.
     """
 
     def __init__(self, source: str | Path | bytes) -> None:
-        needs_onnx()
+        need_onnx("onnxruntime")
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
 
@@ -85,7 +78,7 @@ class OnnxFile:
                 f"{name} was not written by `ddpnas export`: its metadata has no {error}"
             ) from None
         self.classes: tuple[str, ...] = classes
-        self.bytes = len(content)
+        self.content = content
         inside = self.metadata["preprocessing"] != "outside"
         declared = self.session.get_inputs()[0].type
         dtype = torch.int64 if "int64" in declared else torch.float32
@@ -119,7 +112,8 @@ def latencies(files: Sequence[OnnxFile], seconds: float = 1.0) -> list[Latency]:
         files: to compare.
         seconds: of measuring each.
     """
-    from torch.utils.benchmark import Timer
+    with quiet():  # the import looks for compilers
+        from torch.utils.benchmark import Timer
 
     timers = []
     for file in files:

@@ -6,7 +6,7 @@ and the CSV files are written from the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,9 +25,10 @@ __all__ = [
     "Table",
     "Tile",
     "amount",
-    "csv_rows",
+    "csv_records",
     "duration",
     "percent",
+    "short",
     "written",
 ]
 
@@ -45,8 +46,8 @@ class Column:
     @property
     def key(self) -> str:
         """The column's name in the CSV file, with its unit."""
-        name = self.name.replace(" ", "_").lower()
-        return f"{name}_{self.unit.lower()}" if self.unit and self.unit.lower() != name else name
+        name = self.name.replace(" ", "_")
+        return f"{name}_{self.unit}" if self.unit else name
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,16 @@ def written(value: Any, kind: Kind) -> str:
     return str(value)
 
 
-def csv_rows(table: Table, run: str) -> Sequence[Sequence[Any]]:
-    """Return header and rows of a table's CSV, the run first; numbers in full."""
-    header = ["run", *(column.key for column in table.columns)]
-    return [header, *([run, *("" if v is None else v for v in row)] for row in table.rows)]
+def csv_records(table: Table, run: str | None) -> list[dict[str, Any]]:
+    """Return the rows of a table's CSV, numbers in full; the run comes first where one is given."""
+    first = {} if run is None else {"run": run}
+    keys = [column.key for column in table.columns]
+    return [
+        {**first, **{k: "" if v is None else v for k, v in zip(keys, row, strict=True)}}
+        for row in table.rows
+    ]
+
+
+def short(text: str, most: int) -> str:
+    """Return the text, cut to so many characters with a sign that it was."""
+    return text if len(text) <= most else text[: most - 1] + "\u2026"

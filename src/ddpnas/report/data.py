@@ -63,12 +63,24 @@ class Network:
 
 @dataclass(frozen=True)
 class Trained:
-    """What ``RUN/trained`` holds: the networks, the found one first, and how they were trained."""
+    """What ``RUN/trained`` holds: the networks, the found one first, and how they were trained.
+
+    Attributes:
+        path: of the folder.
+        recipe: as used.
+        seed: of the training.
+        classes: names, by label.
+        space_options: of the trained networks.
+        source: of the images, the arguments of :func:`ddpnas.load_data`.
+        networks: the found one first.
+    """
 
     path: Path
     recipe: Mapping[str, Any]
     seed: int
     classes: tuple[str, ...]
+    space_options: Mapping[str, Any]
+    source: Mapping[str, Any]
     networks: tuple[Network, ...]
 
     @property
@@ -79,7 +91,12 @@ class Trained:
     @property
     def random(self) -> tuple[Network, ...]:
         """The random ones within the same limits."""
-        return tuple(n for n in self.networks[1:] if n.name.startswith("random"))
+        return tuple(n for n in self.networks[1:] if n.name.startswith("random "))
+
+    @property
+    def baselines(self) -> tuple[Network, ...]:
+        """Known networks that were trained alike."""
+        return tuple(n for n in self.networks[1:] if not n.name.startswith("random "))
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,7 @@ class Run:
         config: the resolved configuration.
         made_with: versions, machine, device, start.
         data_name, data: of the images; classes, input shape and numbers of items.
+        fingerprint: hash of the images that the search saw.
         space: decisions and rules, without any network.
         planned: architectures to score in all; None where the run did not say.
         history: one record an evaluated architecture.
@@ -100,6 +118,7 @@ class Run:
         architecture, text: what the search found; None while it goes on.
         generated: the record of ``ddpnas generate``, None before it.
         trained: None before ``ddpnas train``.
+        latency_check: what ``ddpnas latency check`` measured, None before it.
     """
 
     path: Path
@@ -108,6 +127,7 @@ class Run:
     made_with: Mapping[str, Any]
     data_name: str
     data: Mapping[str, Any]
+    fingerprint: str
     space: DecisionSpace
     planned: int | None
     history: tuple[Mapping[str, Any], ...]
@@ -117,11 +137,22 @@ class Run:
     text: str | None
     generated: Mapping[str, Any] | None
     trained: Trained | None
+    latency_check: Mapping[str, Any] | None
 
     @property
     def finished(self) -> bool:
         """Whether the search came to its end."""
         return self.architecture is not None
+
+    @property
+    def shared(self) -> bool:
+        """Whether scores came from shared weights, not from a training of each architecture."""
+        return str(self.config.get("evaluator", "supernet")) == "supernet"
+
+    @property
+    def accuracies(self) -> list[float]:
+        """The validation accuracy of every scored architecture (the score itself may be a loss)."""
+        return [record.get("accuracy", record["score"]) for record in self.history]
 
     @property
     def chosen(self) -> Architecture | None:
@@ -183,7 +214,6 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         result = read_json(folder / "result.json")
         architecture, text = Architecture(result["architecture"]), result["text"]
         distribution = JointDistribution.from_dict(result["distribution"])
-    generated = folder / "generated.json"
     return Run(
         path=folder,
         label=label,
@@ -191,6 +221,7 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         made_with=about["made_with"],
         data_name=identity["data"]["name"],
         data=more.get("data", {}),
+        fingerprint=identity["data"]["fingerprint"],
         space=space,
         planned=more.get("evaluations"),
         history=tuple(_lines(folder / "history.jsonl")),
@@ -198,8 +229,9 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         distribution=distribution,
         architecture=architecture,
         text=text,
-        generated=read_json(generated) if generated.is_file() else None,
+        generated=_read_optional(folder / "generated.json"),
         trained=_read_trained(folder / "trained"),
+        latency_check=_read_optional(folder / "latency_check.json"),
     )
 
 
@@ -212,6 +244,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from None
+
+
+def _read_optional(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None
 
 
 def _read_trained(folder: Path) -> Trained | None:
@@ -233,4 +269,12 @@ def _read_trained(folder: Path) -> Trained | None:
         )
         for one in result["networks"]
     )
-    return Trained(folder, result["recipe"], result["seed"], tuple(about["classes"]), networks)
+    return Trained(
+        path=folder,
+        recipe=result["recipe"],
+        seed=result["seed"],
+        classes=tuple(about["classes"]),
+        space_options=about["space_options"],
+        source=about.get("provenance", {}).get("data", {}).get("source", {}),
+        networks=networks,
+    )

@@ -10,9 +10,10 @@ from importlib import resources
 from pathlib import Path
 
 from ddpnas._version import __version__
+from ddpnas.cost_table import CostTable
 from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import OptionError, RunError
-from ddpnas.report import sections_network, sections_search
+from ddpnas.report import section_frontier, sections_network, sections_search
 from ddpnas.report.blocks import (
     Commands,
     Facts,
@@ -21,16 +22,22 @@ from ddpnas.report.blocks import (
     Headline,
     Section,
     Table,
-    csv_rows,
+    csv_records,
     written,
 )
+from ddpnas.report.comparison import comparison, comparison_headline
 from ddpnas.report.data import Run, read_run
+from ddpnas.report.mistakes import mistakes
 from ddpnas.report.reproduce import missing, reproduce
+from ddpnas.report.section_distribution import distribution
+from ddpnas.report.section_latency import latency
+from ddpnas.report.section_training import training
 from ddpnas.report.svg import mark_shape, shade
 from ddpnas.report.view import View
 
-__all__ = ["Page", "RunPart", "make_page", "page_html", "write_report"]
+__all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
 
+_ROWS_SHOWN = 2000  # of a table; its CSV file has all
 _MARK = 'name="generator" content="ddpnas'
 
 
@@ -58,6 +65,7 @@ def write_report(
     path: str | Path | None = None,
     *,
     space: str | None = None,
+    costs: Sequence[CostTable] = (),
 ) -> Path:
     """Write the report of a run, or the comparison of several, and return its path.
 
@@ -69,6 +77,8 @@ def write_report(
         path: of the page; default ``report.html``, in the folder of a single run.
         space: for runs over a user's own space, its ``file.py:network``: a file is executed only
             because the user names it. Without it, what needs the networks is left out.
+        costs: tables of further costs (latency, energy, ...), beside ``latency.json`` of the
+            run folder.
 
     Raises:
         RunError: a folder holds no run, or ``path`` holds something else than a report.
@@ -78,13 +88,13 @@ def write_report(
     if path is None:
         path = folders[0] / "report.html" if len(folders) == 1 else "report.html"
     path = Path(path)
-    views = [View(run, space) for run in read_runs(folders)]
+    views = [View(run, space, costs) for run in read_runs(folders)]
     if path.is_dir():
         raise RunError(f"{path} is a folder; name a file, such as --out {path / 'report.html'}")
     if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:4000]:
         raise RunError(f"{path} is not a report of ddpnas and is kept; give another --out")
     page = make_page(views)
-    tables = _csv_files(page.parts)
+    tables = csv_files(page)
     data = path.with_name(f"{path.stem}-data")
     with writable(path.parent):
         data.mkdir(parents=True, exist_ok=True)
@@ -114,7 +124,7 @@ def make_page(views: Sequence[View]) -> Page:
     parts = tuple(_part(view) for view in views)
     if len(parts) == 1:
         return Page(parts[0].headline, parts[0].sections, (), parts)
-    raise NotImplementedError
+    return Page(comparison_headline(views), comparison(views), parts, parts)
 
 
 def _part(view: View) -> RunPart:
@@ -122,10 +132,13 @@ def _part(view: View) -> RunPart:
         sections_network.network(view),
         sections_search.searched(view),
         sections_search.accuracy(view),
-        sections_search.distribution(view),
+        distribution(view),
         sections_search.effects(view),
+        section_frontier.frontiers(view),
         sections_search.skips(view),
-        sections_network.training(view),
+        training(view),
+        mistakes(view),
+        latency(view),
         sections_search.time(view),
         reproduce(view),
         missing(view),
@@ -166,6 +179,7 @@ def page_html(page: Page, *, data_folder: str = "", live: str = "", policy: str 
         live=live,
         policy=policy,
         data_folder=data_folder,
+        rows_shown=_ROWS_SHOWN,
     )
 
 
@@ -211,15 +225,15 @@ def tables_of(sections: Iterable[Section]) -> list[Table]:
     return tables
 
 
-def _csv_files(parts: Sequence[RunPart]) -> dict[str, str]:
+def csv_files(page: Page) -> dict[str, str]:
     """Return the CSV texts by name; the rows of all runs in one file, the run in each row."""
     rows: dict[str, list[dict[str, object]]] = {}
-    for part in parts:
+    for part in page.parts:
         for table in tables_of(part.sections):
-            header, *lines = csv_rows(table, part.label)
-            rows.setdefault(str(table.name), []).extend(
-                dict(zip(map(str, header), line, strict=True)) for line in lines
-            )
+            rows.setdefault(str(table.name), []).extend(csv_records(table, part.label))
+    if page.runs:
+        for table in tables_of(page.sections):
+            rows[str(table.name)] = csv_records(table, None)
     files = {}
     for name, records in rows.items():
         text = io.StringIO()

@@ -10,12 +10,16 @@ from typing import Any
 from ddpnas.data import DataConfig
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
+from ddpnas.report.data import Run, Trained
 from ddpnas.report.view import View
 from ddpnas.spaces.own import is_file_space
+from ddpnas.training import RECIPES
 
 __all__ = ["missing", "reproduce", "run_commands"]
 
 _FROM_DATA = ("num_classes", "input_shape")  # options that a space takes from the data
+_LIKELIEST = "log-theta"  # the objective of `ddpnas generate` that need not be named
+_NAMED = ("name", "source", "epochs", "network")  # of a recipe: no option of its own
 
 
 def reproduce(view: View) -> Section:
@@ -50,15 +54,12 @@ def run_commands(view: View) -> list[str]:
         words = ["generate", folder, *own]
         for name, (low, high) in run.limits.items():
             words += ["--limit", _limit(name, low, high)]
+        if (objective := run.generated.get("objective", _LIKELIEST)) != _LIKELIEST:
+            words += ["--objective", objective]
         words += _options("--space-options", run.generated["space_options"])
         lines.append(_join(words))
     if run.trained is not None:
-        recipe = run.trained.recipe
-        words = ["train", folder, *own, "--recipe", str(recipe["name"])]
-        words += ["--epochs", str(recipe["epochs"]), "--seed", str(run.trained.seed)]
-        if run.trained.random:
-            words += ["--random", str(len(run.trained.random))]
-        lines.append(_join(words))
+        lines.append(_join(["train", folder, *own, *_train_words(run, run.trained)]))
     lines.append(_join(["report", folder, *own]))
     return lines
 
@@ -90,6 +91,28 @@ def _search_words(config: Mapping[str, Any]) -> list[str]:
     changed = {k: v for k, v in config[evaluator].items() if v != standard.get(k)}
     words += _options(f"--{evaluator}", changed)
     return [*words, "--seed", str(config["seed"]), "--device", str(config["device"])]
+
+
+def _train_words(run: Run, trained: Trained) -> list[str]:
+    recipe = trained.recipe
+    words = ["--recipe", str(recipe["name"]), "--epochs", str(recipe["epochs"])]
+    standard = dataclasses.asdict(RECIPES[recipe["name"]]) if recipe["name"] in RECIPES else {}
+    changed = {k: v for k, v in recipe.items() if v != standard.get(k) and k not in _NAMED}
+    if standard and standard["batch_size"] is None:
+        changed.pop("batch_size", None)  # as many as the number of images makes it
+    words += _options("--recipe-options", changed)
+    generated = run.generated["space_options"] if run.generated is not None else {}
+    searched = {**run.config["space_options"], **generated}
+    final = {k: v for k, v in trained.space_options.items() if v != searched.get(k)}
+    words += _options("--space-options", {k: v for k, v in final.items() if k not in _FROM_DATA})
+    limit = trained.source.get("limit_train_images")
+    if limit is not None and limit != run.config.get("limit_train_images"):
+        words += ["--limit-train-images", str(limit)]
+    if trained.random:
+        words += ["--random", str(len(trained.random))]
+    for network in trained.baselines:
+        words += ["--baseline", network.name]
+    return [*words, "--seed", str(trained.seed)]
 
 
 def _options(prefix: str, options: Mapping[str, Any]) -> list[str]:

@@ -17,14 +17,16 @@ from ddpnas.report.blocks import (
     Table,
     duration,
     percent,
+    short,
 )
-from ddpnas.report.measures import pruned_after, skip_count, skip_stages, time_spent
-from ddpnas.report.svg import Axis, Chart, picture, shade
-from ddpnas.report.view import View
+from ddpnas.report.measures import skip_count, skip_stages, time_spent
+from ddpnas.report.svg import Axis, Chart, picture
+from ddpnas.report.view import MOST_FITTED, View
 
-__all__ = ["accuracy", "distribution", "effects", "searched", "skips", "time"]
+__all__ = ["accuracy", "effects", "searched", "skips", "time"]
 
 _MOST_EFFECTS = 30
+_MOST_DOTS = 1500
 
 
 def searched(view: View) -> Section:
@@ -57,13 +59,27 @@ def searched(view: View) -> Section:
     if rules:
         more = f"; and {len(rules) - 2} more like these" if len(rules) > 2 else ""
         facts.append(Fact("rules", "; ".join(rules[:2]) + more))
-    words = (
-        (
-            "Every architecture was trained for one epoch as a path through shared weights and "
-            "then scored on the validation images. The test images took no part."
-        ),
-    )
+    words = (_how(view), "The test images took no part.")
     return Section("searched", "What was searched", words, (Facts(tuple(facts)),))
+
+
+def _how(view: View) -> str:
+    if not view.run.shared:
+        settings = view.run.config["standalone"]
+        return (
+            f"Every architecture was trained on its own for {settings['epochs']} epochs (recipe "
+            f"{settings['recipe']}) and then scored on the validation images."
+        )
+    training = view.run.config["supernet"].get("training", "path")
+    if training == "path":
+        return (
+            "Every architecture was trained for one epoch as a path through shared weights and "
+            "then scored on the validation images."
+        )
+    return (
+        f"Weights that all architectures share were trained (mode {training}) before each batch "
+        f"of architectures was scored on the validation images."
+    )
 
 
 def _more(classes: Sequence[str]) -> str:
@@ -90,7 +106,7 @@ def accuracy(view: View) -> Section | None:
     run = view.run
     if not run.history:
         return None
-    scores = [record["score"] for record in run.history]
+    scores = run.accuracies
     total = max(run.planned or 0, len(scores))
     finite = [s for s in scores if math.isfinite(s)] or [0.0]
     chart = Chart(
@@ -103,21 +119,28 @@ def accuracy(view: View) -> Section | None:
     )
     means = []
     for stage, records in groupby(enumerate(run.history), key=lambda pair: pair[1]["stage"]):
-        there = list(records)
-        start, end = there[0][0], there[-1][0] + 1
+        there = [i for i, _ in records]
+        start, end = there[0], there[-1] + 1
         chart.band(start, end, f"stage {stage + 1}", shaded=stage % 2 == 1)
-        mean = math.fsum(r["score"] for _, r in there) / len(there)
-        means.append((start, end, mean))
+        means.append((start, end, math.fsum(scores[i] for i in there) / len(there)))
     for start, end, mean in means:
         if math.isfinite(mean):
             chart.line([(start, mean), (end, mean)], 2)
     text = (view.space or run.space).format
-    for i, record in enumerate(run.history):
-        if math.isfinite(record["score"]):
-            title = f"{i + 1}: {percent(record['score'])}, {text(record['architecture'])}"
-            chart.dot(i + 0.5, record["score"], 1, title)
-    optional = (Column("loss", "number"), Column("lr", "number"), Column("seconds", "seconds"))
+    step = -(-len(scores) // _MOST_DOTS)
+    for i, record in list(enumerate(run.history))[::step]:
+        if math.isfinite(scores[i]):
+            title = f"{i + 1}: {percent(scores[i])}, {text(record['architecture'])}"
+            chart.dot(i + 0.5, scores[i], 1, title)
+    optional = (
+        Column("score", "number"),
+        Column("loss", "number"),
+        Column("lr", "number"),
+        Column("seconds", "seconds"),
+    )
     measured = [c for c in optional if all(c.name in record for record in run.history)]
+    if [record["score"] for record in run.history] == scores:
+        measured = [c for c in measured if c.name != "score"]
     table = Table(
         "history",
         "Every scored architecture",
@@ -132,7 +155,7 @@ def accuracy(view: View) -> Section | None:
             (
                 i + 1,
                 record["stage"] + 1,
-                record["score"],
+                scores[i],
                 *(record[column.name] for column in measured),
                 text(record["architecture"]),
             )
@@ -140,146 +163,19 @@ def accuracy(view: View) -> Section | None:
         ),
         folded=True,
     )
-    words = (
-        (
+    words = []
+    if run.shared:
+        words.append(
             "Weights are shared and go on learning, so later scores are higher for that reason "
             "too: scores are comparable within a stage, not across all of them."
-        ),
-    )
+        )
     figure = Figure(
         chart.text(),
         "Accuracy on the validation images, with the mean of each stage.",
         (Legend(1, "circle", "one architecture"), Legend(2, "line", "mean of the stage")),
         table,
     )
-    return Section("accuracy", "How the search went", words, (figure,))
-
-
-def distribution(view: View) -> Section | None:
-    """Return the probabilities of all options by stage, with what was pruned."""
-    run = view.run
-    if len(run.stages) < 2:
-        return None
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for i, decision in enumerate(run.space.decisions):
-        groups.setdefault(decision.options, []).append(i)
-    pictures = [
-        Figure(_theta_map(view, options, members), "", wide=len(members) > 12)
-        for options, members in groups.items()
-    ]
-    table = Table(
-        "distribution",
-        "Probability of every option at the end",
-        (
-            Column("decision"),
-            Column("option"),
-            Column("probability", "number"),
-            Column("pruned after stage", "count"),
-            *(Column(f"stage {stage.number}", "number") for stage in run.stages[1:]),
-        ),
-        tuple(
-            (
-                decision.name,
-                option,
-                float(run.distribution.rows[i][k]),
-                pruned_after(run, decision.name, option),
-                *(float(stage.distribution.rows[i][k]) for stage in run.stages[1:]),
-            )
-            for i, decision in enumerate(run.space.decisions)
-            for k, option in enumerate(decision.options)
-        ),
-        folded=True,
-    )
-    last = pictures[-1]
-    pictures[-1] = Figure(
-        last.svg,
-        "A row for each decision, a column for each option. In a field, time goes from left to "
-        "right, a block a stage. A cross marks the stage after which the option was pruned, a "
-        "frame what survived.",
-        tuple(Legend(1, f"heat {p}", f"{p:g}") for p in (0.05, 0.2, 0.5, 1.0)),
-        table,
-        last.wide,
-    )
-    words = (
-        (
-            "The search keeps a probability for every option of every decision and prunes the "
-            "least probable option of each decision stage by stage."
-        ),
-    )
-    return Section("distribution", "What the search learned", words, tuple(pictures))
-
-
-def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
-    """Return the heat map of the decisions that have these options."""
-    run = view.run
-    stages = run.stages
-    names = [run.space.decisions[i].name for i in members]
-    left = min(150, 14 + 7.2 * max(map(len, names)))
-    head = min(110, 16 + 5.2 * max(map(len, options)))
-    cell = max(18.0, min(86.0, (470 - left) / len(options)))
-    row = 20 if len(members) > 12 else 24
-    block = (cell - 6) / len(stages)
-    parts = []
-    for k, option in enumerate(options):
-        x = left + (k + 0.5) * cell
-        parts.append(
-            f'<text class="tick" transform="translate({x:.1f} {head - 7:.1f}) rotate(-38)">'
-            f"{escape(_short(option, 20))}</text>"
-        )
-    for r, i in enumerate(members):
-        decision = run.space.decisions[i]
-        y = head + r * row
-        parts.append(
-            f'<text class="tick" x="{left - 7:.1f}" y="{y + row / 2 + 4:.1f}" text-anchor="end">'
-            f"{escape(_short(decision.name, 20))}</text>"
-        )
-        for k, option in enumerate(options):
-            x = left + k * cell + 3
-            gone = pruned_after(run, decision.name, option)
-            history = [float(stage.distribution.rows[i][k]) for stage in stages]
-            said = ", ".join(f"{p:.2f}" for p in history)
-            fate = "survived" if gone is None else f"pruned after stage {gone}"
-            parts.append(
-                f"<g><title>{escape(decision.name)} = {escape(option)}: {said}; {fate}</title>"
-                f'<rect class="field" x="{x:.1f}" y="{y + 2:.1f}" width="{cell - 6:.1f}" '
-                f'height="{row - 4}"/>'
-            )
-            for s, probability in enumerate(history):
-                at = x + s * block
-                if gone is not None and stages[s].number >= gone:
-                    middle, half = at + block / 2, min(3.2, block / 2)
-                    if stages[s].number == gone:
-                        parts.append(
-                            f'<path class="gone" d="M{middle - half:.1f} '
-                            f"{y + row / 2 - half:.1f}l{2 * half:.1f} {2 * half:.1f}m0 "
-                            f'{-2 * half:.1f}l{-2 * half:.1f} {2 * half:.1f}"/>'
-                        )
-                    continue
-                parts.append(
-                    f'<rect class="heat" style="--p:{shade(probability):.2f}" x="{at:.1f}" '
-                    f'y="{y + 2:.1f}" width="{block + 0.2:.1f}" height="{row - 4}"/>'
-                )
-            if gone is None:
-                parts.append(
-                    f'<rect class="kept" x="{x:.1f}" y="{y + 2:.1f}" width="{cell - 6:.1f}" '
-                    f'height="{row - 4}"/>'
-                )
-            parts.append("</g>")
-    over = max(12.0, 5.9 * min(20, len(options[-1])) - cell / 2)
-    width, height = left + len(options) * cell + over, head + len(members) * row + 4
-    return picture(
-        width,
-        height,
-        "".join(parts),
-        "Probability of every option by stage",
-        f"{len(members)} decisions with {len(options)} options each over {len(stages) - 1} "
-        f"stages; the same numbers are in the table below.",
-        "map",
-    )
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "\u2026"
+    return Section("accuracy", "How the search went", tuple(words), (figure,))
 
 
 def effects(view: View) -> Section | None:
@@ -295,7 +191,7 @@ def effects(view: View) -> Section | None:
         "Effect of the choices on validation accuracy",
         f"Largest gain: {best.option} at {best.decision}, {100 * best.mean:+.1f} percentage "
         f"points; largest loss: {worst.option} at {worst.decision}, {100 * worst.mean:+.1f}.",
-        Axis("percentage points", -100 * reach, 100 * reach, "{:+g}".format, pad=0.02),
+        Axis("percentage points", -100 * reach, 100 * reach, _signed, pad=0.02),
         Axis("", 0, len(shown), most=1),
         height=66 + 17 * len(shown),
         left=180,
@@ -314,7 +210,7 @@ def effects(view: View) -> Section | None:
         )
         mark = "circle" if series == 1 else "ring"
         chart.dot(100 * effect.mean, y, series, title, mark=mark, size=3.6)
-        names.append((y, _short(f"{effect.decision} {effect.option}", 25)))
+        names.append((y, short(f"{effect.decision} {effect.option}", 25)))
     table = Table(
         "effects",
         "The effect of every choice",
@@ -337,9 +233,15 @@ def effects(view: View) -> Section | None:
         ),
     )
     caption = f"Mean and two standard deviations; {part}."
+    if len(view.run.history) > MOST_FITTED:
+        caption += f" Fitted to at most {MOST_FITTED} architectures, evenly spaced."
     legend = [Legend(1, "circle", "chosen"), Legend(6, "ring", "not chosen")]
     figure = Figure(chart.text(names), caption, tuple(legend), table)
     return Section("effects", "What the choices are worth", words, (figure,))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}" if value else "0"
 
 
 def time(view: View) -> Section | None:

@@ -15,8 +15,8 @@ from html import escape
 __all__ = ["MARKS", "Axis", "Chart", "mark_shape", "picture", "shade", "ticks"]
 
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "ring")
-_WIDTH = 480
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 44
+_WIDTH = 450
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 20, 14, 44
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -66,7 +66,8 @@ def picture(
 ) -> str:
     """Return an SVG image that says in words what it shows."""
     return (
-        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" '
+        f'<svg class="{kind}" style="--w:{width:.0f}" '
+        f'viewBox="0 0 {width:g} {height:g}" role="img" '
         f'aria-label="{escape(title)}. {escape(description)}"><title>{escape(title)}</title>'
         f"<desc>{escape(description)}</desc>{body}</svg>"
     )
@@ -82,17 +83,18 @@ class Chart:
         x: Axis,
         y: Axis,
         *,
+        width: int = _WIDTH,
         height: int = 300,
         left: int = _LEFT,
     ) -> None:
         self._title, self._description = title, description
         self._x_axis, self._y_axis = x, y
-        self._height, self._left = height, left
+        self._width, self._height, self._left = width, height, left
         self._body: list[str] = []
 
     def x(self, value: float) -> float:
         """Return the horizontal place of a value."""
-        return self._left + self._x_axis.share(value) * (_WIDTH - self._left - _RIGHT)
+        return self._left + self._x_axis.share(value) * (self._width - self._left - _RIGHT)
 
     def y(self, value: float) -> float:
         """Return the vertical place of a value."""
@@ -147,14 +149,15 @@ class Chart:
             f'<path class="line s{series}" d="M{self.x(low):.1f} {at:.1f}H{self.x(high):.1f}"/>'
         )
 
-    def upright(self, x: float, label: str, *, end: bool = False) -> None:
-        """Draw a vertical line through the whole chart, with its name."""
+    def upright(self, x: float, label: str) -> None:
+        """Draw a vertical line through the whole chart, with its name at the foot."""
         at = self.x(x)
-        right = end or at > _WIDTH - 120
+        left = at > self._width - 120
+        anchor, aside = ("end", -5) if left else ("start", 5)
         self._body.append(
             f'<path class="rule" d="M{at:.1f} {_TOP}V{self._height - _BOTTOM}"/>'
-            f'<text class="small strong" x="{at + (-5 if right else 5):.1f}" y="{_TOP + 12}" '
-            f'text-anchor="{"end" if right else "start"}">{escape(label)}</text>'
+            f'<text class="small strong" x="{at + aside:.1f}" y="{self._height - _BOTTOM - 7}" '
+            f'text-anchor="{anchor}">{escape(label)}</text>'
         )
 
     def _axes(self, y_names: Sequence[tuple[float, str]]) -> str:
@@ -163,7 +166,7 @@ class Chart:
         for value, text in y_names:
             at = self.y(value)
             parts.append(
-                f'<path class="grid" d="M{self._left} {at:.1f}H{_WIDTH - _RIGHT}"/>'
+                f'<path class="grid" d="M{self._left} {at:.1f}H{self._width - _RIGHT}"/>'
                 f'<text class="tick" x="{self._left - 7}" y="{at + 4:.1f}" '
                 f'text-anchor="end">{escape(text)}</text>'
             )
@@ -175,8 +178,8 @@ class Chart:
                 f"{escape(self._x_axis.write(value))}</text>"
             )
         parts.append(
-            f'<path class="axis" d="M{self._left} {floor}H{_WIDTH - _RIGHT}"/>'
-            f'<text class="name" x="{(self._left + _WIDTH - _RIGHT) / 2:.1f}" '
+            f'<path class="axis" d="M{self._left} {floor}H{self._width - _RIGHT}"/>'
+            f'<text class="name" x="{(self._left + self._width - _RIGHT) / 2:.1f}" '
             f'y="{self._height - 6}" text-anchor="middle">{escape(self._x_axis.label)}</text>'
         )
         return "".join(parts)
@@ -190,7 +193,7 @@ class Chart:
         names = y_names or [(tick, self._y_axis.write(tick)) for tick in self._y_axis.ticks]
         body = "".join(self._body)
         return picture(
-            _WIDTH, self._height, self._axes(names) + body, self._title, self._description
+            self._width, self._height, self._axes(names) + body, self._title, self._description
         )
 
 
@@ -210,7 +213,8 @@ def mark_shape(mark: str, size: float) -> str:
         return f'<path d="M0 {-far:g}L{far:g} 0L0 {far:g}L{-far:g} 0z"/>'
     if mark == "cross":
         side = f"{2 * size:g}"
-        return f'<path class="stroke" d="M{-size:g} {-size:g}l{side} {side}m0 -{side}l-{side} {side}"/>'
+        there = f"M{-size:g} {-size:g}l{side} {side}m0 -{side}l-{side} {side}"
+        return f'<path class="stroke" d="{there}"/>'
     if mark == "ring":
         return f'<circle class="stroke" r="{size:g}"/>'
     return f'<circle r="{size:g}"/>'

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs
 from ddpnas.errors import DataError, RunError
+from ddpnas.frontier import frontier
+from ddpnas.generate import Generated
 from ddpnas.reopen import run_space
 from ddpnas.report.data import Run
 from ddpnas.report.measures import Point, random_points
@@ -16,7 +18,9 @@ from ddpnas.space import SearchSpace
 from ddpnas.spaces.own import is_file_space
 from ddpnas.strategies import ChoiceEffect, choice_effects
 
-__all__ = ["View"]
+__all__ = ["MOST_FITTED", "View"]
+
+MOST_FITTED = 500  # accuracies that effects are fitted to: the fit takes their number cubed
 
 
 class View:
@@ -26,30 +30,46 @@ class View:
         run: what its folder holds.
         space: for a run over a user's own space, its ``file.py:network``: the file is executed
             only because the user names it. Without it, what needs the networks is left out.
+        tables: of further costs (latency, energy, ...), beside ``latency.json`` in the folder
+            and those that the network was generated with.
+
+    Raises:
+        SpaceError, OptionError: a table is of another space, or of other options of it.
     """
 
-    def __init__(self, run: Run, space: str | None = None) -> None:
+    def __init__(
+        self, run: Run, space: str | None = None, tables: Sequence[CostTable] = ()
+    ) -> None:
         self.run = run
-        self._space_name = space
+        kept = run.path / "latency.json"
+        found = [CostTable.load(kept)] if kept.is_file() else []
+        used = (run.generated or {}).get("tables", [])
+        named = {t.name: t for t in (*found, *map(CostTable.from_dict, used), *tables)}
+        self.tables = tuple(named.values())
+        for table in self.tables:
+            table.check(run.space)
+        self.space_name = space
+        self._frontiers: dict[str, list[Generated]] = {}
 
     @functools.cached_property
     def space(self) -> SearchSpace | None:
         """The space of the final networks; None where its code was not named."""
         name = str(self.run.config["space"])
-        if is_file_space(name) and self._space_name is None:
+        if is_file_space(name) and self.space_name is None:
             return None
         options = self.run.generated["space_options"] if self.run.generated is not None else {}
         try:
-            return run_space(self.run.path, space=self._space_name, options=options)
+            return run_space(self.run.path, space=self.space_name, options=options)
         except RunError:
-            if self._space_name is not None:
+            if self.space_name is not None:
                 raise
             return None  # a function of a Python program
 
     @functools.cached_property
     def costs(self) -> Mapping[str, CostTable]:
-        """What an architecture costs; empty without the space."""
-        return count_costs(self.space) if self.space is not None else {}
+        """What an architecture costs; without the space, only what the given tables say."""
+        counted = count_costs(self.space) if self.space is not None else {}
+        return {**counted, **{table.name: table for table in self.tables}}
 
     @functools.cached_property
     def units(self) -> dict[str, str]:
@@ -61,30 +81,37 @@ class View:
     @functools.cached_property
     def chosen_costs(self) -> dict[str, float]:
         """What the chosen architecture costs."""
-        if self.run.generated is not None:
-            return dict(self.run.generated["costs"])
-        if self.run.architecture is None:
+        if self.run.chosen is None:
             return {}
-        return {name: table.cost(self.run.architecture) for name, table in self.costs.items()}
+        told = dict(self.run.generated["costs"]) if self.run.generated is not None else {}
+        more = {n: t.cost(self.run.chosen) for n, t in self.costs.items() if n not in told}
+        return {**told, **more}
 
     @functools.cached_property
     def effects(self) -> tuple[ChoiceEffect, ...]:
-        """The effect of every choice on the score; empty before the scores differ."""
-        architectures = [record["architecture"] for record in self.run.history]
-        scores = [record["score"] for record in self.run.history]
+        """The effect of every choice on validation accuracy; empty before accuracies differ."""
+        step = -(-len(self.run.history) // MOST_FITTED) or 1
+        architectures = [record["architecture"] for record in self.run.history[::step]]
         try:
-            return choice_effects(self.run.space, architectures, scores)
+            return choice_effects(self.run.space, architectures, self.run.accuracies[::step])
         except DataError:
             return ()
 
     @functools.cached_property
     def random(self) -> list[Point]:
         """Random architectures of the space with their costs."""
-        if self.space is None:
-            return []
-        return random_points(self.space, self.run.distribution, self.costs)
+        space = self.space or self.run.space
+        return random_points(space, self.run.distribution, self.costs)
 
-    @functools.cached_property
-    def run_folder(self) -> Path:
-        """The folder as it was named."""
-        return self.run.path
+    def frontier(self, name: str) -> list[Generated]:
+        """Return every best trade-off between probability and a cost."""
+        if name not in self._frontiers:
+            space = self.space or self.run.space
+            self._frontiers[name] = frontier(self.run.distribution, space, name, None, self.costs)
+        return self._frontiers[name]
+
+    @property
+    def latency_check(self) -> Mapping[str, Any] | None:
+        """What ``ddpnas latency check`` measured of the chosen network, None before it."""
+        found = self.run.latency_check
+        return found if found is not None and found["text"] == self.run.chosen_text else None

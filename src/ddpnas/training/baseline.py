@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas.errors import OptionError, nearest
 
-__all__ = ["build_baseline", "count_network"]
+__all__ = ["build_baseline"]
 
 
 def build_baseline(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
@@ -53,22 +52,6 @@ def build_baseline(name: str, input_shape: Sequence[int], classes: int) -> nn.Mo
     if not isinstance(output, torch.Tensor):
         raise OptionError(f"the network {name} is no plain classifier")
     return network
-
-
-def count_network(network: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
-    """Return the multiply-adds of one input and the parameters of a network.
-
-    Counted as :func:`ddpnas.count_costs` does.
-    """
-    was_training = network.training
-    network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *input_shape))
-    network.train(was_training)
-    return {
-        "macs": counter.get_total_flops() // 2,
-        "params": sum(p.numel() for p in network.parameters()),
-    }
 
 
 def _fit_channels(network: nn.Module, channels: int) -> None:

@@ -14,12 +14,12 @@ from torch import nn
 
 from ddpnas.architecture import Architecture
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs
+from ddpnas.costs import count_costs, count_network
 from ddpnas.data import Data, as_data
 from ddpnas.generate import sample_within
 from ddpnas.limits import Limit
 from ddpnas.space import SearchSpace
-from ddpnas.training.baseline import build_baseline, count_network
+from ddpnas.training.baseline import build_baseline
 from ddpnas.training.loop import train
 from ddpnas.training.recipe import Recipe, create_recipe
 from ddpnas.training.result import TrainResult
@@ -35,7 +35,7 @@ class Trained:
         name: "found", "random 1", "random 2", ..., or the name of a known network.
         text: the architecture's, or the name of a known network again.
         architecture: empty for a known network.
-        costs: by name; of a known network, multiply-adds and parameters only.
+        costs: by name; of a known network, those that can be counted.
         result: what :func:`ddpnas.train` returned.
     """
 
@@ -119,7 +119,8 @@ def compare(
     for name in baselines:
         network = _seeded(seed, partial(build_baseline, name, data.input_shape, len(data.classes)))
         counted = count_network(network, data.input_shape)
-        trained.append((name, name, Architecture({}), counted, network))
+        reached = {key: counted[key] for key in tables if key in counted}
+        trained.append((name, name, Architecture({}), reached, network))
     results = []
     for name, text, chosen, reached, network in trained:
 

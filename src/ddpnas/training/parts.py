@@ -9,9 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import OptionError
+from ddpnas.layers import InvertedResidual
 from ddpnas.training.recipe import Recipe
 
-__all__ = ["Mix", "average_of", "drop_paths_of", "mix_of", "optimizer_of", "schedule_of"]
+__all__ = [
+    "Mix",
+    "average_of",
+    "drop_paths_of",
+    "mix_of",
+    "optimizer_of",
+    "remove_drop_paths",
+    "schedule_of",
+]
 
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -55,7 +64,7 @@ def schedule_of(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_an_epoch
             **common,
         )
     return CosineLRScheduler(
-        optimizer, t_initial=max(1, steps - warm), warmup_prefix=True, **common
+        optimizer, t_initial=max(2, steps - warm), warmup_prefix=True, **common
     )
 
 
@@ -95,8 +104,23 @@ def mix_of(recipe: Recipe, classes: int, batch_size: int) -> Mix | None:
     return mix
 
 
-def drop_paths_of(model: nn.Module) -> list[tuple[Any, float]]:
-    """Return every drop path in the model, with the rate it was made with."""
+def drop_paths_of(model: nn.Module, rate: float) -> list[tuple[Any, float]]:
+    """Return every drop path in the model, with its full rate.
+
+    Those that the model has, and, for a rate above 0, one put into every block of MobileNets that
+    adds its input, rising linearly with the depth, as usual there (EfficientNet's "drop connect").
+    """
     from timm.layers import DropPath
 
+    blocks = [m for m in model.modules() if isinstance(m, InvertedResidual)]
+    for i, block in enumerate(blocks if rate > 0 else ()):
+        if block.residual:
+            block.drop = DropPath(rate * i / len(blocks))
     return [(m, float(m.drop_prob)) for m in model.modules() if isinstance(m, DropPath)]
+
+
+def remove_drop_paths(model: nn.Module) -> None:
+    """Take out what :func:`drop_paths_of` put in."""
+    for module in model.modules():
+        if isinstance(module, InvertedResidual):
+            module.drop = nn.Identity()

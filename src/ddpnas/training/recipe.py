@@ -58,7 +58,9 @@ class Recipe:
         mixup: alpha of MixUp, 0 for none.
         cutmix: alpha of CutMix, 0 for none; with both, each mixes half of the batches.
         auxiliary_weight: of the loss of auxiliary heads, where the network has them.
-        drop_path_rises: whether drop path rises linearly over the epochs to what the network has.
+        drop_path: of the last block of MobileNets, rising to it with the depth, while they train;
+            DARTS networks have an option of that name, see ``network``.
+        drop_path_rises: whether drop path of either kind rises linearly over the epochs.
         keep_best: hold the validation images out of training, score them after every epoch, and
             end with the weights of the best one.
         patience: stop after so many epochs without a better score; implies ``keep_best``.
@@ -91,6 +93,7 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     auxiliary_weight: float = 0.4
+    drop_path: float = 0.0
     drop_path_rises: bool = True
     keep_best: bool = False
     patience: int | None = None
@@ -110,7 +113,15 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise OptionError(f"the number of {name} is at least {least}, not {value}")
-        for name in ("warmup", "warmup_from", "label_smoothing", "ema", "erase", "decay_rate"):
+        for name in (
+            "warmup",
+            "warmup_from",
+            "label_smoothing",
+            "ema",
+            "erase",
+            "decay_rate",
+            "drop_path",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} is from 0 to 1, not {getattr(self, name)}")
         if self.lr <= 0 or self.decay_epochs <= 0:
@@ -190,6 +201,7 @@ RECIPES = {
             crop="resized",
             policy="rand",
             erase=0.2,
+            drop_path=0.2,
             drop_path_rises=False,
             image_size=224,
             network={

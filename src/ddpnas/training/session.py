@@ -19,7 +19,14 @@ from ddpnas.data import Data, Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training.epoch import confusion, place, train_epoch
-from ddpnas.training.parts import average_of, drop_paths_of, mix_of, optimizer_of, schedule_of
+from ddpnas.training.parts import (
+    average_of,
+    drop_paths_of,
+    mix_of,
+    optimizer_of,
+    remove_drop_paths,
+    schedule_of,
+)
 from ddpnas.training.processes import seeded
 from ddpnas.training.recipe import Recipe
 from ddpnas.training.result import TrainResult
@@ -79,10 +86,10 @@ class Session:
         steps = self._train.steps(batch_size)
         self.model = place(model, accelerator.device).train()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._drop_paths = drop_paths_of(self.model, recipe.drop_path)
         self._optimizer = optimizer_of(self.model, recipe)
         self._schedule = schedule_of(self._optimizer, recipe, steps)
         self._average = average_of(self.model, recipe, recipe.epochs * steps)
-        self._drop_paths = drop_paths_of(self.model)
         self._stepper = accelerator.prepare_optimizer(self._optimizer)
         several = accelerator.num_processes > 1
         self._wrapped = accelerator.prepare_model(self.model) if several else self.model
@@ -166,6 +173,7 @@ class Session:
         if self._share.of > 1:
             self.accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
         final = self._evaluated()
+        remove_drop_paths(final)
         last = None
         if self._best is not None and self._best_epoch() < len(self._history):
             last = _weights(final)
@@ -253,6 +261,7 @@ class Session:
         if "figures" in plain:
             figures = {k: v for k, v in plain["figures"].items() if k != "per_class"}
             self.model.load_state_dict(_part("final", tensors))
+            remove_drop_paths(self.model)
             return TrainResult(
                 model=self.model.eval(),
                 recipe=self.recipe,

@@ -4,12 +4,12 @@ A layer a decision, an arc an option. Two ways through the first decisions end i
 when every rule and every joint cost that is still open sees no difference between them; so the
 graph of a space without rules is a chain, and that of DARTS has a few nodes a layer. Paths and
 legal architectures are the same thing, and each arc carries what it adds to each cost. Least and
-most of a cost are shortest paths; :mod:`ddpnas.labels` and :mod:`ddpnas.frontier` do the rest.
+most of a cost are shortest paths; :mod:`ddpnas.solver.labels` and :mod:`ddpnas.frontier` do the
+rest.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ Vector = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 State = tuple[tuple[int | None, ...], frozenset[int]]
 
-_MOST_ARCS = 200_000
+_MOST_ARCS = 50_000
 _EXACT = 2.0**51  # sums of whole numbers below this are exact in float64, with room to compare
 
 
@@ -82,7 +82,7 @@ class Diagram:
         allowed: which options of each decision may be chosen; all if left out.
 
     Raises:
-        OverflowError: the rules distinguish too many partial sums; see :mod:`ddpnas.programme`.
+        OverflowError: the rules distinguish too many partial sums; the programme takes them.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Diagram:
         allowed: Sequence[npt.NDArray[np.bool_]] | None = None,
     ) -> None:
         self.space = space
-        self.tables = tuple(tables)
+        self._tables = len(tables)
         self.units = np.array([_unit(table) for table in tables])
         self.fixed = np.array([_whole(t.fixed, u) for t, u in zip(tables, self.units, strict=True)])
         rules = (*space.rules, *rules)
@@ -128,14 +128,6 @@ class Diagram:
     def values(self, rows: Sequence[Vector]) -> list[Vector]:
         """Return, for each layer, the value of each arc; ``rows`` has one of every option."""
         return [rows[layer.decision][layer.option] for layer in self.layers]
-
-    def restricted(self, allowed: Sequence[npt.NDArray[np.bool_]]) -> Diagram:
-        """Return the diagram with only the allowed options of each decision."""
-        fewer = copy.copy(self)
-        fewer.layers = _trimmed(
-            [layer.only(allowed[layer.decision][layer.option]) for layer in self.layers]
-        )
-        return fewer
 
     def in_units(self, table: int, amount: float) -> float:
         """Return an amount of a cost in its unit, without the fixed part; may be infinite."""
@@ -175,7 +167,7 @@ class Diagram:
             if not rows:
                 return ()
             source, target, option = np.array(rows, dtype=np.intp).T
-            cost = np.array(costs).T.reshape(len(self.tables), len(rows))
+            cost = np.array(costs).T.reshape(self._tables, len(rows))
             layers.append(Layer(d, source, target, option, cost, len(states)))
             states = after
         return _trimmed(layers)
@@ -192,7 +184,7 @@ class Diagram:
                 return None
             sums.append(rule.settle(total, at + 1))
         cost = self._alone.get(pair)
-        cost = np.zeros(len(self.tables)) if cost is None else cost
+        cost = np.zeros(self._tables) if cost is None else cost
         alive = set()
         for t in self._joint_at[at]:
             term = self._terms[t]
@@ -283,6 +275,8 @@ def _unit(table: CostTable) -> float:
 
 
 def _whole(amount: float, unit: float) -> float:
+    if unit == 1.0 and float(amount).is_integer():
+        return float(amount)
     return float(round(Fraction(amount) / Fraction(float(unit))))
 
 

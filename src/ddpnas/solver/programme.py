@@ -76,11 +76,17 @@ class Programme:
         return row
 
     def maximise(
-        self, objective: Vector, bounds: Mapping[str, tuple[float, float]]
+        self,
+        objective: Vector,
+        bounds: Mapping[str, tuple[float, float]],
+        without: Sequence[Mapping[str, str]] = (),
     ) -> Solution | None:
         """Return the optimum and its proof, or None when nothing is within the bounds.
 
-        ``objective`` has a finite value an option, and may leave out the products.
+        Args:
+            objective: a finite value an option; may leave out the products.
+            bounds: cost name -> (lower, upper).
+            without: choices that may not be made all together, any number of times.
         """
         from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -88,6 +94,10 @@ class Programme:
         constraints = self._structure()
         for name, (low, up) in bounds.items():
             constraints.append(_limit_row(self.row(self.costs[name]), self.costs[name], low, up))
+        for choices in without:
+            cut = np.zeros(self.width)
+            cut[[self.column[pair] for pair in choices.items()]] = 1.0
+            constraints.append((cut, -np.inf, len(choices) - 1.0))
         while True:
             result: Any = milp(
                 -objective * _OBJECTIVE_SCALE,

@@ -1,0 +1,122 @@
+"""From a folder of photographs to a deployed file.
+
+Photographs in one folder a class, a limit on multiply-adds, and a few minutes on a CPU: search,
+choose within the limit, train, export to ONNX, with 8-bit integers too, predict, report.
+
+It needs `pip install 'ddpnas[onnx]'`. The same as a notebook: `own_images.ipynb`.
+"""
+
+# %%
+from pathlib import Path
+
+from PIL import Image
+
+import ddpnas
+from ddpnas.export import measure_files, raw_inputs, verdict
+
+PHOTOS = Path("photos")  # your own folder: photos/cat/1.jpg, photos/dog/7.png, ...
+RUN = Path("runs/photos")
+LIMIT = {"macs": 4e6}  # multiply-adds of one image
+EPOCHS = 40
+
+# %% [markdown]
+# ## A folder of images
+#
+# If there is no such folder, 400 embedded photographs of hands that show the digits 0 to 9 are
+# written into one, as anybody's own would be: `train/`, `valid/` and `test/`, a folder a class.
+
+# %%
+if not PHOTOS.exists():
+    hands = ddpnas.load_data("sign-digits-small")
+    for split, part in (("train", hands.train), ("valid", hands.valid), ("test", hands.test)):
+        for number, (image, label) in enumerate(zip(part.inputs, part.labels, strict=True)):
+            file = PHOTOS / split / hands.classes[label] / f"{number:03}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+
+data = ddpnas.load_data(PHOTOS)
+unseen = data.valid if data.test is None else data.test
+print(f"{len(data.classes)} classes, images of {data.input_shape}")
+print(f"{len(data.train)} to train on, {len(data.valid)} to choose by, {len(unseen)} unseen")
+
+# %% [markdown]
+# ## Search
+#
+# One network holds all the others; training it teaches the probability of every choice.
+
+# %%
+space = ddpnas.create_space(
+    "nasbench201",
+    channels=8,
+    cells_per_stage=1,
+    num_classes=len(data.classes),
+    input_shape=data.input_shape,
+)
+found = ddpnas.search(space, data, out=RUN, overwrite=True)
+print(f"{space.size:,} architectures; the likeliest: {space.format(found.architecture)}")
+
+# %% [markdown]
+# ## The most likely network within the limit
+
+# %%
+costs = ddpnas.count_costs(space)
+chosen = ddpnas.generate(found.distribution, space, LIMIT, costs)
+print(space.format(chosen.architecture))
+print(f"{chosen.costs['macs']:,.0f} multiply-adds, {chosen.costs['params']:,.0f} parameters")
+
+# %% [markdown]
+# ## Train it, and a random network within the same limit to compare with
+#
+# The unseen images are used once, at the end.
+
+# %%
+trained = ddpnas.compare(space, chosen.architecture, data, limits=LIMIT, random=1, epochs=EPOCHS)
+for one in trained:
+    print(f"{one.name}: {100 * one.result.accuracy:.1f} % of {len(unseen)} unseen images")
+ddpnas.save_trained(RUN / "trained", space, data, trained, limits=LIMIT)
+
+# %% [markdown]
+# ## Export
+#
+# The file takes images as a camera gives them; it is written only if onnxruntime computes with it
+# what PyTorch does, on the unseen images.
+
+# %%
+model = ddpnas.load(RUN / "trained")
+images = raw_inputs(data, unseen, 500)
+exported = ddpnas.export_onnx(model, RUN / "net.onnx", preprocessing=True, images=images)
+print(exported.takes.layout)
+print(exported.agreement.explain())
+print(exported.counts.explain())
+
+# %% [markdown]
+# ## 8-bit integers
+#
+# Calibrated on training images. Smaller is certain; whether it is as good and as fast is measured.
+
+# %%
+int8 = ddpnas.quantise_onnx(exported.path, RUN / "net-int8.onnx", raw_inputs(data, data.train, 500))
+files = [ddpnas.OnnxFile(exported.path), ddpnas.OnnxFile(int8.path)]
+measured = measure_files(files, data, unseen)
+for name, one in zip(("float", "int8"), measured, strict=True):
+    print(
+        f"{name}: {one.bytes:,} bytes, {100 * one.accuracy:.1f} %, {one.latency.median_ms:.2f} ms"
+    )
+print(verdict(*measured))
+
+# %% [markdown]
+# ## Predict
+
+# %%
+picture = min(PHOTOS.rglob("*.*"))
+probabilities = model.predict([picture])[0]
+best = int(probabilities.argmax())
+print(f"{picture}: {model.classes[best]} ({100 * probabilities[best]:.0f} %)")
+
+# %% [markdown]
+# ## Report
+#
+# One HTML file: what was searched, how the distribution moved, what was found and how good it is.
+
+# %%
+print(ddpnas.write_report(RUN, RUN / "report.html"))

@@ -1,0 +1,160 @@
+"""``ddpnas frontier``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import ArgumentParser, Namespace
+
+from ddpnas.cli import show
+from ddpnas.cli.options import Command, add_json, new_parser
+from ddpnas.cli.question import Question, add_question, read_question
+from ddpnas.disk import writable, write_atomic
+from ddpnas.errors import OptionError
+from ddpnas.frontier import frontier as whole_frontier
+from ddpnas.generate import Generated
+from ddpnas.limits import amount
+
+__all__ = ["COMMANDS"]
+
+_SHOWN = 20  # rows of the table
+_PLOTS = (".svg", ".png", ".pdf")
+
+
+def _frontier_parser() -> ArgumentParser:
+    parser = new_parser("the best architecture for every budget: the whole exact trade-off curve")
+    add_question(parser)
+    parser.add_argument(
+        "--cost", action="append", default=[], help="traded against the objective; may be repeated"
+    )
+    parser.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        help="write all points to FILE.csv or FILE.json, or a picture to FILE.svg, .png or .pdf "
+        "(one cost); may be repeated",
+    )
+    add_json(parser)
+    parser.add_argument("--csv", action="store_true", help="print CSV")
+    return parser
+
+
+def frontier(options: Namespace) -> None:
+    """``ddpnas frontier``."""
+    if not options.cost:
+        raise OptionError("which cost is traded? for instance --cost macs")
+    paths = [Path(path) for path in options.out]
+    for path in paths:
+        if path.suffix not in (".csv", ".json", *_PLOTS):
+            raise OptionError(f"--out {path} ends neither in .csv or .json nor in .svg, .png, .pdf")
+        if path.suffix in _PLOTS and len(options.cost) > 1:
+            raise OptionError(f"--out {path} draws one cost, not {len(options.cost)}")
+    question = read_question(options)
+    found = whole_frontier(
+        question.result.distribution,
+        question.space,
+        options.cost,
+        question.limits,
+        question.costs,
+        **question.options,
+    )
+    for path in paths:
+        _write(path, found, question, options)
+    if options.json:
+        print(json.dumps(_records(found, question), indent=1))
+    elif options.csv:
+        print(_csv(found, question), end="")
+    else:
+        _show(found, question, options.cost)
+        for path in paths:
+            print(f"written: {path}")
+
+
+def _records(found: Sequence[Generated], question: Question) -> list[dict[str, Any]]:
+    return [
+        {
+            "architecture": dict(one.architecture),
+            "text": question.space.format(one.architecture),
+            "objective": one.certificate.objective,
+            "log_prob": one.log_prob,
+            "costs": one.costs,
+        }
+        for one in found
+    ]
+
+
+def _csv(found: Sequence[Generated], question: Question) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*question.costs, "objective", "log_prob", "architecture"])
+    for one in found:
+        text = question.space.format(one.architecture)
+        values = [one.costs[name] for name in question.costs]
+        writer.writerow([*map(repr, values), one.certificate.objective, one.log_prob, text])
+    return stream.getvalue()
+
+
+def _write(path: Path, found: Sequence[Generated], question: Question, options: Namespace) -> None:
+    with writable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".json":
+            text = json.dumps(_records(found, question), indent=1)
+            write_atomic(path, text.encode())
+        elif path.suffix == ".csv":
+            write_atomic(path, _csv(found, question).encode())
+        else:
+            write_atomic(path, _picture(path.suffix[1:], found, question, options))
+
+
+def _picture(
+    kind: str, found: Sequence[Generated], question: Question, options: Namespace
+) -> bytes:
+    """Return the curve: the best objective for every budget."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise OptionError(
+            'a picture needs matplotlib: pip install "ddpnas[report]", or --out FILE.csv'
+        ) from None
+    name = options.cost[0]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    budgets = [one.costs[name] for one in found]
+    values = [one.certificate.objective for one in found]
+    axes.step(budgets, values, where="post", linewidth=1)
+    axes.plot(budgets, values, "o", markersize=3)
+    axes.set_xlabel(f"budget: {name} ({question.costs[name].unit})")
+    axes.set_ylabel(f"best {options.objective}")
+    axes.set_title(f"{question.space.name}: {len(found)} architectures", loc="left")
+    axes.grid(alpha=0.3)
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return stream.getvalue()
+
+
+def _show(found: Sequence[Generated], question: Question, traded: Sequence[str]) -> None:
+    at = sorted({int(i) for i in np.linspace(0, len(found) - 1, _SHOWN).round()})
+    names = list(dict.fromkeys([*traded, *question.costs]))
+    rows = [
+        [
+            *(amount(found[i].costs[name]) for name in names),
+            f"{found[i].certificate.objective:.4f}",
+            question.space.format(found[i].architecture),
+        ]
+        for i in at
+    ]
+    fewer = f", {len(at)} of them shown (all: --out FILE.csv)" if len(at) < len(found) else ""
+    traded_with = " and ".join(traded)
+    title = f"{len(found)} architectures that nothing beats in objective and {traded_with}{fewer}"
+    show.table([*names, "objective", "architecture"], rows, title=title)
+
+
+COMMANDS: dict[str, Command] = {
+    "frontier": (_frontier_parser, frontier),
+}

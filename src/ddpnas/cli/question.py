@@ -1,0 +1,138 @@
+"""What ``ddpnas generate`` and ``ddpnas frontier`` ask: of which run, within what, for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ddpnas.architecture import Architecture, Rule
+from ddpnas.cli.options import add_limit, add_space, parse_limits
+from ddpnas.cost_table import CostTable
+from ddpnas.costs import count_costs
+from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.limits import Limit
+from ddpnas.objective import Objective
+from ddpnas.reopen import run_space
+from ddpnas.search import SearchResult
+from ddpnas.space import SearchSpace
+from ddpnas.spaces.darts_rules import darts_height, parametric_operations
+from ddpnas.strategies import choice_effects
+
+__all__ = ["Question", "add_question", "read_question"]
+
+OBJECTIVES = ("log-theta", "theta", "expected-score")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A run's distribution and space, and what is asked of them.
+
+    Attributes:
+        result: of the search.
+        space: at the size that is asked about.
+        limits: cost name -> limit.
+        costs: counted and given tables by name.
+        given: the tables that came from files.
+        options: further arguments of ``generate``, ``top_k`` and ``frontier``.
+    """
+
+    result: SearchResult
+    space: SearchSpace
+    limits: dict[str, Limit]
+    costs: dict[str, CostTable]
+    given: list[CostTable]
+    options: dict[str, Any]
+
+
+def add_question(parser: ArgumentParser) -> None:
+    """Add the run and everything that is asked of it."""
+    parser.add_argument("run", help="folder of a finished search")
+    add_limit(parser)
+    parser.add_argument(
+        "--costs",
+        action="append",
+        default=[],
+        help="JSON file of a further cost table (latency, energy, ...); may be repeated",
+    )
+    add_space(parser, None)
+    parser.add_argument(
+        "--objective",
+        default="log-theta",
+        help="what is maximised: log-theta (the likelihood), theta (its sum, as the authors' "
+        "generator) or expected-score (the sum of the choices' fitted effects)",
+    )
+    parser.add_argument(
+        "--survivors-only", action="store_true", help="leave out what the search pruned"
+    )
+    parser.add_argument("--height", type=int, help="of a DARTS cell: at most so many nodes")
+    parser.add_argument(
+        "--parametric", type=int, help="of a DARTS cell: exactly so many convolutions"
+    )
+
+
+def read_question(options: Namespace) -> Question:
+    """Return what the options ask.
+
+    Raises:
+        OptionError: an unknown objective, or a cost given twice.
+        SpaceError: a table of another space.
+    """
+    result = SearchResult.load(options.run)
+    limits = parse_limits(options.limit)
+    space = run_space(options.run, space=options.space, options=options.space_options)
+    costs = count_costs(space)
+    given = [_table(path, space) for path in options.costs]
+    for table in given:
+        if table.name in costs:
+            raise OptionError(f"two cost tables are named {table.name!r}; rename one in its file")
+        costs[table.name] = table
+    further = {
+        "objective": _objective(options.objective, space, result.history),
+        "survivors_only": options.survivors_only,
+        "rules": _rules(options, space),
+    }
+    return Question(result, space, limits, costs, given, further)
+
+
+def _table(path: str, space: SearchSpace) -> CostTable:
+    """Return the table in a file; it has to be of this space at this size, as far as it says."""
+    table = CostTable.load(path)
+    table.check(space)
+    name, made_with = table.about.get("space"), table.about.get("options")
+    if isinstance(name, str) and name != space.name:
+        raise SpaceError(f"the cost table in {path} is of space {name!r}, not {space.name!r}")
+    if isinstance(made_with, Mapping):
+        ours = space.plain_options
+        for option, value in made_with.items():
+            if option in ours and _listed(value) != _listed(ours[option]):
+                raise SpaceError(
+                    f"the cost table in {path} is of {option}={value}, the network has "
+                    f"{option}={ours[option]}"
+                )
+    return table
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, (tuple, list)) else value
+
+
+def _objective(name: str, space: SearchSpace, history: Sequence[Mapping[str, Any]]) -> Objective:
+    if name not in OBJECTIVES:
+        raise OptionError(nearest("objective", name, OBJECTIVES))
+    if name != "expected-score":
+        return name.replace("-", "_")
+    architectures = [Architecture(record["architecture"]) for record in history]
+    effects = choice_effects(space, architectures, [record["score"] for record in history])
+    return {(effect.decision, effect.option): effect.mean for effect in effects}
+
+
+def _rules(options: Namespace, space: SearchSpace) -> list[Rule]:
+    rules = []
+    if options.height is not None:
+        rules += darts_height(space, options.height)
+    if options.parametric is not None:
+        rules += parametric_operations(space, options.parametric)
+    return rules

@@ -1,0 +1,100 @@
+"""check_latency(): what a table predicts for an architecture, and its network measured anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ddpnas.architecture import Architecture
+from ddpnas.cost_table import CostTable
+from ddpnas.costs.plan import LatencyPlan, Probe
+from ddpnas.costs.stopwatch import measure, summary
+from ddpnas.costs.timers import LatencyConfig, machine, opened_timer
+from ddpnas.errors import OptionError
+from ddpnas.space import SearchSpace
+
+__all__ = ["LatencyCheck", "check_latency", "require_same_network"]
+
+
+@dataclass(frozen=True)
+class LatencyCheck:
+    """A table's prediction for one architecture, and its network measured anew.
+
+    Attributes:
+        architecture: which.
+        predicted_ms: by the table.
+        measured_ms: median of the whole network.
+        iqr_ms: interquartile range of its runs.
+        error_percent: of the prediction, relative to the measurement.
+    """
+
+    architecture: Architecture
+    predicted_ms: float
+    measured_ms: float
+    iqr_ms: float
+    error_percent: float
+
+
+def check_latency(
+    space: SearchSpace, table: CostTable, architecture: Mapping[str, str]
+) -> LatencyCheck:
+    """Return the table's prediction for an architecture beside a new measurement of its network.
+
+    Measured as the table was: device, backend, batch and threads are those it names.
+
+    Raises:
+        OptionError: the table is no latency table of this space, or of another machine.
+    """
+    about = table.about
+    fields = {field.name for field in dataclasses.fields(LatencyConfig)}
+    if table.name != "latency_ms" or not fields <= set(about):
+        raise OptionError(f"the table of {table.name} was not measured by ddpnas latency")
+    config = LatencyConfig(**{name: about[name] for name in fields})
+    require_same_network(table, space)
+    if about["machine"] != machine(config.device):
+        raise OptionError(
+            f"the table is of another machine: {about['machine']}; this is {machine(config.device)}"
+        )
+    checked = space.check(architecture)
+    plan = LatencyPlan((), {"network": Probe("network", architecture=checked)})
+    kept: dict[str, list[list[float]]] = {}
+    with opened_timer(space, plan, config, None) as timer:
+        measure(
+            ["network"],
+            timer,
+            kept,
+            dataclasses.asdict(config),
+            lambda: None,
+            lambda number, i, count: None,
+        )
+    found = summary(kept["network"])
+    predicted = table.cost(checked)
+    return LatencyCheck(
+        architecture=checked,
+        predicted_ms=predicted,
+        measured_ms=found["median_ms"],
+        iqr_ms=found["iqr_ms"],
+        error_percent=100 * (predicted / found["median_ms"] - 1),
+    )
+
+
+def require_same_network(table: CostTable, space: SearchSpace) -> None:
+    """Raise :class:`OptionError` when a table says that it is of another space, width or input.
+
+    A table that does not say of what it is (an own one) is taken as it is.
+    """
+    about = table.about
+    if "space" not in about or "options" not in about:
+        return
+    now = json.loads(json.dumps(space.plain_options))
+    before = json.loads(json.dumps(about["options"]))
+    if about["space"] != space.name:
+        raise OptionError(
+            f"the table of {table.name} is of space {about['space']}, not of {space.name}"
+        )
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differing:
+        listed = ", ".join(f"{n} {before.get(n)} instead of {now.get(n)}" for n in differing)
+        raise OptionError(f"the table of {table.name} is of another network: {listed}")

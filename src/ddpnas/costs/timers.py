@@ -1,0 +1,185 @@
+"""How latency is measured: the settings, and what times a thing by torch or onnxruntime."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+import tempfile
+import time
+import timeit
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from ddpnas._version import __version__
+from ddpnas.costs.additivity import LEAST_ARCHITECTURES
+from ddpnas.costs.onnx_files import export_probes, need_onnx
+from ddpnas.costs.parts import caller
+from ddpnas.costs.plan import LatencyPlan, Probe
+from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
+from ddpnas.errors import OptionError, nearest
+from ddpnas.space import SearchSpace
+
+__all__ = ["LatencyConfig", "machine", "opened_timer", "versions"]
+
+Timer = Callable[[str], list[float]]
+
+_BLOCK = 5e-4  # seconds that a block of runs is timed for, far above what a look at the clock takes
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    """How latency is measured.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        backend: "torch", operation by operation, or "onnxruntime", which fuses what it can.
+        batch: inputs at once.
+        threads: of one operation.
+        architectures: how many random networks are measured whole, to fit and check the table.
+        seed: of these.
+        seconds: how long a thing is run in a round.
+        rounds: in which everything is timed.
+        most_rounds: how many more there may be for what has not settled, in all.
+        spread: settled is what has two rounds whose medians differ by less than this part, the two
+            lowest, if the times of the lowest are not scattered.
+    """
+
+    device: str = "cpu"
+    backend: Literal["torch", "onnxruntime"] = "torch"
+    batch: int = 1
+    threads: int = 1
+    architectures: int = 20
+    seed: int = 0
+    seconds: float = 0.2
+    rounds: int = 3
+    most_rounds: int = 9
+    spread: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("torch", "onnxruntime"):
+            raise OptionError(nearest("backend", self.backend, ("torch", "onnxruntime")))
+        if self.device not in ("cpu", "cuda"):
+            raise OptionError(nearest("device", self.device, ("cpu", "cuda")))
+        for name in ("batch", "threads", "rounds"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} is at least 1, not {getattr(self, name)}")
+        if self.most_rounds < self.rounds:
+            raise OptionError(f"most_rounds is at least rounds, {self.rounds}")
+        if not self.seconds > 0 or not self.spread > 0:
+            raise OptionError("seconds and spread are above 0")
+        if self.architectures < LEAST_ARCHITECTURES:
+            raise OptionError(
+                f"architectures is at least {LEAST_ARCHITECTURES}, not {self.architectures}: that "
+                f"times add up is checked, not assumed"
+            )
+
+
+@contextlib.contextmanager
+def opened_timer(
+    space: SearchSpace, plan: LatencyPlan, config: LatencyConfig, partial: str | Path | None
+) -> Iterator[Timer]:
+    """Give what times a probe by name; ONNX files lie beside ``partial`` as long as it does."""
+    if config.backend == "torch":
+        yield _TorchTimer(space, plan, config)
+        return
+    need_onnx("onnxruntime")
+    if partial is None:
+        with tempfile.TemporaryDirectory() as folder:
+            timer = _onnx_timer(Path(folder), config)
+            export_probes(space, plan, config.batch, Path(folder))
+            yield timer
+        return
+    files = Path(f"{partial}.onnx")
+    timer = _onnx_timer(files, config)
+    export_probes(space, plan, config.batch, files)
+    yield timer
+    shutil.rmtree(files)
+
+
+def _onnx_timer(folder: Path, config: LatencyConfig) -> OnnxTimer:
+    try:
+        return OnnxTimer(folder, config.device, config.threads, config.seconds)
+    except CannotRunError as error:
+        raise OptionError(str(error)) from None
+
+
+class _TorchTimer:
+    """Times probes with the clock of :mod:`torch.utils.benchmark`, without gradients."""
+
+    def __init__(self, space: SearchSpace, plan: LatencyPlan, config: LatencyConfig) -> None:
+        self._space, self._plan, self._config = space, plan, config
+        self._device = torch.device(config.device)
+        with self._device:
+            self._opened = space.opened() if plan.parts else None
+
+    def __call__(self, name: str) -> list[float]:
+        """Return the quartiles of one round, in milliseconds.
+
+        Blocks are short, so that an interruption by another process spoils few of them.
+        """
+        from torch.utils.benchmark import timer  # waits for the device
+        from torch.utils.benchmark.utils.common import set_torch_threads
+
+        clock = timeit.Timer(self._run(self._plan.probes[name]), timer=timer)
+        times: list[float] = []
+        with set_torch_threads(self._config.threads), torch.inference_mode():
+            clock.timeit(2)
+            number = max(1, round(_BLOCK / clock.timeit(1)))
+            end = time.perf_counter() + self._config.seconds
+            while len(times) < 5 or time.perf_counter() < end:
+                times.append(1000 * clock.timeit(number) / number)
+        return quartiles(times)
+
+    def _run(self, probe: Probe) -> Callable[[], Any]:
+        if probe.architecture is not None:
+            with self._device:
+                network = self._space.build(probe.architecture).eval()
+            shape = (self._config.batch, *self._space.input_shape)
+            example = self._real(torch.empty(shape, dtype=self._space.input_dtype, device="meta"))
+            return lambda: network(example)
+        if probe.part is None:
+            return lambda: None
+        assert self._opened is not None
+        inputs = tree_map(self._real, probe.part.inputs)
+        return caller(self._opened, probe.part, inputs, tree_map(self._real, probe.outputs()))
+
+    def _real(self, value: Any) -> Any:
+        """Return random numbers, or zeros of whole numbers, in the place of a tensor."""
+        if not isinstance(value, Tensor):
+            return value
+        make = torch.randn if value.is_floating_point() else torch.zeros
+        return make(value.shape, dtype=value.dtype, device=self._device)
+
+
+def machine(device: str) -> str:
+    """Return the name of the processor or, for "cuda", of the GPU."""
+    if device == "cpu":
+        return processor()
+    if not torch.cuda.is_available():
+        raise OptionError("there is no CUDA device here; use device cpu")
+    return torch.cuda.get_device_name()
+
+
+def versions(backend: str) -> dict[str, str]:
+    """Return the versions of what takes part in a measurement."""
+    found = {
+        "ddpnas": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+    }
+    if backend == "onnxruntime":
+        need_onnx("onnxruntime")
+        import onnxruntime
+
+        found["onnxruntime"] = onnxruntime.__version__
+    return found

@@ -1,0 +1,135 @@
+"""The section on the distribution: what each option's probability became, stage by stage."""
+
+from __future__ import annotations
+
+from html import escape
+
+from ddpnas.report.blocks import Column, Figure, Legend, Section, Table, short
+from ddpnas.report.measures import pruned_after
+from ddpnas.report.svg import picture, shade
+from ddpnas.report.view import View
+
+__all__ = ["distribution"]
+
+
+def distribution(view: View) -> Section | None:
+    """Return the probabilities of all options by stage, with what was pruned."""
+    run = view.run
+    if len(run.stages) < 2:
+        return None
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for i, decision in enumerate(run.space.decisions):
+        groups.setdefault(decision.options, []).append(i)
+    pictures = [
+        Figure(_theta_map(view, options, members), "", wide=len(members) > 12)
+        for options, members in groups.items()
+    ]
+    table = Table(
+        "distribution",
+        "Probability of every option at the end",
+        (
+            Column("decision"),
+            Column("option"),
+            Column("probability", "number"),
+            Column("pruned after stage", "count"),
+            *(Column(f"stage {stage.number}", "number") for stage in run.stages[1:]),
+        ),
+        tuple(
+            (
+                decision.name,
+                option,
+                float(run.distribution.rows[i][k]),
+                pruned_after(run, decision.name, option),
+                *(float(stage.distribution.rows[i][k]) for stage in run.stages[1:]),
+            )
+            for i, decision in enumerate(run.space.decisions)
+            for k, option in enumerate(decision.options)
+        ),
+        folded=True,
+    )
+    last = pictures[-1]
+    pictures[-1] = Figure(
+        last.svg,
+        "A row for each decision, a column for each option. In a field, time goes from left to "
+        "right, a block a stage. A cross marks the stage after which the option was pruned, a "
+        "frame what survived.",
+        tuple(Legend(1, f"heat {p}", f"{p:g}") for p in (0.05, 0.2, 0.5, 1.0)),
+        table,
+        last.wide,
+    )
+    words = (
+        (
+            "The search keeps a probability for every option of every decision and prunes the "
+            "least probable option of each decision stage by stage."
+        ),
+    )
+    return Section("distribution", "What the search learned", words, tuple(pictures))
+
+
+def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
+    """Return the heat map of the decisions that have these options."""
+    run = view.run
+    stages = run.stages
+    names = [run.space.decisions[i].name for i in members]
+    left = min(150, 14 + 7.2 * max(map(len, names)))
+    head = min(110, 16 + 5.2 * max(map(len, options)))
+    cell = max(18.0, min(86.0, (470 - left) / len(options)))
+    row = 20 if len(members) > 12 else 24
+    block = (cell - 6) / len(stages)
+    parts = []
+    for k, option in enumerate(options):
+        x = left + (k + 0.5) * cell
+        parts.append(
+            f'<text class="tick" transform="translate({x:.1f} {head - 7:.1f}) rotate(-38)">'
+            f"{escape(short(option, 20))}</text>"
+        )
+    for r, i in enumerate(members):
+        decision = run.space.decisions[i]
+        y = head + r * row
+        parts.append(
+            f'<text class="tick" x="{left - 7:.1f}" y="{y + row / 2 + 4:.1f}" text-anchor="end">'
+            f"{escape(short(decision.name, 20))}</text>"
+        )
+        for k, option in enumerate(options):
+            x = left + k * cell + 3
+            gone = pruned_after(run, decision.name, option)
+            history = [float(stage.distribution.rows[i][k]) for stage in stages]
+            said = ", ".join(f"{p:.2f}" for p in history)
+            fate = "survived" if gone is None else f"pruned after stage {gone}"
+            parts.append(
+                f"<g><title>{escape(decision.name)} = {escape(option)}: {said}; {fate}</title>"
+                f'<rect class="field" x="{x:.1f}" y="{y + 2:.1f}" width="{cell - 6:.1f}" '
+                f'height="{row - 4}"/>'
+            )
+            for s, probability in enumerate(history):
+                at = x + s * block
+                if gone is not None and stages[s].number >= gone:
+                    middle, half = at + block / 2, min(3.2, block / 2)
+                    if stages[s].number == gone:
+                        parts.append(
+                            f'<path class="gone" d="M{middle - half:.1f} '
+                            f"{y + row / 2 - half:.1f}l{2 * half:.1f} {2 * half:.1f}m0 "
+                            f'{-2 * half:.1f}l{-2 * half:.1f} {2 * half:.1f}"/>'
+                        )
+                    continue
+                parts.append(
+                    f'<rect class="heat" style="--p:{shade(probability):.2f}" x="{at:.1f}" '
+                    f'y="{y + 2:.1f}" width="{block + 0.2:.1f}" height="{row - 4}"/>'
+                )
+            if gone is None:
+                parts.append(
+                    f'<rect class="kept" x="{x:.1f}" y="{y + 2:.1f}" width="{cell - 6:.1f}" '
+                    f'height="{row - 4}"/>'
+                )
+            parts.append("</g>")
+    over = max(12.0, 5.9 * min(20, len(options[-1])) - cell / 2)
+    width, height = left + len(options) * cell + over, head + len(members) * row + 4
+    return picture(
+        width,
+        height,
+        "".join(parts),
+        "Probability of every option by stage",
+        f"{len(members)} decisions with {len(options)} options each over {len(stages) - 1} "
+        f"stages; the same numbers are in the table below.",
+        "map",
+    )

@@ -1,0 +1,109 @@
+"""The section on limits: every best trade-off between probability and cost, and what lies below."""
+
+from __future__ import annotations
+
+import statistics
+
+from ddpnas.generate import Generated
+from ddpnas.report.blocks import Column, Figure, Legend, Section, Table, amount, percent
+from ddpnas.report.svg import Axis, Chart
+from ddpnas.report.view import View
+
+__all__ = ["frontiers"]
+
+
+def frontiers(view: View) -> Section | None:
+    """Return the exact frontier of each cost with the chosen network, random ones and limits."""
+    chosen = view.run.chosen
+    if chosen is None or not view.costs:
+        return None
+    names = [name for name in view.costs if name in view.run.limits] or list(view.costs)[:1]
+    names += [table.name for table in view.tables if table.name not in names]
+    figures = tuple(_figure(view, name, alone=len(names) == 1) for name in names)
+    words = (
+        (
+            "Every point on the line is the most probable network at its cost, proven so: nothing "
+            "lies above it. Random networks lie far below, because the search holds them to be "
+            "worse; whether they are, only training tells."
+        ),
+    )
+    return Section("frontier", "What the limits cost", words, figures)
+
+
+def _figure(view: View, name: str, *, alone: bool) -> Figure:
+    run = view.run
+    assert run.chosen is not None
+    unit = view.units[name]
+    points = view.frontier(name)
+    costs = [p.costs[name] for p in points]
+    heights = [p.log_prob for p in points]
+    at = view.costs[name].cost(run.chosen)
+    height = run.distribution.log_prob(run.chosen)
+    usual = statistics.median(p.log_prob for p in view.random)
+    lowest = max(min(heights), 1.5 * usual) if min(heights) < usual else min(usual, *heights)
+    shown = [p for p in view.random if p.log_prob >= lowest]
+    high = run.limits.get(name, (None, None))[1]
+    right = max([*costs, at, *(p.costs[name] for p in shown), high or 0])
+    chart = Chart(
+        f"Probability against {name}",
+        f"{len(points)} networks on the exact frontier, from {amount(costs[0])} to "
+        f"{amount(costs[-1])} {unit}; chosen: {amount(at)}.",
+        Axis(unit, min(costs), right, amount, pad=0.04, most=4),
+        Axis("", lowest, max(heights), "{:g}".format, pad=0.06),
+        width=450 if alone else 350,
+        height=300 if alone else 270,
+        left=46,
+    )
+    if high is not None:
+        chart.upright(high, "limit")
+    for p in shown:
+        title = f"random: {p.costs[name]:,.0f} {unit}, log probability {p.log_prob:.1f}, {p.text}"
+        chart.dot(p.costs[name], p.log_prob, 6, title, size=2.6)
+    line = [(x, y) for x, y in zip(costs, heights, strict=True) if y >= lowest]
+    chart.steps([*line, (right, line[-1][1])], 1)
+    for best in _thinned(points, 80):
+        if best.log_prob >= lowest:
+            title = f"{best.costs[name]:,.0f} {unit}, log probability {best.log_prob:.2f}"
+            chart.dot(best.costs[name], best.log_prob, 1, title, size=2.4)
+    legend = [
+        Legend(1, "line", "frontier"),
+        Legend(3, "diamond", "chosen"),
+        Legend(6, "circle", "random"),
+    ]
+    compared = run.trained.random if run.trained is not None else ()
+    drawn = [
+        (n.costs[name], run.distribution.log_prob(n.architecture), n)
+        for n in compared
+        if n.architecture is not None and name in n.costs
+    ]
+    drawn = [entry for entry in drawn if entry[1] >= lowest]
+    for cost, log_prob, n in drawn:
+        title = f"{n.name}: {percent(n.accuracy)} when trained"
+        chart.dot(cost, log_prob, 2, title, mark="triangle", size=4.5)
+    if drawn:
+        legend.append(Legend(2, "triangle", "random, trained"))
+    chart.dot(at, height, 3, f"chosen: {at:,.0f} {unit}", mark="diamond", size=6.5)
+    hidden = len(view.random) - len(shown)
+    caption = "The height is the logarithm of a network's probability under what was learned."
+    if hidden:
+        caption += f" {hidden} of {len(view.random)} random networks lie below the picture."
+    return Figure(chart.text(), caption, tuple(legend), _table(view, name, points))
+
+
+def _thinned(points: list[Generated], most: int) -> list[Generated]:
+    """Return at most so many of the points, evenly spaced."""
+    step = -(-len(points) // most)
+    return points[::step]
+
+
+def _table(view: View, name: str, points: list[Generated]) -> Table:
+    text = (view.space or view.run.space).format
+    shown = _thinned(points, 500)
+    caption = "The exact frontier" + ("" if len(shown) == len(points) else ", thinned")
+    return Table(
+        f"frontier_{name}",
+        caption,
+        (Column(name, "amount"), Column("log probability", "number"), Column("architecture")),
+        tuple((p.costs[name], p.log_prob, text(p.architecture)) for p in shown),
+        folded=True,
+    )

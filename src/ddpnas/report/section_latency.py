@@ -1,0 +1,94 @@
+"""The section on latency: what a table predicts against what whole networks took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ddpnas.cost_table import CostTable
+from ddpnas.report.blocks import Block, Column, Fact, Facts, Figure, Legend, Section, Table
+from ddpnas.report.svg import Axis, Chart
+from ddpnas.report.view import View
+
+__all__ = ["latency"]
+
+
+def latency(view: View) -> Section | None:
+    """Return predicted against measured milliseconds, for every table that was checked."""
+    blocks: list[Block] = []
+    words: list[str] = []
+    for table in view.tables:
+        check = table.about.get("check")
+        if table.name == "latency_ms" and isinstance(check, Mapping) and check.get("networks"):
+            words.append(_words(table, check))
+            blocks.append(_figure(view, table, check))
+    found = view.latency_check
+    if found is not None:
+        blocks.append(
+            Facts(
+                (
+                    Fact("predicted", f"{found['predicted_ms']:.4g} ms", found["predicted_ms"]),
+                    Fact("measured", f"{found['measured_ms']:.4g} ms", found["measured_ms"]),
+                    Fact("error", f"{found['error_percent']:+.1f} %", found["error_percent"]),
+                    Fact("architecture", str(found["text"])),
+                )
+            )
+        )
+    if not blocks:
+        return None
+    return Section("latency", "Latency, predicted and measured", tuple(words), tuple(blocks))
+
+
+def _words(table: CostTable, check: Mapping[str, Any]) -> str:
+    about = table.about
+    threads = about.get("threads")
+    return (
+        f"Measured by {about.get('backend')} on {about.get('machine')}, batch "
+        f"{about.get('batch')}, {threads} thread{'' if threads == 1 else 's'}. Each of "
+        f"{check['architectures']} random networks is predicted by a table fitted to the others; "
+        f"the mean error is {check['mape_percent']:.1f} %, the largest "
+        f"{check['worst_percent']:.1f} %."
+    )
+
+
+def _figure(view: View, table: CostTable, check: Mapping[str, Any]) -> Figure:
+    networks = [
+        (n["predicted_ms"], n["median_ms"], n["iqr_ms"], n["architecture"])
+        for n in check["networks"]
+    ]
+    values = [v for predicted, measured, _, _ in networks for v in (predicted, measured)]
+    chart = Chart(
+        "Measured against predicted latency",
+        f"{len(networks)} random networks; on the line the prediction is right.",
+        Axis("predicted ms", min(values), max(values), pad=0.05, most=5),
+        Axis("", min(values), max(values), pad=0.05),
+        left=50,
+    )
+    low, high = min(values), max(values)
+    chart.line([(low, low), (high, high)], 6, dashed=True)
+    for predicted, measured, iqr, architecture in networks:
+        title = f"predicted {predicted:.4g} ms, measured {measured:.4g} ms (IQR {iqr:.2g})"
+        chart.dot(predicted, measured, 1, f"{title}, {architecture}")
+    legend = [Legend(1, "circle", "random network"), Legend(6, "dashed", "equal")]
+    found = view.latency_check
+    if found is not None:
+        title = f"chosen: predicted {found['predicted_ms']:.4g} ms, measured "
+        title += f"{found['measured_ms']:.4g} ms"
+        chart.dot(found["predicted_ms"], found["measured_ms"], 3, title, mark="diamond", size=6)
+        legend.append(Legend(3, "diamond", "chosen"))
+    backend = str(table.about.get("backend", ""))
+    rows = Table(
+        "latency",
+        "Predicted and measured milliseconds",
+        (
+            Column("backend"),
+            Column("predicted", "number", "ms"),
+            Column("measured", "number", "ms"),
+            Column("interquartile range", "number", "ms"),
+            Column("architecture"),
+        ),
+        tuple((backend, *network) for network in networks),
+        folded=True,
+    )
+    caption = "Upwards: measured milliseconds of whole networks that the prediction did not see."
+    return Figure(chart.text(), caption, tuple(legend), rows)

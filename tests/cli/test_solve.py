@@ -1,0 +1,172 @@
+"""``ddpnas generate`` and ``ddpnas frontier`` as a user types them."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from ddpnas import CostTable, SearchResult, create_space
+from ddpnas.cli import main
+from ddpnas.cli.options import parse_limits
+from ddpnas.errors import OptionError
+
+SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
+SPACE = create_space("nasbench201", channels=2, cells_per_stage=1, input_shape=(1, 28, 28))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("solve") / "run"
+    quick = ["--strategy-options.cycles-per-stage", "1", "--limit-train-images", "100"]
+    assert main(["search", *SMALL, *quick, "--device", "cpu", "--out", str(out), "--quiet"]) == 0
+    return str(out)
+
+
+@pytest.fixture
+def latency(tmp_path):
+    """Return the file of a table of latencies, none of which is a whole number."""
+    price = {"nor_conv_3x3": 1.25, "nor_conv_1x1": 0.7, "avg_pool_3x3": 0.3, "skip_connect": 0.1}
+    terms = {((d.name, o),): price.get(o, 0.0) for d in SPACE.decisions for o in d.options}
+    table = CostTable("latency_ms", "ms", 2.1, terms, {"space": "nasbench201"})
+    table.save(tmp_path / "latency.json")
+    return tmp_path / "latency.json"
+
+
+def printed(capsys, *words):
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys, *words):
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ddpnas: ") and error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("macs=20M", 20e6),
+        ("macs<=1.5k", 1500.0),
+        ("macs>=10M", (10e6, math.inf)),
+        ("macs = 10M..20M", (10e6, 20e6)),
+        ("macs=-2..-1", (-2.0, -1.0)),
+    ],
+)
+def test_limits_are_read(text, limit):
+    assert parse_limits([text]) == {"macs": limit}
+
+
+@pytest.mark.parametrize("text", ["macs", "macs=", "macs=1..x", "macs>=1..2", "=3", "macs=inf"])
+def test_what_is_no_limit_is_told(text):
+    with pytest.raises(
+        OptionError, match=r"such as --limit macs=20M, macs>=10M or macs=10M\.\.20M"
+    ):
+        parse_limits([text])
+
+
+def test_limits_on_both_sides_are_met_kept_and_used_in_training(capsys, run, tmp_path):
+    record = json.loads(printed(capsys, "generate", run, "--limit", "macs=100K..200K", "--json"))
+    assert 100_000 <= record["costs"]["macs"] <= 200_000 and record["slack"]["macs"] >= 0
+    assert record["limits"] == {"macs": [100_000, 200_000]}
+    shown = printed(capsys, "generate", run, "--limit", "macs>=150K")
+    assert "at least 150,000" in shown
+    words = ["train", run, "--epochs", "1", "--random", "1", "--limit-train-images", "50"]
+    shown = printed(capsys, *words, "--out", tmp_path / "trained", "--device", "cpu")
+    assert "within macs >= 150,000" in shown
+    kept = json.loads((tmp_path / "trained" / "result.json").read_text())
+    assert all(network["costs"]["macs"] >= 150_000 for network in kept["networks"])
+
+
+def test_the_best_networks_are_listed_and_may_be_scored_again(capsys, run):
+    words = ["generate", run, "--limit", "macs=300K", "--top", "5"]
+    top = json.loads(printed(capsys, *words, "--json"))["top"]
+    values = [one["certificate"]["objective"] for one in top]
+    assert len(top) == 5 and values == sorted(values, reverse=True)
+    assert "the best networks" in printed(capsys, *words)
+    words = ["generate", run, "--limit", "macs=300K", "--rescore", "3", "--device", "cpu"]
+    record = json.loads(printed(capsys, *words, "--json"))
+    scores = [one["score"] for one in record["top"]]
+    assert len(scores) == 3 and scores[record["chosen"]] == max(scores)
+    assert record["text"] == record["top"][record["chosen"]]["text"]
+    assert record["changed_by_rescoring"] == (record["chosen"] > 0)
+    assert "the choice" in printed(capsys, *words)
+
+
+def test_every_objective_is_maximised(capsys, run):
+    results = {}
+    for objective in ("log-theta", "theta", "expected-score"):
+        shown = printed(capsys, "generate", run, "--objective", objective, "--json")
+        results[objective] = json.loads(shown)
+    mode = SearchResult.load(run).distribution.mode()
+    assert results["log-theta"]["architecture"] == results["theta"]["architecture"] == dict(mode)
+    assert results["expected-score"]["certificate"]["gap"] == 0
+    says = refused(capsys, "generate", run, "--objective", "score")
+    assert "did you mean 'expected-score'" in says
+
+
+def test_a_measured_cost_is_limited_and_traded(capsys, run, latency):
+    words = ["generate", run, "--costs", latency, "--limit", "latency_ms=4.4", "--json"]
+    record = json.loads(printed(capsys, *words))
+    assert 3 < record["costs"]["latency_ms"] <= 4.4
+    assert record["tables"][0]["name"] == "latency_ms"
+    points = json.loads(
+        printed(capsys, "frontier", run, "--costs", latency, "--cost", "latency_ms", "--json")
+    )
+    best = [p for p in points if p["costs"]["latency_ms"] <= 4.4][-1]
+    networks = [SPACE.canonical(one["architecture"]) for one in (best, record)]
+    assert networks[0] == networks[1]
+
+
+def test_a_table_of_another_space_is_refused(capsys, run, latency, tmp_path):
+    table = CostTable.load(latency)
+    for about, says in [
+        ({"space": "darts"}, "is of space 'darts', not 'nasbench201'"),
+        ({"options": {"channels": 16}}, "is of channels=16, the network has channels=2"),
+    ]:
+        CostTable("latency_ms", "ms", 1, table.terms, about).save(tmp_path / "other.json")
+        assert says in refused(capsys, "generate", run, "--costs", tmp_path / "other.json")
+    CostTable("macs", "ms", 1, table.terms).save(tmp_path / "other.json")
+    says = refused(capsys, "generate", run, "--costs", tmp_path / "other.json")
+    assert "two cost tables are named 'macs'" in says
+    CostTable("energy", "mJ", 1, {(("x", "y"),): 1}).save(tmp_path / "other.json")
+    says = refused(capsys, "generate", run, "--costs", tmp_path / "other.json")
+    assert "unknown decision 'x'" in says
+
+
+def test_the_frontier_is_printed_thinned_and_written_whole(capsys, run, tmp_path):
+    out = [tmp_path / name for name in ("f.csv", "f.json", "f.svg")]
+    words = [w for path in out for w in ("--out", path)]
+    shown = printed(capsys, "frontier", run, "--cost", "macs", *words)
+    assert "architectures that nothing beats in objective and macs" in shown
+    rows = list(csv.DictReader(out[0].read_text().splitlines()))
+    points = json.loads(out[1].read_text())
+    assert [r["architecture"] for r in rows] == [p["text"] for p in points]
+    values = [(p["costs"]["macs"], p["objective"]) for p in points]
+    assert values == sorted(values)
+    assert b"<svg" in out[2].read_bytes()
+    two = printed(capsys, "frontier", run, "--cost", "macs", "--cost", "params", "--csv")
+    assert len(list(csv.DictReader(io.StringIO(two)))) >= len(points)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["frontier"], "--cost macs"),
+        (["frontier", "--cost", "mac"], "did you mean 'macs'"),
+        (["frontier", "--cost", "macs", "--out", "f.txt"], "ends neither in"),
+        (["frontier", "--cost", "macs", "--cost", "params", "--out", "f.svg"], "draws one cost"),
+        (["frontier", "--cost", "macs", "--limit", "macs=10"], "least reachable is"),
+        (["generate", "--top", "0"], "--top is at least 1"),
+        (["generate", "--rescore", "-1"], "--rescore is at least 0"),
+        (["generate", "--height", "2"], "those of DARTS cells"),
+        (["generate", "--costs", "absent.json"], "no cost table at absent.json"),
+    ],
+)
+def test_a_wrong_question_gets_one_sentence(capsys, run, words, says):
+    assert says in refused(capsys, words[0], run, *words[1:])

@@ -1,0 +1,284 @@
+"""The page and its numbers: equal to each other and to the run, self-contained, and harmless."""
+
+import csv
+import json
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+
+import ddpnas
+from ddpnas import DataError, OptionError, RunError, write_report
+from ddpnas.cli import main
+from ddpnas.cli.parser import parse
+from ddpnas.report.data import read_run
+from ddpnas.report.reproduce import run_commands
+from ddpnas.report.view import View
+
+
+class Reader(HTMLParser):
+    """Collects tables by name with the raw values of their cells, links, tags and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.tags, self.sources, self.text = {}, set(), [], ""
+        self._rows = self._cell = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.add(tag)
+        self.sources += [v for k, v in attributes.items() if k in ("src", "href", "xlink:href")]
+        if tag == "table":
+            self._rows = self.tables.setdefault(attributes.get("data-name"), [])
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th"):
+            self._cell = []
+        elif tag == "data" and self._cell is not None:
+            self._cell = attributes["value"]
+        elif tag == "span" and self._cell is not None and attributes.get("aria-label") == "none":
+            self._cell = ""
+
+    def handle_data(self, data):
+        self.text += data
+        if isinstance(self._cell, list):
+            self._cell.append(data)
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            cell = self._cell
+            self._rows[-1].append("".join(cell) if isinstance(cell, list) else cell)
+            self._cell = None
+
+
+def read(path):
+    return Reader(path.read_text(encoding="utf-8"))
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.reader(stream))
+
+
+@pytest.fixture(scope="module")
+def written(whole_run, tmp_path_factory):
+    return write_report(whole_run, tmp_path_factory.mktemp("out") / "page.html")
+
+
+def test_the_csv_files_hold_the_numbers_of_the_page(written):
+    tables = read(written).tables
+    files = sorted(written.with_name("page-data").glob("*.csv"))
+    assert {f.stem for f in files} == set(tables) - {None}
+    assert len(files) >= 12
+    for file in files:
+        rows = rows_of(file)
+        assert [row[1:] for row in rows[1:]] == tables[file.stem][1:], file.stem
+        assert {row[0] for row in rows[1:]} == {"run"}
+
+
+def test_the_numbers_are_those_of_the_run_folder(written, whole_run):
+    data = written.with_name("page-data")
+    history = [json.loads(line) for line in (whole_run / "history.jsonl").open()]
+    assert [float(r[3]) for r in rows_of(data / "history.csv")[1:]] == [
+        record["score"] for record in history
+    ]
+    result = json.loads((whole_run / "trained" / "result.json").read_text())
+    assert [float(r[2]) for r in rows_of(data / "networks.csv")[1:]] == [
+        network["accuracy"] for network in result["networks"]
+    ]
+    generated = json.loads((whole_run / "generated.json").read_text())
+    costs = {r[1]: float(r[2]) for r in rows_of(data / "costs.csv")[1:]}
+    assert costs == generated["costs"] and costs["macs"] <= 4000
+    theta = json.loads((whole_run / "result.json").read_text())["distribution"]["theta"]
+    for _, decision, option, probability, *_ in rows_of(data / "distribution.csv")[1:]:
+        assert float(probability) == theta[decision][option]
+
+
+def test_the_mistakes_are_those_of_the_confusion_matrix(written, whole_run):
+    network = json.loads((whole_run / "trained" / "result.json").read_text())["networks"][0]
+    confused = rows_of(written.with_name("page-data") / "confusion.csv")[1:]
+    mistakes = rows_of(written.with_name("page-data") / "mistakes.csv")[1:]
+    total = sum(map(sum, network["confusion"]))
+    assert len(mistakes) == sum(int(r[3]) for r in confused)
+    assert 1 - len(mistakes) / total == pytest.approx(network["accuracy"])
+
+
+def test_the_page_needs_nothing_else_and_is_small(written):
+    page = read(written)
+    assert written.stat().st_size < 500_000
+    assert "script" not in page.tags and "link" not in page.tags and "iframe" not in page.tags
+    assert all(s.startswith(("#", "data:image/png")) for s in page.sources)
+    assert not re.search(r"url\((?!#)|@import|@font-face", written.read_text())
+
+
+def test_names_from_outside_stay_text(written, run, tmp_path):
+    assert "b" not in read(written).tags - {"b"} or "<b>down</b>" in read(written).text
+    for name in ("run.json", "result.json", "history.jsonl", "distributions.jsonl",
+                 "generated.json", "config.yaml"):  # fmt: skip
+        text = (run / name).read_text()
+        text = text.replace("conv1", "<img src=x onerror=alert(1)>").replace("layer1", "l<i>1")
+        (run / name).write_text(text.replace("space: toy", "space: <script>x</script>"))
+    shutil.rmtree(run / "trained")
+    page = read(write_report(run, tmp_path / "hostile.html"))
+    assert not page.tags & {"script", "img"} and "<img src=x onerror=alert(1)>" in page.text
+    assert "<script>x</script>" in page.text
+
+
+def test_an_unfinished_run_is_reported_as_far_as_it_is(unfinished, tmp_path):
+    page = read(write_report(unfinished, tmp_path / "page.html"))
+    assert "unfinished: 7 of" in page.text and f"ddpnas resume {unfinished}" in page.text
+    assert len(page.tables["history"]) == 8 and "networks" not in page.tables
+
+
+def test_a_run_that_has_just_begun_is_reported(unfinished, tmp_path):
+    (unfinished / "history.jsonl").unlink()
+    (unfinished / "distributions.jsonl").write_text("")
+    page = read(write_report(unfinished, tmp_path / "page.html"))
+    assert "unfinished: 0 of" in page.text and "history" not in page.tables
+
+
+def test_several_runs_are_compared(whole_run, unfinished, tmp_path):
+    other = shutil.move(unfinished, tmp_path / "other")
+    path = write_report([whole_run, other], tmp_path / "both.html")
+    page = read(path)
+    assert "2 searches compared" in page.text and "unfinished: other" in page.text
+    rows = rows_of(tmp_path / "both-data" / "comparison.csv")
+    assert [r[0] for r in rows[1:]] == ["run", "other"]
+    assert page.tables["comparison"][1:] == rows[1:]
+    history = rows_of(tmp_path / "both-data" / "history.csv")[1:]
+    assert [r[0] for r in history].count("other") == 7
+
+
+def test_two_runs_of_one_name_are_told_apart_and_their_choices_compared(whole_run, run, tmp_path):
+    path = write_report([whole_run, run], tmp_path / "both.html")
+    rows = rows_of(tmp_path / "both-data" / "choices.csv")
+    assert len(set(rows[0])) == 4 and {r[3] for r in rows[1:]} == {"yes"}
+    assert "agree on 4 of 4 decisions" in read(path).text
+
+
+def test_the_commands_are_ones_that_the_parser_takes_and_repeat_the_run(whole_run, tmp_path):
+    lines = run_commands(View(read_run(whole_run)))
+    assert [shlex.split(line)[1] for line in lines] == ["search", "generate", "train", "report"]
+    for line in lines:
+        parse(shlex.split(line)[1:])
+    words = shlex.split(lines[0])[1:]
+    words[words.index("--out") + 1] = str(tmp_path / "again")
+    assert main([*words, "--quiet"]) == 0
+    scores = [
+        [r["score"] for r in ddpnas.SearchResult.load(f).history]
+        for f in (whole_run, tmp_path / "again")
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_a_users_file_is_executed_only_when_it_is_named(run, tmp_path):
+    marker = tmp_path / "executed"
+    source = (
+        f"from pathlib import Path\nPath({str(marker)!r}).touch()\n"
+        "from ddpnas.spaces.toy import network\n"
+    )
+    (tmp_path / "own.py").write_text(source)
+    name = f"{tmp_path / 'own.py'}:network"
+    for file in ("config.yaml", "run.json"):
+        text = (run / file).read_text()
+        text = text.replace("space: toy", f"space: {name}").replace('"toy"', json.dumps(name))
+        (run / file).write_text(text)
+    about = json.loads((run / "trained" / "architecture.json").read_text())
+    about["space"] = name
+    (run / "trained" / "architecture.json").write_text(json.dumps(about))
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert not marker.exists() and f"--space {name}" in page.text
+    assert "mistakes" not in page.tables and "frontier_macs" not in page.tables
+    page = read(write_report(run, tmp_path / "page.html", space=name))
+    assert "The images cannot be shown" not in page.text
+    assert marker.exists() and "mistakes" in page.tables and "frontier_macs" in page.tables
+
+
+def test_a_table_of_another_cost_gets_a_frontier_and_predictions(run, tmp_path):
+    space = ddpnas.create_space("toy")
+    text = space.format({d.name: d.options[0] for d in space.decisions})
+    networks = [
+        {"architecture": text, "predicted_ms": 1.0 + i, "median_ms": 1.1 + i, "iqr_ms": 0.1}
+        for i in range(4)
+    ]
+    check = {"architectures": 4, "mape_percent": 5.0, "worst_percent": 9.0, "networks": networks}
+    terms = {((d.name, "conv3"),): 0.5 for d in space.decisions}
+    about = {"backend": "torch", "machine": "here", "batch": 1, "threads": 1, "check": check}
+    ddpnas.CostTable("latency_ms", "ms", 1.0, terms, about).save(run / "latency.json")
+    energy = ddpnas.CostTable("energy_mj", "mJ", 1.0, terms)
+    path = write_report(run, tmp_path / "page.html", costs=[energy])
+    page = read(path)
+    assert [r[1] for r in page.tables["latency"][1:]] == [str(1.0 + i) for i in range(4)]
+    assert {"frontier_latency_ms", "frontier_energy_mj"} <= set(page.tables)
+    (run / "latency.json").write_text("{}")
+    with pytest.raises(DataError, match="not a cost table"):
+        write_report(run, tmp_path / "page.html")
+
+
+def test_what_cannot_be_reported_gets_one_sentence(run, tmp_path):
+    with pytest.raises(RunError, match="not a run folder"):
+        write_report(tmp_path, tmp_path / "page.html")
+    with pytest.raises(OptionError, match="each run once"):
+        write_report([run, run], tmp_path / "page.html")
+    with pytest.raises(OptionError, match="needs a run folder"):
+        write_report([], tmp_path / "page.html")
+    (tmp_path / "mine.html").write_text("my own page")
+    with pytest.raises(RunError, match="not a report of ddpnas and is kept"):
+        write_report(run, tmp_path / "mine.html")
+    with pytest.raises(RunError, match="is a folder"):
+        write_report(run, tmp_path)
+    (run / "history.jsonl").write_text("nonsense\n")
+    with pytest.raises(RunError, match="history.jsonl is damaged"):
+        write_report(run, tmp_path / "page.html")
+    (run / "run.json").write_text("{}")
+    with pytest.raises(RunError, match="not written by this version"):
+        write_report(run, tmp_path / "page.html")
+
+
+def test_the_command_writes_into_the_run_folder_and_again(run, capsys):
+    for _ in range(2):
+        assert main(["report", str(run)]) == 0
+        assert f"report: {run / 'report.html'}" in capsys.readouterr().out
+    assert (run / "report-data" / "history.csv").exists()
+
+
+def test_data_that_has_gone_is_said(run, tmp_path):
+    about = json.loads((run / "trained" / "architecture.json").read_text())
+    about["provenance"]["data"]["source"]["data"] = "/no/such/file.npz"
+    (run / "trained" / "architecture.json").write_text(json.dumps(about))
+    assert "The images cannot be shown" in read(write_report(run, tmp_path / "page.html")).text
+
+
+def test_thousands_of_rows_are_cut_on_the_page_but_not_in_the_csv(run, tmp_path):
+    lines = (run / "history.jsonl").read_text().splitlines()
+    (run / "history.jsonl").write_text("\n".join(lines * 170) + "\n")
+    path = write_report(run, tmp_path / "page.html")
+    page, rows = read(path), rows_of(tmp_path / "page-data" / "history.csv")
+    assert len(rows) == 15 * 170 + 1 and len(page.tables["history"]) == 2001
+    assert "the first 2000 of 2550" in page.text and path.stat().st_size < 2_000_000
+
+
+def test_scores_that_are_losses_are_shown_as_accuracies(run, tmp_path):
+    lines = [json.loads(line) for line in (run / "history.jsonl").open()]
+    with open(run / "history.jsonl", "w") as stream:
+        for i, record in enumerate(lines):
+            record.update(accuracy=i / 20, score=-2.0 + i / 100)
+            stream.write(json.dumps(record) + "\n")
+    write_report(run, tmp_path / "page.html")
+    rows = rows_of(tmp_path / "page-data" / "history.csv")
+    assert rows[0][3:5] == ["accuracy", "score"]
+    assert [float(r[3]) for r in rows[1:]] == [i / 20 for i in range(15)]
+
+
+def test_a_search_by_separate_trainings_is_reported_too(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["supernet"]
+    config |= {"evaluator": "standalone", "standalone": {"epochs": 2, "recipe": "quick"}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert "trained on its own for 2 epochs" in page.text and "through shared" not in page.text
+    assert "--evaluator standalone --standalone.epochs 2" in page.text

@@ -1,0 +1,100 @@
+"""The live page: what it serves, to whom, and that it follows the run without touching it."""
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ddpnas import OptionError, RunError
+from ddpnas.report.watch import Watch
+
+
+@pytest.fixture
+def served(unfinished):
+    watch = Watch([str(unfinished)], port=0)
+    thread = threading.Thread(target=watch.serve)
+    thread.start()
+    yield watch, unfinished
+    watch.close()
+    thread.join()
+
+
+def ask(watch, path="/", method="GET", **headers):
+    port = int(watch.address.rstrip("/").rpartition(":")[2])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return answer, body
+
+
+def test_the_page_follows_the_run_and_is_sent_again_only_when_it_changed(served):
+    watch, run = served
+    answer, body = ask(watch)
+    assert answer.status == 200 and "unfinished: 7 of" in body
+    tag = answer.headers["ETag"]
+    assert ask(watch, If_None_Match=tag)[0].status == 304
+    lines = (run / "history.jsonl").read_text().splitlines()
+    (run / "history.jsonl").write_text("\n".join([*lines[:7], lines[6], ""]))
+    answer, body = ask(watch, If_None_Match=tag)
+    assert answer.status == 200 and "unfinished: 8 of" in body
+    answer, body = ask(watch, method="HEAD")
+    assert answer.status == 200 and body == ""
+
+
+def test_it_serves_one_page_to_this_machine_and_nothing_else(served):
+    watch, _ = served
+    assert watch.address.startswith("http://127.0.0.1:")
+    for path in ("/run.json", "/history.jsonl", "/..", "/../run.json", "/?x", "/checkpoint"):
+        assert ask(watch, path)[0].status == 404, path
+    assert ask(watch, Host="evil.example:80")[0].status == 403
+    assert ask(watch, method="POST")[0].status == 501
+
+
+def test_it_writes_nothing_into_the_run(served):
+    watch, run = served
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    ask(watch)
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+
+
+def test_a_run_that_is_damaged_meanwhile_is_said_and_the_server_goes_on(served):
+    watch, run = served
+    kept = (run / "run.json").read_text()
+    (run / "run.json").write_text("{")
+    answer, body = ask(watch)
+    assert answer.status == 503 and "run.json is damaged" in body
+    (run / "run.json").write_text(kept)
+    assert ask(watch)[0].status == 200
+
+
+def test_what_cannot_be_watched_gets_one_sentence(served, tmp_path):
+    watch, run = served
+    with pytest.raises(RunError, match="not a run folder"):
+        Watch([str(tmp_path)], port=0)
+    taken = int(watch.address.rstrip("/").rpartition(":")[2])
+    for port in (taken, 70_000):
+        with pytest.raises(OptionError, match="give another --port"):
+            Watch([str(run)], port=port)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="interrupts a process as POSIX does")
+def test_the_command_says_what_to_open_and_ends_with_an_interruption(unfinished):
+    code = (  # what starts the tests in the background may have interruptions ignored
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from ddpnas.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "watch", str(unfinished), "--port", "0"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert "open http://127.0.0.1:" in child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=30) == 0
+    finally:
+        child.kill()
+        child.stdout.close()
