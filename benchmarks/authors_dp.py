@@ -1,13 +1,8 @@
 """The authors' generator for chain spaces: dynamic programming over weights of two decimals.
 
-A baseline for :mod:`benchmarks.generate` only. Written from a description of the released code
-(MAC-AutoML/XNAS), not from the code itself: weights floor(100 theta); the least cost of every
-total weight, block after block; the answer is the largest total within the budget, traced back.
-
-``released=True`` adds the defects that the description tells: in the first block the last option
-of a weight wins instead of the cheapest, and in the last block the option is noted when a total
-is first reached and not when it is reached for less, so that what is traced back may cost more
-than the total says.
+A baseline for :mod:`benchmarks.generate` only. Written from a description of the method, without
+the slips of the released code: weights floor(100 theta); the least cost of every total weight,
+block after block; the answer is the largest total within the budget, traced back.
 """
 
 from __future__ import annotations
@@ -20,16 +15,13 @@ __all__ = ["rounded_programme"]
 Matrix = npt.NDArray[np.float64]
 
 
-def rounded_programme(
-    theta: Matrix, cost: Matrix, budget: float, *, released: bool = False
-) -> list[int] | None:
+def rounded_programme(theta: Matrix, cost: Matrix, budget: float) -> list[int] | None:
     """Return the option of each block, None where no total is within the budget.
 
     Args:
         theta: blocks x options, rows of sum 1.
         cost: blocks x options.
         budget: for the sum of costs.
-        released: with the defects of the released code.
     """
     weight = np.floor(100 * theta).astype(int)
     blocks, options = theta.shape
@@ -38,17 +30,15 @@ def rounded_programme(
     option = np.full((blocks, most + 1), -1)
     for o in range(options):
         total = weight[0, o]
-        if released or cost[0, o] < least[0, total]:
+        if cost[0, o] < least[0, total]:
             least[0, total], option[0, total] = cost[0, o], o
     for block in range(1, blocks):
-        last = block == blocks - 1
         for o in range(options):
             w = weight[block, o]
             reached = np.full(most + 1, np.inf)
             reached[w:] = least[block - 1, : most + 1 - w] + cost[block, o]
             better = reached < least[block]
-            noted = better & (option[block] < 0) if released and last else better
-            option[block][noted] = o
+            option[block][better] = o
             least[block] = np.minimum(least[block], reached)
     within = np.flatnonzero(least[-1] <= budget)
     if not within.size:
@@ -56,8 +46,6 @@ def rounded_programme(
     total = int(within[-1])
     chosen = [0] * blocks
     for block in reversed(range(blocks)):
-        if total < 0 or option[block, total] < 0:  # a trace that the defects have cut
-            return None
         chosen[block] = int(option[block, total])
         total -= int(weight[block, chosen[block]])
     return chosen

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 
 from ddpnas import CostTable, DataError, Decision, DecisionSpace, InfeasibleError, Rule, SpaceError
-from ddpnas.problem import Problem
+from ddpnas.solver.problem import Problem
 from tests.problems import everything, problems
 
 SPACE = DecisionSpace(

@@ -19,7 +19,7 @@ from ddpnas import (
     top_k,
 )
 from ddpnas.limits import checked_limits
-from ddpnas.problem import Problem
+from ddpnas.solver.problem import Problem
 from tests.problems import everything, objectives, problems, value, within
 
 

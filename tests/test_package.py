@@ -17,7 +17,7 @@ ROOMS = [
     {"errors", "_version", "disk", "workers"},
     {"architecture", "uniform"},
     {"distribution"},
-    {"cost_table", "limits", "objective", "diagram", "labels", "solver", "programme", "problem"},
+    {"cost_table", "limits", "objective", "solver"},
     {"infeasible", "generate", "frontier"},
     {"strategies", "layers", "choice"},
     {"drawing"},

@@ -6,7 +6,7 @@ weights rounded to two decimals. Here the problem is stated as it is,
     maximise    sum over the choices of log theta        (or of theta, or of any values)
     subject to  one option a decision, every rule of the space, every limit on a cost,
 
-and solved to a proven optimum (:mod:`ddpnas.problem`). What comes back carries the certificate,
+and solved to a proven optimum (:mod:`ddpnas.solver`). What comes back carries the certificate,
 and what cannot be met is answered with the least that can.
 """
 
@@ -25,7 +25,7 @@ from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.infeasible import infeasible
 from ddpnas.limits import Bounds, Limit, checked_limits, slack, within
 from ddpnas.objective import Objective, objective_name, objective_rows, objective_value
-from ddpnas.problem import Problem
+from ddpnas.solver.problem import Problem
 
 __all__ = [
     "Certificate",

@@ -6,7 +6,7 @@ import math
 
 from ddpnas.errors import InfeasibleError, Unmet
 from ddpnas.limits import Bounds, amount
-from ddpnas.problem import Problem
+from ddpnas.solver.problem import Problem
 
 __all__ = ["infeasible"]
 

@@ -45,6 +45,7 @@ def test_all_files_at_once_with_what_was_checked(trained, capsys, tmp_path):
     assert "checked on 500 test images of fashion-mnist-12k" in out
     assert out.count("same class for 500 of 500") == 2
     assert f"the {known.costs['params']:,.0f} and {known.costs['macs']:,.0f} of the network" in out
+    assert "as its folder claims" in out
     assert "uint8 NHWC" in out and "NOT" not in out
     assert "calibrated on 80 training images" in out
     assert f"{100 * known.result.accuracy:.2f} %" in out  # the float file's is the network's

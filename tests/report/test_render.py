@@ -8,6 +8,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 
 import ddpnas
 from ddpnas import DataError, OptionError, RunError, write_report
@@ -271,3 +272,13 @@ def test_scores_that_are_losses_are_shown_as_accuracies(run, tmp_path):
     rows = rows_of(tmp_path / "page-data" / "history.csv")
     assert rows[0][3:5] == ["accuracy", "score"]
     assert [float(r[3]) for r in rows[1:]] == [i / 20 for i in range(15)]
+
+
+def test_a_search_by_separate_trainings_is_reported_too(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["supernet"]
+    config |= {"evaluator": "standalone", "standalone": {"epochs": 2, "recipe": "quick"}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert "trained on its own for 2 epochs" in page.text and "through shared" not in page.text
+    assert "--evaluator standalone --standalone.epochs 2" in page.text

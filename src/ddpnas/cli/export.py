@@ -17,6 +17,7 @@ from ddpnas.data.files import resized_images
 from ddpnas.disk import writable
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
+from ddpnas.export.counted import Sizes
 from ddpnas.export.measured import measure_files, verdict
 from ddpnas.export.runtime import raw_inputs
 from ddpnas.export.timm_code import timm_code
@@ -78,9 +79,20 @@ def export(options: Namespace) -> None:
         if options.onnx:
             print(f"{path}: {done.takes.layout} -> logits of {len(model.classes)} classes")
             print(f"  in onnxruntime: {done.agreement.explain()}")
-            print(f"  {done.counts.explain()}")
+            print(f"  {done.counts.explain()}, {_claimed(model, done.counts.network)}")
         if options.int8 and data is not None and unseen is not None:
             _int8(options, path, data, unseen)
+
+
+def _claimed(model: TrainedModel, found: Sizes) -> str:
+    """Return whether the network is as large as its folder says."""
+    costs = model.about.get("costs", {})
+    wrong = [
+        f"{costs[name]:,.0f} {name}"
+        for name, value in (("params", found.params), ("macs", found.macs))
+        if name in costs and costs[name] != value
+    ]
+    return f"NOT the {' and '.join(wrong)} that it claims" if wrong else "as its folder claims"
 
 
 def _timm_space(model: TrainedModel) -> SearchSpace:

@@ -6,6 +6,8 @@ import contextlib
 import platform
 import shutil
 import tempfile
+import time
+import timeit
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from ddpnas.space import SearchSpace
 __all__ = ["LatencyConfig", "machine", "opened_timer", "versions"]
 
 Timer = Callable[[str], list[float]]
+
+_BLOCK = 5e-4  # seconds that a block of runs is timed for, far above what a look at the clock takes
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def _onnx_timer(folder: Path, config: LatencyConfig) -> OnnxTimer:
 
 
 class _TorchTimer:
-    """Times probes with :mod:`torch.utils.benchmark`, without gradients."""
+    """Times probes with the clock of :mod:`torch.utils.benchmark`, without gradients."""
 
     def __init__(self, space: SearchSpace, plan: LatencyPlan, config: LatencyConfig) -> None:
         self._space, self._plan, self._config = space, plan, config
@@ -117,18 +121,22 @@ class _TorchTimer:
             self._opened = space.opened() if plan.parts else None
 
     def __call__(self, name: str) -> list[float]:
-        """Return the quartiles of one round, in milliseconds."""
-        from torch.utils.benchmark import Timer as TorchTimer
+        """Return the quartiles of one round, in milliseconds.
 
-        timer = TorchTimer(
-            "run()",
-            globals={"run": self._run(self._plan.probes[name])},
-            num_threads=self._config.threads,
-        )
-        with torch.inference_mode():
-            timer.timeit(1)
-            timing = timer.blocked_autorange(min_run_time=self._config.seconds)
-        return quartiles([1000 * seconds for seconds in timing.times])
+        Blocks are short, so that an interruption by another process spoils few of them.
+        """
+        from torch.utils.benchmark import timer  # waits for the device
+        from torch.utils.benchmark.utils.common import set_torch_threads
+
+        clock = timeit.Timer(self._run(self._plan.probes[name]), timer=timer)
+        times: list[float] = []
+        with set_torch_threads(self._config.threads), torch.inference_mode():
+            clock.timeit(2)
+            number = max(1, round(_BLOCK / clock.timeit(1)))
+            end = time.perf_counter() + self._config.seconds
+            while len(times) < 5 or time.perf_counter() < end:
+                times.append(1000 * clock.timeit(number) / number)
+        return quartiles(times)
 
     def _run(self, probe: Probe) -> Callable[[], Any]:
         if probe.architecture is not None:

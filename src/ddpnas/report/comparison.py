@@ -44,7 +44,7 @@ def comparison_headline(views: Sequence[View]) -> Headline:
             tiles.append(Tile(v.run.label, percent(value), value, "accuracy of the found network"))
         elif v.run.history:
             value = max(v.run.accuracies)
-            tiles.append(Tile(v.run.label, percent(value), value, "best score on shared weights"))
+            tiles.append(Tile(v.run.label, percent(value), value, "best score in the search"))
     words += _warnings(views)
     unfinished = [v.run.label for v in views if not v.run.finished]
     status = f"unfinished: {', '.join(unfinished)}" if unfinished else "finished"
@@ -83,7 +83,12 @@ def _legend(views: Sequence[View]) -> tuple[Legend, ...]:
 
 
 def _side_by_side(views: Sequence[View]) -> Section:
-    costs = list(dict.fromkeys(name for v in views for name in v.chosen_costs))
+    limited = [name for v in views for name in v.run.limits]
+    costs = [
+        name
+        for name in dict.fromkeys(["macs", "params", *limited])
+        if any(name in v.chosen_costs for v in views)
+    ]
     rows = []
     for v in views:
         run, trained = v.run, v.run.trained
@@ -126,7 +131,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
     words = (
         (
             "Accuracy is that of the found network after training by itself; the best score is "
-            "validation accuracy on shared weights, lower and noisier."
+            "the highest validation accuracy in the search."
         ),
     )
     return Section("comparison", "Side by side", words, (table,))

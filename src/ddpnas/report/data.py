@@ -145,6 +145,11 @@ class Run:
         return self.architecture is not None
 
     @property
+    def shared(self) -> bool:
+        """Whether scores came from shared weights, not from a training of each architecture."""
+        return str(self.config.get("evaluator", "supernet")) == "supernet"
+
+    @property
     def accuracies(self) -> list[float]:
         """The validation accuracy of every scored architecture (the score itself may be a loss)."""
         return [record.get("accuracy", record["score"]) for record in self.history]

@@ -31,21 +31,26 @@ _DRAWS = 2000
 
 
 def time_spent(run: Run) -> dict[str, float]:
-    """Return the seconds of the search by what they were spent on."""
+    """Return the seconds of the search by what they were spent on.
+
+    Trainings that ran at the same time, on several workers, count for as long as they were waited
+    for.
+    """
 
     def total(name: str) -> float:
         return math.fsum(record.get(name, 0.0) for record in run.history)
 
-    parts = {
-        "training": total("train_seconds"),
-        "validation": total("valid_seconds"),
+    evaluating, validation = total("seconds"), total("valid_seconds")
+    training = min(total("train_seconds"), evaluating - validation)
+    if not any("train_seconds" in record for record in run.history):
+        training = evaluating - validation  # all weights together, before the scores
+    return {
+        "training": training,
+        "validation": validation,
         "strategy": total("strategy_seconds"),
         "saving": total("saving_seconds"),
+        "other": max(0.0, evaluating - validation - training),
     }
-    rest = max(0.0, total("seconds") - parts["training"] - parts["validation"])
-    if not any("train_seconds" in record for record in run.history):
-        return {**parts, "training": rest, "other": 0.0}  # all weights together, before scores
-    return {**parts, "other": rest}
 
 
 def pruned_after(run: Run, decision: str, option: str) -> int | None:

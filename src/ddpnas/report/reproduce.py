@@ -18,6 +18,7 @@ from ddpnas.training import RECIPES
 __all__ = ["missing", "reproduce", "run_commands"]
 
 _FROM_DATA = ("num_classes", "input_shape")  # options that a space takes from the data
+_LIKELIEST = "log-theta"  # the objective of `ddpnas generate` that need not be named
 _NAMED = ("name", "source", "epochs", "network")  # of a recipe: no option of its own
 
 
@@ -53,6 +54,8 @@ def run_commands(view: View) -> list[str]:
         words = ["generate", folder, *own]
         for name, (low, high) in run.limits.items():
             words += ["--limit", _limit(name, low, high)]
+        if (objective := run.generated.get("objective", _LIKELIEST)) != _LIKELIEST:
+            words += ["--objective", objective]
         words += _options("--space-options", run.generated["space_options"])
         lines.append(_join(words))
     if run.trained is not None:

@@ -19,7 +19,7 @@ def frontiers(view: View) -> Section | None:
         return None
     names = [name for name in view.costs if name in view.run.limits] or list(view.costs)[:1]
     names += [table.name for table in view.tables if table.name not in names]
-    figures = tuple(_figure(view, name) for name in names)
+    figures = tuple(_figure(view, name, alone=len(names) == 1) for name in names)
     words = (
         (
             "Every point on the line is the most probable network at its cost, proven so: nothing "
@@ -30,7 +30,7 @@ def frontiers(view: View) -> Section | None:
     return Section("frontier", "What the limits cost", words, figures)
 
 
-def _figure(view: View, name: str) -> Figure:
+def _figure(view: View, name: str, *, alone: bool) -> Figure:
     run = view.run
     assert run.chosen is not None
     unit = view.units[name]
@@ -50,6 +50,9 @@ def _figure(view: View, name: str) -> Figure:
         f"{amount(costs[-1])} {unit}; chosen: {amount(at)}.",
         Axis(unit, min(costs), right, amount, pad=0.04, most=4),
         Axis("", lowest, max(heights), "{:g}".format, pad=0.06),
+        width=450 if alone else 350,
+        height=300 if alone else 270,
+        left=46,
     )
     if high is not None:
         chart.upright(high, "limit")
@@ -62,30 +65,29 @@ def _figure(view: View, name: str) -> Figure:
         if best.log_prob >= lowest:
             title = f"{best.costs[name]:,.0f} {unit}, log probability {best.log_prob:.2f}"
             chart.dot(best.costs[name], best.log_prob, 1, title, size=2.4)
-    if run.trained is not None:
-        for network in run.trained.random:
-            if network.architecture is not None and name in network.costs:
-                log_prob = run.distribution.log_prob(network.architecture)
-                if log_prob >= lowest:
-                    title = f"{network.name}: {percent(network.accuracy)} when trained"
-                    chart.dot(network.costs[name], log_prob, 2, title, mark="triangle", size=4.5)
+    legend = [
+        Legend(1, "line", "frontier"),
+        Legend(3, "diamond", "chosen"),
+        Legend(6, "circle", "random"),
+    ]
+    compared = run.trained.random if run.trained is not None else ()
+    drawn = [
+        (n.costs[name], run.distribution.log_prob(n.architecture), n)
+        for n in compared
+        if n.architecture is not None and name in n.costs
+    ]
+    drawn = [entry for entry in drawn if entry[1] >= lowest]
+    for cost, log_prob, n in drawn:
+        title = f"{n.name}: {percent(n.accuracy)} when trained"
+        chart.dot(cost, log_prob, 2, title, mark="triangle", size=4.5)
+    if drawn:
+        legend.append(Legend(2, "triangle", "random, trained"))
     chart.dot(at, height, 3, f"chosen: {at:,.0f} {unit}", mark="diamond", size=6.5)
     hidden = len(view.random) - len(shown)
     caption = "The height is the logarithm of a network's probability under what was learned."
     if hidden:
         caption += f" {hidden} of {len(view.random)} random networks lie below the picture."
-    return Figure(chart.text(), caption, _legend(view), _table(view, name, points))
-
-
-def _legend(view: View) -> tuple[Legend, ...]:
-    entries = [
-        Legend(1, "line", "frontier"),
-        Legend(3, "diamond", "chosen"),
-        Legend(6, "circle", "random"),
-    ]
-    if view.run.trained is not None and view.run.trained.random:
-        entries.append(Legend(2, "triangle", "random, trained"))
-    return tuple(entries)
+    return Figure(chart.text(), caption, tuple(legend), _table(view, name, points))
 
 
 def _thinned(points: list[Generated], most: int) -> list[Generated]:

@@ -26,7 +26,7 @@ from ddpnas.report.view import View
 
 __all__ = ["headline", "network", "training_words"]
 
-_ALWAYS_SHOWN = ("macs", "params", "latency_ms")
+_LABELS = {"macs": "multiply-adds", "params": "parameters", "latency_ms": "latency in ms"}
 _SPLITS = {"test": "test", "valid": "validation"}
 
 
@@ -38,12 +38,13 @@ def headline(view: View) -> Headline:
         tiles += _accuracy_tiles(run.trained)
     elif run.history:
         best = max(run.accuracies)
-        tiles.append(
-            Tile("best score so far" if not run.finished else "best score", percent(best), best,
-                 "validation accuracy on shared weights; not yet trained by itself")
-        )  # fmt: skip
+        name = "best so far" if not run.finished else "best in the search"
+        note = "validation accuracy"
+        if run.shared:
+            note += " on shared weights; not yet trained by itself"
+        tiles.append(Tile(name, percent(best), best, note))
     for name, value in view.chosen_costs.items():
-        if name in run.limits or name in _ALWAYS_SHOWN:
+        if name in run.limits or name in _LABELS:
             tiles.append(_cost_tile(view, name, value))
     spent = sum(time_spent(run).values())
     if run.history:
@@ -86,7 +87,7 @@ def _accuracy_tiles(trained: Trained) -> list[Tile]:
 
 def _cost_tile(view: View, name: str, value: float) -> Tile:
     low, high = view.run.limits.get(name, (None, None))
-    unit = view.units.get(name, name)
+    unit = _LABELS.get(name) or view.units.get(name, name)
     if high is None:
         note = "no limit was set" if low is None else f"at least {amount(low)}"
         return Tile(unit, amount(value), value, note)

@@ -64,6 +64,12 @@ def searched(view: View) -> Section:
 
 
 def _how(view: View) -> str:
+    if not view.run.shared:
+        settings = view.run.config["standalone"]
+        return (
+            f"Every architecture was trained on its own for {settings['epochs']} epochs (recipe "
+            f"{settings['recipe']}) and then scored on the validation images."
+        )
     training = view.run.config["supernet"].get("training", "path")
     if training == "path":
         return (
@@ -157,19 +163,19 @@ def accuracy(view: View) -> Section | None:
         ),
         folded=True,
     )
-    words = (
-        (
+    words = []
+    if run.shared:
+        words.append(
             "Weights are shared and go on learning, so later scores are higher for that reason "
             "too: scores are comparable within a stage, not across all of them."
-        ),
-    )
+        )
     figure = Figure(
         chart.text(),
         "Accuracy on the validation images, with the mean of each stage.",
         (Legend(1, "circle", "one architecture"), Legend(2, "line", "mean of the stage")),
         table,
     )
-    return Section("accuracy", "How the search went", words, (figure,))
+    return Section("accuracy", "How the search went", tuple(words), (figure,))
 
 
 def effects(view: View) -> Section | None:
@@ -185,7 +191,7 @@ def effects(view: View) -> Section | None:
         "Effect of the choices on validation accuracy",
         f"Largest gain: {best.option} at {best.decision}, {100 * best.mean:+.1f} percentage "
         f"points; largest loss: {worst.option} at {worst.decision}, {100 * worst.mean:+.1f}.",
-        Axis("percentage points", -100 * reach, 100 * reach, "{:+g}".format, pad=0.02),
+        Axis("percentage points", -100 * reach, 100 * reach, _signed, pad=0.02),
         Axis("", 0, len(shown), most=1),
         height=66 + 17 * len(shown),
         left=180,
@@ -232,6 +238,10 @@ def effects(view: View) -> Section | None:
     legend = [Legend(1, "circle", "chosen"), Legend(6, "ring", "not chosen")]
     figure = Figure(chart.text(names), caption, tuple(legend), table)
     return Section("effects", "What the choices are worth", words, (figure,))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}" if value else "0"
 
 
 def time(view: View) -> Section | None:

@@ -16,7 +16,7 @@ __all__ = ["MARKS", "Axis", "Chart", "mark_shape", "picture", "shade", "ticks"]
 
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "ring")
 _WIDTH = 450
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 20, 14, 44
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -66,7 +66,8 @@ def picture(
 ) -> str:
     """Return an SVG image that says in words what it shows."""
     return (
-        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" '
+        f'<svg class="{kind}" style="--w:{width:.0f}" '
+        f'viewBox="0 0 {width:g} {height:g}" role="img" '
         f'aria-label="{escape(title)}. {escape(description)}"><title>{escape(title)}</title>'
         f"<desc>{escape(description)}</desc>{body}</svg>"
     )
@@ -148,14 +149,15 @@ class Chart:
             f'<path class="line s{series}" d="M{self.x(low):.1f} {at:.1f}H{self.x(high):.1f}"/>'
         )
 
-    def upright(self, x: float, label: str, *, end: bool = False) -> None:
-        """Draw a vertical line through the whole chart, with its name."""
+    def upright(self, x: float, label: str) -> None:
+        """Draw a vertical line through the whole chart, with its name at the foot."""
         at = self.x(x)
-        right = end or at > self._width - 120
+        left = at > self._width - 120
+        anchor, aside = ("end", -5) if left else ("start", 5)
         self._body.append(
             f'<path class="rule" d="M{at:.1f} {_TOP}V{self._height - _BOTTOM}"/>'
-            f'<text class="small strong" x="{at + (-5 if right else 5):.1f}" y="{_TOP + 12}" '
-            f'text-anchor="{"end" if right else "start"}">{escape(label)}</text>'
+            f'<text class="small strong" x="{at + aside:.1f}" y="{self._height - _BOTTOM - 7}" '
+            f'text-anchor="{anchor}">{escape(label)}</text>'
         )
 
     def _axes(self, y_names: Sequence[tuple[float, str]]) -> str:

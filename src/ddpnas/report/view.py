@@ -30,7 +30,8 @@ class View:
         run: what its folder holds.
         space: for a run over a user's own space, its ``file.py:network``: the file is executed
             only because the user names it. Without it, what needs the networks is left out.
-        tables: of further costs (latency, energy, ...), beside ``latency.json`` in the folder.
+        tables: of further costs (latency, energy, ...), beside ``latency.json`` in the folder
+            and those that the network was generated with.
 
     Raises:
         SpaceError, OptionError: a table is of another space, or of other options of it.
@@ -42,7 +43,9 @@ class View:
         self.run = run
         kept = run.path / "latency.json"
         found = [CostTable.load(kept)] if kept.is_file() else []
-        self.tables = (*found, *tables)
+        used = (run.generated or {}).get("tables", [])
+        named = {t.name: t for t in (*found, *map(CostTable.from_dict, used), *tables)}
+        self.tables = tuple(named.values())
         for table in self.tables:
             table.check(run.space)
         self.space_name = space

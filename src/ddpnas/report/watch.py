@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from ddpnas.errors import OptionError, RunError
+from ddpnas.errors import DdpnasError, OptionError
 from ddpnas.report.render import make_page, page_html, read_runs
 from ddpnas.report.view import View
 
@@ -130,7 +130,7 @@ def _handler(watch: Watch) -> type[BaseHTTPRequestHandler]:
                 return
             try:
                 page, tag = watch.page()
-            except RunError as error:
+            except (DdpnasError, FileNotFoundError) as error:  # it may be replaced right now
                 self.send_error(503, explain=str(error))
                 return
             if self.headers.get("If-None-Match") == tag:

@@ -13,8 +13,9 @@ Theta comes from a Bayesian fit of the effects of choices to all scores so far
   bad, nothing is.
 
 The risk of an option is the probability that the best architecture that survives has it
-(:mod:`ddpnas.strategies.risk`); ``risk`` is the sum of the risks taken, and bounds the probability
-that anything of the best architecture was pruned. The bound is ours, not the paper's.
+(:mod:`ddpnas.strategies.risk`); ``risk`` is the sum of those taken, which bounds the probability
+that anything of the best architecture was pruned as far as the risks are right. Both are ours, not
+the paper's.
 
 Theta of an option is the softmax, over its decision, of the fitted score (in normal scores, at
 temperature 0.1) averaged over the contexts ranked best, so that the log-likelihood which
@@ -287,8 +288,10 @@ class ModelDDPNAS(Base):
         risks = self.risks()
         forced = self._cycles >= self.longest_stage
         chosen = []
-        for i, (row, mask) in enumerate(zip(risks, self._distribution.alive, strict=True)):
-            least = int(np.where(mask, row, np.inf).argmin())
+        distribution = self._distribution
+        for i, (row, mask) in enumerate(zip(risks, distribution.alive, strict=True)):
+            # of equal risks, the least likely
+            least = int(np.lexsort((distribution.rows[i], np.where(mask, row, np.inf)))[0])
             prune = self._due[i] and (
                 forced or self.max_risk is None or row[least] <= self.max_risk
             )

@@ -14,9 +14,10 @@ Of the surviving space, only those architectures are drawn that can be the best:
 those of the largest mean + 2.5 spreads. Small spaces are enumerated to find them; of large ones
 4,096 random architectures are taken, and the neighbours of the best of these.
 
-The shares were compared with how often it happens, see ``records/strategies.md``; the probability
-that anything of the best architecture is pruned is at most the sum of the risks taken, however
-they depend on each other (the union bound).
+The shares were compared with how often it happens, on tables (``records/strategies.md``): from 0.01
+upwards they are right on average; below, too rare to judge, they may be too small. As far as they
+are right, the probability that anything of the best architecture is pruned is at most the sum of
+the risks taken, however they depend on each other (the union bound).
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ A layer a decision, an arc an option. Two ways through the first decisions end i
 when every rule and every joint cost that is still open sees no difference between them; so the
 graph of a space without rules is a chain, and that of DARTS has a few nodes a layer. Paths and
 legal architectures are the same thing, and each arc carries what it adds to each cost. Least and
-most of a cost are shortest paths; :mod:`ddpnas.labels` and :mod:`ddpnas.frontier` do the rest.
+most of a cost are shortest paths; :mod:`ddpnas.solver.labels` and :mod:`ddpnas.frontier` do the
+rest.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Diagram:
         allowed: which options of each decision may be chosen; all if left out.
 
     Raises:
-        OverflowError: the rules distinguish too many partial sums; see :mod:`ddpnas.programme`.
+        OverflowError: the rules distinguish too many partial sums; the programme takes them.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Problem: a space, its rules and the costs in question, ready to be solved any number of times.
 
-Solved over the diagram of legal architectures (:mod:`ddpnas.solver`); where rules of many uneven
-weights make that too large, as a 0-1 programme (:mod:`ddpnas.programme`). Both are exact.
+Solved over the diagram of legal architectures (`diagram`); where rules of many uneven
+weights make that too large, as a 0-1 programme (`programme`). Both are exact.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.diagram import Diagram, Vector
 from ddpnas.limits import within
 from ddpnas.objective import whole_rows
-from ddpnas.programme import Programme
-from ddpnas.solver import best_paths
+from ddpnas.solver.diagram import Diagram, Vector
+from ddpnas.solver.paths import best_paths
+from ddpnas.solver.programme import Programme
 
 __all__ = ["Problem"]
 
