@@ -139,7 +139,7 @@ def paper(task: Task, watch: Stopwatch) -> Outcome:
     return Outcome(strategy.architecture, watch.pause(lambda: _tau(task, evaluator)), details)
 
 
-def ours(task: Task, watch: Stopwatch) -> Outcome:
+def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
     """DDPNAS with fair training, stages scored with settled weights, and finalists.
 
     Of the time, ``warmup_share`` trains all choices fairly before the first stage,
@@ -264,7 +264,7 @@ def len_of_cycle(task: Task) -> int:
 
 
 METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
-    "ours": ours,
+    "fair-stages": fair_stages,
     "prior": prior,
     "paper": paper,
     "spos": functools.partial(one_shot, "uniform"),

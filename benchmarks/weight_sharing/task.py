@@ -34,7 +34,7 @@ Score = Callable[[Sequence[Architecture]], list[float]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How "ours" divides its time.
+    """How "fair-stages" and "prior" divide their time.
 
     Attributes:
         warmup_share: of the time, fair training of all choices before the first scores.
@@ -65,7 +65,7 @@ class Task:
         seed: of the search.
         judged: networks of the rank correlation.
         supernet: how shared weights are trained, apart from what a method decides.
-        plan: of "ours".
+        plan: of "fair-stages" and "prior".
         standalone_epochs: of each network of the random search.
     """
 
