@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -149,3 +150,31 @@ def test_options_of_the_other_rules_are_refused():
         create_strategy("ddpnas", SIX, rule="paper", evaluations=10)
     with pytest.raises(OptionError, match="max_risk"):
         create_strategy("ddpnas", SIX, max_risk=1.5)
+
+
+def repeated_pairs(architectures):
+    count = 0
+    for a, b in itertools.combinations([list(x.items()) for x in architectures], 2):
+        equal = len(set(a) & set(b))
+        count += equal * (equal - 1) // 2
+    return count
+
+
+def test_the_cycles_of_a_budget_are_fair_and_repeat_fewer_pairs_than_those_drawn_blindly():
+    space = DecisionSpace([Decision(f"d{i}", ("a", "b", "c")) for i in range(6)])
+    spread, blind = [], []
+    for seed in range(20):
+        strategy = create_strategy("ddpnas", space, seed=seed, evaluations=60)
+        paper = create_strategy("ddpnas", space, seed=seed, rule="paper")
+        drawn, fair = [], []
+        for _ in range(3):
+            cycle = strategy.ask()
+            for decision in space.decisions:
+                assert sorted(a[decision.name] for a in cycle) == ["a", "b", "c"]
+            strategy.tell(cycle, [0.1 * i for i in range(3)])
+            drawn += cycle
+            fair += paper.ask()
+            paper.tell(paper.ask(), [0.1 * i for i in range(3)])
+        spread.append(repeated_pairs(drawn))
+        blind.append(repeated_pairs(fair))
+    assert sum(spread) < 0.8 * sum(blind)

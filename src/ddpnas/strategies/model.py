@@ -7,7 +7,8 @@ Theta comes from a Bayesian fit of the effects of choices to all scores so far
   survivor of every decision is pruned, T (K (K + 1) / 2 - 1) scores in all. With ``max_risk``, an
   option of a larger risk is not pruned yet: further cycles follow, at most ``patience`` times T a
   stage, after which it is pruned nevertheless;
-* with a budget, ``evaluations``, fair cycles take a share of it. The rest is spent inside the
+* with a budget, ``evaluations``, fair cycles take a share of it, each drawn such that few pairs of
+  choices come up again, which says more about pairs. The rest is spent inside the
   surviving space, one at a time, on the architecture of the largest expected improvement. With
   ``max_risk``, every option of at most that risk is pruned on the way; where no option is that
   bad, nothing is.
@@ -56,6 +57,7 @@ Choices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _CONTEXTS = 8  # architectures ranked best, whose neighbours are considered
+_CYCLES_DRAWN = 32  # of which the one that repeats the fewest pairs is taken
 _REFIT = 5  # proposals between two choices of the prior
 _JUDGE = 10  # proposals between two judgements of the risk
 _TEMPERATURE = 0.1  # of theta, in normal scores
@@ -192,7 +194,7 @@ class ModelDDPNAS(Base):
             ]
         told = len(self.history)
         if told == 0 or told < self.explore * self._total:
-            return self._legal.fair_cycle(self._distribution, self._rng)
+            return self._spread_cycle()
         effects, alive = self._fit(), self._distribution.alive
         contexts = self._best(effects, self._alive_only(effects.choices))
         pool = self._fresh(np.concatenate([contexts, variants(contexts, alive)]))
@@ -203,6 +205,19 @@ class ModelDDPNAS(Base):
             return [self._any_survivor()]
         gain = expected_improvement(*effects.mean_and_spread(pool), float(effects.fitted.max()))
         return [tuple(pool[int(gain.argmax())].tolist())]
+
+    def _spread_cycle(self) -> list[Indices]:
+        """Return, of some fair cycles, the one that repeats the fewest pairs of choices."""
+        drawn = [
+            self._legal.fair_cycle(self._distribution, self._rng) for _ in range(_CYCLES_DRAWN)
+        ]
+        seen = np.array(self.history, dtype=np.int64).reshape(-1, len(self._sizes))
+
+        def repeated(cycle: list[Indices]) -> int:
+            equal = _equal_counts(np.array(cycle), np.concatenate([seen, np.array(cycle)]))
+            return int((equal * (equal - 1)).sum())
+
+        return min(drawn, key=repeated)
 
     def _best(self, effects: Effects, architectures: Choices) -> Choices:
         """Return the architectures that the fit ranks best, without repetition."""
@@ -350,6 +365,11 @@ class ModelDDPNAS(Base):
         self._cycles, self._due, self.risk = state["cycles"], list(state["due"]), state["risk"]
         self._prior = None if state["prior"] is None else Prior(*state["prior"])
         self._drifting, self._fitted = state["drifting"], None
+
+
+def _equal_counts(a: Choices, b: Choices) -> Choices:
+    """Return how many decisions are equal, of each row of a and each of b."""
+    return np.asarray((a[:, None, :] == b[None, :, :]).sum(axis=2))
 
 
 def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:
