@@ -80,7 +80,7 @@ def note_processes(made_with: Mapping[str, Any], processes: int) -> None:
     if began != processes:
         logger.warning(
             "the run began on %d process%s and goes on on %d: batches and random numbers stay the "
-            "same, scores may differ from the unbroken run's in their last digits",
+            "same, scores may differ from the unbroken run's as far as training amplifies rounding",
             began,
             "" if began == 1 else "es",
             processes,

@@ -97,11 +97,11 @@ def test_a_step_has_the_loss_gradients_and_averages_of_the_whole_batch(together)
     model, x, y = layers()
     loss, gradients, buffers = step(model, ALONE, x, y)
     for one in found:
-        assert one["step"][0] == pytest.approx(loss, rel=1e-5)
+        assert one["step"][0] == pytest.approx(loss, rel=1e-12)
         for mine, expected in zip(one["step"][1], gradients, strict=True):
-            assert mine == pytest.approx(expected, rel=1e-3, abs=1e-6)
+            assert mine == pytest.approx(expected, rel=1e-9, abs=1e-12)
         for mine, expected in zip(one["step"][2], buffers, strict=True):
-            assert mine == pytest.approx(expected, rel=1e-5, abs=1e-7)
+            assert mine == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_an_error_is_the_same_in_all_processes(together):

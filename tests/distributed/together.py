@@ -49,7 +49,7 @@ def layers():
         nn.BatchNorm1d(4, affine=False),
         nn.Linear(4, 3),
     )
-    return model, torch.randn(7, 2, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    return model.double(), torch.randn(7, 2, 4, 4).double(), torch.tensor([0, 1, 2, 0, 1, 2, 0])
 
 
 def step(model, processes, x, y):

@@ -11,8 +11,8 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.architecture import Architecture, Rule
 from ddpnas.cli.options import add_limit, add_space, parse_limits
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs
-from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.costs import count_costs, require_same_network
+from ddpnas.errors import OptionError, nearest
 from ddpnas.limits import Limit
 from ddpnas.objective import Objective
 from ddpnas.reopen import run_space
@@ -77,8 +77,8 @@ def read_question(options: Namespace) -> Question:
     """Return what the options ask.
 
     Raises:
-        OptionError: an unknown objective, or a cost given twice.
-        SpaceError: a table of another space.
+        OptionError: an unknown objective, a cost given twice, or a table of another network.
+        SpaceError: a table of other choices.
     """
     result = SearchResult.load(options.run)
     limits = parse_limits(options.limit)
@@ -98,25 +98,10 @@ def read_question(options: Namespace) -> Question:
 
 
 def _table(path: str, space: SearchSpace) -> CostTable:
-    """Return the table in a file; it has to be of this space at this size, as far as it says."""
     table = CostTable.load(path)
     table.check(space)
-    name, made_with = table.about.get("space"), table.about.get("options")
-    if isinstance(name, str) and name != space.name:
-        raise SpaceError(f"the cost table in {path} is of space {name!r}, not {space.name!r}")
-    if isinstance(made_with, Mapping):
-        ours = space.plain_options
-        for option, value in made_with.items():
-            if option in ours and _listed(value) != _listed(ours[option]):
-                raise SpaceError(
-                    f"the cost table in {path} is of {option}={value}, the network has "
-                    f"{option}={ours[option]}"
-                )
+    require_same_network(table, space)
     return table
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, (tuple, list)) else value
 
 
 def _objective(name: str, space: SearchSpace, history: Sequence[Mapping[str, Any]]) -> Objective:

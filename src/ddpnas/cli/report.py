@@ -56,8 +56,8 @@ def _watch_parser() -> ArgumentParser:
 def watch(options: Namespace) -> None:
     """``ddpnas watch``."""
     server = Watch(options.runs, options.port, options.space)
-    print(f"open {server.address} (Ctrl-C ends it)", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
+        print(f"open {server.address} (Ctrl-C ends it)", flush=True)
         server.serve()
 
 

@@ -20,8 +20,7 @@ from ddpnas.cli.options import (
     new_parser,
 )
 from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs
-from ddpnas.costs.latency_check import require_same_network
+from ddpnas.costs import count_costs, require_same_network
 from ddpnas.data import Data, load_data
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, RunError

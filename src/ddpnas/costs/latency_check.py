@@ -85,16 +85,13 @@ def require_same_network(table: CostTable, space: SearchSpace) -> None:
 
     A table that does not say of what it is (an own one) is taken as it is.
     """
-    about = table.about
-    if "space" not in about or "options" not in about:
-        return
-    now = json.loads(json.dumps(space.plain_options))
-    before = json.loads(json.dumps(about["options"]))
-    if about["space"] != space.name:
-        raise OptionError(
-            f"the table of {table.name} is of space {about['space']}, not of {space.name}"
-        )
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if differing:
-        listed = ", ".join(f"{n} {before.get(n)} instead of {now.get(n)}" for n in differing)
-        raise OptionError(f"the table of {table.name} is of another network: {listed}")
+    name, made_with = table.about.get("space"), table.about.get("options")
+    if isinstance(name, str) and name != space.name:
+        raise OptionError(f"the table of {table.name} is of space {name!r}, not {space.name!r}")
+    if isinstance(made_with, Mapping):
+        before = json.loads(json.dumps(made_with))
+        now = json.loads(json.dumps(space.plain_options))
+        differing = [option for option in before if option in now and before[option] != now[option]]
+        if differing:
+            listed = ", ".join(f"{o} {before[o]} instead of {now[o]}" for o in differing)
+            raise OptionError(f"the table of {table.name} is of another network: {listed}")
