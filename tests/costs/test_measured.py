@@ -95,7 +95,7 @@ def test_a_table_of_something_else_is_not_checked():
     architecture = TOY.decode([0, 0, 0, 0])
     with pytest.raises(OptionError, match="of another network: width 16 instead of 4"):
         check_latency(create_space("toy"), table, architecture)
-    with pytest.raises(OptionError, match="of space toy, not of nasbench201"):
+    with pytest.raises(OptionError, match="of space 'toy', not 'nasbench201'"):
         require_same_network(table, create_space("nasbench201"))
     other = CostTable("latency_ms", "ms", 0, {}, {**table.about, "machine": "Abacus"})
     with pytest.raises(OptionError, match="another machine: Abacus"):

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from ddpnas.distributed import first_to_fail, leave
+from ddpnas.distributed import abandon, first_to_fail, leave
 from ddpnas.errors import DdpnasError, RunError
 
 __all__ = ["main"]
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(2, str(RunError(f"{error.filename}: {error.strerror}")))
         if first_to_fail():
             raise  # not about a file that was named: a defect, shown whole
-        return 1
+        return abandon(1)
     except KeyboardInterrupt:
         sentence = (
             "interrupted; `ddpnas resume RUN` goes on with a search, the same command with a "
@@ -44,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         if first_to_fail():
             raise
-        return 1
+        return abandon(1)
     return 0
 
 
 def _fail(code: int, sentence: str) -> int:
     if first_to_fail():
         print(f"ddpnas: {sentence}", file=sys.stderr, flush=True)
-    return code
+    return abandon(code)
 
 
 @contextlib.contextmanager

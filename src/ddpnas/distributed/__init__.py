@@ -3,6 +3,7 @@
 from ddpnas.distributed.group import (
     ALONE,
     Processes,
+    abandon,
     current,
     first_to_fail,
     join,
@@ -14,6 +15,7 @@ from ddpnas.distributed.norm import synchronise_norms
 __all__ = [
     "ALONE",
     "Processes",
+    "abandon",
     "current",
     "first_to_fail",
     "join",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -20,7 +21,7 @@ from torch import Tensor, distributed
 
 from ddpnas.errors import DdpnasError, OptionError, RunError
 
-__all__ = ["ALONE", "Processes", "current", "first_to_fail", "join", "launched", "leave"]
+__all__ = ["ALONE", "Processes", "abandon", "current", "first_to_fail", "join", "launched", "leave"]
 
 T = TypeVar("T")
 
@@ -203,6 +204,18 @@ def leave() -> None:
         with _heard():
             distributed.barrier()
         distributed.destroy_process_group()
+
+
+def abandon(code: int) -> int:
+    """Return the exit code of a command that failed; of several processes, end here with it.
+
+    Taking down a group of which a process is gone may abort the others instead.
+    """
+    if _connected():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _connected() -> bool:
