@@ -214,7 +214,8 @@ class ModelDDPNAS(Base):
         seen = np.array(self.history, dtype=np.int64).reshape(-1, len(self._sizes))
 
         def repeated(cycle: list[Indices]) -> int:
-            equal = _equal_counts(np.array(cycle), np.concatenate([seen, np.array(cycle)]))
+            own = np.array(cycle)
+            equal = self._likeness.equal(own, np.concatenate([seen, own]))
             return int((equal * (equal - 1)).sum())
 
         return min(drawn, key=repeated)
@@ -365,11 +366,6 @@ class ModelDDPNAS(Base):
         self._cycles, self._due, self.risk = state["cycles"], list(state["due"]), state["risk"]
         self._prior = None if state["prior"] is None else Prior(*state["prior"])
         self._drifting, self._fitted = state["drifting"], None
-
-
-def _equal_counts(a: Choices, b: Choices) -> Choices:
-    """Return how many decisions are equal, of each row of a and each of b."""
-    return np.asarray((a[:, None, :] == b[None, :, :]).sum(axis=2))
 
 
 def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:
