@@ -94,19 +94,21 @@ def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
 
 
 @pytest.mark.parametrize(
-    "config",
+    "settings",
     [
-        SupernetConfig(batch_size=0),
-        SupernetConfig(lr=0),
-        SupernetConfig(lr=-1),
-        SupernetConfig(training="pathh"),
-        SupernetConfig(score="lose"),
-        SupernetConfig(epochs=-1),
+        {"batch_size": 0},
+        {"lr": 0},
+        {"lr": -1},
+        {"training": "pathh"},
+        {"score": "lose"},
+        {"epochs": -1},
+        {"mixed_precision": "bf17"},
+        {"training": "fair", "interleave": True},
     ],
 )
-def test_settings_out_of_range_are_refused(small_space, stripes, config):
+def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(OptionError):
-        evaluator(small_space, stripes, config=config)
+        SupernetConfig(**settings)
 
 
 FAIR = SupernetConfig(training="fair", warmup_epochs=2, epochs=1, batch_size=16, lr=0.05)
@@ -182,3 +184,94 @@ def test_the_score_can_be_the_loss(small_space, stripes):
     ):
         assert evaluation.score == -evaluation.details["valid_loss"] < 0
         assert 0 <= evaluation.details["accuracy"] <= 1
+
+
+INTERLEAVED = SupernetConfig(interleave=True, batch_size=16, lr=0.05)
+
+
+def test_interleaved_paths_take_turns_and_are_scored_with_the_same_weights(small_space, stripes):
+    one = evaluator(small_space, stripes, config=INTERLEAVED)
+    batch = cells(small_space, 3)
+    paths = []
+    set_path = one.supernet.set_path
+    one.supernet.set_path = lambda path: (paths.append(path), set_path(path))
+    epochs = list(one.prepare(batch))
+    steps = len(stripes.train) // 16
+    assert len(epochs) == 3  # as many as when each has one of its own
+    assert paths == [batch[i % 3] for i in range(3 * steps)]
+    found = list(one.evaluate(batch))
+    assert [e.score for e in found] == [one.score(a).score for a in batch]
+
+
+def test_the_rate_of_interleaved_epochs_falls_over_the_whole_search(small_space, stripes):
+    one = evaluator(small_space, stripes, total=6, config=INTERLEAVED)
+    batch = cells(small_space, 3)
+    rates = [e["lr"] for e in one.prepare(batch)]
+    list(one.evaluate(batch))
+    rates += [e["lr"] for e in one.prepare(batch)]
+    steps = len(stripes.train) // 16
+    ends = np.arange(1, 7) - 1 / steps  # the last step of each epoch
+    assert rates == pytest.approx(0.001 + 0.049 * (1 + np.cos(np.pi * ends / 6)) / 2)
+
+
+def test_interleaved_training_goes_on_where_it_was_interrupted(small_space, stripes):
+    batch = cells(small_space, 3)
+    whole = [e.score for e in evaluator(small_space, stripes, config=INTERLEAVED).evaluate(batch)]
+    first = evaluator(small_space, stripes, config=INTERLEAVED)
+    next(first.prepare(batch))
+    tensors, plain = first.state_dict()
+    saved = {name: tensor.clone() for name, tensor in tensors.items()}
+    second = evaluator(small_space, stripes, config=INTERLEAVED)
+    second.load_state_dict(saved, plain)
+    assert [e.score for e in second.evaluate(batch)] == whole
+
+
+def test_scores_together_are_those_of_each_alone(small_space, stripes):
+    one = evaluator(small_space, stripes, config=FAIR)
+    batch = cells(small_space, 12)
+    for _ in one.prepare(batch):
+        pass
+    together = one.scores(batch)
+    for architecture, evaluation in zip(batch, together, strict=True):
+        alone = one.score(architecture)
+        assert alone.score == evaluation.score
+        assert alone.details["valid_loss"] == evaluation.details["valid_loss"]
+
+
+def test_the_best_is_that_of_all_scores(small_space, stripes):
+    config = dataclasses.replace(FAIR, eval_batch_size=20)
+    one = evaluator(small_space, stripes, config=config)
+    batch = cells(small_space, 12)
+    for _ in one.prepare(batch):
+        pass
+    scores = [e.score for e in one.scores(batch)]
+    best, accuracy = one.best(batch)
+    assert best == batch[int(np.argmax(scores))]
+    assert accuracy == max(scores)
+
+
+def test_half_precision_trains_alike(small_space, stripes):
+    config = dataclasses.replace(CONFIG, mixed_precision="bf16")
+    batch = cells(small_space, 3)
+    half = [e.details for e in evaluator(small_space, stripes, config=config).evaluate(batch)]
+    full = [e.details for e in evaluator(small_space, stripes).evaluate(batch)]
+    for ours, theirs in zip(half, full, strict=True):
+        assert ours["loss"] != theirs["loss"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.1)
+
+
+def test_compiled_options_train_alike_and_keep_their_names(small_space, stripes):
+    config = dataclasses.replace(CONFIG, compile="aot_eager")
+    one, plain = (
+        evaluator(small_space, stripes, config=config),
+        evaluator(small_space, stripes),
+    )
+    assert list(one.supernet.state_dict()) == list(plain.supernet.state_dict())
+    batch = cells(small_space, 2)
+    for ours, theirs in zip(one.evaluate(batch), plain.evaluate(batch), strict=True):
+        assert ours.details["loss"] == pytest.approx(theirs.details["loss"], rel=1e-3)
+
+
+def test_a_backend_that_torch_does_not_know_is_refused(small_space, stripes):
+    with pytest.raises(OptionError, match=r"inductr.*inductor"):
+        evaluator(small_space, stripes, config=dataclasses.replace(CONFIG, compile="inductr"))

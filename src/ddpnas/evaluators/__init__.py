@@ -2,7 +2,8 @@
 
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
-from ddpnas.evaluators.supernet import SupernetConfig, SupernetEvaluator
+from ddpnas.evaluators.supernet import SupernetEvaluator
+from ddpnas.evaluators.supernet_config import SupernetConfig
 
 __all__ = [
     "Evaluation",

@@ -12,6 +12,10 @@ How the weights are trained between the scores is the setting ``training``:
 * ``"uniform"``: likewise, with one random path a step (Guo et al., "Single Path One-Shot", ECCV
   2020, arXiv 1904.00420).
 
+With ``interleave``, the epochs that "path" gives the architectures of a batch are mixed: they take
+turns, a step each, and all are scored afterwards with the same weights, so that none is ahead for
+having come last.
+
 Only parameters of the trained paths are handed to the optimizer, so nothing else moves, decays or
 costs time. A score is measured on the whole validation split: the accuracy, or the negative
 cross-entropy, which tells paths apart that get as many images right.
@@ -22,8 +26,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,53 +38,18 @@ from ddpnas.data import Data, Loader
 from ddpnas.data.augment import Share
 from ddpnas.distributed import ALONE, Processes, synchronise_norms
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import DivergedError, OptionError, nearest
+from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import Evaluation
+from ddpnas.evaluators.compiled import compile_options
+from ddpnas.evaluators.scoring import accuracies_and_losses, most_accurate
+from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space import SearchSpace
-from ddpnas.training.epoch import accuracy_and_loss, pick_device, place, train_epoch
+from ddpnas.training.captured import Captures
+from ddpnas.training.epoch import accuracy_and_loss, autocast, pick_device, place, train_epoch
 
-__all__ = ["SupernetConfig", "SupernetEvaluator"]
+__all__ = ["SupernetEvaluator"]
 
-_TRAININGS = ("path", "fair", "uniform")
-_SCORES = ("accuracy", "loss")
-
-
-@dataclass(frozen=True)
-class SupernetConfig:
-    """How the shared weights are trained.
-
-    Args:
-        training: "path", "fair" or "uniform", see the module's text.
-        warmup_epochs: passes over the training images before the first score, over all choices
-            alike; with "path" there are none. A fair pass costs as many times more than one of
-            a single path as the decisions have options.
-        epochs: passes before the scores of each batch, on the choices that occur in it; the
-            first batch has the warm-up besides. With "path" it is always one pass a score. Three
-            take as long as the published schedule, with T = 3 and a stage a batch.
-        score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy).
-        batch_size: images a training step; None is 128, and less for small sets, see
-            :meth:`ddpnas.data.Loader.batch_size`.
-        eval_batch_size: images a validation step, at most; statistics are taken over them.
-        lr: first learning rate of SGD. With "path" it falls along a cosine over all epochs of
-            the search, otherwise over the passes before each batch of scores, so that scores
-            come from settled weights.
-        lr_min: last learning rate.
-        momentum: of SGD.
-        weight_decay: of the parameters of the trained paths.
-        clip: largest norm of the gradient of a step, 0 for none.
-    """
-
-    training: Literal["path", "fair", "uniform"] = "path"
-    warmup_epochs: int = 0
-    epochs: int = 3
-    score: Literal["accuracy", "loss"] = "accuracy"
-    batch_size: int | None = None
-    eval_batch_size: int = 500
-    lr: float = 0.1
-    lr_min: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    clip: float = 5.0
+_SCORED_TOGETHER = 40  # architectures: the more, the more they share, and the rarer a checkpoint
 
 
 class SupernetEvaluator:
@@ -114,7 +82,6 @@ class SupernetEvaluator:
         processes: Processes = ALONE,
     ) -> None:
         self.config = config or SupernetConfig()
-        _check(self.config)
         self.device = pick_device(device) if processes.size == 1 else processes.device
         self._processes = processes
         self._space = space
@@ -130,6 +97,10 @@ class SupernetEvaluator:
         place(self.supernet, self.device)
         synchronise_norms(self.supernet, processes)
         processes.copy_first([*self.supernet.parameters(), *self.supernet.buffers()])
+        if self.config.compile is not None:
+            compile_options(self.supernet, self.config.compile)
+        graphs = self.config.cuda_graphs and processes.size == 1
+        self._captures = Captures.on(self.device) if graphs else Captures(None)
         self._parameters = list(self.supernet.parameters())
         self._optimizer = torch.optim.SGD(
             self._parameters,
@@ -158,59 +129,100 @@ class SupernetEvaluator:
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
         """
-        if self.config.training == "path" or self._ready > 0:
+        if not self._together or self._ready > 0:
             return
-        alive = self._occurring(architectures)
-        length = self.config.epochs + (self.config.warmup_epochs if self._count == 0 else 0)
+        if self.config.interleave:
+            length = len(architectures)
+        else:
+            length = self.config.epochs + (self.config.warmup_epochs if self._count == 0 else 0)
         if length == 0:
             self._ready = len(architectures)
         while self._ready == 0:
             started = time.perf_counter()
-            loss, lr = self._train_together(alive, self._round, length)
+            loss, lr = self._train_together(architectures, self._round, length)
             self._round += 1
             if self._round >= length:
                 self._round, self._ready = 0, len(architectures)
             yield {"loss": loss, "lr": lr, **self._paced(started)}
 
+    @property
+    def _together(self) -> bool:
+        """Whether the architectures of a batch are trained before any of them is scored."""
+        return self.config.training != "path" or self.config.interleave
+
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Yield the score of each path; see ``training`` for what comes before.
 
         Details: ``accuracy`` (a fraction) and ``valid_loss`` on the validation split,
-        ``valid_seconds``; with training "path" also ``loss`` (mean training cross-entropy),
-        ``lr``, ``train_images`` and ``train_seconds``.
+        ``valid_seconds``; where each is trained before its score also ``loss`` (mean training
+        cross-entropy), ``lr``, ``train_images`` and ``train_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
         """
         for _ in self.prepare(architectures):
             pass
-        for architecture in architectures:
-            self.supernet.set_path(architecture)
-            trained = self._train_path(architecture) if self.config.training == "path" else {}
-            evaluation = self.score(architecture)
-            self._count += 1
-            self._ready = max(0, self._ready - 1)
-            yield Evaluation(evaluation.score, {**trained, **evaluation.details})
+        step = _SCORED_TOGETHER if self._together else 1
+        for at in range(0, len(architectures), step):
+            part = architectures[at : at + step]
+            trained = {} if self._together else self._train_path(part[0])
+            for evaluation in self.scores(part):
+                self._count += 1
+                self._ready = max(0, self._ready - 1)
+                yield Evaluation(evaluation.score, {**trained, **evaluation.details})
 
     def score(self, architecture: Architecture) -> Evaluation:
         """Return the score of a path with the present weights; nothing is trained."""
+        return self.scores([architecture])[0]
+
+    def scores(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        """Return the score of each path with the present weights; nothing is trained.
+
+        What paths have in common at their beginning is computed once; the scores are those of
+        paths scored one by one.
+        """
         started = time.perf_counter()
-        self.supernet.set_path(architecture)
         self.supernet.eval()
         batches = self._valid.eval_batches(self.config.eval_batch_size)
-        accuracy, loss = accuracy_and_loss(self.supernet, batches, self._processes)
-        return Evaluation(
-            accuracy if self.config.score == "accuracy" else -loss,
-            {
-                "accuracy": accuracy,
-                "valid_loss": loss,
-                "valid_seconds": time.perf_counter() - started,
-            },
+        if len(architectures) == 1:
+            self.supernet.set_path(architectures[0])
+            found = [accuracy_and_loss(self.supernet, batches, self._processes)]
+        else:
+            decisions = self._space.decisions
+            found = accuracies_and_losses(
+                self.supernet, decisions, architectures, batches, self._processes
+            )
+        seconds = (time.perf_counter() - started) / len(architectures)
+        return [
+            Evaluation(
+                accuracy if self.config.score == "accuracy" else -loss,
+                {"accuracy": accuracy, "valid_loss": loss, "valid_seconds": seconds},
+            )
+            for accuracy, loss in found
+        ]
+
+    def best(self, architectures: Sequence[Architecture]) -> tuple[Architecture, float]:
+        """Return the most accurate path with the present weights, and its accuracy.
+
+        The same as the best of :meth:`scores` by accuracy (the first of equal ones), but a
+        validation ends where its outcome cannot matter any more.
+
+        Raises:
+            OptionError: there are several processes.
+        """
+        if self._processes.size > 1:
+            raise OptionError("the best of several is found by one process; use scores")
+        self.supernet.eval()
+        batches = self._valid.eval_batches(self.config.eval_batch_size)
+        best, accuracy = most_accurate(
+            self.supernet, self._space.decisions, architectures, batches, len(self._valid)
         )
+        return architectures[best], accuracy
 
     def _train_path(self, architecture: Architecture) -> dict[str, float]:
         """Train the active path one epoch."""
         started = time.perf_counter()
+        self.supernet.set_path(architecture)
         self.supernet.train()
         path = self.supernet.path_parameters()
         group = self._optimizer.param_groups[0]
@@ -227,6 +239,8 @@ class SupernetEvaluator:
                     path,
                     clip=self.config.clip,
                     processes=self._processes,
+                    precision=self.config.mixed_precision,
+                    captures=self._captures,
                 )
         except DivergedError as error:
             raise self._diverged(error, lr) from None
@@ -236,17 +250,20 @@ class SupernetEvaluator:
         self._processes.check_equal("weights", repr(architecture), path)
         return {"loss": loss, "lr": lr, **self._paced(started)}
 
-    def _train_together(self, alive: JointDistribution, done: int, of: int) -> tuple[float, float]:
-        """Train an epoch on random paths of what is alive; return mean loss and last rate.
+    def _train_together(
+        self, architectures: Sequence[Architecture], done: int, of: int
+    ) -> tuple[float, float]:
+        """Train an epoch of a batch's choices or paths; return mean loss and last rate.
 
         Args:
-            alive: its survivors are trained.
+            architectures: the batch.
             done: epochs of this round before, for the learning rate.
             of: epochs of this round.
         """
         self.supernet.train()
         seed = self._epoch_seed()
         rng = np.random.default_rng(seed)
+        alive = self._occurring(architectures)
         steps = self._train.steps(self._batch_size)
         losses: list[Tensor] = []
         lr = self.config.lr
@@ -255,9 +272,14 @@ class SupernetEvaluator:
             for step, (inputs, labels) in enumerate(
                 self._train.train_batches(self._batch_size, seed)
             ):
-                lr = self._set_lr((done * steps + step) / (of * steps))
-                cycle = alive.fair_cycle(rng)
-                paths = cycle if self.config.training == "fair" else cycle[:1]
+                epochs = done + step / steps
+                if self.config.interleave:
+                    lr = self._set_lr((self._count + epochs) / max(1, self._evaluations))
+                    paths = [architectures[(done * steps + step) % len(architectures)]]
+                else:
+                    lr = self._set_lr(epochs / of)
+                    cycle = alive.fair_cycle(rng)
+                    paths = cycle if self.config.training == "fair" else cycle[:1]
                 losses.append(self._step(paths, inputs, labels))
         self._epochs += 1
         self._processes.check_equal("weights", "", self._parameters)
@@ -272,7 +294,8 @@ class SupernetEvaluator:
         total = torch.zeros((), device=self.device)
         for path in paths:
             self.supernet.set_path(path)
-            loss = functional.cross_entropy(self.supernet(inputs), labels)
+            with autocast(self.device, self.config.mixed_precision):
+                loss = functional.cross_entropy(self.supernet(inputs), labels)
             loss = self._processes.weighted(loss, len(labels))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -339,15 +362,3 @@ class SupernetEvaluator:
                 ).copy_(buffer)
         self._count, self._epochs = plain["count"], plain["epochs"]
         self._round, self._ready = plain["round"], plain["ready"]
-
-
-def _check(config: SupernetConfig) -> None:
-    if config.training not in _TRAININGS:
-        raise OptionError(nearest("training of the supernet", config.training, _TRAININGS))
-    if config.score not in _SCORES:
-        raise OptionError(nearest("score of the supernet", config.score, _SCORES))
-    sizes = (config.batch_size, config.eval_batch_size)
-    if any(size is not None and size < 1 for size in sizes) or config.lr <= 0:
-        raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
-    if config.warmup_epochs < 0 or config.epochs < 0:
-        raise OptionError("warmup_epochs and epochs are not negative")

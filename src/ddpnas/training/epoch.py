@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import DivergedError, OptionError
+from ddpnas.training.captured import Captures
 
 __all__ = [
     "accuracy",
     "accuracy_and_loss",
+    "autocast",
     "confusion",
     "pick_device",
     "place",
@@ -53,6 +55,13 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """Return the context of a forward pass in a precision: "no" is float32, or "bf16"."""
+    if precision == "no":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 def train_epoch(
     model: nn.Module,
     batches: Batches,
@@ -66,6 +75,8 @@ def train_epoch(
     accelerator: Any = None,
     after_step: Callable[[], object] | None = None,
     processes: Processes = ALONE,
+    precision: str = "no",
+    captures: Captures | None = None,
 ) -> float:
     """Train on every batch once; return the mean loss, the cross-entropy of the outputs.
 
@@ -84,18 +95,19 @@ def train_epoch(
         after_step: called after each step, for schedules and averages.
         processes: those that train together without an accelerator, each on its part of every
             batch.
+        precision: of a training without an accelerator, see :func:`autocast`.
+        captures: records the step where it can, of a training without ``mix``, an accelerator,
+            ``after_step`` and other processes; the optimizer's settings are those of the start.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    precision = contextlib.nullcontext if accelerator is None else accelerator.autocast
     smoothing = label_smoothing if mix is None else 0.0
-    total: Tensor | None = None
-    steps = 0
-    for inputs, targets in batches:
+
+    def step(inputs: Tensor, targets: Tensor) -> Tensor:
         if mix is not None:
             inputs, targets = mix(inputs, targets)
-        with precision():
+        with accelerator.autocast() if accelerator else autocast(inputs.device, precision):
             outputs = model(inputs)
             first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
             loss = functional.cross_entropy(first, targets, label_smoothing=smoothing)
@@ -118,7 +130,14 @@ def train_epoch(
         optimizer.step()
         if after_step is not None:
             after_step()
-        total = loss.detach() if total is None else total + loss.detach()
+        return loss.detach()
+
+    run = step if captures is None else captures.step(step)
+    total: Tensor | None = None
+    steps = 0
+    for inputs, targets in batches:
+        loss = run(inputs, targets)
+        total = loss if total is None else total + loss
         steps += 1
     if total is not None and accelerator is not None:
         total = accelerator.reduce(total, "mean")

@@ -1,0 +1,82 @@
+"""SupernetConfig: how the weights that all paths share are trained and scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ddpnas.errors import OptionError, nearest
+
+__all__ = ["SupernetConfig"]
+
+TRAININGS = ("path", "fair", "uniform")
+SCORES = ("accuracy", "loss")
+PRECISIONS = ("no", "bf16")
+
+
+@dataclass(frozen=True)
+class SupernetConfig:
+    """How the shared weights are trained.
+
+    Args:
+        training: "path", "fair" or "uniform", see :mod:`ddpnas.evaluators.supernet`.
+        warmup_epochs: passes over the training images before the first score, over all choices
+            alike; with "path" there are none. A fair pass costs as many times more than one of
+            a single path as the decisions have options.
+        epochs: passes before the scores of each batch, on the choices that occur in it; the
+            first batch has the warm-up besides. With "path" it is always one pass a score. Three
+            take as long as the published schedule, with T = 3 and a stage a batch.
+        score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy).
+        batch_size: images a training step; None is 128, and less for small sets, see
+            :meth:`ddpnas.data.Loader.batch_size`.
+        eval_batch_size: images a validation step, at most; statistics are taken over them.
+        lr: first learning rate of SGD. With "path" it falls along a cosine over all epochs of
+            the search, otherwise over the passes before each batch of scores, so that scores
+            come from settled weights.
+        lr_min: last learning rate.
+        momentum: of SGD.
+        weight_decay: of the parameters of the trained paths.
+        clip: largest norm of the gradient of a step, 0 for none.
+        interleave: with "path", train the architectures of a batch in turns, a step each,
+            instead of an epoch each, and score them when all are trained, with the same weights.
+        mixed_precision: of training steps: "no" is float32, "bf16" pays on GPUs made for it (on
+            a processor without such instructions it is several times slower).
+        compile: backend of ``torch.compile`` for the options of choices, such as "inductor"; None
+            does not compile. It pays off where a search is long and the machine has a compiler.
+        cuda_graphs: on CUDA and with "path", record a path's step once an epoch and replay it:
+            small networks otherwise wait for the processor. Elsewhere it changes nothing.
+    """
+
+    training: Literal["path", "fair", "uniform"] = "path"
+    warmup_epochs: int = 0
+    epochs: int = 3
+    score: Literal["accuracy", "loss"] = "accuracy"
+    batch_size: int | None = None
+    eval_batch_size: int = 500
+    lr: float = 0.1
+    lr_min: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+    interleave: bool = False
+    mixed_precision: Literal["no", "bf16"] = "no"
+    compile: str | None = None
+    cuda_graphs: bool = True
+
+    def __post_init__(self) -> None:
+        if self.training not in TRAININGS:
+            raise OptionError(nearest("training of the supernet", self.training, TRAININGS))
+        if self.score not in SCORES:
+            raise OptionError(nearest("score of the supernet", self.score, SCORES))
+        if self.mixed_precision not in PRECISIONS:
+            raise OptionError(nearest("mixed precision", self.mixed_precision, PRECISIONS))
+        sizes = (self.batch_size, self.eval_batch_size)
+        if any(size is not None and size < 1 for size in sizes) or self.lr <= 0:
+            raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
+        if self.warmup_epochs < 0 or self.epochs < 0:
+            raise OptionError("warmup_epochs and epochs are not negative")
+        if self.interleave and self.training != "path":
+            raise OptionError(
+                f"interleave is a way of training paths; with training {self.training!r} every "
+                f"step already has other paths, leave it out"
+            )

@@ -1,0 +1,201 @@
+"""Replay and the scores by it: whatever the network does, they are those of separate runs."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import ddpnas
+from ddpnas.distributed import ALONE
+from ddpnas.evaluators.replay import Replay
+from ddpnas.evaluators.scoring import accuracies_and_losses, most_accurate
+from ddpnas.training.epoch import accuracy_and_loss
+
+
+def chain(choose, activation=nn.ReLU):
+    def option(kernel):
+        return nn.Sequential(nn.Conv2d(4, 4, kernel, padding=kernel // 2), activation())
+
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        activation(),
+        *(
+            choose(f"block{i}", {f"k{k}": lambda k=k: option(k) for k in (1, 3, 5)})
+            for i in range(4)
+        ),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )
+
+
+def in_place(choose):
+    return chain(choose, lambda: nn.ReLU(inplace=True))
+
+
+class InPlaceBefore(nn.Module):
+    """Changes what came before a choice inside its options, and the input itself."""
+
+    def __init__(self, choose):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.first = choose("first", {"relu": lambda: nn.ReLU(inplace=True), "same": nn.Identity})
+        self.second = choose("second", {"relu": lambda: nn.ReLU(inplace=True), "neg": Negate})
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.stem(x.sub_(0.5))
+        y = self.first(x) + x
+        return self.out(self.second(y).mean(dim=(2, 3)))
+
+
+class Negate(nn.Module):
+    def forward(self, x):
+        return x.neg_()
+
+
+class Noisy(nn.Module):
+    """A random mask even in evaluation."""
+
+    def __init__(self, choose):
+        super().__init__()
+        self.body = chain(choose)
+
+    def forward(self, x):
+        return self.body(x * (torch.rand_like(x) > 0.5))
+
+
+def supernet_of(network):
+    space = ddpnas.SearchSpace(network, (3, 8, 8))
+    torch.manual_seed(0)
+    return space, space.supernet().eval()
+
+
+def batches(count=3, size=8):
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.randn(size, 3, 8, 8, generator=generator),
+            torch.randint(3, (size,), generator=generator),
+        )
+        for _ in range(count)
+    ]
+
+
+def paths_of(space, n, seed=0):
+    rng = np.random.default_rng(seed)
+    return [space.sample(rng) for _ in range(n)]
+
+
+@pytest.mark.parametrize("network", [chain, in_place, InPlaceBefore])
+@pytest.mark.parametrize("seed", range(3))
+def test_outputs_are_those_of_separate_runs_whatever_is_changed_in_place(network, seed):
+    space, supernet = supernet_of(network)
+    inputs, _ = batches(1)[0]
+    paths = paths_of(space, 12, seed)  # not sorted: any order is right
+    with torch.inference_mode(), Replay(supernet, inputs) as replay:
+        got = [
+            replay.run(path, following).clone()
+            for path, following in zip(paths, [*paths[1:], None], strict=True)
+        ]
+        for path, output in zip(paths, got, strict=True):
+            supernet.set_path(path)
+            assert torch.equal(supernet(inputs.clone()), output)
+
+
+def test_what_paths_have_in_common_at_the_beginning_is_computed_once():
+    space, supernet = supernet_of(chain)
+    inputs, _ = batches(1)[0]
+    first = space.parse("block0=k1; block1=k3; block2=k5; block3=k1")
+    second = space.parse("block0=k1; block1=k3; block2=k5; block3=k3")
+
+    def operations(paths):
+        counter = FlopCounterMode(display=False)
+        with torch.inference_mode(), counter, Replay(supernet, inputs) as replay:
+            for path, following in zip(paths, [*paths[1:], None], strict=True):
+                replay.run(path, following)
+        return counter.get_total_flops()
+
+    pixels, convolution = 8 * 6 * 6, 2 * 4 * 4
+    shared = pixels * (2 * 3 * 4 * 9 + convolution * (1 + 9 + 25))
+    assert operations([first, second]) == operations([first]) + operations([second]) - shared
+
+
+def test_noise_ends_what_is_shared_and_not_the_run():
+    _, supernet = supernet_of(Noisy)
+    inputs, _ = batches(1)[0]
+    path = {f"block{i}": "k3" for i in range(4)}
+    with torch.inference_mode(), Replay(supernet, inputs) as replay:
+        first, second = replay.run(path, path).clone(), replay.run(path, None)
+    assert not torch.equal(first, second)
+
+
+def test_a_network_that_does_not_do_the_same_twice_is_run_anew():
+    class Alternating(nn.Module):
+        def __init__(self, choose):
+            super().__init__()
+            self.body, self.times = chain(choose), 0
+
+        def forward(self, x):
+            self.times += 1
+            return self.body(x + 1 if self.times % 2 else x * 2)
+
+    _, supernet = supernet_of(Alternating)
+    supernet.network.times = 0  # one run for the space's own questions is over
+    inputs, _ = batches(1)[0]
+    path = {f"block{i}": "k3" for i in range(4)}
+    supernet.set_path(path)
+    with torch.inference_mode():
+        expected = supernet.network.body(inputs + 1)
+        with Replay(supernet, inputs) as replay:
+            replay.run(path, path)
+            assert torch.equal(replay.run(path, None), expected)  # the third time
+
+
+def test_nothing_is_left_on_the_supernet():
+    space, supernet = supernet_of(chain)
+    inputs, _ = batches(1)[0]
+    with torch.inference_mode(), Replay(supernet, inputs) as replay:
+        replay.run(space.sample(np.random.default_rng(0)), None)
+    assert not any(module._forward_pre_hooks for module in supernet.modules())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_accuracies_and_losses_are_those_of_separate_passes_bit_for_bit(seed):
+    space, supernet = supernet_of(chain)
+    paths = paths_of(space, 15, seed)
+    found = accuracies_and_losses(supernet, space.decisions, paths, batches(), ALONE)
+    for path, pair in zip(paths, found, strict=True):
+        supernet.set_path(path)
+        assert accuracy_and_loss(supernet, batches()) == pair
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_most_accurate_is_the_first_best_of_all(seed):
+    space, supernet = supernet_of(chain)
+    torch.manual_seed(seed)
+    for parameter in supernet.parameters():
+        nn.init.normal_(parameter)
+    paths = paths_of(space, 15, seed)
+    found = accuracies_and_losses(supernet, space.decisions, paths, batches(), ALONE)
+    accuracies = [accuracy for accuracy, _ in found]
+    best = most_accurate(supernet, space.decisions, paths, batches(), 24)
+    assert best == (int(np.argmax(accuracies)), max(accuracies))
+
+
+def test_a_validation_ends_where_its_outcome_cannot_matter_any_more():
+    def network(choose):
+        return choose("sign", {"right": nn.Identity, "wrong": Negate})
+
+    space = ddpnas.SearchSpace(network, (2,))
+    supernet = space.supernet().eval()
+    labels = torch.arange(8) % 2
+    rounds = [(nn.functional.one_hot(labels, 2).float(), labels)] * 4
+    ran = []
+    for option in supernet.network.options:
+        option.register_forward_hook(lambda module, *_: ran.append(type(module).__name__))
+    paths = [space.parse("sign=wrong"), space.parse("sign=right")]
+    assert most_accurate(supernet, space.decisions, paths, rounds, 32) == (1, 1.0)
+    assert ran.count("Negate") == 3  # 16 of 32 in the lead would do for a draw
+    assert ran.count("Identity") == 4
