@@ -126,17 +126,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--image-size", type=int, default=16)
     add("--train-images", type=int, default=10_000)
     add("--valid-images", type=int, default=2_500)
-    add("--batch-size", type=int, default=128)
+    add("--batch-size", type=int, default=64, help="images of a path's step")
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
     add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
+    add("--prior", type=float, default=0.5, help="weight of the training-free scores")
     add("--judged", type=int, default=200, help="networks of the rank correlation")
     add("--standalone-epochs", type=int, default=5, help="of each network of the random search")
-    add("--warmup-share", type=float, default=0.5)
+    add("--warmup-share", type=float, default=1.0, help="of the training, before the first score")
     add("--cycles-per-stage", type=int, default=20)
-    add("--keep", type=int, default=2)
-    add("--finalists", type=int, default=8)
-    add("--finalist-share", type=float, default=0.2, help='of the time; "prior": all that is left')
+    add("--keep", type=int, default=1)
+    add("--finalists", type=int, default=0)
+    add("--finalist-share", type=float, default=0.0, help='of the time; "prior": all that is left')
     add("--prior-cycles", type=int, default=60)
     return parser
 
@@ -177,6 +178,8 @@ def _supernet(options: argparse.Namespace) -> SupernetConfig:
         lr=options.lr,
         weight_decay=options.weight_decay,
         score=options.score,
+        prior=options.prior,
+        training="fair",
     )
 
 

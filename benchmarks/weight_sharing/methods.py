@@ -19,10 +19,10 @@ from benchmarks.weight_sharing.task import (
     measure_speed,
     rank_correlation,
 )
-from benchmarks.weight_sharing.training_free import naswot, synflow
 from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
 from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
+from ddpnas.evaluators.training_free import naswot, synflow
 from ddpnas.strategies.effects import normal_scores
 
 __all__ = ["METHODS"]
@@ -107,12 +107,12 @@ def one_shot(training: str, task: Task, watch: Stopwatch) -> Outcome:
 
     "uniform" is SPOS without its evolution, "fair" is FairNAS; a tenth of the time scores.
     """
+    task = replace(task, supernet=replace(task.supernet, prior=0.0))
     speed = measure_speed(task)
-    passes = len_of_cycle(task) if training == "fair" else 1
     config = replace(
         task.supernet,
         training=training,
-        warmup_epochs=max(1, round(0.9 * task.seconds / (passes * speed.train))),
+        warmup_epochs=max(1, round(0.9 * task.seconds / speed.train)),
         epochs=0,
     )
     cells = distinct_cells(
@@ -133,28 +133,28 @@ def paper(task: Task, watch: Stopwatch) -> Outcome:
     each = create_strategy("ddpnas", task.space, **options).evaluations
     cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
     options["cycles_per_stage"] = cycles
-    config = replace(task.supernet, training="path", score="accuracy")
+    config = replace(task.supernet, training="path", score="accuracy", prior=0.0)
     strategy, evaluator, _ = _search(task, watch, options, config)
     details = {"cycles_per_stage": cycles, "scored": strategy.evaluations}
     return Outcome(strategy.architecture, watch.pause(lambda: _tau(task, evaluator)), details)
 
 
 def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
-    """DDPNAS with fair training, stages scored with settled weights, and finalists.
+    """DDPNAS with fair training, stages scored with settled weights and a prior, and finalists.
 
-    Of the time, ``warmup_share`` trains all choices fairly before the first stage,
-    ``finalist_share`` trains finalists alone (the best ``finalists`` by the fit, equally long),
-    and what scoring leaves trains the survivors between the stages.
+    Of the time, ``finalist_share`` trains finalists alone (the best ``finalists`` by the fit,
+    equally long). What scoring leaves of the rest trains: ``warmup_share`` of it all choices
+    before the first stage, the others the survivors between the stages.
     """
     speed, plan = measure_speed(task), task.plan
     options = {"cycles_per_stage": plan.cycles_per_stage, "keep": plan.keep}
-    longest = len_of_cycle(task)
-    later = sum(range(plan.keep + 1, longest))  # paths of a cycle of each stage but the first
-    scoring = plan.cycles_per_stage * (longest + later) * speed.score
-    warmup = max(1, round(plan.warmup_share * task.seconds / (longest * speed.train)))
-    rest = (1 - plan.warmup_share - plan.finalist_share) * task.seconds - scoring
-    epochs = max(0, round(rest / (later * speed.train))) if later else 0
-    config = replace(task.supernet, training="fair", warmup_epochs=warmup, epochs=epochs)
+    evaluations = create_strategy("ddpnas", task.space, **options).evaluations
+    training = (1 - plan.finalist_share) * task.seconds - evaluations * speed.score
+    between = len_of_cycle(task) - plan.keep - 1  # stages after the first
+    warmup_share = plan.warmup_share if between else 1.0
+    warmup = max(1, round(warmup_share * training / speed.train))
+    epochs = max(0, round((1 - warmup_share) * training / max(1, between) / speed.train))
+    config = replace(task.supernet, training="fair", warmup_epochs=warmup - epochs, epochs=epochs)
     strategy, _, tau = _search(task, watch, options, config)
     found = strategy.architecture
     details = {
@@ -246,16 +246,15 @@ def _search(
     tau = None
     while not strategy.done:
         batch = strategy.ask()
-        for _ in evaluator.prepare(batch):
-            pass
+        scores = [evaluation.score for evaluation in evaluator.evaluate(batch)]
         if tau is None and config.training != "path":
             tau = watch.pause(lambda: _tau(task, evaluator))
-        strategy.tell(batch, [evaluation.score for evaluation in evaluator.evaluate(batch)])
+        strategy.tell(batch, scores)
     return strategy, evaluator, tau
 
 
 def _tau(task: Task, evaluator: SupernetEvaluator) -> float:
-    return rank_correlation(task, lambda cells: [evaluator.score(cell).score for cell in cells])
+    return rank_correlation(task, lambda cells: [e.score for e in evaluator.scores(cells)])
 
 
 def len_of_cycle(task: Task) -> int:

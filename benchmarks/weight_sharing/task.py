@@ -37,7 +37,7 @@ class Plan:
     """How "fair-stages" and "prior" divide their time.
 
     Attributes:
-        warmup_share: of the time, fair training of all choices before the first scores.
+        warmup_share: of the training, of all choices fairly before the first scores.
         cycles_per_stage: T; all of a stage are scored with the same weights.
         keep: survivors of each decision at which pruning stops.
         finalists: architectures that are trained alone at the end, 0 for none.

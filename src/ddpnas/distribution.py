@@ -90,6 +90,11 @@ class JointDistribution:
             alive.append(left)
         return JointDistribution(self.decisions, self.rows, tuple(alive))
 
+    @property
+    def longest(self) -> int:
+        """The number of survivors of the decision that has most, the paths of a fair cycle."""
+        return max(int(mask.sum()) for mask in self.alive)
+
     def fair_cycle(self, rng: np.random.Generator) -> list[Architecture]:
         """Return one cycle: architectures in which every survivor of every decision occurs.
 
@@ -98,7 +103,7 @@ class JointDistribution:
         through further random permutations of them, so that none occurs twice more often than
         needed. ``theta`` plays no part.
         """
-        length = max(int(mask.sum()) for mask in self.alive)
+        length = self.longest
         columns = []
         for decision, mask in zip(self.decisions, self.alive, strict=True):
             survivors = np.flatnonzero(mask)

@@ -113,7 +113,7 @@ def test_an_error_is_the_same_in_all_processes(together):
             "process 1 holds numbers other than process 0; run the same version of everything "
             "on the same data in all processes",
         ]
-        assert "1 images cannot be split over 2 processes" in one["too few"][1]
+        assert "the 1 images of a path's step cannot be split over 2 processes" in one["too few"][1]
 
 
 FAILING = """

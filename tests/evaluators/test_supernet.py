@@ -157,19 +157,32 @@ def test_what_does_not_occur_in_the_batch_is_left_alone(small_space, stripes, tr
 
 def test_every_step_of_fair_training_uses_each_choice_exactly_once(small_space, stripes):
     one = evaluator(small_space, stripes, config=FAIR)
-    paths = []
+    paths, seen = [], []
     set_path = one.supernet.set_path
     one.supernet.set_path = lambda path: (paths.append(path), set_path(path))
-    for _ in one.prepare(cycle_of(small_space, 5)):
-        pass
-    assert len(paths) == 3 * 5 * (len(stripes.train) // 16)
+    one.supernet.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    epochs = list(one.prepare(cycle_of(small_space, 5)))
+    steps = max(1, len(stripes.train) // (5 * 16))
+    assert len(paths) == 3 * 5 * steps
     for at in range(0, len(paths), 5):
         for decision in small_space.decisions:
             assert {p[decision.name] for p in paths[at : at + 5]} == set(decision.options)
+    # a pass over all choices sees each image once, 16 a path and step where there are enough
+    assert set(seen) == {min(16, len(stripes.train) // 5)}
+    assert sum(seen) == sum(e["train_images"] for e in epochs) <= 3 * len(stripes.train)
+
+
+def test_what_was_pruned_takes_no_images(small_space, stripes):
+    one = evaluator(small_space, stripes, config=FAIR)
+    seen = []
+    one.supernet.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    for _ in one.prepare(cycle_of(small_space, 2)):
+        pass
+    assert len(seen) == 3 * 2 * (len(stripes.train) // (2 * 16))
 
 
 def test_fair_training_raises_the_scores(small_space, stripes):
-    config = dataclasses.replace(FAIR, warmup_epochs=12, lr=0.1)
+    config = dataclasses.replace(FAIR, warmup_epochs=60, lr=0.1)
     trained = evaluator(small_space, stripes, config=config)
     batch = cells(small_space, 10)
     trained_scores = [e.score for e in trained.evaluate(batch)]

@@ -5,10 +5,11 @@ How the weights are trained between the scores is the setting ``training``:
 * ``"path"``, the paper's: each architecture's own path is trained one epoch and then scored, so
   that every score comes from other weights, and a path from those that the epoch before left.
 * ``"fair"``: a batch of architectures is trained together before any of them is scored. In every
-  step each choice that occurs in the batch is trained once, in disjoint random paths over the same
-  images whose gradients are summed (strict fairness: Chu et al., "FairNAS", ICCV 2021,
-  arXiv 1907.01845). All scores of the batch come from the same weights and can be compared, and
-  what the strategy pruned takes no more time.
+  step each choice that occurs in the batch is trained once, in disjoint random paths whose
+  gradients are summed (strict fairness: Chu et al., "FairNAS", ICCV 2021, arXiv 1907.01845). Each
+  path of a step has images of its own, so that a pass over all choices costs what one over a
+  path costs; FairNAS shows all of them the same. All scores of the batch come from the same
+  weights and can be compared, and what the strategy pruned takes no more time.
 * ``"uniform"``: likewise, with one random path a step (Guo et al., "Single Path One-Shot", ECCV
   2020, arXiv 1904.00420).
 
@@ -41,6 +42,7 @@ from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.evaluators.compiled import compile_options
+from ddpnas.evaluators.prior import Prior, Scale, weighed
 from ddpnas.evaluators.scoring import accuracies_and_losses, most_accurate
 from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space import SearchSpace
@@ -108,13 +110,18 @@ class SupernetEvaluator:
             momentum=self.config.momentum,
             weight_decay=self.config.weight_decay,
         )
-        share = Share(processes.rank, processes.size)
-        self._train = Loader(data, [data.train], self.device, share=share)
-        self._valid = Loader(data, [data.valid], self.device, share=share)
+        self._share = Share(processes.rank, processes.size)
+        self._train = Loader(data, [data.train], self.device, share=self._share)
+        self._valid = Loader(data, [data.valid], self.device, share=self._share)
+        self._prior = Prior(space, data, seed) if self.config.prior > 0 else None
+        self._scale = Scale()
         self._batch_size = self._train.batch_size(self.config.batch_size)
-        if self._batch_size < processes.size:
+        longest = JointDistribution.uniform(space.decisions).longest
+        paths = longest if self.config.training == "fair" else 1
+        smallest = min(self._batch_size, len(self._train) // paths)  # images of a path's step
+        if smallest < processes.size:
             raise OptionError(
-                f"a batch of {self._batch_size} images cannot be split over {processes.size} "
+                f"the {smallest} images of a path's step cannot be split over {processes.size} "
                 f"processes; use fewer"
             )
 
@@ -139,11 +146,11 @@ class SupernetEvaluator:
             self._ready = len(architectures)
         while self._ready == 0:
             started = time.perf_counter()
-            loss, lr = self._train_together(architectures, self._round, length)
+            images, loss, lr = self._train_together(architectures, self._round, length)
             self._round += 1
             if self._round >= length:
                 self._round, self._ready = 0, len(architectures)
-            yield {"loss": loss, "lr": lr, **self._paced(started)}
+            yield {"loss": loss, "lr": lr, **_paced(images, started)}
 
     @property
     def _together(self) -> bool:
@@ -155,7 +162,8 @@ class SupernetEvaluator:
 
         Details: ``accuracy`` (a fraction) and ``valid_loss`` on the validation split,
         ``valid_seconds``; where each is trained before its score also ``loss`` (mean training
-        cross-entropy), ``lr``, ``train_images`` and ``train_seconds``.
+        cross-entropy), ``lr``, ``train_images`` and ``train_seconds``; with a prior ``naswot``,
+        ``synflow`` and ``prior_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
@@ -163,6 +171,8 @@ class SupernetEvaluator:
         for _ in self.prepare(architectures):
             pass
         step = _SCORED_TOGETHER if self._together else 1
+        if self._prior is not None and not self._scale.known:
+            step = max(1, len(architectures))  # they set the scale
         for at in range(0, len(architectures), step):
             part = architectures[at : at + step]
             trained = {} if self._together else self._train_path(part[0])
@@ -179,7 +189,7 @@ class SupernetEvaluator:
         """Return the score of each path with the present weights; nothing is trained.
 
         What paths have in common at their beginning is computed once; the scores are those of
-        paths scored one by one.
+        paths scored one by one. With a prior, the first call sets the scale.
         """
         started = time.perf_counter()
         self.supernet.eval()
@@ -193,13 +203,17 @@ class SupernetEvaluator:
                 self.supernet, decisions, architectures, batches, self._processes
             )
         seconds = (time.perf_counter() - started) / len(architectures)
-        return [
+        by_accuracy = self.config.score == "accuracy"
+        plain = [
             Evaluation(
-                accuracy if self.config.score == "accuracy" else -loss,
+                accuracy if by_accuracy else -loss,
                 {"accuracy": accuracy, "valid_loss": loss, "valid_seconds": seconds},
             )
             for accuracy, loss in found
         ]
+        if self._prior is None:
+            return plain
+        return weighed(plain, architectures, self._prior, self._scale, self.config.prior)
 
     def best(self, architectures: Sequence[Architecture]) -> tuple[Architecture, float]:
         """Return the most accurate path with the present weights, and its accuracy.
@@ -248,12 +262,13 @@ class SupernetEvaluator:
             group["params"] = self._parameters
         self._epochs += 1
         self._processes.check_equal("weights", repr(architecture), path)
-        return {"loss": loss, "lr": lr, **self._paced(started)}
+        images = self._train.steps(self._batch_size) * min(self._batch_size, len(self._train))
+        return {"loss": loss, "lr": lr, **_paced(images, started)}
 
     def _train_together(
         self, architectures: Sequence[Architecture], done: int, of: int
-    ) -> tuple[float, float]:
-        """Train an epoch of a batch's choices or paths; return mean loss and last rate.
+    ) -> tuple[int, float, float]:
+        """Train an epoch of a batch's choices or paths; return images, mean loss and last rate.
 
         Args:
             architectures: the batch.
@@ -264,42 +279,56 @@ class SupernetEvaluator:
         seed = self._epoch_seed()
         rng = np.random.default_rng(seed)
         alive = self._occurring(architectures)
-        steps = self._train.steps(self._batch_size)
+        at_once = alive.longest if self.config.training == "fair" else 1
+        batch_size = min(self._batch_size * at_once, len(self._train))
+        steps = self._train.steps(batch_size)
         losses: list[Tensor] = []
         lr = self.config.lr
         with torch.random.fork_rng():
             torch.manual_seed(seed + self._processes.rank)
-            for step, (inputs, labels) in enumerate(
-                self._train.train_batches(self._batch_size, seed)
-            ):
+            for step, batch in enumerate(self._train.train_batches(batch_size, seed)):
                 epochs = done + step / steps
                 if self.config.interleave:
                     lr = self._set_lr((self._count + epochs) / max(1, self._evaluations))
                     paths = [architectures[(done * steps + step) % len(architectures)]]
                 else:
                     lr = self._set_lr(epochs / of)
-                    cycle = alive.fair_cycle(rng)
-                    paths = cycle if self.config.training == "fair" else cycle[:1]
-                losses.append(self._step(paths, inputs, labels))
+                    paths = alive.fair_cycle(rng)[:at_once]
+                losses.append(self._step(paths, *batch, batch_size))
         self._epochs += 1
         self._processes.check_equal("weights", "", self._parameters)
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
             raise self._diverged(f"the training loss became {loss}", lr)
-        return loss, lr
+        return steps * batch_size, loss, lr
 
-    def _step(self, paths: Sequence[Architecture], inputs: Tensor, labels: Tensor) -> Tensor:
-        """Sum the gradients of the paths and move their weights; return the mean loss."""
+    def _step(
+        self, paths: Sequence[Architecture], inputs: Tensor, labels: Tensor, batch_size: int
+    ) -> Tensor:
+        """Train each path on its part of a batch, all weights at once; return the mean loss.
+
+        Args:
+            paths: they have about equal parts, in order.
+            inputs: this process's share of the batch.
+            labels: likewise.
+            batch_size: of the whole batch.
+        """
+        owners = torch.arange(batch_size) * len(paths) // batch_size
+        whole = owners.bincount(minlength=len(paths)).tolist()
+        own = self._share.take(owners).bincount(minlength=len(paths)).tolist()
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for path in paths:
+        parts = zip(
+            paths, torch.split(inputs, own), torch.split(labels, own), own, whole, strict=True
+        )
+        for path, part, targets, count, of in parts:
             self.supernet.set_path(path)
             with autocast(self.device, self.config.mixed_precision):
-                loss = functional.cross_entropy(self.supernet(inputs), labels)
-            loss = self._processes.weighted(loss, len(labels))
-            loss.backward()  # type: ignore[no-untyped-call]
+                loss = functional.cross_entropy(self.supernet(part), targets)
+            loss = loss * (count * self._processes.size / of)
+            loss.backward()
             total += loss.detach()
-        total = self._processes.average_gradients(self._parameters, total, len(labels))
+        total = self._processes.average_gradients(self._parameters, total, 1)
         if self.config.clip > 0:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip)
         self._optimizer.step()
@@ -313,11 +342,6 @@ class SupernetEvaluator:
             for d in self._space.decisions
         )
         return JointDistribution(uniform.decisions, uniform.rows, masks)
-
-    def _paced(self, started: float) -> dict[str, float]:
-        """Return how many images an epoch had and, if it began then, how long it took."""
-        images = self._train.steps(self._batch_size) * min(self._batch_size, len(self._train))
-        return {"train_images": images, "train_seconds": time.perf_counter() - started}
 
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence([self._seed, self._epochs]).generate_state(1)[0])
@@ -347,6 +371,7 @@ class SupernetEvaluator:
             "epochs": self._epochs,
             "round": self._round,
             "ready": self._ready,
+            "scale": self._scale.to_dict(),
         }
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
@@ -362,3 +387,9 @@ class SupernetEvaluator:
                 ).copy_(buffer)
         self._count, self._epochs = plain["count"], plain["epochs"]
         self._round, self._ready = plain["round"], plain["ready"]
+        self._scale.restore(plain["scale"])
+
+
+def _paced(images: int, started: float) -> dict[str, float]:
+    """Return how many images an epoch had and, if it began then, how long it took."""
+    return {"train_images": images, "train_seconds": time.perf_counter() - started}

@@ -21,13 +21,16 @@ class SupernetConfig:
     Args:
         training: "path", "fair" or "uniform", see :mod:`ddpnas.evaluators.supernet`.
         warmup_epochs: passes over the training images before the first score, over all choices
-            alike; with "path" there are none. A fair pass costs as many times more than one of
-            a single path as the decisions have options.
+            alike; with "path" there are none. Each costs what a pass over one path costs.
         epochs: passes before the scores of each batch, on the choices that occur in it; the
-            first batch has the warm-up besides. With "path" it is always one pass a score. Three
-            take as long as the published schedule, with T = 3 and a stage a batch.
+            first batch has the warm-up besides. With "path" it is always one pass a score.
         score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy).
-        batch_size: images a training step; None is 128, and less for small sets, see
+        prior: weight of a training-free score (NASWOT and synflow alike) beside that of the
+            shared weights, from 0 to 1. Above 0, both are in standard deviations of the first
+            batch of architectures (what is worse than 3 counts as 3), so that a score serves to
+            compare them and nothing else. Not with "path", unless interleaved.
+        batch_size: images of a path's training step (a fair step has as many for each of its
+            paths); None is 128, and less for small sets, see
             :meth:`ddpnas.data.Loader.batch_size`.
         eval_batch_size: images a validation step, at most; statistics are taken over them.
         lr: first learning rate of SGD. With "path" it falls along a cosine over all epochs of
@@ -51,6 +54,7 @@ class SupernetConfig:
     warmup_epochs: int = 0
     epochs: int = 3
     score: Literal["accuracy", "loss"] = "accuracy"
+    prior: float = 0.0
     batch_size: int | None = None
     eval_batch_size: int = 500
     lr: float = 0.1
@@ -75,6 +79,13 @@ class SupernetConfig:
             raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
         if self.warmup_epochs < 0 or self.epochs < 0:
             raise OptionError("warmup_epochs and epochs are not negative")
+        if not 0 <= self.prior <= 1:
+            raise OptionError(f"prior is from 0 to 1, not {self.prior}")
+        if self.prior > 0 and self.training == "path" and not self.interleave:
+            raise OptionError(
+                "a prior is weighed against scores of the same weights; use it with training fair "
+                "or uniform, or interleave"
+            )
         if self.interleave and self.training != "path":
             raise OptionError(
                 f"interleave is a way of training paths; with training {self.training!r} every "

@@ -107,7 +107,7 @@ class DDPNAS:
     @property
     def evaluations(self) -> int:
         """The number of scores that the whole search asks for; an estimate where rules exist."""
-        longest, left = self._longest, self._stages_left
+        longest, left = self.distribution.longest, self._stages_left
         cycles = self.cycles_per_stage * sum(range(longest - left + 1, longest + 1))
         return self._told + cycles - len(self._cycles) * longest
 
@@ -115,10 +115,6 @@ class DDPNAS:
     def architecture(self) -> Architecture:
         """The most likely architecture made of survivors that obeys all rules."""
         return recommend(self.distribution, self.space)
-
-    @property
-    def _longest(self) -> int:
-        return max(int(mask.sum()) for mask in self.distribution.alive)
 
     @property
     def _stages_left(self) -> int:

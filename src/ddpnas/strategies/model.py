@@ -122,7 +122,7 @@ class ModelDDPNAS(Base):
     @property
     def done(self) -> bool:
         """Whether all evaluations are told or, on the schedule, all is pruned to ``keep``."""
-        decided = self.scheduled and bool(self.history) and self._longest <= self.keep
+        decided = self.scheduled and bool(self.history) and self._distribution.longest <= self.keep
         return super().done or decided
 
     @property
@@ -134,9 +134,8 @@ class ModelDDPNAS(Base):
             int(mask.sum()) - due
             for mask, due in zip(self._distribution.alive, self._due, strict=True)
         )
-        here = (
-            (self.longest_stage - self._cycles) * self._longest if self._longest > self.keep else 0
-        )
+        longest = self._distribution.longest
+        here = (self.longest_stage - self._cycles) * longest if longest > self.keep else 0
         left = here + self.longest_stage * sum(range(self.keep + 1, after + 1))
         return min(self._total, len(self.history) + left)
 
@@ -144,10 +143,6 @@ class ModelDDPNAS(Base):
     def _cycles_asked(self) -> int:
         """All T of a stage together, so that they can be scored alike; then one at a time."""
         return max(1, self.cycles_per_stage - self._cycles)
-
-    @property
-    def _longest(self) -> int:
-        return max(int(mask.sum()) for mask in self._distribution.alive)
 
     @property
     def distribution(self) -> JointDistribution:
@@ -160,7 +155,7 @@ class ModelDDPNAS(Base):
 
         Without such an architecture, or when the schedule has decided, the most likely survivor.
         """
-        if self.history and not (self.scheduled and self._longest == 1):
+        if self.history and not (self.scheduled and self._distribution.longest == 1):
             effects = self._fit()
             for at in np.argsort(-(effects.fitted + self._z()), kind="stable").tolist():
                 architecture = self.space.decode(self.history[at])

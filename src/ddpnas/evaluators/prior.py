@@ -1,0 +1,125 @@
+"""Prior: a training-free score beside that of shared weights, both on one scale."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ddpnas.architecture import Architecture
+from ddpnas.data import Data, Loader
+from ddpnas.evaluators.base import Evaluation
+from ddpnas.evaluators.training_free import naswot, synflow
+from ddpnas.space import SearchSpace
+
+__all__ = ["Prior", "Scale", "weighed"]
+
+Values = npt.NDArray[np.float64]
+
+_BATCH = 128  # items that NASWOT compares, as in its paper
+_WORST = -3.0  # in standard deviations: how much worse does not matter
+
+
+class Prior:
+    """NASWOT and synflow of architectures, untrained, with the same seed for all.
+
+    Args:
+        space: builds them.
+        data: its training items are what NASWOT compares.
+        seed: of the initial weights and the items.
+    """
+
+    def __init__(self, space: SearchSpace, data: Data, seed: int) -> None:
+        self._space, self._seed = space, seed
+        loader = Loader(data, [data.train], torch.device("cpu"))
+        self._inputs, _ = next(loader.train_batches(min(_BATCH, len(data.train)), seed))
+
+    def measure(self, architecture: Architecture) -> dict[str, float]:
+        """Return ``naswot`` and ``synflow``, logarithms; NaN what the inputs do not allow."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self._seed)
+            network = self._space.build(architecture)
+            flow = math.nan
+            if self._inputs.is_floating_point():
+                flow = synflow(network, tuple(self._inputs.shape[1:]))
+            return {"naswot": naswot(network.train(), self._inputs), "synflow": flow}
+
+
+class Scale:
+    """Brings numbers of different units to one: standard deviations from the median.
+
+    Median and spread (the distance of the quartiles, for a normal variable 1.349 standard
+    deviations) are those of the first architectures given. What is far below the median or not
+    finite counts as 3 below it: that a network is broken is enough to know. A number that does
+    not vary says nothing.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[float, float]] = {}  # median, standard deviation
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a first batch yet."""
+        return bool(self._of)
+
+    def learn(self, measured: Sequence[Mapping[str, float]]) -> None:
+        """Take the scale from the first architectures."""
+        for name in measured[0]:
+            values = np.array([m[name] for m in measured], dtype=np.float64)
+            values = values[np.isfinite(values)]
+            low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else (0,) * 3
+            self._of[name] = float(middle), float(high - low) / 1.349
+
+    def __call__(self, name: str, value: float) -> float:
+        """Return the number in standard deviations from the median."""
+        middle, deviation = self._of[name]
+        if deviation == 0:
+            return 0.0
+        return max(_WORST, (value - middle) / deviation) if math.isfinite(value) else _WORST
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scale as plain data for JSON."""
+        return {name: list(pair) for name, pair in self._of.items()}
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Restore what :meth:`to_dict` returned."""
+        self._of = {name: (pair[0], pair[1]) for name, pair in data.items()}
+
+
+def weighed(
+    plain: Sequence[Evaluation],
+    architectures: Sequence[Architecture],
+    prior: Prior,
+    scale: Scale,
+    weight: float,
+) -> list[Evaluation]:
+    """Return evaluations whose score is weighed against the prior's, all on the scale.
+
+    Args:
+        plain: of the shared weights.
+        architectures: likewise.
+        prior: measures them untrained.
+        scale: learned from these where it is not known yet.
+        weight: of the prior, in [0, 1]; NASWOT and synflow have half of it each.
+    """
+    measured = []
+    for evaluation, architecture in zip(plain, architectures, strict=True):
+        started = time.perf_counter()
+        untrained = prior.measure(architecture)
+        seconds = time.perf_counter() - started
+        measured.append({"shared": evaluation.score, **untrained, "prior_seconds": seconds})
+    if not scale.known:
+        scale.learn(measured)
+    weights = {"shared": 1 - weight, "naswot": weight / 2, "synflow": weight / 2}
+    return [
+        Evaluation(
+            sum(w * scale(name, values[name]) for name, w in weights.items()),
+            {**evaluation.details, **{k: v for k, v in values.items() if k != "shared"}},
+        )
+        for evaluation, values in zip(plain, measured, strict=True)
+    ]
