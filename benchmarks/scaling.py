@@ -1,9 +1,11 @@
-"""How a search step grows with the number of options and of decisions, in time and in memory.
+"""How a search grows with options, decisions, images and processes, in time and in memory.
 
 Claims: the time of a step does not depend on the number of options a decision; memory beyond the
-weights and their optimizer state does not either. Each size is measured in a process of its own
-(memory is the largest that the process reached, less what it had before the space was made) on
-a chain of equal 3x3 convolutions, so that every path costs the same.
+weights and their optimizer state does not either; an image costs the same however many there are.
+Each size is measured in a process of its own (memory is the largest that the process reached, less
+what it had before the space was made) on a chain of equal 3x3 convolutions, so that every path
+costs the same. Processes are started by torchrun, with one thread each and the same batch of all
+together; more processes than cores cannot be faster.
 
 With ``--darts``: the DARTS space at 16 channels and 8 cells, batch 64. The memory of a search over
 random paths, the largest among them, against that of the largest path trained alone; claim: at
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
@@ -30,12 +33,19 @@ import torch
 from torch import nn
 
 import ddpnas
+from ddpnas.distributed import join, leave
+from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.training.epoch import place, train_epoch
 
 from .step import FixedWhileSearching, optimizer_of
 
 OPTIONS = (2, 4, 8, 16, 32)  # a decision, of 16
 DECISIONS = (4, 8, 16, 32, 64)  # with 4 options each
+IMAGES = (2_000, 4_000, 8_000, 16_000, 32_000)  # of 4 decisions with 4 options
+PROCESSES = (1, 2, 4)  # of 16 decisions with 4 options
+
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def chain(choose: Any, decisions: int = 16, options: int = 4) -> nn.Module:
@@ -110,6 +120,56 @@ def one_size(decisions: int, options: int) -> dict[str, float]:
     }
 
 
+def images(count: int) -> dict[str, float]:
+    """Return time and memory of an epoch and a validation of so many images, and a fifth."""
+    before = memory_mb()
+    space = ddpnas.SearchSpace(chain, (3, 32, 32), decisions=4)
+    pixels = torch.randint(256, (count * 6 // 5, 3, 32, 32), dtype=torch.uint8)
+    data = ddpnas.make_data((pixels, torch.arange(len(pixels)) % 10), valid_fraction=1 / 6)
+    evaluator = SupernetEvaluator(space, data, 3, SupernetConfig(batch_size=64), device="cpu")
+    rng = np.random.default_rng(0)
+    found = list(evaluator.evaluate([space.sample(rng) for _ in range(3)]))[1:]
+    return {
+        "images": len(data.train),
+        "epoch_s": statistics.median(e.details["train_seconds"] for e in found),
+        "validation_s": statistics.median(e.details["valid_seconds"] for e in found),
+        "memory_mb": memory_mb() - before,
+        "images_mb": pixels.numel() / 2**20,
+    }
+
+
+def together(steps_of_all: int) -> None:
+    """Print, in the first of the processes that torchrun started, the time of their step."""
+    torch.set_num_threads(1)
+    processes = join("cpu")
+    space = ddpnas.SearchSpace(chain, (3, 32, 32))
+    images = torch.randint(
+        256, (64 * steps_of_all, 3, 32, 32), generator=torch.Generator().manual_seed(0)
+    ).to(torch.uint8)
+    data = ddpnas.make_data((images, torch.arange(len(images)) % 10), valid_fraction=0.1)
+    evaluator = SupernetEvaluator(
+        space, data, 4, SupernetConfig(batch_size=64), processes=processes, device="cpu"
+    )
+    rng = np.random.default_rng(0)
+    found = list(evaluator.evaluate([space.sample(rng) for _ in range(4)]))[1:]
+    seconds = statistics.median(
+        e.details["train_seconds"] * 64 / e.details["train_images"] for e in found
+    )
+    if processes.first:
+        print(json.dumps({"processes": processes.size, "step_s": seconds}), flush=True)
+    leave()
+
+
+def by_torchrun(processes: int) -> dict[str, float]:
+    """Return what :func:`together` prints of so many processes."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words += ["--nproc-per-node", str(processes), "-m", "benchmarks.scaling", "--one", "together"]
+    done = subprocess.run(
+        words, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **ONE_THREAD}
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 def darts(kind: str) -> dict[str, float]:
     """Return the memory of the DARTS space: of a "search", or of the largest path "alone"."""
     space = ddpnas.create_space("darts", channels=16, cells=8)
@@ -134,28 +194,34 @@ def alone(function: str, *arguments: object) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
-def plot(
-    path: Path, by_options: list[dict[str, float]], by_decisions: list[dict[str, float]]
-) -> None:
-    """Draw time and memory over options and decisions."""
+def plot(path: Path, rows_of: dict[str, list[dict[str, float]]]) -> None:
+    """Draw time and memory over options, decisions, images and processes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots(2, 2, sharey="row")
-    for column, (name, rows) in enumerate((("options", by_options), ("decisions", by_decisions))):
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    axes = figure.subplots(2, 4)
+    for column, (name, rows) in enumerate(rows_of.items()):
         sizes = [row[name] for row in rows]
-        axes[0][column].plot(sizes, [1e3 * row["step_s"] for row in rows], "o-")
-        axes[1][column].plot(sizes, [row["memory_mb"] for row in rows], "o-", label="all")
-        axes[1][column].plot(
-            sizes, [3 * row["weights_mb"] for row in rows], "s--", label="weights, optimizer"
-        )
-        axes[1][column].set_xlabel(f"{name}{' a decision' if name == 'options' else ''}")
+        time_of, label = ("epoch_s", "an epoch, s") if name == "images" else ("step_s", "a step, s")
+        axes[0][column].plot(sizes, [row[time_of] for row in rows], "o-")
+        axes[0][column].set_ylabel(label)
+        if "memory_mb" in rows[0]:
+            axes[1][column].plot(sizes, [row["memory_mb"] for row in rows], "o-", label="all")
+            axes[1][column].set_ylabel("memory, MB")
+        if "weights_mb" in rows[0]:
+            weights = [3 * row["weights_mb"] for row in rows]
+            axes[1][column].plot(sizes, weights, "s--", label="weights, optimizer")
+        if "images_mb" in rows[0]:
+            images = [row["images_mb"] for row in rows]
+            axes[1][column].plot(sizes, images, "s--", label="images")
         for row in axes:
+            row[column].set_xlabel(f"{name}{' a decision' if name == 'options' else ''}")
             row[column].set_ylim(bottom=0)
             row[column].grid(alpha=0.3)
-    axes[0][0].set_ylabel("a step, ms")
-    axes[1][0].set_ylabel("memory, MB")
-    axes[1][0].legend()
+        if axes[1][column].lines:
+            axes[1][column].legend()
+        else:
+            axes[1][column].set_axis_off()
     figure.savefig(path)
 
 
@@ -172,8 +238,13 @@ def main() -> None:
     torch.manual_seed(0)
     if options.one:
         function, *arguments = options.one
-        result = darts(*arguments) if function == "darts" else one_size(*map(int, arguments))
-        print(json.dumps(result))
+        if function == "together":
+            together(20)
+        elif function == "darts":
+            print(json.dumps(darts(*arguments)))
+        else:
+            measure = {"images": images, "size": one_size}[function]
+            print(json.dumps(measure(*map(int, arguments))))
         return
     by_options = [alone("size", 16, count) for count in OPTIONS]
     by_decisions = [alone("size", count, 4) for count in DECISIONS]
@@ -184,6 +255,16 @@ def main() -> None:
             f"{row['memory_mb']:6.0f} MB {row['weights_mb']:6.1f} MB "
             f"{1e3 * row['algorithm_s_an_evaluation']:8.2f} ms"
         )
+    by_images = [alone("images", count) for count in IMAGES]
+    print("images      epoch  validation    memory    images")
+    for row in by_images:
+        print(
+            f"{row['images']:6.0f} {row['epoch_s']:8.2f} s {row['validation_s']:8.2f} s "
+            f"{row['memory_mb']:6.0f} MB {row['images_mb']:6.0f} MB"
+        )
+    by_processes = [by_torchrun(count) for count in PROCESSES]
+    for row in by_processes:
+        print(f"{row['processes']:.0f} processes: {1e3 * row['step_s']:.1f} ms a step")
     result: dict[str, Any] = {
         "command": "python -m benchmarks.scaling" + (" --darts" if options.darts else ""),
         "threads": options.threads,
@@ -192,6 +273,8 @@ def main() -> None:
         "machine": platform.platform(),
         "by_options": by_options,
         "by_decisions": by_decisions,
+        "by_images": by_images,
+        "by_processes": by_processes,
     }
     if options.darts:
         searched, largest = alone("darts", "search"), alone("darts", "alone")
@@ -204,10 +287,12 @@ def main() -> None:
             f"and momentum beside the path; largest path alone {largest['memory_mb']:,.0f} MB; "
             f"ratio {ratio:.3f}"
         )
+    every = (by_options, by_decisions, by_images, by_processes)
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
     if options.plot is not None:
-        plot(options.plot, by_options, by_decisions)
+        names = ("options", "decisions", "images", "processes")
+        plot(options.plot, dict(zip(names, every, strict=True)))
 
 
 if __name__ == "__main__":
