@@ -95,7 +95,9 @@ def pruned(
 
     Happened: the best architecture of the space before a pruning is not in the space after it.
     """
-    strategy = ModelDDPNAS(table.space, seed, evaluations=max(TIMES), max_risk=max_risk)
+    strategy = ModelDDPNAS(
+        table.space, seed, evaluations=max(TIMES), max_risk=max_risk, cycles_per_stage=3
+    )
     options, lost = 0, 0.0
     alive = strategy.distribution.alive
     for _ in states(table, score, strategy):

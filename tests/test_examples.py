@@ -60,7 +60,7 @@ def test_an_example_is_a_space_of_the_command_line(tmp_path):
 
 def test_one_search_gives_networks_for_five_budgets_of_each_cost(stripes, small_space, tmp_path):
     pytest.importorskip("matplotlib")
-    supernet = ddpnas.SupernetConfig(batch_size=32)
+    supernet = ddpnas.SupernetConfig(batch_size=32, warmup_epochs=2, prior=0)
     options = {"cycles_per_stage": 1}
     ddpnas.search(small_space, stripes, strategy_options=options, supernet=supernet,
                   out=tmp_path / "run")  # fmt: skip

@@ -6,7 +6,7 @@ from ddpnas import RunError, SupernetConfig
 from ddpnas.reopen import read_config, run_data, run_space
 from ddpnas.run import RunFolder
 
-CONFIG = SupernetConfig(batch_size=32)
+CONFIG = SupernetConfig(batch_size=32, warmup_epochs=2, prior=0)
 SHORT = {"cycles_per_stage": 1}
 
 

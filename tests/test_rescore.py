@@ -13,7 +13,8 @@ def run(tmp_path_factory, small_space, stripes):
     """Return the folder of a finished search over the stripes."""
     out = tmp_path_factory.mktemp("rescore") / "run"
     ddpnas.search(
-        small_space, stripes, out=out, device="cpu", supernet=SupernetConfig(batch_size=16),
+        small_space, stripes, out=out, device="cpu",
+        supernet=SupernetConfig(batch_size=16, warmup_epochs=80, prior=0),
         strategy_options={"cycles_per_stage": 2},
     )  # fmt: skip
     return out
@@ -36,10 +37,16 @@ def test_scores_come_in_order_and_repeat(run, small_space, stripes):
 
 
 def test_the_weights_are_those_that_the_search_left(run, small_space, stripes, tmp_path):
-    # A path that the search trained last is far above chance, the same path untrained is not.
-    last = ddpnas.Architecture(ddpnas.SearchResult.load(run).history[-1]["architecture"])
-    trained = rescore(run, [last], space=small_space, data=stripes, device="cpu")[0].score
-    assert trained > 0.6
+    # Paths of trained weights are above chance, a third; the same paths untrained are not.
+    history = ddpnas.SearchResult.load(run).history
+    last = [ddpnas.Architecture(record["architecture"]) for record in history[-6:]]
+
+    def mean(folder):
+        found = rescore(folder, last, space=small_space, data=stripes, device="cpu")
+        return sum(one.score for one in found) / len(found)
+
+    trained = mean(run)
+    assert trained > 0.5
     with torch.random.fork_rng():
         torch.manual_seed(0)
         rest = small_space.supernet().state_dict()
@@ -54,8 +61,7 @@ def test_the_weights_are_those_that_the_search_left(run, small_space, stripes, t
     folder = RunFolder.open(copy)
     folder.save_checkpoint({**tensors, **{f"supernet.{k}": v for k, v in rest.items()}}, plain)
     folder.close()
-    untrained = rescore(copy, [last], space=small_space, data=stripes, device="cpu")[0].score
-    assert untrained < trained
+    assert mean(copy) < trained - 0.1
 
 
 def test_an_unfinished_run_is_refused(run, small_space, stripes, tmp_path):

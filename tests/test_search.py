@@ -1,6 +1,7 @@
 """The whole search, and that it survives being killed."""
 
 import json
+import math
 import os
 import random
 import signal
@@ -28,7 +29,8 @@ from ddpnas.strategies import strategy_options
 
 from .conftest import striped_images
 
-CONFIG = SupernetConfig(batch_size=32, lr=0.1)
+CONFIG = SupernetConfig(training="path", batch_size=32, lr=0.1)
+THREE = {"cycles_per_stage": 3}
 SHORT = {"cycles_per_stage": 1}
 
 
@@ -55,6 +57,7 @@ def test_a_search_scores_the_announced_number_of_architectures(small_space, stri
         stripes,
         out=tmp_path / "run",
         supernet=CONFIG,
+        strategy_options=THREE,
         device="cpu",
         on_progress=seen.append,
     )
@@ -76,8 +79,10 @@ def test_a_search_scores_the_announced_number_of_architectures(small_space, stri
 
 
 def test_shared_weights_learn(small_space, stripes):
-    config = SupernetConfig(batch_size=16, lr=0.1)
-    history = search(small_space, stripes, supernet=config, device="cpu").history
+    config = SupernetConfig(training="path", batch_size=16, lr=0.1)
+    history = search(
+        small_space, stripes, supernet=config, strategy_options=THREE, device="cpu"
+    ).history
     assert sum(r["score"] for r in history[-6:]) / 6 > 0.5  # chance is 1/3
     assert sum(r["loss"] for r in history[-6:]) < sum(r["loss"] for r in history[:6])
 
@@ -122,11 +127,11 @@ def test_an_interrupted_search_ends_as_the_unbroken_one(small_space, stripes, tm
         assert one.read_text() == other.read_text()
 
 
-@pytest.mark.parametrize("after", [1, 5, 8, 27])
+@pytest.mark.parametrize(("after", "prior"), [(1, 0), (8, None), (27, 0)])
 def test_a_search_of_trained_batches_resumes_from_any_checkpoint(
-    small_space, stripes, tmp_path, monkeypatch, after
+    small_space, stripes, tmp_path, monkeypatch, after, prior
 ):
-    config = SupernetConfig(training="fair", warmup_epochs=3, batch_size=32, score="loss")
+    config = SupernetConfig(warmup_epochs=3, epochs=3, batch_size=32, prior=prior)
 
     def run(out, **more):
         return search(
@@ -145,6 +150,7 @@ def test_a_search_of_trained_batches_resumes_from_any_checkpoint(
             raise StopSearchError
 
     with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["ddpnas.search"], "_SAVING_SHARE", math.inf)  # leave out none
         patch.setattr(RunFolder, "save_checkpoint", save_and_stop)
         with pytest.raises(StopSearchError):
             run(tmp_path / "broken")
@@ -206,7 +212,7 @@ def test_every_published_space_is_searched_generated_from_and_built(stripes, nam
     space = open_space(name, stripes, small.get(name, {}))
     result = search(
         space, stripes, "random", strategy_options={"evaluations": 2}, device="cpu",
-        supernet=SupernetConfig(batch_size=48),
+        supernet=SupernetConfig(batch_size=48, warmup_epochs=1, prior=0),
     )  # fmt: skip
     assert space.check(result.architecture) == result.architecture
     found = ddpnas.generate(result.distribution, space, {}, ddpnas.count_costs(space))
@@ -267,7 +273,7 @@ def test_a_users_own_space_and_tensors_are_enough():
     x = torch.randn(200, 4)
     space = ddpnas.SearchSpace(network, (4,))
     result = search(space, (x, (x.prod(dim=1) > 0).long()), device="cpu")
-    assert result.architecture["body"] in ("wide", "mlp") and len(result.history) == 6
+    assert result.architecture["body"] in ("wide", "mlp") and len(result.history) == 20
 
 
 def test_more_classes_than_the_data_has_are_refused(stripes):
@@ -278,7 +284,7 @@ def test_more_classes_than_the_data_has_are_refused(stripes):
 COMMAND = [
     sys.executable, "-m", "ddpnas", "search", "--limit-train-images", "300",
     "--space-options.channels", "2", "--space-options.cells-per-stage", "1",
-    "--device", "cpu", "--seed", "5",
+    "--device", "cpu", "--seed", "5", "--preset", "paper",
 ]  # fmt: skip
 
 

@@ -37,6 +37,8 @@ __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
 logger = logging.getLogger(__name__)
 
+_SAVING_SHARE = 0.01  # of the time: a checkpoint waits until the last one's seconds are no more
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -289,7 +291,13 @@ def _loop(
                 )
             )
 
-    def checkpoint(folder: RunFolder, untold: list[float]) -> None:
+    saved_at, saving = time.perf_counter(), 0.0  # the last checkpoint: when, and how long it took
+
+    def checkpoint(folder: RunFolder, untold: list[float], *, last: bool = False) -> None:
+        nonlocal saved_at, saving
+        started = time.perf_counter()
+        if not last and saving > _SAVING_SHARE * (started - saved_at):
+            return
         tensors, plain = evaluator.state_dict()
         state = {
             "evaluations": len(history),
@@ -299,6 +307,8 @@ def _loop(
             "evaluator": plain,
         }
         folder.save_checkpoint(tensors, state)
+        saved_at = time.perf_counter()
+        saving = saved_at - started
 
     report(None)
     saving_seconds = 0.0
@@ -328,7 +338,7 @@ def _loop(
             record["strategy_seconds"], strategy_seconds = strategy_seconds, 0.0
             record["saving_seconds"] = saving_seconds
             if folder is not None:
-                saved_at = time.perf_counter()
+                written_at = time.perf_counter()
                 folder.append("history.jsonl", record)
                 if strategy.stage > stage:
                     folder.append(
@@ -339,8 +349,9 @@ def _loop(
                             **strategy.distribution.to_dict(),
                         },
                     )
-                checkpoint(folder, [] if len(scores) == len(batch) else scores)
-                saving_seconds = time.perf_counter() - saved_at
+                untold = [] if len(scores) == len(batch) else scores
+                checkpoint(folder, untold, last=strategy.done)
+                saving_seconds = time.perf_counter() - written_at
             report(record)
         scores = []
     return history

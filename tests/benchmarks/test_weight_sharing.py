@@ -16,7 +16,7 @@ def test_every_method_leaves_a_result_and_finished_ones_are_not_done_again(tmp_p
         "--data", str(tmp_path / "images.npz"), "--out", str(tmp_path / "out"), "--seeds", "1",
         "--seconds", "0.3", "--channels", "2", "--image-size", "8", "--train-images", "128",
         "--valid-images", "64", "--judged", "4", "--batch-size", "64", "--cycles-per-stage", "1",
-        "--finalists", "2", "--prior-cycles", "2", "--standalone-epochs", "1",
+        "--finalists", "2", "--prior-cycles", "2", "--standalone-epochs", "1", "--prior", "0",
     ]  # fmt: skip
     main(command)
     first = capsys.readouterr().out.splitlines()

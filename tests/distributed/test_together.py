@@ -136,7 +136,8 @@ def test_where_one_process_fails_all_end_and_one_says_why(tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", FAILING, "search", "--space", "toy", "--device", "cpu"]
+    command = [sys.executable, "-c", FAILING, "search", "--preset", "paper", "--space", "toy"]
+    command += ["--device", "cpu"]
     command += ["--limit-train-images", "100", "--out", str(tmp_path / "run")]
     together = {**ENVIRONMENT, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
     started = [

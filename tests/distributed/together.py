@@ -13,8 +13,9 @@ import ddpnas
 from ddpnas import SupernetConfig
 from ddpnas.distributed import join, leave, synchronise_norms
 
-CONFIG = SupernetConfig(batch_size=31, eval_batch_size=7, lr=0.1)  # 31 and 7: uneven parts
-FAIR = dataclasses.replace(CONFIG, training="fair", warmup_epochs=1)
+# 31 and 7: uneven parts
+CONFIG = SupernetConfig(training="path", batch_size=31, eval_batch_size=7, lr=0.1)
+FAIR = dataclasses.replace(CONFIG, training="fair", warmup_epochs=1, epochs=3)
 OPTIONS = {"cycles_per_stage": 1}
 
 

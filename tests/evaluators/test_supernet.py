@@ -8,7 +8,7 @@ import ddpnas
 from ddpnas import DivergedError, OptionError, SupernetConfig
 from ddpnas.evaluators import SupernetEvaluator
 
-CONFIG = SupernetConfig(batch_size=16, lr=0.05)
+CONFIG = SupernetConfig(training="path", batch_size=16, lr=0.05)
 
 
 def evaluator(space, data, seed=0, total=12, config=CONFIG):
@@ -88,7 +88,7 @@ def test_the_global_random_state_is_left_alone(small_space, stripes):
 
 
 def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
-    one = evaluator(small_space, stripes, config=SupernetConfig(batch_size=16, lr=1e30, clip=0))
+    one = evaluator(small_space, stripes, config=dataclasses.replace(CONFIG, lr=1e30, clip=0))
     with pytest.raises(DivergedError, match=r"in epoch \d+ of 12, .*try --supernet.lr"):
         list(one.evaluate(cells(small_space, 12)))
 
@@ -111,7 +111,7 @@ def test_settings_out_of_range_are_refused(settings):
         SupernetConfig(**settings)
 
 
-FAIR = SupernetConfig(training="fair", warmup_epochs=2, epochs=1, batch_size=16, lr=0.05)
+FAIR = SupernetConfig(warmup_epochs=2, epochs=1, score="accuracy", prior=0, batch_size=16, lr=0.05)
 
 
 def cycle_of(space, options):
@@ -199,7 +199,7 @@ def test_the_score_can_be_the_loss(small_space, stripes):
         assert 0 <= evaluation.details["accuracy"] <= 1
 
 
-INTERLEAVED = SupernetConfig(interleave=True, batch_size=16, lr=0.05)
+INTERLEAVED = dataclasses.replace(CONFIG, interleave=True)
 
 
 def test_interleaved_paths_take_turns_and_are_scored_with_the_same_weights(small_space, stripes):

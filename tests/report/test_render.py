@@ -84,7 +84,7 @@ def test_the_numbers_are_those_of_the_run_folder(written, whole_run):
     data = written.with_name("page-data")
     history = [json.loads(line) for line in (whole_run / "history.jsonl").open()]
     assert [float(r[3]) for r in rows_of(data / "history.csv")[1:]] == [
-        record["score"] for record in history
+        record["accuracy"] for record in history
     ]
     result = json.loads((whole_run / "trained" / "result.json").read_text())
     assert [float(r[2]) for r in rows_of(data / "networks.csv")[1:]] == [

@@ -84,13 +84,17 @@ class Loader:
     def __len__(self) -> int:
         return sum(len(split) for split in self._splits)
 
-    def batch_size(self, asked: int | None) -> int:
+    def batch_size(self, asked: int | None, at_once: int = 1) -> int:
         """Return the batch size asked for; for None one that suits the number of items.
 
         128, or for small sets less, in multiples of 8 and at least 16, so that an epoch has 40
         steps where it can: with fewer, weights hardly move in it.
+
+        Args:
+            asked: None for any that suits.
+            at_once: so many batches are taken in a step.
         """
-        return asked if asked is not None else min(128, max(16, len(self) // 40 // 8 * 8))
+        return asked or min(128, max(16, len(self) // at_once // 40 // 8 * 8))
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches of one training pass."""

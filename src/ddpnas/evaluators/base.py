@@ -24,8 +24,8 @@ class Evaluation:
 class Evaluator(Protocol):
     """Gives a score to each architecture of a batch.
 
-    A search saves its checkpoint whenever preparing yields and after every evaluation that it is
-    given. After an interruption the rest of the batch is prepared and evaluated by a fresh
+    A search may save its checkpoint whenever preparing yields and after every evaluation that it
+    is given. After an interruption the rest of the batch is prepared and evaluated by a fresh
     evaluator with the state restored, and the scores have to be those of the unbroken run.
     """
 

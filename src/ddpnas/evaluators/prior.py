@@ -17,10 +17,11 @@ from ddpnas.evaluators.base import Evaluation
 from ddpnas.evaluators.training_free import naswot, synflow
 from ddpnas.space import SearchSpace
 
-__all__ = ["Prior", "Scale", "weighed"]
+__all__ = ["Prior", "Scale", "measured", "weighed"]
 
 Values = npt.NDArray[np.float64]
 
+_CPU = torch.device("cpu")
 _BATCH = 128  # items that NASWOT compares, as in its paper
 _WORST = -3.0  # in standard deviations: how much worse does not matter
 
@@ -32,11 +33,14 @@ class Prior:
         space: builds them.
         data: its training items are what NASWOT compares.
         seed: of the initial weights and the items.
+        device: where NASWOT's activations are computed.
     """
 
-    def __init__(self, space: SearchSpace, data: Data, seed: int) -> None:
-        self._space, self._seed = space, seed
-        loader = Loader(data, [data.train], torch.device("cpu"))
+    def __init__(
+        self, space: SearchSpace, data: Data, seed: int, device: torch.device = _CPU
+    ) -> None:
+        self._space, self._seed, self._device = space, seed, device
+        loader = Loader(data, [data.train], device)
         self._inputs, _ = next(loader.train_batches(min(_BATCH, len(data.train)), seed))
 
     def measure(self, architecture: Architecture) -> dict[str, float]:
@@ -47,16 +51,17 @@ class Prior:
             flow = math.nan
             if self._inputs.is_floating_point():
                 flow = synflow(network, tuple(self._inputs.shape[1:]))
-            return {"naswot": naswot(network.train(), self._inputs), "synflow": flow}
+            network.to(self._device).train()
+            return {"naswot": naswot(network, self._inputs), "synflow": flow}
 
 
 class Scale:
     """Brings numbers of different units to one: standard deviations from the median.
 
     Median and spread (the distance of the quartiles, for a normal variable 1.349 standard
-    deviations) are those of the first architectures given. What is far below the median or not
-    finite counts as 3 below it: that a network is broken is enough to know. A number that does
-    not vary says nothing.
+    deviations) are those of the architectures that it learned from. What is far below the median
+    or not finite counts as 3 below it: that a network is broken is enough to know. A number that
+    does not vary says nothing.
     """
 
     def __init__(self) -> None:
@@ -64,15 +69,15 @@ class Scale:
 
     @property
     def known(self) -> bool:
-        """Whether there is a first batch yet."""
+        """Whether it has learned yet."""
         return bool(self._of)
 
-    def learn(self, measured: Sequence[Mapping[str, float]]) -> None:
-        """Take the scale from the first architectures."""
-        for name in measured[0]:
-            values = np.array([m[name] for m in measured], dtype=np.float64)
-            values = values[np.isfinite(values)]
-            low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else (0,) * 3
+    def learn(self, values_of: Sequence[Mapping[str, float]]) -> None:
+        """Take median and spread from these architectures."""
+        for name in values_of[0]:
+            column = np.array([values[name] for values in values_of], dtype=np.float64)
+            column = column[np.isfinite(column)]
+            low, middle, high = np.quantile(column, [0.25, 0.5, 0.75]) if len(column) else (0,) * 3
             self._of[name] = float(middle), float(high - low) / 1.349
 
     def __call__(self, name: str, value: float) -> float:
@@ -91,10 +96,22 @@ class Scale:
         self._of = {name: (pair[0], pair[1]) for name, pair in data.items()}
 
 
+def measured(
+    prior: Prior, plain: Sequence[Evaluation], architectures: Sequence[Architecture]
+) -> list[dict[str, float]]:
+    """Return ``shared``, the score of each evaluation, beside what the prior measures."""
+    found = []
+    for evaluation, architecture in zip(plain, architectures, strict=True):
+        started = time.perf_counter()
+        untrained = prior.measure(architecture)
+        seconds = time.perf_counter() - started
+        found.append({"shared": evaluation.score, **untrained, "prior_seconds": seconds})
+    return found
+
+
 def weighed(
     plain: Sequence[Evaluation],
-    architectures: Sequence[Architecture],
-    prior: Prior,
+    values: Sequence[Mapping[str, float]],
     scale: Scale,
     weight: float,
 ) -> list[Evaluation]:
@@ -102,24 +119,15 @@ def weighed(
 
     Args:
         plain: of the shared weights.
-        architectures: likewise.
-        prior: measures them untrained.
-        scale: learned from these where it is not known yet.
+        values: what :func:`measured` gave for them.
+        scale: of the values.
         weight: of the prior, in [0, 1]; NASWOT and synflow have half of it each.
     """
-    measured = []
-    for evaluation, architecture in zip(plain, architectures, strict=True):
-        started = time.perf_counter()
-        untrained = prior.measure(architecture)
-        seconds = time.perf_counter() - started
-        measured.append({"shared": evaluation.score, **untrained, "prior_seconds": seconds})
-    if not scale.known:
-        scale.learn(measured)
     weights = {"shared": 1 - weight, "naswot": weight / 2, "synflow": weight / 2}
     return [
         Evaluation(
-            sum(w * scale(name, values[name]) for name, w in weights.items()),
-            {**evaluation.details, **{k: v for k, v in values.items() if k != "shared"}},
+            sum(w * scale(name, of[name]) for name, w in weights.items()),
+            {**evaluation.details, **{k: v for k, v in of.items() if k != "shared"}},
         )
-        for evaluation, values in zip(plain, measured, strict=True)
+        for evaluation, of in zip(plain, values, strict=True)
     ]

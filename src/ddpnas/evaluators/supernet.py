@@ -42,7 +42,7 @@ from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.evaluators.compiled import compile_options
-from ddpnas.evaluators.prior import Prior, Scale, weighed
+from ddpnas.evaluators.prior import Prior, Scale, measured, weighed
 from ddpnas.evaluators.scoring import accuracies_and_losses, most_accurate
 from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space import SearchSpace
@@ -52,6 +52,7 @@ from ddpnas.training.epoch import accuracy_and_loss, autocast, pick_device, plac
 __all__ = ["SupernetEvaluator"]
 
 _SCORED_TOGETHER = 40  # architectures: the more, the more they share, and the rarer a checkpoint
+_SCALE_OF = 40  # architectures that the scale of scores with a prior is taken from, or more
 
 
 class SupernetEvaluator:
@@ -113,11 +114,12 @@ class SupernetEvaluator:
         self._share = Share(processes.rank, processes.size)
         self._train = Loader(data, [data.train], self.device, share=self._share)
         self._valid = Loader(data, [data.valid], self.device, share=self._share)
-        self._prior = Prior(space, data, seed) if self.config.prior > 0 else None
+        weight = self.config.prior_weight
+        self._prior = Prior(space, data, seed, self.device) if weight > 0 else None
         self._scale = Scale()
-        self._batch_size = self._train.batch_size(self.config.batch_size)
         longest = JointDistribution.uniform(space.decisions).longest
         paths = longest if self.config.training == "fair" else 1
+        self._batch_size = self._train.batch_size(self.config.batch_size, paths)
         smallest = min(self._batch_size, len(self._train) // paths)  # images of a path's step
         if smallest < processes.size:
             raise OptionError(
@@ -189,8 +191,19 @@ class SupernetEvaluator:
         """Return the score of each path with the present weights; nothing is trained.
 
         What paths have in common at their beginning is computed once; the scores are those of
-        paths scored one by one. With a prior, the first call sets the scale.
+        paths scored one by one. With a prior, the first call sets the scale: the scores have median
+        0 and deviation 1 over these architectures or, if they are few, over some drawn at random.
         """
+        plain = self._plain(architectures)
+        if self._prior is None:
+            return plain
+        values = measured(self._prior, plain, architectures)
+        if not self._scale.known:
+            self._scale.learn(values if len(values) >= _SCALE_OF else self._drawn_values())
+        return weighed(plain, values, self._scale, self.config.prior_weight)
+
+    def _plain(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        """Return the scores of the shared weights alone."""
         started = time.perf_counter()
         self.supernet.eval()
         batches = self._valid.eval_batches(self.config.eval_batch_size)
@@ -203,17 +216,21 @@ class SupernetEvaluator:
                 self.supernet, decisions, architectures, batches, self._processes
             )
         seconds = (time.perf_counter() - started) / len(architectures)
-        by_accuracy = self.config.score == "accuracy"
-        plain = [
+        by_accuracy = self.config.score_by == "accuracy"
+        return [
             Evaluation(
                 accuracy if by_accuracy else -loss,
                 {"accuracy": accuracy, "valid_loss": loss, "valid_seconds": seconds},
             )
             for accuracy, loss in found
         ]
-        if self._prior is None:
-            return plain
-        return weighed(plain, architectures, self._prior, self._scale, self.config.prior)
+
+    def _drawn_values(self) -> list[dict[str, float]]:
+        """Return what sets the scale: of random architectures, the same for all searches."""
+        assert self._prior is not None
+        rng = np.random.default_rng(self._seed)
+        drawn = list(dict.fromkeys(self._space.sample(rng) for _ in range(_SCALE_OF)))
+        return measured(self._prior, self._plain(drawn), drawn)
 
     def best(self, architectures: Sequence[Architecture]) -> tuple[Architecture, float]:
         """Return the most accurate path with the present weights, and its accuracy.

@@ -9,26 +9,31 @@ from ddpnas.errors import OptionError, nearest
 
 __all__ = ["SupernetConfig"]
 
-TRAININGS = ("path", "fair", "uniform")
+TRAININGS = ("fair", "uniform", "path")
 SCORES = ("accuracy", "loss")
 PRECISIONS = ("no", "bf16")
 
 
 @dataclass(frozen=True)
 class SupernetConfig:
-    """How the shared weights are trained.
+    """How the shared weights are trained, and how paths are scored with them.
+
+    The defaults are what did best on real images; ``SupernetConfig(training="path")`` is as
+    published.
 
     Args:
-        training: "path", "fair" or "uniform", see :mod:`ddpnas.evaluators.supernet`.
+        training: "fair", "uniform" or "path", see :mod:`ddpnas.evaluators.supernet`.
         warmup_epochs: passes over the training images before the first score, over all choices
             alike; with "path" there are none. Each costs what a pass over one path costs.
         epochs: passes before the scores of each batch, on the choices that occur in it; the
             first batch has the warm-up besides. With "path" it is always one pass a score.
-        score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy).
+        score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy); None is
+            "accuracy" with "path" and "loss" otherwise.
         prior: weight of a training-free score (NASWOT and synflow alike) beside that of the
-            shared weights, from 0 to 1. Above 0, both are in standard deviations of the first
-            batch of architectures (what is worse than 3 counts as 3), so that a score serves to
-            compare them and nothing else. Not with "path", unless interleaved.
+            shared weights, from 0 to 1; None is 0 with "path" and 0.5 otherwise. Above 0, both
+            are in standard deviations of the first batch of architectures, or of random ones
+            (what is more than 3 worse counts as 3), so that a score serves to compare them and
+            nothing else. Not with "path", unless interleaved.
         batch_size: images of a path's training step (a fair step has as many for each of its
             paths); None is 128, and less for small sets, see
             :meth:`ddpnas.data.Loader.batch_size`.
@@ -50,11 +55,11 @@ class SupernetConfig:
             small networks otherwise wait for the processor. Elsewhere it changes nothing.
     """
 
-    training: Literal["path", "fair", "uniform"] = "path"
-    warmup_epochs: int = 0
-    epochs: int = 3
-    score: Literal["accuracy", "loss"] = "accuracy"
-    prior: float = 0.0
+    training: Literal["fair", "uniform", "path"] = "fair"
+    warmup_epochs: int = 40
+    epochs: int = 0
+    score: Literal["accuracy", "loss"] | None = None
+    prior: float | None = None
     batch_size: int | None = None
     eval_batch_size: int = 500
     lr: float = 0.1
@@ -70,7 +75,7 @@ class SupernetConfig:
     def __post_init__(self) -> None:
         if self.training not in TRAININGS:
             raise OptionError(nearest("training of the supernet", self.training, TRAININGS))
-        if self.score not in SCORES:
+        if self.score is not None and self.score not in SCORES:
             raise OptionError(nearest("score of the supernet", self.score, SCORES))
         if self.mixed_precision not in PRECISIONS:
             raise OptionError(nearest("mixed precision", self.mixed_precision, PRECISIONS))
@@ -79,9 +84,9 @@ class SupernetConfig:
             raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
         if self.warmup_epochs < 0 or self.epochs < 0:
             raise OptionError("warmup_epochs and epochs are not negative")
-        if not 0 <= self.prior <= 1:
+        if not 0 <= self.prior_weight <= 1:
             raise OptionError(f"prior is from 0 to 1, not {self.prior}")
-        if self.prior > 0 and self.training == "path" and not self.interleave:
+        if self.prior_weight > 0 and self.training == "path" and not self.interleave:
             raise OptionError(
                 "a prior is weighed against scores of the same weights; use it with training fair "
                 "or uniform, or interleave"
@@ -91,3 +96,17 @@ class SupernetConfig:
                 f"interleave is a way of training paths; with training {self.training!r} every "
                 f"step already has other paths, leave it out"
             )
+
+    @property
+    def score_by(self) -> Literal["accuracy", "loss"]:
+        """What the score of the shared weights is, see ``score``."""
+        if self.score is None:
+            return "accuracy" if self.training == "path" else "loss"
+        return self.score
+
+    @property
+    def prior_weight(self) -> float:
+        """The weight of the training-free score, see ``prior``."""
+        if self.prior is None:
+            return 0.0 if self.training == "path" else 0.5
+        return self.prior

@@ -36,9 +36,10 @@ def naswot(network: nn.Module, inputs: Tensor) -> float:
 
     def count(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         on = (output > 0).flatten(1).to(torch.float32)
-        off = 1.0 - on
-        if len(on) == len(kernel):  # a unit of something else than the items of the batch
-            kernel.add_((on @ on.T + off @ off.T).double())
+        if len(on) == len(kernel):  # else not a row an item of the batch
+            active = on.sum(dim=1)
+            agree = on.shape[1] - active[:, None] - active[None, :] + 2 * (on @ on.T)
+            kernel.add_(agree.double())
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if _activates(m)]
     with torch.no_grad():

@@ -89,7 +89,7 @@ def _ddpnas(
     *,
     rule: Literal["model", "paper", "momentum", "decay"] = "model",
     evaluations: int | None = None,
-    cycles_per_stage: int = 3,
+    cycles_per_stage: int | None = None,
     max_risk: float | None = None,
     patience: int | None = None,
     explore: float | None = None,
@@ -121,9 +121,9 @@ def _ddpnas(
             f"rule {rule!r} has no option {misfits[0]!r}; it has: {', '.join(sorted(mine))}"
         )
     given: dict[str, Any] = {name: value for name, value in mine.items() if value is not None}
-    given["cycles_per_stage"] = cycles_per_stage
-    if keep is not None:
-        given["keep"] = keep
+    for name, value in (("cycles_per_stage", cycles_per_stage), ("keep", keep)):
+        if value is not None:
+            given[name] = value
     if rule == "model":
         from ddpnas.strategies.model import ModelDDPNAS  # brings SciPy's linear algebra
 

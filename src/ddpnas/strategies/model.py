@@ -85,7 +85,7 @@ class ModelDDPNAS(Base):
         seed: int = 0,
         *,
         evaluations: int | None = None,
-        cycles_per_stage: int = 3,
+        cycles_per_stage: int = 10,
         max_risk: float | None = None,
         patience: int = 2,
         explore: float = 0.2,
