@@ -91,7 +91,11 @@ def test_the_walk_from_a_folder_of_images_to_a_deployed_file(tmp_path, monkeypat
         ("channels=8", "channels=2"),
         ("4e6", "3e5"),
         ("load_data(PHOTOS)", "load_data(PHOTOS, limit_train_images=60)"),
-        ("out=RUN", "out=RUN, strategy_options={'cycles_per_stage': 1}"),
+        (
+            "out=RUN",
+            "out=RUN, strategy_options={'cycles_per_stage': 1}, "
+            "supernet=ddpnas.SupernetConfig(warmup_epochs=2, prior=0)",
+        ),
     ):
         assert reduced.count(full) == 1
         reduced = reduced.replace(full, small)

@@ -146,7 +146,7 @@ def test_without_epochs_between_batches_all_scores_come_from_the_warm_up(small_s
 
 @pytest.mark.parametrize("training", ["fair", "uniform"])
 def test_what_does_not_occur_in_the_batch_is_left_alone(small_space, stripes, training):
-    config = dataclasses.replace(FAIR, training=training)
+    config = dataclasses.replace(FAIR, training=training, warmup_epochs=0, epochs=3)
     one = evaluator(small_space, stripes, config=config)
     before = {n: p.detach().clone() for n, p in one.supernet.named_parameters()}
     list(one.evaluate(cycle_of(small_space, 3)))  # none, skip_connect, nor_conv_1x1
@@ -172,17 +172,18 @@ def test_every_step_of_fair_training_uses_each_choice_exactly_once(small_space, 
     assert sum(seen) == sum(e["train_images"] for e in epochs) <= 3 * len(stripes.train)
 
 
-def test_what_was_pruned_takes_no_images(small_space, stripes):
+def test_the_warm_up_trains_all_choices_and_later_epochs_those_of_the_batch(small_space, stripes):
     one = evaluator(small_space, stripes, config=FAIR)
-    seen = []
+    seen, ends = [], []
     one.supernet.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     for _ in one.prepare(cycle_of(small_space, 2)):
-        pass
-    assert len(seen) == 3 * 2 * (len(stripes.train) // (2 * 16))
+        ends.append(len(seen))
+    items = len(stripes.train)
+    assert ends == [5 * (items // 80), 10 * (items // 80), 10 * (items // 80) + 2 * (items // 32)]
 
 
 def test_fair_training_raises_the_scores(small_space, stripes):
-    config = dataclasses.replace(FAIR, warmup_epochs=60, lr=0.1)
+    config = dataclasses.replace(FAIR, warmup_epochs=80, batch_size=8, lr=0.1)
     trained = evaluator(small_space, stripes, config=config)
     batch = cells(small_space, 10)
     trained_scores = [e.score for e in trained.evaluate(batch)]

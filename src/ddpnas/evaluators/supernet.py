@@ -4,12 +4,12 @@ How the weights are trained between the scores is the setting ``training``:
 
 * ``"path"``, the paper's: each architecture's own path is trained one epoch and then scored, so
   that every score comes from other weights, and a path from those that the epoch before left.
-* ``"fair"``: a batch of architectures is trained together before any of them is scored. In every
-  step each choice that occurs in the batch is trained once, in disjoint random paths whose
-  gradients are summed (strict fairness: Chu et al., "FairNAS", ICCV 2021, arXiv 1907.01845). Each
-  path of a step has images of its own, so that a pass over all choices costs what one over a
-  path costs; FairNAS shows all of them the same. All scores of the batch come from the same
-  weights and can be compared, and what the strategy pruned takes no more time.
+* ``"fair"``: all choices are trained before the first score, and then those that occur in a batch
+  of architectures before any of these is scored. In every step each choice is trained once, in
+  disjoint random paths whose gradients are summed (strict fairness: Chu et al., "FairNAS", ICCV
+  2021, arXiv 1907.01845). Each path of a step has images of its own, so that a pass over all
+  choices costs what one over a path costs; FairNAS shows all of them the same. All scores of a
+  batch come from the same weights and can be compared; what is pruned takes no more time.
 * ``"uniform"``: likewise, with one random path a step (Guo et al., "Single Path One-Shot", ECCV
   2020, arXiv 1904.00420).
 
@@ -140,10 +140,8 @@ class SupernetEvaluator:
         """
         if not self._together or self._ready > 0:
             return
-        if self.config.interleave:
-            length = len(architectures)
-        else:
-            length = self.config.epochs + (self.config.warmup_epochs if self._count == 0 else 0)
+        own = self.config.epochs + self._warmup
+        length = len(architectures) if self.config.interleave else own
         if length == 0:
             self._ready = len(architectures)
         while self._ready == 0:
@@ -153,6 +151,11 @@ class SupernetEvaluator:
             if self._round >= length:
                 self._round, self._ready = 0, len(architectures)
             yield {"loss": loss, "lr": lr, **_paced(images, started)}
+
+    @property
+    def _warmup(self) -> int:
+        """How many epochs before the next batch train all choices."""
+        return self.config.warmup_epochs if self._count == 0 else 0
 
     @property
     def _together(self) -> bool:
@@ -285,7 +288,9 @@ class SupernetEvaluator:
     def _train_together(
         self, architectures: Sequence[Architecture], done: int, of: int
     ) -> tuple[int, float, float]:
-        """Train an epoch of a batch's choices or paths; return images, mean loss and last rate.
+        """Train an epoch of all choices, of a batch's, or of its paths.
+
+        Returns images, mean loss and last rate.
 
         Args:
             architectures: the batch.
@@ -296,6 +301,8 @@ class SupernetEvaluator:
         seed = self._epoch_seed()
         rng = np.random.default_rng(seed)
         alive = self._occurring(architectures)
+        if done < self._warmup:
+            alive = JointDistribution.uniform(self._space.decisions)
         at_once = alive.longest if self.config.training == "fair" else 1
         batch_size = min(self._batch_size * at_once, len(self._train))
         steps = self._train.steps(batch_size)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 
+from ddpnas.evaluators import SupernetConfig
 from ddpnas.report.blocks import (
     Column,
     Fact,
@@ -70,16 +71,23 @@ def _how(view: View) -> str:
             f"Every architecture was trained on its own for {settings['epochs']} epochs (recipe "
             f"{settings['recipe']}) and then scored on the validation images."
         )
-    training = view.run.config["supernet"].get("training", "path")
-    if training == "path":
+    settings = SupernetConfig(**view.run.config["supernet"])
+    if settings.training == "path" and not settings.interleave:
         return (
             "Every architecture was trained for one epoch as a path through shared weights and "
             "then scored on the validation images."
         )
-    return (
-        f"Weights that all architectures share were trained (mode {training}) before each batch "
-        f"of architectures was scored on the validation images."
+    mode = "path, interleaved" if settings.interleave else settings.training
+    words = (
+        f"Weights that all architectures share were trained (mode {mode}) before batches of "
+        f"architectures were scored on the validation images."
     )
+    if settings.prior_weight > 0:
+        words += (
+            f" The score weighs in what a network promises untrained (NASWOT and synflow, weight "
+            f"{settings.prior_weight:g})."
+        )
+    return words
 
 
 def _more(classes: Sequence[str]) -> str:
@@ -165,9 +173,14 @@ def accuracy(view: View) -> Section | None:
     )
     words = []
     if run.shared:
+        settings = SupernetConfig(**run.config["supernet"])
+        learning = settings.training == "path" or settings.epochs > 0
         words.append(
             "Weights are shared and go on learning, so later scores are higher for that reason "
             "too: scores are comparable within a stage, not across all of them."
+            if learning
+            else "All were scored with the same shared weights, trained before the first score; "
+            "stages differ by what was pruned."
         )
     figure = Figure(
         chart.text(),
