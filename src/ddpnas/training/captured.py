@@ -39,17 +39,18 @@ class Graph(Protocol):
 class CudaGraph:
     """A graph of a CUDA device; replaced by every capture, in the memory of the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._graph: torch.cuda.CUDAGraph | None = None
         self._pool = torch.cuda.graph_pool_handle()
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def eager(self, call: Callable[[], Tensor]) -> Tensor:
         """Run the call on the stream of captures, between what comes before and after."""
-        self._stream.wait_stream(torch.cuda.current_stream())
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             result = call()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return result
 
     def capture(self, call: Callable[[], Tensor]) -> Tensor:
@@ -77,7 +78,7 @@ class Captures:
     @classmethod
     def on(cls, device: torch.device) -> Captures:
         """Return those of a device: with CUDA graphs on CUDA, none elsewhere."""
-        return cls(CudaGraph() if device.type == "cuda" else None)
+        return cls(CudaGraph(device) if device.type == "cuda" else None)
 
     def step(self, step: Step) -> Step:
         """Return a step that does the same.
