@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ddpnas
-from ddpnas.distributed import ALONE
+from ddpnas.distributed import ALONE, Processes
 from ddpnas.evaluators.replay import Replay
 from ddpnas.evaluators.scoring import accuracies_and_losses, most_accurate
 from ddpnas.training.epoch import accuracy_and_loss
@@ -169,6 +169,14 @@ def test_accuracies_and_losses_are_those_of_separate_passes_bit_for_bit(seed):
     for path, pair in zip(paths, found, strict=True):
         supernet.set_path(path)
         assert accuracy_and_loss(supernet, batches()) == pair
+
+
+def test_scores_are_taken_where_the_batches_lie():
+    space, supernet = supernet_of(chain)
+    paths = paths_of(space, 3)
+    elsewhere = Processes(device=torch.device("meta"))  # alone, and the evaluator on another device
+    found = accuracies_and_losses(supernet, space.decisions, paths, batches(), elsewhere)
+    assert found == accuracies_and_losses(supernet, space.decisions, paths, batches(), ALONE)
 
 
 @pytest.mark.parametrize("seed", range(8))

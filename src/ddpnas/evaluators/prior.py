@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ddpnas.architecture import Architecture
@@ -18,8 +17,6 @@ from ddpnas.evaluators.training_free import naswot, synflow
 from ddpnas.space import SearchSpace
 
 __all__ = ["Prior", "Scale", "measured", "weighed"]
-
-Values = npt.NDArray[np.float64]
 
 _CPU = torch.device("cpu")
 _BATCH = 128  # items that NASWOT compares, as in its paper

@@ -40,11 +40,12 @@ def accuracies_and_losses(
         processes: those that evaluate together, each on batches of its own.
     """
     order = _order(decisions, paths)
-    right = torch.zeros(len(paths), dtype=torch.long, device=processes.device)
-    losses = torch.zeros(len(paths), device=processes.device)
+    right, losses = _zeros(len(paths), processes.device)
     count = 0
     with torch.inference_mode():
         for inputs, labels in batches:
+            if count == 0:  # a process alone is not told where its evaluator works
+                right, losses = _zeros(len(paths), labels.device)
             count += len(labels)
             for index, outputs in _outputs(supernet, paths, order, inputs):
                 right[index] += (outputs.argmax(dim=1) == labels).sum()
@@ -53,6 +54,11 @@ def accuracies_and_losses(
     sums = processes.sum(sums)
     fractions, means = (sums[:-1] / sums[-1]).view(2, -1).tolist()
     return list(zip(fractions, means, strict=True))
+
+
+def _zeros(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return n counts and n sums of losses to add to."""
+    return torch.zeros(n, dtype=torch.long, device=device), torch.zeros(n, device=device)
 
 
 def most_accurate(
