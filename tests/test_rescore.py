@@ -33,7 +33,23 @@ def test_scores_come_in_order_and_repeat(run, small_space, stripes):
     assert again[::-1] == first
     assert len({one.score for one in first}) > 1
     count = len(stripes.valid)
-    assert all(round(one.score * count) == pytest.approx(one.score * count) for one in first)
+    assert all(round(one.accuracy * count) == pytest.approx(one.accuracy * count) for one in first)
+
+
+@pytest.mark.parametrize("settings", [{"prior": 0}, {"score": "accuracy"}, {"prior": 1}])
+def test_scores_are_those_of_the_search_while_its_weights_are_the_same(
+    small_space, stripes, tmp_path, settings
+):
+    supernet = SupernetConfig(batch_size=16, warmup_epochs=2, **settings)
+    ddpnas.search(
+        small_space, stripes, out=tmp_path, device="cpu", seed=3, supernet=supernet,
+        strategy_options={"cycles_per_stage": 2},
+    )  # fmt: skip
+    history = ddpnas.SearchResult.load(tmp_path).history
+    scored = [ddpnas.Architecture(record["architecture"]) for record in history]
+    found = rescore(tmp_path, scored, space=small_space, data=stripes, device="cpu")
+    assert [one.score for one in found] == [record["score"] for record in history]
+    assert [one.accuracy for one in found] == [record["accuracy"] for record in history]
 
 
 def test_the_weights_are_those_that_the_search_left(run, small_space, stripes, tmp_path):
@@ -43,7 +59,7 @@ def test_the_weights_are_those_that_the_search_left(run, small_space, stripes, t
 
     def mean(folder):
         found = rescore(folder, last, space=small_space, data=stripes, device="cpu")
-        return sum(one.score for one in found) / len(found)
+        return sum(one.accuracy for one in found) / len(found)
 
     trained = mean(run)
     assert trained > 0.5

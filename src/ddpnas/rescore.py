@@ -1,41 +1,41 @@
-"""rescore(): the shared weights of a finished search judge the candidates of a generator.
+"""rescore(): a finished search's weights judge the candidates of a generator, each as a whole.
 
-What a search learned about single choices ranks architectures that were never trained as a
-whole. The best of that list can be told apart by the weights that the search left: each candidate
-is built with its share of them, the statistics of its BatchNorm are estimated anew (those of the
-supernet belong to no single path), and it is scored on the whole validation split.
+What a search learned about single choices is a sum, and the largest sum within limits is often far
+from what the search scored. The first of that list are told apart by what told architectures apart
+in the search: the same score, with the weights that the search left.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch.optim.swa_utils import update_bn
-
 from ddpnas.architecture import Architecture
-from ddpnas.data import Data, Loader
+from ddpnas.data import Data
 from ddpnas.errors import RunError
-from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.reopen import read_config, run_data, run_space
 from ddpnas.run import RunFolder
 from ddpnas.space import SearchSpace
-from ddpnas.training import accuracy, pick_device
-from ddpnas.training.epoch import place
 
 __all__ = ["Rescored", "rescore"]
-
-_CALIBRATION_BATCHES = 20
 
 
 @dataclass(frozen=True)
 class Rescored:
-    """An architecture and the validation accuracy (a fraction) of its path of the supernet."""
+    """What the search's weights say of an architecture.
+
+    Attributes:
+        architecture: what was scored.
+        score: as in the search's history: accuracy, negative loss, or either weighed against
+            training-free scores, in deviations from those of the search's first architectures.
+        accuracy: of its path of the supernet on the validation split, a fraction.
+    """
 
     architecture: Architecture
     score: float
+    accuracy: float
 
 
 def rescore(
@@ -48,9 +48,10 @@ def rescore(
 ) -> list[Rescored]:
     """Return the score of each architecture with the weights of a search, in the same order.
 
-    Every score is on the whole validation split, with BatchNorm statistics averaged over the
-    same training batches, so that the scores can be compared with each other. They are not those
-    of the search's history, which come from different moments of the training.
+    The score is the search's own, on the whole validation split, so that they can be compared
+    with each other. Where the weights were trained on after the first scores
+    (``supernet.training="path"``, or ``supernet.epochs``), those of the history come from other
+    weights and cannot be compared with these.
 
     Args:
         run: folder of a finished search.
@@ -82,22 +83,17 @@ def rescore(
         folder.close()
     if saved is None:
         raise RunError(f"{run} holds no weights (checkpoint.safetensors is missing)")
-    supernet = space.supernet()
-    part = "supernet."
-    supernet.load_state_dict(
-        {k.removeprefix(part): v for k, v in saved[0].items() if k.startswith(part)}
+    tensors, plain = saved
+    evaluator = SupernetEvaluator(
+        space,
+        data,
+        plain["evaluations"],
+        SupernetConfig(**config["supernet"]),
+        seed=config["seed"],
+        device=device,
     )
-    settings = SupernetConfig(**config["supernet"])
-    where = pick_device(device)
-    training = Loader(data, [data.train], where)
-    validation = Loader(data, [data.valid], where)
-    batch_size = training.batch_size(settings.batch_size)
-    rescored = []
-    for architecture in architectures:
-        network = place(space.build(architecture, weights_from=supernet), where)
-        batches = training.train_batches(batch_size, seed=0)
-        update_bn(itertools.islice(batches, _CALIBRATION_BATCHES), network)
-        network.eval()
-        score = accuracy(network, validation.eval_batches(settings.eval_batch_size))
-        rescored.append(Rescored(architecture, score))
-    return rescored
+    evaluator.load_state_dict(tensors, plain["evaluator"])
+    return [
+        Rescored(architecture, found.score, found.details["accuracy"])
+        for architecture, found in zip(architectures, evaluator.scores(architectures), strict=True)
+    ]

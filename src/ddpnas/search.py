@@ -33,7 +33,7 @@ from ddpnas.spaces import create_space
 from ddpnas.spaces.own import is_file_space, space_from_file
 from ddpnas.strategies import Strategy, create_strategy
 
-__all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
+__all__ = ["Progress", "SearchResult", "check_fit", "open_space", "own_seconds", "search"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ class Progress:
         stage: number of prunings so far.
         distribution: theta and survivors.
         record: of the last evaluation, as in the history; None at the start and after an epoch.
-        seconds_left: estimate from the last evaluations; None before there are any.
+        seconds_left: estimate of the training before the next scores and of the scores, as far as
+            either has been seen; None before anything has.
         epoch: what was measured in an epoch before the scores of a batch; None otherwise.
     """
 
@@ -277,8 +278,10 @@ def _loop(
 
     def report(record: Mapping[str, Any] | None, epoch: Mapping[str, float] | None = None) -> None:
         if on_progress is not None:
-            recent = [r["seconds"] for r in history[-10:]]
-            left = strategy.evaluations - len(history)
+            seen = [own_seconds(r) for r in history[-10:]]
+            left = (strategy.evaluations - len(history)) * statistics.fmean(seen or [0.0])
+            if epoch is not None:
+                left += (epoch["epochs"] - epoch["epoch"]) * epoch["train_seconds"]
             on_progress(
                 Progress(
                     done=len(history),
@@ -286,7 +289,7 @@ def _loop(
                     stage=strategy.stage,
                     distribution=strategy.distribution,
                     record=record,
-                    seconds_left=left * statistics.median(recent) if recent else None,
+                    seconds_left=left if seen or epoch is not None else None,
                     epoch=epoch,
                 )
             )
@@ -355,6 +358,16 @@ def _loop(
             report(record)
         scores = []
     return history
+
+
+def own_seconds(record: Mapping[str, Any]) -> float:
+    """Return how long an evaluation of the history took by itself.
+
+    ``seconds`` are those since the one before, and count what several share for the first of them.
+    """
+    if "valid_seconds" not in record:
+        return float(record["seconds"])
+    return sum(float(record.get(f"{part}_seconds", 0.0)) for part in ("train", "valid", "prior"))
 
 
 def _record(

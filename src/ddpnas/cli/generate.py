@@ -31,8 +31,8 @@ def _generate_parser() -> ArgumentParser:
         "--rescore",
         type=int,
         default=0,
-        help="score so many of the best with the search's weights on the validation images, and "
-        "choose the one with the highest score",
+        help="score so many of the best, each as a whole, as the search scored and with its "
+        "weights, and choose the one with the highest score",
     )
     parser.add_argument("--device", default="auto", help="of --rescore: auto, cpu, cuda, ...")
     add_json(parser)
@@ -88,7 +88,7 @@ def _record(
     """Return what ``generated.json`` holds: the chosen architecture, and the list it is from."""
     listed = [_one(one, question) for one in found]
     for record, score in zip(listed, rescored, strict=False):
-        record["score"] = score.score
+        record.update(score=score.score, accuracy=score.accuracy)
     chosen = listed[at]
     return {
         **chosen,
@@ -146,28 +146,30 @@ def _show_list(
     names = list(question.costs)
     rows = []
     for i, one in enumerate(found):
-        score = f"{100 * rescored[i].score:.2f} %" if i < len(rescored) else "-"
+        shown = ["-", "-"] if rescored else []
+        if i < len(rescored):
+            shown = [f"{rescored[i].score:.4f}", f"{100 * rescored[i].accuracy:.2f} %"]
         rows.append(
             [
                 str(i + 1),
                 f"{one.certificate.objective:.4f}",
-                *([score] if rescored else []),
+                *shown,
                 *(amount(one.costs[name]) for name in names),
                 question.space.format(one.architecture),
             ]
         )
-    scores = ["validation accuracy"] if rescored else []
+    scores = ["score", "accuracy"] if rescored else []
     show.table(["", "objective", *scores, *names, "architecture"], rows, title="the best networks")
 
 
 def _show_choice(rescored: Sequence[Rescored], at: int) -> None:
-    first, best = 100 * rescored[0].score, 100 * rescored[at].score
+    n, first, best = len(rescored), rescored[0].score, rescored[at].score
     if at == 0:
-        print(f"rescoring {len(rescored)} candidates did not change the choice ({first:.2f} %)")
+        print(f"rescoring {n} candidates did not change the choice (score {first:.4f})")
     else:
         print(
-            f"rescoring {len(rescored)} candidates changed the choice from number 1 "
-            f"({first:.2f} %) to number {at + 1} ({best:.2f} %)"
+            f"rescoring {n} candidates changed the choice from number 1 (score {first:.4f}) to "
+            f"number {at + 1} ({best:.4f})"
         )
 
 

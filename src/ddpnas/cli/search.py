@@ -141,7 +141,8 @@ def _show_result(run: str, result: SearchResult) -> None:
         f"validation accuracy {100 * best:.2f} %"
     )
     print(f"run folder: {run}")
-    print(f"next: ddpnas generate {run} --limit macs=..., then ddpnas train {run}")
+    rescore = "" if read_config(run).get("evaluator") == "standalone" else " --rescore 50"
+    print(f"next: ddpnas generate {run} --limit macs=...{rescore}, then ddpnas train {run}")
 
 
 COMMANDS: dict[str, Command] = {

@@ -18,7 +18,7 @@ from rich.text import Text
 from ddpnas.architecture import DecisionSpace
 from ddpnas.data import Data
 from ddpnas.distribution import JointDistribution
-from ddpnas.search import Progress
+from ddpnas.search import Progress, own_seconds
 
 __all__ = ["SearchProgress", "TrainProgress", "duration", "line", "pruning", "sizes", "table"]
 
@@ -146,10 +146,13 @@ class SearchProgress:
             parts.append(f"validation accuracy {100 * record['accuracy']:.2f} %")
             if "loss" in record:
                 parts.append(f"loss {record['loss']:.3f}")
-            parts.append(f"{record['seconds']:.1f} s{_pace(record)}")
+            parts.append(f"{own_seconds(record):.1f} s{_pace(record)}")
         elif progress.epoch is not None:
-            loss = progress.epoch["loss"]
-            parts.append(f"training all survivors: loss {loss:.3f}{_pace(progress.epoch)}")
+            epoch = progress.epoch
+            parts.append(
+                f"training all survivors: epoch {epoch['epoch']:.0f} of {epoch['epochs']:.0f}, "
+                f"loss {epoch['loss']:.3f}{_pace(epoch)}"
+            )
         if progress.seconds_left is not None:
             parts.append(f"left {duration(progress.seconds_left)}")
         if progress.record is not None and self._space is not None:

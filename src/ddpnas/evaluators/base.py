@@ -32,6 +32,7 @@ class Evaluator(Protocol):
     def prepare(self, architectures: Sequence[Architecture]) -> Iterator[Mapping[str, float]]:
         """Do what has to come before the batch's scores in parts; yield what each measured.
 
+        Among it ``epoch``, which part of ``epochs`` it was (from 1), and ``train_seconds``.
         Does the rest of it where it was interrupted, nothing where it was done.
         """
 

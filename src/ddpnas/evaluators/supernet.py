@@ -131,9 +131,9 @@ class SupernetEvaluator:
         """Train what has to be trained before the batch is scored; yield after each epoch.
 
         The state may be saved whenever this yields. Nothing is done where the batch, or the
-        part of it that an interrupted search still has to score, is ready. Yields ``loss``
-        (mean training cross-entropy), ``lr`` (the epoch's last), ``train_images`` and
-        ``train_seconds``.
+        part of it that an interrupted search still has to score, is ready. Yields ``epoch`` (of
+        ``epochs`` before the batch, from 1), ``loss`` (mean training cross-entropy), ``lr`` (the
+        epoch's last), ``train_images`` and ``train_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
@@ -148,9 +148,10 @@ class SupernetEvaluator:
             started = time.perf_counter()
             images, loss, lr = self._train_together(architectures, self._round, length)
             self._round += 1
+            at = {"epoch": self._round, "epochs": length}
             if self._round >= length:
                 self._round, self._ready = 0, len(architectures)
-            yield {"loss": loss, "lr": lr, **_paced(images, started)}
+            yield {**at, "loss": loss, "lr": lr, **_paced(images, started)}
 
     @property
     def _warmup(self) -> int:
