@@ -56,12 +56,18 @@ found = ddpnas.search(space, data, out=RUN, overwrite=True)
 print(f"{space.size:,} architectures; the likeliest: {space.format(found.architecture)}")
 
 # %% [markdown]
-# ## The most likely network within the limit
+# ## The best network within the limit
+#
+# The fifty most likely ones within the limit are proven to be that; the search scores them again,
+# each as a whole, and the best score decides.
 
 # %%
 costs = ddpnas.count_costs(space)
-chosen = ddpnas.generate(found.distribution, space, LIMIT, costs)
-print(space.format(chosen.architecture))
+likely = ddpnas.top_k(found.distribution, space, 50, LIMIT, costs)
+rescored = ddpnas.rescore(RUN, [one.architecture for one in likely], space=space, data=data)
+best = max(range(len(likely)), key=lambda i: rescored[i].score)
+chosen = likely[best]
+print(f"number {best + 1} of {len(likely)}: {space.format(chosen.architecture)}")
 print(f"{chosen.costs['macs']:,.0f} multiply-adds, {chosen.costs['params']:,.0f} parameters")
 
 # %% [markdown]

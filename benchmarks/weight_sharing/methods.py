@@ -22,8 +22,8 @@ from benchmarks.weight_sharing.task import (
 from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
 from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
+from ddpnas.evaluators.prior import Prior, Scale
 from ddpnas.evaluators.training_free import naswot, synflow
-from ddpnas.strategies.effects import normal_scores
 
 __all__ = ["METHODS"]
 
@@ -174,7 +174,7 @@ def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
 def prior(task: Task, watch: Stopwatch) -> Outcome:
     """One stage of DDPNAS scored untrained, then finalists: no weights are shared.
 
-    The score is the sum of the normal scores of NASWOT and synflow over the stage.
+    The score is that of ``SupernetConfig(prior=1)``: NASWOT and synflow on one scale.
     """
     plan = task.plan
     strategy = create_strategy(
@@ -184,17 +184,13 @@ def prior(task: Task, watch: Stopwatch) -> Outcome:
         cycles_per_stage=plan.prior_cycles,
         keep=len_of_cycle(task) - 1,
     )
-    images = _batch(task)
-    measures = {
-        "naswot": lambda network: naswot(network.train(), images),
-        "synflow": lambda network: synflow(network, task.data.input_shape),
-    }
+    measure, scale = Prior(task.space, task.data, task.seed).measure, Scale()
 
     def scores(architectures: Sequence[Architecture]) -> list[float]:
-        total = np.zeros(len(architectures))
-        for measure in measures.values():
-            total += normal_scores(np.array([_measure(task, measure, a) for a in architectures]))
-        return total.tolist()
+        values = [measure(architecture) for architecture in architectures]
+        if not scale.known:
+            scale.learn(values)
+        return [sum(scale(name, value) for name, value in of.items()) / 2 for of in values]
 
     batch = strategy.ask()
     strategy.tell(batch, scores(batch))

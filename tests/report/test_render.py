@@ -282,3 +282,37 @@ def test_a_search_by_separate_trainings_is_reported_too(run, tmp_path):
     page = read(write_report(run, tmp_path / "page.html"))
     assert "trained on its own for 2 epochs" in page.text and "through shared" not in page.text
     assert "--evaluator standalone --standalone.epochs 2" in page.text
+
+
+def test_a_training_elsewhere_is_reported_where_it_is_named(run, tmp_path):
+    shutil.move(run / "trained", tmp_path / "other")
+    assert read_run(run).trained is None
+    named = read_run(run, trained=tmp_path / "other")
+    assert named.trained.found.name == "found"
+    words = next(line for line in run_commands(View(named)) if line.startswith("ddpnas train "))
+    assert f"--out {tmp_path / 'other'}" in words
+    page = write_report(run, tmp_path / "page.html", trained=tmp_path / "other").read_text()
+    assert "random 1" in page
+    with pytest.raises(RunError, match="not a folder of ddpnas train"):
+        write_report(run, tmp_path / "page.html", trained=run)
+    with pytest.raises(OptionError, match="single run"):
+        write_report([run, tmp_path], tmp_path / "page.html", trained=tmp_path / "other")
+    about = json.loads((tmp_path / "other" / "result.json").read_text())
+    about["networks"][0]["architecture"] = {"another": "decision"}
+    (tmp_path / "other" / "result.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match="another space"):
+        read_run(run, trained=tmp_path / "other")
+
+
+def test_what_was_scored_again_is_listed_and_repeated_by_the_commands(run, tmp_path):
+    words = ["generate", str(run), "--limit", "macs=4K", "--rescore", "5", "--device", "cpu"]
+    assert main(words) == 0
+    kept = json.loads((run / "generated.json").read_text())
+    page = read(write_report(run, tmp_path / "page.html"))
+    rows = page.tables["rescored"][1:]
+    assert len(rows) == 5
+    assert [float(row[2]) for row in rows] == [one["score"] for one in kept["top"]]
+    assert "of the 5 most likely" in page.text
+    line = next(x for x in run_commands(View(read_run(run))) if x.startswith("ddpnas generate "))
+    assert "--rescore 5" in line
+    parse(shlex.split(line)[1:])

@@ -97,7 +97,11 @@ def _record(
         "space_options": options.space_options,
         "tables": [table.to_dict() for table in question.given],
         **({"top": listed} if len(found) > 1 else {}),
-        **({"chosen": at, "changed_by_rescoring": at > 0} if rescored else {}),
+        **(
+            {"rescored": options.rescore, "chosen": at, "changed_by_rescoring": at > 0}
+            if rescored
+            else {}
+        ),
     }
 
 

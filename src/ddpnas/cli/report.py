@@ -26,6 +26,9 @@ def _report_parser() -> ArgumentParser:
         default=[],
         help="a table of another cost (latency, energy, ...), JSON; may be repeated",
     )
+    parser.add_argument(
+        "--trained", help="of one run: where ddpnas train --out put a training, if not RUN/trained"
+    )
     _add_own_space(parser)
     return parser
 
@@ -40,7 +43,9 @@ def _add_own_space(parser: ArgumentParser) -> None:
 def report(options: Namespace) -> None:
     """``ddpnas report``."""
     tables = [CostTable.load(path) for path in options.costs]
-    path = write_report(options.runs, options.out, space=options.space, costs=tables)
+    path = write_report(
+        options.runs, options.out, space=options.space, costs=tables, trained=options.trained
+    )
     print(f"report: {path}")
     print(f"its numbers: {path.with_name(f'{path.stem}-data')}/*.csv")
 

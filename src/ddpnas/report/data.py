@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ddpnas.architecture import Architecture, Decision, DecisionSpace
 from ddpnas.disk import read_json
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import RunError
+from ddpnas.errors import ArchitectureError, RunError
 from ddpnas.reopen import read_config
 
 __all__ = ["Network", "Run", "Stage", "Trained", "read_run"]
@@ -63,7 +63,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Trained:
-    """What ``RUN/trained`` holds: the networks, the found one first, and how they were trained.
+    """What ``RUN/trained``, or where else ``ddpnas train`` wrote, holds.
 
     Attributes:
         path: of the folder.
@@ -177,24 +177,38 @@ def _bounds(limit: float | list[float | None]) -> tuple[float | None, float | No
     return (limit[0], limit[1]) if isinstance(limit, list) else (None, limit)
 
 
-def read_run(path: str | Path, label: str | None = None) -> Run:
+def read_run(path: str | Path, label: str | None = None, trained: str | Path | None = None) -> Run:
     """Return what the folder of a run holds.
 
     Args:
         path: of the run; it may still be running.
         label: other than the folder's name.
+        trained: folder of a training of what the run found, other than ``RUN/trained``.
 
     Raises:
-        RunError: it is no run folder, or a file in it is damaged.
+        RunError: it is no run folder, or a file in it is damaged, or ``trained`` is no training
+            of an architecture of the run's space.
     """
     folder = Path(path)
     if not (folder / "run.json").is_file():
         raise RunError(f"{path} is not a run folder (it holds no run.json)")
     about = read_json(folder / "run.json")
     try:
-        return _read(folder, label or folder.resolve().name, about)
+        run = _read(folder, label or folder.resolve().name, about)
+        return run if trained is None else replace(run, trained=_of_this_run(run, Path(trained)))
     except (KeyError, TypeError, IndexError) as error:
         raise RunError(f"{path} was not written by this version of ddpnas: {error!r}") from None
+
+
+def _of_this_run(run: Run, folder: Path) -> Trained:
+    trained = _read_trained(folder)
+    if trained is None:
+        raise RunError(f"{folder} is not a folder of ddpnas train (it holds no result.json)")
+    try:
+        run.space.check(trained.found.architecture or {})
+    except ArchitectureError as error:
+        raise RunError(f"{folder} was trained in another space than {run.path}: {error}") from None
+    return trained
 
 
 def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:

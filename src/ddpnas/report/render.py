@@ -66,6 +66,7 @@ def write_report(
     *,
     space: str | None = None,
     costs: Sequence[CostTable] = (),
+    trained: str | Path | None = None,
 ) -> Path:
     """Write the report of a run, or the comparison of several, and return its path.
 
@@ -79,16 +80,18 @@ def write_report(
             because the user names it. Without it, what needs the networks is left out.
         costs: tables of further costs (latency, energy, ...), beside ``latency.json`` of the
             run folder.
+        trained: of a single run, the folder of a training other than ``RUN/trained``.
 
     Raises:
-        RunError: a folder holds no run, or ``path`` holds something else than a report.
-        OptionError: no run, or the same one twice.
+        RunError: a folder holds no run, ``trained`` is no training of the run's, or ``path``
+            holds something else than a report.
+        OptionError: no run, the same one twice, or ``trained`` with several runs.
     """
     folders = [Path(r) for r in ([runs] if isinstance(runs, (str, Path)) else runs)]
     if path is None:
         path = folders[0] / "report.html" if len(folders) == 1 else "report.html"
     path = Path(path)
-    views = [View(run, space, costs) for run in read_runs(folders)]
+    views = [View(run, space, costs) for run in read_runs(folders, trained)]
     if path.is_dir():
         raise RunError(f"{path} is a folder; name a file, such as --out {path / 'report.html'}")
     if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:4000]:
@@ -106,15 +109,22 @@ def write_report(
     return path
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Return the runs with labels that tell them apart."""
+def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> list[Run]:
+    """Return the runs with labels that tell them apart.
+
+    Args:
+        folders: of the runs.
+        trained: of a single run, see :func:`read_run`.
+    """
     if not folders:
         raise OptionError("a report needs a run folder")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise OptionError("a comparison takes each run once")
+    if trained is not None and len(folders) > 1:
+        raise OptionError("a training is named for a single run; a comparison takes RUN/trained")
     names = [folder.resolve().name for folder in folders]
     return [
-        read_run(folder, name if names.count(name) == 1 else str(folder))
+        read_run(folder, name if names.count(name) == 1 else str(folder), trained)
         for folder, name in zip(folders, names, strict=True)
     ]
 

@@ -56,6 +56,8 @@ def run_commands(view: View) -> list[str]:
             words += ["--limit", _limit(name, low, high)]
         if (objective := run.generated.get("objective", _LIKELIEST)) != _LIKELIEST:
             words += ["--objective", objective]
+        if rescored := run.generated.get("rescored", 0):
+            words += ["--rescore", str(rescored)]
         words += _options("--space-options", run.generated["space_options"])
         lines.append(_join(words))
     if run.trained is not None:
@@ -112,6 +114,8 @@ def _train_words(run: Run, trained: Trained) -> list[str]:
         words += ["--random", str(len(trained.random))]
     for network in trained.baselines:
         words += ["--baseline", network.name]
+    if trained.path.resolve() != (run.path / "trained").resolve():
+        words += ["--out", str(trained.path)]
     return [*words, "--seed", str(trained.seed)]
 
 

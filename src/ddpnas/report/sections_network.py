@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from ddpnas.drawing import draw
 from ddpnas.report.blocks import (
@@ -177,14 +179,44 @@ def network(view: View) -> Section | None:
     blocks: list[Block] = [figure]
     facts = [Fact("text form", run.chosen_text or "")]
     if run.generated is not None:
-        proof = run.generated["certificate"]
+        proof, place = run.generated["certificate"], run.generated.get("chosen", 0)
         facts.append(Fact("log probability", f"{run.generated['log_prob']:.4g}",
                           run.generated["log_prob"]))  # fmt: skip
-        facts.append(Fact("proof", f"the solver's gap to any better one is {proof['gap']:.1g}"))
+        ahead = "any better one" if place == 0 else f"any better one but the {place} before it"
+        facts.append(Fact("proof", f"the solver's gap to {ahead} is {proof['gap']:.1g}"))
+    if rescored := _rescored(run.generated or {}):
+        facts.append(
+            Fact("chosen by", f"the search's score, of the {len(rescored.rows)} most likely")
+        )
     blocks.append(Facts(tuple(facts)))
+    if rescored:
+        blocks.append(rescored)
     if view.chosen_costs:
         blocks.append(_cost_table(view))
     return Section("network", "The network", (), tuple(blocks))
+
+
+def _rescored(generated: Mapping[str, Any]) -> Table | None:
+    """Return the candidates that were scored again, the likeliest first; None where none was."""
+    candidates = generated.get("top", [generated])[: generated.get("rescored", 0)]
+    if not candidates:
+        return None
+    return Table(
+        "rescored",
+        "The most likely networks within the limits, scored again",
+        (
+            Column("number", "count"),
+            Column("log probability", "number"),
+            Column("score", "number"),
+            Column("validation accuracy", "percent"),
+            Column("architecture"),
+        ),
+        tuple(
+            (i, one["log_prob"], one["score"], one["accuracy"], one["text"])
+            for i, one in enumerate(candidates, start=1)
+        ),
+        folded=True,
+    )
 
 
 def _drawing(svg: str, what: str) -> str:
