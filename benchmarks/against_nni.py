@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -31,6 +30,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from benchmarks.record import write_record
 
 EDGES = ("0_1", "0_2", "1_2", "0_3", "1_3", "2_3")
 OPERATIONS = {  # NNI's name -> ours, the benchmark's
@@ -167,10 +168,8 @@ def main() -> None:
         about = {
             "command": f"python -m benchmarks.against_nni --rounds {options.rounds} "
             f"--steps {options.steps} {' '.join(same)}",
-            "python": platform.python_version(),
-            "machine": platform.platform(),
         }
-        options.out.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        write_record(options.out, {**about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,17 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 from benchmarks.authors_dp import rounded_programme
 from benchmarks.evolution import evolve
+from benchmarks.record import write_record
 from ddpnas import (
     CostTable,
     Decision,
     DecisionSpace,
     InfeasibleError,
     JointDistribution,
-    __version__,
     count_costs,
     create_space,
     frontier,
@@ -317,17 +313,8 @@ def main() -> None:
         show(result["frontiers"][-1:])
     result["ways"] = compare(one_limit, max(1, options.instances // 2))
     show(result["ways"])
-    result["machine"] = {
-        "ddpnas": __version__,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-    }
     if options.out:
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_record(options.out, result)
 
 
 def _random(decisions: int, options: int, tables: int) -> tuple[DecisionSpace, Any]:

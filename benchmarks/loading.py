@@ -13,9 +13,6 @@ processes, the others use them; all deliver normalised, augmented batches.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -27,6 +24,7 @@ import torch
 from PIL import Image
 
 import ddpnas
+from benchmarks.record import write_record
 from ddpnas.data import Loader, dataset
 
 
@@ -110,14 +108,8 @@ def main() -> None:
                 }
                 for size, how, reading, rates, own in rows
             ],
-            "load_average": os.getloadavg(),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.platform(),
         }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(options.out, record)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,6 @@ scores again with these.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ import numpy as np
 import torch
 
 import ddpnas
+from benchmarks.record import write_record
 from ddpnas import Architecture, CostTable, JointDistribution
 from ddpnas.benchmarks import Table, load
 from ddpnas.reopen import run_data, run_space
@@ -130,13 +128,7 @@ def main() -> None:
             results[name] = [truth.rows(*by_table(truth.table, s)) for s in range(options.seeds)]
             show(name, results[name])
     if options.out:
-        found = {
-            "results": results,
-            "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        }
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+        write_record(options.out, {"results": results})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -33,11 +32,11 @@ import torch
 from torch import nn
 
 import ddpnas
+from benchmarks.record import write_record
+from benchmarks.step import FixedWhileSearching, optimizer_of
 from ddpnas.distributed import join, leave
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.training.epoch import place, train_epoch
-
-from .step import FixedWhileSearching, optimizer_of
 
 OPTIONS = (2, 4, 8, 16, 32)  # a decision, of 16
 DECISIONS = (4, 8, 16, 32, 64)  # with 4 options each
@@ -268,9 +267,6 @@ def main() -> None:
     result: dict[str, Any] = {
         "command": "python -m benchmarks.scaling" + (" --darts" if options.darts else ""),
         "threads": options.threads,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.platform(),
         "by_options": by_options,
         "by_decisions": by_decisions,
         "by_images": by_images,
@@ -289,7 +285,7 @@ def main() -> None:
         )
     every = (by_options, by_decisions, by_images, by_processes)
     if options.out is not None:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_record(options.out, result)
     if options.plot is not None:
         names = ("options", "decisions", "images", "processes")
         plot(options.plot, dict(zip(names, every, strict=True)))

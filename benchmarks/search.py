@@ -10,8 +10,6 @@ from the run's own history and progress. What is left is reading data and starti
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,6 +18,7 @@ from pathlib import Path
 import torch
 
 import ddpnas
+from benchmarks.record import write_record
 from ddpnas import SupernetConfig
 
 
@@ -74,11 +73,8 @@ def main() -> None:
             "shares": {part: seconds / whole for part, seconds in parts.items()},
             "whole_s": whole,
             "training_images_a_second": images / parts["train"],
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.platform(),
         }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(options.out, record)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ whose speed drifts gives the same ratio. Setting a path, once an epoch, is repor
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ import torch
 from torch import nn
 
 import ddpnas
+from benchmarks.record import write_record
 from ddpnas.choice import Fixed
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.training.epoch import pick_device, place, train_epoch
@@ -149,13 +148,8 @@ def main() -> None:
         about = {
             "command": f"python -m benchmarks.step --paths {options.paths} "
             f"--steps {options.steps} --threads {options.threads} --device {options.device}",
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else str(device),
-            "threads": options.threads,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.platform(),
         }
-        options.out.write_text(json.dumps({**about, "cases": cases}, indent=1) + "\n")
+        write_record(options.out, {**about, "cases": cases}, device)
 
 
 if __name__ == "__main__":

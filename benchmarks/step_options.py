@@ -11,8 +11,6 @@ seconds of compiling are reported apart), the default memory layout, and SGD's o
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,12 +22,12 @@ import torch
 from torch import nn
 
 import ddpnas
+from benchmarks.record import write_record
+from benchmarks.step import CASES, timed
 from ddpnas.choice import Supernet
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.compiled import compile_options
 from ddpnas.training.epoch import pick_device, place, train_epoch
-
-from .step import CASES, timed
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -138,13 +136,9 @@ def main() -> None:
         record = {
             "command": f"python -m benchmarks.step_options --spaces {options.spaces} "
             f"--paths {options.paths} --steps {options.steps} --threads {options.threads}",
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else str(device),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.platform(),
             "cases": cases,
         }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(options.out, record, device)
 
 
 if __name__ == "__main__":

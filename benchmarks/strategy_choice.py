@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.record import write_record
 from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.benchmarks import Table, load
 from ddpnas.benchmarks.experiment import Budget, Contender, run_trial
@@ -162,11 +161,8 @@ def main() -> None:
             "drift": options.drift,
             "distinct_names": options.distinct_names,
             "rows": rows,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "machine": platform.platform(),
         }
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_record(options.out, result)
 
 
 if __name__ == "__main__":

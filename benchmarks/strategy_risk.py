@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.record import write_record
 from ddpnas.benchmarks import Table, load
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
 from ddpnas.strategies.model import ModelDDPNAS
@@ -171,9 +170,6 @@ def main() -> None:
             for name, mine in taken.items()
         },
         "seconds": round(time.perf_counter() - started, 1),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": platform.platform(),
     }
     print("all options, all tables: stated risk, observed frequency")
     for row in result["all_options"]["all tables"]:
@@ -189,7 +185,7 @@ def main() -> None:
                 f"stated {row['stated']:.3f}, observed {row['observed']:.3f}"
             )
     if options.out:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_record(options.out, result)
 
 
 if __name__ == "__main__":

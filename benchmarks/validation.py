@@ -11,8 +11,6 @@ images whose labels can be learned, because untrained paths are all equally good
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import numpy as np
 import torch
 
 import ddpnas
+from benchmarks.record import write_record
 from ddpnas.distribution import JointDistribution
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 
@@ -94,12 +93,9 @@ def main() -> None:
         record = {
             "command": f"python -m benchmarks.validation --cycles {options.cycles} "
             f"--threads {options.threads}",
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.platform(),
             "cases": cases,
         }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(options.out, record)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -22,12 +20,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.record import write_record
 from benchmarks.weight_sharing.methods import METHODS
 from benchmarks.weight_sharing.task import Plan, Stopwatch, Task, distinct_cells, test_accuracy
 from ddpnas import SearchSpace, SupernetConfig, create_space
 from ddpnas.benchmarks import load
 from ddpnas.data import Data, load_data
-from ddpnas.disk import write_atomic
 
 JUDGED_SEED = 1234  # of the networks of the rank correlation, the same for all searches
 
@@ -68,10 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
                     "data": Path(options.data).name,
                     "out": out.name,
                 },
-                "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
-                "torch": torch.__version__,
             }
-            write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+            write_record(path, result)
             print(_line(result), flush=True)
     print(summary([json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]))
 
