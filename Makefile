@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Of `make search`: a smaller search for a quick look, for example
-#   make search IMAGES=1000 EPOCHS=1
+#   make search IMAGES=1000 PASSES=10 EPOCHS=1
+# PASSES over the images train the shared weights; by default a search makes more of them.
 OUT ?= runs/first
 IMAGES ?= 10000
+PASSES ?= 40
 EPOCHS ?= 7
 SEED ?= 0
 
@@ -14,7 +16,7 @@ SEED ?= 0
 search: $(VENV)/.installed
 	$(BIN)/ddpnas search --data fashion-mnist-12k --limit-train-images $(IMAGES) \
 	    --space nasbench201 --space-options.channels 8 --space-options.cells-per-stage 1 \
-	    --seed $(SEED) --out $(OUT) --overwrite
+	    --supernet.warmup-epochs $(PASSES) --seed $(SEED) --out $(OUT) --overwrite
 	$(BIN)/ddpnas generate $(OUT) --limit macs=4M --rescore 50
 	$(BIN)/ddpnas train $(OUT) --random 3 --epochs $(EPOCHS) --seed $(SEED) \
 	    --limit-train-images $(IMAGES) --overwrite

@@ -33,10 +33,10 @@ BINS = (0.0, 0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
 TIMES = (20, 40, 60)
 
 
-def tables(searches: int) -> Iterator[tuple[str, int, Table, np.ndarray, np.ndarray]]:
+def tables(searches: range) -> Iterator[tuple[str, int, Table, np.ndarray, np.ndarray]]:
     """Yield name, seed, table, score and true value of every search."""
     macro, cell = load("nasbench-macro"), load("nasbench201")
-    for seed in range(searches):
+    for seed in searches:
         yield "nasbench-macro", seed, macro, macro.valid[0], macro.test[0]
         yield "nasbench201", seed, cell, cell.valid[12], cell.valid[12]
         for name, example in EXAMPLES.items():
@@ -132,6 +132,7 @@ def main() -> None:
     """Measure, print the tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--searches", type=int, default=40, help="on each table")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--max-risk", type=float, nargs="*", default=[0.01, 0.05])
     parser.add_argument("--tables", nargs="*", help="default: all")
     parser.add_argument("--out", type=Path, help="JSON")
@@ -139,7 +140,9 @@ def main() -> None:
     started = time.perf_counter()
     pairs: dict[str, list[tuple[float, float]]] = {}
     taken: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
-    for name, seed, table, score, true in tables(options.searches):
+    for name, seed, table, score, true in tables(
+        range(options.first, options.first + options.searches)
+    ):
         if options.tables and name not in options.tables:
             continue
         truth = Truth(table, true)
@@ -149,7 +152,8 @@ def main() -> None:
             mine.append(pruned(table, score, truth, seed, max_risk))
     everything = [pair for mine in pairs.values() for pair in mine]
     result = {
-        "command": f"python -m benchmarks.strategy_risk --searches {options.searches}",
+        "command": f"python -m benchmarks.strategy_risk --searches {options.searches} "
+        f"--first {options.first}",
         "searches": options.searches,
         "times": list(TIMES),
         "all_options": {

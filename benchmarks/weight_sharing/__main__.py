@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--train-images", type=int, default=10_000)
     add("--valid-images", type=int, default=2_500)
     add("--batch-size", type=int, default=64, help="images of a path's step")
+    add("--augment", action="store_true", help="shift and mirror images of shared weights")
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
     add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
@@ -171,6 +172,7 @@ def _data(options: argparse.Namespace) -> Data:
 def _supernet(options: argparse.Namespace) -> SupernetConfig:
     return SupernetConfig(
         batch_size=options.batch_size,
+        augment=options.augment,
         lr=options.lr,
         weight_decay=options.weight_decay,
         score=options.score,

@@ -133,7 +133,7 @@ def paper(task: Task, watch: Stopwatch) -> Outcome:
     each = create_strategy("ddpnas", task.space, **options).evaluations
     cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
     options["cycles_per_stage"] = cycles
-    config = replace(task.supernet, training="path", score="accuracy", prior=0.0)
+    config = replace(task.supernet, training="path", score="accuracy", prior=0.0, augment=True)
     strategy, evaluator, _ = _search(task, watch, options, config)
     details = {"cycles_per_stage": cycles, "scored": strategy.evaluations}
     return Outcome(strategy.architecture, watch.pause(lambda: _tau(task, evaluator)), details)

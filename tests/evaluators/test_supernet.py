@@ -289,3 +289,52 @@ def test_compiled_options_train_alike_and_keep_their_names(small_space, stripes)
 def test_a_backend_that_torch_does_not_know_is_refused(small_space, stripes):
     with pytest.raises(OptionError, match=r"inductr.*inductor"):
         evaluator(small_space, stripes, config=dataclasses.replace(CONFIG, compile="inductr"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ({"training": "path"}, True),
+        ({"training": "path", "augment": False}, False),
+        ({"training": "fair"}, False),
+        ({"training": "uniform"}, False),
+        ({"training": "fair", "augment": True}, True),
+    ],
+)
+def test_training_images_are_changed_where_that_is_asked_or_published(
+    small_space, stripes, settings, changed
+):
+    own = {"batch_size": 16, "warmup_epochs": 1, "prior": 0, **settings}
+    one = evaluator(small_space, stripes, config=SupernetConfig(**own))
+    as_they_are = {image.numpy().tobytes() for image in stripes.train.inputs}
+    mean, std = stripes.mean[0], stripes.std[0]
+    seen = []
+
+    def keep(module, inputs):
+        if module.training:
+            pixels = (inputs[0] * std + mean) * 255
+            seen.extend(pixels.round().to(torch.uint8).contiguous().unbind())
+
+    one.supernet.register_forward_pre_hook(keep)
+    list(one.evaluate(cells(small_space, 1)))
+    known = [image.numpy().tobytes() in as_they_are for image in seen]
+    assert len(known) >= 48 and all(known) != changed
+
+
+def test_by_default_a_small_set_is_passed_over_more_often(small_space, stripes):
+    def passes(data, **settings):
+        one = evaluator(small_space, data, config=SupernetConfig(prior=0, **settings))
+        return next(one.prepare(cells(small_space, 1)))["epochs"]
+
+    few = ddpnas.make_data(
+        (stripes.train.inputs, stripes.train.labels),
+        valid=(stripes.valid.inputs, stripes.valid.labels),
+        name="few",
+        flip=False,
+    )
+    many = dataclasses.replace(
+        few,
+        train=type(few.train)(few.train.inputs.repeat(100, 1, 1, 1), few.train.labels.repeat(100)),
+    )
+    assert passes(few) == 300 > passes(many) == 80  # 16 for each of the 5 options
+    assert passes(few, warmup_epochs=3) == 3

@@ -80,13 +80,13 @@ def test_the_best_of_an_additive_space_is_found_within_60_of_15625():
 def test_pruning_keeps_the_best_and_states_a_risk_per_pruned_option():
     for seed in range(2):
         strategy = create_strategy(
-            "ddpnas", SIX, seed=seed, evaluations=60, max_risk=0.01, cycles_per_stage=3
+            "ddpnas", SIX, seed=seed, evaluations=60, max_risk=0.03, cycles_per_stage=3
         )
         run(strategy, seed=seed)
         survivors = strategy.distribution.survivors
         pruned = 30 - sum(map(len, survivors.values()))
         assert pruned > 0
-        assert 0 < strategy.risk <= 0.01 * pruned
+        assert 0 < strategy.risk <= 0.03 * pruned
         assert all("e" in options for options in survivors.values())
 
 

@@ -36,7 +36,7 @@ from torch.nn import functional
 
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
-from ddpnas.data.augment import Share
+from ddpnas.data.augment import Augmentation, Share
 from ddpnas.distributed import ALONE, Processes, synchronise_norms
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DivergedError, OptionError
@@ -52,6 +52,8 @@ from ddpnas.training.epoch import accuracy_and_loss, autocast, pick_device, plac
 __all__ = ["SupernetEvaluator"]
 
 _SCORED_TOGETHER = 40  # architectures: the more, the more they share, and the rarer a checkpoint
+_PASSES = 16  # for each option of a decision, before the first score
+_STEPS, _MOST_PASSES = 2_500, 300  # passes of a small set have few steps
 _SCALE_OF = 40  # architectures that the scale of scores with a prior is taken from, or more
 
 
@@ -112,7 +114,10 @@ class SupernetEvaluator:
             weight_decay=self.config.weight_decay,
         )
         self._share = Share(processes.rank, processes.size)
-        self._train = Loader(data, [data.train], self.device, share=self._share)
+        unchanged = None if self.config.augmented else Augmentation(crop="none", flip=False)
+        self._train = Loader(
+            data, [data.train], self.device, augmentation=unchanged, share=self._share
+        )
         self._valid = Loader(data, [data.valid], self.device, share=self._share)
         weight = self.config.prior_weight
         self._prior = Prior(space, data, seed, self.device) if weight > 0 else None
@@ -120,6 +125,8 @@ class SupernetEvaluator:
         longest = JointDistribution.uniform(space.decisions).longest
         paths = longest if self.config.training == "fair" else 1
         self._batch_size = self._train.batch_size(self.config.batch_size, paths)
+        given = self.config.warmup_epochs
+        self._warmup_epochs = self._enough(longest) if given is None else given
         smallest = min(self._batch_size, len(self._train) // paths)  # images of a path's step
         if smallest < processes.size:
             raise OptionError(
@@ -153,10 +160,15 @@ class SupernetEvaluator:
                 self._round, self._ready = 0, len(architectures)
             yield {**at, "loss": loss, "lr": lr, **_paced(images, started)}
 
+    def _enough(self, options: int) -> int:
+        """Return how many passes train all choices so long that their scores mean something."""
+        steps = self._train.steps(min(options * self._batch_size, len(self._train)))
+        return max(_PASSES * options, min(_MOST_PASSES, math.ceil(_STEPS / steps)))
+
     @property
     def _warmup(self) -> int:
         """How many epochs before the next batch train all choices."""
-        return self.config.warmup_epochs if self._count == 0 else 0
+        return self._warmup_epochs if self._count == 0 else 0
 
     @property
     def _together(self) -> bool:

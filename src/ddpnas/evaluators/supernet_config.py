@@ -24,7 +24,9 @@ class SupernetConfig:
     Args:
         training: "fair", "uniform" or "path", see :mod:`ddpnas.evaluators.supernet`.
         warmup_epochs: passes over the training images before the first score, over all choices
-            alike; with "path" there are none. Each costs what a pass over one path costs.
+            alike; with "path" there are none. Each costs what a pass over one path costs. None is
+            16 for each option of the longest decision, since a pass divides the images among
+            them, or for small sets more: as many as make 2,500 steps, but at most 300.
         epochs: passes before the scores of each batch, on the choices that occur in it; the
             first batch has the warm-up besides. With "path" it is always one pass a score.
         score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy); None is
@@ -34,6 +36,8 @@ class SupernetConfig:
             are in standard deviations of the first batch of architectures, or of random ones
             (what is more than 3 worse counts as 3), so that a score serves to compare them and
             nothing else. Not with "path", unless interleaved.
+        augment: shift training images, and mirror them if the data allows; None is yes with "path"
+            and no otherwise, since an option sees each image too rarely to know it by heart.
         batch_size: images of a path's training step (a fair step has as many for each of its
             paths); None is 128, and less for small sets, see
             :meth:`ddpnas.data.Loader.batch_size`.
@@ -56,10 +60,11 @@ class SupernetConfig:
     """
 
     training: Literal["fair", "uniform", "path"] = "fair"
-    warmup_epochs: int = 40
+    warmup_epochs: int | None = None
     epochs: int = 0
     score: Literal["accuracy", "loss"] | None = None
     prior: float | None = None
+    augment: bool | None = None
     batch_size: int | None = None
     eval_batch_size: int = 500
     lr: float = 0.1
@@ -82,7 +87,7 @@ class SupernetConfig:
         sizes = (self.batch_size, self.eval_batch_size)
         if any(size is not None and size < 1 for size in sizes) or self.lr <= 0:
             raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
-        if self.warmup_epochs < 0 or self.epochs < 0:
+        if (self.warmup_epochs or 0) < 0 or self.epochs < 0:
             raise OptionError("warmup_epochs and epochs are not negative")
         if not 0 <= self.prior_weight <= 1:
             raise OptionError(f"prior is from 0 to 1, not {self.prior}")
@@ -103,6 +108,11 @@ class SupernetConfig:
         if self.score is None:
             return "accuracy" if self.training == "path" else "loss"
         return self.score
+
+    @property
+    def augmented(self) -> bool:
+        """Whether training images are changed at random, see ``augment``."""
+        return self.training == "path" if self.augment is None else self.augment
 
     @property
     def prior_weight(self) -> float:

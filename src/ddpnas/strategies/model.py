@@ -283,7 +283,7 @@ class ModelDDPNAS(Base):
         elif self.max_risk and self._cycles >= self.cycles_per_stage:
             in_cycles = len(self.history) < self.explore * self._total
             if not in_cycles and len(self.history) % _JUDGE < len(architectures):
-                risks = self.risks()
+                risks = self._confirmed_risks()
                 self._prune([np.flatnonzero(row <= self.max_risk) for row in risks], risks)
 
     def _rows(self, effects: Effects) -> list[Matrix]:
@@ -296,7 +296,7 @@ class ModelDDPNAS(Base):
     def _end_cycle(self) -> None:
         if self._cycles < self.cycles_per_stage:
             return
-        risks = self.risks()
+        risks = self.risks() if self.max_risk is None else self._confirmed_risks()
         forced = self._cycles >= self.longest_stage
         chosen = []
         distribution = self._distribution
@@ -314,10 +314,20 @@ class ModelDDPNAS(Base):
             self.stage += 1
             self._due = [int(mask.sum()) > self.keep for mask in self._distribution.alive]
 
-    def risks(self) -> list[Matrix]:
+    def _confirmed_risks(self) -> list[Matrix]:
+        """Return the larger of two judgements by separate draws.
+
+        Of many options, those that one judgement happens to underrate would be pruned first.
+        """
+        return [np.maximum(a, b) for a, b in zip(self.risks(), self.risks(again=1), strict=True)]
+
+    def risks(self, again: int = 0) -> list[Matrix]:
         """Return for each option the probability that the best surviving architecture has it.
 
         One row a decision, which sums to 1; needs at least one score.
+
+        Args:
+            again: another number gives an estimate by other draws.
         """
         effects = self._fit()
         posteriors, weights = fits(self._likeness, effects.choices, self._z(), least=0.1)
@@ -325,7 +335,7 @@ class ModelDDPNAS(Base):
             posteriors,
             weights,
             self._distribution.alive,
-            np.random.default_rng(len(self.history)),
+            np.random.default_rng([len(self.history), again]),
             self._holds if self._legal.rules else None,
         )
 
