@@ -23,7 +23,7 @@ from torch import nn
 def network(choose, num_classes=3, input_shape=(1, 8, 8)):
     conv = lambda k: nn.Conv2d(1, 6, k, padding=k // 2)
     return nn.Sequential(choose("op", {"conv1": lambda: conv(1), "conv3": lambda: conv(3)}),
-        nn.GroupNorm(2, 6), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
         nn.Linear(24, num_classes))
 """
 
@@ -117,7 +117,7 @@ def test_two_processes_train_what_one_does(tmp_path):
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
     figures = [
         json.loads((tmp_path / name / "result.json").read_text())["networks"][0]
         for name in ("one", "two")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ddpnas.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.data import Data, Loader
 from ddpnas.data.augment import Augmentation, Share
+from ddpnas.distributed import Processes, synchronise_norms
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training.epoch import confusion, place, train_epoch
 from ddpnas.training.parts import (
@@ -92,6 +93,10 @@ class Session:
         self._average = average_of(self.model, recipe, recipe.epochs * steps)
         self._stepper = accelerator.prepare_optimizer(self._optimizer)
         several = accelerator.num_processes > 1
+        synchronise_norms(
+            self.model,
+            Processes(accelerator.process_index, accelerator.num_processes, accelerator.device),
+        )
         self._wrapped = accelerator.prepare_model(self.model) if several else self.model
         self._history: list[dict[str, float]] = []
         self._steps = 0
