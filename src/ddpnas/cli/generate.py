@@ -71,8 +71,8 @@ def generate(options: Namespace) -> None:
     _show_costs(found[at], question)
     print(f"architecture: {record['text']}")
     _show_proof(found[at], at)
-    if len(found) > 1:
-        _show_list(found, question, rescored)
+    if options.top > 1:
+        _show_list(found[: options.top], question, rescored)
     if rescored:
         _show_choice(rescored, at)
     print(f"next: ddpnas train {options.run} --random 3")
