@@ -78,7 +78,7 @@ def test_a_fair_search_says_what_it_trains(capsys, tmp_path):
     out = str(tmp_path / "run")
     assert main(["search", *QUICK, *fair, "--limit-train-images", "100", "--out", out]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum("training all survivors: loss" in line for line in lines) == 5
+    assert sum("training all survivors: epoch" in line for line in lines) == 5
     assert sum("validation accuracy" in line and line.startswith("[") for line in lines) == 14
 
 
