@@ -90,6 +90,7 @@ def test_the_walk_from_a_folder_of_images_to_a_deployed_file(tmp_path, monkeypat
         ("EPOCHS = 40", "EPOCHS = 2"),
         ("channels=8", "channels=2"),
         ("4e6", "3e5"),
+        ("50, LIMIT", "5, LIMIT"),
         ("load_data(PHOTOS)", "load_data(PHOTOS, limit_train_images=60)"),
         (
             "out=RUN",
