@@ -56,5 +56,5 @@ def exported_toy(tmp_path_factory) -> Path:
     pytest.importorskip("onnxruntime")
     folder = tmp_path_factory.mktemp("exported") / "toy"
     quick = ddpnas.LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
-    export_latency(ddpnas.create_space("toy", width=16), folder, quick)
+    export_latency(ddpnas.create_space("toy", width=64), folder, quick)
     return folder

@@ -11,7 +11,7 @@ from ddpnas import CostTable, count_costs, create_space
 from ddpnas.cli import main
 
 QUICK = ["--architectures", "4", "--seconds", "0.001", "--rounds", "1", "--most-rounds", "1"]
-TOY = ["--space", "toy", "--space-options.width", "16"]
+TOY = ["--space", "toy", "--space-options.width", "64"]
 
 
 def refused(capsys, *words):
@@ -78,7 +78,7 @@ def test_export_and_import_make_the_table_of_another_machine(capsys, exported_to
     measurements, out = str(folder / "measurements.json"), str(tmp_path / "table.json")
     assert main(["latency", "import", measurements, "--out", out]) == 0
     assert "onnxruntime, batch 1, 1 thread" in capsys.readouterr().out
-    space = create_space("toy", width=16)
+    space = create_space("toy", width=64)
     CostTable.load(out).check(space)
     assert CostTable.load(out).terms.keys() <= count_costs(space)["macs"].terms.keys()
 

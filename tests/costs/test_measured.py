@@ -24,7 +24,7 @@ from ddpnas import (
 from ddpnas.costs import export_latency, import_latency, read_measurements, require_same_network
 
 QUICK = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
-TOY = create_space("toy", width=16)
+TOY = create_space("toy", width=64)
 
 
 def stopping(after):
@@ -47,7 +47,7 @@ def check_table(table):
     nothing = {d.name: "skip" for d in TOY.decisions}
     assert table.cost(everything) > table.cost(nothing)
     about = table.about
-    assert about["space"] == "toy" and about["options"]["width"] == 16
+    assert about["space"] == "toy" and about["options"]["width"] == 64
     assert about["machine"] and about["versions"]["torch"] and about["dtype"] == "float32"
     assert about["threads"] == 1 and len(about["date"]) == 10
     parts = set(about["parts"])
@@ -93,7 +93,7 @@ def test_an_interrupted_measurement_goes_on_where_it_was(tmp_path):
 def test_a_table_of_something_else_is_not_checked():
     table = measure_latency(TOY, QUICK)
     architecture = TOY.decode([0, 0, 0, 0])
-    with pytest.raises(OptionError, match="of another network: width 16 instead of 4"):
+    with pytest.raises(OptionError, match="of another network: width 64 instead of 4"):
         check_latency(create_space("toy"), table, architecture)
     with pytest.raises(OptionError, match="of space 'toy', not 'nasbench201'"):
         require_same_network(table, create_space("nasbench201"))

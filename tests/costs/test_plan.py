@@ -90,6 +90,17 @@ def test_rules_leave_every_node_its_additions():
     check_sums(space, [space.sample(rng) for _ in range(4)])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_disturbed_timings_give_nothing_a_time_below_zero(seed):
+    """Where an empty call was timed longer than a part, or less of it longer than all of it."""
+    space = create_space("nasbench201", channels=2, cells_per_stage=1)
+    plan = make_plan(space, 1, 4, seed=0)
+    rng = np.random.default_rng(seed)
+    times = {name: rng.uniform(1, 2) for name in plan.probes}
+    terms = raw_terms(plan, times)
+    assert min(time for pairs, time in terms.items() if pairs) >= 0
+
+
 def test_nested_choices_are_paid_where_they_are_asked(nested_space):
     choices = itertools.product("12", "13")
     check_sums(nested_space, [{"depth": d, "kernel": k} for d, k in choices])

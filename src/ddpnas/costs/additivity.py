@@ -91,16 +91,19 @@ def check_additivity(sums: Sequence[float], measured: Sequence[float]) -> Additi
 
 
 def _fit(x: Vector, y: Vector) -> tuple[float, float]:
-    """Return (overhead, scale) of the line of least relative errors.
+    """Return (overhead, scale) of the line of least relative errors; the scale is above 0.
 
-    Through 0 where that line would fall, or the sums are equal, so that it has no slope.
+    Through 0 where that line would fall, or the sums are equal, so that it has no slope; of scale
+    1 where that line would fall too, or all sums are 0.
     """
     if np.ptp(x) > 1e-9 * np.abs(x).max():
         rows = np.stack([1 / y, x / y], axis=1)
         overhead, scale = np.linalg.lstsq(rows, np.ones(len(y)), rcond=None)[0]
         if scale > 0:
             return float(overhead), float(scale)
-    return 0.0, float((y / x).mean())
+    if (x / y).sum() > 0:
+        return 0.0, float((x / y).sum() / ((x / y) ** 2).sum())
+    return float(((1 - x / y) / y).sum() / (1 / y**2).sum()), 1.0
 
 
 def _tau(predicted: Vector, measured: Vector) -> float:

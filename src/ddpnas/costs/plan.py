@@ -100,7 +100,8 @@ def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Pairs, floa
     Of each part, the time of a call that does nothing is taken off: a whole network is one call. A
     part that adds up fewer tensors where some of its choices give None was timed without them
     too. The difference is a time for each element that is joined, which the options pay that
-    give something.
+    give something, one too many for each sum, so that the part's own time may be below 0. Apart
+    from that nothing takes less than no time: where a timing says so, it was disturbed.
 
     Args:
         plan: what was timed.
@@ -116,12 +117,13 @@ def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Pairs, floa
     for part in plan.parts:
         if part.operations == 0:
             continue
-        time = times[_name(part)] - times[_CALL]
+        time = max(times[_name(part)] - times[_CALL], 0.0)
         joined = [hole for hole in part.holes if hole.nothing]
         if _less(part) in plan.probes:
             silent = plan.probes[_less(part)].silent
             fewer = sum(_size(hole) for hole in joined if hole.decision in silent)
-            each = (times[_name(part)] - times[_less(part)]) / fewer
+            saved = max(times[_name(part)] - times[_less(part)], 0.0)
+            each = saved / fewer
             for hole in joined:
                 time -= each * _size(hole)
                 for option in hole.options:
