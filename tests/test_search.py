@@ -2,10 +2,10 @@
 
 import json
 import math
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 
@@ -23,6 +23,7 @@ from ddpnas import (
     SupernetConfig,
     search,
 )
+from ddpnas.cli import main
 from ddpnas.run import RunFolder
 from ddpnas.search import open_space
 from ddpnas.strategies import strategy_options
@@ -281,36 +282,52 @@ def test_more_classes_than_the_data_has_are_refused(stripes):
         open_space("nasbench201", stripes, {"num_classes": 20})
 
 
-COMMAND = [
-    sys.executable, "-m", "ddpnas", "search", "--limit-train-images", "300",
-    "--space-options.channels", "2", "--space-options.cells-per-stage", "1",
-    "--device", "cpu", "--seed", "5", "--preset", "paper",
-]  # fmt: skip
+def command_line(words, lines):
+    """Run ``ddpnas`` with these words, its output going to the pipe: in a process of its own."""
+    os.dup2(lines.fileno(), sys.stdout.fileno())
+    sys.exit(main(list(words)))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tmp_path):
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(
-        [*COMMAND, "--out", whole, "--quiet"], check=True, env=env, stdout=subprocess.DEVNULL
-    )
+    processes = multiprocessing.get_context("forkserver")  # they need not load torch again
+    processes.set_forkserver_preload(["ddpnas.cli", "ddpnas.search", "torchvision"])
+
+    def started(*words):
+        receiving, sending = processes.Pipe(duplex=False)
+        child = processes.Process(target=command_line, args=(words, sending))
+        child.start()
+        sending.close()
+        return child, os.fdopen(os.dup(receiving.fileno()))
+
+    def ended(*words):
+        child, lines = started(*words)
+        lines.read()
+        child.join()
+        assert child.exitcode == 0
+
+    whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
+    command = [
+        "search", "--limit-train-images", "100", "--space-options.channels", "2",
+        "--space-options.cells-per-stage", "1", "--device", "cpu", "--seed", "5",
+        "--preset", "paper", "--out",
+    ]  # fmt: skip
+    ended(*command, whole)
     # Two evaluations a session at most, so that ten sessions do not reach the end.
     longest = 2 * SearchResult.load(whole).seconds / 42
     rng = random.Random(0)
-    command = [*COMMAND, "--out", str(broken)]
-    kills = 0
-    while kills < 10:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True)
-        for line in child.stdout:  # wait until it works, then a random moment more
+    command = [*command, broken]
+    for _ in range(10):
+        child, lines = started(*command)
+        for line in lines:  # wait until it works, then a random moment more
             if line.startswith("["):
                 break
         time.sleep(rng.uniform(0, longest))
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-        kills += 1
-        command = [sys.executable, "-m", "ddpnas", "resume", str(broken)]
-    subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL)
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, "the run ended before it could be killed"
+        command = ["resume", broken]
+    ended(*command)
     one, other = SearchResult.load(whole), SearchResult.load(broken)
     assert timeless(one.history) == timeless(other.history) and len(one.history) == 42
     assert one.architecture == other.architecture

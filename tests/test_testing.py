@@ -21,6 +21,9 @@ OPTIONS = {
 }
 
 
+FEWER = {"optuna": {"evaluations": 30}}  # restoring it takes long, and all is told anew
+
+
 def published(name):
     class Test(SpaceContract):
         def make_space(self):
@@ -36,7 +39,7 @@ for _name in ddpnas.list_spaces():
 def registered(name):
     class Test(StrategyContract):
         def make_strategy(self, space, seed):
-            return ddpnas.create_strategy(name, space, seed=seed)
+            return ddpnas.create_strategy(name, space, seed=seed, **FEWER.get(name, {}))
 
     return type(f"TestStrategy_{name.replace('-', '_')}", (Test,), {})
 
