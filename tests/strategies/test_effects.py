@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ddpnas.architecture import Decision
 from ddpnas.strategies.effects import (
@@ -47,6 +49,56 @@ def test_additive_scores_are_ranked_nearly_perfectly_where_nothing_was_observed(
     other = rng.integers(4, size=(200, 5))
     fitted = effects.mean(other)
     assert np.corrcoef(fitted, truth[np.arange(5), other].sum(axis=1))[0, 1] > 0.95
+
+
+def test_sums_count_equal_decisions_until_effects_are_known():
+    choices, *_ = sample(30)
+    m, q = DISTINCT.sums(choices, choices[:7])
+    equal = (choices[:, None] == choices[None, :7]).sum(axis=2)
+    assert (m == equal).all() and (q == equal).all()
+
+
+@given(
+    effects=st.lists(st.lists(st.floats(-3, 3), min_size=4, max_size=4), min_size=5, max_size=5),
+    prior=st.sampled_from(PRIORS),
+)
+def test_whatever_the_effects_the_covariance_is_one(effects, prior):
+    """Symmetric, without negative eigenvalues, and largest for equal architectures."""
+    likeness = ALIKE.by_effects([np.array(row) for row in effects])
+    choices, *_ = sample(40)
+    covariance = prior.covariance(likeness, choices, choices)
+    assert covariance == pytest.approx(covariance.T)
+    assert np.linalg.eigvalsh(covariance).min() > -1e-9
+    assert covariance.diagonal() == pytest.approx(prior.variance(likeness, choices))
+
+
+def test_options_of_equal_effects_are_half_alike_and_distant_ones_are_not():
+    effects = [np.array([1.0, 1.0, -1.0, 9.0])] * 5
+    same, twins, far = ALIKE.by_effects(effects).similar[0][0, [0, 1, 3]]
+    assert same == 1.0 and twins == 0.5 and far < 0.1
+
+
+def test_what_is_learned_of_an_option_is_expected_of_one_with_a_like_effect():
+    """Where two pairs of twins interact, a fit that knows effects predicts better."""
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(10):
+        pairs = rng.normal(size=(5, 5, 2, 2))
+        single = np.array([0.5, 0.5, -0.5, -0.5])
+
+        def score(choices, pairs=pairs, single=single):
+            kind = choices // 2
+            return single[choices].sum(axis=1) + sum(
+                pairs[i, j][kind[:, i], kind[:, j]] for i in range(5) for j in range(i)
+            )
+
+        choices, other = rng.integers(4, size=(40, 5)), rng.integers(4, size=(300, 5))
+        z, truth = normal_scores(score(choices)), score(other)
+        alike = DISTINCT.by_effects([single] * 5)
+        fitted = [climb(likeness, choices, z, None).mean(other) for likeness in (DISTINCT, alike)]
+        plain, knowing = (np.corrcoef(mean, truth)[0, 1] for mean in fitted)
+        gains.append(knowing - plain)
+    assert np.mean(gains) > 0.05
 
 
 def test_names_that_mean_the_same_everywhere_are_learned_from_few_scores():

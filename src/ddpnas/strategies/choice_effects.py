@@ -1,12 +1,12 @@
 """choice_effects(): what each option adds to the score, and how sure that is.
 
-The fit is the one by which DDPNAS searches (:mod:`ddpnas.strategies.effects`), averaged over its
-priors by their evidence. The effect of an option is the score with it, averaged over all
-combinations of the other decisions (each equally likely, rules not considered), minus the same
-average over all options of its decision. It is linear in the fitted function, so that its
-posterior is exact. For a prior covariance c(m) by the number m of equal decisions, let g be the
-mean of c(M + 1) - c(M), M the number of the other decisions in which two uniformly drawn
-architectures agree. The effect of option o in decision i then has the prior covariance
+The fit is the first one of DDPNAS's search (:mod:`ddpnas.strategies.effects`), in which only equal
+options are alike, averaged over its priors by their evidence. The effect of an option is the score
+with it, averaged over all combinations of the other decisions (each equally likely, rules not
+considered), minus the same average over all options of its decision. It is linear in the fitted
+function, so that its posterior is exact. For a prior covariance c(m) by the number m of equal
+decisions, let g be the mean of c(M + 1) - c(M), M the number of the other decisions in which two
+uniformly drawn architectures agree. The effect of option o in decision i then has the covariance
 g ([x_i = o] - 1/K_i) with an architecture x, and the prior variance g (1 - 1/K_i). Effects of
 names add w0 / d times the count of o's name in x, less the mean over the options of decision i,
 and w0 / d (1 - 1/K_i).

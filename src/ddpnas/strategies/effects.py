@@ -6,20 +6,29 @@ over one option comes from the other decisions. Here all observations are fitted
     z = mean + effects of names, of single choices, of pairs + interaction + noise,
 
 linear with independent normal priors, so that the posterior is exact. An effect of a name is that
-of an option which several decisions offer under the same name, the same in all of them. With m of
-d decisions equal, and a name chosen c and c' times, two architectures have prior covariance
+of an option which several decisions offer under the same name, the same in all of them. Let m be
+the number of the d decisions in which two architectures are equal, c and c' how often they choose
+a name. Their prior covariance is
 
-    w0 sum over names of c c' / d  +  w1 m / d  +  w2 m (m - 1) / (d (d - 1))  +  w3 r^(d - m),
+    w0 sum over names of c c' / d  +  w1 m / d  +  w2 (m^2 - q) / (d (d - 1))  +  w3 r^(d - m)
 
-the last term for interactions of all orders. Weights and noise are chosen from a small grid by
-the marginal likelihood. z are normal scores of the ranks of the scores, so that a few failures
-weigh no more than their rank. Scores that rise while weights are trained (the learning curve)
-are explained by a further linear term in the logarithm of time where the marginal likelihood
-says so, and ranked again without it.
+with q = m: m (m - 1) ordered pairs of decisions are equal. The last term is for interactions of
+all orders. Weights and noise are chosen from a small grid by the marginal likelihood.
+
+Options whose effects are alike are likely to be alike in company, too. So a second fit counts two
+options of a decision, with effects e and e' by the first, as s = exp(-((e - e') / u)^2 / 2) / 2
+equal, u being the root mean square of the effects of all options: m is the sum of s over the
+decisions (1 where equal), and q that of s^2.
+
+z are normal scores of the ranks of the scores, so that a few failures weigh no more than their
+rank. Scores that rise while weights are trained (the learning curve) are explained by a further
+linear term in the logarithm of time where the marginal likelihood says so, and ranked again
+without it.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -38,25 +47,42 @@ Choices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Likeness:
-    """How architectures are compared: by equal decisions and by the names they choose.
+    """How architectures are compared: by the options and by the names they choose.
 
     Attributes:
         labels: for each decision, the number of each of its options' names.
         names: how many different names there are.
+        similar: for each decision, s of its options, options x options.
     """
 
     labels: tuple[Choices, ...]
     names: int
+    similar: tuple[Matrix, ...]
 
     @classmethod
     def of(cls, decisions: Sequence[Decision]) -> Likeness:
-        """Return that of a space with these decisions."""
+        """Return that of a space with these decisions, where only equal options are alike."""
         numbers: dict[str, int] = {}
         labels = tuple(
             np.array([numbers.setdefault(o, len(numbers)) for o in d.options], dtype=np.int64)
             for d in decisions
         )
-        return cls(labels, len(numbers))
+        return cls(labels, len(numbers), tuple(np.eye(len(row)) for row in labels))
+
+    def by_effects(self, effects: Sequence[Matrix]) -> Likeness:
+        """Return that in which options of like effects are alike.
+
+        Args:
+            effects: of the options of each decision.
+        """
+        centred = [row - row.mean() for row in effects]
+        unit = np.sqrt(np.mean(np.concatenate(centred) ** 2)) + 1e-9
+        similar = []
+        for row in centred:
+            s = _ALIKE * np.exp(-0.5 * ((row[:, None] - row) / unit) ** 2)
+            np.fill_diagonal(s, 1.0)
+            similar.append(s)
+        return replace(self, similar=tuple(similar))
 
     @property
     def common(self) -> bool:
@@ -71,12 +97,25 @@ class Likeness:
             result[rows, labels[column]] += 1.0
         return result
 
-    def equal(self, a: Choices, b: Choices) -> Choices:
-        """Return the number of equal decisions, len(a) x len(b)."""
-        total = np.zeros((len(a), len(b)), dtype=np.int16)
-        for i in range(a.shape[1]):
-            total += a[:, i, None] == b[:, i]
-        return total.astype(np.int64)
+    def sums(self, a: Choices, b: Choices) -> tuple[Matrix, Matrix]:
+        """Return m and q, len(a) x len(b) each."""
+        m, q = (
+            self._features(factors, a) @ self._features(factors, b).T for factors in self._factors
+        )
+        return m, q
+
+    @functools.cached_property
+    def _factors(self) -> tuple[list[Matrix], list[Matrix]]:
+        """Factors f of s and of s^2: f f^T is the matrix."""
+        once, squared = (
+            [np.asarray(np.linalg.cholesky(s**power), dtype=np.float64) for s in self.similar]
+            for power in (1, 2)
+        )
+        return once, squared
+
+    @staticmethod
+    def _features(factors: list[Matrix], choices: Choices) -> Matrix:
+        return np.concatenate([f[c] for f, c in zip(factors, choices.T, strict=True)], axis=1)
 
     def alike(self, a: Choices, b: Choices) -> Matrix:
         """Return the sum over names of c c' / d, len(a) x len(b)."""
@@ -102,16 +141,24 @@ class Prior:
 
     def by_count(self, d: int) -> Matrix:
         """Return the prior covariance by the number of equal decisions, without ``shared``."""
-        at = np.arange(d + 1)
-        result = self.single * at / d + self.pair * at * (at - 1) / max(1, d * (d - 1))
-        return np.asarray(result + self.interaction * self.decay ** (d - at) + _MEAN)
+        at = np.arange(d + 1.0)
+        return self.by_sums(d, at, at)
+
+    def by_sums(self, d: int, m: Matrix, q: Matrix) -> Matrix:
+        """Return the prior covariance by m and q above, without ``shared``."""
+        result = self.single / d * m + _MEAN
+        if self.pair:
+            result += self.pair / max(1, d * (d - 1)) * (m * m - q)
+        if self.interaction:
+            result += self.interaction * self.decay ** (d - m)
+        return np.asarray(result)
 
     def covariance(self, likeness: Likeness, a: Choices, b: Choices) -> Matrix:
         """Return the prior covariance of architectures, len(a) x len(b)."""
-        result = self.by_count(a.shape[1])[likeness.equal(a, b)]
+        result = self.by_sums(a.shape[1], *likeness.sums(a, b))
         if self.shared:
             result += self.shared * likeness.alike(a, b)
-        return np.asarray(result)
+        return result
 
     def variance(self, likeness: Likeness, a: Choices) -> Matrix:
         """Return the prior variance of each architecture."""
@@ -123,6 +170,7 @@ class Prior:
 
 
 _MEAN = 1.0  # prior variance of the mean
+_ALIKE = 0.5  # s of two options with equal effects
 _SHARED = (0.0, 0.3, 1.0)
 _SHAPES = (
     (1.0, 0.0, 0.0),
@@ -189,17 +237,17 @@ class _Compared:
 
     likeness: Likeness
     choices: Choices
-    equal: Choices
+    sums: tuple[Matrix, Matrix]
     alike: Matrix
 
     @classmethod
     def of(cls, likeness: Likeness, choices: Choices) -> _Compared:
-        equal, alike = likeness.equal(choices, choices), likeness.alike(choices, choices)
-        return cls(likeness, choices, equal, alike)
+        sums, alike = likeness.sums(choices, choices), likeness.alike(choices, choices)
+        return cls(likeness, choices, sums, alike)
 
     def factor(self, prior: Prior, z: Matrix, extra: Matrix | None = None) -> _Factored:
         n, d = self.choices.shape
-        covariance = prior.by_count(d)[self.equal]
+        covariance = prior.by_sums(d, *self.sums)
         if prior.shared:
             covariance += prior.shared * self.alike
         if extra is not None:

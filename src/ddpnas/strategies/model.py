@@ -107,7 +107,9 @@ class ModelDDPNAS(Base):
         self._cycles = 0  # told in this stage
         self._due = [k > keep for k in sizes]  # decisions that this stage has still to prune
         self._distribution = JointDistribution.uniform(space.decisions)
-        self._likeness = Likeness.of(space.decisions)
+        self._plain = Likeness.of(space.decisions)
+        self._alike: list[Matrix] = []  # effects of options, by which they are alike
+        self._likeness = self._plain
         self._prior: Prior | None = None
         self._drifting = False
         self._fitted: Effects | None = None
@@ -210,7 +212,7 @@ class ModelDDPNAS(Base):
 
         def repeated(cycle: list[Indices]) -> int:
             own = np.array(cycle)
-            equal = self._likeness.equal(own, np.concatenate([seen, own]))
+            equal, _ = self._plain.sums(own, np.concatenate([seen, own]))
             return int((equal * (equal - 1)).sum())
 
         return min(drawn, key=repeated)
@@ -257,7 +259,7 @@ class ModelDDPNAS(Base):
         scores = np.array(self.scores)
         if not self._drifting:
             return normal_scores(scores)
-        return detrend(self._likeness, np.array(self.history), scores)[0]
+        return detrend(self._plain, np.array(self.history), scores)[0]
 
     def _fit(self) -> Effects:
         if self._fitted is None:
@@ -273,7 +275,10 @@ class ModelDDPNAS(Base):
         if len(architectures) == 1 and len(self.history) % _REFIT and not self.done:
             return
         choices = np.array(self.history)
-        z, self._drifting = detrend(self._likeness, choices, np.array(self.scores))
+        z, self._drifting = detrend(self._plain, choices, np.array(self.scores))
+        first = climb(self._plain, choices, z, self._prior)
+        self._alike = self._option_means(first, choices)
+        self._likeness = self._plain.by_effects(self._alike)
         self._fitted = climb(self._likeness, choices, z, self._prior)
         self._prior = self._fitted.prior
         self._distribution = self._distribution.with_rows(self._rows(self._fitted))
@@ -287,11 +292,14 @@ class ModelDDPNAS(Base):
                 self._prune([np.flatnonzero(row <= self.max_risk) for row in risks], risks)
 
     def _rows(self, effects: Effects) -> list[Matrix]:
-        contexts = self._best(effects, effects.choices)
+        means = self._option_means(effects, self._best(effects, effects.choices))
+        return [np.exp((row - max(row)) / _TEMPERATURE) for row in means]
+
+    def _option_means(self, effects: Effects, contexts: Choices) -> list[Matrix]:
+        """Return for each decision the fitted scores of its options, averaged over contexts."""
         everything = [np.ones(k, dtype=np.bool_) for k in self._sizes]
         means = effects.mean(variants(contexts, everything)).reshape(-1, len(contexts))
-        logits = means.mean(axis=1) / _TEMPERATURE
-        return [np.exp(r - r.max()) for r in np.split(logits, np.cumsum(self._sizes)[:-1])]
+        return np.split(means.mean(axis=1), np.cumsum(self._sizes)[:-1])
 
     def _end_cycle(self) -> None:
         if self._cycles < self.cycles_per_stage:
@@ -362,6 +370,7 @@ class ModelDDPNAS(Base):
             "risk": self.risk,
             "prior": None if self._prior is None else list(astuple(self._prior)),
             "drifting": self._drifting,
+            "alike": [row.tolist() for row in self._alike],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -371,6 +380,8 @@ class ModelDDPNAS(Base):
         self._cycles, self._due, self.risk = state["cycles"], list(state["due"]), state["risk"]
         self._prior = None if state["prior"] is None else Prior(*state["prior"])
         self._drifting, self._fitted = state["drifting"], None
+        self._alike = [np.array(row) for row in state["alike"]]
+        self._likeness = self._plain.by_effects(self._alike) if self._alike else self._plain
 
 
 def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:
