@@ -332,13 +332,14 @@ class ModelDDPNAS(Base):
     def risks(self, again: int = 0) -> list[Matrix]:
         """Return for each option the probability that the best surviving architecture has it.
 
-        One row a decision, which sums to 1; needs at least one score.
+        One row a decision, which sums to 1; needs at least one score. By the first fit: the
+        second, which has used the scores twice, is too sure.
 
         Args:
             again: another number gives an estimate by other draws.
         """
-        effects = self._fit()
-        posteriors, weights = fits(self._likeness, effects.choices, self._z(), least=0.1)
+        choices = np.array(self.history)
+        posteriors, weights = fits(self._plain, choices, self._z(), least=0.1)
         return best_option_shares(
             posteriors,
             weights,
