@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -29,21 +30,29 @@ def work(shared, task):
     if task == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if task == "fail":
+        while not (folder / "all others told").exists():
+            time.sleep(0.01)
         raise DataError("the image a.png cannot be read")
     return task if isinstance(task, str) else (base**task, os.getpid())
 
 
 @pytest.mark.parametrize("executor", ["local", RAY])
 def test_results_come_in_order_and_a_worker_that_dies_is_replaced(tmp_path, caplog, executor):
-    tasks = [1, 2, "die once", 3, 4]
-    with caplog.at_level(logging.WARNING, logger="ddpnas.workers"):
-        found = list(run_tasks(work, (tmp_path, 2), tasks, workers=2, executor=executor))
+    tasks, found = [1, 2, "die once", 3, 4, "fail"], []
+    with (
+        caplog.at_level(logging.WARNING, logger="ddpnas.workers"),
+        pytest.raises(DataError, match=r"^the image a.png cannot be read$"),
+    ):
+        for number, result in enumerate(
+            run_tasks(work, (tmp_path, 2), tasks, workers=2, executor=executor), 1
+        ):
+            found.append(result)
+            if number == 5:
+                (tmp_path / "all others told").touch()
     assert [f if isinstance(f, str) else f[0] for f in found] == [2, 4, "die once", 8, 16]
     assert os.getpid() not in {f[1] for f in found if not isinstance(f, str)}
     (lost,) = [r.getMessage() for r in caplog.records if r.name == "ddpnas.workers"]
-    assert lost.startswith("a worker died at task 3 of 5 (")
-    with pytest.raises(DataError, match=r"^the image a.png cannot be read$"):
-        list(run_tasks(work, (tmp_path, 2), ["fail"], workers=2, executor=executor))
+    assert lost.startswith("a worker died at task 3 of 6 (")
 
 
 def test_a_task_that_kills_every_worker_ends_it(tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ Mask = npt.NDArray[np.bool_]
 
 _CONTEXTS = 8  # architectures ranked best, whose neighbours are considered
 _CYCLES_DRAWN = 32  # of which the one that repeats the fewest pairs is taken
-_REFIT = 5  # proposals between two choices of the prior
+_REFIT = 5  # proposals between two choices of the prior, fewer of less than 40 scores
 _JUDGE = 10  # proposals between two judgements of the risk
 _TEMPERATURE = 0.1  # of theta, in normal scores
 
@@ -272,7 +272,8 @@ class ModelDDPNAS(Base):
 
     def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
         self._fitted = None
-        if len(architectures) == 1 and len(self.history) % _REFIT and not self.done:
+        n = len(self.history)
+        if len(architectures) == 1 and n % min(_REFIT, max(1, n // 8)) and not self.done:
             return
         choices = np.array(self.history)
         z, self._drifting = detrend(self._plain, choices, np.array(self.scores))
