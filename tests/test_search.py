@@ -302,7 +302,8 @@ def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tm
 
     def ended(*words):
         child, lines = started(*words)
-        lines.read()
+        with lines:
+            lines.read()
         child.join()
         assert child.exitcode == 0
 
@@ -325,6 +326,7 @@ def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tm
         time.sleep(rng.uniform(0, longest))
         child.kill()
         child.join()
+        lines.close()
         assert child.exitcode == -signal.SIGKILL, "the run ended before it could be killed"
         command = ["resume", broken]
     ended(*command)
