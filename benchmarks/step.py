@@ -4,6 +4,8 @@ Claim: the ratio of medians is at most 1.05 on a CPU. The network alone has the 
 the same BatchNorm (batch statistics, no affine terms) and no trace of the supernet; both take the
 same batch, optimizer and memory format, step by step in turn in one process, so that a machine
 whose speed drifts gives the same ratio. Setting a path, once an epoch, is reported beside it.
+On CUDA a step is recorded and replayed, as a search does it: ``--batches`` of an epoch share the
+recording; ``--launched`` launches each kernel of each step instead.
 
     python -m benchmarks.step --out records/step.json
 """
@@ -24,6 +26,8 @@ import ddpnas
 from benchmarks.record import write_record
 from ddpnas.choice import Fixed
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators.supernet import make_sgd
+from ddpnas.training.captured import Captures
 from ddpnas.training.epoch import pick_device, place, train_epoch
 
 # Space, its options, images a step: the sizes that are searched in the literature.
@@ -40,36 +44,30 @@ class FixedWhileSearching(Fixed):
     searching = True
 
 
-def optimizer_of(parameters: list[nn.Parameter]) -> torch.optim.SGD:
-    """Return the optimizer of a search with its default settings."""
-    config = SupernetConfig()
-    return torch.optim.SGD(
-        parameters, lr=1e-3, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-
-
-def timed(step: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of one step, to its end on the device."""
+def timed(call: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of a call, to its end on the device."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     started = time.perf_counter()
-    step()
+    call()
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter() - started
 
 
-def measure(name: str, paths: int, steps: int, device: torch.device) -> dict[str, object]:
+def measure(
+    name: str, paths: int, steps: int, device: torch.device, batches: int, captures: Captures
+) -> dict[str, object]:
     """Return the times of one space over random paths."""
     options, batch_size = CASES[name]
     space = ddpnas.create_space(name, **options)
     supernet = place(space.supernet(), device).train()
-    everything = list(supernet.parameters())
-    optimizer = optimizer_of(everything)
+    config = SupernetConfig(lr=1e-3)
+    optimizer = make_sgd(list(supernet.parameters()), config, device)
     inputs = torch.randn(batch_size, *space.input_shape, device=device)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch_size, device=device) % space.output_shape[0]
-    batch, clip = [(inputs, labels)], SupernetConfig().clip
+    epoch = [(inputs, labels)] * batches
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(paths):
@@ -82,24 +80,28 @@ def measure(name: str, paths: int, steps: int, device: torch.device) -> dict[str
         alone = space.network(FixedWhileSearching(architecture), **space.options)
         alone = place(alone, device).train()
         own = list(alone.parameters())
-        own_optimizer = optimizer_of(own)
+        own_optimizer = make_sgd(own, config, device)
 
         def on_path(path: list[nn.Parameter] = path) -> object:
-            return train_epoch(supernet, batch, optimizer, path, clip=clip)
+            return train_epoch(
+                supernet, epoch, optimizer, path, clip=config.clip, captures=captures
+            )
 
         def by_itself(
             alone: nn.Module = alone,
             own: list[nn.Parameter] = own,
             own_optimizer: torch.optim.SGD = own_optimizer,
         ) -> object:
-            return train_epoch(alone, batch, own_optimizer, own, clip=clip)
+            return train_epoch(
+                alone, epoch, own_optimizer, own, clip=config.clip, captures=captures
+            )
 
         on_path(), by_itself()
         pairs = [(timed(on_path, device), timed(by_itself, device)) for _ in range(steps)]
         rows.append(
             {
-                "path_s": statistics.median(ours for ours, _ in pairs),
-                "alone_s": statistics.median(plain for _, plain in pairs),
+                "path_s": statistics.median(ours for ours, _ in pairs) / batches,
+                "alone_s": statistics.median(plain for _, plain in pairs) / batches,
                 "set_path_s": setting,
             }
         )
@@ -110,7 +112,9 @@ def measure(name: str, paths: int, steps: int, device: torch.device) -> dict[str
         "options": options,
         "batch_size": batch_size,
         "paths": paths,
-        "steps_a_path": steps,
+        "epochs_a_path": steps,
+        "batches_an_epoch": batches,
+        "recorded": captures.recording,
         **medians,
         "ratio_of_medians": medians["path_s"] / medians["alone_s"],
         "ratio_median": statistics.median(ratios),
@@ -124,7 +128,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spaces", default=",".join(CASES))
     parser.add_argument("--paths", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5, help="epochs timed of each path")
+    parser.add_argument("--batches", type=int, default=1, help="of an epoch")
+    parser.add_argument("--launched", action="store_true", help="record no step on CUDA")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
@@ -135,7 +141,8 @@ def main() -> None:
     cases = []
     print(f"{'space':14} {'path':>9} {'alone':>9} {'ratio':>7}   quartiles     set path")
     for name in options.spaces.split(","):
-        case = measure(name, options.paths, options.steps, device)
+        captures = Captures(None) if options.launched else Captures.on(device)
+        case = measure(name, options.paths, options.steps, device, options.batches, captures)
         cases.append(case)
         low, high = case["ratio_quartiles"]
         print(
@@ -147,7 +154,8 @@ def main() -> None:
     if options.out is not None:
         about = {
             "command": f"python -m benchmarks.step --paths {options.paths} "
-            f"--steps {options.steps} --threads {options.threads} --device {options.device}",
+            f"--steps {options.steps} --batches {options.batches} --threads {options.threads} "
+            f"--device {options.device}{' --launched' * options.launched}",
         }
         write_record(options.out, {**about, "cases": cases}, device)
 

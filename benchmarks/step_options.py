@@ -1,9 +1,10 @@
 """What the options of a search step are worth on this machine, each against the default step.
 
-The default: float32, channels-last, SGD's loop over all tensors at once (foreach), nothing
-compiled. Against it, step by step in turn in one process, on the same paths and batch: bfloat16
+The default: float32, channels-last, nothing compiled, SGD over all tensors at once; on CUDA a step
+recorded. Against it, in turn in one process, on the same paths and batch: bfloat16
 (``--supernet.mixed-precision bf16``), compiled options (``--supernet.compile inductor``; its
-seconds of compiling are reported apart), the default memory layout, and SGD's other two ways.
+seconds of compiling are reported apart), the default memory layout, SGD's other ways, and on CUDA
+steps that are not recorded and convolutions chosen by trial.
 
     python -m benchmarks.step_options --out records/step-options.json
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,29 +27,42 @@ from benchmarks.step import CASES, timed
 from ddpnas.choice import Supernet
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.compiled import compile_options
+from ddpnas.evaluators.supernet import make_sgd
+from ddpnas.training.captured import Captures
 from ddpnas.training.epoch import pick_device, place, train_epoch
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "bf16": {"precision": "bf16"},
-    "compiled": {"compile": "inductor"},
     "contiguous": {"layout": torch.contiguous_format},
-    "fused SGD": {"sgd": {"fused": True}},
-    "SGD tensor by tensor": {"sgd": {"foreach": False}},
+    "SGD, fused": {"sgd": {"fused": True}},
+    "SGD, foreach": {"sgd": {"foreach": True}},
+    "SGD, tensor by tensor": {"sgd": {"foreach": False}},
+    "compiled": {"compile": "inductor"},
+}
+ON_CUDA: dict[str, dict[str, Any]] = {
+    "launched": {"recorded": False},
+    "launched, bf16": {"recorded": False, "precision": "bf16"},
+    "contiguous, bf16": {"layout": torch.contiguous_format, "precision": "bf16"},
+    "tried convolutions": {"tried": True},
+    "tried, bf16": {"tried": True, "precision": "bf16"},
 }
 
 
-def step_of(
+def epoch_of(
     space: ddpnas.SearchSpace,
     batch_size: int,
+    batches: int,
     device: torch.device,
     *,
     precision: str = "no",
     compile: str | None = None,
     layout: torch.memory_format = torch.channels_last,
     sgd: dict[str, bool] | None = None,
+    recorded: bool = True,
+    tried: bool = False,
 ) -> Callable[[ddpnas.Architecture], Callable[[], object]]:
-    """Return what makes, of a path, its training step."""
+    """Return what makes, of a path, an epoch of its training."""
     torch.manual_seed(0)
     supernet: Supernet = space.supernet()
     place(supernet, device)
@@ -58,27 +71,31 @@ def step_of(
     if compile is not None:
         compile_options(supernet, compile)
     supernet.train()
-    config = SupernetConfig()
-    optimizer = torch.optim.SGD(
-        supernet.parameters(), lr=1e-3, momentum=config.momentum,
-        weight_decay=config.weight_decay, **(sgd or {"foreach": True}),
-    )  # fmt: skip
+    config = SupernetConfig(lr=1e-3)
+    optimizer = make_sgd(list(supernet.parameters()), config, device)
+    if sgd is not None:
+        optimizer = torch.optim.SGD(
+            supernet.parameters(), lr=config.lr, momentum=config.momentum,
+            weight_decay=config.weight_decay, **sgd,
+        )  # fmt: skip
+    captures = Captures.on(device) if recorded else Captures(None)
     inputs = torch.randn(batch_size, *space.input_shape, device=device).contiguous(
         memory_format=layout
     )
     labels = torch.arange(batch_size, device=device) % space.output_shape[0]
 
     def of(path: ddpnas.Architecture) -> Callable[[], object]:
-        def step() -> object:
+        def epoch() -> object:
             supernet.set_path(path)
             parameters: list[nn.Parameter] = supernet.path_parameters()
             optimizer.param_groups[0]["params"] = parameters
-            return train_epoch(
-                supernet, [(inputs, labels)], optimizer, parameters, clip=config.clip,
-                precision=precision,
-            )  # fmt: skip
+            with torch.backends.cudnn.flags(benchmark=tried):
+                return train_epoch(
+                    supernet, [(inputs, labels)] * batches, optimizer, parameters,
+                    clip=config.clip, precision=precision, captures=captures,
+                )  # fmt: skip
 
-        return step
+        return epoch
 
     return of
 
@@ -88,7 +105,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spaces", default="nasbench201,mobilenet-v2")
     parser.add_argument("--paths", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=4, help="epochs timed of each path")
+    parser.add_argument("--batches", type=int, default=1, help="of an epoch")
+    parser.add_argument("--batch-size", type=int, help="default: that of benchmarks.step")
+    parser.add_argument("--variants", help="separated by semicolons; default: all")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
@@ -96,22 +116,28 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
     cases = []
+    known = {**VARIANTS, **(ON_CUDA if device.type == "cuda" else {})}
+    names = ["default", *options.variants.split(";")] if options.variants else list(known)
     for name in options.spaces.split(","):
         space_options, batch_size = CASES[name]
+        batch_size = options.batch_size or batch_size
         space = ddpnas.create_space(name, **space_options)
-        makers = {v: step_of(space, batch_size, device, **given) for v, given in VARIANTS.items()}
+        makers = {
+            v: epoch_of(space, batch_size, options.batches, device, **known[v]) for v in names
+        }
         rng = np.random.default_rng(0)
-        first: dict[str, float] = dict.fromkeys(VARIANTS, 0.0)
-        seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+        first: dict[str, float] = dict.fromkeys(names, 0.0)
+        seconds: dict[str, list[float]] = {variant: [] for variant in names}
         for _ in range(options.paths):
             path = space.sample(rng)
-            steps = {variant: makers[variant](path) for variant in VARIANTS}
-            for variant, step in steps.items():
-                started = time.perf_counter()
-                step(), step()
-                first[variant] += time.perf_counter() - started
+            epochs = {variant: makers[variant](path) for variant in names}
+            for variant, epoch in epochs.items():
+                first[variant] += timed(epoch, device)
             rounds = [
-                {variant: timed(step, device) for variant, step in steps.items()}
+                {
+                    variant: timed(epoch, device) / options.batches
+                    for variant, epoch in epochs.items()
+                }
                 for _ in range(options.steps)
             ]
             for variant, of in seconds.items():
@@ -121,21 +147,23 @@ def main() -> None:
             cases.append(
                 {
                     "space": name,
+                    "batch_size": batch_size,
                     "variant": variant,
                     "step_s": statistics.median(of),
                     "ratio_to_default": ratio,
-                    "first_steps_s": first[variant],
+                    "first_epochs_s": first[variant],
                 }
             )
             print(
                 f"{name:14} {variant:22} {1e3 * statistics.median(of):8.1f} ms, {ratio:6.3f} times "
-                f"the default; first two steps of all paths {first[variant]:.1f} s",
+                f"the default; first epochs of all paths {first[variant]:.1f} s",
                 flush=True,
             )
     if options.out is not None:
         record = {
             "command": f"python -m benchmarks.step_options --spaces {options.spaces} "
-            f"--paths {options.paths} --steps {options.steps} --threads {options.threads}",
+            f"--paths {options.paths} --steps {options.steps} --batches {options.batches} "
+            f"--threads {options.threads} --device {options.device}",
             "cases": cases,
         }
         write_record(options.out, record, device)

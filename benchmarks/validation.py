@@ -31,7 +31,7 @@ CASES = {
 }
 
 
-def measure(name: str, cycles: int) -> dict[str, object]:
+def measure(name: str, cycles: int, device: str) -> dict[str, object]:
     """Return seconds of the three ways for so many fair cycles of architectures."""
     space_options, count, side = CASES[name]
     generator = torch.Generator().manual_seed(0)
@@ -41,12 +41,13 @@ def measure(name: str, cycles: int) -> dict[str, object]:
     data = ddpnas.make_data((pixels.to(torch.uint8), labels), valid_fraction=0.5)
     space = ddpnas.create_space(name, **space_options, input_shape=data.input_shape, num_classes=10)
     config = SupernetConfig(warmup_epochs=4, prior=0, score="accuracy", batch_size=32, lr=0.05)
-    evaluator = SupernetEvaluator(space, data, 1, config, device="cpu")
+    evaluator = SupernetEvaluator(space, data, 1, config, device=device)
     uniform, rng = JointDistribution.uniform(space.decisions), np.random.default_rng(0)
     paths = [path for _ in range(cycles) for path in uniform.fair_cycle(rng)]
     for _ in evaluator.prepare(paths):
         pass
     evaluator.score(paths[0])
+    evaluator.scores(paths[:2])
     started = time.perf_counter()
     alone = [evaluator.score(path).score for path in paths]
     one_by_one = time.perf_counter() - started
@@ -75,13 +76,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spaces", default=",".join(CASES))
     parser.add_argument("--cycles", type=int, default=8)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cases = []
     for name in options.spaces.split(","):
-        case = measure(name, options.cycles)
+        case = measure(name, options.cycles, options.device)
         cases.append(case)
         print(
             f"{name:14} {case['architectures']} architectures one by one "
@@ -92,10 +94,10 @@ def main() -> None:
     if options.out is not None:
         record = {
             "command": f"python -m benchmarks.validation --cycles {options.cycles} "
-            f"--threads {options.threads}",
+            f"--threads {options.threads} --device {options.device}",
             "cases": cases,
         }
-        write_record(options.out, record)
+        write_record(options.out, record, options.device)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import torch
 import ddpnas
 from ddpnas import DivergedError, OptionError, SupernetConfig
 from ddpnas.evaluators import SupernetEvaluator
+from ddpnas.training.captured import Captures
+from tests.recorder import Recorder
 
 CONFIG = SupernetConfig(training="path", batch_size=16, lr=0.05)
 
@@ -198,6 +200,81 @@ def test_the_score_can_be_the_loss(small_space, stripes):
     ):
         assert evaluation.score == -evaluation.details["valid_loss"] < 0
         assert 0 <= evaluation.details["accuracy"] <= 1
+
+
+@pytest.mark.parametrize(("training", "at_once"), [("fair", 5), ("uniform", 1)])
+def test_steps_may_be_made_of_paths_drawn_beforehand(small_space, stripes, training, at_once):
+    config = dataclasses.replace(
+        FAIR, training=training, distinct_paths=15, warmup_epochs=8, epochs=0, batch_size=8
+    )
+    one = evaluator(small_space, stripes, config=config)
+    paths = []
+    set_path = one.supernet.set_path
+    one.supernet.set_path = lambda path: (paths.append(path), set_path(path))
+    list(one.prepare(cells(small_space, 3)))
+    steps = [tuple(paths[at : at + at_once]) for at in range(0, len(paths), at_once)]
+    assert len(set(steps)) == 15 // at_once < len(steps)
+    for step in steps:
+        assert all(len({p[d.name] for p in step}) == at_once for d in small_space.decisions)
+    taken = [steps.count(step) for step in set(steps)]
+    assert max(taken) <= 2 * min(taken)
+
+
+RECORDED = [
+    dataclasses.replace(CONFIG),
+    dataclasses.replace(CONFIG, interleave=True),
+    dataclasses.replace(FAIR, distinct_paths=10, batch_size=8, warmup_epochs=6),
+    dataclasses.replace(FAIR, training="uniform", distinct_paths=3, warmup_epochs=6),
+]
+
+
+@pytest.mark.parametrize("config", RECORDED)
+def test_recorded_steps_train_as_plain_ones_do(small_space, stripes, monkeypatch, config):
+    batch = cells(small_space, 3)
+    plain = [e.score for e in evaluator(small_space, stripes, config=config).evaluate(batch)]
+    captures, made = Recorder.captures()
+    monkeypatch.setattr(Captures, "on", lambda device: captures)
+    one = evaluator(small_space, stripes, config=config)
+    assert [e.score for e in one.evaluate(batch)] == plain
+    assert sum(graph.replays for graph in made) > len(made) > 1
+
+
+def test_where_steps_are_recorded_their_paths_are_drawn_beforehand(
+    small_space, stripes, monkeypatch
+):
+    captures, made = Recorder.captures()
+    monkeypatch.setattr(Captures, "on", lambda device: captures)
+    one = evaluator(small_space, stripes, config=dataclasses.replace(FAIR, epochs=0))
+    next(one.prepare(cells(small_space, 1)))
+    assert len(made) == 320 / 5
+
+
+def test_training_on_paths_drawn_beforehand_goes_on_where_it_was_interrupted(small_space, stripes):
+    config = dataclasses.replace(FAIR, distinct_paths=10, batch_size=8)
+    batch = cells(small_space, 3)
+    whole = [e.score for e in evaluator(small_space, stripes, config=config).evaluate(batch)]
+    first = evaluator(small_space, stripes, config=config)
+    next(first.prepare(batch))
+    tensors, plain = first.state_dict()
+    saved = {name: tensor.clone() for name, tensor in tensors.items()}
+    second = evaluator(small_space, stripes, config=config)
+    second.load_state_dict(saved, plain)
+    assert [e.score for e in second.evaluate(batch)] == whole
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("config", RECORDED)
+def test_on_cuda_recorded_steps_train_as_launched_ones_do(small_space, stripes, config):
+    batch = cells(small_space, 3)
+
+    def losses(**settings):
+        one = SupernetEvaluator(
+            small_space, stripes, 12, dataclasses.replace(config, **settings), device="cuda"
+        )
+        of_epochs = [e["loss"] for e in one.prepare(batch)]
+        return of_epochs + [e.details["valid_loss"] for e in one.evaluate(batch)]
+
+    assert losses() == pytest.approx(losses(cuda_graphs=False), rel=0.02)
 
 
 INTERLEAVED = dataclasses.replace(CONFIG, interleave=True)

@@ -8,26 +8,7 @@ from torch import nn
 
 from ddpnas.training.captured import EAGER_STEPS, Captures
 from ddpnas.training.epoch import train_epoch
-
-
-class Recorder:
-    """A graph of the CPU: a capture runs nothing, a replay fills the result it promised."""
-
-    def __init__(self):
-        self.captures = self.replays = self.eagers = 0
-
-    def eager(self, call):
-        self.eagers += 1
-        return call()
-
-    def capture(self, call):
-        self.captures += 1
-        self._call, self._result = call, torch.full((), float("nan"))
-        return self._result
-
-    def replay(self):
-        self.replays += 1
-        self._result.copy_(self._call())
+from tests.recorder import Recorder
 
 
 class Refusing(Recorder):
@@ -67,36 +48,50 @@ def assert_equal(first, second):
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
 
 
+def counts(made):
+    return [(graph.eagers, graph.captures, graph.replays) for graph in made]
+
+
 def test_replayed_steps_train_as_plain_ones_do():
-    graph = Recorder()
-    assert_equal(trained(Captures(graph), [4] * 12), trained(None, [4] * 12))
-    assert (graph.eagers, graph.captures, graph.replays) == (EAGER_STEPS, 1, 12 - EAGER_STEPS)
+    captures, made = Recorder.captures()
+    assert_equal(trained(captures, [4] * 12), trained(None, [4] * 12))
+    assert counts(made) == [(EAGER_STEPS, 1, 12 - EAGER_STEPS)]
 
 
 def test_every_epoch_is_captured_once():
-    graph = Recorder()
-    assert_equal(trained(Captures(graph), [4] * 6, epochs=3), trained(None, [4] * 6, epochs=3))
-    assert graph.captures == 3
+    captures, made = Recorder.captures()
+    assert_equal(trained(captures, [4] * 6, epochs=3), trained(None, [4] * 6, epochs=3))
+    assert counts(made) == [(EAGER_STEPS, 1, 6 - EAGER_STEPS)] * 3
 
 
 def test_batches_of_another_shape_run_as_they_are():
-    graph = Recorder()
-    sizes = [4, 4, 4, 4, 2, 4, 3]
-    assert_equal(trained(Captures(graph), sizes), trained(None, sizes))
-    assert (graph.captures, graph.replays) == (1, 2)
+    captures, made = Recorder.captures()
+    sizes = [4] * EAGER_STEPS + [4, 2, 4, 3]
+    assert_equal(trained(captures, sizes), trained(None, sizes))
+    assert counts(made) == [(EAGER_STEPS + 2, 1, 2)]
 
 
 def test_an_epoch_too_short_for_a_capture_is_not_captured():
-    graph = Recorder()
-    assert_equal(trained(Captures(graph), [4] * EAGER_STEPS), trained(None, [4] * EAGER_STEPS))
-    assert graph.captures == 0
+    captures, made = Recorder.captures()
+    assert_equal(trained(captures, [4] * EAGER_STEPS), trained(None, [4] * EAGER_STEPS))
+    assert counts(made) == [(EAGER_STEPS, 0, 0)]
+
+
+def test_steps_that_take_turns_are_captured_one_by_one():
+    captures, made = Recorder.captures()
+    steps = [captures.step(lambda x, y, k=k: k * x.sum() + y.sum()) for k in (1, 2)]
+    for turn in range(4):
+        for k, step in enumerate(steps, 1):
+            x, y = torch.full((3,), 1.0 + turn), torch.tensor([turn])
+            assert step(x, y) == k * x.sum() + y.sum()
+    assert counts(made) == [(EAGER_STEPS, 1, 4 - EAGER_STEPS)] * 2
 
 
 def test_where_the_device_refuses_all_steps_run_plainly_and_a_warning_says_so_once(caplog):
-    graph = Refusing()
+    captures, made = Refusing.captures()
     with caplog.at_level(logging.WARNING):
-        assert_equal(trained(Captures(graph), [4] * 6, epochs=2), trained(None, [4] * 6, epochs=2))
-    assert graph.captures == 1
+        assert_equal(trained(captures, [4] * 6, epochs=2), trained(None, [4] * 6, epochs=2))
+    assert [graph.captures for graph in made] == [1]
     (record,) = caplog.records
     assert "not permitted when stream is capturing" in record.message
     assert "more" not in record.message

@@ -30,7 +30,7 @@ class Prior:
         space: builds them.
         data: its training items are what NASWOT compares.
         seed: of the initial weights and the items.
-        device: where NASWOT's activations are computed.
+        device: where they are computed; initial weights are those of the CPU.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Prior:
         """Return ``naswot`` and ``synflow``, logarithms; NaN what the inputs do not allow."""
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)
-            network = self._space.build(architecture)
+            network = self._space.build(architecture).to(self._device)
             flow = math.nan
             if self._inputs.is_floating_point():
                 flow = synflow(network, tuple(self._inputs.shape[1:]))
-            network.to(self._device).train()
+            network.train()
             return {"naswot": naswot(network, self._inputs), "synflow": flow}
 
 

@@ -24,6 +24,7 @@ cross-entropy, which tells paths apart that get as many images right.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,14 +47,15 @@ from ddpnas.evaluators.prior import Prior, Scale, measured, weighed
 from ddpnas.evaluators.scoring import accuracies_and_losses, most_accurate
 from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space import SearchSpace
-from ddpnas.training.captured import Captures
+from ddpnas.training.captured import Captures, Step
 from ddpnas.training.epoch import accuracy_and_loss, autocast, pick_device, place, train_epoch
 
-__all__ = ["SupernetEvaluator"]
+__all__ = ["SupernetEvaluator", "make_sgd"]
 
 _SCORED_TOGETHER = 40  # architectures: the more, the more they share, and the rarer a checkpoint
 _PASSES = 16  # for each option of a decision, before the first score
 _STEPS, _MOST_PASSES = 2_500, 300  # passes of a small set have few steps
+_RECORDED = 320  # paths that recorded steps are made of: recording one costs as much as a step
 _SCALE_OF = 40  # architectures that the scale of scores with a prior is taken from, or more
 
 
@@ -106,13 +108,9 @@ class SupernetEvaluator:
             compile_options(self.supernet, self.config.compile)
         graphs = self.config.cuda_graphs and processes.size == 1
         self._captures = Captures.on(self.device) if graphs else Captures(None)
+        self._pool: list[Step] = []  # this round's, where they are drawn beforehand
         self._parameters = list(self.supernet.parameters())
-        self._optimizer = torch.optim.SGD(
-            self._parameters,
-            lr=self.config.lr,
-            momentum=self.config.momentum,
-            weight_decay=self.config.weight_decay,
-        )
+        self._optimizer = make_sgd(self._parameters, self.config, self.device)
         self._share = Share(processes.rank, processes.size)
         unchanged = None if self.config.augmented else Augmentation(crop="none", flip=False)
         self._train = Loader(
@@ -157,7 +155,7 @@ class SupernetEvaluator:
             self._round += 1
             at = {"epoch": self._round, "epochs": length}
             if self._round >= length:
-                self._round, self._ready = 0, len(architectures)
+                self._round, self._ready, self._pool = 0, len(architectures), []
             yield {**at, "loss": loss, "lr": lr, **_paced(images, started)}
 
     def _enough(self, options: int) -> int:
@@ -319,6 +317,10 @@ class SupernetEvaluator:
         at_once = alive.longest if self.config.training == "fair" else 1
         batch_size = min(self._batch_size * at_once, len(self._train))
         steps = self._train.steps(batch_size)
+        if done in (0, self._warmup) or not self._pool:
+            groups = self._drawn_beforehand(architectures, alive, at_once)
+            self._pool = [self._captures.step(self._step_on(paths, batch_size)) for paths in groups]
+        order = rng.permutation(len(self._pool))
         losses: list[Tensor] = []
         lr = self.config.lr
         with torch.random.fork_rng():
@@ -327,11 +329,14 @@ class SupernetEvaluator:
                 epochs = done + step / steps
                 if self.config.interleave:
                     lr = self._set_lr((self._count + epochs) / max(1, self._evaluations))
-                    paths = [architectures[(done * steps + step) % len(architectures)]]
+                    train = self._pool[(done * steps + step) % len(self._pool)]
                 else:
                     lr = self._set_lr(epochs / of)
-                    paths = alive.fair_cycle(rng)[:at_once]
-                losses.append(self._step(paths, *batch, batch_size))
+                    if self._pool:
+                        train = self._pool[order[step % len(order)]]
+                    else:
+                        train = self._step_on(alive.fair_cycle(rng)[:at_once], batch_size)
+                losses.append(train(*batch))
         self._epochs += 1
         self._processes.check_equal("weights", "", self._parameters)
         loss = float(torch.stack(losses).mean())
@@ -339,16 +344,32 @@ class SupernetEvaluator:
             raise self._diverged(f"the training loss became {loss}", lr)
         return steps * batch_size, loss, lr
 
+    def _drawn_beforehand(
+        self, architectures: Sequence[Architecture], alive: JointDistribution, at_once: int
+    ) -> list[list[Architecture]]:
+        """Return the paths of each of a round's steps; none if every step draws its own."""
+        if self.config.interleave:
+            return [[architecture] for architecture in architectures]
+        paths = self.config.distinct_paths
+        if paths is None:
+            paths = _RECORDED if self._captures.recording else 0
+        rng = np.random.default_rng([self._seed, self._count])
+        return [alive.fair_cycle(rng)[:at_once] for _ in range(math.ceil(paths / at_once))]
+
+    def _step_on(self, paths: Sequence[Architecture], batch_size: int) -> Step:
+        """Return the training step on these paths."""
+        return functools.partial(self._step, paths, batch_size)
+
     def _step(
-        self, paths: Sequence[Architecture], inputs: Tensor, labels: Tensor, batch_size: int
+        self, paths: Sequence[Architecture], batch_size: int, inputs: Tensor, labels: Tensor
     ) -> Tensor:
         """Train each path on its part of a batch, all weights at once; return the mean loss.
 
         Args:
             paths: they have about equal parts, in order.
+            batch_size: of the whole batch.
             inputs: this process's share of the batch.
             labels: likewise.
-            batch_size: of the whole batch.
         """
         owners = torch.arange(batch_size) * len(paths) // batch_size
         whole = owners.bincount(minlength=len(paths)).tolist()
@@ -387,7 +408,11 @@ class SupernetEvaluator:
         """Set and return the learning rate at this part of its cosine, in [0, 1]."""
         low, high = self.config.lr_min, self.config.lr
         lr = low + (high - low) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-        self._optimizer.param_groups[0]["lr"] = lr
+        group = self._optimizer.param_groups[0]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
         return lr
 
     def _diverged(self, what: object, lr: float) -> DivergedError:
@@ -425,6 +450,28 @@ class SupernetEvaluator:
         self._count, self._epochs = plain["count"], plain["epochs"]
         self._round, self._ready = plain["round"], plain["ready"]
         self._scale.restore(plain["scale"])
+
+
+def make_sgd(
+    parameters: list[torch.nn.Parameter], config: SupernetConfig, device: torch.device
+) -> torch.optim.SGD:
+    """Return the optimizer of shared weights.
+
+    On CUDA it is one kernel and reads its learning rate from the device, where a recorded step
+    finds that of the day; its momentum begins as zeros, which is the same as beginning without.
+    """
+    cuda = device.type == "cuda"
+    optimizer = torch.optim.SGD(
+        parameters,
+        lr=torch.tensor(config.lr, device=device) if cuda else config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=cuda or None,
+    )
+    if cuda and config.momentum > 0:
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _paced(images: int, started: float) -> dict[str, float]:

@@ -55,8 +55,12 @@ class SupernetConfig:
             a processor without such instructions it is several times slower).
         compile: backend of ``torch.compile`` for the options of choices, such as "inductor"; None
             does not compile. It pays off where a search is long and the machine has a compiler.
-        cuda_graphs: on CUDA and with "path", record a path's step once an epoch and replay it:
-            small networks otherwise wait for the processor. Elsewhere it changes nothing.
+        distinct_paths: so many different paths train the weights before a batch of scores, drawn
+            at its beginning (all options are among them equally often); 0 draws new ones for every
+            step. None is 320 where steps are recorded (``cuda_graphs``) and 0 elsewhere. With
+            "path" the architectures themselves are trained.
+        cuda_graphs: on CUDA, record a step and replay it: small networks otherwise wait for the
+            processor. Elsewhere it changes nothing.
     """
 
     training: Literal["fair", "uniform", "path"] = "fair"
@@ -75,6 +79,7 @@ class SupernetConfig:
     interleave: bool = False
     mixed_precision: Literal["no", "bf16"] = "no"
     compile: str | None = None
+    distinct_paths: int | None = None
     cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
@@ -87,8 +92,9 @@ class SupernetConfig:
         sizes = (self.batch_size, self.eval_batch_size)
         if any(size is not None and size < 1 for size in sizes) or self.lr <= 0:
             raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
-        if (self.warmup_epochs or 0) < 0 or self.epochs < 0:
-            raise OptionError("warmup_epochs and epochs are not negative")
+        counts = (self.warmup_epochs, self.epochs, self.distinct_paths)
+        if any(count is not None and count < 0 for count in counts):
+            raise OptionError("warmup_epochs, epochs and distinct_paths are not negative")
         if not 0 <= self.prior_weight <= 1:
             raise OptionError(f"prior is from 0 to 1, not {self.prior}")
         if self.prior_weight > 0 and self.training == "path" and not self.interleave:

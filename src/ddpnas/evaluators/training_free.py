@@ -57,7 +57,7 @@ def synflow(network: nn.Module, input_shape: tuple[int, ...]) -> float:
     architectures without BatchNorm: Abdelfattah et al., ICLR 2021, arXiv 2101.08134.
 
     Args:
-        network: untrained, on the CPU; left as it is.
+        network: untrained; left as it is.
         input_shape: of one input.
     """
     linear = copy.deepcopy(network).double().eval()
@@ -67,10 +67,10 @@ def synflow(network: nn.Module, input_shape: tuple[int, ...]) -> float:
     with torch.no_grad():
         for parameter in linear.parameters():
             parameter.abs_()
-    linear(torch.ones(1, *input_shape, dtype=torch.float64)).sum().backward()
-    flow = sum(
-        float((p.detach() * p.grad).sum()) for p in linear.parameters() if p.grad is not None
-    )
+    device = next((p.device for p in linear.parameters()), None)
+    linear(torch.ones(1, *input_shape, dtype=torch.float64, device=device)).sum().backward()
+    flows = [(p.detach() * p.grad).sum() for p in linear.parameters() if p.grad is not None]
+    flow = float(sum(flows, torch.zeros((), dtype=torch.float64, device=device)))
     return math.log(flow) if flow > 0 else -math.inf
 
 

@@ -1,8 +1,9 @@
 """Captures: a training step recorded once and replayed, for devices that wait for the processor.
 
 A small network's step is hundreds of short kernels, and launching them takes longer than running
-them. Where the same network is trained on equal batches over and over (a path of a supernet, a
-whole epoch), its step is captured as a CUDA graph and launched as one.
+them. Where the same network is trained on equal batches over and over (a path of a supernet a
+whole epoch, or a number of paths in turns), its step is captured as a CUDA graph and launched as
+one.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Captures", "CudaGraph", "Graph"]
+__all__ = ["Captures", "CudaGraphs", "Graph", "Step"]
 
 logger = logging.getLogger(__name__)
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
-EAGER_STEPS = 3  # before the capture: they allocate what the step needs, momentum among it
+EAGER_STEPS = 1  # before the capture: they load and allocate what the step needs
 
 
 class Graph(Protocol):
@@ -36,32 +37,46 @@ class Graph(Protocol):
         """Run what was recorded."""
 
 
-class CudaGraph:
-    """A graph of a CUDA device; replaced by every capture, in the memory of the one before."""
+class CudaGraphs:
+    """Makes graphs of a CUDA device that share their memory: only one of them runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._pool = torch.cuda.graph_pool_handle()
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.device = device
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.pool = torch.cuda.graph_pool_handle()
+        self._first = torch.cuda.CUDAGraph()  # a pool ends with the last of its graphs
+        with torch.cuda.graph(self._first, pool=self.pool, stream=self.stream):
+            torch.zeros(1, device=device)
+
+    def __call__(self) -> Graph:
+        """Return a graph that has captured nothing yet."""
+        return _CudaGraph(self)
+
+
+class _CudaGraph:
+    """A graph of a CUDA device; see :class:`Graph`."""
+
+    def __init__(self, shared: CudaGraphs) -> None:
+        self._shared = shared
+        self._graph = torch.cuda.CUDAGraph()
 
     def eager(self, call: Callable[[], Tensor]) -> Tensor:
         """Run the call on the stream of captures, between what comes before and after."""
-        self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream):
+        device, stream = self._shared.device, self._shared.stream
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
             result = call()
-        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+        torch.cuda.current_stream(device).wait_stream(stream)
         return result
 
     def capture(self, call: Callable[[], Tensor]) -> Tensor:
         """Record the call; see :class:`Graph`."""
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=self._pool, stream=self._stream):
+        pool, stream = self._shared.pool, self._shared.stream
+        with torch.cuda.graph(self._graph, pool=pool, stream=stream):
             return call()
 
     def replay(self) -> None:
         """Launch the recorded call on the current stream."""
-        assert self._graph is not None
         self._graph.replay()
 
 
@@ -69,38 +84,44 @@ class Captures:
     """Makes steps ``(inputs, labels) -> loss`` that are captured and replayed where they can be.
 
     Args:
-        graph: what records them, one at a time; None leaves all steps as they are.
+        make: makes what records a step; None leaves all steps as they are.
     """
 
-    def __init__(self, graph: Graph | None) -> None:
-        self._graph = graph
+    def __init__(self, make: Callable[[], Graph] | None) -> None:
+        self._make = make
+        self._read: dict[object, tuple[Tensor, Tensor]] = {}  # by shapes, for all steps
 
     @classmethod
     def on(cls, device: torch.device) -> Captures:
         """Return those of a device: with CUDA graphs on CUDA, none elsewhere."""
-        return cls(CudaGraph(device) if device.type == "cuda" else None)
+        return cls(CudaGraphs(device) if device.type == "cuda" else None)
+
+    @property
+    def recording(self) -> bool:
+        """Whether steps are captured at all."""
+        return self._make is not None
 
     def step(self, step: Step) -> Step:
         """Return a step that does the same.
 
-        Its first calls run as they are, the next is captured, and replayed for every batch of
-        the same shapes; others run as they are. Where the device refuses, all do, and a warning
-        says so once.
+        Its first call runs as it is, the next is captured, and replayed for every batch of the
+        same shapes; others run as they are. Where the device refuses, all do, and a warning says
+        so once. Several captured steps may take turns; each leaves its loss before the next runs.
 
         Args:
             step: trains on one batch; it neither waits for the device nor depends on anything
                 but the tensors it was made for and its arguments.
         """
-        if self._graph is None:
+        if self._make is None:
             return step
-        graph = self._graph
+        graph = self._make()
         calls = 0
         captured: tuple[Tensor, Tensor, Tensor] | None = None
 
         def run(inputs: Tensor, labels: Tensor) -> Tensor:
             nonlocal calls, captured
             calls += 1
-            if calls <= EAGER_STEPS or self._graph is None:
+            if calls <= EAGER_STEPS or self._make is None:
                 return graph.eager(lambda: step(inputs, labels))
             if captured is None:
                 captured = self._capture(graph, step, inputs, labels)
@@ -118,11 +139,14 @@ class Captures:
         self, graph: Graph, step: Step, inputs: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return the inputs and labels that a replay reads, and the loss that it leaves."""
-        own_inputs, own_labels = inputs.clone(), labels.clone()
+        shapes = inputs.shape, inputs.stride(), inputs.dtype, labels.shape, labels.dtype
+        if shapes not in self._read:
+            self._read[shapes] = inputs.clone(), labels.clone()
+        own_inputs, own_labels = self._read[shapes]
         try:
             loss = graph.capture(lambda: step(own_inputs, own_labels))
         except RuntimeError as error:
             logger.warning("steps are not captured: %s", str(error).splitlines()[0])
-            self._graph = None
+            self._make = None
             return None
         return own_inputs, own_labels, loss
