@@ -221,14 +221,15 @@ class SupernetEvaluator:
         started = time.perf_counter()
         self.supernet.eval()
         batches = self._valid.eval_batches(self.config.eval_batch_size)
-        if len(architectures) == 1:
-            self.supernet.set_path(architectures[0])
-            found = [accuracy_and_loss(self.supernet, batches, self._processes)]
-        else:
-            decisions = self._space.decisions
-            found = accuracies_and_losses(
-                self.supernet, decisions, architectures, batches, self._processes
-            )
+        with autocast(self.device, self.config.mixed_precision):
+            if len(architectures) == 1:
+                self.supernet.set_path(architectures[0])
+                found = [accuracy_and_loss(self.supernet, batches, self._processes)]
+            else:
+                decisions = self._space.decisions
+                found = accuracies_and_losses(
+                    self.supernet, decisions, architectures, batches, self._processes
+                )
         seconds = (time.perf_counter() - started) / len(architectures)
         by_accuracy = self.config.score_by == "accuracy"
         return [
@@ -259,9 +260,10 @@ class SupernetEvaluator:
             raise OptionError("the best of several is found by one process; use scores")
         self.supernet.eval()
         batches = self._valid.eval_batches(self.config.eval_batch_size)
-        best, accuracy = most_accurate(
-            self.supernet, self._space.decisions, architectures, batches, len(self._valid)
-        )
+        with autocast(self.device, self.config.mixed_precision):
+            best, accuracy = most_accurate(
+                self.supernet, self._space.decisions, architectures, batches, len(self._valid)
+            )
         return architectures[best], accuracy
 
     def _train_path(self, architecture: Architecture) -> dict[str, float]:

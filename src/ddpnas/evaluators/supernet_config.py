@@ -51,8 +51,8 @@ class SupernetConfig:
         clip: largest norm of the gradient of a step, 0 for none.
         interleave: with "path", train the architectures of a batch in turns, a step each,
             instead of an epoch each, and score them when all are trained, with the same weights.
-        mixed_precision: of training steps: "no" is float32, "bf16" pays on GPUs made for it (on
-            a processor without such instructions it is several times slower).
+        mixed_precision: of training steps and scores: "no" is float32, "bf16" pays on GPUs made for
+            it (on a processor without such instructions it is several times slower).
         compile: backend of ``torch.compile`` for the options of choices, such as "inductor"; None
             does not compile. It pays off where a search is long and the machine has a compiler.
         distinct_paths: so many different paths train the weights before a batch of scores, drawn
