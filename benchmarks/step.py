@@ -44,6 +44,13 @@ class FixedWhileSearching(Fixed):
     searching = True
 
 
+def optimizer_of(
+    parameters: list[nn.Parameter], device: torch.device | None = None
+) -> torch.optim.SGD:
+    """Return the optimizer of a search with its default settings, on the CPU by default."""
+    return make_sgd(parameters, SupernetConfig(lr=1e-3), device or torch.device("cpu"))
+
+
 def timed(call: Callable[[], object], device: torch.device) -> float:
     """Return the seconds of a call, to its end on the device."""
     if device.type != "cpu":
@@ -62,12 +69,11 @@ def measure(
     options, batch_size = CASES[name]
     space = ddpnas.create_space(name, **options)
     supernet = place(space.supernet(), device).train()
-    config = SupernetConfig(lr=1e-3)
-    optimizer = make_sgd(list(supernet.parameters()), config, device)
+    optimizer = optimizer_of(list(supernet.parameters()), device)
     inputs = torch.randn(batch_size, *space.input_shape, device=device)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch_size, device=device) % space.output_shape[0]
-    epoch = [(inputs, labels)] * batches
+    epoch, clip = [(inputs, labels)] * batches, SupernetConfig().clip
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(paths):
@@ -80,21 +86,17 @@ def measure(
         alone = space.network(FixedWhileSearching(architecture), **space.options)
         alone = place(alone, device).train()
         own = list(alone.parameters())
-        own_optimizer = make_sgd(own, config, device)
+        own_optimizer = optimizer_of(own, device)
 
         def on_path(path: list[nn.Parameter] = path) -> object:
-            return train_epoch(
-                supernet, epoch, optimizer, path, clip=config.clip, captures=captures
-            )
+            return train_epoch(supernet, epoch, optimizer, path, clip=clip, captures=captures)
 
         def by_itself(
             alone: nn.Module = alone,
             own: list[nn.Parameter] = own,
             own_optimizer: torch.optim.SGD = own_optimizer,
         ) -> object:
-            return train_epoch(
-                alone, epoch, own_optimizer, own, clip=config.clip, captures=captures
-            )
+            return train_epoch(alone, epoch, own_optimizer, own, clip=clip, captures=captures)
 
         on_path(), by_itself()
         pairs = [(timed(on_path, device), timed(by_itself, device)) for _ in range(steps)]

@@ -23,11 +23,10 @@ from torch import nn
 
 import ddpnas
 from benchmarks.record import write_record
-from benchmarks.step import CASES, timed
+from benchmarks.step import CASES, optimizer_of, timed
 from ddpnas.choice import Supernet
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.compiled import compile_options
-from ddpnas.evaluators.supernet import make_sgd
 from ddpnas.training.captured import Captures
 from ddpnas.training.epoch import pick_device, place, train_epoch
 
@@ -71,11 +70,11 @@ def epoch_of(
     if compile is not None:
         compile_options(supernet, compile)
     supernet.train()
-    config = SupernetConfig(lr=1e-3)
-    optimizer = make_sgd(list(supernet.parameters()), config, device)
+    config = SupernetConfig()
+    optimizer = optimizer_of(list(supernet.parameters()), device)
     if sgd is not None:
         optimizer = torch.optim.SGD(
-            supernet.parameters(), lr=config.lr, momentum=config.momentum,
+            supernet.parameters(), lr=1e-3, momentum=config.momentum,
             weight_decay=config.weight_decay, **sgd,
         )  # fmt: skip
     captures = Captures.on(device) if recorded else Captures(None)

@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--judged", type=int, default=200, help="networks of the rank correlation")
     add("--standalone-epochs", type=int, default=5, help="of each network of the random search")
     add("--warmup-share", type=float, default=1.0, help="of the training, before the first score")
+    add("--passes", type=int, help="of fair-stages, instead of what the time allows")
     add("--cycles-per-stage", type=int, default=20)
     add("--keep", type=int, default=1)
     add("--finalists", type=int, default=0)
@@ -184,6 +185,7 @@ def _supernet(options: argparse.Namespace) -> SupernetConfig:
 def _plan(options: argparse.Namespace) -> Plan:
     return Plan(
         options.warmup_share,
+        options.passes,
         options.cycles_per_stage,
         options.keep,
         options.finalists,

@@ -128,12 +128,27 @@ def one_shot(training: str, task: Task, watch: Stopwatch) -> Outcome:
 
 def paper(task: Task, watch: Stopwatch) -> Outcome:
     """DDPNAS as published, with as many cycles a stage as the time allows."""
-    speed = measure_speed(task)
-    options = {"rule": "paper", "cycles_per_stage": 1}
-    each = create_strategy("ddpnas", task.space, **options).evaluations
-    cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
-    options["cycles_per_stage"] = cycles
     config = replace(task.supernet, training="path", score="accuracy", prior=0.0, augment=True)
+    return _an_epoch_a_score(task, watch, {"rule": "paper"}, config)
+
+
+def interleaved(task: Task, watch: Stopwatch) -> Outcome:
+    """DDPNAS whose paths of a stage take turns, a step each, before all are scored with a prior."""
+    config = replace(task.supernet, training="path", interleave=True)
+    return _an_epoch_a_score(task, watch, {}, config)
+
+
+def _an_epoch_a_score(
+    task: Task, watch: Stopwatch, options: dict[str, Any], config: SupernetConfig
+) -> Outcome:
+    """Search with an epoch of training for each score, in as many cycles as the time allows.
+
+    The rank correlation is that of the weights at the end.
+    """
+    speed = measure_speed(task)
+    each = create_strategy("ddpnas", task.space, cycles_per_stage=1, **options).evaluations
+    cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
+    options = {**options, "cycles_per_stage": cycles}
     strategy, evaluator, _ = _search(task, watch, options, config)
     details = {"cycles_per_stage": cycles, "scored": strategy.evaluations}
     return Outcome(strategy.architecture, watch.pause(lambda: _tau(task, evaluator)), details)
@@ -146,14 +161,17 @@ def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
     equally long). What scoring leaves of the rest trains: ``warmup_share`` of it all choices
     before the first stage, the others the survivors between the stages.
     """
-    speed, plan = measure_speed(task), task.plan
+    plan = task.plan
     options = {"cycles_per_stage": plan.cycles_per_stage, "keep": plan.keep}
     evaluations = create_strategy("ddpnas", task.space, **options).evaluations
-    training = (1 - plan.finalist_share) * task.seconds - evaluations * speed.score
-    between = len_of_cycle(task) - plan.keep - 1  # stages after the first
-    warmup_share = plan.warmup_share if between else 1.0
-    warmup = max(1, round(warmup_share * training / speed.train))
-    epochs = max(0, round((1 - warmup_share) * training / max(1, between) / speed.train))
+    warmup, epochs = plan.passes, 0
+    if warmup is None:
+        speed = measure_speed(task)
+        training = (1 - plan.finalist_share) * task.seconds - evaluations * speed.score
+        between = len_of_cycle(task) - plan.keep - 1  # stages after the first
+        warmup_share = plan.warmup_share if between else 1.0
+        warmup = max(1, round(warmup_share * training / speed.train))
+        epochs = max(0, round((1 - warmup_share) * training / max(1, between) / speed.train))
     config = replace(task.supernet, training="fair", warmup_epochs=warmup - epochs, epochs=epochs)
     strategy, _, tau = _search(task, watch, options, config)
     found = strategy.architecture
@@ -262,6 +280,7 @@ METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     "fair-stages": fair_stages,
     "prior": prior,
     "paper": paper,
+    "interleaved": interleaved,
     "spos": functools.partial(one_shot, "uniform"),
     "fair-one-shot": functools.partial(one_shot, "fair"),
     "random-search": random_search,
