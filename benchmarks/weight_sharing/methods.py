@@ -23,7 +23,7 @@ from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
 from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
 from ddpnas.evaluators.prior import Prior, Scale
-from ddpnas.evaluators.training_free import naswot, synflow
+from ddpnas.evaluators.training_free import jacobian_covariance, naswot, synflow
 
 __all__ = ["METHODS"]
 
@@ -73,6 +73,12 @@ def by_naswot(task: Task, watch: Stopwatch) -> Outcome:
 def by_synflow(task: Task, watch: Stopwatch) -> Outcome:
     """Take the best of random architectures by synflow, untrained."""
     return _untrained(task, watch, lambda network: synflow(network, task.data.input_shape))
+
+
+def by_jacobian(task: Task, watch: Stopwatch) -> Outcome:
+    """Take the best of random architectures by jacobian covariance, untrained."""
+    images = _batch(task)
+    return _untrained(task, watch, lambda network: jacobian_covariance(network.train(), images))
 
 
 def _batch(task: Task) -> Tensor:
@@ -192,7 +198,7 @@ def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
 def prior(task: Task, watch: Stopwatch) -> Outcome:
     """One stage of DDPNAS scored untrained, then finalists: no weights are shared.
 
-    The score is that of ``SupernetConfig(prior=1)``: NASWOT and synflow on one scale.
+    The score is that of ``SupernetConfig(prior=1)``: all training-free scores on one scale.
     """
     plan = task.plan
     strategy = create_strategy(
@@ -208,7 +214,7 @@ def prior(task: Task, watch: Stopwatch) -> Outcome:
         values = [measure(architecture) for architecture in architectures]
         if not scale.known:
             scale.learn(values)
-        return [sum(scale(name, value) for name, value in of.items()) / 2 for of in values]
+        return [sum(scale(name, value) for name, value in of.items()) / len(of) for of in values]
 
     batch = strategy.ask()
     strategy.tell(batch, scores(batch))
@@ -286,6 +292,7 @@ METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     "random-search": random_search,
     "naswot": by_naswot,
     "synflow": by_synflow,
+    "jacobian": by_jacobian,
     "random-cell": random_cell,
     "resnet-cell": resnet_cell,
     "largest": largest,

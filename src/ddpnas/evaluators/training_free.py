@@ -1,8 +1,8 @@
-"""What an untrained network tells of itself: NASWOT and synflow, written from their papers.
+"""What an untrained network tells of itself: NASWOT, synflow and jacobian covariance.
 
-Both say little more than how large a network is and how freely signals flow through it, but they
-cost a thousandth of a training, and their errors are others than those of shared weights: these
-favour networks that learn quickly, so shallow ones.
+Written from their papers. They say little more than how large a network is and how freely signals
+flow through it, but they cost a thousandth of a training, and their errors are others than those
+of shared weights: these favour networks that learn quickly, so shallow ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["naswot", "synflow"]
+__all__ = ["jacobian_covariance", "naswot", "synflow"]
 
 _ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish
@@ -72,6 +72,31 @@ def synflow(network: nn.Module, input_shape: tuple[int, ...]) -> float:
     flows = [(p.detach() * p.grad).sum() for p in linear.parameters() if p.grad is not None]
     flow = float(sum(flows, torch.zeros((), dtype=torch.float64, device=device)))
     return math.log(flow) if flow > 0 else -math.inf
+
+
+def jacobian_covariance(network: nn.Module, inputs: Tensor) -> float:
+    """Return how differently a network responds to the inputs of a batch; higher is better.
+
+    With v the eigenvalues of the correlations between the gradients of the summed outputs by each
+    input: minus the sum of log(v + k) + 1 / (v + k), k = 1e-5. -inf where a gradient does not
+    vary. Mellor et al., arXiv 2006.04647, version 1.
+
+    Args:
+        network: untrained, in training mode, so that BatchNorm uses the batch.
+        inputs: the batch, of floating-point numbers, prepared as for training.
+    """
+    inputs = inputs.detach().clone().requires_grad_(True)
+    outputs = network(inputs)
+    if not outputs.requires_grad:
+        return -math.inf
+    gradients: tuple[Tensor | None] = torch.autograd.grad(outputs.sum(), inputs, allow_unused=True)
+    if (gradient := gradients[0]) is None:
+        return -math.inf
+    correlations = torch.corrcoef(gradient.flatten(1).double()).cpu()
+    if not bool(correlations.isfinite().all()):
+        return -math.inf
+    shifted = torch.linalg.eigvalsh(correlations) + 1e-5
+    return -float((shifted.log() + 1 / shifted).sum())
 
 
 def _activates(module: nn.Module) -> bool:
