@@ -89,7 +89,9 @@ def jacobian_covariance(network: nn.Module, inputs: Tensor) -> float:
     outputs = network(inputs)
     if not outputs.requires_grad:
         return -math.inf
-    gradients: tuple[Tensor | None] = torch.autograd.grad(outputs.sum(), inputs, allow_unused=True)
+    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+        outputs.sum(), inputs, allow_unused=True
+    )
     if (gradient := gradients[0]) is None:
         return -math.inf
     correlations = torch.corrcoef(gradient.flatten(1).double()).cpu()
