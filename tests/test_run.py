@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ddpnas import RunError
 from ddpnas.disk import read_json, write_atomic
@@ -97,6 +98,14 @@ def test_a_checkpoint_keeps_tensors_and_plain_state_exactly(tmp_path):
     folder.save_checkpoint({"w": weights}, plain)
     tensors, again = folder.load_checkpoint()
     assert torch.equal(tensors["w"], weights) and again == plain
+    folder.close()
+
+
+def test_a_checkpoint_of_another_version_is_not_misread(tmp_path):
+    folder = RunFolder.create(tmp_path)
+    save_file({}, tmp_path / "checkpoint.safetensors", metadata={"state": "{}"})
+    with pytest.raises(RunError, match=r"checkpoint.safetensors was saved by another version"):
+        folder.load_checkpoint()
     folder.close()
 
 

@@ -16,24 +16,33 @@ from ddpnas.errors import RunError
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
+_FORM = "2"  # another one whenever the state of a strategy or an evaluator has other parts
+
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     """Write the tensors, and the plain data as JSON in the file's metadata."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(whole, metadata={"state": json.dumps(plain)}))
+    write_atomic(path, save(whole, metadata={"form": _FORM, "state": json.dumps(plain)}))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return what was saved, None where nothing was yet.
 
     Raises:
-        RunError: the file is damaged.
+        RunError: the file is damaged, or was saved by a version whose searches keep other state.
     """
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            plain = json.loads(file.metadata()["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, plain  # noqa: SIM118
+            metadata = file.metadata()
+            plain = json.loads(metadata["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
         raise RunError(f"{path} is damaged ({error}); start again with --overwrite") from error
+    if metadata.get("form") != _FORM:
+        raise RunError(
+            f"{path} was saved by another version of ddpnas, whose searches keep other state; go "
+            f"on with that version, or start again with --overwrite"
+        )
+    return tensors, plain
