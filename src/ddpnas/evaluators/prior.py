@@ -13,7 +13,7 @@ import torch
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
 from ddpnas.evaluators.base import Evaluation
-from ddpnas.evaluators.training_free import jacobian_covariance, naswot, synflow
+from ddpnas.evaluators.training_free import Patterns, jacobian_covariance, naswot, synflow
 from ddpnas.space import SearchSpace
 
 __all__ = ["Prior", "Scale", "measured", "weighed"]
@@ -46,12 +46,13 @@ class Prior:
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)
             network = self._space.build(architecture).to(self._device)
-            flow = jacobian = math.nan
-            if self._inputs.is_floating_point():
-                flow = synflow(network, tuple(self._inputs.shape[1:]))
-                jacobian = jacobian_covariance(network.train(), self._inputs)
-            patterns = naswot(network.train(), self._inputs)
-            return {"naswot": patterns, "synflow": flow, "jacobian": jacobian}
+            if not self._inputs.is_floating_point():
+                patterns = naswot(network.train(), self._inputs)
+                return {"naswot": patterns, "synflow": math.nan, "jacobian": math.nan}
+            flow = synflow(network, tuple(self._inputs.shape[1:]))
+            with Patterns(network.train(), self._inputs) as of_batch:
+                jacobian = jacobian_covariance(network, self._inputs)
+            return {"naswot": of_batch.naswot(), "synflow": flow, "jacobian": jacobian}
 
 
 class Scale:

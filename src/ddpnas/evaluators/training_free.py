@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import copy
 import math
+from types import TracebackType
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
-__all__ = ["jacobian_covariance", "naswot", "synflow"]
+__all__ = ["Patterns", "jacobian_covariance", "naswot", "synflow"]
 
 _ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish
@@ -32,21 +35,51 @@ def naswot(network: nn.Module, inputs: Tensor) -> float:
         network: untrained, in training mode, so that BatchNorm uses the batch.
         inputs: the batch, prepared as for training; the paper's has 128.
     """
-    kernel = torch.zeros(len(inputs), len(inputs), dtype=torch.float64, device=inputs.device)
+    with Patterns(network, inputs) as patterns, torch.no_grad():
+        network(inputs)
+    return patterns.naswot()
 
-    def count(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+
+class Patterns:
+    """Takes down the activation patterns of all that a network does with a batch; a context.
+
+    Args:
+        network: see :func:`naswot`.
+        inputs: the batch.
+    """
+
+    def __init__(self, network: nn.Module, inputs: Tensor) -> None:
+        n = len(inputs)
+        self._kernel = torch.zeros(n, n, dtype=torch.float64, device=inputs.device)
+        self._activations = [module for module in network.modules() if _activates(module)]
+        self._hooks: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        self._hooks = [m.register_forward_hook(self._count) for m in self._activations]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def naswot(self) -> float:
+        """Return the score of the patterns so far, see :func:`naswot`."""
+        return float(torch.linalg.slogdet(self._kernel.cpu()).logabsdet)
+
+    def _count(self, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        output = output.detach()
+        if output.dim() == 4:  # in the order of memory; any order of the units will do
+            output = output.permute(0, 2, 3, 1)
         on = (output > 0).flatten(1).to(torch.float32)
-        if len(on) == len(kernel):  # else not a row an item of the batch
+        if len(on) == len(self._kernel):  # else not a row an item of the batch
             active = on.sum(dim=1)
             agree = on.shape[1] - active[:, None] - active[None, :] + 2 * (on @ on.T)
-            kernel.add_(agree.double())
-
-    hooks = [m.register_forward_hook(count) for m in network.modules() if _activates(m)]
-    with torch.no_grad():
-        network(inputs)
-    for hook in hooks:
-        hook.remove()
-    return float(torch.linalg.slogdet(kernel.cpu()).logabsdet)
+            self._kernel.add_(agree.double())
 
 
 def synflow(network: nn.Module, input_shape: tuple[int, ...]) -> float:
