@@ -41,7 +41,7 @@ def evolve(
     tried = 0
     population: set[tuple[float, tuple[int, ...]]] = set()
 
-    def fits(batch: Matrix) -> set[tuple[float, tuple[int, ...]]]:
+    def fits(batch: npt.NDArray[np.int64]) -> set[tuple[float, tuple[int, ...]]]:
         good = batch[cost[rows, batch].sum(axis=1) <= budget]
         worth = value[rows, good].sum(axis=1)
         return set(zip(worth.tolist(), map(tuple, good.tolist()), strict=True))

@@ -15,6 +15,7 @@ authors' dynamic programming over rounded weights, and evolutionary search with 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import statistics
 import time
@@ -147,16 +148,15 @@ def measure(case: Case, number: int, by_programme: int) -> dict[str, Any]:
     wall, cpu, other, other_cpu, equal = [], [], [], [], 0
     generate(*_arguments(case, next(instances(case, 1))))  # imports and caches
     for i, instance in enumerate(instances(case, number)):
-        runs = [timed(lambda one=instance: generate(*_arguments(case, one))) for _ in range(3)]
+        runs = [timed(functools.partial(generate, *_arguments(case, instance))) for _ in range(3)]
         wall.append(statistics.median(ms for _, ms, _ in runs))
         cpu.append(statistics.median(ms for _, _, ms in runs))
         if i % number < by_programme:
             rows = objective_rows("log_theta", instance.distribution, case.space)
             bounds = {name: (-np.inf, up) for name, up in instance.limits.items()}
+            value = np.concatenate(rows)
             solved, ms, used = timed(
-                lambda rows=rows, bounds=bounds: Programme(case.space, case.costs).maximise(
-                    np.concatenate(rows), bounds
-                )
+                lambda: Programme(case.space, case.costs).maximise(value, bounds)  # noqa: B023
             )
             other.append(ms)
             other_cpu.append(used)
@@ -182,12 +182,20 @@ def _arguments(case: Case, one: Instance) -> tuple[Any, ...]:
     return one.distribution, case.space, one.limits, case.costs
 
 
+def _encoded(case: Case, architecture: Mapping[str, str]) -> list[int]:
+    return list(case.space.encode(architecture))
+
+
+def _evolved(*arguments: Any) -> list[int] | None:
+    return evolve(*arguments)[0]
+
+
 def measure_frontier(case: Case, axes: list[str], number: int) -> dict[str, Any]:
     """Return times and sizes of whole frontiers."""
     wall, cpu, points = [], [], []
     for instance in instances(case, number):
         found, ms, used = timed(
-            lambda one=instance: frontier(one.distribution, case.space, axes, None, case.costs)
+            functools.partial(frontier, instance.distribution, case.space, axes, None, case.costs)
         )
         wall.append(ms)
         cpu.append(used)
@@ -214,15 +222,15 @@ def compare(case: Case, number: int) -> list[dict[str, Any]]:
         theta = np.array(instance.distribution.rows)
         budget = instance.limits[cost_name] - table.fixed
         call = _arguments(case, instance)
-        exact, _, ms = timed(lambda call=call: generate(*call, objective="theta"))
+        exact, _, ms = timed(functools.partial(generate, *call, objective="theta"))
         best = exact.certificate.objective
         ways: dict[str, Callable[[], list[int] | None]] = {
-            "exact": lambda found=exact: list(case.space.encode(found.architecture)),
-            "rounded weights": lambda t=theta, b=budget: rounded_programme(t, cost, b),
+            "exact": functools.partial(_encoded, case, exact.architecture),
+            "rounded weights": functools.partial(rounded_programme, theta, cost, budget),
         }
         for times in (1, 10, 100):
-            ways[f"evolution, {times} x the time"] = (
-                lambda t=theta, b=budget, s=times * ms / 1000, i=i: evolve(t, cost, b, s, i)[0]
+            ways[f"evolution, {times} x the time"] = functools.partial(
+                _evolved, theta, cost, budget, times * ms / 1000, i
             )
         for way, search in ways.items():
             chosen, _, spent = timed(search)

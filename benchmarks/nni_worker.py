@@ -54,7 +54,7 @@ def main() -> None:
             sample.update(module.resample(memo=sample))
         loss = torch.nn.functional.cross_entropy(model(inputs), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
 

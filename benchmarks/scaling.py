@@ -241,9 +241,10 @@ def main() -> None:
             together(20)
         elif function == "darts":
             print(json.dumps(darts(*arguments)))
+        elif function == "images":
+            print(json.dumps(images(*map(int, arguments))))
         else:
-            measure = {"images": images, "size": one_size}[function]
-            print(json.dumps(measure(*map(int, arguments))))
+            print(json.dumps(one_size(*map(int, arguments))))
         return
     by_options = [alone("size", 16, count) for count in OPTIONS]
     by_decisions = [alone("size", count, 4) for count in DECISIONS]

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from ddpnas.training.captured import Captures
 from ddpnas.training.epoch import pick_device, place, train_epoch
 
 # Space, its options, images a step: the sizes that are searched in the literature.
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], int]] = {
     "nasbench201": ({"channels": 16, "cells_per_stage": 5}, 64),
     "darts": ({"channels": 16, "cells": 8}, 64),
     "mobilenet-v2": ({"input_shape": (3, 112, 112)}, 16),
@@ -64,7 +65,7 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
 
 def measure(
     name: str, paths: int, steps: int, device: torch.device, batches: int, captures: Captures
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the times of one space over random paths."""
     options, batch_size = CASES[name]
     space = ddpnas.create_space(name, **options)

@@ -49,7 +49,8 @@ class Truth:
 
     def __init__(self, table: Table, true: np.ndarray) -> None:
         sizes = [len(d.options) for d in table.space.decisions]
-        codes, self.columns = table.codes.copy(), []
+        codes = table.codes.copy()
+        self.columns: list[np.ndarray] = []
         for k in reversed(sizes):
             self.columns.insert(0, codes % k)
             codes //= k

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from ddpnas.distribution import JointDistribution
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 
 # Space, its options, images, side of an image.
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], int, int]] = {
     "nasbench201": ({"channels": 8, "cells_per_stage": 1}, 2000, 16),
     "nasbench-macro": ({"width": 0.25}, 1000, 32),
     "mobilenet-v2": ({}, 200, 64),

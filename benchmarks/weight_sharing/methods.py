@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
 from ddpnas.evaluators.prior import Prior, Scale
 from ddpnas.evaluators.training_free import jacobian_covariance, naswot, synflow
+from ddpnas.strategies.model import ModelDDPNAS
 
 __all__ = ["METHODS"]
 
@@ -108,7 +109,7 @@ def _untrained(task: Task, watch: Stopwatch, measure: Measure) -> Outcome:
     return Outcome(best[1], tau, {"scored": len(scored)})
 
 
-def one_shot(training: str, task: Task, watch: Stopwatch) -> Outcome:
+def one_shot(training: Literal["fair", "uniform"], task: Task, watch: Stopwatch) -> Outcome:
     """Train all choices, score random architectures with the final weights, take the best.
 
     "uniform" is SPOS without its evolution, "fair" is FairNAS; a tenth of the time scores.
@@ -219,6 +220,7 @@ def prior(task: Task, watch: Stopwatch) -> Outcome:
     batch = strategy.ask()
     strategy.tell(batch, scores(batch))
     tau = watch.pause(lambda: rank_correlation(task, scores))
+    assert isinstance(strategy, ModelDDPNAS)
     candidates = strategy.best(max(1, plan.finalists))
     details = {
         "scored": len(batch),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ __all__ = [
     "train_epoch",
 ]
 
+_Model = TypeVar("_Model", bound=nn.Module)
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -46,7 +47,7 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def place(model: nn.Module, device: torch.device) -> nn.Module:
+def place(model: _Model, device: torch.device) -> _Model:
     """Return the model on the device, the weights of 2-D convolutions channels-last (faster)."""
     model.to(device)
     for parameter in model.parameters():
