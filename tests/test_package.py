@@ -19,7 +19,7 @@ ROOMS = [
     {"distribution"},
     {"cost_table", "limits", "objective", "solver"},
     {"infeasible", "generate", "frontier"},
-    {"strategies", "layers", "choice"},
+    {"strategies", "layers", "choice", "meta"},
     {"drawing"},
     {"distributed"},
     {"space"},

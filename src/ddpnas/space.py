@@ -42,6 +42,7 @@ from ddpnas.choice import (
 )
 from ddpnas.drawing import Picture, draw
 from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.meta import on_meta
 
 __all__ = ["Choice", "Choose", "Pairs", "SearchSpace", "Supernet", "own_parts", "visit_options"]
 
@@ -171,7 +172,7 @@ class SearchSpace(DecisionSpace):
         hint = "; if the input is too small for it, give a larger one (images: --image-size)"
         example = torch.empty(batch, *self.input_shape, dtype=self.input_dtype, device="meta")
         what = f"the network of space {self.name!r} on an input of {shape}"
-        with blame(what, hint), torch.device("meta"):
+        with blame(what, hint), on_meta():
             return visit_options(opened, example, around)
 
     def with_options(self, **options: Any) -> SearchSpace:

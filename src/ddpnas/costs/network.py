@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas.errors import OptionError, nearest
+from ddpnas.meta import on_meta
 
 __all__ = [
     "Weights",
@@ -67,11 +68,11 @@ def count_network(
         input_dtype: of the input.
         weights: type in which they are stored, for "size_bytes".
     """
-    on_meta = quick_norms(copy.deepcopy(network).to("meta").eval())
+    copied = quick_norms(copy.deepcopy(network).to("meta").eval())
     example = torch.empty(1, *input_shape, dtype=input_dtype, device="meta")
 
     def run() -> Any:
-        return on_meta(example)
+        return copied(example)
 
     macs, written = run_costs(run)
     parameters, buffers = own_tensors(network.modules())  # the copy has shared ones twice
@@ -80,7 +81,7 @@ def count_network(
         "params": sum(p.numel() for p in parameters),
         "size_bytes": stored_bytes(parameters, buffers, weights),
         "activation_bytes": written,
-        "peak_activation_bytes": peak_bytes(on_meta, run, [example]),
+        "peak_activation_bytes": peak_bytes(copied, run, [example]),
     }
 
 
@@ -99,7 +100,7 @@ def quick_norms(network: nn.Module) -> nn.Module:
 def run_costs(run: Callable[[], Any]) -> tuple[int, int]:
     """Return the multiply-adds of a run on the meta device, and the bytes that it writes."""
     written, counter = _Written(), FlopCounterMode(display=False)
-    with torch.device("meta"), torch.no_grad(), written, counter:
+    with on_meta(), written, counter:
         run()
     return counter.get_total_flops() // 2, written.total
 
@@ -113,7 +114,7 @@ def peak_bytes(network: nn.Module, run: Callable[[], Any], held: Iterable[Tensor
         held: tensors that are in memory from the start.
     """
     live = _Live(network, held)
-    with torch.device("meta"), torch.no_grad(), live:
+    with on_meta(), live:
         run()
     return live.peak
 

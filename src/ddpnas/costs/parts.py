@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ddpnas.meta import on_meta
 from ddpnas.space import Choice, Pairs, SearchSpace
 
 __all__ = ["Hole", "Part", "caller", "find_parts", "term_key"]
@@ -75,7 +76,7 @@ def find_parts(space: SearchSpace, opened: nn.Module, batch: int = 1) -> list[Pa
     """
     recorder = _Recorder({id(module): path for path, module in opened.named_modules()})
     recorder.watch(opened)
-    with recorder:
+    with on_meta(), recorder:
         space.visit(opened, recorder.around, batch)
     recorder.forget()
     return recorder.parts

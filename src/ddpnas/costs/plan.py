@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from ddpnas.architecture import Architecture
 from ddpnas.costs.network import makes_constant
 from ddpnas.costs.parts import Hole, Part, caller, find_parts, term_key
+from ddpnas.meta import on_meta
 from ddpnas.space import Pairs, SearchSpace
 
 __all__ = ["LatencyPlan", "Probe", "make_plan", "raw_terms"]
@@ -151,7 +152,7 @@ def _constants(opened: nn.Module, part: Part, silent: frozenset[str]) -> int:
     """Return how many constants the part makes with these decisions giving None."""
     run = caller(opened, part, part.inputs, Probe("", part, silent).outputs())
     counter = _Constants()
-    with torch.device("meta"), torch.no_grad(), counter:
+    with on_meta(), counter:
         run()
     return counter.total
 
