@@ -37,11 +37,11 @@ def settled(network, seed=0):
 
 
 def small_network(name, seed=0):
-    """Return (space, architecture, network) of a published space."""
+    """Return (space, network) of a published space."""
     space = small_space(name)
     architecture = space.sample(np.random.default_rng(seed))
     shallow = {d.name: "skip" for d in space.decisions if "skip" in d.options}
     if name in ("mobilenet-v2", "mobilenet-v3"):
         architecture = space.check({**architecture, **shallow})
     torch.manual_seed(seed)
-    return space, architecture, settled(space.build(architecture), seed)
+    return space, settled(space.build(architecture), seed)
