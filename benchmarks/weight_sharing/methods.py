@@ -23,7 +23,7 @@ from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
 from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
 from ddpnas.evaluators.prior import Prior, Scale
-from ddpnas.evaluators.training_free import jacobian_covariance, naswot, synflow
+from ddpnas.evaluators.training_free import naswot, synflow
 from ddpnas.strategies.model import ModelDDPNAS
 
 __all__ = ["METHODS"]
@@ -74,12 +74,6 @@ def by_naswot(task: Task, watch: Stopwatch) -> Outcome:
 def by_synflow(task: Task, watch: Stopwatch) -> Outcome:
     """Take the best of random architectures by synflow, untrained."""
     return _untrained(task, watch, lambda network: synflow(network, task.data.input_shape))
-
-
-def by_jacobian(task: Task, watch: Stopwatch) -> Outcome:
-    """Take the best of random architectures by jacobian covariance, untrained."""
-    images = _batch(task)
-    return _untrained(task, watch, lambda network: jacobian_covariance(network.train(), images))
 
 
 def _batch(task: Task) -> Tensor:
@@ -199,7 +193,7 @@ def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
 def prior(task: Task, watch: Stopwatch) -> Outcome:
     """One stage of DDPNAS scored untrained, then finalists: no weights are shared.
 
-    The score is that of ``SupernetConfig(prior=1)``: all training-free scores on one scale.
+    The score is that of ``SupernetConfig(prior=1)``: NASWOT and synflow on one scale.
     """
     plan = task.plan
     strategy = create_strategy(
@@ -294,7 +288,6 @@ METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     "random-search": random_search,
     "naswot": by_naswot,
     "synflow": by_synflow,
-    "jacobian": by_jacobian,
     "random-cell": random_cell,
     "resnet-cell": resnet_cell,
     "largest": largest,

@@ -13,23 +13,22 @@ import torch
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
 from ddpnas.evaluators.base import Evaluation
-from ddpnas.evaluators.training_free import Patterns, jacobian_covariance, naswot, synflow
+from ddpnas.evaluators.training_free import naswot, synflow
 from ddpnas.space import SearchSpace
 
 __all__ = ["Prior", "Scale", "measured", "weighed"]
 
 _CPU = torch.device("cpu")
-_SCORES = ("naswot", "synflow", "jacobian")
-_BATCH = 128  # items that are compared, as in the papers
+_BATCH = 128  # items that NASWOT compares, as in its paper
 _WORST = -3.0  # in standard deviations: how much worse does not matter
 
 
 class Prior:
-    """Training-free scores of architectures, with the same initial weights' seed for all.
+    """NASWOT and synflow of architectures, untrained, with the same seed for all.
 
     Args:
         space: builds them.
-        data: its training items are what NASWOT and jacobian covariance compare.
+        data: its training items are what NASWOT compares.
         seed: of the initial weights and the items.
         device: where they are computed; initial weights are those of the CPU.
     """
@@ -42,17 +41,15 @@ class Prior:
         self._inputs, _ = next(loader.train_batches(min(_BATCH, len(data.train)), seed))
 
     def measure(self, architecture: Architecture) -> dict[str, float]:
-        """Return ``naswot``, ``synflow`` and ``jacobian``; NaN what the inputs do not allow."""
+        """Return ``naswot`` and ``synflow``, logarithms; NaN what the inputs do not allow."""
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)
             network = self._space.build(architecture).to(self._device)
-            if not self._inputs.is_floating_point():
-                patterns = naswot(network.train(), self._inputs)
-                return {"naswot": patterns, "synflow": math.nan, "jacobian": math.nan}
-            flow = synflow(network, tuple(self._inputs.shape[1:]))
-            with Patterns(network.train(), self._inputs) as of_batch:
-                jacobian = jacobian_covariance(network, self._inputs)
-            return {"naswot": of_batch.naswot(), "synflow": flow, "jacobian": jacobian}
+            flow = math.nan
+            if self._inputs.is_floating_point():
+                flow = synflow(network, tuple(self._inputs.shape[1:]))
+            network.train()
+            return {"naswot": naswot(network, self._inputs), "synflow": flow}
 
 
 class Scale:
@@ -121,9 +118,9 @@ def weighed(
         plain: of the shared weights.
         values: what :func:`measured` gave for them.
         scale: of the values.
-        weight: of the prior, in [0, 1], of which each training-free score has an equal part.
+        weight: of the prior, in [0, 1]; NASWOT and synflow have half of it each.
     """
-    weights = {"shared": 1 - weight} | dict.fromkeys(_SCORES, weight / len(_SCORES))
+    weights = {"shared": 1 - weight, "naswot": weight / 2, "synflow": weight / 2}
     return [
         Evaluation(
             sum(w * scale(name, of[name]) for name, w in weights.items()),

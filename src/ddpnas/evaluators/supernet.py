@@ -179,7 +179,7 @@ class SupernetEvaluator:
         Details: ``accuracy`` (a fraction) and ``valid_loss`` on the validation split,
         ``valid_seconds``; where each is trained before its score also ``loss`` (mean training
         cross-entropy), ``lr``, ``train_images`` and ``train_seconds``; with a prior ``naswot``,
-        ``synflow``, ``jacobian`` and ``prior_seconds``.
+        ``synflow`` and ``prior_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.

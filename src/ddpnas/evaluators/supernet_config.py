@@ -31,11 +31,11 @@ class SupernetConfig:
             first batch has the warm-up besides. With "path" it is always one pass a score.
         score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy); None is
             "accuracy" with "path" and "loss" otherwise.
-        prior: weight of training-free scores (NASWOT, synflow and jacobian covariance alike)
-            beside that of the shared weights, from 0 to 1; None is 0 with "path" and 0.5
-            otherwise. Above 0, all are in standard deviations of the first batch of
-            architectures, or of random ones (what is more than 3 worse counts as 3), so that a
-            score serves to compare them and nothing else. Not with "path", unless interleaved.
+        prior: weight of a training-free score (NASWOT and synflow alike) beside that of the
+            shared weights, from 0 to 1; None is 0 with "path" and 0.5 otherwise. Above 0, both
+            are in standard deviations of the first batch of architectures, or of random ones
+            (what is more than 3 worse counts as 3), so that a score serves to compare them and
+            nothing else. Not with "path", unless interleaved.
         augment: shift training images, and mirror them if the data allows; None is yes with "path"
             and no otherwise, since an option sees each image too rarely to know it by heart.
         batch_size: images of a path's training step (a fair step has as many for each of its

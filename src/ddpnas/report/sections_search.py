@@ -84,7 +84,7 @@ def _how(view: View) -> str:
     )
     if settings.prior_weight > 0:
         words += (
-            f" The score weighs in what a network promises untrained (training-free scores, weight "
+            f" The score weighs in what a network promises untrained (NASWOT and synflow, weight "
             f"{settings.prior_weight:g})."
         )
     return words
