@@ -77,6 +77,8 @@ def epoch_of(
             supernet.parameters(), lr=1e-3, momentum=config.momentum,
             weight_decay=config.weight_decay, **sgd,
         )  # fmt: skip
+        for parameter in supernet.parameters():  # fused, it cannot begin with some of them
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     captures = Captures.on(device) if recorded else Captures(None)
     inputs = torch.randn(batch_size, *space.input_shape, device=device).contiguous(
         memory_format=layout
