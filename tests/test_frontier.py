@@ -69,6 +69,24 @@ def test_the_frontier_is_every_point_that_nothing_dominates(problem, objective, 
         assert len(found) == len(expected)
 
 
+@pytest.mark.parametrize("small", [0.0, 1e-9])
+def test_what_rounding_alone_makes_better_is_no_point_of_the_frontier(small):
+    decisions = [Decision("d", ("a", "b", "c")), Decision("e", ("a", "b", "c"))]
+    rows = [np.array([0.4, 0.6, 0.0]) + small, np.array([0.1, 0.3, 0.6]) + small]
+    distribution = JointDistribution.uniform(decisions).with_rows(rows)
+    terms = {  # b and a are worth what a and b are: 0.6 + 0.1 and 0.4 + 0.3
+        (("d", "b"),): 1.0,
+        (("e", "b"),): 1.5,
+        (("d", "c"),): 9.0,
+        (("e", "c"),): 9.0,
+    }
+    found = frontier(
+        distribution, DecisionSpace(decisions), "c", {}, {"c": CostTable("c", "u", 0, terms)},
+        objective="theta",
+    )  # fmt: skip
+    assert [one.costs["c"] for one in found] == [0.0, 1.0, 2.5, 9.0, 10.0]
+
+
 def realistic(seed, costs=1, decisions=21, options=7):
     rng = np.random.default_rng(seed)
     made = [Decision(f"d{i}", tuple("abcdefghij"[:options])) for i in range(decisions)]

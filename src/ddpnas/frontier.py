@@ -29,6 +29,7 @@ from ddpnas.solver.problem import Problem
 __all__ = ["frontier"]
 
 FREE = (-math.inf, math.inf)
+_EQUAL = 1e-13  # of the largest objective: by so much rounding makes equal ones differ
 _MOST_LABELS = 2_000_000
 
 
@@ -93,6 +94,9 @@ def frontier(
         raise infeasible(problem, bounds)
     points.sort(key=lambda point: point[0])
     values = [objective_value(rows, space, architecture) for _, architecture in points]
+    largest = sum(float(np.abs(row).max()) for row in rows)
+    kept = _without_ties(np.array([at for at, _ in points]), np.array(values), _EQUAL * largest)
+    points, values = [points[i] for i in kept], [values[i] for i in kept]
     seconds = time.perf_counter() - started
     result = []
     for i in _without_repeats(space, points, values):
@@ -100,6 +104,30 @@ def frontier(
         found = describe(points[i][1], distribution, objective, bounds, costs, certificate)
         result.append(found)
     return result
+
+
+def _without_ties(costs: Vector, values: Vector, tolerance: float) -> list[int]:
+    """Return which points to keep: those that are not dearer than one of equal value.
+
+    Values that rounding made unequal let the dearer of two architectures pass for better.
+
+    Args:
+        costs: points x costs, in the order in which they are wanted.
+        values: of the points.
+        tolerance: by which equal values may differ.
+    """
+    by_value = np.argsort(values, kind="stable")
+    ends = np.flatnonzero(np.diff(values[by_value]) > tolerance) + 1
+    dropped: set[int] = set()
+    for group in np.split(by_value, ends):
+        if len(group) > 1:
+            kept: list[int] = []
+            for i in sorted(group.tolist()):
+                if kept and bool((costs[kept] <= costs[i]).all(axis=1).any()):
+                    dropped.add(i)
+                else:
+                    kept.append(i)
+    return [i for i in range(len(values)) if i not in dropped]
 
 
 def _without_repeats(
