@@ -249,19 +249,6 @@ def test_where_steps_are_recorded_their_paths_are_drawn_beforehand(
     assert len(made) == 320 / 5
 
 
-def test_training_on_paths_drawn_beforehand_goes_on_where_it_was_interrupted(small_space, stripes):
-    config = dataclasses.replace(FAIR, distinct_paths=10, batch_size=8)
-    batch = cells(small_space, 3)
-    whole = [e.score for e in evaluator(small_space, stripes, config=config).evaluate(batch)]
-    first = evaluator(small_space, stripes, config=config)
-    next(first.prepare(batch))
-    tensors, plain = first.state_dict()
-    saved = {name: tensor.clone() for name, tensor in tensors.items()}
-    second = evaluator(small_space, stripes, config=config)
-    second.load_state_dict(saved, plain)
-    assert [e.score for e in second.evaluate(batch)] == whole
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("config", RECORDED)
 def test_on_cuda_recorded_steps_train_as_launched_ones_do(small_space, stripes, config):
@@ -278,6 +265,7 @@ def test_on_cuda_recorded_steps_train_as_launched_ones_do(small_space, stripes, 
 
 
 INTERLEAVED = dataclasses.replace(CONFIG, interleave=True)
+DRAWN_BEFOREHAND = dataclasses.replace(FAIR, distinct_paths=10, batch_size=8)
 
 
 def test_interleaved_paths_take_turns_and_are_scored_with_the_same_weights(small_space, stripes):
@@ -305,14 +293,15 @@ def test_the_rate_of_interleaved_epochs_falls_over_the_whole_search(small_space,
     assert rates == pytest.approx(0.001 + 0.049 * (1 + np.cos(np.pi * ends / 6)) / 2)
 
 
-def test_interleaved_training_goes_on_where_it_was_interrupted(small_space, stripes):
+@pytest.mark.parametrize("config", [INTERLEAVED, DRAWN_BEFOREHAND])
+def test_training_of_a_round_goes_on_where_it_was_interrupted(small_space, stripes, config):
     batch = cells(small_space, 3)
-    whole = [e.score for e in evaluator(small_space, stripes, config=INTERLEAVED).evaluate(batch)]
-    first = evaluator(small_space, stripes, config=INTERLEAVED)
+    whole = [e.score for e in evaluator(small_space, stripes, config=config).evaluate(batch)]
+    first = evaluator(small_space, stripes, config=config)
     next(first.prepare(batch))
     tensors, plain = first.state_dict()
     saved = {name: tensor.clone() for name, tensor in tensors.items()}
-    second = evaluator(small_space, stripes, config=INTERLEAVED)
+    second = evaluator(small_space, stripes, config=config)
     second.load_state_dict(saved, plain)
     assert [e.score for e in second.evaluate(batch)] == whole
 
