@@ -46,8 +46,8 @@ def measure(path: Path, space: ddpnas.SearchSpace) -> list[dict[str, Any]]:
         for row, one, file_costs in zip(
             rows, latencies(files), (n["costs"] for n in compared["networks"]), strict=True
         ):
-            row |= {"median_ms": one.median_ms, "macs": file_costs["macs"]}
-            row |= {"params": file_costs["params"]}
+            row["median_ms"] = one.median_ms
+            row |= {name: file_costs[name] for name in ("macs", "params")}
     return rows
 
 
@@ -75,9 +75,15 @@ def main() -> None:
                 flush=True,
             )
         times = [r["median_ms"] for r in of[path.stem] if r["name"].startswith("random")]
-        print(f"  random, mean       {statistics.fmean(times):7.3f} ms")
+        if times:
+            print(f"  random, mean       {statistics.fmean(times):7.3f} ms")
     if options.out is not None:
-        write_record(options.out, {"threads": options.threads, "networks": of})
+        command = f"python -m benchmarks.file_latency {' '.join(map(str, options.results))}"
+        about = {"command": command, "space": options.space, "options": options.space_options}
+        write_record(
+            options.out,
+            {**about, "input_shape": shape, "threads": options.threads, "networks": of},
+        )
 
 
 if __name__ == "__main__":

@@ -35,11 +35,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16"},
     "contiguous": {"layout": torch.contiguous_format},
     "SGD, fused": {"sgd": {"fused": True}},
-    "SGD, foreach": {"sgd": {"foreach": True}},
     "SGD, tensor by tensor": {"sgd": {"foreach": False}},
     "compiled": {"compile": "inductor"},
 }
 ON_CUDA: dict[str, dict[str, Any]] = {
+    "SGD, foreach": {"sgd": {"foreach": True}},
     "launched": {"recorded": False},
     "launched, bf16": {"recorded": False, "precision": "bf16"},
     "contiguous, bf16": {"layout": torch.contiguous_format, "precision": "bf16"},
@@ -164,7 +164,9 @@ def main() -> None:
         record = {
             "command": f"python -m benchmarks.step_options --spaces {options.spaces} "
             f"--paths {options.paths} --steps {options.steps} --batches {options.batches} "
-            f"--threads {options.threads} --device {options.device}",
+            f"--threads {options.threads} --device {options.device}"
+            f"{f' --batch-size {options.batch_size}' if options.batch_size else ''}"
+            f"{f' --variants {options.variants!r}' if options.variants else ''}",
             "cases": cases,
         }
         write_record(options.out, record, device)

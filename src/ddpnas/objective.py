@@ -80,7 +80,8 @@ def objective_value(
 def whole_rows(rows: list[Vector]) -> list[Vector]:
     """Return the values in whole steps of 2**-51 of their largest sum.
 
-    So that sums are exact in any order, and values that differ by rounding only are equal.
+    So that sums are exact in any order. Equal sums of different values may still end a step apart
+    for each of them, since every value is rounded by itself.
     """
     total = math.fsum(float(np.abs(row).max()) for row in rows)
     step = 2.0 ** math.ceil(math.log2(total / 2.0**51)) if total > 0 else 1.0

@@ -54,7 +54,7 @@ class SupernetConfig:
         mixed_precision: of training steps and scores: "no" is float32, "bf16" pays on GPUs made for
             it (on a processor without such instructions it is several times slower).
         compile: backend of ``torch.compile`` for the options of choices, such as "inductor"; None
-            does not compile. It pays off where a search is long and the machine has a compiler.
+            does not compile. It needs a compiler and gained nothing on the processors tried.
         distinct_paths: so many different paths train the weights before a batch of scores, drawn
             at its beginning (all options are among them equally often); 0 draws new ones for every
             step. None is 320 where steps are recorded (``cuda_graphs``) and 0 elsewhere. With
