@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--augment", action="store_true", help="shift and mirror images of shared weights")
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
+    add("--distinct-paths", type=int, help="see SupernetConfig; 0: new ones for every step")
     add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--prior", type=float, default=0.5, help="weight of the training-free scores")
     add("--judged", type=int, default=200, help="networks of the rank correlation")
@@ -178,6 +179,7 @@ def _supernet(options: argparse.Namespace) -> SupernetConfig:
         weight_decay=options.weight_decay,
         score=options.score,
         prior=options.prior,
+        distinct_paths=options.distinct_paths,
         training="fair",
     )
 

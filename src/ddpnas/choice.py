@@ -18,8 +18,19 @@ from torch import Tensor, nn
 
 from ddpnas.architecture import Decision
 from ddpnas.errors import ArchitectureError, DdpnasError, SpaceError
+from ddpnas.layers import Nothing
 
-__all__ = ["Choice", "Choose", "Fixed", "Open", "Supernet", "blame", "own_parts", "visit_options"]
+__all__ = [
+    "Choice",
+    "Choose",
+    "Fixed",
+    "Open",
+    "Supernet",
+    "blame",
+    "gives_nothing",
+    "own_parts",
+    "visit_options",
+]
 
 Options = Mapping[str, Callable[[], nn.Module]]
 Pairs = tuple[tuple[str, str], ...]
@@ -42,22 +53,48 @@ class Choose(Protocol):
 
 
 class Choice(nn.Module):
-    """All options of one decision at one place of a supernet, of which the active one runs."""
+    """All options of one decision at one place of a supernet, of which the active one runs.
+
+    Attributes:
+        active: index of the option that runs; None outside a supernet, where none is chosen.
+        watch: called with the decision whenever a run of the network depends on it.
+    """
 
     def __init__(self, decision: str, names: Sequence[str], modules: Sequence[nn.Module]) -> None:
         super().__init__()
         self.decision = decision
         self.names = tuple(names)
         self.options = nn.ModuleList(modules)
-        self.active = 0
+        self.active: int | None = None
+        self.watch: Callable[[str], None] | None = None
+
+    @property
+    def chosen(self) -> nn.Module:
+        """The active option."""
+        if self.watch is not None:
+            self.watch(self.decision)
+        assert self.active is not None, "only a supernet has a path"
+        return self.options[self.active]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output of the active option; the others cost nothing."""
-        return self.options[self.active](*args, **kwargs)
+        return self.chosen(*args, **kwargs)
 
     def extra_repr(self) -> str:
         """Return the decision and its options for ``print(supernet)``."""
         return f"{self.decision}: {', '.join(self.names)}"
+
+
+def gives_nothing(module: nn.Module) -> bool:
+    """Return whether a path of a supernet has nothing here, so that what only leads here can rest.
+
+    False in a network of one architecture: that runs, and counts, all that it is made of.
+    """
+    return (
+        isinstance(module, Choice)
+        and module.active is not None
+        and isinstance(module.chosen, Nothing)
+    )
 
 
 class Open:
@@ -139,6 +176,7 @@ class Supernet(nn.Module):
         for module in network.modules():
             if isinstance(module, Choice):
                 self._choices.setdefault(module.decision, []).append(module)
+                module.active = 0
 
     def set_path(self, architecture: Mapping[str, str]) -> None:
         """Make the network of this architecture the one that runs."""
@@ -154,7 +192,7 @@ class Supernet(nn.Module):
             parameters, choices = own_parts(module)
             found.update((id(parameter), parameter) for parameter in parameters)
             for choice in choices:
-                walk(choice.options[choice.active])
+                walk(choice.chosen)
 
         walk(self.network)
         return list(found.values())

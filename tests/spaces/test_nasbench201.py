@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas import ArchitectureError, benchmarks, count_costs, create_space
 from ddpnas.spaces.nasbench201 import EDGES, OPERATIONS
@@ -107,6 +108,39 @@ def test_a_node_without_inputs_is_zero_and_the_network_still_learns():
     assert built[-1].bias.grad is not None
 
 
+def test_what_does_not_lead_to_the_output_costs_a_path_nothing_and_changes_nothing():
+    torch.manual_seed(0)
+    space = create_space("nasbench201", channels=4, cells_per_stage=1, input_shape=(3, 8, 8))
+    supernet = space.supernet().train()
+    x = torch.randn(4, 3, 8, 8)
+    conv = 2 * 4 * (4 * 4 * 8 * 8 + 8 * 8 * 4 * 4 + 16 * 16 * 2 * 2)  # a 1x1 edge, three cells
+
+    def run(cell):
+        supernet.set_path(space.parse(cell))
+        counter = FlopCounterMode(display=False)
+        with counter:
+            outputs = supernet(x)
+        return outputs, counter.get_total_flops()
+
+    dead_end, nothing = run("|none~0|+|nor_conv_1x1~0|none~1|+|nor_conv_1x1~0|none~1|none~2|")
+    leading, needed = run("|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|")
+    assert torch.equal(dead_end, leading) and nothing == needed
+    from_zeros, nothing = run("|none~0|+|none~0|nor_conv_1x1~1|+|nor_conv_1x1~0|none~1|none~2|")
+    assert torch.equal(from_zeros, leading) and nothing == needed
+    _, more = run("|none~0|+|nor_conv_1x1~0|none~1|+|nor_conv_1x1~0|none~1|skip_connect~2|")
+    assert more - needed == conv
+
+
+def test_a_network_of_one_cell_runs_what_it_has_and_counts():
+    """The published multiply-adds count edges that lead nowhere."""
+    space = create_space("nasbench201", channels=4, cells_per_stage=1, input_shape=(3, 8, 8))
+    cell = space.parse("|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|none~0|none~1|none~2|")
+    counter = FlopCounterMode(display=False)
+    with counter:
+        space.build(cell)(torch.randn(1, 3, 8, 8))
+    assert counter.get_total_flops() == 2 * count_costs(space)["macs"].cost(cell)
+
+
 def test_supernet_and_network_normalise_as_is_usual_for_each():
     space = create_space("nasbench201", channels=2, cells_per_stage=1)
     inside = [m for m in space.supernet().modules() if isinstance(m, nn.BatchNorm2d)]
@@ -121,7 +155,7 @@ def test_every_path_equals_the_network_built_with_its_weights():
     space = create_space("nasbench201", channels=4, cells_per_stage=2, input_shape=(3, 8, 8))
     supernet = space.supernet()
     x = torch.randn(4, 3, 8, 8)
-    for cell in random_cells(5):
+    for cell in random_cells(20):
         supernet.set_path(cell)
         built = space.build(cell, weights_from=supernet).train()
         torch.testing.assert_close(built(x), supernet(x))

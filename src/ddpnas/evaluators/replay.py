@@ -14,10 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.hooks import RemovableHandle
 
 from ddpnas.choice import Choice, Supernet
 
@@ -35,19 +34,16 @@ class Replay:
     def __init__(self, supernet: Supernet, inputs: Tensor) -> None:
         self._supernet, self._inputs = supernet, inputs
         self._kept = _Kept()
-        self._hooks: list[RemovableHandle] = []
+        self._choices = [m for m in supernet.modules() if isinstance(m, Choice)]
         self._differing: frozenset[str] = frozenset()
 
     def __enter__(self) -> Self:
-        def entered(choice: nn.Module, _: object) -> None:
-            if isinstance(choice, Choice) and choice.decision in self._differing:
+        def asked(decision: str) -> None:
+            if decision in self._differing:
                 self._kept.close()
 
-        self._hooks = [
-            module.register_forward_pre_hook(entered)
-            for module in self._supernet.modules()
-            if isinstance(module, Choice)
-        ]
+        for choice in self._choices:
+            choice.watch = asked
         return self
 
     def __exit__(
@@ -56,8 +52,8 @@ class Replay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        for choice in self._choices:
+            choice.watch = None
 
     def run(self, path: Mapping[str, str], following: Mapping[str, str] | None) -> Any:
         """Return the output of a path.

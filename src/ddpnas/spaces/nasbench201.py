@@ -19,8 +19,10 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
+from ddpnas.choice import gives_nothing
 from ddpnas.errors import ArchitectureError
 from ddpnas.layers import Nothing, add, batch_norm
 from ddpnas.space import Choose
@@ -90,14 +92,28 @@ class Cell(nn.Module):
         self.edges = nn.ModuleList(choose(f"{i}<-{j}", options) for i, j in EDGES)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return node 3 for node 0 = x; both (N, width, H, W)."""
-        nodes = [x]
+        """Return node 3 for node 0 = x; both (N, width, H, W).
+
+        In a supernet, what does not lead to node 3 does not run, nor what a node without inputs
+        leads to: every option gives zeros for zeros there, since no norm is affine.
+        """
+        edges = [
+            (i, j, edge)
+            for (i, j), edge in zip(EDGES, self.edges, strict=True)
+            if not gives_nothing(edge)
+        ]
+        leading = {3}
+        for i, j, _ in reversed(edges):
+            if i in leading:
+                leading.add(j)
+        nodes = {0: x}
         for node in (1, 2, 3):
             inputs = [
-                edge(nodes[j]) for (i, j), edge in zip(EDGES, self.edges, strict=True) if i == node
+                edge(nodes[j]) for i, j, edge in edges if i == node and i in leading and j in nodes
             ]
-            nodes.append(add(inputs, like=x))
-        return nodes[-1]
+            if inputs:
+                nodes[node] = add(inputs, like=x)
+        return nodes[3] if 3 in nodes else torch.zeros_like(x)
 
 
 class ResidualBlock(nn.Module):
