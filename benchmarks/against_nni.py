@@ -148,6 +148,7 @@ def main() -> None:
             if round_ > 0:  # the first warms up
                 worker.seconds += seconds
     ours = statistics.median(workers["ddpnas"].seconds)
+    all_ours = sum(workers["ddpnas"].seconds)
     rows = {}
     for name, worker in workers.items():
         ordered = sorted(worker.seconds)
@@ -156,13 +157,14 @@ def main() -> None:
             "step_s_median": median,
             "step_s_quartiles": [ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]],
             "times_ddpnas": median / ours,
+            "all_steps_times_ddpnas": sum(ordered) / all_ours,
             "memory_mb": worker.memory_mb,
             "steps": len(ordered),
             "versions": worker.versions,
         }
         print(
-            f"{name:20} {1e3 * median:7.1f} ms a step, {median / ours:5.2f} times ddpnas, "
-            f"memory {worker.memory_mb:,.0f} MB"
+            f"{name:20} {1e3 * median:7.1f} ms a step, {median / ours:5.2f} times ddpnas "
+            f"(all steps: {sum(ordered) / all_ours:5.2f}), memory {worker.memory_mb:,.0f} MB"
         )
     if options.out is not None:
         about = {

@@ -37,7 +37,8 @@ def test_the_posterior_is_that_of_bayesian_linear_regression(shared):
     weights = np.linalg.solve(precision, features.T @ z / 0.3)
     assert effects.mean(choices) == pytest.approx(features @ weights)
     covariance = features @ np.linalg.inv(precision) @ features.T * effects.scale
-    mean, found = effects.mean_and_covariance(choices)
+    own = ALIKE.compare(choices, choices)
+    mean, found = effects.mean_and_covariance(own, own)
     assert mean == pytest.approx(features @ weights)
     assert found == pytest.approx(covariance, abs=1e-8)
     assert effects.mean_and_spread(choices)[1] == pytest.approx(np.sqrt(np.diag(covariance)))
@@ -53,9 +54,9 @@ def test_additive_scores_are_ranked_nearly_perfectly_where_nothing_was_observed(
 
 def test_sums_count_equal_decisions_until_effects_are_known():
     choices, *_ = sample(30)
-    m, q = DISTINCT.sums(choices, choices[:7])
+    compared = DISTINCT.compare(choices, choices[:7])
     equal = (choices[:, None] == choices[None, :7]).sum(axis=2)
-    assert (m == equal).all() and (q == equal).all()
+    assert (compared.m == equal).all() and (compared.q == equal).all()
 
 
 @given(
@@ -66,7 +67,7 @@ def test_whatever_the_effects_the_covariance_is_one(effects, prior):
     """Symmetric, without negative eigenvalues, and largest for equal architectures."""
     likeness = ALIKE.by_effects([np.array(row) for row in effects])
     choices, *_ = sample(40)
-    covariance = prior.covariance(likeness, choices, choices)
+    covariance = prior.covariance(likeness.compare(choices, choices))
     assert covariance == pytest.approx(covariance.T)
     assert np.linalg.eigvalsh(covariance).min() > -1e-9
     assert covariance.diagonal() == pytest.approx(prior.variance(likeness, choices))

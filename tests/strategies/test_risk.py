@@ -36,7 +36,7 @@ def test_stated_shares_are_observed_where_the_prior_is_right():
     """Functions are drawn from the prior, noise included; what is stated has to happen."""
     rng = np.random.default_rng(1)
     prior = Prior(0.0, 0.5, 0.5, 0.0, 0.1)
-    covariance = prior.covariance(LIKENESS, EVERYTHING, EVERYTHING)
+    covariance = prior.covariance(LIKENESS.compare(EVERYTHING, EVERYTHING))
     factor = np.linalg.cholesky(covariance + 1e-9 * np.eye(64))
     stated, observed = [], []
     for _ in range(150):

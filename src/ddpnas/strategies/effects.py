@@ -29,7 +29,7 @@ without it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,7 +39,7 @@ from scipy.special import ndtri
 
 from ddpnas.architecture import Decision
 
-__all__ = ["Effects", "Likeness", "Prior", "climb", "detrend", "fit", "fits", "normal_scores"]
+__all__ = ["Comparison", "Effects", "Likeness", "Prior", "climb", "detrend", "fit", "fits", "normal_scores"]
 
 Matrix = npt.NDArray[np.float64]
 Choices = npt.NDArray[np.int64]
@@ -97,29 +97,66 @@ class Likeness:
             result[rows, labels[column]] += 1.0
         return result
 
-    def sums(self, a: Choices, b: Choices) -> tuple[Matrix, Matrix]:
-        """Return m and q, len(a) x len(b) each."""
-        m, q = (
-            self._features(factors, a) @ self._features(factors, b).T for factors in self._factors
-        )
-        return m, q
+    def compare(self, a: Choices, b: Choices) -> Comparison:
+        """Return all of a compared with all of b."""
+        once, squared = self._factors
+        m = self._features(once, a) @ self._features(once, b).T
+        q = m if squared is once else self._features(squared, a) @ self._features(squared, b).T
+        d = a.shape[1]
+        return Comparison(d, m, q, lambda: np.asarray(self.counts(a) @ self.counts(b).T / d))
 
     @functools.cached_property
     def _factors(self) -> tuple[list[Matrix], list[Matrix]]:
-        """Factors f of s and of s^2: f f^T is the matrix."""
+        """Factors f of s and of s^2: f f^T is the matrix. One list where s^2 is s."""
         once, squared = (
             [np.asarray(np.linalg.cholesky(s**power), dtype=np.float64) for s in self.similar]
             for power in (1, 2)
         )
-        return once, squared
+        same = all(np.array_equal(a, b) for a, b in zip(once, squared, strict=True))
+        return once, once if same else squared
 
-    @staticmethod
-    def _features(factors: list[Matrix], choices: Choices) -> Matrix:
-        return np.concatenate([f[c] for f, c in zip(factors, choices.T, strict=True)], axis=1)
+    def _features(self, factors: list[Matrix], choices: Choices) -> Matrix:
+        ends = np.cumsum([len(f) for f in factors])
+        result = np.zeros((len(choices), ends[-1]))
+        if self._factors[0] is self._factors[1]:  # units: no option is like another
+            starts = np.concatenate([[0], ends[:-1]])
+            result[np.arange(len(choices))[:, None], choices + starts] = 1.0
+            return result
+        for f, column, end in zip(factors, choices.T, ends, strict=True):
+            result[:, end - len(f) : end] = f[column]
+        return result
 
-    def alike(self, a: Choices, b: Choices) -> Matrix:
-        """Return the sum over names of c c' / d, len(a) x len(b)."""
-        return np.asarray(self.counts(a) @ self.counts(b).T / a.shape[1])
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Architectures compared with others once, for the covariance under many priors.
+
+    Attributes:
+        d: number of decisions.
+        m: of the text above, of every pair.
+        q: likewise.
+        shared: gives the sum over names of c c' / d, of every pair.
+    """
+
+    d: int
+    m: Matrix
+    q: Matrix
+    shared: Callable[[], Matrix]
+
+    @functools.cached_property
+    def alike(self) -> Matrix:
+        """The sum over names of c c' / d."""
+        return self.shared()
+
+    @functools.cached_property
+    def pairs(self) -> Matrix:
+        """m^2 - q."""
+        return np.asarray(self.m * self.m - self.q)
+
+    @functools.cached_property
+    def near(self) -> Matrix:
+        """r^(d - m)."""
+        return np.asarray(_DECAY ** (self.d - self.m))
 
 
 @dataclass(frozen=True)
@@ -129,7 +166,6 @@ class Prior:
     Attributes:
         shared, single, pair, interaction: w0, w1, w2, w3 above.
         noise: of one score.
-        decay: r above, the correlation that is left after one different choice.
     """
 
     shared: float
@@ -137,28 +173,23 @@ class Prior:
     pair: float
     interaction: float
     noise: float
-    decay: float = 0.7
 
     def by_count(self, d: int) -> Matrix:
         """Return the prior covariance by the number of equal decisions, without ``shared``."""
         at = np.arange(d + 1.0)
-        return self.by_sums(d, at, at)
+        return replace(self, shared=0.0).covariance(Comparison(d, at, at, lambda: at))
 
-    def by_sums(self, d: int, m: Matrix, q: Matrix) -> Matrix:
-        """Return the prior covariance by m and q above, without ``shared``."""
-        result = self.single / d * m + _MEAN
+    def covariance(self, compared: Comparison) -> Matrix:
+        """Return the prior covariance of architectures, a new matrix."""
+        d = compared.d
+        result = self.single / d * compared.m + _MEAN
         if self.pair:
-            result += self.pair / max(1, d * (d - 1)) * (m * m - q)
+            result += self.pair / max(1, d * (d - 1)) * compared.pairs
         if self.interaction:
-            result += self.interaction * self.decay ** (d - m)
-        return np.asarray(result)
-
-    def covariance(self, likeness: Likeness, a: Choices, b: Choices) -> Matrix:
-        """Return the prior covariance of architectures, len(a) x len(b)."""
-        result = self.by_sums(a.shape[1], *likeness.sums(a, b))
+            result += self.interaction * compared.near
         if self.shared:
-            result += self.shared * likeness.alike(a, b)
-        return result
+            result += self.shared * compared.alike
+        return np.asarray(result)
 
     def variance(self, likeness: Likeness, a: Choices) -> Matrix:
         """Return the prior variance of each architecture."""
@@ -170,6 +201,7 @@ class Prior:
 
 
 _MEAN = 1.0  # prior variance of the mean
+_DECAY = 0.7  # r above, the correlation that is left after one different choice
 _ALIKE = 0.5  # s of two options with equal effects
 _SHARED = (0.0, 0.3, 1.0)
 _SHAPES = (
@@ -221,35 +253,31 @@ class Effects:
         left = own - ((cross @ self.inverse) * cross).sum(axis=1)
         return cross @ self.weights, np.sqrt(self.scale * np.maximum(left, 1e-12))
 
-    def mean_and_covariance(self, candidates: Choices) -> tuple[Matrix, Matrix]:
-        """Return posterior mean and covariance of the candidates' z, without noise."""
-        cross = self._cross(candidates)
-        own = self.prior.covariance(self.likeness, candidates, candidates)
-        return cross @ self.weights, self.scale * (own - cross @ self.inverse @ cross.T)
+    def mean_and_covariance(self, own: Comparison, seen: Comparison) -> tuple[Matrix, Matrix]:
+        """Return posterior mean and covariance of candidates' z, without noise.
+
+        Args:
+            own: the candidates compared with each other.
+            seen: the candidates compared with what was observed.
+        """
+        cross = self.prior.covariance(seen)
+        before = self.prior.covariance(own)
+        return cross @ self.weights, self.scale * (before - cross @ self.inverse @ cross.T)
 
     def _cross(self, candidates: Choices) -> Matrix:
-        return self.prior.covariance(self.likeness, candidates, self.choices)
+        return self.prior.covariance(self.likeness.compare(candidates, self.choices))
 
 
-@dataclass(frozen=True)
-class _Compared:
+class _Observed:
     """Observations compared with each other once, for fits under many priors."""
 
-    likeness: Likeness
-    choices: Choices
-    sums: tuple[Matrix, Matrix]
-    alike: Matrix
-
-    @classmethod
-    def of(cls, likeness: Likeness, choices: Choices) -> _Compared:
-        sums, alike = likeness.sums(choices, choices), likeness.alike(choices, choices)
-        return cls(likeness, choices, sums, alike)
+    def __init__(self, likeness: Likeness, choices: Choices) -> None:
+        self.likeness, self.choices = likeness, choices
+        self.compared = likeness.compare(choices, choices)
 
     def factor(self, prior: Prior, z: Matrix, extra: Matrix | None = None) -> _Factored:
-        n, d = self.choices.shape
-        covariance = prior.by_sums(d, *self.sums)
-        if prior.shared:
-            covariance += prior.shared * self.alike
+        n = len(self.choices)
+        covariance = prior.covariance(self.compared)
         if extra is not None:
             covariance += extra
         covariance.flat[:: n + 1] += prior.noise
@@ -295,8 +323,8 @@ def fit(likeness: Likeness, choices: Choices, z: Matrix, prior: Prior) -> Effect
         z: n normal scores.
         prior: of the effects.
     """
-    compared = _Compared.of(likeness, choices)
-    return compared.effects(compared.factor(prior, z))
+    observed = _Observed(likeness, choices)
+    return observed.effects(observed.factor(prior, z))
 
 
 def fits(
@@ -312,11 +340,11 @@ def fits(
         z: n normal scores.
         least: priors less likely than so many times the likeliest are left out.
     """
-    compared = _Compared.of(likeness, choices)
-    found = [compared.factor(prior, z) for prior in _priors(likeness)]
+    observed = _Observed(likeness, choices)
+    found = [observed.factor(prior, z) for prior in _priors(likeness)]
     evidence = np.array([f.evidence for f in found])
     weights = np.exp(evidence - evidence.max())
-    kept = [compared.effects(f) for f, w in zip(found, weights, strict=True) if w >= least]
+    kept = [observed.effects(f) for f, w in zip(found, weights, strict=True) if w >= least]
     weights = weights[weights >= least]
     return kept, weights / weights.sum()
 
@@ -330,16 +358,16 @@ def climb(likeness: Likeness, choices: Choices, z: Matrix, prior: Prior | None) 
         z: n normal scores.
         prior: where one sweep of the grid, axis by axis, starts; None: all of the grid is tried.
     """
-    compared = _Compared.of(likeness, choices)
+    observed = _Observed(likeness, choices)
     if prior is None:
-        tried = [compared.factor(p, z) for p in _priors(likeness)]
-        return compared.effects(max(tried, key=lambda f: f.evidence))
-    best = compared.factor(prior, z)
+        tried = [observed.factor(p, z) for p in _priors(likeness)]
+        return observed.effects(max(tried, key=lambda f: f.evidence))
+    best = observed.factor(prior, z)
     for axis in (_SHAPES, _NOISES, _SHARED if likeness.common else ()):
         others = [_with(best.prior, axis, value) for value in axis]
-        tried = [compared.factor(other, z) for other in others if other != best.prior]
+        tried = [observed.factor(other, z) for other in others if other != best.prior]
         best = max([best, *tried], key=lambda f: f.evidence)
-    return compared.effects(best)
+    return observed.effects(best)
 
 
 def _priors(likeness: Likeness) -> list[Prior]:
@@ -364,14 +392,14 @@ def detrend(likeness: Likeness, choices: Choices, scores: Matrix) -> tuple[Matri
     n = len(z)
     if n < 8:
         return z, False
-    compared = _Compared.of(likeness, choices)
+    observed = _Observed(likeness, choices)
     time = np.log1p(np.arange(n))
     time = (time - time.mean()) / time.std()
     extra = 10.0 * np.outer(time, time)
     for round_ in range(3):  # ranks blur a steep curve, which then shows again
-        plain = max(compared.factor(prior, z).evidence for prior in _DRIFT_PRIORS)
+        plain = max(observed.factor(prior, z).evidence for prior in _DRIFT_PRIORS)
         drifting = max(
-            (compared.factor(prior, z, extra) for prior in _DRIFT_PRIORS),
+            (observed.factor(prior, z, extra) for prior in _DRIFT_PRIORS),
             key=lambda f: f.evidence,
         )
         if drifting.evidence - plain < _EVIDENT:

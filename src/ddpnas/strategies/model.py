@@ -212,8 +212,8 @@ class ModelDDPNAS(Base):
 
         def repeated(cycle: list[Indices]) -> int:
             own = np.array(cycle)
-            equal, _ = self._plain.sums(own, np.concatenate([seen, own]))
-            return int((equal * (equal - 1)).sum())
+            compared = self._plain.compare(own, np.concatenate([seen, own]))
+            return int(compared.pairs.sum())
 
         return min(drawn, key=repeated)
 

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.lapack import dpotrf
 
-from ddpnas.strategies.effects import Effects
+from ddpnas.strategies.effects import Comparison, Effects
 
 __all__ = ["best_option_shares", "variants"]
 
@@ -57,7 +57,7 @@ def best_option_shares(
     pruned has 0.
 
     Args:
-        posteriors: under the priors that matter.
+        posteriors: of the same scores, under the priors that matter.
         weights: their probabilities.
         alive: the survivors of each decision.
         rng: randomness.
@@ -65,9 +65,11 @@ def best_option_shares(
     """
     pool = _contenders(posteriors[int(weights.argmax())], alive, rng, holds)
     counts = [mask.astype(np.float64) for mask in alive]
+    likeness, observed = posteriors[0].likeness, posteriors[0].choices
+    own, seen = likeness.compare(pool, pool), likeness.compare(pool, observed)
     for effects, draws in zip(posteriors, rng.multinomial(_DRAWS, weights), strict=True):
         if draws:
-            best = pool[_draw(effects, pool, int(draws), rng).argmax(axis=0)]
+            best = pool[_draw(effects, own, seen, int(draws), rng).argmax(axis=0)]
             for i, row in enumerate(counts):
                 row += np.bincount(best[:, i], minlength=len(row))
     return [row / row.sum() for row in counts]
@@ -82,14 +84,24 @@ def variants(contexts: Choices, alive: Sequence[Mask]) -> Choices:
     return result.reshape(-1, contexts.shape[1])
 
 
-def _draw(effects: Effects, pool: Choices, draws: int, rng: np.random.Generator) -> Matrix:
-    """Return posterior draws of the scores of the pool, architectures x draws."""
-    mean, covariance = effects.mean_and_covariance(pool)
-    covariance.flat[:: len(pool) + 1] += effects.scale * (effects.prior.noise + 1e-6)
+def _draw(
+    effects: Effects, own: Comparison, seen: Comparison, draws: int, rng: np.random.Generator
+) -> Matrix:
+    """Return posterior draws of the scores of a pool, architectures x draws.
+
+    Args:
+        effects: under one prior.
+        own: the pool compared with itself.
+        seen: the pool compared with what was observed.
+        draws: how many.
+        rng: randomness.
+    """
+    mean, covariance = effects.mean_and_covariance(own, seen)
+    covariance.flat[:: len(mean) + 1] += effects.scale * (effects.prior.noise + 1e-6)
     factor, _ = dpotrf(covariance, lower=1, clean=1, overwrite_a=1)
     n = len(effects.choices)
     stretch = np.sqrt(n / rng.chisquare(n, size=draws))
-    deviation = factor @ rng.standard_normal((len(pool), draws))
+    deviation = factor @ rng.standard_normal((len(mean), draws))
     return np.asarray(mean[:, None] + deviation * stretch)
 
 
@@ -119,12 +131,12 @@ def _contenders(
         seen = np.all(
             [mask[column] for mask, column in zip(alive, effects.choices.T, strict=True)], axis=0
         )
-        pool = legal(np.unique(np.concatenate([pool, effects.choices[seen]]), axis=0))
+        pool = legal(_distinct(np.concatenate([pool, effects.choices[seen]])))
         for _ in range(3):
             top = pool[np.argsort(-_reach(effects, pool), kind="stable")[:_BEST]]
-            pool = np.unique(np.concatenate([pool, legal(variants(top, alive))]), axis=0)
+            pool = _distinct(np.concatenate([pool, legal(variants(top, alive))]))
     if not len(pool):  # the rules allow none of them: what was scored is all there is
-        pool = np.unique(effects.choices, axis=0)
+        pool = _distinct(effects.choices)
     reach = _reach(effects, pool)
     chosen = np.zeros(len(pool), dtype=np.bool_)
     each = max(2, _CONTENDERS // sum(sizes))
@@ -135,6 +147,14 @@ def _contenders(
                 having = having[np.argpartition(-reach[having], each)[:each]]
             chosen[having] = True
     return pool[chosen]
+
+
+def _distinct(pool: Choices) -> Choices:
+    """Return the architectures in order, each once."""
+    pool = pool[np.lexsort(pool.T[::-1])]
+    new = np.ones(len(pool), dtype=np.bool_)
+    new[1:] = (pool[1:] != pool[:-1]).any(axis=1)
+    return pool[new]
 
 
 def _reach(effects: Effects, pool: Choices) -> Matrix:
