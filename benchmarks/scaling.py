@@ -125,7 +125,8 @@ def images(count: int) -> dict[str, float]:
     space = ddpnas.SearchSpace(chain, (3, 32, 32), decisions=4)
     pixels = torch.randint(256, (count * 6 // 5, 3, 32, 32), dtype=torch.uint8)
     data = ddpnas.make_data((pixels, torch.arange(len(pixels)) % 10), valid_fraction=1 / 6)
-    evaluator = SupernetEvaluator(space, data, 3, SupernetConfig(batch_size=64), device="cpu")
+    config = SupernetConfig(training="path", batch_size=64)
+    evaluator = SupernetEvaluator(space, data, 3, config, device="cpu")
     rng = np.random.default_rng(0)
     found = list(evaluator.evaluate([space.sample(rng) for _ in range(3)]))[1:]
     return {
@@ -146,9 +147,8 @@ def together(steps_of_all: int) -> None:
         256, (64 * steps_of_all, 3, 32, 32), generator=torch.Generator().manual_seed(0)
     ).to(torch.uint8)
     data = ddpnas.make_data((images, torch.arange(len(images)) % 10), valid_fraction=0.1)
-    evaluator = SupernetEvaluator(
-        space, data, 4, SupernetConfig(batch_size=64), processes=processes, device="cpu"
-    )
+    config = SupernetConfig(training="path", batch_size=64)
+    evaluator = SupernetEvaluator(space, data, 4, config, processes=processes, device="cpu")
     rng = np.random.default_rng(0)
     found = list(evaluator.evaluate([space.sample(rng) for _ in range(4)]))[1:]
     seconds = statistics.median(

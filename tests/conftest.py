@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 for _library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy: the tests run in several processes,
@@ -11,9 +13,11 @@ for _library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy: the tests run in se
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import ddpnas
 from ddpnas.costs import export_latency
+from ddpnas.strategies import risk
 
 torch.set_num_threads(1)
 
@@ -51,10 +55,31 @@ def small_space() -> ddpnas.SearchSpace:
 
 @pytest.fixture(scope="session")
 def exported_toy(tmp_path_factory) -> Path:
-    """Return a folder that measures the latency of the toy space, for a moment; to be copied."""
+    """Return a folder that measures the latency of the toy space, for a moment; to be copied.
+
+    Made by the first of the test processes that wants it.
+    """
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    folder = tmp_path_factory.mktemp("exported") / "toy"
-    quick = ddpnas.LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
-    export_latency(ddpnas.create_space("toy", width=64), folder, quick)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "exported" / "toy"
+    with FileLock(shared / "exported.lock"):
+        if not folder.exists():
+            quick = ddpnas.LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
+            export_latency(ddpnas.create_space("toy", width=64), folder, quick)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_risks() -> Iterator[None]:
+    """Draw less often when the risk of pruning is estimated; the strategies' own tests do not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(risk, "_DRAWS", 20)
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through all that was imported, again and again."""
+    gc.collect()
+    gc.freeze()

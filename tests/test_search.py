@@ -24,6 +24,7 @@ from ddpnas import (
     search,
 )
 from ddpnas.cli import main
+from ddpnas.evaluators import supernet
 from ddpnas.run import RunFolder
 from ddpnas.search import open_space
 from ddpnas.strategies import strategy_options
@@ -100,21 +101,34 @@ def test_nothing_is_written_without_a_folder_and_a_result_can_be_saved(
         result.save(tmp_path / "kept")
 
 
-@pytest.mark.parametrize("after", [0, 1, 5, 9, 13])
-def test_an_interrupted_search_ends_as_the_unbroken_one(small_space, stripes, tmp_path, after):
-    def run(out, **more):
-        return search(
-            small_space,
-            stripes,
-            out=out,
-            supernet=CONFIG,
-            strategy_options=SHORT,
-            seed=3,
-            device="cpu",
-            **more,
-        )
+def search_by_path(space, data, out, **more):
+    return search(
+        space,
+        data,
+        out=out,
+        supernet=CONFIG,
+        strategy_options=SHORT,
+        seed=3,
+        device="cpu",
+        **more,
+    )
 
-    whole = run(tmp_path / "whole")
+
+@pytest.fixture(scope="module")
+def unbroken(small_space, stripes, tmp_path_factory):
+    """Return (folder, result) of a search that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    return folder, search_by_path(small_space, stripes, folder)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 9, 13])
+def test_an_interrupted_search_ends_as_the_unbroken_one(
+    small_space, stripes, tmp_path, unbroken, after
+):
+    def run(out, **more):
+        return search_by_path(small_space, stripes, out, **more)
+
+    folder, whole = unbroken
     with pytest.raises(StopSearchError):
         run(tmp_path / "broken", on_progress=stop_after(after))
     with pytest.raises(RunError, match="not finished"):
@@ -124,7 +138,7 @@ def test_an_interrupted_search_ends_as_the_unbroken_one(small_space, stripes, tm
     assert resumed.architecture == whole.architecture
     assert resumed.distribution.to_dict() == whole.distribution.to_dict()
     for name in ("distributions.jsonl", "config.yaml"):
-        one, other = (tmp_path / out / name for out in ("whole", "broken"))
+        one, other = (out / name for out in (folder, tmp_path / "broken"))
         assert one.read_text() == other.read_text()
 
 
@@ -133,6 +147,7 @@ def test_a_search_of_trained_batches_resumes_from_any_checkpoint(
     small_space, stripes, tmp_path, monkeypatch, after, prior
 ):
     config = SupernetConfig(warmup_epochs=3, epochs=3, batch_size=32, prior=prior)
+    monkeypatch.setattr(supernet, "_SCALE_OF", 5)  # architectures that are scored untrained
 
     def run(out, **more):
         return search(
@@ -256,7 +271,9 @@ def test_a_published_space_by_name_is_fitted_to_the_data(stripes, tmp_path):
     assert "num_classes: 3" in text and "space: nasbench201" in text
 
 
-def test_a_users_own_space_and_tensors_are_enough():
+def test_a_users_own_space_and_tensors_are_enough(monkeypatch):
+    monkeypatch.setattr(supernet, "_STEPS", 100)  # of training: not what is tested
+
     def network(choose):
         return nn.Sequential(
             choose(
@@ -291,7 +308,7 @@ def command_line(words, lines):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tmp_path):
     processes = multiprocessing.get_context("forkserver")  # they need not load torch again
-    processes.set_forkserver_preload(["ddpnas.cli", "ddpnas.search", "torchvision"])
+    processes.set_forkserver_preload(["ddpnas.cli.parser", "ddpnas.search", "torchvision"])
 
     def started(*words):
         receiving, sending = processes.Pipe(duplex=False)

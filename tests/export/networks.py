@@ -41,7 +41,8 @@ def small_network(name, seed=0):
     space = small_space(name)
     architecture = space.sample(np.random.default_rng(seed))
     shallow = {d.name: "skip" for d in space.decisions if "skip" in d.options}
-    if name in ("mobilenet-v2", "mobilenet-v3"):
+    shallow |= {d.name: "1" for d in space.decisions if d.name.endswith(".layers")}
+    if name in ("mobilenet-v2", "mobilenet-v3", "mnasnet"):
         architecture = space.check({**architecture, **shallow})
     torch.manual_seed(seed)
     return space, settled(space.build(architecture), seed)

@@ -39,7 +39,17 @@ from scipy.special import ndtri
 
 from ddpnas.architecture import Decision
 
-__all__ = ["Comparison", "Effects", "Likeness", "Prior", "climb", "detrend", "fit", "fits", "normal_scores"]
+__all__ = [
+    "Comparison",
+    "Effects",
+    "Likeness",
+    "Prior",
+    "climb",
+    "detrend",
+    "fit",
+    "fits",
+    "normal_scores",
+]
 
 Matrix = npt.NDArray[np.float64]
 Choices = npt.NDArray[np.int64]
