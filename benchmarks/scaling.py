@@ -40,7 +40,7 @@ from ddpnas.training.epoch import place, train_epoch
 
 OPTIONS = (2, 4, 8, 16, 32)  # a decision, of 16
 DECISIONS = (4, 8, 16, 32, 64)  # with 4 options each
-IMAGES = (2_000, 4_000, 8_000, 16_000, 32_000)  # of 4 decisions with 4 options
+IMAGES = (1_000, 2_000, 4_000, 8_000, 16_000)  # of 4 decisions with 4 options
 PROCESSES = (1, 2, 4)  # of 16 decisions with 4 options
 
 

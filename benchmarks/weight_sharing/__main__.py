@@ -123,7 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--train-images", type=int, default=10_000)
     add("--valid-images", type=int, default=2_500)
     add("--batch-size", type=int, default=64, help="images of a path's step")
-    add("--augment", action="store_true", help="shift and mirror images of shared weights")
+    add(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        help="shift and mirror images of shared weights; default: as SupernetConfig does",
+    )
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
     add("--distinct-paths", type=int, help="see SupernetConfig; 0: new ones for every step")

@@ -16,7 +16,7 @@ from ddpnas.errors import RunError
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
-_FORM = "2"  # another one whenever the state of a strategy or an evaluator has other parts
+_FORM = "3"  # another one whenever a search's state has other parts, or it would go on otherwise
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
@@ -29,7 +29,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
     """Return what was saved, None where nothing was yet.
 
     Raises:
-        RunError: the file is damaged, or was saved by a version whose searches keep other state.
+        RunError: the file is damaged, or was saved by a version whose searches go on otherwise.
     """
     if not path.exists():
         return None
@@ -42,7 +42,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
         raise RunError(f"{path} is damaged ({error}); start again with --overwrite") from error
     if metadata.get("form") != _FORM:
         raise RunError(
-            f"{path} was saved by another version of ddpnas, whose searches keep other state; go "
-            f"on with that version, or start again with --overwrite"
+            f"{path} was saved by another version of ddpnas, whose searches go on otherwise; use "
+            f"that version, or start again with --overwrite"
         )
     return tensors, plain

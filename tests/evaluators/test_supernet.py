@@ -365,9 +365,12 @@ def test_a_backend_that_torch_does_not_know_is_refused(small_space, stripes):
         ({"training": "fair"}, False),
         ({"training": "uniform"}, False),
         ({"training": "fair", "augment": True}, True),
+        ({"training": "fair", "warmup_epochs": 100}, False),
+        ({"training": "fair", "warmup_epochs": 101}, True),  # of five options
+        ({"training": "fair", "warmup_epochs": 101, "augment": False}, False),
     ],
 )
-def test_training_images_are_changed_where_that_is_asked_or_published(
+def test_training_images_are_changed_where_that_is_asked_published_or_they_are_seen_often(
     small_space, stripes, settings, changed
 ):
     own = {"batch_size": 16, "warmup_epochs": 1, "prior": 0, **settings}

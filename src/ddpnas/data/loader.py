@@ -46,8 +46,8 @@ class Loader:
         data: for its normalisation and whether mirroring is allowed.
         splits: all of them TensorSplit or all DatasetSplit over the same dataset kind.
         device: where the batches are wanted.
-        augmentation: of training batches; by default images are shifted, and mirrored if the
-            data allows that.
+        augmentation: of training batches, and may be set later; by default images are shifted,
+            and mirrored if the data allows that.
         share: of every training batch that this process is to have; of evaluation batches it
             has every so many whole, whose statistics are then those of one process.
     """
@@ -62,7 +62,7 @@ class Loader:
         share: Share | None = None,
     ) -> None:
         self.device = device
-        self._augmentation = augmentation or Augmentation(flip=data.flip)
+        self.augmentation = augmentation or Augmentation(flip=data.flip)
         self._share = share or Share()
         self._splits: list[Split] = [
             TensorSplit(s.inputs.to(device), s.labels.to(device))
@@ -141,5 +141,5 @@ class Loader:
         if training is None:
             return self._normalise(inputs)
         count, generator = training
-        images = self._augmentation.of_images(inputs, count, self._share, generator)
-        return self._augmentation.of_inputs(self._normalise(images), count, self._share, generator)
+        images = self.augmentation.of_images(inputs, count, self._share, generator)
+        return self.augmentation.of_inputs(self._normalise(images), count, self._share, generator)

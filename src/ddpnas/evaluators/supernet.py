@@ -112,10 +112,7 @@ class SupernetEvaluator:
         self._parameters = list(self.supernet.parameters())
         self._optimizer = make_sgd(self._parameters, self.config, self.device)
         self._share = Share(processes.rank, processes.size)
-        unchanged = None if self.config.augmented else Augmentation(crop="none", flip=False)
-        self._train = Loader(
-            data, [data.train], self.device, augmentation=unchanged, share=self._share
-        )
+        self._train = Loader(data, [data.train], self.device, share=self._share)
         self._valid = Loader(data, [data.valid], self.device, share=self._share)
         weight = self.config.prior_weight
         self._prior = Prior(space, data, seed, self.device) if weight > 0 else None
@@ -125,6 +122,8 @@ class SupernetEvaluator:
         self._batch_size = self._train.batch_size(self.config.batch_size, paths)
         given = self.config.warmup_epochs
         self._warmup_epochs = self._enough(longest) if given is None else given
+        if not self.config.augmented(self._warmup_epochs / longest):
+            self._train.augmentation = Augmentation(crop="none", flip=False)
         smallest = min(self._batch_size, len(self._train) // paths)  # images of a path's step
         if smallest < processes.size:
             raise OptionError(

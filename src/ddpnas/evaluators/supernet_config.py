@@ -12,6 +12,7 @@ __all__ = ["SupernetConfig"]
 TRAININGS = ("fair", "uniform", "path")
 SCORES = ("accuracy", "loss")
 PRECISIONS = ("no", "bf16")
+_VIEWS = 20  # of an image by an option, up to which it is not learned by heart
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class SupernetConfig:
             are in standard deviations of the first batch of architectures, or of random ones
             (what is more than 3 worse counts as 3), so that a score serves to compare them and
             nothing else. Not with "path", unless interleaved.
-        augment: shift training images, and mirror them if the data allows; None is yes with "path"
-            and no otherwise, since an option sees each image too rarely to know it by heart.
+        augment: shift training images, and mirror them if the data allows. None is yes with "path",
+            and otherwise if the warm-up has more than 20 passes for each option of the longest
+            decision: an option that sees an image more rarely does not know it by heart.
         batch_size: images of a path's training step (a fair step has as many for each of its
             paths); None is 128, and less for small sets, see
             :meth:`ddpnas.data.Loader.batch_size`.
@@ -115,10 +117,15 @@ class SupernetConfig:
             return "accuracy" if self.training == "path" else "loss"
         return self.score
 
-    @property
-    def augmented(self) -> bool:
-        """Whether training images are changed at random, see ``augment``."""
-        return self.training == "path" if self.augment is None else self.augment
+    def augmented(self, views: float) -> bool:
+        """Return whether training images are changed at random, see ``augment``.
+
+        Args:
+            views: how often an option sees an image before the first score.
+        """
+        if self.augment is None:
+            return self.training == "path" or views > _VIEWS
+        return self.augment
 
     @property
     def prior_weight(self) -> float:
