@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from ddpnas._version import __version__
 from ddpnas.cli import (
     benchmark,
     export,
@@ -48,22 +50,22 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     Raises:
         OptionError: an unknown command or option (with the nearest spelling), or a wrong value.
     """
-    parsers = {name: dashed(make()) for name, (make, _) in COMMANDS.items()}
+    words = list(argv) or ["--help"]
     top = ArgumentParser(
         prog="ddpnas",
         description="Find a neural network for your data within your limits.",
+        version=f"{__version__}, torch {torch.__version__}",
         exit_on_error=False,
     )
     subcommands = top.add_subcommands(dest="command", required=True)
-    for name, parser in parsers.items():
+    named = [words[0]] if words[0] in COMMANDS else list(COMMANDS)  # each takes a while to make
+    for name in named:
+        parser = dashed(COMMANDS[name][0]())
         subcommands.add_subcommand(name, parser, help=parser.description)
-    words = list(argv)
-    if not words:
-        words = ["--help"]
     if not words[0].startswith("-"):
-        if words[0] not in parsers:
-            raise OptionError(nearest("command", words[0], parsers))
-        _check_options(words[0], words[1:], parsers[words[0]])
+        if words[0] not in COMMANDS:
+            raise OptionError(nearest("command", words[0], COMMANDS))
+        _check_options(words[0], words[1:], parser)
         if launched() > 1 and words[0] not in TOGETHER:
             raise OptionError(
                 f"`ddpnas {words[0]}` runs in one process, start it without torchrun or "
