@@ -20,6 +20,7 @@ from ddpnas.costs import export_latency
 from ddpnas.strategies import risk
 
 torch.set_num_threads(1)
+DRAWS = risk._DRAWS  # of a search; most tests draw less often
 
 
 def striped_images(n: int, classes: int = 3, size: int = 8, seed: int = 0) -> tuple:

@@ -308,7 +308,9 @@ def command_line(words, lines):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tmp_path):
     processes = multiprocessing.get_context("forkserver")  # they need not load torch again
-    processes.set_forkserver_preload(["ddpnas.cli.parser", "ddpnas.search", "torchvision"])
+    processes.set_forkserver_preload(
+        ["ddpnas.cli.parser", "ddpnas.search", "torch._dynamo", "torchvision"]
+    )
 
     def started(*words):
         receiving, sending = processes.Pipe(duplex=False)

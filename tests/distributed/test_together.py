@@ -12,8 +12,9 @@ import torch
 
 import ddpnas
 from ddpnas.distributed import ALONE
+from ddpnas.strategies import risk
 
-from ..conftest import striped_images
+from ..conftest import DRAWS, striped_images
 from .together import CONFIG, FAIR, OPTIONS, layers, network, step
 
 SCRIPT = Path(__file__).with_name("together.py")
@@ -53,10 +54,12 @@ def together(tmp_path_factory):
     data = ddpnas.make_data((images, labels), name="stripes", flip=True)
     space = ddpnas.SearchSpace(network, (1, 8, 8))
     arguments = {"strategy_options": OPTIONS, "supernet": CONFIG, "device": "cpu"}
-    alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
-    fair = ddpnas.search(space, data, **{**arguments, "supernet": FAIR})
-    with pytest.raises(StopSearchError):
-        ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(risk, "_DRAWS", DRAWS)  # as the two processes do
+        alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
+        fair = ddpnas.search(space, data, **{**arguments, "supernet": FAIR})
+        with pytest.raises(StopSearchError):
+            ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(SCRIPT), str(folder)]
     done = subprocess.run(

@@ -4,7 +4,7 @@ import pytest
 
 from ddpnas.strategies import risk
 
-DRAWS = risk._DRAWS  # read before the session begins, and what all tests share
+from ..conftest import DRAWS
 
 
 @pytest.fixture(autouse=True)
