@@ -154,7 +154,7 @@ class SearchSpace(DecisionSpace):
         """Return the final network with every option in it, on torch's default device.
 
         For whoever counts or measures costs: unlike in a supernet, BatchNorm is as in the
-        network that is built. Every choice runs its first option; see :func:`visit_options`.
+        network that is built. No option is chosen: it runs by :func:`visit_options` only.
         """
         return self._make(Open(searching=False)).eval()
 

@@ -44,5 +44,8 @@ def small_network(name, seed=0):
     shallow |= {d.name: "1" for d in space.decisions if d.name.endswith(".layers")}
     if name in ("mobilenet-v2", "mobilenet-v3", "mnasnet"):
         architecture = space.check({**architecture, **shallow})
+    if name == "shufflenet":  # of the blocks of three convolutions each, two are enough
+        plain = {d.name: "shuffle_k3" for d in space.decisions[2:]}
+        architecture = space.check({**architecture, **plain, "block2": "xception"})
     torch.manual_seed(seed)
     return space, settled(space.build(architecture), seed)

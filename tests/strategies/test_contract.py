@@ -154,12 +154,12 @@ def test_tell_takes_only_what_was_asked(make):
 
 
 def test_finds_good_architectures_and_with_inverted_scores_bad_ones(make):
-    good = [make(SIX, seed, 80) for seed in range(6)]
-    bad = [make(SIX, seed, 80) for seed in range(6)]
+    good = [make(SIX, seed, 80) for seed in range(4)]
+    bad = [make(SIX, seed, 80) for seed in range(4)]
     for seed, (one, other) in enumerate(zip(good, bad, strict=True)):
         run(one, SIX, seed, noise=0.005)
         run(other, SIX, seed, noise=0.005, sign=-1.0)
-    assert np.mean([quality(SIX, s.architecture) for s in good]) > 0.65  # uniform: 0.5 +- 0.06
+    assert np.mean([quality(SIX, s.architecture) for s in good]) > 0.65  # uniform: 0.5 +- 0.07
     assert np.mean([quality(SIX, s.architecture) for s in bad]) < 0.35
 
 
