@@ -36,16 +36,18 @@ for _name in ddpnas.list_spaces():
     globals()[f"Test_{_name.replace('-', '_')}"] = published(_name)
 
 
-def registered(name):
+def registered(name, **options):
     class Test(StrategyContract):
         def make_strategy(self, space, seed):
-            return ddpnas.create_strategy(name, space, seed=seed, **FEWER.get(name, {}))
+            return ddpnas.create_strategy(name, space, seed=seed, **options, **FEWER.get(name, {}))
 
     return type(f"TestStrategy_{name.replace('-', '_')}", (Test,), {})
 
 
 for _name in ddpnas.list_strategies():
     globals()[f"TestStrategy_{_name.replace('-', '_')}"] = registered(_name)
+TestStrategy_published = registered("ddpnas", rule="paper")
+TestStrategy_pruning = registered("sng", pruning=True)
 
 
 def space_of(network, **options):

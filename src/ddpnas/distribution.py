@@ -69,12 +69,13 @@ class JointDistribution:
         keep: int,
         rng: np.random.Generator,
         groups: Sequence[Sequence[str | None]] | None = None,
+        spare: Sequence[int] | None = None,
     ) -> JointDistribution:
         """Return the distribution without the least likely survivor of every decision.
 
         Decisions with ``keep`` survivors or fewer are left alone; ties are broken by ``rng``.
         ``groups`` names, for each option of each decision, a group whose last survivor stays
-        (None: no group).
+        (None: no group). ``spare`` has the index of a survivor of each decision that stays.
         """
         alive = []
         for i, (row, mask) in enumerate(zip(self.rows, self.alive, strict=True)):
@@ -84,6 +85,8 @@ class JointDistribution:
                 of = [groups[i][c] for c in candidates.tolist()]
                 last = [g is not None and of.count(g) == 1 for g in of]
                 candidates = candidates[~np.array(last)]
+            if spare is not None:
+                candidates = candidates[candidates != spare[i]]
             if mask.sum() > keep and candidates.size > 0:
                 least = candidates[row[candidates] == row[candidates].min()]
                 left[rng.choice(least)] = False

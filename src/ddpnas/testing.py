@@ -216,6 +216,23 @@ class StrategyContract:
                 batch = strategy.ask()
                 strategy.tell(batch, [_score(architecture) for architecture in batch])
 
+    def test_rules_of_the_search_are_obeyed_or_refused(self) -> None:
+        """All that is asked obeys them, to the end, unless the strategy declines such spaces."""
+        decisions = [Decision(f"block{i}", ("skip", "a", "b", "c")) for i in range(6)]
+        blocks = {(d.name, option): 1.0 for d in decisions for option in "abc"}
+        space = DecisionSpace(decisions, [Rule(blocks, says="at most three blocks", upper=3.0)])
+        try:
+            strategy = self.make_strategy(space, 0)
+        except DdpnasError:
+            return
+        scored = _run(strategy)
+        for architecture, _ in scored:
+            assert space.check(architecture) == architecture
+        assert len(scored) == strategy.evaluations
+        distribution = strategy.distribution
+        if distribution.longest == 1:
+            assert space.check(distribution.mode()) == strategy.architecture
+
     def test_rules_of_final_networks_are_obeyed_or_refused(self) -> None:
         """What is recommended obeys every rule, unless the strategy declines such spaces."""
         toy = create_space("toy")

@@ -56,6 +56,10 @@ RULED = DecisionSpace(
         Rule({("a", "y"): 1, ("d", "m"): 1}, "finally y and m", lower=2, final=True),
     ],
 )
+LIMITED = DecisionSpace(
+    [Decision(f"d{i}", ("skip", "a", "b", "c")) for i in range(8)],
+    [Rule({(f"d{i}", o): 1 for i in range(8) for o in "abc"}, "at most four blocks", upper=4)],
+)
 SIX = DecisionSpace([Decision(f"d{i}", tuple("abcde")) for i in range(6)])
 
 
@@ -144,6 +148,20 @@ def test_rules_bind_what_is_sampled_and_final_rules_what_is_recommended(make):
     assert all(RULED.rules[0].holds(a) for a in asked)
     assert not all(RULED.rules[1].holds(a) for a in asked)
     RULED.check(strategy.architecture)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("ddpnas", {"cycles_per_stage": 4}), ("ddpnas", {"rule": "paper"})]
+    + [(name, {"pruning": True}) for name in PRUNED],
+)
+def test_pruning_goes_to_the_end_and_leaves_what_the_rules_allow(name, options):
+    for seed in range(3):
+        strategy = create_strategy(name, LIMITED, seed=seed, **options)
+        run(strategy, LIMITED, seed, noise=0.01)  # the better, the more blocks
+        assert strategy.stage == 3
+        assert all(len(alive) == 1 for alive in strategy.distribution.survivors.values())
+        assert LIMITED.check(strategy.distribution.mode()) == strategy.architecture
 
 
 def test_tell_takes_only_what_was_asked(make):

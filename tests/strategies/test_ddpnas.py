@@ -156,7 +156,7 @@ def test_momentum_carries_over_from_stage_to_stage_and_pruned_options_keep_mass(
 def test_choice_means_average_what_occurs_more_than_once():
     space = make_space([2, 1])
     strategy = create_strategy("ddpnas", space, rule="paper")
-    architectures = [space.decode([0, 0]), space.decode([1, 0])]
+    architectures = [(0, 0), (1, 0)]
     means = choice_means(strategy.distribution, architectures, [0.2, 0.6])
     assert means[0].tolist() == [0.2, 0.6] and means[1].tolist() == pytest.approx([0.4])
     missing = choice_means(strategy.distribution, architectures[:1], [0.2])

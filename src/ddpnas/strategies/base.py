@@ -2,7 +2,8 @@
 
 A strategy of this package implements two methods: :meth:`Base._propose` gives back the next
 architectures and :meth:`Base._learn` takes their scores. Inside, an architecture is the tuple of
-its option indices.
+its option indices. One that prunes until all is decided has no fixed number of evaluations, but its
+own ``evaluations`` and ``done``.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class Base(ABC):
     Args:
         space: decisions to search over.
         seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for.
+        evaluations: how many scores it asks for; None where a schedule decides.
     """
 
-    def __init__(self, space: DecisionSpace, seed: int, evaluations: int) -> None:
-        if evaluations < 1:
+    def __init__(self, space: DecisionSpace, seed: int, evaluations: int | None) -> None:
+        if evaluations is not None and evaluations < 1:
             raise OptionError(f"evaluations is at least 1, not {evaluations}")
         self.space = space
         self.stage = 0
@@ -52,12 +53,13 @@ class Base(ABC):
     @property
     def evaluations(self) -> int:
         """How many scores the whole search asks for."""
+        assert self._total is not None, "a schedule has evaluations of its own"
         return self._total
 
     @property
     def done(self) -> bool:
         """Whether all evaluations are told."""
-        return len(self.history) >= self._total
+        return len(self.history) >= self.evaluations
 
     @property
     def distribution(self) -> JointDistribution:
@@ -78,7 +80,8 @@ class Base(ABC):
         if self.done:
             raise RuntimeError("the search is done; there is nothing to ask")
         if self._asked is None:
-            self._asked = self._propose()[: self._total - len(self.history)]
+            left = None if self._total is None else self._total - len(self.history)
+            self._asked = self._propose()[:left]
         return [self.space.decode(indices) for indices in self._asked]
 
     def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:

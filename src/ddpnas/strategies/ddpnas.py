@@ -1,8 +1,9 @@
 """DDPNAS: dynamic distribution pruning (Zheng et al., IJCV 2023, arXiv 1905.13543).
 
-The whole algorithm is in this file. One *cycle* scores k architectures in which each of the k
-survivors of every decision occurs once. T cycles make a *stage*. At its end the scores become an
-estimate of how good each choice is, the estimate moves theta, and the least likely survivor of
+The whole algorithm is in this file; asking and telling, as of all strategies, are in
+:mod:`ddpnas.strategies.base`. One *cycle* scores k architectures in which each of the k survivors
+of every decision occurs once. T cycles make a *stage*. At its end the scores become an estimate of
+how good each choice is, the estimate moves theta, and the least likely survivor of
 every decision is pruned. With K options a decision, pruning down to one costs
 
     T * (K (K + 1) / 2 - 1)
@@ -19,7 +20,8 @@ with E = mean over the cycles of softmax(score / temperature) over the survivors
 multiply accuracies (as fractions) by 100, a temperature of 0.01. Departures from their code,
 which restate its evident intent: the score goes to the architecture that was trained, higher is
 better, decisions may have different numbers of options, ties are broken at random, and a pruned
-option is neither sampled nor decoded again. ``rule="paper"`` is "momentum".
+option is neither sampled nor decoded again. ``rule="paper"`` is "momentum". Where rules of the
+space bind the search, the options of the likeliest architecture that obeys them stay.
 
 With ``keep_rule="conv"`` every decision keeps its best convolution and its best other option, as
 in the authors' first release, so that pruning stops at two survivors.
@@ -27,8 +29,6 @@ in the authors' first release, so that pruning stops at two survivors.
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -38,16 +38,15 @@ import numpy.typing as npt
 from ddpnas.architecture import Architecture, Decision, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError
-from ddpnas.strategies.base import recommend
-from ddpnas.strategies.legal import LegalSampler
+from ddpnas.strategies.base import Base, recommend
+from ddpnas.strategies.legal import Indices
 
 __all__ = ["DDPNAS", "choice_means", "survivor_softmax"]
 
 Row = npt.NDArray[np.float64]
-logger = logging.getLogger(__name__)
 
 
-class DDPNAS:
+class DDPNAS(Base):
     """Fair cycles, an update of theta a stage, and one pruning a stage.
 
     Args:
@@ -85,19 +84,14 @@ class DDPNAS:
             raise OptionError("cycles_per_stage and keep are at least 1")
         if not (temperature > 0 and 0 <= momentum < 1 and 0 <= decay < 1):
             raise OptionError("temperature is above 0; momentum and decay are in [0, 1)")
+        super().__init__(space, seed, None)
         self.rule, self.cycles_per_stage, self.keep = rule, cycles_per_stage, keep
-        self.space, self.keep_rule = space, keep_rule
+        self.keep_rule = keep_rule
         self._groups = [_groups(d, keep_rule) for d in space.decisions]
         self.temperature, self.momentum, self.decay = temperature, momentum, decay
-        self.distribution = JointDistribution.uniform(space.decisions)
-        self.stage = 0
-        self.nan_scores = 0
-        self._velocity = [np.zeros_like(row) for row in self.distribution.rows]
+        self._distribution = JointDistribution.uniform(space.decisions)
+        self._velocity = [np.zeros_like(row) for row in self._distribution.rows]
         self._cycles: list[list[Row]] = []  # of this stage: choice_means of each cycle
-        self._told = 0
-        self._asked: list[Architecture] | None = None
-        self._legal = LegalSampler(space)
-        self._rng = np.random.default_rng(seed)
 
     @property
     def done(self) -> bool:
@@ -107,14 +101,19 @@ class DDPNAS:
     @property
     def evaluations(self) -> int:
         """The number of scores that the whole search asks for; an estimate where rules exist."""
-        longest, left = self.distribution.longest, self._stages_left
+        longest, left = self._distribution.longest, self._stages_left
         cycles = self.cycles_per_stage * sum(range(longest - left + 1, longest + 1))
-        return self._told + cycles - len(self._cycles) * longest
+        return len(self.history) + cycles - len(self._cycles) * longest
+
+    @property
+    def distribution(self) -> JointDistribution:
+        """Theta and the survivors."""
+        return self._distribution
 
     @property
     def architecture(self) -> Architecture:
         """The most likely architecture made of survivors that obeys all rules."""
-        return recommend(self.distribution, self.space)
+        return recommend(self._distribution, self.space)
 
     @property
     def _stages_left(self) -> int:
@@ -122,39 +121,23 @@ class DDPNAS:
             int(mask.sum()) - max(self.keep, len({group for group in groups if group is not None}))
             if int(mask.sum()) > self.keep
             else 0
-            for mask, groups in zip(self.distribution.alive, self._groups, strict=True)
+            for mask, groups in zip(self._distribution.alive, self._groups, strict=True)
         )
 
-    def ask(self) -> list[Architecture]:
-        """Return one cycle of architectures; the same until it is told."""
-        if self.done:
-            raise RuntimeError("the search is done; there is nothing to ask")
-        if self._asked is None:
-            cycle = self._legal.fair_cycle(self.distribution, self._rng)
-            self._asked = [self.space.decode(indices) for indices in cycle]
-        return list(self._asked)
+    def _propose(self) -> list[Indices]:
+        """Return one cycle."""
+        return self._legal.fair_cycle(self._distribution, self._rng)
 
-    def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
-        """Learn a cycle's scores; the last cycle of a stage updates theta and prunes.
-
-        Args:
-            architectures: what :meth:`ask` returned.
-            scores: one each, higher is better, accuracy as a fraction in [0, 1]. NaN counts as
-                the worst score of the cycle and in ``nan_scores``.
-        """
-        if list(architectures) != self._asked or len(scores) != len(architectures):
-            raise ValueError("tell takes the batch that was asked, with one score each")
-        means = choice_means(self.distribution, architectures, self._without_nan(scores))
-        self._cycles.append(means)
-        self._told += len(scores)
-        self._asked = None
+    def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
+        """Learn a cycle's scores; the last cycle of a stage updates theta and prunes."""
+        self._cycles.append(choice_means(self._distribution, architectures, scores))
         if len(self._cycles) == self.cycles_per_stage:
             self._end_stage()
 
     def _end_stage(self) -> None:
         rows = []
         for i, (theta, alive) in enumerate(
-            zip(self.distribution.rows, self.distribution.alive, strict=True)
+            zip(self._distribution.rows, self._distribution.alive, strict=True)
         ):
             estimate = np.mean(
                 [survivor_softmax(cycle[i], alive, self.temperature) for cycle in self._cycles],
@@ -167,44 +150,28 @@ class DDPNAS:
                     self.momentum * self._velocity[i] + (1 - self.momentum) * estimate
                 )
                 rows.append(theta + self._velocity[i])
-        self.distribution = self.distribution.with_rows(rows).prune(
-            self.keep, self._rng, self._groups
+        learned = self._distribution.with_rows(rows)
+        self._distribution = learned.prune(
+            self.keep, self._rng, self._groups, self._legal.spared(learned)
         )
         self._cycles = []
         self.stage += 1
 
-    def _without_nan(self, scores: Sequence[float]) -> list[float]:
-        finite = [score for score in scores if not math.isnan(score)]
-        if missing := len(scores) - len(finite):
-            self.nan_scores += missing
-            logger.warning("%d of %d scores are NaN and count as the worst", missing, len(scores))
-        worst = min(finite, default=0.0)
-        return [worst if math.isnan(score) else float(score) for score in scores]
-
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain data for JSON."""
         return {
-            "distribution": self.distribution.to_dict(),
-            "stage": self.stage,
-            "told": self._told,
-            "nan_scores": self.nan_scores,
+            **super().state_dict(),
+            "distribution": self._distribution.to_dict(),
             "velocity": [v.tolist() for v in self._velocity],
             "cycles": [[row.tolist() for row in cycle] for cycle in self._cycles],
-            "asked": None if self._asked is None else [dict(a) for a in self._asked],
-            "rng": self._rng.bit_generator.state,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, exactly."""
-        self.distribution = JointDistribution.from_dict(state["distribution"])
-        self.stage = state["stage"]
-        self._told = state["told"]
-        self.nan_scores = state["nan_scores"]
+        super().load_state_dict(state)
+        self._distribution = JointDistribution.from_dict(state["distribution"])
         self._velocity = [np.array(v) for v in state["velocity"]]
         self._cycles = [[np.array(row) for row in cycle] for cycle in state["cycles"]]
-        asked = state["asked"]
-        self._asked = None if asked is None else [Architecture(a) for a in asked]
-        self._rng.bit_generator.state = state["rng"]
 
 
 def _groups(decision: Decision, keep_rule: str) -> tuple[str | None, ...]:
@@ -215,18 +182,14 @@ def _groups(decision: Decision, keep_rule: str) -> tuple[str | None, ...]:
 
 
 def choice_means(
-    distribution: JointDistribution,
-    architectures: Sequence[Architecture],
-    scores: Sequence[float],
+    distribution: JointDistribution, architectures: Sequence[Indices], scores: Sequence[float]
 ) -> list[Row]:
     """Return the mean score of each option of each decision (NaN where it did not occur)."""
     means = []
-    for decision in distribution.decisions:
-        total, count = np.zeros(len(decision.options)), np.zeros(len(decision.options))
-        for architecture, score in zip(architectures, scores, strict=True):
-            index = decision.index(architecture[decision.name])
-            total[index] += score
-            count[index] += 1
+    for decision, chosen in zip(distribution.decisions, np.array(architectures).T, strict=True):
+        n = len(decision.options)
+        count = np.bincount(chosen, minlength=n)
+        total = np.bincount(chosen, weights=scores, minlength=n)
         means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
     return means
 

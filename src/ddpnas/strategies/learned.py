@@ -51,7 +51,7 @@ class Learned(Base, ABC):
         pruning: bool,
         cycles_per_stage: int,
     ) -> None:
-        super().__init__(space, seed, evaluations)
+        super().__init__(space, seed, None if pruning else evaluations)
         if batch < 1 or cycles_per_stage < 1:
             raise OptionError("batch and cycles_per_stage are at least 1")
         self.batch, self.pruning, self.cycles_per_stage = batch, pruning, cycles_per_stage
@@ -70,7 +70,7 @@ class Learned(Base, ABC):
     def evaluations(self) -> int:
         """How many scores the search asks for; with pruning and rules, an estimate."""
         if not self.pruning:
-            return self._total
+            return super().evaluations
         cycles = self.cycles_per_stage * sum(range(2, self._longest + 1))
         return len(self.history) + max(0, cycles - self._cycles * self._longest)
 
@@ -92,14 +92,10 @@ class Learned(Base, ABC):
         """The most likely architecture that obeys all rules."""
         return recommend(self.distribution, self.space)
 
-    def ask(self) -> list[Architecture]:
-        """Return the architectures to score together; the same until they are told."""
-        if self.pruning and self._asked is None and not self.done:
-            self._asked = self._legal.fair_cycle(self.distribution, self._rng)
-        return super().ask()
-
     def _propose(self) -> list[Indices]:
         distribution = self.distribution
+        if self.pruning:
+            return self._legal.fair_cycle(distribution, self._rng)
         return [self._legal.draw(self._theta, distribution, self._rng) for _ in range(self.batch)]
 
     def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
@@ -110,7 +106,8 @@ class Learned(Base, ABC):
         if self.pruning:
             self._cycles += 1
             if self._cycles == self.cycles_per_stage:
-                pruned = self.distribution.prune(1, self._rng)
+                learned = self.distribution
+                pruned = learned.prune(1, self._rng, spare=self._legal.spared(learned))
                 for row, alive in zip(self._alive, pruned.alive, strict=True):
                     row[: len(alive)] = alive
                 self._cycles = 0

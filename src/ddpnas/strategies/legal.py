@@ -120,6 +120,16 @@ class LegalSampler:
             missing -= set(enumerate(indices))
         return cycle or [self._solve(distribution, rng)]
 
+    def spared(self, distribution: JointDistribution) -> Indices | None:
+        """Return the likeliest legal architecture of survivors; None where there are no rules.
+
+        None of its options may be pruned, so that something legal always survives.
+        """
+        if not self.rules:
+            return None
+        found = generate(distribution, self._searched, survivors_only=True)
+        return self.space.encode(found.architecture)
+
     def _solve(
         self,
         distribution: JointDistribution,

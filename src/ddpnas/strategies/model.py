@@ -100,9 +100,8 @@ class ModelDDPNAS(Base):
         self.scheduled, self.keep = evaluations is None, keep
         self.cycles_per_stage, self.max_risk, self.explore = cycles_per_stage, max_risk, explore
         self.longest_stage = cycles_per_stage * (1 if max_risk is None else patience)
-        sizes = [len(d.options) for d in space.decisions]
-        schedule = max(1, self.longest_stage * sum(range(keep + 1, max(sizes) + 1)))
-        super().__init__(space, seed, schedule if evaluations is None else evaluations)
+        super().__init__(space, seed, evaluations)
+        sizes = self._sizes
         self.risk = 0.0
         self._cycles = 0  # told in this stage
         self._due = [k > keep for k in sizes]  # decisions that this stage has still to prune
@@ -124,14 +123,18 @@ class ModelDDPNAS(Base):
     @property
     def done(self) -> bool:
         """Whether all evaluations are told or, on the schedule, all is pruned to ``keep``."""
-        decided = self.scheduled and bool(self.history) and self._distribution.longest <= self.keep
-        return super().done or decided
+        if not self.scheduled:
+            return super().done
+        return bool(self.history) and self._distribution.longest <= self.keep
 
     @property
     def evaluations(self) -> int:
-        """How many scores the search asks for; where a pruning may be postponed, at most."""
-        if not self.scheduled or self.max_risk is None:
-            return self._total
+        """How many scores the search asks for; where a pruning may be postponed, at most.
+
+        On the schedule of a space with rules, the best estimate so far.
+        """
+        if not self.scheduled:
+            return super().evaluations
         after = max(
             int(mask.sum()) - due
             for mask, due in zip(self._distribution.alive, self._due, strict=True)
@@ -139,7 +142,7 @@ class ModelDDPNAS(Base):
         longest = self._distribution.longest
         here = (self.longest_stage - self._cycles) * longest if longest > self.keep else 0
         left = here + self.longest_stage * sum(range(self.keep + 1, after + 1))
-        return min(self._total, len(self.history) + left)
+        return max(1, len(self.history) + left)
 
     @property
     def _cycles_asked(self) -> int:
@@ -190,7 +193,7 @@ class ModelDDPNAS(Base):
                 for architecture in self._legal.fair_cycle(self._distribution, self._rng)
             ]
         told = len(self.history)
-        if told == 0 or told < self.explore * self._total:
+        if told == 0 or told < self.explore * self.evaluations:
             return self._spread_cycle()
         effects, alive = self._fit(), self._distribution.alive
         contexts = self._best(effects, self._alive_only(effects.choices))
@@ -287,7 +290,7 @@ class ModelDDPNAS(Base):
         if self.scheduled:
             self._end_cycle()
         elif self.max_risk and self._cycles >= self.cycles_per_stage:
-            in_cycles = len(self.history) < self.explore * self._total
+            in_cycles = len(self.history) < self.explore * self.evaluations
             if not in_cycles and len(self.history) % _JUDGE < len(architectures):
                 risks = self._confirmed_risks()
                 self._prune([np.flatnonzero(row <= self.max_risk) for row in risks], risks)
@@ -309,7 +312,7 @@ class ModelDDPNAS(Base):
         forced = self._cycles >= self.longest_stage
         chosen = []
         distribution = self._distribution
-        for i, (row, mask) in enumerate(zip(risks, distribution.alive, strict=True)):
+        for i, (row, mask) in enumerate(zip(risks, self._prunable(), strict=True)):
             # of equal risks, the least likely
             least = int(np.lexsort((distribution.rows[i], np.where(mask, row, np.inf)))[0])
             prune = self._due[i] and (
@@ -349,12 +352,20 @@ class ModelDDPNAS(Base):
             self._holds if self._legal.rules else None,
         )
 
+    def _prunable(self) -> list[Mask]:
+        """Return which options of each decision survive and may be pruned."""
+        masks = [mask.copy() for mask in self._distribution.alive]
+        if (spared := self._legal.spared(self._distribution)) is not None:
+            for mask, option in zip(masks, spared, strict=True):
+                mask[option] = False
+        return masks
+
     def _prune(self, options: list[npt.NDArray[np.int64]], risks: list[Matrix]) -> None:
         """Prune these options of each decision, the least likely first, but never the last."""
-        alive = [mask.copy() for mask in self._distribution.alive]
-        for mask, chosen, row in zip(alive, options, risks, strict=True):
+        alive, prunable = [mask.copy() for mask in self._distribution.alive], self._prunable()
+        for mask, may, chosen, row in zip(alive, prunable, options, risks, strict=True):
             for option in chosen[np.argsort(row[chosen], kind="stable")].tolist():
-                if mask[option] and mask.sum() > 1:
+                if may[option] and mask.sum() > 1:
                     mask[option] = False
                     self.risk += float(row[option])
         if any((a != b).any() for a, b in zip(alive, self._distribution.alive, strict=True)):
