@@ -52,6 +52,7 @@ def test_size_counts_all_combinations():
         ("kernel=9;depth=2;second=conv;inner=a", "known: 3, 5, 7"),
         ("kernal=3;depth=2;second=conv;inner=a", "did you mean 'kernel'"),
         ("nonsense", "the form is"),
+        ("kernel=3;kernel=5;depth=2;second=conv;inner=a", "given twice"),
     ],
 )
 def test_what_is_wrong_with_an_architecture_is_said(text, says):

@@ -257,7 +257,10 @@ class DecisionSpace:
                 f"cannot read the architecture {text!r}; the form is "
                 f"{self.format({d.name: d.options[0] for d in self.decisions})!r}"
             )
-        return self.check({name.strip(): option.strip() for name, _, option in parts})
+        choices = {name.strip(): option.strip() for name, _, option in parts}
+        if len(choices) < len(parts):
+            raise ArchitectureError(f"a decision is given twice in the architecture {text!r}")
+        return self.check(choices)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: decisions and rules, without any network."""

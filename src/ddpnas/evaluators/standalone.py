@@ -8,6 +8,7 @@ baseline of searches with shared weights on one's own data.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -151,19 +152,24 @@ class _Training:
     device: str
     threads: int | None
 
+    @functools.cached_property
+    def opened(self) -> SearchSpace:
+        """The space, made once in each worker."""
+        if isinstance(self.space, SearchSpace):
+            return self.space
+        name, options = self.space
+        return space_from_file(name, **options)
+
 
 def _train_one(training: _Training, architecture: Architecture) -> Evaluation:
     """Return the score of one architecture, wherever this runs."""
-    space = training.space
-    if not isinstance(space, SearchSpace):
-        space = space_from_file(space[0], **space[1])
     before = torch.get_num_threads()
     torch.set_num_threads(training.threads or before)
     started = time.perf_counter()
     try:
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
-            network = space.build(architecture)
+            network = training.opened.build(architecture)
         trained = train(
             network,
             training.data,

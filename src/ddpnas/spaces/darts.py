@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -338,7 +339,7 @@ def _nodes(edges: str, text: str) -> list[list[tuple[str, int]]]:
         value = ast.literal_eval(edges)
         if all(isinstance(item, tuple) for item in value):
             value = [value[i : i + 2] for i in range(0, len(value), 2)]
-        nodes = [[(str(operation), int(source)) for operation, source in node] for node in value]
+        nodes = [[(str(op), operator.index(source)) for op, source in node] for node in value]
     except (ValueError, SyntaxError, TypeError):
         nodes = []
     if len(nodes) != len(NODES):
@@ -352,7 +353,7 @@ def _nodes(edges: str, text: str) -> list[list[tuple[str, int]]]:
 
 SPACE = PublishedSpace(
     network,
-    text=lambda options: (format_genotype, parse_genotype),
+    text=(format_genotype, parse_genotype),
     rules=input_rules,
     final_options={"channels": 36, "cells": 20, "drop_path": 0.2},
 )

@@ -80,6 +80,8 @@ def read_stages(stages: Sequence[Any], skeleton: Sequence[Stage]) -> list[list[B
     result: list[list[Block | None]] = []
     for number, (strings, stage) in enumerate(zip(stages, skeleton, strict=True), start=1):
         blocks: list[Block | None] = []
+        if not isinstance(strings, list):
+            raise ArchitectureError(f"stage {number} is no list of timm's strings: {strings!r}")
         for string in strings:
             blocks += _read_blocks(str(string), stage, first=not blocks)
         if len(blocks) > stage.blocks:

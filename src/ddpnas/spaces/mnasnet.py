@@ -141,10 +141,11 @@ def parse_blocks(text: str) -> dict[str, str]:
     """Return the choices in such a list; :class:`ArchitectureError` when it is none."""
     form = "7 times [expansion, kernel, layers, SE], such as '[[1, 3, 1, 1], [6, 3, 2, 1], ...]'"
     blocks = read_list(text, form)
-    if len(blocks) != 7 or not all(isinstance(b, list) and len(b) == len(FACTS) for b in blocks):
+    four = [int] * len(FACTS)
+    if len(blocks) != 7 or not all(isinstance(b, list) and [*map(type, b)] == four for b in blocks):
         raise ArchitectureError(f"cannot read the architecture {text!r}; the form is {form}")
     return {
-        f"block{i}.{fact}": str(int(value))
+        f"block{i}.{fact}": str(value)
         for i, block in enumerate(blocks, start=1)
         for fact, value in zip(FACTS, block, strict=True)
     }
@@ -152,6 +153,6 @@ def parse_blocks(text: str) -> dict[str, str]:
 
 SPACE = PublishedSpace(
     network,
-    text=lambda options: (format_blocks, parse_blocks),
+    text=(format_blocks, parse_blocks),
     final_options={"dropout": 0.2},
 )

@@ -221,37 +221,39 @@ def _pair(option: str) -> tuple[int, int] | None:
     return int(kernel[1:]), int(expansion[1:])
 
 
-def _text(options: Mapping[str, Any]) -> Text:
-    skeleton = _sized(options)
+def format_pairs(architecture: Mapping[str, str]) -> str:
+    """Return the list of (kernel, expansion), None for a skip."""
+    return str([_pair(architecture[f"block{i}"]) for i in range(1, len(architecture) + 1)])
+
+
+def _parse_pairs(skeleton: Skeleton, text: str) -> dict[str, str]:
+    """Return the choices in such a list, or in one of timm's strings."""
     count = sum(stage.blocks for stage in skeleton.stages)
     form = (
         f"a list of {count} (kernel, expansion), such as '[(3, 6), (5, 3), ...]', None for a skip"
     )
+    items = read_list(text, form)
+    if items and isinstance(items[0], list):
+        fixed = [Stage(skeleton.first, 1, 1)] if skeleton.first is not None else []
+        blocks = read_stages(items, [*fixed, *skeleton.stages])
+        if fixed and blocks[0] != [Block(3, 1)]:
+            raise ArchitectureError("the first block is fixed: kernel 3, expansion 1")
+        items = [
+            (b.kernel, b.expansion) if b is not None else None
+            for stage in blocks[len(fixed) :]
+            for b in stage
+        ]
+    pairs = all(item is None or (isinstance(item, tuple) and len(item) == 2) for item in items)
+    if len(items) != count or not pairs:
+        raise ArchitectureError(f"cannot read the architecture {text!r}; the form is {form}")
+    return {
+        f"block{i}": "skip" if item is None else f"k{item[0]}_e{item[1]}"
+        for i, item in enumerate(items, start=1)
+    }
 
-    def format_pairs(architecture: Mapping[str, str]) -> str:
-        return str([_pair(architecture[f"block{i}"]) for i in range(1, count + 1)])
 
-    def parse_pairs(text: str) -> dict[str, str]:
-        items = read_list(text, form)
-        if items and isinstance(items[0], list):
-            fixed = [Stage(skeleton.first, 1, 1)] if skeleton.first is not None else []
-            blocks = read_stages(items, [*fixed, *skeleton.stages])
-            if fixed and blocks[0] != [Block(3, 1)]:
-                raise ArchitectureError("the first block is fixed: kernel 3, expansion 1")
-            items = [
-                (b.kernel, b.expansion) if b is not None else None
-                for stage in blocks[len(fixed) :]
-                for b in stage
-            ]
-        pairs = all(item is None or (isinstance(item, tuple) and len(item) == 2) for item in items)
-        if len(items) != count or not pairs:
-            raise ArchitectureError(f"cannot read the architecture {text!r}; the form is {form}")
-        return {
-            f"block{i}": "skip" if item is None else f"k{item[0]}_e{item[1]}"
-            for i, item in enumerate(items, start=1)
-        }
-
-    return format_pairs, parse_pairs
+def _text(options: Mapping[str, Any]) -> Text:
+    return format_pairs, functools.partial(_parse_pairs, _sized(options))
 
 
 def canonical(architecture: Mapping[str, str]) -> dict[str, str]:

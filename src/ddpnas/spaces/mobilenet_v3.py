@@ -150,39 +150,46 @@ def depth_rules(options: Mapping[str, Any]) -> list[Rule]:
     ]
 
 
+def _format_stages(stages: Sequence[Stage], architecture: Mapping[str, str]) -> str:
+    """Return timm's strings, a list a stage."""
+    lists = [[_fixed(stages)]]
+    for unit, stage in enumerate(stages[1:], start=1):
+        strings: list[str] = []
+        for i in range(1, stage.blocks + 1):
+            option = architecture[f"unit{unit}.block{i}"]
+            if option == "skip":
+                strings.append("skip")
+            else:
+                kernel, expansion = (int(part[1:]) for part in option.split("_"))
+                stride = stage.stride if i == 1 else 1
+                strings.append(timm_string(Block(kernel, expansion), stage, stride))
+        while strings[-1] == "skip":
+            strings.pop()
+        lists.append(strings)
+    return str(lists)
+
+
+def _parse_stages(stages: Sequence[Stage], text: str) -> dict[str, str]:
+    """Return the choices in such lists."""
+    fixed = _fixed(stages)
+    lists = read_list(text, f"timm's strings, such as \"[['{fixed}'], ...]\"")
+    first, *units = read_stages(lists, stages)
+    if first != [Block(3, 1)]:
+        raise ArchitectureError(f"the first stage is fixed: ['{fixed}']")
+    return {
+        f"unit{unit}.block{i}": "skip" if b is None else f"k{b.kernel}_e{b.expansion}"
+        for unit, blocks in enumerate(units, start=1)
+        for i, b in enumerate(blocks, start=1)
+    }
+
+
+def _fixed(stages: Sequence[Stage]) -> str:
+    return timm_string(Block(3, 1), stages[0], 1)
+
+
 def _text(options: Mapping[str, Any]) -> Text:
     stages = _sized(options)
-    fixed = timm_string(Block(3, 1), stages[0], 1)
-
-    def format_stages(architecture: Mapping[str, str]) -> str:
-        lists = [[fixed]]
-        for unit, stage in enumerate(stages[1:], start=1):
-            strings: list[str] = []
-            for i in range(1, stage.blocks + 1):
-                option = architecture[f"unit{unit}.block{i}"]
-                if option == "skip":
-                    strings.append("skip")
-                else:
-                    kernel, expansion = (int(part[1:]) for part in option.split("_"))
-                    stride = stage.stride if i == 1 else 1
-                    strings.append(timm_string(Block(kernel, expansion), stage, stride))
-            while strings[-1] == "skip":
-                strings.pop()
-            lists.append(strings)
-        return str(lists)
-
-    def parse_stages(text: str) -> dict[str, str]:
-        lists = read_list(text, f"timm's strings, such as \"[['{fixed}'], ...]\"")
-        first, *units = read_stages(lists, stages)
-        if first != [Block(3, 1)]:
-            raise ArchitectureError(f"the first stage is fixed: ['{fixed}']")
-        return {
-            f"unit{unit}.block{i}": "skip" if b is None else f"k{b.kernel}_e{b.expansion}"
-            for unit, blocks in enumerate(units, start=1)
-            for i, b in enumerate(blocks, start=1)
-        }
-
-    return format_stages, parse_stages
+    return functools.partial(_format_stages, stages), functools.partial(_parse_stages, stages)
 
 
 def canonical(architecture: Mapping[str, str]) -> dict[str, str]:

@@ -213,6 +213,6 @@ def _first_cells() -> dict[tuple[object, ...], tuple[str, ...]]:
 
 SPACE = PublishedSpace(
     network,
-    text=lambda options: (format_cell, parse_cell),
+    text=(format_cell, parse_cell),
     canonical=canonical_cell,
 )

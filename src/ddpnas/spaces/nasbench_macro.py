@@ -118,6 +118,4 @@ def canonical(architecture: Mapping[str, str]) -> dict[str, str]:
     return dict(zip(LAYERS, result, strict=True))
 
 
-SPACE = PublishedSpace(
-    network, text=lambda options: (format_digits, parse_digits), canonical=canonical
-)
+SPACE = PublishedSpace(network, text=(format_digits, parse_digits), canonical=canonical)

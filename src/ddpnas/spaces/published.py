@@ -24,14 +24,16 @@ class PublishedSpace:
 
     Attributes:
         network: ``network(choose, **options)``; its defaults are those of the search.
-        text: options -> (format, parse) of the published text form; None for the plain one.
+        text: (format, parse) of the published text form, or options -> these; None for the plain
+            one. Like all functions here they stand at the top of a module, so that a space can be
+            sent to worker processes.
         rules: options -> the rules of the space.
         canonical: see :meth:`SearchSpace.canonical`.
         final_options: what the paper's final network has otherwise than the search network.
     """
 
     network: Callable[..., nn.Module]
-    text: Callable[[Mapping[str, Any]], Text] | None = None
+    text: Text | Callable[[Mapping[str, Any]], Text] | None = None
     rules: Callable[[Mapping[str, Any]], Sequence[Rule]] = _no_rules
     canonical: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None
     final_options: Mapping[str, Any] = field(default_factory=dict)

@@ -158,13 +158,13 @@ def parse_digits(text: str) -> dict[str, str]:
     form = "a list of 20 digits from 0 to 3, such as '[0, 0, 3, 1, ...]'"
     stripped = text.strip()
     digits = list(map(int, stripped)) if stripped.isdecimal() else read_list(text, form)
-    if len(digits) != len(BLOCKS) or not all(digit in range(4) for digit in digits):
+    if len(digits) != len(BLOCKS) or not all(type(d) is int and d in range(4) for d in digits):
         raise ArchitectureError(f"cannot read the architecture {text!r}; the form is {form}")
     return {block: OPERATIONS[digit] for block, digit in zip(BLOCKS, digits, strict=True)}
 
 
 SPACE = PublishedSpace(
     network,
-    text=lambda options: (format_digits, parse_digits),
+    text=(format_digits, parse_digits),
     final_options={"dropout": 0.1},
 )
