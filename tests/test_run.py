@@ -48,12 +48,15 @@ def test_a_folder_with_something_in_it_is_not_overwritten_unless_told_so(tmp_pat
     def create(**options):
         RunFolder.create(tmp_path, **options).close()
 
+    (tmp_path / "trained").mkdir()
+    for mine in ("report.html", "trained/weights.txt"):
+        (tmp_path / mine).write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match=r"holds no run, but report.html, \.\.\.; give another"):
+            create(overwrite=overwrite)
+    for mine in ("report.html", "trained/weights.txt"):
+        assert (tmp_path / mine).read_text() == "mine"
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match=r"is not empty \(notes.txt"):
-        create()
-    create(overwrite=True)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-    (tmp_path / "notes.txt").unlink()
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(RunError, match="unfinished run; go on with `ddpnas resume"):
         create()
@@ -62,6 +65,7 @@ def test_a_folder_with_something_in_it_is_not_overwritten_unless_told_so(tmp_pat
         create()
     create(overwrite=True)
     assert not (tmp_path / "result.json").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -13,6 +13,7 @@ __all__ = [
     "Limit",
     "amount",
     "checked_limits",
+    "limit_arguments",
     "plain_limits",
     "read_limits",
     "say_limits",
@@ -91,6 +92,24 @@ def say_limits(limits: Mapping[str, Limit]) -> str:
         else:
             said.append(f"{amount(low)} <= {name} <= {amount(up)}")
     return ", ".join(said)
+
+
+def limit_arguments(limits: Mapping[str, Limit]) -> list[str]:
+    """Return limits exactly, as the command line takes them: ``macs=20000000``, ``macs>=5``."""
+
+    def exact(end: float) -> str:
+        return f"{end:.0f}" if float(end).is_integer() else repr(float(end))
+
+    texts = []
+    for name, limit in limits.items():
+        low, up = limit if isinstance(limit, tuple) else (-math.inf, limit)
+        if low == -math.inf:
+            texts.append(f"{name}={exact(up)}")
+        elif up == math.inf:
+            texts.append(f"{name}>={exact(low)}")
+        else:
+            texts.append(f"{name}={exact(low)}..{exact(up)}")
+    return texts
 
 
 def amount(value: float) -> str:

@@ -59,19 +59,20 @@ class RunFolder:
 
         Raises:
             RunError: the folder cannot be written, is in use, holds a run (unless
-                ``overwrite``) or something else.
+                ``overwrite``, which removes the run's files and no others) or something else.
         """
         folder = cls._open(Path(path), make=True)
         try:
             present = folder._present()
+            if present and not {"run.json", "result.json"} & {*present}:
+                raise RunError(f"{path} holds no run, but {present[0]}, ...; give another --out")
             if present and not overwrite:
-                if "result.json" in present:
-                    what = "holds a finished run"
-                elif "run.json" in present:
-                    what = f"holds an unfinished run; go on with `ddpnas resume {path}`"
-                else:
-                    what = f"is not empty ({present[0]}, ...)"
-                raise RunError(f"{path} {what}; give another --out, or --overwrite to replace it")
+                what = "a finished run"
+                if "result.json" not in present:
+                    what = f"an unfinished run; go on with `ddpnas resume {path}`"
+                raise RunError(
+                    f"{path} holds {what}; give another --out, or --overwrite to replace it"
+                )
             for name in OWN_FILES:
                 (folder.path / name).unlink(missing_ok=True)
                 (folder.path / f"{name}.tmp").unlink(missing_ok=True)

@@ -83,6 +83,9 @@ def test_limits_on_both_sides_are_met_kept_and_used_in_training(capsys, run, tmp
     assert "within macs >= 150,000" in shown
     kept = json.loads((tmp_path / "trained" / "result.json").read_text())
     assert all(network["costs"]["macs"] >= 150_000 for network in kept["networks"])
+    about = json.loads((tmp_path / "trained" / "architecture.json").read_text())
+    assert about["limits"] == {"macs": [150_000, None]}
+    assert "`macs >= 150,000`" in (tmp_path / "trained" / "README.md").read_text()
 
 
 def test_the_best_networks_are_listed_and_may_be_scored_again(capsys, run):

@@ -1,7 +1,9 @@
 """The page and its numbers: equal to each other and to the run, self-contained, and harmless."""
 
 import csv
+import dataclasses
 import json
+import math
 import re
 import shlex
 import shutil
@@ -13,6 +15,7 @@ import yaml
 import ddpnas
 from ddpnas import DataError, OptionError, RunError, write_report
 from ddpnas.cli import main
+from ddpnas.cli.options import parse_limits
 from ddpnas.cli.parser import parse
 from ddpnas.report.data import read_run
 from ddpnas.report.reproduce import run_commands
@@ -302,6 +305,43 @@ def test_a_training_elsewhere_is_reported_where_it_is_named(run, tmp_path):
     (tmp_path / "other" / "result.json").write_text(json.dumps(about))
     with pytest.raises(RunError, match="another space"):
         read_run(run, trained=tmp_path / "other")
+
+
+def test_limits_and_whatever_else_was_asked_are_said_and_repeated_exactly(run, tmp_path):
+    table = ddpnas.count_costs(ddpnas.create_space("toy", input_shape=(1, 8, 8), num_classes=3))
+    measured = dataclasses.replace(table["macs"], name="ms", unit="ms")
+    (tmp_path / "ms.json").write_text(json.dumps(measured.to_dict()))
+    words = ["generate", str(run), "--limit", "macs>=0.5", "--limit", "params=9000.123456789"]
+    words += ["--costs", str(tmp_path / "ms.json"), "--limit", "ms=1..1e9", "--survivors-only"]
+    assert main(words) == 0
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert "at least 0.5" in page.text
+    line = next(x for x in run_commands(View(read_run(run))) if x.startswith("ddpnas generate "))
+    _, given = parse(shlex.split(line)[1:])
+    assert parse_limits(given.limit) == {
+        "macs": (0.5, math.inf),
+        "params": 9000.123456789,
+        "ms": (1.0, 1e9),
+    }
+    assert given.survivors_only and given.costs == [str(tmp_path / "ms.json")]
+
+
+def test_a_class_without_test_images_has_no_accuracy(run, tmp_path):
+    kept = json.loads((run / "trained" / "result.json").read_text())
+    for network in kept["networks"]:
+        network["per_class"][1] = None
+    (run / "trained" / "result.json").write_text(json.dumps(kept))
+    page = read(write_report(run, tmp_path / "page.html"))
+    values = [row[1] for row in page.tables["classes"][1:]]
+    assert values[1] == "" and "" not in (values[0], values[2])
+
+
+def test_only_files_of_a_report_are_replaced(run, tmp_path):
+    (tmp_path / "page-data").mkdir()
+    (tmp_path / "page-data" / "mine.csv").write_text("mine")
+    with pytest.raises(RunError, match="not a report's and is kept"):
+        write_report(run, tmp_path / "page.html")
+    assert (tmp_path / "page-data" / "mine.csv").read_text() == "mine"
 
 
 def test_what_was_scored_again_is_listed_and_repeated_by_the_commands(run, tmp_path):

@@ -21,7 +21,7 @@ from ddpnas.space import SearchSpace
 from ddpnas.spaces.darts_rules import darts_height, parametric_operations
 from ddpnas.strategies import choice_effects
 
-__all__ = ["Question", "add_question", "read_question"]
+__all__ = ["Question", "add_question", "cell_rules", "read_question"]
 
 OBJECTIVES = ("log-theta", "theta", "expected-score")
 
@@ -92,7 +92,7 @@ def read_question(options: Namespace) -> Question:
     further = {
         "objective": _objective(options.objective, space, result.history),
         "survivors_only": options.survivors_only,
-        "rules": _rules(options, space),
+        "rules": cell_rules(space, options.height, options.parametric),
     }
     return Question(result, space, limits, costs, given, further)
 
@@ -114,10 +114,11 @@ def _objective(name: str, space: SearchSpace, history: Sequence[Mapping[str, Any
     return {(effect.decision, effect.option): effect.mean for effect in effects}
 
 
-def _rules(options: Namespace, space: SearchSpace) -> list[Rule]:
+def cell_rules(space: SearchSpace, height: int | None, parametric: int | None) -> list[Rule]:
+    """Return what --height and --parametric ask for; None asks for nothing."""
     rules = []
-    if options.height is not None:
-        rules += darts_height(space, options.height)
-    if options.parametric is not None:
-        rules += parametric_operations(space, options.parametric)
+    if height is not None:
+        rules += darts_height(space, height)
+    if parametric is not None:
+        rules += parametric_operations(space, parametric)
     return rules

@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.architecture import Architecture
+from ddpnas.architecture import Architecture, Rule
 from ddpnas.cli import show
 from ddpnas.cli.options import (
     Command,
@@ -19,6 +19,7 @@ from ddpnas.cli.options import (
     add_space,
     new_parser,
 )
+from ddpnas.cli.question import cell_rules
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs, require_same_network
 from ddpnas.data import Data, load_data
@@ -95,7 +96,8 @@ def _train_parser() -> ArgumentParser:
 def train(options: Namespace) -> None:
     """``ddpnas train``; of several processes, the first writes."""
     recipe = _recipe(options)
-    searched, space, data, architecture, limits, tables = _what_to_train(options, recipe)
+    searched, space, data, architecture, within = _what_to_train(options, recipe)
+    limits, tables, rules = within
     costs = {**count_costs(inference_space(space)), **tables}
     _check_limits(recipe, searched, space, architecture, costs, limits)
     out = Path(options.out or (f"{options.run}/trained" if options.run else "runs/trained"))
@@ -108,6 +110,7 @@ def train(options: Namespace) -> None:
             data,
             costs=costs,
             limits=limits,
+            rules=rules,
             random=options.random,
             baselines=options.baseline,
             recipe=recipe,
@@ -165,10 +168,15 @@ def _remove_checkpoints(folder: Path) -> None:
         folder.rmdir()
 
 
+_Within = tuple[dict[str, Limit], dict[str, CostTable], list[Rule]]
+
+
 def _what_to_train(
     options: Namespace, recipe: Recipe
-) -> tuple[SearchSpace, SearchSpace, Data, Architecture, dict[str, Limit], dict[str, CostTable]]:
-    """Return searched space, final space, data, architecture, limits and measured costs.
+) -> tuple[SearchSpace, SearchSpace, Data, Architecture, _Within]:
+    """Return searched space, final space, data, architecture, and what it was generated within.
+
+    The last are limits, measured costs and rules beside those of the space.
 
     They are those of the run, or as named in the options. The size of the final network is what
     the options say, or else what ``generate`` was given, the recipe says or the run has.
@@ -184,7 +192,7 @@ def _what_to_train(
         data = load_data(options.data, **changes)
         searched = open_space(options.space, data, options.space_options)
         space = final_space(searched, recipe, **options.space_options)
-        return searched, space, data, searched.parse(options.architecture), {}, {}
+        return searched, space, data, searched.parse(options.architecture), ({}, {}, [])
     if options.data is not None:
         changes["data"] = options.data
     result = SearchResult.load(options.run)
@@ -192,6 +200,7 @@ def _what_to_train(
     chosen = result.architecture
     limits: dict[str, Limit] = {}
     tables: dict[str, CostTable] = {}
+    height = parametric = None
     space_options = options.space_options
     generated = Path(options.run) / "generated.json"
     if options.architecture is None and generated.exists():
@@ -199,6 +208,7 @@ def _what_to_train(
         chosen, limits = Architecture(record["architecture"]), read_limits(record["limits"])
         given = map(CostTable.from_dict, record.get("tables", []))
         tables = {table.name: table for table in given}
+        height, parametric = record.get("height"), record.get("parametric")
         space_options = {**record["space_options"], **space_options}
         within = say_limits(limits)
         show.line(
@@ -212,7 +222,8 @@ def _what_to_train(
     check_fit(space, data)
     if options.architecture is not None:
         chosen = space.parse(options.architecture)
-    return searched, space, data, space.check(chosen), limits, tables
+    rules = cell_rules(space, height, parametric)
+    return searched, space, data, space.check(chosen), (limits, tables, rules)
 
 
 def _check_limits(

@@ -45,7 +45,7 @@ class Network:
         split: "test" or "valid".
         seconds: of training.
         history: one record an epoch.
-        per_class: accuracy of each class, where it was kept.
+        per_class: accuracy of each class, where it was kept; None of a class without images.
         confusion: counts, a row a true class and a column a predicted one, where kept.
     """
 
@@ -57,7 +57,7 @@ class Network:
     split: str
     seconds: float
     history: tuple[Mapping[str, float], ...]
-    per_class: tuple[float, ...] = ()
+    per_class: tuple[float | None, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
 
 
@@ -170,11 +170,10 @@ class Run:
     def limits(self) -> dict[str, tuple[float | None, float | None]]:
         """The limits that the chosen architecture had to meet: lower and upper by cost."""
         given = self.generated["limits"] if self.generated is not None else {}
-        return {name: _bounds(limit) for name, limit in given.items()}
-
-
-def _bounds(limit: float | list[float | None]) -> tuple[float | None, float | None]:
-    return (limit[0], limit[1]) if isinstance(limit, list) else (None, limit)
+        return {
+            name: (limit[0], limit[1]) if isinstance(limit, list) else (None, limit)
+            for name, limit in given.items()
+        }
 
 
 def read_run(path: str | Path, label: str | None = None, trained: str | Path | None = None) -> Run:

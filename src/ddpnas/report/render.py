@@ -99,6 +99,8 @@ def write_report(
     page = make_page(views)
     tables = csv_files(page)
     data = path.with_name(f"{path.stem}-data")
+    if data.exists() and not path.exists():
+        raise RunError(f"{data} is not a report's and is kept; give another --out")
     with writable(path.parent):
         data.mkdir(parents=True, exist_ok=True)
         for old in data.glob("*.csv"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from ddpnas.data import DataConfig
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.limits import limit_arguments, read_limits
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, Trained
 from ddpnas.report.view import View
@@ -52,10 +53,17 @@ def run_commands(view: View) -> list[str]:
         lines.append(_join(["search", *_search_words(config), "--out", folder]))
     if run.generated is not None:
         words = ["generate", folder, *own]
-        for name, (low, high) in run.limits.items():
-            words += ["--limit", _limit(name, low, high)]
+        for limit in limit_arguments(read_limits(run.generated["limits"])):
+            words += ["--limit", limit]
         if (objective := run.generated.get("objective", _LIKELIEST)) != _LIKELIEST:
             words += ["--objective", objective]
+        for path in run.generated.get("costs_from", []):
+            words += ["--costs", path]
+        if run.generated.get("survivors_only"):
+            words.append("--survivors-only")
+        for name in ("height", "parametric"):
+            if (value := run.generated.get(name)) is not None:
+                words += [f"--{name}", str(value)]
         if rescored := run.generated.get("rescored", 0):
             words += ["--rescore", str(rescored)]
         words += _options("--space-options", run.generated["space_options"])
@@ -64,14 +72,6 @@ def run_commands(view: View) -> list[str]:
         lines.append(_join(["train", folder, *own, *_train_words(run, run.trained)]))
     lines.append(_join(["report", folder, *own]))
     return lines
-
-
-def _limit(name: str, low: float | None, high: float | None) -> str:
-    if low is None:
-        return (
-            f"{name}={high:g}" if high is not None and high != int(high) else f"{name}={high:.0f}"
-        )
-    return f"{name}={low:.10g}..{high:.10g}"
 
 
 def _search_words(config: Mapping[str, Any]) -> list[str]:

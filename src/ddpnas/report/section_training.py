@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from html import escape
 
@@ -125,7 +126,6 @@ def _curves(trained: Trained) -> list[Figure]:
     figures = []
     known = {
         "loss": "Training loss",
-        "accuracy": "Accuracy",
         "valid_accuracy": "Validation accuracy",
     }
     first = True
@@ -187,15 +187,14 @@ def _history_table(trained: Trained) -> Table:
 def _per_class(trained: Trained) -> Figure:
     found = trained.found
     random = [n for n in trained.random if n.per_class]
-    means = [
-        sum(n.per_class[c] for n in random) / len(random) if random else None
-        for c in range(len(trained.classes))
-    ]
-    order = sorted(range(len(trained.classes)), key=lambda c: found.per_class[c])[:30]
-    values = [found.per_class[c] for c in order] + [m for c in order if (m := means[c]) is not None]
+    reached = {c: value for c, value in enumerate(found.per_class) if value is not None}
+    others = {c: [v for n in random if (v := n.per_class[c]) is not None] for c in reached}
+    means = {c: statistics.fmean(values) for c, values in others.items() if values}
+    order = sorted(reached, key=lambda c: reached[c])[:30]
+    values = [reached[c] for c in order] + [means[c] for c in order if c in means]
     chart = Chart(
         "Accuracy by class",
-        f"Weakest: {trained.classes[order[0]]} with {percent(found.per_class[order[0]])}.",
+        f"Weakest: {trained.classes[order[0]]} with {percent(reached[order[0]])}.",
         Axis("", min(values), 1.0, lambda v: f"{100 * v:.0f} %", pad=0.02),
         Axis("", 0, len(order), most=1),
         width=350,
@@ -205,13 +204,13 @@ def _per_class(trained: Trained) -> Figure:
     names = []
     for i, c in enumerate(order):
         y = len(order) - i - 0.5
-        mean = means[c]
+        mean = means.get(c)
         if mean is not None:
-            chart.interval(min(mean, found.per_class[c]), max(mean, found.per_class[c]), y, 6)
+            chart.interval(min(mean, reached[c]), max(mean, reached[c]), y, 6)
             title = f"{trained.classes[c]}: random networks {percent(mean)} on average"
             chart.dot(mean, y, 6, title)
-        title = f"{trained.classes[c]}: {percent(found.per_class[c])}"
-        chart.dot(found.per_class[c], y, 1, title, mark="diamond", size=5)
+        title = f"{trained.classes[c]}: {percent(reached[c])}"
+        chart.dot(reached[c], y, 1, title, mark="diamond", size=5)
         name = trained.classes[c]
         names.append((y, short(name, 16)))
     table = Table(
@@ -223,7 +222,7 @@ def _per_class(trained: Trained) -> Figure:
             *([Column("random mean", "percent")] if random else []),
         ),
         tuple(
-            (name, found.per_class[c], *([means[c]] if random else []))
+            (name, reached.get(c), *([means.get(c)] if random else []))
             for c, name in enumerate(trained.classes)
         ),
         folded=True,

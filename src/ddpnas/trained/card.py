@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ddpnas.limits import read_limits, say_limits
 from ddpnas.spaces.own import is_file_space
 
 __all__ = ["model_card"]
@@ -136,11 +137,7 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 def _limits(about: Mapping[str, Any]) -> str:
     if not about["limits"]:
         return ""
-    listed = []
-    for name, limit in about["limits"].items():
-        least, most = limit if isinstance(limit, (list, tuple)) else (None, limit)
-        listed.append(f"{f'{least:,.0f} <= ' if least is not None else ''}{name} <= {most:,.0f}")
-    return f"Found within the limits: {_listed(listed)}.\n"
+    return f"Found within the limits: `{say_limits(read_limits(about['limits']))}`.\n"
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ddpnas.architecture import Architecture
+from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs, count_network
 from ddpnas.data import Data, as_data
@@ -75,6 +75,7 @@ def compare(
     *,
     costs: Mapping[str, CostTable] | None = None,
     limits: Mapping[str, Limit] | None = None,
+    rules: Sequence[Rule] = (),
     random: int = 0,
     baselines: Sequence[str] = (),
     recipe: Recipe | str = "quick",
@@ -97,6 +98,7 @@ def compare(
             without auxiliary heads.
         limits: within which the random architectures are drawn (uniformly, see
             :func:`ddpnas.sample_within`).
+        rules: beside those of the space, that they obey, too.
         random: how many.
         baselines: known networks, such as "resnet18", see :func:`build_baseline`.
         recipe: see :func:`ddpnas.train`.
@@ -112,7 +114,8 @@ def compare(
     data = as_data(data)
     tables = count_costs(inference_space(space)) if costs is None else costs
     trained = []
-    for name, chosen in _candidates(space, architecture, tables, limits or {}, random, seed):
+    drawn_from = DecisionSpace(space.decisions, (*space.rules, *rules))
+    for name, chosen in _candidates(drawn_from, architecture, tables, limits or {}, random, seed):
         reached = {key: table.cost(chosen) for key, table in tables.items()}
         network = _seeded(seed, partial(space.build, chosen))
         trained.append((name, space.format(chosen), chosen, reached, network))
@@ -146,7 +149,7 @@ def compare(
 
 
 def _candidates(
-    space: SearchSpace,
+    space: DecisionSpace,
     architecture: Architecture,
     costs: Mapping[str, CostTable],
     limits: Mapping[str, Limit],

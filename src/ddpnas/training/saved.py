@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ddpnas._version import __version__
 from ddpnas.data import Data
-from ddpnas.limits import Limit
+from ddpnas.limits import Limit, plain_limits
 from ddpnas.space import SearchSpace
 from ddpnas.spaces.own import is_file_space
 from ddpnas.trained import save_folder
@@ -65,7 +65,7 @@ def save_trained(
         "mean": list(data.mean),
         "std": list(data.std),
         "costs": first.costs,
-        "limits": dict(limits or {}),
+        "limits": plain_limits(limits or {}),
         "provenance": {
             "data": {
                 "name": data.name,
