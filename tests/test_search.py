@@ -17,10 +17,12 @@ import ddpnas
 from ddpnas import (
     DataError,
     DecisionSpace,
+    OptionError,
     RunError,
     SearchResult,
     SpaceError,
     SupernetConfig,
+    resume,
     search,
 )
 from ddpnas.cli import main
@@ -28,6 +30,7 @@ from ddpnas.evaluators import supernet
 from ddpnas.run import RunFolder
 from ddpnas.search import open_space
 from ddpnas.strategies import strategy_options
+from ddpnas.strategies.base import Base
 
 from .conftest import striped_images
 
@@ -353,3 +356,34 @@ def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tm
     assert timeless(one.history) == timeless(other.history) and len(one.history) == 42
     assert one.architecture == other.architecture
     assert one.distribution.to_dict() == other.distribution.to_dict()
+
+
+class Twice(Base):
+    """A strategy of one's own: random pairs."""
+
+    def __init__(self, space, seed=0, *, pairs=2):
+        super().__init__(space, seed, 2 * pairs)
+
+    def _propose(self):
+        return [self._legal.uniform(self._rng) for _ in range(2)]
+
+
+def test_a_strategy_of_ones_own_searches_and_resumes_from_python(small_space, stripes, tmp_path):
+    config = SupernetConfig(warmup_epochs=1, prior=0)
+
+    def run(out, **more):
+        return search(
+            small_space, stripes, Twice, strategy_options={"pairs": 3}, out=out, device="cpu",
+            supernet=config, **more,
+        )  # fmt: skip
+
+    whole = run(tmp_path / "whole")
+    assert len(whole.history) == 6
+    with pytest.raises(StopSearchError):
+        run(tmp_path / "run", on_progress=stop_after(3))
+    resumed = run(tmp_path / "run", resume=True)
+    assert timeless(resumed.history) == timeless(whole.history)
+    with pytest.raises(RunError, match=r"Twice', is a class of a Python program; go on from there"):
+        resume(tmp_path / "run")
+    with pytest.raises(OptionError, match="a name or a class"):
+        search(small_space, stripes, Twice(small_space))

@@ -42,6 +42,7 @@ from ddpnas.space import Choose, SearchSpace, Supernet
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.strategies import (
     ChoiceEffect,
+    Strategy,
     choice_effects,
     create_strategy,
     elimination_bound,
@@ -93,6 +94,7 @@ __all__ = [
     "SearchSpace",
     "SpaceError",
     "StandaloneConfig",
+    "Strategy",
     "Supernet",
     "SupernetConfig",
     "TrainResult",

@@ -16,6 +16,7 @@ from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.strategies import list_strategies
 
 __all__ = ["read_config", "resume", "run_data", "run_space"]
 
@@ -105,6 +106,11 @@ def resume(
         RunError: data, space or settings are no longer those of the run, with the difference.
     """
     config = read_config(run)
+    if config["strategy"] not in list_strategies():
+        raise RunError(
+            f"the strategy of {run}, {config['strategy']!r}, is a class of a Python program; go on "
+            f"from there: ddpnas.search(space, data, strategy, out={str(run)!r}, resume=True)"
+        )
     alone = config.get("evaluator") == "standalone"
     return search(
         run_space(run, space=space),

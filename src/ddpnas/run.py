@@ -71,7 +71,8 @@ class RunFolder:
                 if "result.json" not in present:
                     what = f"an unfinished run; go on with `ddpnas resume {path}`"
                 raise RunError(
-                    f"{path} holds {what}; give another --out, or --overwrite to replace it"
+                    f"{path} holds {what}; give another --out, or --overwrite to replace it (from "
+                    f"Python: out and overwrite=True)"
                 )
             for name in OWN_FILES:
                 (folder.path / name).unlink(missing_ok=True)

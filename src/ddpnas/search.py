@@ -133,7 +133,7 @@ class SearchResult:
 def search(
     space: SearchSpace | str,
     data: Data | Any = "fashion-mnist-12k",
-    strategy: str = "ddpnas",
+    strategy: str | Callable[..., Strategy] = "ddpnas",
     *,
     out: str | Path | None = None,
     seed: int = 0,
@@ -154,7 +154,8 @@ def search(
     Args:
         space: a search space, or the name of a published one, which is fitted to the data.
         data: see :func:`ddpnas.data.as_data`: a name, a path, a pair of tensors, a Dataset.
-        strategy: a name in :func:`ddpnas.list_strategies`.
+        strategy: a name in :func:`ddpnas.list_strategies`, or a class of your own, which is called
+            as ``strategy(space, seed=seed, **strategy_options)``.
         out: run folder; None keeps nothing on disk.
         seed: of everything random.
         strategy_options: of the strategy.
@@ -175,13 +176,25 @@ def search(
         space = open_space(space, data, {})
     check_fit(space, data)
     supernet = supernet or SupernetConfig()
-    plan = create_strategy(strategy, space, seed=seed, **(strategy_options or {}))
+    given = dict(strategy_options or {})
+    if isinstance(strategy, str):
+        named, plan = strategy, create_strategy(strategy, space, seed=seed, **given)
+    elif callable(strategy):
+        named, plan = (
+            f"{strategy.__module__}.{strategy.__qualname__}",
+            strategy(space, seed=seed, **given),
+        )
+    else:
+        raise OptionError(
+            f"strategy is a name or a class, not an object such as {type(strategy).__name__}: a "
+            f"search makes its own"
+        )
     config = {
         "space": space.name,
         "space_options": space.plain_options,
         **data.source,
-        "strategy": strategy,
-        "strategy_options": dict(strategy_options or {}),
+        "strategy": named,
+        "strategy_options": given,
         "evaluator": "supernet" if standalone is None else "standalone",
         "supernet": dataclasses.asdict(supernet),
         "standalone": dataclasses.asdict(standalone or StandaloneConfig()),

@@ -2,16 +2,19 @@
 
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import ddpnas
-from ddpnas import SearchResult
+from ddpnas import SearchResult, list_strategies
 from ddpnas.cli import main
-from ddpnas.cli.parser import parse
+from ddpnas.cli.parser import COMMANDS, parse
+from ddpnas.strategies import strategy_options
 
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
 QUICK = [
@@ -89,14 +92,14 @@ def test_search_prints_progress_the_pruning_and_what_to_type_next(capsys, tmp_pa
     assert main(["search", *QUICK, "--limit-train-images", "100", "--out", out]) == 0
     printed = capsys.readouterr().out
     assert "[ 14/14]" in printed and "validation accuracy" in printed
-    assert "most likely architecture: |" in printed and "kept" in printed and "s4" in printed
+    assert "architecture found: |" in printed and "kept" in printed and "s4" in printed
     assert f"next: ddpnas generate {out}" in printed
 
 
 def test_quiet_prints_the_result_only(capsys, tmp_path):
     main(["search", *QUICK, "--limit-train-images", "100", "--out", str(tmp_path / "r"), "--quiet"])
     printed = capsys.readouterr().out
-    assert "[ " not in printed and "most likely architecture" in printed
+    assert "[ " not in printed and "architecture found" in printed
 
 
 def test_generate_prints_an_architecture_within_the_limits_as_table_and_as_json(capsys, run):
@@ -156,7 +159,7 @@ def test_own_images_and_own_space_from_search_to_training(capsys, tmp_path):
     search = ["search", "--space", space, "--data", folder, "--out", out, "--device", "cpu"]
     search += ["--supernet.warmup-epochs", "5"]
     assert main([*search, "--quiet"]) == 0
-    assert "most likely architecture: block1=" in capsys.readouterr().out
+    assert "architecture found: block1=" in capsys.readouterr().out
     # Code is executed because it is named on the command line, never because a run names it.
     says = refused(capsys, "generate", out)
     assert f"--space {space}" in says
@@ -176,7 +179,46 @@ def test_a_run_repeats_from_its_own_configuration(run, tmp_path):
 
 def test_resume_of_a_finished_run_prints_its_result(capsys, run):
     assert main(["resume", run]) == 0
-    assert "most likely architecture" in capsys.readouterr().out
+    assert "architecture found" in capsys.readouterr().out
+
+
+def test_every_option_of_every_command_has_a_help_text():
+    for command, (make, _) in COMMANDS.items():
+        for action in filter(lambda a: a.dest != "help", make()._actions):
+            assert action.help, f"{command} {action.dest}"
+            assert "``" not in str(action.help) and ":meth:" not in str(action.help)
+
+
+def test_the_configuration_is_printed_as_the_help_says(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["search", "--supernet.prior", "0.25", "--print-config"])
+    assert stopped.value.code in (0, None)
+    assert yaml.safe_load(capsys.readouterr().out)["supernet"]["prior"] == 0.25
+
+
+@pytest.mark.parametrize("name", list_strategies())
+def test_the_options_of_a_strategy_are_explained(capsys, name):
+    assert main(["strategies", name]) == 0
+    printed = capsys.readouterr().out
+    assert all(option in printed for option in strategy_options(name))
+
+
+def test_what_to_type_next_works_for_a_space_of_ones_own(capsys, tmp_path):
+    (tmp_path / "space.py").write_text(OWN_SPACE)
+    folder = images(tmp_path / "images", classes=("cat", "dog", "owl"))
+    out = str(tmp_path / "run")
+    words = ["search", "--space", f"{tmp_path / 'space.py'}:network", "--data", folder]
+    assert main([*words, "--out", out, "--device", "cpu", "--supernet.warmup-epochs", "2"]) == 0
+    told = re.findall(r"^(?:next|then): ddpnas (.*)$", capsys.readouterr().out, re.MULTILINE)
+    generate, train = (shlex.split(line) for line in told)
+    generate = [word.replace("macs=...", "macs=10M") for word in generate]
+    assert main([*generate[:-2], "--device", "cpu"]) == 0
+    told = re.findall(r"^next: ddpnas (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert shlex.split(told[0])[:4] == train[:4]
+    assert main([*train[:-1], "1", "--epochs", "1", "--device", "cpu"]) == 0
+    told = re.findall(r"ddpnas predict (.*) IMAGE", capsys.readouterr().out)
+    photo = next(str(path) for path in (tmp_path / "images").rglob("*.png"))
+    assert main(["predict", *shlex.split(told[0]), photo]) == 0
 
 
 @pytest.mark.parametrize("command", ["spaces", "strategies", "data"])

@@ -30,11 +30,16 @@ def _benchmark_parser() -> ArgumentParser:
         default="ddpnas,random,regularized-evolution",
         help="joined by commas; with options: sng:pruning=true:delta=0.5",
     )
-    parser.add_argument("--seeds", type=int, default=500, help="searches a strategy")
+    parser.add_argument("--seeds", type=int, default=500, help="runs of each strategy, a seed each")
     parser.add_argument(
         "--budget", default="12000s", help="simulated seconds (12000s) or evaluations (60)"
     )
-    parser.add_argument("--epochs", type=int, help="of the score; default: the table's fewest")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        help="training epochs of the validation accuracy that scores; default: the fewest "
+        "in the table",
+    )
     parser.add_argument("--workers", type=int, help="processes; default: one a CPU")
     parser.add_argument("--executor", default="local", help="where they run: local or ray")
     parser.add_argument("--out", default="runs/benchmark", help="folder for CSV files and plot")

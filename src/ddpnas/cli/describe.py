@@ -34,14 +34,21 @@ def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit])
     print(_size(space))
     print(f"search network: {_listed(space.plain_options)}")
     if space.final_options:
-        print(f"final network:  {_listed(space.final_options)} (space.with_options)")
+        size = [
+            f"--space-options.{n.replace('_', '-')} {v}" for n, v in space.final_options.items()
+        ]
+        print(f"final network:  {_listed(space.final_options)}; its costs, and limits on them:")
+        print(f"                ddpnas spaces {name} {' '.join(size)}")
     costs = count_costs(space)
     ranges = cost_ranges(space, costs)
     rows = [
         [r.name, *(f"{value:,.0f}" for value in (r.least, r.median, r.most)), r.unit]
         for r in ranges
     ]
-    title = f"least and most of all; median of {ranges[0].samples:,} random architectures"
+    title = (
+        f"of the search network: least and most of all; median of {ranges[0].samples:,} random "
+        f"architectures"
+    )
     show.table(["cost", "least", "median", "most", "unit"], rows, title=title)
     if limits:
         uniform = JointDistribution.uniform(space.decisions)

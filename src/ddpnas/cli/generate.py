@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
-from ddpnas.cli.options import Command, add_json, new_parser
+from ddpnas.cli.options import Command, add_json, new_parser, own_space
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
 from ddpnas.generate import Generated, top_k
@@ -75,7 +75,8 @@ def generate(options: Namespace) -> None:
         _show_list(found[: options.top], question, rescored)
     if rescored:
         _show_choice(rescored, at)
-    print(f"next: ddpnas train {options.run} --random 3")
+    own = own_space(options.space or "")
+    print(f"next: ddpnas train {options.run}{own} --random 3")
 
 
 def _record(

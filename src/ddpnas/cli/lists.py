@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+
+import docstring_parser
+from docstring_parser import Docstring
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
@@ -15,7 +19,7 @@ from ddpnas.cli.options import (
 )
 from ddpnas.data import list_data, load_data
 from ddpnas.spaces import about_space, list_spaces
-from ddpnas.strategies import list_strategies, strategy_options
+from ddpnas.strategies import list_strategies, strategy_classes, strategy_options
 
 __all__ = ["COMMANDS"]
 
@@ -29,7 +33,9 @@ def _spaces_parser() -> ArgumentParser:
 
 
 def _strategies_parser() -> ArgumentParser:
-    return new_parser("list the search strategies and their options")
+    parser = new_parser("list the search strategies, or the options of one of them")
+    parser.add_argument("name", nargs="?", help="of a strategy")
+    return parser
 
 
 def _data_parser() -> ArgumentParser:
@@ -46,12 +52,27 @@ def spaces(options: Namespace) -> None:
 
 
 def strategies(options: Namespace) -> None:
-    """``ddpnas strategies``."""
-    rows = []
-    for name in list_strategies():
-        defaults = ", ".join(f"{k}={v}" for k, v in strategy_options(name).items())
-        rows.append([name, defaults])
-    show.table(["strategy", "options (--strategy-options.NAME VALUE)"], rows)
+    """``ddpnas strategies``, or of one of them with its name."""
+    if options.name is None:
+        rows = [
+            [name, str(_documented(strategy_classes(name)[0]).short_description)]
+            for name in list_strategies()
+        ]
+        show.table(["strategy", "what"], rows)
+        print("the options of one of them: ddpnas strategies NAME")
+        return
+    known = strategy_options(options.name)
+    for made in strategy_classes(options.name):
+        documented = _documented(made)
+        meanings = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
+        defaults = {p.name: p.default for p in inspect.signature(made).parameters.values()}
+        rows = [[n, str(defaults[n]), meanings[n]] for n in known if n in defaults]
+        show.table(["option", "default", "meaning"], rows, title=documented.short_description)
+    print(f"in a search: --strategy {options.name} --strategy-options.NAME VALUE")
+
+
+def _documented(made: type) -> Docstring:
+    return docstring_parser.parse(inspect.getdoc(made) or "")
 
 
 def data(options: Namespace) -> None:

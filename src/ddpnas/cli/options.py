@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.errors import OptionError
 from ddpnas.limits import Limit
+from ddpnas.spaces.own import is_file_space
 
 __all__ = [
     "FREE",
@@ -25,6 +27,7 @@ __all__ = [
     "dashed",
     "fields",
     "new_parser",
+    "own_space",
     "parse_limits",
 ]
 
@@ -36,7 +39,9 @@ FREE = ("--space-options", "--strategy-options", "--recipe-options")  # take any
 
 def new_parser(description: str) -> ArgumentParser:
     """Return an empty parser that raises instead of exiting."""
-    return ArgumentParser(description=description, exit_on_error=False)
+    return ArgumentParser(
+        description=description, exit_on_error=False, print_config="--print-config"
+    )
 
 
 def dashed(parser: ArgumentParser) -> ArgumentParser:
@@ -47,6 +52,11 @@ def dashed(parser: ArgumentParser) -> ArgumentParser:
             action.option_strings = [new if s == old else s for s in action.option_strings]
             parser._option_string_actions[new] = parser._option_string_actions.pop(old)
     return parser
+
+
+def own_space(name: str) -> str:
+    """Return what a command over a user's own space needs once more; nothing for published ones."""
+    return f" --space {shlex.quote(name)}" if is_file_space(name) else ""
 
 
 def add_space(parser: ArgumentParser, default: str | None) -> None:
@@ -87,7 +97,7 @@ def add_json(parser: ArgumentParser) -> None:
 
 def add_seed_and_device(parser: ArgumentParser) -> None:
     """Add --seed and --device."""
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
 
 

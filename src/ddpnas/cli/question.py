@@ -67,9 +67,15 @@ def add_question(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--survivors-only", action="store_true", help="leave out what the search pruned"
     )
-    parser.add_argument("--height", type=int, help="of a DARTS cell: at most so many nodes")
     parser.add_argument(
-        "--parametric", type=int, help="of a DARTS cell: exactly so many convolutions"
+        "--height",
+        type=int,
+        help="longest chain of nodes in each cell, at most (the darts space only)",
+    )
+    parser.add_argument(
+        "--parametric",
+        type=int,
+        help="number of convolutions in each cell, exactly (the darts space only)",
     )
 
 
@@ -105,6 +111,7 @@ def _table(path: str, space: SearchSpace) -> CostTable:
 
 
 def _objective(name: str, space: SearchSpace, history: Sequence[Mapping[str, Any]]) -> Objective:
+    name = name.replace("_", "-")  # as in Python
     if name not in OBJECTIVES:
         raise OptionError(nearest("objective", name, OBJECTIVES))
     if name != "expected-score":

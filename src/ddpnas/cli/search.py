@@ -18,6 +18,7 @@ from ddpnas.cli.options import (
     add_space,
     fields,
     new_parser,
+    own_space,
 )
 from ddpnas.data import DataConfig, load_data
 from ddpnas.distributed import current, join
@@ -67,7 +68,12 @@ def _search_parser() -> ArgumentParser:
     add_space(parser, "nasbench201")
     parser.add_class_arguments(DataConfig, None)
     parser.add_argument("--strategy", default="ddpnas", help="see `ddpnas strategies`")
-    parser.add_argument("--strategy-options", type=dict[str, Any], default={})
+    parser.add_argument(
+        "--strategy-options",
+        type=dict[str, Any],
+        default={},
+        help="of the strategy (`ddpnas strategies NAME`): --strategy-options.rule paper",
+    )
     parser.add_argument(
         "--evaluator",
         default="supernet",
@@ -86,7 +92,7 @@ def _resume_parser() -> ArgumentParser:
     parser = new_parser("go on with an interrupted search, to the result it would have had")
     parser.add_argument("run", help="its run folder")
     parser.add_argument("--space", help="of a run over your own space: the file, once more")
-    parser.add_argument("--device", help="other than before")
+    parser.add_argument("--device", help="to go on with; default: the one that the run began with")
     add_quiet(parser)
     return parser
 
@@ -135,14 +141,17 @@ def _show_result(run: str, result: SearchResult) -> None:
     records = [json.loads(line) for line in stages.read_text().splitlines()]
     show.pruning(result.distribution, records)
     best = max(record["accuracy"] for record in result.history)
-    print(f"most likely architecture: {result.text}")
+    print(f"architecture found: {result.text}")
     print(
         f"{len(result.history)} architectures scored in {show.duration(result.seconds)}; best "
         f"validation accuracy {100 * best:.2f} %"
     )
     print(f"run folder: {run}")
-    rescore = "" if read_config(run).get("evaluator") == "standalone" else " --rescore 50"
-    print(f"next: ddpnas generate {run} --limit macs=...{rescore}, then ddpnas train {run}")
+    config = read_config(run)
+    rescore = "" if config.get("evaluator") == "standalone" else " --rescore 50"
+    own = own_space(str(config["space"]))
+    print(f"next: ddpnas generate {run}{own} --limit macs=...{rescore}")
+    print(f"then: ddpnas train {run}{own} --random 3")
 
 
 COMMANDS: dict[str, Command] = {

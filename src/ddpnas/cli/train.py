@@ -18,6 +18,7 @@ from ddpnas.cli.options import (
     add_seed_and_device,
     add_space,
     new_parser,
+    own_space,
 )
 from ddpnas.cli.question import cell_rules
 from ddpnas.cost_table import CostTable
@@ -84,7 +85,7 @@ def _train_parser() -> ArgumentParser:
         help="also train a network of torchvision: resnet18, mobilenet_v2_x0.5; may be repeated",
     )
     parser.add_argument("--mixed-precision", default="no", help="no, bf16 or fp16")
-    parser.add_argument("--track", help="by tensorboard, mlflow or wandb")
+    parser.add_argument("--track", help="log to tensorboard, mlflow or wandb")
     add_seed_and_device(parser)
     parser.add_argument("--out", help="folder for the result; default: RUN/trained")
     parser.add_argument("--resume", action="store_true", help="go on with what was interrupted")
@@ -128,7 +129,9 @@ def train(options: Namespace) -> None:
         _remove_checkpoints(out / _CHECKPOINTS)
     _show_trained(trained, costs, limits)
     print(f"\nkept in {out}: the weights, how to rebuild the network, all figures, a model card")
-    print(f"next: ddpnas predict {out} IMAGE..., or ddpnas evaluate {out} --data FOLDER")
+    copied = f"{out / Path(str(space.name)).name}"  # of a space's own file, where there is one
+    words = f"{out}{own_space(copied)}"
+    print(f"next: ddpnas predict {words} IMAGE..., or ddpnas evaluate {words} --data FOLDER")
     if options.run:
         print(f"run folder: {options.run}")
 

@@ -43,7 +43,7 @@ class DataConfig:
     """Which images, and how they are prepared.
 
     Args:
-        data: name of an embedded set (see ``ddpnas data``) or path of a folder of images, of a
+        data: name of an embedded set (listed by `ddpnas data`) or path of a folder of images, of a
             .npz file, or of a directory with CIFAR-10, CIFAR-100 or Fashion-MNIST files.
         image_size: images are cropped to a square and resized to so many pixels a side;
             default: the size they have if they all have the same and are 64 or smaller,
@@ -53,7 +53,7 @@ class DataConfig:
         limit_train_images: use only so many training images (of each class alike).
         flip: whether images may be mirrored left to right in training; switch off where that
             changes their meaning.
-        split_seed: of the held-out images.
+        split_seed: random seed of which images are held out.
         workers: processes that read images ahead where they do not fit in memory.
     """
 

@@ -35,7 +35,7 @@ class StandaloneConfig:
 
     Args:
         epochs: passes over the training images.
-        recipe: how it is trained, see ``ddpnas train``.
+        recipe: how it is trained, one of `ddpnas recipes`.
         threads: of each training on the CPU; scores of another number may differ in their last
             digits.
         workers: trainings at the same time, each in a process of its own; 1 trains in this one.

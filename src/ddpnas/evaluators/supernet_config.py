@@ -23,7 +23,9 @@ class SupernetConfig:
     published.
 
     Args:
-        training: "fair", "uniform" or "path", see :mod:`ddpnas.evaluators.supernet`.
+        training: "fair" (in every step each option of each decision once, in disjoint paths),
+            "uniform" (one random path a step) or "path" (the paper's: each architecture an epoch
+            before its score).
         warmup_epochs: passes over the training images before the first score, over all choices
             alike; with "path" there are none. Each costs what a pass over one path costs. None is
             16 for each option of the longest decision, since a pass divides the images among
@@ -32,17 +34,16 @@ class SupernetConfig:
             first batch has the warm-up besides. With "path" it is always one pass a score.
         score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy); None is
             "accuracy" with "path" and "loss" otherwise.
-        prior: weight of a training-free score (NASWOT and synflow alike) beside that of the
-            shared weights, from 0 to 1; None is 0 with "path" and 0.5 otherwise. Above 0, both
-            are in standard deviations of the first batch of architectures, or of random ones
-            (what is more than 3 worse counts as 3), so that a score serves to compare them and
-            nothing else. Not with "path", unless interleaved.
+        prior: weight of zero-cost proxies, scores of the untrained network (NASWOT and synflow
+            alike), beside the score of the shared weights, from 0 to 1; None is 0 with "path" and
+            0.5 otherwise. Above 0, both are in standard deviations of the first batch of
+            architectures, or of random ones (what is more than 3 worse counts as 3), so that a
+            score serves to compare them and nothing else. Not with "path", unless interleaved.
         augment: shift training images, and mirror them if the data allows. None is yes with "path",
             and otherwise if the warm-up has more than 20 passes for each option of the longest
-            decision: an option that sees an image more rarely does not know it by heart.
+            decision: an option that sees an image more rarely does not overfit it.
         batch_size: images of a path's training step (a fair step has as many for each of its
-            paths); None is 128, and less for small sets, see
-            :meth:`ddpnas.data.Loader.batch_size`.
+            paths); None is 128, and less for sets so small that an epoch would have few steps.
         eval_batch_size: images a validation step, at most; statistics are taken over them.
         lr: first learning rate of SGD. With "path" it falls along a cosine over all epochs of
             the search, otherwise over the passes before each batch of scores, so that scores
@@ -55,11 +56,11 @@ class SupernetConfig:
             instead of an epoch each, and score them when all are trained, with the same weights.
         mixed_precision: of training steps and scores: "no" is float32, "bf16" pays on GPUs made for
             it (on a processor without such instructions it is several times slower).
-        compile: backend of ``torch.compile`` for the options of choices, such as "inductor"; None
+        compile: backend of torch.compile for the options of choices, such as "inductor"; None
             does not compile. It needs a compiler and gained nothing on the processors tried.
         distinct_paths: so many different paths train the weights before a batch of scores, drawn
             at its beginning (all options are among them equally often); 0 draws new ones for every
-            step. None is 320 where steps are recorded (``cuda_graphs``) and 0 elsewhere. With
+            step. None is 320 where steps are recorded as CUDA graphs and 0 elsewhere. With
             "path" the architectures themselves are trained.
         cuda_graphs: on CUDA, record a step and replay it: small networks otherwise wait for the
             processor. Elsewhere it changes nothing.

@@ -40,6 +40,7 @@ __all__ = [
     "create_strategy",
     "elimination_bound",
     "list_strategies",
+    "strategy_classes",
     "strategy_options",
 ]
 
@@ -161,6 +162,23 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
         if option not in known:
             raise OptionError(nearest(f"option of strategy {name!r}", option, known))
     return _STRATEGIES[name](space, seed=seed, **options)
+
+
+def strategy_classes(name: str) -> tuple[type, ...]:
+    """Return what a strategy of that name may be: "ddpnas" is one of two classes, by its rule.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    if name not in _STRATEGIES:
+        raise OptionError(nearest("strategy", name, _STRATEGIES))
+    if name == "ddpnas":
+        from ddpnas.strategies.model import ModelDDPNAS
+
+        return ModelDDPNAS, DDPNAS
+    made = _STRATEGIES[name]
+    assert isinstance(made, type)
+    return (made,)
 
 
 def strategy_options(name: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ Row = npt.NDArray[np.float64]
 
 
 class DDPNAS(Base):
-    """Fair cycles, an update of theta a stage, and one pruning a stage.
+    """DDPNAS with rule "paper", "momentum" or "decay": an update of theta and a pruning a stage.
 
     Args:
         space: decisions to search over.
@@ -77,7 +77,7 @@ class DDPNAS(Base):
         decay: float = 0.5,
     ) -> None:
         if rule not in ("paper", "momentum", "decay"):
-            raise OptionError(f"rule is 'paper', 'momentum' or 'decay', not {rule!r}")
+            raise OptionError(f"rule is 'model', 'paper', 'momentum' or 'decay', not {rule!r}")
         if keep_rule not in ("any", "conv"):
             raise OptionError(f"keep_rule is 'any' or 'conv', not {keep_rule!r}")
         if cycles_per_stage < 1 or keep < 1:

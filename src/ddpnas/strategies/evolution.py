@@ -15,7 +15,7 @@ __all__ = ["RegularizedEvolution"]
 
 
 class RegularizedEvolution(Base):
-    """Mutates the best of a random sample of the ``population`` youngest architectures.
+    """Regularized evolution: mutates the best of a random sample of the youngest architectures.
 
     Args:
         space: decisions to search over.

@@ -18,7 +18,7 @@ __all__ = ["LocalSearch"]
 
 
 class LocalSearch(Base):
-    """Scores the neighbours of the incumbent in random order and moves to the first better one.
+    """Local search: scores neighbours in random order and moves to the first better one.
 
     At a local optimum it starts anew from the best of ``starts`` random architectures.
 

@@ -19,7 +19,7 @@ __all__ = ["MdeNAS"]
 
 
 class MdeNAS(Learned):
-    """Moves ``lr`` of probability for every pair of options that the comparison decides.
+    """MdeNAS: moves probability between each two options by a comparison of accuracy and count.
 
     Args:
         space: decisions to search over.

@@ -64,7 +64,9 @@ _TEMPERATURE = 0.1  # of theta, in normal scores
 
 
 class ModelDDPNAS(Base):
-    """Fair cycles and pruning by fitted effects, then proposals within what survives.
+    """DDPNAS with rule "model", the default: fair cycles and pruning by fitted effects.
+
+    With a budget, then proposals within what survives.
 
     Args:
         space: decisions to search over.

@@ -21,7 +21,7 @@ __all__ = ["ASNG", "MIGO", "SNG"]
 
 
 class SNG(Learned):
-    """Steps of Fisher length ``delta`` along the natural gradient of the expected utility.
+    """Stochastic natural gradient: steps of fixed length along that of the expected utility.
 
     Args:
         space: decisions to search over.
@@ -67,7 +67,7 @@ class SNG(Learned):
 
 
 class ASNG(SNG):
-    """SNG whose step grows while successive gradients agree and shrinks where they do not.
+    """Adaptive SNG: steps grow while successive gradients agree and shrink where they do not.
 
     Args:
         space: decisions to search over.
@@ -128,7 +128,7 @@ class ASNG(SNG):
 
 
 class MIGO(SNG):
-    """SNG with momentum on the step and a utility that is logarithmic in the rank.
+    """MIGO: SNG with momentum on the step and a utility that is logarithmic in the rank.
 
     Args:
         space: decisions to search over.

@@ -11,7 +11,7 @@ __all__ = ["RandomSearch"]
 
 
 class RandomSearch(Base):
-    """Architectures drawn uniformly, independently of each other.
+    """Random search: architectures drawn uniformly, independently of each other.
 
     Args:
         space: decisions to search over.

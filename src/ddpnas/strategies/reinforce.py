@@ -18,7 +18,7 @@ __all__ = ["Reinforce"]
 
 
 class Reinforce(Learned):
-    """Moves the logits of theta along advantage x gradient of the log-likelihood.
+    """REINFORCE: moves the logits of theta along advantage x gradient of the log-likelihood.
 
     Args:
         space: decisions to search over.
