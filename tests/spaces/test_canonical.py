@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ddpnas import SearchSpace, create_space
+from ddpnas.spaces.nasbench201 import EDGES
 
 NASBENCH201 = create_space("nasbench201")
 
@@ -57,11 +58,33 @@ def test_equal_cells_of_nasbench201_compute_the_same():
             torch.testing.assert_close(original(images), canonical(images))
 
 
-def test_nasbench201_has_4930_different_cells():
-    every = (NASBENCH201.decode(i) for i in itertools.product(range(5), repeat=6))
-    forms = {NASBENCH201.canonical(architecture) for architecture in every}
-    assert len(forms) == 4930
+def live_convolutions(architecture):
+    """Return the convolutions that lie between input and output."""
+    edges = {(i, j): architecture[f"{i}<-{j}"] for i, j in EDGES}
+    edges = {edge: operation for edge, operation in edges.items() if operation != "none"}
+    fed, leading = {0}, {3}
+    for i, j in sorted(edges):
+        fed |= {i} if j in fed else set()
+    for i, j in sorted(edges, reverse=True):
+        leading |= {j} if i in leading else set()
+    live = [operation for (i, j), operation in edges.items() if j in fed and i in leading]
+    return sorted(operation for operation in live if "conv" in operation)
+
+
+def test_nasbench201_has_5260_different_cells_and_equal_ones_have_the_same_convolutions():
+    forms = {}
+    for indices in itertools.product(range(5), repeat=6):
+        architecture = NASBENCH201.decode(indices)
+        form = NASBENCH201.canonical(architecture)
+        assert live_convolutions(architecture) == forms.setdefault(form, live_convolutions(form))
+    assert len(forms) == 5260
     assert all(NASBENCH201.canonical(form) == form for form in list(forms)[:100])
+
+
+def test_one_convolution_that_arrives_twice_is_not_two_convolutions():
+    once = cell("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|skip_connect~1|skip_connect~2|")
+    twice = cell("|none~0|+|skip_connect~0|none~1|+|nor_conv_3x3~0|none~1|nor_conv_3x3~2|")
+    assert NASBENCH201.canonical(once) != NASBENCH201.canonical(twice)
 
 
 def test_decisions_that_are_not_asked_do_not_count():

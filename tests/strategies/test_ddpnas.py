@@ -135,6 +135,28 @@ def test_update_rules_are_those_of_the_formulae():
         assert strategy.distribution.survivors["d0"] == ("a",)
 
 
+@pytest.mark.parametrize("rule", ["decay", "momentum"])
+def test_the_estimate_is_the_mean_of_the_softmaxes_of_cycles_whose_scores_differ(rule):
+    cycles = [
+        {"a": 0.62, "b": 0.60, "c": 0.61},
+        {"a": 0.40, "b": 0.45, "c": 0.43},  # trained less, so that all are worse
+        {"a": 0.70, "b": 0.70, "c": 0.69},
+    ]
+    strategy = create_strategy("ddpnas", make_space([3]), rule=rule, cycles_per_stage=3)
+    estimate = [0.0, 0.0, 0.0]
+    for scores in cycles:
+        batch = strategy.ask()
+        strategy.tell(batch, [scores[a["d0"]] for a in batch])
+        weights = [math.exp(100 * scores[option]) for option in "abc"]
+        for option, weight in enumerate(weights):
+            estimate[option] += weight / sum(weights) / 3
+    start = 0.5 / 3 if rule == "decay" else 1 / 3
+    share = 1.0 if rule == "decay" else 0.2
+    learned = [start + share * e for e in estimate]
+    expected = [x / sum(learned) for x in learned]
+    assert strategy.distribution.theta["d0"] == pytest.approx(expected)
+
+
 def test_momentum_carries_over_from_stage_to_stage_and_pruned_options_keep_mass():
     space = make_space([3])
     strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=1, momentum=0.8)

@@ -177,12 +177,13 @@ def parse_cell(text: str) -> dict[str, str]:
 
 
 def canonical_cell(architecture: Mapping[str, str]) -> dict[str, str]:
-    """Return the first of all cells that compute the same.
+    """Return the first of all cells that are the same network.
 
     A node is the sum of its incoming edges; an edge of "none", or from a node that gets nothing,
     adds nothing, "skip_connect" adds what its node is the sum of, and the order of a sum does
     not matter; what does not reach the last node does not count. (An operation on a node that
-    gets nothing is nothing: a constant at most, which BatchNorm can learn.)
+    gets nothing is nothing: a constant at most, which BatchNorm can learn.) One convolution whose
+    output arrives twice is another network than two convolutions alike, with weights of their own.
     """
     choices = tuple(architecture[f"{i}<-{j}"] for i, j in EDGES)
     first = _first_cells()[_expression(choices)]
@@ -190,7 +191,17 @@ def canonical_cell(architecture: Mapping[str, str]) -> dict[str, str]:
 
 
 def _expression(choices: Sequence[str]) -> tuple[object, ...]:
-    """Return what node 3 computes: a sorted tuple of terms, an operation on such a tuple each."""
+    """Return what node 3 computes: a sorted tuple of terms, an operation on such a tuple each.
+
+    Only what edge 1<-0 gives can arrive more than once: node 1 has two ways on, node 2 has one.
+    """
+    conv = choices[0].startswith("nor_conv")
+    expression = _sums([f"one {choices[0]}", *choices[1:]]) if conv else ()
+    return expression if repr(expression).count("one ") > 1 else _sums(choices)
+
+
+def _sums(choices: Sequence[str]) -> tuple[object, ...]:
+    """Return what node 3 computes, every operation with weights of its own."""
     nodes: list[tuple[object, ...]] = [("input",)]
     for node in (1, 2, 3):
         terms: list[object] = []
