@@ -1,12 +1,16 @@
-from ddpnas import Recipe, compare, count_costs
+from ddpnas import Recipe, Rule, compare, count_costs
 
 
-def test_random_networks_are_within_the_same_limits(small_space, stripes):
+def test_random_networks_are_within_the_same_limits_and_rules_and_run_all_they_cost(
+    small_space, stripes
+):
     costs = count_costs(small_space)
     found = small_space.parse(
         "|skip_connect~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
     )
     limits = {"macs": costs["macs"].cost(found)}
+    pools = {(d.name, "avg_pool_3x3"): 1.0 for d in small_space.decisions}
+    rule = Rule(pools, "no pooling", upper=0.0)
     epochs = []
     trained = compare(
         small_space,
@@ -14,6 +18,7 @@ def test_random_networks_are_within_the_same_limits(small_space, stripes):
         stripes,
         costs=costs,
         limits=limits,
+        rules=[rule],
         random=3,
         recipe=Recipe(epochs=1, batch_size=16),
         device="cpu",
@@ -21,3 +26,6 @@ def test_random_networks_are_within_the_same_limits(small_space, stripes):
     )
     assert [one.name for one in trained] == epochs == ["found", "random 1", "random 2", "random 3"]
     assert all(one.costs["macs"] <= limits["macs"] for one in trained)
+    for one in trained[1:]:
+        assert rule.holds(one.architecture)
+        assert one.architecture == small_space.canonical(one.architecture)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs, count_network
 from ddpnas.data import Data, as_data
 from ddpnas.generate import sample_within
-from ddpnas.limits import Limit
+from ddpnas.limits import Limit, checked_limits, within
 from ddpnas.space import SearchSpace
 from ddpnas.training.baseline import build_baseline
 from ddpnas.training.loop import train
@@ -25,6 +25,8 @@ from ddpnas.training.recipe import Recipe, create_recipe
 from ddpnas.training.result import TrainResult
 
 __all__ = ["Trained", "compare", "final_space", "inference_space"]
+
+_TRIES = 100  # random architectures whose canonical form may be outside the limits
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def compare(
         costs: reported for each, those named in ``limits`` among them; counted if left out,
             without auxiliary heads.
         limits: within which the random architectures are drawn (uniformly, see
-            :func:`ddpnas.sample_within`).
+            :func:`ddpnas.sample_within`). Where the space has equal ones, each is taken in its
+            canonical form, without parts that reach no output, so that its costs are those of what
+            runs.
         rules: beside those of the space, that they obey, too.
         random: how many.
         baselines: known networks, such as "resnet18", see :func:`build_baseline`.
@@ -114,8 +118,11 @@ def compare(
     data = as_data(data)
     tables = count_costs(inference_space(space)) if costs is None else costs
     trained = []
-    drawn_from = DecisionSpace(space.decisions, (*space.rules, *rules))
-    for name, chosen in _candidates(drawn_from, architecture, tables, limits or {}, random, seed):
+    rng = np.random.default_rng(seed)
+    chosen_by_name = {"found": architecture}
+    for i in range(random):
+        chosen_by_name[f"random {i + 1}"] = _drawn(space, rules, tables, limits or {}, rng)
+    for name, chosen in chosen_by_name.items():
         reached = {key: table.cost(chosen) for key, table in tables.items()}
         network = _seeded(seed, partial(space.build, chosen))
         trained.append((name, space.format(chosen), chosen, reached, network))
@@ -148,18 +155,22 @@ def compare(
     return results
 
 
-def _candidates(
-    space: DecisionSpace,
-    architecture: Architecture,
+def _drawn(
+    space: SearchSpace,
+    rules: Sequence[Rule],
     costs: Mapping[str, CostTable],
     limits: Mapping[str, Limit],
-    random: int,
-    seed: int,
-) -> Iterator[tuple[str, Architecture]]:
-    rng = np.random.default_rng(seed)
-    yield "found", architecture
-    for i in range(random):
-        yield f"random {i + 1}", sample_within(space, limits, costs, rng)
+    rng: np.random.Generator,
+) -> Architecture:
+    """Return a random architecture within limits and rules, in its canonical form if that is."""
+    bounds = checked_limits(limits, costs)
+    drawn_from = DecisionSpace(space.decisions, (*space.rules, *rules))
+    for _ in range(_TRIES):
+        drawn = sample_within(drawn_from, limits, costs, rng)
+        form = space.canonical(drawn)
+        if within(form, bounds, costs) and all(rule.holds(form) for rule in drawn_from.rules):
+            return form
+    return drawn
 
 
 def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
