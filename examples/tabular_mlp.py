@@ -3,8 +3,8 @@
     python examples/tabular_mlp.py
 
 The space is the function `network`: a residual MLP each block of which is a plain layer, a gated
-one, one with a bottleneck whose width is a choice of its own, or nothing. From the command line
-it can be named as `--space examples/tabular_mlp.py:network`.
+one, one with a bottleneck whose width is a choice of its own, or nothing. The command line
+searches on images only; tables and tokens are given from Python, as here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The paper's p(alpha | eta) factorises over the decisions, p(alpha) = prod_i Cat(alpha_i; theta_i)
 (Zheng et al., arXiv 1905.13543). ``theta`` always covers every option: pruning marks an option
-as not surviving but keeps its probability, because generation within limits has to weigh what
+as not surviving but leaves it a probability, because generation within limits has to weigh what
 was pruned against what is affordable. Sampling and decoding see survivors only.
 """
 

@@ -86,7 +86,7 @@ def generate(
 
     Args:
         distribution: what a search learned; pruned options take part with the probability that
-            they kept, unless ``survivors_only``.
+            they have, unless ``survivors_only``.
         space: the decisions and rules.
         limits: cost name -> upper limit, or (lower, upper), both inclusive, in the unit of the
             table.

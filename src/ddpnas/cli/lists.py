@@ -83,9 +83,10 @@ def data(options: Namespace) -> None:
         rows.append([name, "x".join(map(str, loaded.input_shape)), show.sizes(loaded)])
     show.table(["data", "image", "what"], rows)
     print(
-        "your own: --data FOLDER with train/ and optionally valid/ and test/, a folder a class; "
-        "or folders\nof classes only; or a .npz of arrays; or a directory with CIFAR-10, "
-        "CIFAR-100 or Fashion-MNIST files"
+        "your own: --data FOLDER with train/ and optionally valid/ and test/, one folder for each "
+        "class in\nthem; or such class folders only; or a .npz with train_images (N x H x W x C, "
+        "uint8) and train_labels\n(likewise valid_ and test_, and classes); or a directory with "
+        "CIFAR-10, CIFAR-100 or Fashion-MNIST files"
     )
 
 

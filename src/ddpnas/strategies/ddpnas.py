@@ -13,8 +13,8 @@ scores: 42 for (K, T) = (5, 3), 81 for (7, 3), 105 for (8, 3), whatever the numb
 Two update rules of the authors' public code are offered; which of them the paper's text means is
 not known to us:
 
-* ``decay``:     theta <- E + 0.5 theta, normalised (first release, June 2020)
-* ``momentum``:  v <- g v + (1 - g) E;  theta <- theta + v, normalised (later releases)
+* ``decay``:     theta <- E + 0.5 theta (first version; here normalised)
+* ``momentum``:  v <- g v + (1 - g) E;  theta <- theta + v, normalised (later versions)
 
 with E = mean over the cycles of softmax(score / temperature) over the survivors. The authors
 multiply accuracies (as fractions) by 100, a temperature of 0.01. Departures from their code,
@@ -24,7 +24,7 @@ option is neither sampled nor decoded again. ``rule="paper"`` is "momentum". Whe
 space bind the search, the options of the likeliest architecture that obeys them stay.
 
 With ``keep_rule="conv"`` every decision keeps its best convolution and its best other option, as
-in the authors' first release, so that pruning stops at two survivors.
+in one of the authors' versions, so that pruning stops at two survivors.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class DDPNAS(Base):
             last of the others are never pruned.
         temperature: of the softmax over accuracies as fractions; 0.01 makes one percentage
             point a factor e.
-        momentum: g of the rule "momentum" (the authors: 0.8 in 2020, 0.9 in 2022).
+        momentum: g of the rule "momentum" (the authors: 0.8, later 0.9).
         decay: factor of the old theta in the rule "decay".
     """
 

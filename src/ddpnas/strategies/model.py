@@ -3,8 +3,9 @@
 Theta comes from a Bayesian fit of the effects of choices to all scores so far
 (:mod:`ddpnas.strategies.effects`) instead of the means of one stage. Then,
 
-* without a budget, the schedule is the paper's: T cycles a stage, after each the least likely
-  survivor of every decision is pruned, T (K (K + 1) / 2 - 1) scores in all. With ``max_risk``, an
+* without a budget, the schedule is the paper's: T cycles a stage, after each the survivor of every
+  decision that is least likely to be part of the best architecture (of the smallest risk, below) is
+  pruned, T (K (K + 1) / 2 - 1) scores in all. With ``max_risk``, an
   option of a larger risk is not pruned yet: further cycles follow, at most ``patience`` times T a
   stage, after which it is pruned nevertheless;
 * with a budget, ``evaluations``, fair cycles take a share of it, each drawn such that few pairs of

@@ -12,6 +12,11 @@ from ddpnas.spaces.own import is_file_space
 
 __all__ = ["model_card"]
 
+_SPLITS = {
+    "test": "the test images,\nread once, at the end",
+    "valid": "the validation images\n(`valid`), which chose the network or its best epoch, too",
+}
+
 
 def model_card(name: str, about: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """Return the card as Markdown, with the front matter that model hubs read.
@@ -35,8 +40,8 @@ A classifier of {len(about["classes"])} classes: an architecture of the search s
 
 {_table([["network", *about["costs"], f"{first['split']} accuracy"], *_rows(about, result)])}
 
-Accuracy is the fraction right on images that were not trained on (split `{first["split"]}`), read
-once at the end. Multiply-adds (MACs) are those of one image.
+Accuracy is the fraction right on images that were not trained on: {_SPLITS[first["split"]]}.
+Multiply-adds (MACs) are those of one image.
 
 ## Use
 

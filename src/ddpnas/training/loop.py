@@ -31,12 +31,12 @@ def train(
     resume: bool = False,
     on_epoch: Callable[[dict[str, float]], object] | None = None,
 ) -> TrainResult:
-    """Train the network from scratch; return it with its accuracy on unseen images.
+    """Train the network from scratch; return it with its accuracy on images not trained on.
 
     Where the data has test images, training and validation images are both trained on, as is
     usual once the architecture is fixed, unless the recipe keeps the best epoch; without test
-    images the validation images are kept out and reported on. The split that is reported on is
-    read once, at the end.
+    images the validation images are kept out and reported on. Test images are read once, at the
+    end.
 
     Launched as several processes (``accelerate launch`` or ``torchrun``), each trains on its part
     of every batch.

@@ -18,7 +18,8 @@ class TrainResult:
 
     Attributes:
         model: on the device it was trained on, in evaluation mode.
-        accuracy: fraction right on the split named by ``split``, read once at the end.
+        accuracy: fraction right on the split named by ``split``; test images are read once, at the
+            end.
         split: "test", or "valid" where the data has no test images.
         history: one record an epoch: epoch, loss, lr, seconds, and valid_accuracy where the
             recipe keeps the best epoch.
