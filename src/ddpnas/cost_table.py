@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ddpnas.disk import write_atomic
 from ddpnas.errors import DataError, InfeasibleError, SpaceError, nearest
 
 __all__ = ["CostTable"]
+
+_Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,21 @@ class CostTable:
     def cost(self, architecture: Mapping[str, str]) -> float:
         """Return the cost of the architecture, in ``unit``; exact for integer costs."""
         made = set(architecture.items())
-        paid = [cost for pairs, cost in self.terms.items() if made.issuperset(pairs)]
+        paid = [
+            cost
+            for first in ((), *((pair,) for pair in made))
+            for pairs, cost in self._by_first.get(first, ())
+            if made.issuperset(pairs)
+        ]
         return math.fsum([self.fixed, *paid])
+
+    @cached_property
+    def _by_first(self) -> dict[_Pairs, list[tuple[_Pairs, float]]]:
+        """The terms under the first of their choices: most terms of a table are not paid."""
+        found: dict[_Pairs, list[tuple[_Pairs, float]]] = {}
+        for pairs, cost in self.terms.items():
+            found.setdefault(pairs[:1], []).append((pairs, cost))
+        return found
 
     def bounds(self, space: DecisionSpace) -> tuple[float, float]:
         """Return the least and the most that an architecture of the space costs, both exact.

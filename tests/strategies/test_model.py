@@ -3,10 +3,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.errors import OptionError
 from ddpnas.strategies import create_strategy
+from ddpnas.strategies.effects import Likeness, climb, normal_scores
 from ddpnas.strategies.model import expected_improvement
 
 SIX = DecisionSpace([Decision(f"d{i}", tuple("abcde")) for i in range(6)])
@@ -181,3 +183,94 @@ def test_the_cycles_of_a_budget_are_fair_and_repeat_fewer_pairs_than_those_drawn
         spread.append(repeated_pairs(drawn))
         blind.append(repeated_pairs(fair))
     assert sum(spread) < 0.8 * sum(blind)
+
+
+def test_the_schedule_prunes_of_every_decision_what_has_the_least_risk_and_adds_it_up():
+    space = DecisionSpace([Decision(f"d{i}", tuple("abcd")) for i in range(3)])
+    less_likely = 0
+    for seed in range(8):
+        strategy, judge = (
+            create_strategy("ddpnas", space, seed=seed, cycles_per_stage=4, **options)
+            for options in ({}, {"max_risk": 0.0})  # the judge waits and prunes nothing
+        )
+        batch = strategy.ask()
+        assert judge.ask() == batch
+        scores = np.random.default_rng(seed).normal(size=len(batch)).tolist()
+        strategy.tell(batch, scores)
+        judge.tell(batch, scores)
+        taken = []
+        for row, theta, alive in zip(
+            judge.risks(), judge.distribution.rows, strategy.distribution.alive
+        ):
+            (pruned,) = np.flatnonzero(~alive)
+            assert row[pruned] == row.min()
+            taken.append(row[pruned])
+            less_likely += theta.min() < theta[pruned]
+        assert strategy.risk == pytest.approx(sum(taken))
+    assert less_likely > 0  # which is not always the least likely
+
+
+def test_a_lucky_score_that_does_not_fit_is_not_recommended():
+    space = DecisionSpace([Decision(f"d{i}", ("a", "b")) for i in range(6)])
+    for seed in range(2):
+        strategy = create_strategy("ddpnas", space, seed=seed, evaluations=60, explore=1.0)
+        while not strategy.done:
+            batch = strategy.ask()
+            truth = [sum((i + 1) * on for i, on in enumerate(space.encode(a))) for a in batch]
+            if len(strategy.history) == 58:  # the last cycle: the worse one is scored best
+                truth[int(np.argmin(truth))] = 22
+            strategy.tell(batch, truth)
+        assert max(strategy.scores) == 22
+        assert set(strategy.architecture.values()) == {"b"}
+
+
+def test_what_failed_is_not_recommended_however_well_it_fits():
+    space = DecisionSpace([Decision(f"d{i}", tuple("abc")) for i in range(4)])
+    for seed in range(4):
+        strategy = create_strategy("ddpnas", space, seed=seed, evaluations=40, explore=0.4)
+        while not strategy.done:
+            batch = strategy.ask()
+            sums = [sum(space.encode(a)) for a in batch]
+            strategy.tell(batch, [float("nan") if total == 8 else total for total in sums])
+        assert strategy.nan_scores == 1
+        assert sum(space.encode(strategy.architecture)) == 7
+
+
+def test_a_stage_ranks_better_than_a_fit_that_does_not_know_which_options_are_alike():
+    space = DecisionSpace([Decision(f"d{i}", tuple(f"{o}{i}" for o in "abcd")) for i in range(5)])
+    gains = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        pairs, single = rng.normal(size=(5, 5, 2, 2)), np.array([0.5, 0.5, -0.5, -0.5])
+
+        def score(choices, pairs=pairs, single=single):
+            kind = choices // 2  # the first two options are twins in company, and the last two
+            return single[choices].sum(axis=1) + sum(
+                pairs[i, j][kind[:, i], kind[:, j]] for i in range(5) for j in range(i)
+            )
+
+        strategy = create_strategy("ddpnas", space, seed=seed)
+        batch = strategy.ask()
+        scores = score(np.array([space.encode(a) for a in batch]))
+        strategy.tell(batch, scores.tolist())
+        ranked = np.array([space.encode(a) for a in strategy.best(1024)])
+        first = climb(
+            Likeness.of(space.decisions), np.array(strategy.history), normal_scores(scores), None
+        )
+        truth = score(ranked)
+        own = spearmanr(truth, -np.arange(len(ranked))).statistic
+        gains.append(own - spearmanr(truth, first.mean(ranked)).statistic)
+    assert np.mean(gains) > 0.015
+
+
+def test_where_scores_rise_with_time_a_stage_still_tells_good_options_from_bad_ones():
+    likeliest, pruned = [], []
+    for seed in range(5):
+        strategy = create_strategy("ddpnas", SIX, seed=seed, cycles_per_stage=6)
+        batch = strategy.ask()
+        curve = 10 * np.log1p(np.arange(len(batch)))  # 34 by the end; choices add up to 24
+        strategy.tell(batch, [sum(SIX.encode(a)) + c for a, c in zip(batch, curve)])
+        likeliest.append(sum(SIX.encode(strategy.distribution.mode())))
+        pruned += [int(np.flatnonzero(~alive)[0]) for alive in strategy.distribution.alive]
+    assert np.mean(likeliest) > 22
+    assert np.mean(pruned) < 0.4

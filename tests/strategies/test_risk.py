@@ -2,14 +2,17 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from ddpnas.architecture import Decision
+from ddpnas.strategies import risk
 from ddpnas.strategies.effects import Likeness, Prior, fit, fits, normal_scores
 from ddpnas.strategies.risk import best_option_shares, variants
 
 LIKENESS = Likeness.of([Decision(f"d{i}", tuple("abcd")) for i in range(3)])
 EVERYTHING = np.array(list(itertools.product(range(4), repeat=3)))
 ALIVE = [np.ones(4, dtype=bool)] * 3
+ALIVE_PAIR = [np.ones(2, dtype=bool)]
 
 
 def test_shares_are_probabilities_of_having_the_best():
@@ -55,6 +58,38 @@ def test_stated_shares_are_observed_where_the_prior_is_right():
         here = (stated >= low) & (stated < high)
         error = 4 * np.sqrt(max(stated[here].mean(), 0.01) / here.sum())
         assert observed[here].mean() == pytest.approx(stated[here].mean(), abs=error)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.8])
+@pytest.mark.parametrize("seen", [[0, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]])
+def test_of_two_options_the_share_is_that_of_a_t_distribution_with_what_is_left_over(
+    monkeypatch, noise, seen
+):
+    monkeypatch.setattr(risk, "_DRAWS", 200_000)
+    likeness = Likeness.of([Decision("d", ("a", "b"))])
+    rng, pair = np.random.default_rng(0), np.array([[0], [1]])
+    choices = np.array(seen)[:, None]
+    z = 0.8 * choices[:, 0] + np.random.default_rng(1).normal(scale=0.3, size=len(seen))
+    effects = fit(likeness, choices, z, Prior(0.0, 1.0, 0.0, 0.0, noise))
+    ((_, share),) = best_option_shares([effects], np.ones(1), ALIVE_PAIR, rng)
+    mean, covariance = effects.mean_and_covariance(
+        likeness.compare(pair, pair), likeness.compare(pair, choices)
+    )
+    known = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    spread = np.sqrt(known + 2 * effects.scale * noise)
+    assert share == pytest.approx(t.cdf((mean[1] - mean[0]) / spread, df=len(seen)), abs=0.004)
+
+
+def test_shares_under_several_priors_are_averaged_by_their_weights(monkeypatch):
+    monkeypatch.setattr(risk, "_DRAWS", 200_000)
+    likeness = Likeness.of([Decision("d", ("a", "b"))])
+    choices, z = np.array([[0], [1], [1]]), np.array([-1.0, 0.5, 1.0])
+    rng, weights = np.random.default_rng(0), np.array([0.6, 0.4])
+    sure, unsure = (fit(likeness, choices, z, Prior(0.0, 1.0, 0.0, 0.0, n)) for n in (0.02, 0.8))
+    alone = [best_option_shares([e], np.ones(1), ALIVE_PAIR, rng)[0][1] for e in (sure, unsure)]
+    ((_, share),) = best_option_shares([sure, unsure], weights, ALIVE_PAIR, rng)
+    assert alone[0] - alone[1] > 0.1
+    assert share == pytest.approx(weights @ alone, abs=0.004)
 
 
 def test_a_large_space_is_sampled_and_rules_are_kept():

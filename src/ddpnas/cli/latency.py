@@ -133,12 +133,6 @@ def _check(options: Namespace, run: str) -> None:
         f"predicted {found.predicted_ms:.4g} ms, measured {found.measured_ms:.4g} ms "
         f"(interquartile range {found.iqr_ms:.2g}): {found.error_percent:+.1f} %"
     )
-    folder = RunFolder.open(run)
-    try:
-        record = {**dataclasses.asdict(found), "architecture": dict(found.architecture)}
-        folder.write_json("latency_check.json", {"text": space.format(architecture), **record})
-    finally:
-        folder.close()
 
 
 def _finish(table: CostTable, out: Path) -> None:

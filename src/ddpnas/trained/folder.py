@@ -62,7 +62,7 @@ def save_folder(
     Args:
         path: made if it is not there.
         network: whose weights are kept.
-        about: content of ``architecture.json``, see :func:`ddpnas.training.saved.describe`.
+        about: content of ``architecture.json``, see :func:`ddpnas.save_trained`.
         result: content of ``result.json``: recipe, seed, and of each network its figures.
         last: weights after the last epoch, where the network has those of the best one.
         space_file: with the user's own space, copied.

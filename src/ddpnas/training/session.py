@@ -101,6 +101,7 @@ class Session:
         self._history: list[dict[str, float]] = []
         self._steps = 0
         self._best: dict[str, Tensor] | None = None
+        self._unseen: dict[str, Loader] = {}
 
     def run(
         self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object] | None
@@ -150,7 +151,7 @@ class Session:
             ) from None
         record: dict[str, float] = {"epoch": epoch + 1, "loss": loss, "lr": lr}
         if self.recipe.keep_best:
-            counts = self._confusion(self._evaluated(), self.data.valid)
+            counts = self._confusion(self._evaluated(), "valid")
             record["valid_accuracy"] = int(counts.trace()) / int(counts.sum())
         return {**record, "seconds": time.perf_counter() - begun}
 
@@ -184,7 +185,7 @@ class Session:
             last = _weights(final)
             final.load_state_dict(self._best)
         split = "valid" if self.data.test is None else "test"
-        counts = self._confusion(final, self.data.test or self.data.valid)
+        counts = self._confusion(final, split)
         trained = sum(record["seconds"] for record in self._history)
         result = TrainResult(
             model=final,
@@ -196,9 +197,9 @@ class Session:
             confusion=counts.tolist(),
             last=last,
         )
-        tensors = _named("final", _weights(final)) | _named("end", last or {})
-        plain = {"identity": self._identity, "figures": result.figures()}
         if self.folder is not None and self.accelerator.is_main_process:
+            tensors = _named("final", _weights(final)) | _named("end", last or {})
+            plain = {"identity": self._identity, "figures": result.figures()}
             save_checkpoint(self.folder / CHECKPOINTS[0], tensors, plain)
         return result
 
@@ -212,9 +213,13 @@ class Session:
                 buffer.copy_(broadcast(buffer))
         return found.eval()
 
-    def _confusion(self, model: nn.Module, split: Any) -> Tensor:
-        loader = Loader(self.data, [split], self.accelerator.device, share=self._share)
-        counts = confusion(model, loader.eval_batches(500), len(self.data.classes))
+    def _confusion(self, model: nn.Module, split: str) -> Tensor:
+        if split not in self._unseen:  # once: what is on a device or read ahead stays there
+            images = self.data.test if split == "test" and self.data.test else self.data.valid
+            loader = Loader(self.data, [images], self.accelerator.device, share=self._share)
+            self._unseen[split] = loader
+        batches = self._unseen[split].eval_batches(500)
+        counts = confusion(model, batches, len(self.data.classes))
         return torch.as_tensor(
             self.accelerator.reduce(counts.to(self.accelerator.device), "sum")
         ).cpu()
