@@ -1,0 +1,65 @@
+import pytest
+
+from ddpnas import Decision, create_strategy
+from ddpnas.architecture import DecisionSpace
+
+SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd")) for i in range(3)])
+EFFECTS = ([0.0, 0.1, 0.1, 0.3], [0.7, 0.0, 0.2, 0.2], [0.0, 0.0, 0.5, 0.4])  # with ties
+BEST = (3, 0, 2)
+
+
+def score(indices):
+    return sum(row[i] for row, i in zip(EFFECTS, indices))
+
+
+def neighbours(indices):
+    return {
+        (*indices[:i], option, *indices[i + 1 :])
+        for i in range(3)
+        for option in range(4)
+        if option != indices[i]
+    }
+
+
+class Search:
+    """Asks and tells one at a time, and remembers what was scored."""
+
+    def __init__(self, seed, **options):
+        self.strategy = create_strategy("local-search", SPACE, seed=seed, **options)
+        self.scored = set()
+
+    def step(self):
+        (architecture,) = self.strategy.ask()
+        indices = SPACE.encode(architecture)
+        self.strategy.tell([architecture], [score(indices)])
+        self.scored.add(indices)
+        return indices
+
+
+def climb(search, starts):
+    """Follow one climb; return what it started from and where it ended."""
+    first = best = max([search.step() for _ in range(starts)], key=score)
+    while untried := neighbours(best) - search.scored:
+        asked = search.step()
+        assert asked in untried
+        if score(asked) > score(best):
+            best = asked
+    return first, best
+
+
+@pytest.mark.parametrize("starts", [1, 4])
+def test_it_moves_only_to_the_better_and_tries_every_neighbour_before_it_gives_up(starts):
+    for seed in range(5):
+        search = Search(seed, starts=starts)
+        _, optimum = climb(search, starts)
+        assert optimum == BEST  # the only local optimum
+        assert neighbours(BEST) < search.scored
+
+
+def test_at_a_local_optimum_it_starts_elsewhere_from_the_best_of_new_random_architectures():
+    firsts = []
+    for seed in range(5):
+        search = Search(seed, starts=3)
+        firsts += [climb(search, 3)[0] for _ in range(3)]
+    assert len(set(firsts)) > 5
+    assert any(score(first) < score(BEST) - 0.3 for first in firsts)
