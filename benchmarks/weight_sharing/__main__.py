@@ -130,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
+    add("--shared-gradients", default="sum", choices=["sum", "mean"], help="see SupernetConfig")
     add("--distinct-paths", type=int, help="see SupernetConfig; 0: new ones for every step")
     add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--prior", type=float, default=0.5, help="weight of the training-free scores")
@@ -184,6 +185,7 @@ def _supernet(options: argparse.Namespace) -> SupernetConfig:
         score=options.score,
         prior=options.prior,
         distinct_paths=options.distinct_paths,
+        shared_gradients=options.shared_gradients,
         training="fair",
     )
 

@@ -105,6 +105,7 @@ def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
         {"score": "lose"},
         {"epochs": -1},
         {"mixed_precision": "bf17"},
+        {"shared_gradients": "median"},
         {"training": "fair", "interleave": True},
     ],
 )
@@ -182,6 +183,26 @@ def test_the_warm_up_trains_all_choices_and_later_epochs_those_of_the_batch(smal
         ends.append(len(seen))
     items = len(stripes.train)
     assert ends == [5 * (items // 80), 10 * (items // 80), 10 * (items // 80) + 2 * (items // 32)]
+
+
+def test_what_all_paths_of_a_step_use_may_learn_by_the_mean_of_their_gradients(
+    small_space, stripes
+):
+    change = {}
+    for how in ("sum", "mean"):
+        config = SupernetConfig(
+            warmup_epochs=1, prior=0, batch_size=len(stripes.train) // 5, momentum=0,
+            weight_decay=0, clip=0, augment=False, shared_gradients=how,
+        )  # fmt: skip
+        one = evaluator(small_space, stripes, config=config)
+        before = {name: p.detach().clone() for name, p in one.supernet.named_parameters()}
+        assert len(list(one.prepare(cycle_of(small_space, 5)))) == 1  # an epoch of one step
+        after = one.supernet.named_parameters()
+        change[how] = {name: p.detach() - before[name] for name, p in after}
+    for name, moved in change["mean"].items():
+        of_an_option = ".options." in name
+        torch.testing.assert_close(moved, change["sum"][name] / (1 if of_an_option else 5))
+    assert any(change["sum"][name].abs().max() > 1e-4 for name in change["sum"])
 
 
 def test_fair_training_raises_the_scores(small_space, stripes):

@@ -27,6 +27,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -380,13 +381,19 @@ class SupernetEvaluator:
         parts = zip(
             paths, torch.split(inputs, own), torch.split(labels, own), own, whole, strict=True
         )
+        uses: Counter[torch.nn.Parameter] = Counter()
         for path, part, targets, count, of in parts:
             self.supernet.set_path(path)
+            if self.config.shared_gradients == "mean":
+                uses.update(self.supernet.path_parameters())
             with autocast(self.device, self.config.mixed_precision):
                 loss = functional.cross_entropy(self.supernet(part), targets)
             loss = loss * (count * self._processes.size / of)
             loss.backward()
             total += loss.detach()
+        for parameter, paths_of_it in uses.items():
+            if paths_of_it > 1 and parameter.grad is not None:
+                parameter.grad /= paths_of_it
         total = self._processes.average_gradients(self._parameters, total, 1)
         if self.config.clip > 0:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip)

@@ -12,6 +12,7 @@ __all__ = ["SupernetConfig"]
 TRAININGS = ("fair", "uniform", "path")
 SCORES = ("accuracy", "loss")
 PRECISIONS = ("no", "bf16")
+SHARED_GRADIENTS = ("sum", "mean")
 _VIEWS = 20  # of an image by an option, up to which it is not learned by heart
 
 
@@ -52,6 +53,9 @@ class SupernetConfig:
         momentum: of SGD.
         weight_decay: of the parameters of the trained paths.
         clip: largest norm of the gradient of a step, 0 for none.
+        shared_gradients: of weights that several paths of a fair step use, such as the stem's:
+            their gradients' "sum", or "mean", so that they learn no faster than options, which one
+            path uses.
         interleave: with "path", train the architectures of a batch in turns, a step each,
             instead of an epoch each, and score them when all are trained, with the same weights.
         mixed_precision: of training steps and scores: "no" is float32, "bf16" pays on GPUs made for
@@ -79,6 +83,7 @@ class SupernetConfig:
     momentum: float = 0.9
     weight_decay: float = 3e-4
     clip: float = 5.0
+    shared_gradients: Literal["sum", "mean"] = "sum"
     interleave: bool = False
     mixed_precision: Literal["no", "bf16"] = "no"
     compile: str | None = None
@@ -92,6 +97,9 @@ class SupernetConfig:
             raise OptionError(nearest("score of the supernet", self.score, SCORES))
         if self.mixed_precision not in PRECISIONS:
             raise OptionError(nearest("mixed precision", self.mixed_precision, PRECISIONS))
+        if self.shared_gradients not in SHARED_GRADIENTS:
+            known = SHARED_GRADIENTS
+            raise OptionError(nearest("shared gradients", self.shared_gradients, known))
         sizes = (self.batch_size, self.eval_batch_size)
         if any(size is not None and size < 1 for size in sizes) or self.lr <= 0:
             raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
