@@ -64,7 +64,8 @@ class RunFolder:
         folder = cls._open(Path(path), make=True)
         try:
             present = folder._present()
-            if present and not {"run.json", "result.json"} & {*present}:
+            saved = {"result.json", "history.jsonl"} <= {*present}  # by SearchResult.save
+            if present and "run.json" not in present and not saved:
                 raise RunError(f"{path} holds no run, but {present[0]}, ...; give another --out")
             if present and not overwrite:
                 what = "a finished run"

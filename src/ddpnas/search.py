@@ -180,10 +180,8 @@ def search(
     if isinstance(strategy, str):
         named, plan = strategy, create_strategy(strategy, space, seed=seed, **given)
     elif callable(strategy):
-        named, plan = (
-            f"{strategy.__module__}.{strategy.__qualname__}",
-            strategy(space, seed=seed, **given),
-        )
+        kind = getattr(strategy, "__qualname__", type(strategy).__qualname__)
+        named, plan = f"{strategy.__module__}.{kind}", strategy(space, seed=seed, **given)
     else:
         raise OptionError(
             f"strategy is a name or a class, not an object such as {type(strategy).__name__}: a "
