@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import settings
 
 import ddpnas
 from ddpnas.costs import export_latency
 from ddpnas.strategies import risk
 
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 DRAWS = risk._DRAWS  # of a search; most tests draw less often
 
 

@@ -41,7 +41,7 @@ def test_a_table_of_another_space_is_refused():
         CostTable("t", "u", 0, {(("a", "z"),): 1}).check(SPACE)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(problems(least_costs=1))
 def test_bounds_are_the_least_and_most_of_all_architectures(problem):
     space, _, costs, _ = problem

@@ -45,7 +45,7 @@ def close(a, b):
     return all(x == pytest.approx(y, rel=1e-9, abs=1e-9) for x, y in zip(a, b))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(problems(least_costs=1), objectives(), st.integers(1, 2))
 def test_the_frontier_is_every_point_that_nothing_dominates(problem, objective, how_many):
     space, distribution, costs, limits = problem

@@ -23,7 +23,7 @@ from ddpnas.solver.problem import Problem
 from tests.problems import everything, objectives, problems, value, within
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(problems(), objectives())
 def test_generate_is_the_optimum_that_brute_force_finds(problem, objective):
     space, distribution, costs, limits = problem
@@ -63,7 +63,7 @@ def test_a_limit_is_met_to_the_last_unit_at_realistic_sizes():
         assert less.log_prob <= exactly.log_prob
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(problems(), objectives(), st.integers(1, 12))
 def test_top_k_are_the_k_best_networks_that_brute_force_finds(problem, objective, k):
     space, distribution, costs, limits = problem
@@ -88,7 +88,7 @@ def test_top_k_are_the_k_best_networks_that_brute_force_finds(problem, objective
         assert one.certificate.gap <= 1e-8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems(), st.integers(1, 4))
 def test_the_programme_finds_the_same_as_the_diagram(problem, k):
     space, distribution, costs, limits = problem
@@ -143,7 +143,7 @@ def test_infeasible_says_which_limits_conflict_and_what_can_be_reached(limits, s
         assert costs[one.name].cost(one.architecture) == one.reachable
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(problems(least_costs=1))
 def test_the_limits_said_to_conflict_do_and_no_fewer(problem):
     space, distribution, costs, limits = problem

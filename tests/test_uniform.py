@@ -39,7 +39,7 @@ def valid(sizes, rules, bounds):
 
 
 @given(ruled_spaces())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_counts_and_draws_what_obeys_the_rules(space):
     sampler = UniformSampler(*space)
     expected = set(valid(*space))

@@ -58,7 +58,7 @@ def test_a_search_costs_exactly_the_published_number_of_epochs(options, cycles, 
     assert all(len(s) == keep for s in strategy.distribution.survivors.values())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(1, 6), min_size=1, max_size=4),
     st.integers(1, 3),
@@ -201,7 +201,7 @@ def test_nan_scores_count_as_the_worst_of_their_cycle():
     assert theta[0] == pytest.approx(theta[1]) and theta[2] > theta[0]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 41), st.sampled_from(["momentum", "decay"]))
 def test_a_search_restored_at_any_batch_ends_as_the_unbroken_one(seed, stop, rule):
     space = make_space([5, 3, 4])
