@@ -23,3 +23,12 @@ def test_batch_norm_of_other_channels_or_dimensions_is_told():
 
 def test_a_batch_norm_that_takes_its_width_from_the_input_fits():
     assert SearchSpace(chain(nn.LazyBatchNorm2d()), (3, 8, 8)).output_shape == (4, 8, 8)
+
+
+@pytest.mark.parametrize(("decision", "option"), [("kernel", 3), (1, "conv")])
+def test_names_that_are_no_text_are_refused_at_once(decision, option):
+    def network(choose):
+        return choose(decision, {option: lambda: nn.Linear(4, 2), "other": lambda: nn.Linear(4, 2)})
+
+    with pytest.raises(SpaceError, match="names of decisions and options are text"):
+        SearchSpace(network, (4,))

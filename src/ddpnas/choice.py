@@ -109,6 +109,11 @@ class Open:
     def __call__(self, name: str, options: Options) -> Choice:
         """Return all options; see :class:`Choose`."""
         names = tuple(options)
+        for given in (name, *names):
+            if not isinstance(given, str):
+                raise SpaceError(
+                    f"names of decisions and options are text: {str(given)!r}, not {given!r}"
+                )
         if not name or "=" in name or ";" in name:
             raise SpaceError(f"a decision's name is not empty and without '=' and ';': {name!r}")
         if not names:

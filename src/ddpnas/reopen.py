@@ -52,7 +52,8 @@ def run_data(run: str | Path, **changes: Any) -> Data:
             f"the data of {run} came from Python objects; go on from Python, with the same "
             f"objects: ddpnas.search(space, data, out={str(run)!r}, resume=True)"
         )
-    return load_data(DataConfig(**{k: v for k, v in config.items() if k in names}), **changes)
+    kept = DataConfig(**{k: v for k, v in config.items() if k in names})
+    return load_data(dataclasses.replace(kept, **changes))
 
 
 def run_space(

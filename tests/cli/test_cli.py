@@ -168,6 +168,15 @@ def test_own_images_and_own_space_from_search_to_training(capsys, tmp_path):
     assert main(["resume", out, "--space", space]) == 0
 
 
+def test_a_run_whose_images_moved_is_trained_where_they_are_named(capsys, run, tmp_path):
+    words = ["train", run, "--epochs", "1", "--limit-train-images", "100", "--quiet"]
+    out = ["--out", str(tmp_path / "trained"), "--device", "cpu"]
+    assert main([*words, "--data", "fashion-mnist-12k", *out]) == 0
+    assert "no file or folder" in refused(
+        capsys, *words, "--data", str(tmp_path / "gone"), *out[2:]
+    )
+
+
 def test_a_run_repeats_from_its_own_configuration(run, tmp_path):
     again = tmp_path / "again"
     assert main(["search", "--config", f"{run}/config.yaml", "--out", str(again), "--quiet"]) == 0

@@ -119,12 +119,12 @@ def test_splits_of_different_shape_are_refused():
         make_data((torch.zeros(8, 3), labels), test=(torch.zeros(8, 2), labels))
 
 
-def test_fit_image_crops_the_middle_to_a_square():
+def test_fit_image_crops_the_middle_to_a_square_and_makes_transparent_white():
     image = Image.new("L", (30, 10), 0)
     image.paste(200, (10, 0, 20, 10))
     assert fit_image(image, 5, "L")[0, 1:-1, 1:-1].unique().tolist() == [200]
     transparent = Image.new("RGBA", (4, 4), (1, 2, 3, 0))
-    assert fit_image(transparent, 2, "RGB")[:, 0, 0].tolist() == [1, 2, 3]
+    assert fit_image(transparent, 2, "RGB")[:, 0, 0].tolist() == [255, 255, 255]
 
 
 def test_splits_that_cannot_be_joined_are_refused():

@@ -309,11 +309,24 @@ def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Ten
     """Return the image as (C, height, width) uint8: cropped, resized, converted.
 
     Args:
-        image: of any size and mode; transparency is dropped.
+        image: of any size; what is transparent becomes white, 16 bits a pixel become 8.
         size: pixels a side, or (height, width).
         mode: "L" for one grey channel or "RGB".
+
+    Raises:
+        ValueError: pixels of 32 bits, whose range is not known.
     """
     height, width = (size, size) if isinstance(size, int) else size
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() > 0xFFFF:
+            raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
+        image = Image.fromarray((pixels // 256).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert(mode)
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 LARGEST_DEFAULT = 64  # pixels a side, where no --image-size is given
 _PROBED = 256  # images whose headers decide on the size and on grey or colour
-_SPLITS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
+_SPLITS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+_LIKE_SPLITS = {"train", "training", "valid", "val", "validation", "test", "testing"}
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
@@ -65,6 +66,11 @@ def read_folder(
     }
     if roots["train"] is None:
         roots = {"train": path, "valid": None, "test": None}
+        if like := [d.name for d in path.iterdir() if d.name.lower() in _LIKE_SPLITS]:
+            raise DataError(
+                f"{path} has a folder {like[0]!r} but none 'train'; name the folders of the splits "
+                f"train, valid and test"
+            )
     classes = _class_names(roots["train"] or path)
     samples = {
         key: _samples(root, classes, complete=key == "train")
@@ -120,9 +126,7 @@ def read_labelled(
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
-    classes = tuple(
-        sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
-    )
+    classes = tuple(sorted(d.name for d in root.iterdir() if d.is_dir() and not _hidden(d.name)))
     if len(classes) < 2:
         found = f"one class only ({classes[0]})" if classes else "no class folders"
         raise DataError(
@@ -132,10 +136,20 @@ def _class_names(root: Path) -> tuple[str, ...]:
     return classes
 
 
+def _hidden(name: str) -> bool:
+    """Return whether a file is not the user's: of a system or an editor."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def _samples(root: Path, classes: tuple[str, ...], complete: bool) -> list[tuple[str, int]]:
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-    if extra := sorted(d.name for d in root.iterdir() if d.is_dir() and d.name not in classes):
+    folders = sorted(d.name for d in root.iterdir() if d.is_dir() and not _hidden(d.name))
+    if not folders:
+        raise DataError(
+            f"{root} has no class folders; where it has no labels, rename it to leave it out"
+        )
+    if extra := [name for name in folders if name not in classes]:
         raise DataError(
             f"{root} has class {extra[0]!r}, which the training images lack; they have "
             f"{', '.join(classes)}"
@@ -144,6 +158,7 @@ def _samples(root: Path, classes: tuple[str, ...], complete: bool) -> list[tuple
     samples: list[tuple[str, int]] = make_dataset(
         str(root), here, extensions=IMG_EXTENSIONS, allow_empty=True
     )
+    samples = [s for s in samples if not any(map(_hidden, Path(s[0]).relative_to(root).parts))]
     with_images = {label for _, label in samples}
     for name, label in here.items():
         if complete and label not in with_images:
@@ -167,7 +182,8 @@ def _format(samples: Sequence[tuple[str, int]], image_size: int | None) -> tuple
                 modes.add(image.mode)
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"the image {path} cannot be read: {error}") from None
-    mode = "L" if modes <= {"1", "L"} else "RGB"
+    grey = {m for m in modes if m in ("1", "L") or m.startswith("I")}
+    mode = "L" if modes == grey else "RGB"
     if image_size is not None:
         return image_size, mode
     smallest = min(min(size) for size in sizes)

@@ -1,0 +1,77 @@
+"""Folders as people have them: splits of other names, hidden files, odd images."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddpnas import DataError, load_data
+
+
+def picture(value, mode="L"):
+    if mode == "I;16":
+        return Image.fromarray(np.full((8, 8), value, dtype=np.uint16))
+    return Image.fromarray(np.full((8, 8), value, dtype=np.uint8)).convert(mode)
+
+
+def folder(root, values=(0, 200), number=6, mode="L"):
+    for name, value in zip("ab", values):
+        (root / name).mkdir(parents=True)
+        for i in range(number):
+            picture(value, mode).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize("name", ["Train", "training", "Test"])
+def test_folders_that_are_splits_by_another_name_are_no_classes(tmp_path, name):
+    folder(tmp_path / name)
+    folder(tmp_path / "other")
+    with pytest.raises(DataError, match="name the folders of the splits train, valid and test"):
+        load_data(tmp_path)
+
+
+def test_validation_is_a_name_of_the_validation_images(tmp_path):
+    folder(tmp_path / "train")
+    folder(tmp_path / "validation", number=2)
+    assert len(load_data(tmp_path).valid) == 4
+
+
+def test_images_without_labels_are_refused_with_what_to_do(tmp_path):
+    folder(tmp_path / "train")
+    (tmp_path / "test").mkdir()
+    picture(0).save(tmp_path / "test" / "0.png")
+    with pytest.raises(DataError, match="no class folders; where it has no labels, rename it"):
+        load_data(tmp_path)
+
+
+def test_what_systems_and_editors_leave_is_not_read(tmp_path):
+    whole = load_data(folder(tmp_path / "clean"))
+    folder(tmp_path / "used")
+    (tmp_path / "used" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "used" / "__MACOSX").mkdir()
+    (tmp_path / "used" / "a" / "._0.png").write_bytes(b"no image")
+    (tmp_path / "used" / "a" / ".ipynb_checkpoints").mkdir()
+    picture(9).save(tmp_path / "used" / "a" / ".ipynb_checkpoints" / "0-checkpoint.png")
+    used = load_data(tmp_path / "used")
+    assert used.classes == whole.classes and len(used.train) == len(whole.train)
+
+
+def test_sixteen_bits_become_eight_and_32_are_refused(tmp_path):
+    data = load_data(folder(tmp_path / "deep", values=(0, 28_000), mode="I;16"))
+    assert data.input_shape == (1, 8, 8)
+    assert data.train.inputs.unique().tolist() == [0, 28_000 // 256]
+    (tmp_path / "float" / "a").mkdir(parents=True)
+    (tmp_path / "float" / "b").mkdir()
+    for name in "ab":
+        Image.fromarray(np.ones((8, 8), dtype=np.float32)).save(tmp_path / "float" / name / "0.tif")
+    with pytest.raises(DataError, match="pixels of 32 bits"):
+        load_data(tmp_path / "float")
+
+
+def test_a_shape_on_a_transparent_ground_is_seen(tmp_path):
+    for name, part in (("a", slice(0, 4)), ("b", slice(4, 8))):
+        (tmp_path / name).mkdir()
+        pixels = np.zeros((8, 8, 4), dtype=np.uint8)
+        pixels[part, :, 3] = 255  # black there, transparent elsewhere
+        for i in range(4):
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    assert load_data(tmp_path).train.inputs.unique().tolist() == [0, 255]
