@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ddpnas.data import Data, DataConfig, load_data
+from ddpnas.disk import read_json
 from ddpnas.errors import RunError
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.search import Progress, SearchResult, search
@@ -43,7 +44,7 @@ def run_data(run: str | Path, **changes: Any) -> Data:
         changes: fields of :class:`DataConfig` to set otherwise.
 
     Raises:
-        RunError: the data came from Python objects.
+        RunError: the data came from Python objects, or is not what it was.
     """
     config = read_config(run)
     names = {field.name for field in dataclasses.fields(DataConfig)}
@@ -53,7 +54,18 @@ def run_data(run: str | Path, **changes: Any) -> Data:
             f"objects: ddpnas.search(space, data, out={str(run)!r}, resume=True)"
         )
     kept = DataConfig(**{k: v for k, v in config.items() if k in names})
-    return load_data(dataclasses.replace(kept, **changes))
+    wanted = dataclasses.replace(kept, **changes)
+    data = load_data(wanted)
+    identity = Path(run) / "run.json"
+    if wanted == kept and identity.is_file():
+        searched = read_json(identity)["identity"]["data"]["fingerprint"]
+        if data.fingerprint() != searched:
+            raise RunError(
+                f"the images in {kept.data} are no longer those that {run} searched: other files, "
+                f"classes or splits, so that test images may be ones that it learned from; search "
+                f"again, or train the architecture by --space, --architecture and --data"
+            )
+    return data
 
 
 def run_space(

@@ -166,6 +166,9 @@ def test_own_images_and_own_space_from_search_to_training(capsys, tmp_path):
     assert main(["generate", out, "--space", space, "--limit", "params=500"]) == 0
     assert main(["train", out, "--space", space, "--epochs", "1", "--device", "cpu"]) == 0
     assert main(["resume", out, "--space", space]) == 0
+    (tmp_path / "images" / "cat" / "0.png").unlink()
+    says = refused(capsys, "train", out, "--space", space, "--epochs", "1", "--overwrite")
+    assert "are no longer those that" in says
 
 
 def test_a_run_whose_images_moved_is_trained_where_they_are_named(capsys, run, tmp_path):
