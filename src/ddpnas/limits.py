@@ -35,11 +35,16 @@ def checked_limits(limits: Mapping[str, Limit], costs: Mapping[str, CostTable]) 
     for name, limit in limits.items():
         if name not in costs:
             raise OptionError(nearest("limit", name, costs))
-        low, up = limit if isinstance(limit, tuple) else (-math.inf, limit)
+        low, up = _ends(limit)
         if math.isnan(low) or math.isnan(up) or not low <= up:
             raise OptionError(f"the limit on {name} is no range: from {low} to {up}")
         bounds[name] = (float(low), float(up))
     return bounds
+
+
+def _ends(limit: Limit) -> tuple[float, float]:
+    """Return (lower, upper), infinite where there is none."""
+    return limit if isinstance(limit, tuple) else (-math.inf, limit)
 
 
 def within(
@@ -84,7 +89,7 @@ def say_limits(limits: Mapping[str, Limit]) -> str:
     """Return limits for a sentence: ``macs <= 20,000,000, 10 <= latency_ms <= 20``."""
     said = []
     for name, limit in limits.items():
-        low, up = limit if isinstance(limit, tuple) else (-math.inf, limit)
+        low, up = _ends(limit)
         if low == -math.inf:
             said.append(f"{name} <= {amount(up)}")
         elif up == math.inf:
@@ -102,7 +107,7 @@ def limit_arguments(limits: Mapping[str, Limit]) -> list[str]:
 
     texts = []
     for name, limit in limits.items():
-        low, up = limit if isinstance(limit, tuple) else (-math.inf, limit)
+        low, up = _ends(limit)
         if low == -math.inf:
             texts.append(f"{name}={exact(up)}")
         elif up == math.inf:
