@@ -27,7 +27,7 @@ import ddpnas
 from benchmarks.record import write_record
 from ddpnas.choice import Fixed
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.evaluators.supernet import make_sgd
+from ddpnas.evaluators.shared_weights import make_sgd
 from ddpnas.training.captured import Captures
 from ddpnas.training.epoch import pick_device, place, train_epoch
 

@@ -29,8 +29,9 @@ def assert_alike(history, expected):
     assert len(history) == len(expected)
     for one, other in zip(history, expected, strict=True):
         one, other = dict(one), dict(other)
-        for name in {"loss", "valid_loss"} & one.keys():
+        for name in {"loss", "valid_loss", "calibrated_loss"} & one.keys():
             assert one.pop(name) == pytest.approx(other.pop(name), rel=1e-4), name
+        assert one.pop("temperature") == pytest.approx(other.pop("temperature"), rel=0.2)
         for name in ("score", "accuracy"):  # one of 24 images may stand on the edge
             assert one.pop(name) == pytest.approx(other.pop(name), abs=1.01 / 24)
         assert one == other
@@ -125,12 +126,12 @@ import ddpnas.evaluators.supernet as supernet
 from ddpnas.cli import main
 from ddpnas.errors import DataError
 
-def broken(model, batches, processes):
+def broken(model, decisions, paths, batches, processes):
     if processes.rank == 1:
         raise DataError("the image a.png cannot be read")
-    return unbroken(model, batches, processes)
+    return unbroken(model, decisions, paths, batches, processes)
 
-unbroken, supernet.accuracy_and_loss = supernet.accuracy_and_loss, broken
+unbroken, supernet.verdicts = supernet.verdicts, broken
 sys.exit(main(sys.argv[1:]))
 """
 

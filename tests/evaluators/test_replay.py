@@ -10,8 +10,7 @@ import ddpnas
 from ddpnas.choice import Choice
 from ddpnas.distributed import ALONE, Processes
 from ddpnas.evaluators.replay import Replay
-from ddpnas.evaluators.scoring import accuracies_and_losses, most_accurate
-from ddpnas.training.epoch import accuracy_and_loss
+from ddpnas.evaluators.scoring import most_accurate, verdicts
 
 
 def chain(choose, activation=nn.ReLU):
@@ -132,10 +131,9 @@ def test_a_network_that_looks_ahead_at_what_is_chosen_gives_what_separate_runs_g
     supernet = space.supernet().eval()
     ends = [{"3<-2": "none"}, {"3<-1": "none"}, {"2<-1": "none"}, {}]
     paths = [{**path, **end} for path in paths_of(space, 5, seed) for end in ends]
-    found = accuracies_and_losses(supernet, space.decisions, paths, batches(1), ALONE)
-    for path, pair in zip(paths, found, strict=True):
-        supernet.set_path(path)
-        assert accuracy_and_loss(supernet, batches(1)) == pair
+    found = verdicts(supernet, space.decisions, paths, batches(1), ALONE)
+    for path, together in zip(paths, found, strict=True):
+        assert verdicts(supernet, space.decisions, [path], batches(1), ALONE) == [together]
 
 
 def test_noise_ends_what_is_shared_and_not_the_run():
@@ -178,21 +176,20 @@ def test_nothing_is_left_on_the_supernet():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_accuracies_and_losses_are_those_of_separate_passes_bit_for_bit(seed):
+def test_verdicts_are_those_of_separate_passes_bit_for_bit(seed):
     space, supernet = supernet_of(chain)
     paths = paths_of(space, 15, seed)
-    found = accuracies_and_losses(supernet, space.decisions, paths, batches(), ALONE)
-    for path, pair in zip(paths, found, strict=True):
-        supernet.set_path(path)
-        assert accuracy_and_loss(supernet, batches()) == pair
+    found = verdicts(supernet, space.decisions, paths, batches(), ALONE)
+    for path, together in zip(paths, found, strict=True):
+        assert verdicts(supernet, space.decisions, [path], batches(), ALONE) == [together]
 
 
 def test_scores_are_taken_where_the_batches_lie():
     space, supernet = supernet_of(chain)
     paths = paths_of(space, 3)
     elsewhere = Processes(device=torch.device("meta"))  # alone, and the evaluator on another device
-    found = accuracies_and_losses(supernet, space.decisions, paths, batches(), elsewhere)
-    assert found == accuracies_and_losses(supernet, space.decisions, paths, batches(), ALONE)
+    found = verdicts(supernet, space.decisions, paths, batches(), elsewhere)
+    assert found == verdicts(supernet, space.decisions, paths, batches(), ALONE)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -202,8 +199,8 @@ def test_the_most_accurate_is_the_first_best_of_all(seed):
     for parameter in supernet.parameters():
         nn.init.normal_(parameter)
     paths = paths_of(space, 15, seed)
-    found = accuracies_and_losses(supernet, space.decisions, paths, batches(), ALONE)
-    accuracies = [accuracy for accuracy, _ in found]
+    found = verdicts(supernet, space.decisions, paths, batches(), ALONE)
+    accuracies = [verdict.accuracy for verdict in found]
     best = most_accurate(supernet, space.decisions, paths, batches(), 24)
     assert best == (int(np.argmax(accuracies)), max(accuracies))
 

@@ -214,13 +214,22 @@ def test_fair_training_raises_the_scores(small_space, stripes):
         evaluator(small_space, stripes, config=config).score, batch)]) + 0.1  # fmt: skip
 
 
-def test_the_score_can_be_the_loss(small_space, stripes):
-    config = dataclasses.replace(FAIR, score="loss")
+@pytest.mark.parametrize(
+    ("score", "sign", "detail"),
+    [
+        ("accuracy", 1, "accuracy"),
+        ("loss", -1, "valid_loss"),
+        ("calibrated", -1, "calibrated_loss"),
+    ],
+)
+def test_the_score_is_what_the_setting_names(small_space, stripes, score, sign, detail):
+    config = dataclasses.replace(FAIR, score=score)
     for evaluation in evaluator(small_space, stripes, config=config).evaluate(
         cells(small_space, 2)
     ):
-        assert evaluation.score == -evaluation.details["valid_loss"] < 0
+        assert evaluation.score == sign * evaluation.details[detail] != 0
         assert 0 <= evaluation.details["accuracy"] <= 1
+        assert evaluation.details["calibrated_loss"] <= evaluation.details["valid_loss"]
 
 
 @pytest.mark.parametrize(("training", "at_once"), [("fair", 5), ("uniform", 1)])

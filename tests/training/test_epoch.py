@@ -5,13 +5,8 @@ import torch
 from torch import nn
 
 from ddpnas import DivergedError, OptionError
-from ddpnas.training import accuracy, pick_device, train_epoch
+from ddpnas.training import pick_device, train_epoch
 from ddpnas.training.epoch import place
-
-
-def test_accuracy_is_the_fraction_over_all_inputs_not_the_mean_over_batches():
-    batches = [(torch.eye(3), torch.tensor([0, 1, 2])), (torch.eye(3)[:1], torch.tensor([1]))]
-    assert accuracy(nn.Identity(), batches) == 0.75
 
 
 def test_an_epoch_steps_once_a_batch_and_returns_the_mean_loss():

@@ -10,7 +10,7 @@ from ddpnas.errors import OptionError, nearest
 __all__ = ["SupernetConfig"]
 
 TRAININGS = ("fair", "uniform", "path")
-SCORES = ("accuracy", "loss")
+SCORES = ("accuracy", "loss", "calibrated")
 PRECISIONS = ("no", "bf16")
 SHARED_GRADIENTS = ("sum", "mean")
 _VIEWS = 20  # of an image by an option, up to which it is not learned by heart
@@ -33,7 +33,8 @@ class SupernetConfig:
             them, or for small sets more: as many as make 2,500 steps, but at most 300.
         epochs: passes before the scores of each batch, on the choices that occur in it; the
             first batch has the warm-up besides. With "path" it is always one pass a score.
-        score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy); None is
+        score: "accuracy" (a fraction), "loss" (the negative mean cross-entropy), or "calibrated"
+            (likewise, of outputs divided by the temperature that suits the path best); None is
             "accuracy" with "path" and "loss" otherwise.
         prior: weight of zero-cost proxies, scores of the untrained network (NASWOT and synflow
             alike), beside the score of the shared weights, from 0 to 1; None is 0 with "path" and
@@ -73,7 +74,7 @@ class SupernetConfig:
     training: Literal["fair", "uniform", "path"] = "fair"
     warmup_epochs: int | None = None
     epochs: int = 0
-    score: Literal["accuracy", "loss"] | None = None
+    score: Literal["accuracy", "loss", "calibrated"] | None = None
     prior: float | None = None
     augment: bool | None = None
     batch_size: int | None = None
@@ -120,7 +121,7 @@ class SupernetConfig:
             )
 
     @property
-    def score_by(self) -> Literal["accuracy", "loss"]:
+    def score_by(self) -> Literal["accuracy", "loss", "calibrated"]:
         """What the score of the shared weights is, see ``score``."""
         if self.score is None:
             return "accuracy" if self.training == "path" else "loss"

@@ -1,7 +1,7 @@
 """Training: one epoch on a path of a supernet, and the recipes that train a found network."""
 
 from ddpnas.training.compare import Trained, compare, final_space, inference_space
-from ddpnas.training.epoch import accuracy, pick_device, train_epoch
+from ddpnas.training.epoch import pick_device, train_epoch
 from ddpnas.training.evaluate import Scored, evaluate
 from ddpnas.training.loop import train
 from ddpnas.training.recipe import RECIPES, Recipe, create_recipe
@@ -14,7 +14,6 @@ __all__ = [
     "Scored",
     "TrainResult",
     "Trained",
-    "accuracy",
     "compare",
     "create_recipe",
     "evaluate",

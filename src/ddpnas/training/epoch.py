@@ -16,8 +16,6 @@ from ddpnas.errors import DivergedError, OptionError
 from ddpnas.training.captured import Captures
 
 __all__ = [
-    "accuracy",
-    "accuracy_and_loss",
     "autocast",
     "confusion",
     "pick_device",
@@ -146,37 +144,6 @@ def train_epoch(
     if not math.isfinite(mean):
         raise DivergedError(f"the training loss became {mean}")
     return mean
-
-
-def accuracy(model: nn.Module, batches: Batches) -> float:
-    """Return the fraction of inputs whose largest output is that of their label."""
-    return accuracy_and_loss(model, batches)[0]
-
-
-def accuracy_and_loss(
-    model: nn.Module, batches: Batches, processes: Processes = ALONE
-) -> tuple[float, float]:
-    """Return the fraction of inputs that are right, and the mean cross-entropy.
-
-    Args:
-        model: in evaluation mode, on the device of the batches.
-        batches: (inputs, labels).
-        processes: those that evaluate together, each on batches of its own.
-    """
-    right: Tensor | int = 0
-    loss: Tensor | int = 0
-    count = 0
-    with torch.inference_mode():
-        for inputs, labels in batches:
-            outputs = model(inputs)
-            right = right + (outputs.argmax(dim=1) == labels).sum()
-            loss = loss + functional.cross_entropy(outputs, labels, reduction="sum")
-            count += len(labels)
-    sums = [float(right), float(loss), float(count)]
-    if processes.size > 1:
-        device = processes.device
-        sums = processes.sum(torch.tensor(sums, dtype=torch.float64, device=device)).tolist()
-    return (sums[0] / sums[2], sums[1] / sums[2]) if sums[2] else (math.nan, math.nan)
 
 
 def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
