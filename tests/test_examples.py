@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.evaluators import supernet
+from ddpnas.evaluators import shared_weights
 from ddpnas.testing import SpaceContract
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -38,7 +38,7 @@ class TestText(SpaceContract):
 
 @pytest.mark.parametrize(("module", "rows"), [(TABULAR, 150), (TEXT, 150)])
 def test_the_example_searches_and_generates_within_its_limits(module, rows, capsys, monkeypatch):
-    monkeypatch.setattr(supernet, "_STEPS", 100)  # of training: not what is tested
+    monkeypatch.setattr(shared_weights, "_STEPS", 100)  # of training: not what is tested
     space, result = module.main(rows)
     assert space.check(result.architecture)
     lines = capsys.readouterr().out.splitlines()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddpnas.cli.parser import parse
-from ddpnas.evaluators import supernet
+from ddpnas.evaluators import shared_weights
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -22,7 +22,7 @@ def test_the_own_space_and_the_python_example_run(tmp_path, monkeypatch, capsys)
     (tmp_path / "example.py").write_text(reduced)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(supernet, "_STEPS", 100)
+    monkeypatch.setattr(shared_weights, "_STEPS", 100)
     runpy.run_path("example.py")
     assert 0 < float(capsys.readouterr().out) < 1
 

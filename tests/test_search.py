@@ -26,7 +26,7 @@ from ddpnas import (
     search,
 )
 from ddpnas.cli import main
-from ddpnas.evaluators import supernet
+from ddpnas.evaluators import shared_weights, supernet
 from ddpnas.run import RunFolder
 from ddpnas.search import open_space
 from ddpnas.strategies import strategy_options
@@ -169,7 +169,9 @@ def test_a_search_of_trained_batches_resumes_from_any_checkpoint(
             raise StopSearchError
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["ddpnas.search"], "_SAVING_SHARE", math.inf)  # leave out none
+        patch.setattr(
+            sys.modules["ddpnas.search_loop"], "_SAVING_SHARE", math.inf
+        )  # leave out none
         patch.setattr(RunFolder, "save_checkpoint", save_and_stop)
         with pytest.raises(StopSearchError):
             run(tmp_path / "broken")
@@ -275,7 +277,7 @@ def test_a_published_space_by_name_is_fitted_to_the_data(stripes, tmp_path):
 
 
 def test_a_users_own_space_and_tensors_are_enough(monkeypatch):
-    monkeypatch.setattr(supernet, "_STEPS", 100)  # of training: not what is tested
+    monkeypatch.setattr(shared_weights, "_STEPS", 100)  # of training: not what is tested
 
     def network(choose):
         return nn.Sequential(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +13,10 @@ from typing import Any
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, as_data
 from ddpnas.disk import read_json
-from ddpnas.distributed import Processes, join
+from ddpnas.distributed import join
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators import (
-    Evaluation,
-    Evaluator,
     StandaloneConfig,
     StandaloneEvaluator,
     SupernetConfig,
@@ -28,41 +24,15 @@ from ddpnas.evaluators import (
 )
 from ddpnas.identity import about_run, note_processes, refuse_differences, run_identity, versions
 from ddpnas.run import RunFolder
+from ddpnas.search_loop import Progress, SearchLoop
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space
 from ddpnas.spaces.own import is_file_space, space_from_file
 from ddpnas.strategies import Strategy, create_strategy
 
-__all__ = ["Progress", "SearchResult", "check_fit", "open_space", "own_seconds", "search"]
+__all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
 logger = logging.getLogger(__name__)
-
-_SAVING_SHARE = 0.01  # of the time: a checkpoint waits until the last one's seconds are no more
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search stands, given to ``on_progress`` at its start and after each evaluation.
-
-    Also after each epoch of training that comes before the scores of a batch.
-
-    Attributes:
-        done, total: evaluated architectures.
-        stage: number of prunings so far.
-        distribution: theta and survivors.
-        record: of the last evaluation, as in the history; None at the start and after an epoch.
-        seconds_left: estimate of the training before the next scores and of the scores, as far as
-            either has been seen; None before anything has.
-        epoch: what was measured in an epoch before the scores of a batch; None otherwise.
-    """
-
-    done: int
-    total: int
-    stage: int
-    distribution: JointDistribution
-    record: Mapping[str, Any] | None
-    seconds_left: float | None
-    epoch: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -244,9 +214,8 @@ def search(
         found = processes.share(processes.on_first(begin))
         if found is not None:
             return found
-        history = _loop(
-            plan, evaluator, folder, on_progress if processes.first else None, processes
-        )
+        report = on_progress if processes.first else None
+        history = SearchLoop(plan, evaluator, folder, report, processes).run()
         result = SearchResult(
             architecture=plan.architecture,
             text=space.format(plan.architecture),
@@ -260,142 +229,6 @@ def search(
     finally:
         if folder is not None:
             folder.close()
-
-
-def _loop(
-    strategy: Strategy,
-    evaluator: Evaluator,
-    folder: RunFolder | None,
-    on_progress: Callable[[Progress], object] | None,
-    processes: Processes,
-) -> list[dict[str, Any]]:
-    """Run the search to its end from wherever the folder's checkpoint stands."""
-    history: list[dict[str, Any]] = []
-    scores: list[float] = []  # of the batch that was asked and is not told yet
-    preparing = 0.0  # seconds spent on the batch before its first score
-    saved = processes.share(
-        processes.on_first(lambda: folder.load_checkpoint() if folder is not None else None)
-    )
-    if saved is not None:
-        tensors, plain = saved
-        strategy.load_state_dict(plain["strategy"])
-        evaluator.load_state_dict(tensors, plain["evaluator"])
-        scores, preparing = plain["scores"], plain["preparing"]
-    if folder is not None:
-        evaluations = 0 if saved is None else saved[1]["evaluations"]
-        history = folder.records("history.jsonl", at_most=evaluations)
-        folder.records("distributions.jsonl", at_most=strategy.stage)
-    history = processes.share(history)
-
-    def report(record: Mapping[str, Any] | None, epoch: Mapping[str, float] | None = None) -> None:
-        if on_progress is not None:
-            seen = [own_seconds(r) for r in history[-10:]]
-            left = (strategy.evaluations - len(history)) * statistics.fmean(seen or [0.0])
-            if epoch is not None:
-                left += (epoch["epochs"] - epoch["epoch"]) * epoch["train_seconds"]
-            on_progress(
-                Progress(
-                    done=len(history),
-                    total=strategy.evaluations,
-                    stage=strategy.stage,
-                    distribution=strategy.distribution,
-                    record=record,
-                    seconds_left=left if seen or epoch is not None else None,
-                    epoch=epoch,
-                )
-            )
-
-    saved_at, saving = time.perf_counter(), 0.0  # the last checkpoint: when, and how long it took
-
-    def checkpoint(folder: RunFolder, untold: list[float], *, last: bool = False) -> None:
-        nonlocal saved_at, saving
-        started = time.perf_counter()
-        if not last and saving > _SAVING_SHARE * (started - saved_at):
-            return
-        tensors, plain = evaluator.state_dict()
-        state = {
-            "evaluations": len(history),
-            "scores": untold,
-            "preparing": preparing,
-            "strategy": strategy.state_dict(),
-            "evaluator": plain,
-        }
-        folder.save_checkpoint(tensors, state)
-        saved_at = time.perf_counter()
-        saving = saved_at - started
-
-    report(None)
-    saving_seconds = 0.0
-    while not strategy.done:
-        asked = time.perf_counter()
-        batch = strategy.ask()
-        strategy_seconds = time.perf_counter() - asked
-        started = time.perf_counter()
-        for epoch in evaluator.prepare(batch[len(scores) :]):
-            preparing, started = preparing + time.perf_counter() - started, time.perf_counter()
-            if folder is not None:
-                checkpoint(folder, scores)
-            report(None, epoch)
-        given = evaluator.evaluate(batch[len(scores) :])
-        while len(scores) < len(batch):
-            started = time.perf_counter()
-            evaluation = next(given)
-            seconds, preparing = preparing + time.perf_counter() - started, 0.0
-            record = _record(len(history), strategy.stage, batch[len(scores)], evaluation, seconds)
-            history.append(record)
-            scores.append(evaluation.score)
-            stage = strategy.stage
-            if len(scores) == len(batch):
-                told_at = time.perf_counter()
-                strategy.tell(batch, scores)
-                strategy_seconds += time.perf_counter() - told_at
-            record["strategy_seconds"], strategy_seconds = strategy_seconds, 0.0
-            record["saving_seconds"] = saving_seconds
-            if folder is not None:
-                written_at = time.perf_counter()
-                folder.append("history.jsonl", record)
-                if strategy.stage > stage:
-                    folder.append(
-                        "distributions.jsonl",
-                        {
-                            "stage": strategy.stage,
-                            "evaluations": len(history),
-                            **strategy.distribution.to_dict(),
-                        },
-                    )
-                untold = [] if len(scores) == len(batch) else scores
-                checkpoint(folder, untold, last=strategy.done)
-                saving_seconds = time.perf_counter() - written_at
-            report(record)
-        scores = []
-    return history
-
-
-def own_seconds(record: Mapping[str, Any]) -> float:
-    """Return how long an evaluation of the history took by itself.
-
-    ``seconds`` are those since the one before, and count what several share for the first of them.
-    """
-    if "valid_seconds" not in record:
-        return float(record["seconds"])
-    return sum(float(record.get(f"{part}_seconds", 0.0)) for part in ("train", "valid", "prior"))
-
-
-def _record(
-    evaluation_number: int,
-    stage: int,
-    architecture: Architecture,
-    evaluation: Evaluation,
-    seconds: float,
-) -> dict[str, Any]:
-    return {
-        "evaluation": evaluation_number,
-        "stage": stage,
-        "architecture": dict(architecture),
-        "score": evaluation.score,
-        **evaluation.details,
-        "seconds": seconds,
-    }
 
 
 def open_space(name: str, data: Data, options: Mapping[str, Any]) -> SearchSpace:

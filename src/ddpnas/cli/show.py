@@ -18,7 +18,7 @@ from rich.text import Text
 from ddpnas.architecture import DecisionSpace
 from ddpnas.data import Data
 from ddpnas.distribution import JointDistribution
-from ddpnas.search import Progress, own_seconds
+from ddpnas.search_loop import Progress, own_seconds
 
 __all__ = ["SearchProgress", "TrainProgress", "duration", "line", "pruning", "sizes", "table"]
 
