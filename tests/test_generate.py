@@ -14,7 +14,6 @@ from ddpnas import (
     JointDistribution,
     OptionError,
     generate,
-    least_cost,
     sample_within,
     top_k,
 )
@@ -188,16 +187,6 @@ def test_limits_are_checked():
     for limit in ((3, 2), math.nan, (math.nan, 1.0)):
         with pytest.raises(OptionError, match="no range"):
             generate(uniform, space, {"macs": limit}, {"macs": table})
-
-
-def test_least_cost_is_the_least():
-    rng = np.random.default_rng(3)
-    decisions = [Decision(f"d{i}", tuple("abc")) for i in range(4)]
-    space = DecisionSpace(decisions)
-    terms = {((d.name, o),): float(rng.normal()) for d in decisions for o in d.options}
-    table = CostTable("c", "u", 1.5, terms)
-    architecture, cost = least_cost(space, table)
-    assert cost == table.cost(architecture) == min(table.cost(a) for a in everything(space))
 
 
 def test_samples_within_limits_are_uniform_over_what_is_within():

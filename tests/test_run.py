@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ddpnas import RunError
-from ddpnas.disk import read_json, write_atomic
+from ddpnas.disk import read_json, read_records, write_atomic
 from ddpnas.run import RunFolder
 
 
@@ -88,8 +88,8 @@ def test_records_are_cut_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path):
         folder.append("history.jsonl", {"i": i})
     with open(tmp_path / "history.jsonl", "a") as stream:
         stream.write('{"i": 4')
-    assert folder.records("history.jsonl") == [{"i": i} for i in range(4)]
-    assert folder.records("history.jsonl", at_most=2) == [{"i": 0}, {"i": 1}]
+    assert read_records(folder.path / "history.jsonl") == [{"i": i} for i in range(4)]
+    assert folder.cut("history.jsonl", 2) == [{"i": 0}, {"i": 1}]
     assert (tmp_path / "history.jsonl").read_text() == '{"i": 0}\n{"i": 1}\n'
     folder.close()
 

@@ -32,7 +32,7 @@ from ddpnas.errors import (
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.frontier import frontier
-from ddpnas.generate import Generated, generate, least_cost, sample_within, top_k
+from ddpnas.generate import Generated, generate, sample_within, top_k
 from ddpnas.reopen import resume
 from ddpnas.replace import replaceable
 from ddpnas.report import write_report
@@ -117,7 +117,6 @@ __all__ = [
     "final_space",
     "frontier",
     "generate",
-    "least_cost",
     "list_data",
     "list_spaces",
     "list_strategies",

@@ -11,7 +11,7 @@ from typing import Any
 
 from ddpnas.errors import RunError
 
-__all__ = ["read_json", "writable", "write_atomic"]
+__all__ = ["read_json", "read_records", "whole_lines", "writable", "write_atomic"]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -41,5 +41,22 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path.parent} holds no {path.name}; is it a run folder?") from None
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file that grows by lines; none where there is no file yet.
+
+    A last line that is being written, or that a kill left incomplete, is left out.
+    """
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    return [line for line in lines if line.endswith(b"\n")]
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a .jsonl file; :class:`RunError` when it is broken."""
+    try:
+        return [json.loads(line) for line in whole_lines(path)]
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from None

@@ -21,7 +21,7 @@ import numpy as np
 from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.errors import OptionError
 from ddpnas.infeasible import infeasible
 from ddpnas.limits import Bounds, Limit, checked_limits, slack, within
 from ddpnas.objective import Objective, objective_name, objective_rows, objective_value
@@ -32,7 +32,6 @@ __all__ = [
     "Generated",
     "describe",
     "generate",
-    "least_cost",
     "sample_within",
     "top_k",
 ]
@@ -177,14 +176,6 @@ def describe(
         slack={name: slack(reached[name], *ends) for name, ends in bounds.items()},
         certificate=certificate,
     )
-
-
-def least_cost(space: DecisionSpace, table: CostTable) -> tuple[Architecture, float]:
-    """Return the architecture of the lowest cost that obeys the rules, and that cost."""
-    architecture = Problem(space, {table.name: table}).extreme(table.name, 1.0, {})
-    if architecture is None:
-        raise InfeasibleError("no architecture obeys the rules of the space")
-    return architecture, table.cost(architecture)
 
 
 def sample_within(

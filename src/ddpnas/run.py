@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ddpnas.checkpoint import load_checkpoint, save_checkpoint
-from ddpnas.disk import writable, write_atomic
+from ddpnas.disk import read_records, whole_lines, writable, write_atomic
 from ddpnas.errors import RunError
 
 __all__ = ["RunFolder"]
@@ -134,18 +134,11 @@ class RunFolder:
         with open(self.path / name, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
-    def records(self, name: str, at_most: int | None = None) -> list[dict[str, Any]]:
-        """Return the records of a .jsonl file; with ``at_most``, cut the file to the first ones.
-
-        A last line that a kill left incomplete is dropped.
-        """
+    def cut(self, name: str, records: int) -> list[dict[str, Any]]:
+        """Cut a .jsonl file to its first records, and return them."""
         path = self.path / name
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        lines = [line for line in lines if line.endswith(b"\n")]
-        if at_most is not None:
-            lines = lines[:at_most]
-            write_atomic(path, b"".join(lines))
-        return [json.loads(line) for line in lines]
+        write_atomic(path, b"".join(whole_lines(path)[:records]))
+        return read_records(path)
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Write weights and all other state as one file."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, as_data
-from ddpnas.disk import read_json
+from ddpnas.disk import read_json, read_records
 from ddpnas.distributed import join
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
@@ -81,12 +81,11 @@ class SearchResult:
         if (folder / "run.json").exists() and not (folder / "result.json").exists():
             raise RunError(f"the run in {path} is not finished; go on: ddpnas resume {path}")
         data = read_json(folder / "result.json")
-        lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
         return cls(
             architecture=Architecture(data["architecture"]),
             text=data["text"],
             distribution=JointDistribution.from_dict(data["distribution"]),
-            history=[json.loads(line) for line in lines],
+            history=read_records(folder / "history.jsonl"),
             seconds=data["seconds"],
         )
 

@@ -93,8 +93,8 @@ class SearchLoop:
             evaluations = plain["evaluations"]
         if folder is None:
             return []
-        folder.records("distributions.jsonl", at_most=self._strategy.stage)
-        return folder.records("history.jsonl", at_most=evaluations)
+        folder.cut("distributions.jsonl", self._strategy.stage)
+        return folder.cut("history.jsonl", evaluations)
 
     def run(self) -> list[dict[str, Any]]:
         """Search to the end; return the history."""

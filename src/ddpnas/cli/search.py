@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ddpnas.cli.options import (
     own_space,
 )
 from ddpnas.data import DataConfig, load_data
+from ddpnas.disk import read_records
 from ddpnas.distributed import current, join
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
@@ -137,9 +137,7 @@ def resume(options: Namespace) -> None:
 def _show_result(run: str, result: SearchResult) -> None:
     if not current().first:
         return
-    stages = Path(run) / "distributions.jsonl"
-    records = [json.loads(line) for line in stages.read_text().splitlines()]
-    show.pruning(result.distribution, records)
+    show.pruning(result.distribution, read_records(Path(run) / "distributions.jsonl"))
     best = max(record["accuracy"] for record in result.history)
     print(f"architecture found: {result.text}")
     print(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ddpnas.architecture import Architecture, Decision, DecisionSpace
-from ddpnas.disk import read_json
+from ddpnas.disk import read_json, read_records
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import ArchitectureError, RunError
 from ddpnas.reopen import read_config
@@ -218,7 +217,7 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
     else:
         space = DecisionSpace([Decision(d[0], tuple(d[1:])) for d in identity["decisions"]])
     stages = [Stage(0, 0, JointDistribution.uniform(space.decisions))]
-    for record in _lines(folder / "distributions.jsonl"):
+    for record in read_records(folder / "distributions.jsonl"):
         distribution = JointDistribution.from_dict(record)
         stages.append(Stage(record["stage"], record["evaluations"], distribution))
     distribution = stages[-1].distribution
@@ -237,7 +236,7 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         fingerprint=identity["data"]["fingerprint"],
         space=space,
         planned=more.get("evaluations"),
-        history=tuple(_lines(folder / "history.jsonl")),
+        history=tuple(read_records(folder / "history.jsonl")),
         stages=tuple(stages),
         distribution=distribution,
         architecture=architecture,
@@ -246,17 +245,6 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         trained=_read_trained(folder / "trained"),
         latency_check=_read_optional(folder / "latency_check.json"),
     )
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a .jsonl file; a last line that is being written is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().splitlines(keepends=True)
-    try:
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from None
 
 
 def _read_optional(path: Path) -> Any:

@@ -296,7 +296,8 @@ class ModelDDPNAS(Base):
             in_cycles = len(self.history) < self.explore * self.evaluations
             if not in_cycles and len(self.history) % _JUDGE < len(architectures):
                 risks = self._confirmed_risks()
-                self._prune([np.flatnonzero(row <= self.max_risk) for row in risks], risks)
+                chosen = [np.flatnonzero(row <= self.max_risk) for row in risks]
+                self._prune(chosen, risks, self._prunable())
 
     def _rows(self, effects: Effects) -> list[Matrix]:
         means = self._option_means(effects, self._best(effects, effects.choices))
@@ -314,8 +315,8 @@ class ModelDDPNAS(Base):
         risks = self.risks() if self.max_risk is None else self._confirmed_risks()
         forced = self._cycles >= self.longest_stage
         chosen = []
-        distribution = self._distribution
-        for i, (row, mask) in enumerate(zip(risks, self._prunable(), strict=True)):
+        distribution, prunable = self._distribution, self._prunable()
+        for i, (row, mask) in enumerate(zip(risks, prunable, strict=True)):
             # of equal risks, the least likely
             least = int(np.lexsort((distribution.rows[i], np.where(mask, row, np.inf)))[0])
             prune = self._due[i] and (
@@ -323,7 +324,7 @@ class ModelDDPNAS(Base):
             )
             chosen.append(np.array([least] if prune else [], dtype=np.int64))
             self._due[i] = self._due[i] and not prune
-        self._prune(chosen, risks)
+        self._prune(chosen, risks, prunable)
         if not any(self._due):
             self._cycles = 0
             self.stage += 1
@@ -363,9 +364,11 @@ class ModelDDPNAS(Base):
                 mask[option] = False
         return masks
 
-    def _prune(self, options: list[npt.NDArray[np.int64]], risks: list[Matrix]) -> None:
+    def _prune(
+        self, options: list[npt.NDArray[np.int64]], risks: list[Matrix], prunable: list[Mask]
+    ) -> None:
         """Prune these options of each decision, the least likely first, but never the last."""
-        alive, prunable = [mask.copy() for mask in self._distribution.alive], self._prunable()
+        alive = [mask.copy() for mask in self._distribution.alive]
         for mask, may, chosen, row in zip(alive, prunable, options, risks, strict=True):
             for option in chosen[np.argsort(row[chosen], kind="stable")].tolist():
                 if may[option] and mask.sum() > 1:
