@@ -29,7 +29,9 @@ def whole_run(tmp_path_factory):
     search += ["--strategy-options.cycles-per-stage", "3", "--supernet.warmup-epochs", "5"]
     assert main([*search, "--device", "cpu", "--quiet"]) == 0
     assert main(["generate", out, "--limit", "macs=4K"]) == 0
-    assert main(["train", out, "--epochs", "2", "--random", "2", "--quiet"]) == 0
+    assert (
+        main(["train", out, "--epochs", "2", "--random", "2", "--same-size", "1", "--quiet"]) == 0
+    )
     return root / "run"
 
 

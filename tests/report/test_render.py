@@ -101,6 +101,18 @@ def test_the_numbers_are_those_of_the_run_folder(written, whole_run):
         assert float(probability) == theta[decision][option]
 
 
+def test_the_found_network_stands_beside_random_ones_and_those_of_its_size(written, whole_run):
+    networks = json.loads((whole_run / "trained" / "result.json").read_text())["networks"]
+    assert [n["name"] for n in networks] == ["found", "random 1", "random 2", "same size 1"]
+    found, *random, same = [n["accuracy"] for n in networks]
+    text = " ".join(read(written).text.split())
+    for mean, number, what in ((sum(random) / 2, "2", "networks"), (same, "1", "network")):
+        better = "better" if found > mean else "not better"
+        assert f"That is {better} than the mean of {number} random {what}" in text
+    assert "within the same limits and of about its size" in text
+    assert "--random 2 --same-size 1" in text
+
+
 def test_the_mistakes_are_those_of_the_confusion_matrix(written, whole_run):
     network = json.loads((whole_run / "trained" / "result.json").read_text())["networks"][0]
     confused = rows_of(written.with_name("page-data") / "confusion.csv")[1:]

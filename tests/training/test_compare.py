@@ -1,4 +1,32 @@
-from ddpnas import Recipe, Rule, compare, count_costs
+import pytest
+
+from ddpnas import OptionError, Recipe, Rule, compare, count_costs
+
+
+def test_networks_of_the_same_size_have_about_its_multiply_adds_and_obey_the_limits(
+    small_space, stripes
+):
+    found = small_space.parse(
+        "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
+    )
+    size = count_costs(small_space)["macs"].cost(small_space.canonical(found))
+    trained = compare(
+        small_space,
+        found,
+        stripes,
+        limits={"macs": (0, size)},
+        random=1,
+        same_size=4,
+        recipe=Recipe(epochs=1, batch_size=16),
+        device="cpu",
+    )
+    assert [one.name for one in trained[1:]] == [
+        "random 1",
+        *(f"same size {i}" for i in range(1, 5)),
+    ]
+    assert all(0.9 * size <= one.costs["macs"] <= size for one in trained[2:])
+    with pytest.raises(OptionError, match="same_size compares multiply-adds"):
+        compare(small_space, found, stripes, costs={}, same_size=1)
 
 
 def test_random_networks_are_within_the_same_limits_and_rules_and_run_all_they_cost(

@@ -79,6 +79,13 @@ def _train_parser() -> ArgumentParser:
         help="also train so many random architectures within the same limits, to compare",
     )
     parser.add_argument(
+        "--same-size",
+        type=int,
+        default=0,
+        help="also train so many random architectures of about its multiply-adds: what it is "
+        "better than the others by may be its size alone",
+    )
+    parser.add_argument(
         "--baseline",
         action="append",
         default=[],
@@ -113,6 +120,7 @@ def train(options: Namespace) -> None:
             limits=limits,
             rules=rules,
             random=options.random,
+            same_size=options.same_size,
             baselines=options.baseline,
             recipe=recipe,
             seed=options.seed,
@@ -272,19 +280,20 @@ def _show_trained(
         ]
         for one in trained
     ]
-    random = [one for one in trained if one.name.startswith("random ")]
-    if random:
-        accuracies = [100 * one.result.accuracy for one in random]
-        spread = f" +- {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
-        within = " within the limits" if limits else ""
-        rows.append(
-            [
-                "random, mean",
-                f"of {len(random)}{within}",
-                *(f"{statistics.mean(o.costs[name] for o in random):,.0f}" for name in costs),
-                f"{statistics.mean(accuracies):.2f}{spread} %",
-            ]
-        )
+    for group in ("random", "same size"):
+        drawn = [one for one in trained if one.name.startswith(f"{group} ")]
+        if drawn:
+            accuracies = [100 * one.result.accuracy for one in drawn]
+            spread = f" +- {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+            within = " within the limits" if limits else ""
+            rows.append(
+                [
+                    f"{group}, mean",
+                    f"of {len(drawn)}{within}",
+                    *(f"{statistics.mean(o.costs[name] for o in drawn):,.0f}" for name in costs),
+                    f"{statistics.mean(accuracies):.2f}{spread} %",
+                ]
+            )
     recipe = trained[0].result.recipe
     print()
     show.table(

@@ -93,12 +93,14 @@ def _side_by_side(views: Sequence[View]) -> Section:
     for v in views:
         run, trained = v.run, v.run.trained
         random = [n.accuracy for n in trained.random] if trained is not None else []
+        same_size = [n.accuracy for n in trained.same_size] if trained is not None else []
         rows.append(
             (
                 run.label,
                 trained.found.accuracy if trained is not None else None,
                 mean_and_spread(random)[0] if random else None,
                 len(random) if trained is not None else None,
+                mean_and_spread(same_size)[0] if same_size else None,
                 *(v.chosen_costs.get(name) for name in costs),
                 max(run.accuracies, default=None),
                 len(run.history),
@@ -117,6 +119,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
             Column("accuracy", "percent"),
             Column("random mean", "percent"),
             Column("random networks", "count"),
+            Column("same size mean", "percent"),
             *(Column(name, "amount") for name in costs),
             Column("best score", "percent"),
             Column("scored", "count"),

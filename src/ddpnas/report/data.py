@@ -36,7 +36,7 @@ class Network:
     """One trained network of a comparison, as ``result.json`` of a trained folder has it.
 
     Attributes:
-        name: "found", "random 1", ... or the name of a baseline.
+        name: "found", "random 1", ..., "same size 1", ... or the name of a baseline.
         text: of its architecture; empty for a baseline that is none of the space.
         architecture: a choice for every decision; None for such a baseline.
         costs: by name.
@@ -93,9 +93,15 @@ class Trained:
         return tuple(n for n in self.networks[1:] if n.name.startswith("random "))
 
     @property
+    def same_size(self) -> tuple[Network, ...]:
+        """The random ones with about the found one's multiply-adds."""
+        return tuple(n for n in self.networks[1:] if n.name.startswith("same size "))
+
+    @property
     def baselines(self) -> tuple[Network, ...]:
         """Known networks that were trained alike."""
-        return tuple(n for n in self.networks[1:] if not n.name.startswith("random "))
+        others = (*self.random, *self.same_size)
+        return tuple(n for n in self.networks[1:] if n not in others)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,8 @@ def _train_words(run: Run, trained: Trained) -> list[str]:
         words += ["--limit-train-images", str(limit)]
     if trained.random:
         words += ["--random", str(len(trained.random))]
+    if trained.same_size:
+        words += ["--same-size", str(len(trained.same_size))]
     for network in trained.baselines:
         words += ["--baseline", network.name]
     if trained.path.resolve() != (run.path / "trained").resolve():

@@ -70,7 +70,8 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
         Legend(3, "diamond", "chosen"),
         Legend(6, "circle", "random"),
     ]
-    compared = run.trained.random if run.trained is not None else ()
+    trained = run.trained
+    compared = (*trained.random, *trained.same_size) if trained is not None else ()
     drawn = [
         (n.costs[name], run.distribution.log_prob(n.architecture), n)
         for n in compared

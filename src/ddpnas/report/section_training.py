@@ -77,19 +77,23 @@ def _networks_table(view: View, trained: Trained) -> Table:
 
 
 def _series(trained: Trained, network: Network) -> tuple[int, str]:
-    """Return number and mark of a network's series: found 1, random 6, baselines 2 and on."""
+    """Return number and mark of a series: found 1, random 6, same size 5, baselines 2 and on."""
     if network is trained.found:
         return 1, "diamond"
     if network in trained.random:
         return 6, "circle"
+    if network in trained.same_size:
+        return 5, "ring"
     at = trained.baselines.index(network)
-    return 2 + at % 4, MARKS[1 + at % 4]
+    return 2 + at % 3, MARKS[1 + at % 4]
 
 
 def _legend(trained: Trained) -> tuple[Legend, ...]:
     entries = [Legend(1, "diamond", "found")]
     if trained.random:
         entries.append(Legend(6, "circle", "random"))
+    if trained.same_size:
+        entries.append(Legend(5, "ring", "random, same size"))
     entries += [Legend(*_series(trained, n), n.name) for n in trained.baselines]
     return tuple(entries)
 

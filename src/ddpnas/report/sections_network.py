@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -22,7 +22,7 @@ from ddpnas.report.blocks import (
     duration,
     percent,
 )
-from ddpnas.report.data import Trained
+from ddpnas.report.data import Network, Trained
 from ddpnas.report.measures import mean_and_spread, time_spent
 from ddpnas.report.view import View
 
@@ -78,12 +78,15 @@ def _accuracy_tiles(trained: Trained) -> list[Tile]:
     found = trained.found
     split = _SPLITS[found.split]
     tiles = [Tile("found network", percent(found.accuracy), found.accuracy, f"{split} accuracy")]
-    if trained.random:
-        mean, spread = mean_and_spread([n.accuracy for n in trained.random])
-        pm = f" \u00b1 {100 * spread:.2f}" if len(trained.random) > 1 else ""
-        value = f"{100 * mean:.2f}{pm} %"
-        note = f"mean{' and standard deviation' if pm else ''} of {len(trained.random)}"
-        tiles.append(Tile("random networks", value, mean, note))
+    for name, networks in (
+        ("random networks", trained.random),
+        ("random, same size", trained.same_size),
+    ):
+        if networks:
+            mean, spread = mean_and_spread([n.accuracy for n in networks])
+            pm = f" \u00b1 {100 * spread:.2f}" if len(networks) > 1 else ""
+            note = f"mean{' and standard deviation' if pm else ''} of {len(networks)}"
+            tiles.append(Tile(name, f"{100 * mean:.2f}{pm} %", mean, note))
     return tiles
 
 
@@ -127,21 +130,28 @@ def training_words(trained: Trained, limited: bool) -> list[str]:
             f"{percent(found.accuracy)} of the {split} images right."
         )
     ]
-    if not trained.random:
-        return says
-    mean, _ = mean_and_spread([n.accuracy for n in trained.random])
-    number = len(trained.random)
-    beaten = sum(found.accuracy > n.accuracy for n in trained.random)
-    which = "all" if beaten == number else "none" if beaten == 0 else str(beaten)
     within = " within the same limits" if limited else ""
-    better = "better" if found.accuracy > mean else "not better"
-    says.append(
-        f"That is {better} than the mean of {number} random network{'s' if number > 1 else ''}"
-        f"{within}, trained alike ({percent(mean)}), and better than {which} of them."
-    )
-    if number < 5:
+    if trained.random:
+        says.append(_beside(found, trained.random, f"{within}, trained alike"))
+    if trained.same_size:
+        says.append(_beside(found, trained.same_size, f"{within} and of about its size"))
+    compared = [len(group) for group in (trained.random, trained.same_size) if group]
+    if compared and min(compared) < 5:
         says.append("So few are an indication, not a proof.")
     return says
+
+
+def _beside(found: Network, others: Sequence[Network], which: str) -> str:
+    """Return the sentence that compares the found network with others."""
+    mean, _ = mean_and_spread([n.accuracy for n in others])
+    number = len(others)
+    beaten = sum(found.accuracy > n.accuracy for n in others)
+    of_them = "all" if beaten == number else "none" if beaten == 0 else str(beaten)
+    better = "better" if found.accuracy > mean else "not better"
+    return (
+        f"That is {better} than the mean of {number} random network{'s' if number > 1 else ''}"
+        f"{which} ({percent(mean)}), and better than {of_them} of them."
+    )
 
 
 def network(view: View) -> Section | None:

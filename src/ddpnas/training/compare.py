@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs, count_network
 from ddpnas.data import Data, as_data
+from ddpnas.errors import OptionError
 from ddpnas.generate import sample_within
 from ddpnas.limits import Limit, checked_limits, within
 from ddpnas.space import SearchSpace
@@ -27,6 +29,7 @@ from ddpnas.training.result import TrainResult
 __all__ = ["Trained", "compare", "final_space", "inference_space"]
 
 _TRIES = 100  # random architectures whose canonical form may be outside the limits
+_SAME_SIZE = (0.9, 1.1)  # of the multiply-adds
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Trained:
     """One network of a comparison: what it costs and what it reached.
 
     Attributes:
-        name: "found", "random 1", "random 2", ..., or the name of a known network.
+        name: "found", "random 1", ..., "same size 1", ..., or the name of a known network.
         text: the architecture's, or the name of a known network again.
         architecture: empty for a known network.
         costs: by name; of a known network, those that can be counted.
@@ -79,6 +82,7 @@ def compare(
     limits: Mapping[str, Limit] | None = None,
     rules: Sequence[Rule] = (),
     random: int = 0,
+    same_size: int = 0,
     baselines: Sequence[str] = (),
     recipe: Recipe | str = "quick",
     epochs: int | None = None,
@@ -90,7 +94,7 @@ def compare(
     resume: bool = False,
     on_epoch: Callable[[str, dict[str, float]], object] | None = None,
 ) -> list[Trained]:
-    """Train the architecture, ``random`` others within the same limits, and known networks alike.
+    """Train the architecture, random others, and known networks alike.
 
     Args:
         space: builds the networks; see :func:`final_space`.
@@ -104,6 +108,9 @@ def compare(
             runs.
         rules: beside those of the space, that they obey, too.
         random: how many.
+        same_size: how many more random architectures whose multiply-adds are within a tenth of the
+            found one's. Most of those within a limit are far smaller than it allows: what the
+            found one is better than these by may be its size alone.
         baselines: known networks, such as "resnet18", see :func:`build_baseline`.
         recipe: see :func:`ddpnas.train`.
         epochs: other than the recipe's.
@@ -114,6 +121,9 @@ def compare(
         folder: for the checkpoints, one folder a network; None keeps none.
         resume: go on with what is in the folder; networks that are done are not trained again.
         on_epoch: given the name of the network and the record of each epoch.
+
+    Raises:
+        OptionError: ``same_size`` without multiply-adds ("macs") among the costs.
     """
     data = as_data(data)
     tables = count_costs(inference_space(space)) if costs is None else costs
@@ -122,6 +132,10 @@ def compare(
     chosen_by_name = {"found": architecture}
     for i in range(random):
         chosen_by_name[f"random {i + 1}"] = _drawn(space, rules, tables, limits or {}, rng)
+    if same_size:
+        alike = _same_size(space, architecture, tables, limits or {})
+        for i in range(same_size):
+            chosen_by_name[f"same size {i + 1}"] = _drawn(space, rules, tables, alike, rng)
     for name, chosen in chosen_by_name.items():
         reached = {key: table.cost(chosen) for key, table in tables.items()}
         network = _seeded(seed, partial(space.build, chosen))
@@ -171,6 +185,21 @@ def _drawn(
         if within(form, bounds, costs) and all(rule.holds(form) for rule in drawn_from.rules):
             return form
     return drawn
+
+
+def _same_size(
+    space: SearchSpace,
+    architecture: Architecture,
+    costs: Mapping[str, CostTable],
+    limits: Mapping[str, Limit],
+) -> dict[str, Limit]:
+    """Return the limits, and that the multiply-adds are about the architecture's."""
+    if "macs" not in costs:
+        raise OptionError("same_size compares multiply-adds, and there is no cost 'macs'")
+    size = costs["macs"].cost(space.canonical(architecture))
+    lowest, highest = (share * size for share in _SAME_SIZE)
+    low, high = checked_limits(limits, costs).get("macs", (-math.inf, math.inf))
+    return {**limits, "macs": (max(low, lowest), min(high, highest))}
 
 
 def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
