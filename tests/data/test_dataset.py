@@ -5,7 +5,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from ddpnas import DataError, make_data
-from ddpnas.data.dataset import DatasetSplit, TensorSplit, fit_image, stratified
+from ddpnas.data.dataset import DatasetSplit, TensorSplit, stratified
+from ddpnas.data.images import fit_image
 
 from ..conftest import striped_images
 

@@ -75,3 +75,11 @@ def test_a_shape_on_a_transparent_ground_is_seen(tmp_path):
         for i in range(4):
             Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
     assert load_data(tmp_path).train.inputs.unique().tolist() == [0, 255]
+
+
+def test_an_image_of_too_many_pixels_is_named_from_its_header_on(tmp_path, monkeypatch):
+    folder(tmp_path)
+    Image.new("L", (50, 50)).save(tmp_path / "b" / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match=r"huge\.png cannot be read: it has more than 2,000 pixels"):
+        load_data(tmp_path)

@@ -106,6 +106,13 @@ def test_inputs_that_are_no_images_are_taken_as_they_are():
         model.preprocess(Image.new("L", (8, 8)))
 
 
+def test_a_network_that_takes_no_images_does_not_blame_the_file(tmp_path):
+    data = ddpnas.make_data((torch.randn(20, 5), torch.arange(20) % 2))
+    Image.new("L", (8, 8)).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="^this network takes tensors"):
+        model_for(data).preprocess(tmp_path / "x.png")
+
+
 @pytest.mark.parametrize(
     "wrong, says",
     [

@@ -12,8 +12,9 @@ from ddpnas.cli import show
 from ddpnas.cli.options import Command, new_parser
 from ddpnas.costs.onnx_files import need_onnx
 from ddpnas.data import Data, load_data
-from ddpnas.data.dataset import Split, as_image_batch
+from ddpnas.data.dataset import Split
 from ddpnas.data.files import resized_images
+from ddpnas.data.images import as_image_batch
 from ddpnas.disk import writable
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx

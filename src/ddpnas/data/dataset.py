@@ -16,21 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ddpnas.data.images import fit_image
 from ddpnas.errors import DataError
 
-__all__ = [
-    "Data",
-    "DatasetSplit",
-    "Split",
-    "TensorSplit",
-    "as_image_batch",
-    "fit_image",
-    "make_data",
-]
+__all__ = ["Data", "DatasetSplit", "Split", "TensorSplit", "make_data"]
 
 logger = logging.getLogger(__name__)
 
@@ -269,69 +262,6 @@ def as_split(value: Any, image_size: int | None) -> Split:
     raise DataError(
         f"data is a pair (inputs, labels) or a map-style Dataset, not {type(value).__name__}"
     )
-
-
-def as_image_batch(images: Any, channels: int) -> Tensor:
-    """Return uint8 images as (N, channels, H, W), grey made colour or the reverse if need be.
-
-    Args:
-        images: array or tensor: (H, W), (H, W, C), (N, H, W), (N, H, W, C) or (N, C, H, W), with
-            1, 3 or, transparency being dropped, 4 channels; a tensor may be (C, H, W) too.
-        channels: 1 or 3.
-
-    Raises:
-        DataError: another shape.
-    """
-    batch = torch.as_tensor(images)
-    first_is_channels = isinstance(images, Tensor) and batch.shape[0] in (1, 3)
-    if batch.ndim == 2 or (batch.ndim == 3 and (batch.shape[-1] in (1, 3, 4) or first_is_channels)):
-        batch = batch[None]
-    if batch.ndim == 3:
-        batch = batch[:, None]
-    elif batch.ndim == 4 and batch.shape[1] not in (1, 3):
-        batch = batch[..., :3].movedim(-1, 1)
-    if batch.ndim != 4 or batch.shape[1] not in (1, 3):
-        raise DataError(
-            f"uint8 images have the shape (H, W), (H, W, C), (N, H, W), (N, H, W, C) or "
-            f"(N, C, H, W), not {tuple(batch.shape)}"
-        )
-    if batch.shape[1] == channels:
-        return batch
-    if batch.shape[1] == 1:
-        return batch.expand(-1, channels, -1, -1)
-    from torchvision.transforms.v2 import functional
-
-    grey: Tensor = functional.rgb_to_grayscale(batch)
-    return grey
-
-
-def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Tensor:
-    """Return the image as (C, height, width) uint8: cropped, resized, converted.
-
-    Args:
-        image: of any size; what is transparent becomes white, 16 bits a pixel become 8.
-        size: pixels a side, or (height, width).
-        mode: "L" for one grey channel or "RGB".
-
-    Raises:
-        ValueError: pixels of 32 bits, whose range is not known.
-    """
-    height, width = (size, size) if isinstance(size, int) else size
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image)
-        if pixels.min() < 0 or pixels.max() > 0xFFFF:
-            raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
-        image = Image.fromarray((pixels // 256).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert(mode)
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    array = np.asarray(image, dtype=np.uint8)
-    return torch.from_numpy(array[None].copy() if mode == "L" else array.transpose(2, 0, 1).copy())
 
 
 def _dataset_split(dataset: Any, image_size: int | None) -> Split:

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddpnas.data import dataset as _dataset
-from ddpnas.data.dataset import DatasetSplit, Split, TensorSplit, fit_image
+from ddpnas.data.dataset import DatasetSplit, Split, TensorSplit
+from ddpnas.data.images import fit_image, open_image
 from ddpnas.errors import DataError
 
 __all__ = ["FolderImages", "read_folder", "read_labelled"]
@@ -39,11 +39,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.samples[index]
-        try:
-            with Image.open(path) as image:
-                return fit_image(image, self.size, self.mode), label
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"the image {path} cannot be read: {error}") from None
+        with open_image(path) as image:
+            return fit_image(image, self.size, self.mode), label
 
 
 def read_folder(
@@ -176,12 +173,9 @@ def _format(samples: Sequence[tuple[str, int]], image_size: int | None) -> tuple
     step = max(1, len(samples) // _PROBED)
     sizes, modes = set(), set()
     for path, _ in samples[::step]:
-        try:
-            with Image.open(path) as image:
-                sizes.add(image.size)
-                modes.add(image.mode)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"the image {path} cannot be read: {error}") from None
+        with open_image(path) as image:
+            sizes.add(image.size)
+            modes.add(image.mode)
     grey = {m for m in modes if m in ("1", "L") or m.startswith("I")}
     mode = "L" if modes == grey else "RGB"
     if image_size is not None:

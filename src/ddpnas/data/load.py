@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ddpnas.data import files, folder
-from ddpnas.data.dataset import Data, Split, TensorSplit, as_image_batch, make_data
+from ddpnas.data.dataset import Data, Split, TensorSplit, make_data
+from ddpnas.data.images import as_image_batch
 from ddpnas.errors import DataError, nearest
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, load_data
-from ddpnas.data.dataset import as_image_batch, fit_image
 from ddpnas.data.files import resized_images
+from ddpnas.data.images import as_image_batch, fit_image, open_image
 from ddpnas.data.loader import Normalisation
 from ddpnas.errors import DataError, RunError
 
@@ -122,11 +122,8 @@ class TrainedModel:
         if isinstance(image, Sequence) and not isinstance(image, str):
             raise DataError("images are given in one list, not in lists of lists")
         if isinstance(image, (str, Path)):
-            try:
-                with Image.open(image) as opened:
-                    return self._prepare_one(opened)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                raise DataError(f"the image {image} cannot be read: {error}") from None
+            with open_image(image) as opened:
+                return self._prepare_one(opened)
         if isinstance(image, Image.Image):
             channels, height, width = self._image_shape()
             fitted = fit_image(image, (height, width), "L" if channels == 1 else "RGB")

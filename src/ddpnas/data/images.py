@@ -1,0 +1,101 @@
+"""Images, one by one or as arrays: opened, brought to one form and size."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ddpnas.errors import DataError
+
+__all__ = ["as_image_batch", "fit_image", "open_image"]
+
+
+@contextlib.contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image file, whose pixels are read only when they are used.
+
+    Raises:
+        DataError: what is wrong with which file, also where that shows while it is used.
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"the image {path} cannot be read: {error}") from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise DataError(
+            f"the image {path} cannot be read: it has more than {most:,} pixels; make it smaller"
+        ) from None
+
+
+def as_image_batch(images: Any, channels: int) -> Tensor:
+    """Return uint8 images as (N, channels, H, W), grey made colour or the reverse if need be.
+
+    Args:
+        images: array or tensor: (H, W), (H, W, C), (N, H, W), (N, H, W, C) or (N, C, H, W), with
+            1, 3 or, transparency being dropped, 4 channels; a tensor may be (C, H, W) too.
+        channels: 1 or 3.
+
+    Raises:
+        DataError: another shape.
+    """
+    batch = torch.as_tensor(images)
+    first_is_channels = isinstance(images, Tensor) and batch.shape[0] in (1, 3)
+    if batch.ndim == 2 or (batch.ndim == 3 and (batch.shape[-1] in (1, 3, 4) or first_is_channels)):
+        batch = batch[None]
+    if batch.ndim == 3:
+        batch = batch[:, None]
+    elif batch.ndim == 4 and batch.shape[1] not in (1, 3):
+        batch = batch[..., :3].movedim(-1, 1)
+    if batch.ndim != 4 or batch.shape[1] not in (1, 3):
+        raise DataError(
+            f"uint8 images have the shape (H, W), (H, W, C), (N, H, W), (N, H, W, C) or "
+            f"(N, C, H, W), not {tuple(batch.shape)}"
+        )
+    if batch.shape[1] == channels:
+        return batch
+    if batch.shape[1] == 1:
+        return batch.expand(-1, channels, -1, -1)
+    from torchvision.transforms.v2 import functional
+
+    grey: Tensor = functional.rgb_to_grayscale(batch)
+    return grey
+
+
+def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Tensor:
+    """Return the image as (C, height, width) uint8: cropped, resized, converted.
+
+    Args:
+        image: of any size; what is transparent becomes white, 16 bits a pixel become 8.
+        size: pixels a side, or (height, width).
+        mode: "L" for one grey channel or "RGB".
+
+    Raises:
+        ValueError: pixels of 32 bits, whose range is not known.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() > 0xFFFF:
+            raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
+        image = Image.fromarray((pixels // 256).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert(mode)
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    array = np.asarray(image, dtype=np.uint8)
+    return torch.from_numpy(array[None].copy() if mode == "L" else array.transpose(2, 0, 1).copy())
