@@ -1,7 +1,10 @@
+import io
+import struct
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from ddpnas import DataError, make_data
@@ -126,6 +129,31 @@ def test_fit_image_crops_the_middle_to_a_square_and_makes_transparent_white():
     assert fit_image(image, 5, "L")[0, 1:-1, 1:-1].unique().tolist() == [200]
     transparent = Image.new("RGBA", (4, 4), (1, 2, 3, 0))
     assert fit_image(transparent, 2, "RGB")[:, 0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_read_as_the_camera_was_held(tmp_path, orientation, kind):
+    corners = np.array([[0, 80], [160, 240]], dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(corners).save(tmp_path / f"x.{kind}", exif=exif)
+    with Image.open(tmp_path / f"x.{kind}") as image:
+        shown = np.asarray(ImageOps.exif_transpose(image).convert("L"))
+    with Image.open(tmp_path / f"x.{kind}") as image:
+        assert np.array_equal(fit_image(image, 32, "L")[0], shown)
+    assert (orientation == 1) == (np.abs(shown.astype(int) - corners).max() < 20)
+
+
+def test_damaged_exif_data_makes_no_image_unreadable():
+    turned = struct.pack("<HHII", 0x0112, 3, 1, 6)
+    resolution = struct.pack("<HHI4s", 0x011A, 2, 3, b"abc")  # a text, where Pillow wants a number
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + turned + resolution + bytes(4)
+    upright = np.array([[0, 240]], dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    stream = io.BytesIO()
+    Image.fromarray(np.rot90(upright)).save(stream, "JPEG", exif=exif)
+    with Image.open(stream) as image:
+        assert np.array_equal(fit_image(image, (16, 32), "L")[0], upright)
 
 
 def test_splits_that_cannot_be_joined_are_refused():

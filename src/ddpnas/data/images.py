@@ -17,6 +17,18 @@ from ddpnas.errors import DataError
 __all__ = ["as_image_batch", "fit_image", "open_image"]
 
 
+_ORIENTATION = 0x0112  # tag of EXIF: how a camera was held
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
 @contextlib.contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
     """Open an image file, whose pixels are read only when they are used.
@@ -73,10 +85,11 @@ def as_image_batch(images: Any, channels: int) -> Tensor:
 
 
 def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Tensor:
-    """Return the image as (C, height, width) uint8: cropped, resized, converted.
+    """Return the image as (C, height, width) uint8: upright, cropped, resized, converted.
 
     Args:
-        image: of any size; what is transparent becomes white, 16 bits a pixel become 8.
+        image: of any size, turned as its EXIF orientation says; what is transparent becomes
+            white, 16 bits a pixel become 8.
         size: pixels a side, or (height, width).
         mode: "L" for one grey channel or "RGB".
 
@@ -84,6 +97,7 @@ def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Ten
         ValueError: pixels of 32 bits, whose range is not known.
     """
     height, width = (size, size) if isinstance(size, int) else size
+    image = _upright(image)
     if image.mode.startswith("I"):
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
@@ -99,3 +113,13 @@ def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Ten
         image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
     array = np.asarray(image, dtype=np.uint8)
     return torch.from_numpy(array[None].copy() if mode == "L" else array.transpose(2, 0, 1).copy())
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image as a viewer shows it.
+
+    ``ImageOps.exif_transpose`` also writes the EXIF data anew, which fails where it is damaged.
+    """
+    image.load()  # a TIFF is turned by that, and then says so no more
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
