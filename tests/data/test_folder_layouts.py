@@ -83,3 +83,13 @@ def test_an_image_of_too_many_pixels_is_named_from_its_header_on(tmp_path, monke
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(DataError, match=r"huge\.png cannot be read: it has more than 2,000 pixels"):
         load_data(tmp_path)
+
+
+def test_a_few_small_images_do_not_make_all_of_them_small(tmp_path, caplog):
+    folder(tmp_path, number=3)
+    for name in "ab":
+        for i in range(5):
+            Image.new("L", (40 + i, 60)).save(tmp_path / name / f"large{i}.png")
+    with caplog.at_level("INFO"):
+        assert load_data(tmp_path).input_shape == (1, 40, 40)
+    assert "resized to 40x40; see --image-size" in caplog.text

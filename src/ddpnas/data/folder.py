@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,7 +52,7 @@ def read_folder(
     Args:
         path: with ``train/`` and optionally ``valid/`` (or ``val/``) and ``test/``, each with a
             folder a class; or with folders a class only.
-        image_size: pixels a side; None for the images' own, at most 64.
+        image_size: pixels a side; None for the median of the images' smaller sides, at most 64.
         workers: processes that read images of sets too large for memory.
 
     Raises:
@@ -169,20 +170,22 @@ def _samples(root: Path, classes: tuple[str, ...], complete: bool) -> list[tuple
 
 
 def _format(samples: Sequence[tuple[str, int]], image_size: int | None) -> tuple[int, str]:
-    """Return (pixels a side, "L" or "RGB") from the headers of some of the images."""
+    """Return (pixels a side, "L" or "RGB") from the headers of some of the images.
+
+    By default the median of their smaller sides, which a few small images do not change.
+    """
     step = max(1, len(samples) // _PROBED)
-    sizes, modes = set(), set()
+    sizes, modes = [], set()
     for path, _ in samples[::step]:
         with open_image(path) as image:
-            sizes.add(image.size)
+            sizes.append(image.size)
             modes.add(image.mode)
     grey = {m for m in modes if m in ("1", "L") or m.startswith("I")}
     mode = "L" if modes == grey else "RGB"
     if image_size is not None:
         return image_size, mode
-    smallest = min(min(size) for size in sizes)
-    size = min(smallest, LARGEST_DEFAULT)
-    if sizes != {(size, size)}:
+    size = min(statistics.median_low(min(size) for size in sizes), LARGEST_DEFAULT)
+    if set(sizes) != {(size, size)}:
         logger.info("images are cropped and resized to %dx%d; see --image-size", size, size)
     return size, mode
 

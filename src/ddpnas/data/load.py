@@ -47,8 +47,8 @@ class DataConfig:
         data: name of an embedded set (listed by `ddpnas data`) or path of a folder of images, of a
             .npz file, or of a directory with CIFAR-10, CIFAR-100 or Fashion-MNIST files.
         image_size: images are cropped to a square and resized to so many pixels a side;
-            default: the size they have if they all have the same and are 64 or smaller,
-            otherwise at most 64.
+            default: of a folder the median of their smaller sides, at most 64; arrays keep
+            their size.
         valid_fraction: part of the training images, of each class alike, held out to score
             architectures where no validation images are given.
         limit_train_images: use only so many training images (of each class alike).
