@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddpnas.data.images import fit_image
+from ddpnas.data.images import channels_first, fit_image
+from ddpnas.data.labels import read_labels
 from ddpnas.errors import DataError
 
 __all__ = ["Data", "DatasetSplit", "Split", "TensorSplit", "make_data"]
@@ -142,7 +143,7 @@ def make_data(
 
     Args:
         train: a pair (inputs, labels) of tensors or arrays, or a map-style ``Dataset`` of
-            (input, label). uint8 inputs are images (N, C, H, W) or, as arrays, (N, H, W) and
+            (input, label). uint8 inputs are images (N, C, H, W) or, as arrays, also (N, H, W) and
             (N, H, W, C); a dataset may give PIL images. Float inputs are taken as they are,
             without normalisation or augmentation.
         valid: of the same kind; taken from ``train`` if left out.
@@ -178,7 +179,7 @@ def make_data(
     pool = splits["train"]
     labels = pool.labels.numpy()
     if classes is None:
-        classes = [str(i) for i in range(int(labels.max(initial=0)) + 1)]
+        classes = _numbers_as_names(labels)
     _check_labels(splits, classes)
     rng = np.random.default_rng(seed)
     rest = np.arange(len(pool))
@@ -245,13 +246,10 @@ def as_split(value: Any, image_size: int | None) -> Split:
     if isinstance(value, (tuple, list)) and len(value) == 2:
         inputs, labels = value
         if isinstance(inputs, np.ndarray) and inputs.dtype == np.uint8:
-            if inputs.ndim == 3:
-                inputs = inputs[:, None]
-            elif inputs.ndim == 4 and inputs.shape[-1] in (1, 3, 4):
-                inputs = np.moveaxis(inputs[..., :3], -1, 1)
-            inputs = np.ascontiguousarray(inputs)
+            inputs = channels_first(inputs, "images")
         inputs = torch.as_tensor(inputs)
-        labels = torch.as_tensor(labels)
+        if not isinstance(labels, Tensor):
+            labels = _numbers(labels)
         if labels.is_floating_point() or labels.ndim != 1:
             raise DataError(f"labels are whole numbers, one an input; got {_describe(labels)}")
         if len(inputs) != len(labels):
@@ -262,6 +260,16 @@ def as_split(value: Any, image_size: int | None) -> Split:
     raise DataError(
         f"data is a pair (inputs, labels) or a map-style Dataset, not {type(value).__name__}"
     )
+
+
+def _numbers(labels: Any) -> Tensor:
+    values = read_labels(labels, "the array of labels")
+    if values.dtype.kind == "U":
+        raise DataError(
+            f"labels are whole numbers, not names like {str(values[0])!r}; number the classes and "
+            f"give their names as classes"
+        )
+    return torch.from_numpy(values)
 
 
 def _dataset_split(dataset: Any, image_size: int | None) -> Split:
@@ -295,9 +303,17 @@ def _items(dataset: Any) -> Any:
     return (dataset[i] for i in range(len(dataset)))
 
 
+def _numbers_as_names(labels: np.ndarray[Any, Any]) -> list[str]:
+    highest = int(labels.max(initial=0))
+    if highest >= max(1, len(labels)):
+        raise DataError(
+            f"a label is {highest} with {len(labels)} training items, so that classes have none; "
+            f"number the classes 0, 1, 2, ... without gaps"
+        )
+    return [str(i) for i in range(highest + 1)]
+
+
 def _check_labels(splits: Mapping[str, Split], classes: Sequence[str]) -> None:
-    if len(classes) < 2:
-        raise DataError(f"there is one class only ({', '.join(classes)}); at least 2 are needed")
     for key, split in splits.items():
         if len(split) == 0:
             raise DataError(f"the {key} split is empty")
@@ -307,9 +323,14 @@ def _check_labels(splits: Mapping[str, Split], classes: Sequence[str]) -> None:
                 f"the {key} labels go from {low} to {high}; with {len(classes)} classes they "
                 f"have to be 0 to {len(classes) - 1}"
             )
+    if len(classes) < 2:
+        raise DataError(f"there is one class only ({', '.join(classes)}); at least 2 are needed")
     counts = torch.bincount(splits["train"].labels, minlength=len(classes))
     if empty := [classes[i] for i in range(len(classes)) if counts[i] == 0]:
-        raise DataError(f"no training images of class {', '.join(empty)}")
+        raise DataError(
+            f"no training images of class {', '.join(empty[:5])}{', ...' * (len(empty) > 5)}; give "
+            f"some, or number the classes 0, 1, 2, ... without gaps"
+        )
 
 
 def _input_shape(split: Split) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,61 +15,54 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ddpnas.data.arrays import FORM, Found, classes_of, splits_of
 from ddpnas.data.dataset import DatasetSplit, Split, TensorSplit, as_split
 from ddpnas.errors import DataError
 
-__all__ = ["read_npz", "read_torchvision", "resized", "resized_images", "splits_of"]
+__all__ = ["read_npz", "read_torchvision", "resized", "resized_images"]
 
-Found = tuple[tuple[str, ...] | None, dict[str, Split]]
-
-_FORM = (
-    "arrays train_images (N x H x W or N x H x W x C, uint8) and train_labels, and likewise "
-    "valid_... and test_... where there are any"
-)
+# What reading a damaged, encrypted or pickled array raises.
+_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_npz(path: Path) -> Found:
     """Return (classes, splits) of a .npz file.
 
-    It holds ``train_images`` and ``train_labels`` and, optionally, the same for ``valid`` and
-    ``test``, and ``classes``; or JPEG files as ``header``, ``body``, ``offsets`` and ``labels``,
-    the test images in a second file whose name has ``test`` where this one's has ``train``.
+    It holds arrays by the names of :func:`ddpnas.data.arrays.splits_of`; or JPEG files as
+    ``header``, ``body``, ``offsets`` and ``labels``, the test images in a second file whose name
+    has ``test`` where this one's has ``train``.
     """
     arrays = _arrays(path)
-    names = set(arrays)
-    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in names else None
-    if {"header", "body", "offsets", "labels"} <= names:
+    if {"header", "body", "offsets", "labels"} <= set(arrays):
         splits: dict[str, Split] = {"train": _jpegs(arrays, path)}
         other = path.with_name(path.name.replace("train", "test"))
         if other != path and other.exists():
             splits["test"] = _jpegs(_arrays(other), other)
-        return classes, splits
-    return classes, splits_of(arrays, str(path))
+        return classes_of(arrays, str(path)), splits
+    return splits_of(arrays, str(path))
 
 
 def _arrays(path: Path) -> dict[str, Any]:
     try:
         with np.load(path) as arrays:  # refuses pickled objects
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise DataError(f"{path} is not a .npz file of arrays ({error}); needed: {_FORM}") from None
+            return {name: _array(arrays, name, path) for name in arrays.files}
+    except DataError:
+        raise
+    except (*_DAMAGED, AttributeError, TypeError) as error:
+        raise DataError(f"{path} is not a .npz file of arrays ({error}); needed: {FORM}") from None
 
 
-def splits_of(arrays: Mapping[str, Any], name: str) -> dict[str, Split]:
-    """Return the splits in a mapping with ``train_images``, ``train_labels`` and so on."""
-    splits = {}
-    for key in ("train", "valid", "test"):
-        if f"{key}_images" in arrays and f"{key}_labels" in arrays:
-            images, labels = arrays[f"{key}_images"], arrays[f"{key}_labels"]
-            if images.dtype != np.uint8 or images.ndim not in (3, 4):
-                raise DataError(
-                    f"{key}_images in {name} is {images.dtype} of shape {images.shape}; "
-                    f"needed: {_FORM}"
-                )
-            splits[key] = as_split((images, labels.astype(np.int64)), None)
-    if "train" not in splits:
-        raise DataError(f"{name} has no train_images and train_labels; needed: {_FORM}")
-    return splits
+def _array(arrays: Any, name: str, path: Path) -> Any:
+    try:
+        array = arrays[name]
+    except _DAMAGED as error:
+        raise DataError(
+            f"{name} in {path} cannot be read ({error}); where it holds Python objects, save texts "
+            f"by .astype(str) and images as one array of uint8"
+        ) from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{name} in {path} is no array; needed: {FORM}")
+    return array
 
 
 def read_torchvision(path: Path) -> Found | None:
@@ -127,4 +121,6 @@ def _jpegs(arrays: Mapping[str, Any], path: Path) -> Split:
                 images.append(np.asarray(image.convert("RGB")))
         except OSError as error:
             raise DataError(f"image {i} of {path} cannot be read: {error}") from None
-    return as_split((np.stack(images), arrays["labels"].astype(np.int64)), None)
+    if len({image.shape for image in images}) != 1:
+        raise DataError(f"the images of {path} differ in size, or there are none; give one size")
+    return as_split((np.stack(images), arrays["labels"]), None)

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ddpnas.errors import DataError
 
-__all__ = ["as_image_batch", "fit_image", "open_image"]
+__all__ = ["as_image_batch", "channels_first", "fit_image", "open_image"]
+
+_CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency, which is dropped
 
 
 _ORIENTATION = 0x0112  # tag of EXIF: how a camera was held
@@ -50,6 +52,35 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         ) from None
 
 
+def channels_first(images: np.ndarray[Any, Any] | Tensor, name: str) -> Tensor:
+    """Return several images as (N, C, H, W) with 1 or 3 channels, wherever these stand.
+
+    Args:
+        images: (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or, transparency being dropped,
+            4 channels.
+        name: of the images, for messages.
+
+    Raises:
+        DataError: another shape, or an array of which it cannot be told where the channels are.
+    """
+    batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    if batch.ndim == 3:
+        return batch[:, None]
+    first, last = (batch.ndim == 4 and batch.shape[i] in _CHANNELS for i in (1, -1))
+    shape = "x".join(map(str, batch.shape))
+    if not (first or last):
+        raise DataError(
+            f"{name} have the shape {shape}; needed is (N, H, W), (N, H, W, C) or (N, C, H, W) "
+            f"with 1, 3 or 4 channels (more can be given from Python, as tensors of floats)"
+        )
+    if first and last and not isinstance(images, Tensor):
+        raise DataError(
+            f"{name} have the shape {shape}, so that their channels may be first or last; give "
+            f"images of more than 4 pixels a side"
+        )
+    return batch[:, :3] if first else batch[..., :3].movedim(-1, 1).contiguous()
+
+
 def as_image_batch(images: Any, channels: int) -> Tensor:
     """Return uint8 images as (N, channels, H, W), grey made colour or the reverse if need be.
 
@@ -61,19 +92,15 @@ def as_image_batch(images: Any, channels: int) -> Tensor:
     Raises:
         DataError: another shape.
     """
-    batch = torch.as_tensor(images)
-    first_is_channels = isinstance(images, Tensor) and batch.shape[0] in (1, 3)
-    if batch.ndim == 2 or (batch.ndim == 3 and (batch.shape[-1] in (1, 3, 4) or first_is_channels)):
+    batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    if batch.ndim == 2:
+        batch = batch[None, None]
+    elif batch.ndim == 3 and isinstance(images, Tensor) and batch.shape[0] in (1, 3):
         batch = batch[None]
-    if batch.ndim == 3:
-        batch = batch[:, None]
-    elif batch.ndim == 4 and batch.shape[1] not in (1, 3):
-        batch = batch[..., :3].movedim(-1, 1)
-    if batch.ndim != 4 or batch.shape[1] not in (1, 3):
-        raise DataError(
-            f"uint8 images have the shape (H, W), (H, W, C), (N, H, W), (N, H, W, C) or "
-            f"(N, C, H, W), not {tuple(batch.shape)}"
-        )
+    elif batch.ndim == 3 and batch.shape[-1] in _CHANNELS:
+        batch = batch[..., :3].movedim(-1, 0)[None]
+    else:
+        batch = channels_first(images, "uint8 images")
     if batch.shape[1] == channels:
         return batch
     if batch.shape[1] == 1:

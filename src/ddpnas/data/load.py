@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ddpnas.data import files, folder
+from ddpnas.data.arrays import FORM, Found, splits_of
 from ddpnas.data.dataset import Data, Split, TensorSplit, make_data
 from ddpnas.data.images import as_image_batch
 from ddpnas.errors import DataError, nearest
@@ -95,6 +96,8 @@ def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
         config = dataclasses.replace(config, data=str(path.resolve()))
     found = _read_arrays(config.data)
     classes, splits = found or folder.read_folder(path, config.image_size, config.workers)
+    if "train" not in splits:
+        raise DataError(f"{path} has no train_images and train_labels; needed: {FORM}")
     if config.data in _EMBEDDED:
         return _make(config, config.data, classes, splits, test_fraction=0.0)
     # Where nobody said which images are for testing, a fifth is kept apart for that; a folder
@@ -148,20 +151,21 @@ def load_labelled(
     name = split or [key for key in ("all", "train", "valid", "test") if key in found][-1]
     if name not in found:
         raise DataError(f"{data} has no split {name!r}; it has {', '.join(found)}")
-    if int(found[name].labels.max()) >= len(classes):
-        raise DataError(
-            f"a label of {data} is {int(found[name].labels.max())}; the network knows "
-            f"{len(classes)} classes"
-        )
+    for label in (int(found[name].labels.min()), int(found[name].labels.max())):
+        if not 0 <= label < len(classes):
+            raise DataError(
+                f"a label of {data} is {label}; the network knows {len(classes)} classes, 0 to "
+                f"{len(classes) - 1}"
+            )
     return name, found[name]
 
 
-def _read_arrays(data: str) -> files.Found | None:
+def _read_arrays(data: str) -> Found | None:
     """Return (classes, splits) of an embedded set or of files of arrays, None of anything else."""
     if data in _EMBEDDED:
         file, classes = _EMBEDDED[data]
         with resources.files("ddpnas.data").joinpath("embedded", file).open("rb") as stream:
-            return classes, files.splits_of(np.load(stream), data)
+            return classes, splits_of(np.load(stream), data)[1]
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(f"there is no file or folder {str(path)!r}")
