@@ -64,6 +64,30 @@ def test_predict_prints_the_classes_of_images(capsys, toy, tmp_path):
     assert "no trained network" in refused(capsys, "predict", str(photos), files[0])
 
 
+def test_predict_takes_folders_and_goes_on_after_what_it_cannot_read(capsys, toy, tmp_path):
+    _, net, photos = toy
+    images(tmp_path / "new", classes=("x", "y"), number=2)
+    (tmp_path / "new" / "x" / "1.png").write_text("text")
+    (tmp_path / "new" / "notes.txt").write_text("text")
+    (tmp_path / "new" / ".hidden.png").write_text("text")
+    files = [str(tmp_path / "new" / name) for name in ("x/0.png", "x/1.png", "y/0.png", "y/1.png")]
+    words = ["predict", str(net), str(tmp_path / "new"), str(photos / "cat" / "0.png")]
+    capsys.readouterr()
+    assert main([*words, "--json", "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    answers = json.loads(printed.out)
+    assert [a["image"] for a in answers] == [*files, words[-1]]
+    assert [i for i, a in enumerate(answers) if "classes" not in a] == [1]
+    assert "1.png cannot be read" in answers[1]["error"]
+    assert printed.err == f"ddpnas: 1 of 5 images cannot be read: {files[1]}\n"
+    assert main([*words, "--device", "cpu"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and f"the image {files[1]} cannot be read" in lines[1]
+    assert main(["predict", str(net), str(tmp_path / "new" / "y"), "--device", "cpu"]) == 0
+    (tmp_path / "empty").mkdir()
+    assert "has no images" in refused(capsys, "predict", str(net), str(tmp_path / "empty"))
+
+
 def test_a_recipe_is_printed_changed_and_used(capsys, toy, tmp_path):
     words, _, _ = toy
     capsys.readouterr()

@@ -97,6 +97,19 @@ def test_probabilities_sum_to_one_in_any_batch_size(photos):
     torch.testing.assert_close(probabilities, model.predict(paths))
 
 
+def test_files_are_predicted_in_batches_as_they_are_one_by_one(photos, tmp_path):
+    data, root = photos
+    model = model_for(data)
+    (tmp_path / "no.png").write_text("text")
+    files = [*root.glob("*/*.png"), tmp_path / "no.png"]
+    found = dict(model.predict_files([tmp_path, *files[:-1]], batch_size=3))
+    error = found.pop(str(files.pop()))
+    assert isinstance(error, DataError) and "cannot be read" in str(error)
+    assert list(found) == [str(file) for file in files]
+    torch.testing.assert_close(torch.stack(list(found.values())), model.predict(files))
+    assert [file for file, _ in model.predict_files([root])] == [str(f) for f in sorted(files)]
+
+
 def test_inputs_that_are_no_images_are_taken_as_they_are():
     data = ddpnas.make_data((torch.randn(20, 5), torch.arange(20) % 2))
     model = model_for(data)

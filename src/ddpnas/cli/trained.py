@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
+from torch import Tensor
 
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, add_json, new_parser
+from ddpnas.errors import DataError
 from ddpnas.trained import TrainedModel, load
 from ddpnas.training import evaluate as evaluate_model
 from ddpnas.training import pick_device
@@ -16,6 +20,7 @@ from ddpnas.training import pick_device
 __all__ = ["COMMANDS"]
 
 _MOST_CLASSES = 20  # for which the confusion is printed
+_MOST_NAMED = 5  # images that could not be read, in the sentence at the end
 
 
 def _evaluate_parser() -> ArgumentParser:
@@ -35,7 +40,7 @@ def _evaluate_parser() -> ArgumentParser:
 def _predict_parser() -> ArgumentParser:
     parser = new_parser("say what images show, by a trained network")
     _add_model(parser)
-    parser.add_argument("images", nargs="+", help="files")
+    parser.add_argument("images", nargs="+", help="files, or folders of them")
     parser.add_argument("--top", type=int, default=3, help="classes to print for each image")
     add_json(parser)
     return parser
@@ -74,23 +79,38 @@ def evaluate(options: Namespace) -> None:
 
 
 def predict(options: Namespace) -> None:
-    """``ddpnas predict``."""
+    """``ddpnas predict``: goes on where an image cannot be read, and fails at the end."""
     model = _load(options)
-    probabilities = model.predict(options.images)
-    best = probabilities.argsort(dim=1, descending=True)[:, : max(1, options.top)].tolist()
-    answers = [
-        {
-            "image": image,
-            "classes": [{"class": model.classes[i], "probability": float(row[i])} for i in indices],
-        }
-        for image, row, indices in zip(options.images, probabilities, best, strict=True)
-    ]
+    answers: list[dict[str, Any]] = []
+    unread: list[str] = []
+    for image, found in model.predict_files(options.images):
+        if isinstance(found, DataError):
+            unread.append(image)
+            answers.append({"image": image, "error": str(found)})
+        else:
+            answers.append({"image": image, "classes": _best(model, found, options.top)})
+        if not options.json:
+            print(_said(answers[-1]))
     if options.json:
         print(json.dumps(answers))
-        return
-    for answer in answers:
-        said = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in answer["classes"])
-        print(f"{answer['image']}: {said}")
+    if unread:
+        more = f" and {len(unread) - _MOST_NAMED} more" if len(unread) > _MOST_NAMED else ""
+        raise DataError(
+            f"{len(unread)} of {len(answers)} images cannot be read: "
+            f"{', '.join(unread[:_MOST_NAMED])}{more}"
+        )
+
+
+def _best(model: TrainedModel, probabilities: Tensor, top: int) -> list[dict[str, Any]]:
+    best = probabilities.argsort(descending=True)[: max(1, top)].tolist()
+    return [{"class": model.classes[i], "probability": float(probabilities[i])} for i in best]
+
+
+def _said(answer: Mapping[str, Any]) -> str:
+    if "error" in answer:
+        return str(answer["error"])
+    said = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in answer["classes"])
+    return f"{answer['image']}: {said}"
 
 
 COMMANDS: dict[str, Command] = {

@@ -17,7 +17,7 @@ from ddpnas.data.dataset import DatasetSplit, Split, TensorSplit
 from ddpnas.data.images import fit_image, open_image
 from ddpnas.errors import DataError
 
-__all__ = ["FolderImages", "read_folder", "read_labelled"]
+__all__ = ["FolderImages", "images_below", "read_folder", "read_labelled"]
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +121,26 @@ def read_labelled(
     if total <= _dataset.IN_MEMORY_BYTES:
         return {name: _in_memory(images)}
     return {name: _streamed(images, there[name], workers)}
+
+
+def images_below(path: Path) -> list[Path]:
+    """Return all image files in a folder and the folders in it, sorted; hidden ones left out.
+
+    Raises:
+        DataError: there is none.
+    """
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    found = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in IMG_EXTENSIONS
+        and file.is_file()
+        and not any(map(_hidden, file.relative_to(path).parts))
+    )
+    if not found:
+        raise DataError(f"{path} has no images (looked for {' '.join(IMG_EXTENSIONS)})")
+    return found
 
 
 def _class_names(root: Path) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, load_data
 from ddpnas.data.files import resized_images
+from ddpnas.data.folder import images_below
 from ddpnas.data.images import as_image_batch, fit_image, open_image
 from ddpnas.data.loader import Normalisation
 from ddpnas.errors import DataError, RunError
@@ -89,6 +90,33 @@ class TrainedModel:
             outputs = [self.network(part.to(self.device)) for part in inputs.split(batch_size)]  # type: ignore[no-untyped-call]
             return torch.cat(outputs).float().softmax(dim=1).cpu()
 
+    def predict_files(
+        self, paths: Iterable[str | Path], *, batch_size: int = 256
+    ) -> Iterator[tuple[str, Tensor | DataError]]:
+        """Yield (file, probability of each class) of image files, one after the other.
+
+        A file that cannot be read comes with what is wrong with it in place of probabilities,
+        and the others follow.
+
+        Args:
+            paths: files, and folders, of which all images below are taken, sorted.
+            batch_size: images that are read and go through the network together, at most.
+
+        Raises:
+            DataError: a folder has no images, or the network takes none.
+        """
+        self._image_shape()
+        files: list[str] = []
+        for path in paths:
+            files += map(str, images_below(Path(path)) if Path(path).is_dir() else [path])
+        for start in range(0, len(files), batch_size):
+            part = files[start : start + batch_size]
+            inputs = [self._try_one(file) for file in part]
+            read = [one for one in inputs if isinstance(one, Tensor)]
+            rows = iter(self.predict(torch.cat(read)) if read else ())
+            for file, one in zip(part, inputs, strict=True):
+                yield file, one if isinstance(one, DataError) else next(rows)
+
     def load_data(self, **changes: Any) -> Data:
         """Return the data that it was trained on, read again from where it was.
 
@@ -117,6 +145,12 @@ class TrainedModel:
         if source and self.folder is not None and str(source["data"]).startswith("."):
             source["data"] = str((self.folder / source["data"]).resolve())
         return source
+
+    def _try_one(self, file: str) -> Tensor | DataError:
+        try:
+            return self._prepare_one(file)
+        except DataError as error:
+            return error
 
     def _prepare_one(self, image: Any) -> Tensor:
         if isinstance(image, Sequence) and not isinstance(image, str):
