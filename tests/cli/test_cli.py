@@ -69,6 +69,12 @@ def test_the_papers_preset_can_be_overridden_by_what_follows():
     assert options.supernet.training == "path"
 
 
+@pytest.mark.parametrize("seed", ["-1", "5000000000", "1.5"])
+def test_a_seed_out_of_range_is_refused(capsys, seed):
+    assert "seed" in refused(capsys, "search", "--seed", seed)
+    assert "seed" in refused(capsys, "train", "runs/none", "--seed", seed)
+
+
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):
     assert "did you mean 'paper'" in refused(capsys, "search", "--preset", "papre")
 

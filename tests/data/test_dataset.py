@@ -80,6 +80,14 @@ def test_float_inputs_of_any_shape_are_taken_as_they_are():
     assert data.input_shape == (7,) and data.mean == ()
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_floats_of_any_precision_are_those_of_networks(kind):
+    data = make_data((np.ones((8, 3), dtype=kind), np.arange(8) % 2))
+    assert data.train.inputs.dtype == torch.float32
+    indices = make_data((np.ones((8, 3), dtype=np.int64), np.arange(8) % 2))
+    assert indices.train.inputs.dtype == torch.int64
+
+
 def test_datasets_of_pil_images_become_tensors_of_one_size():
     images = [
         (Image.new(mode, size, color), i % 2)
@@ -110,6 +118,18 @@ def test_datasets_of_float_tensors_are_read_item_by_item():
         ((torch.zeros(8, 2), torch.arange(8) % 2), {"valid_fraction": 1.0}, r"in \[0, 1\)"),
         ((torch.zeros(8, 2), torch.arange(8) % 2), {"limit_train_images": 3}, "too few"),
         (7, {}, "not int"),
+        ({"train": 7}, {}, "not a dictionary"),
+        ((torch.zeros(8, 2), torch.arange(8) % 2), {"seed": -1}, "0 or more, not -1"),
+        ((np.array(["a"] * 8), torch.arange(8) % 2), {}, "uint8 images or numbers, not <U1"),
+        (
+            (np.zeros((8, 5, 5), np.uint16), np.arange(8) % 2),
+            {},
+            "uint8 images .*; got torch.uint16",
+        ),
+        ((torch.zeros(8, 5, 5, dtype=torch.uint8), np.arange(8) % 2), {}, "got .* of shape 8x5x5"),
+        ((torch.zeros(8, 9, 9, 3, dtype=torch.uint8), np.arange(8) % 2), {}, "of shape 8x9x9x3"),
+        (Listed([torch.zeros(3)] * 8), {}, "is a pair .*, not Tensor"),
+        (Listed([(torch.zeros(3), "a")] * 8), {}, "whole numbers, not names like 'a'"),
     ],
 )
 def test_what_is_wrong_with_the_data_is_said(train, options, says):

@@ -166,6 +166,8 @@ def test_unknown_names_and_paths_are_refused_with_the_nearest_name(tmp_path):
         load_data("fashion-mnist-12")
     with pytest.raises(DataError, match="no file or folder"):
         load_data(tmp_path / "absent")
+    with pytest.raises(DataError, match="workers is 0 or more"):
+        load_data("fashion-mnist-12k", workers=-1)
     with pytest.raises(DataError, match="image_size"):
         load_data("fashion-mnist-12k", image_size=0)
 

@@ -114,6 +114,7 @@ def test_inputs_that_are_no_images_are_taken_as_they_are():
     data = ddpnas.make_data((torch.randn(20, 5), torch.arange(20) % 2))
     model = model_for(data)
     x = torch.randn(3, 5)
+    torch.testing.assert_close(model.predict(x.double().numpy()), model.predict(x))
     assert model.preprocess(x) is x and model.predict(x).shape == (3, 2)
     with pytest.raises(DataError, match="not images"):
         model.preprocess(Image.new("L", (8, 8)))
@@ -134,6 +135,7 @@ def test_a_network_that_takes_no_images_does_not_blame_the_file(tmp_path):
         (3, "not int"),
         ([[1]], "in one list"),
         (np.zeros((2, 3, 4, 5, 6), np.uint8), "uint8 images have the shape"),
+        (np.zeros((12, 12, 3), np.int64), "images are uint8, .* not torch.int64"),
         (torch.zeros(2, 3, 5, 5), r"takes \(3, 12, 12\)"),
     ],
 )

@@ -29,6 +29,8 @@ __all__ = ["parse"]
 
 TOGETHER = ("search", "resume", "train")  # commands that several processes may run together
 
+_SEEDS = 2**32  # that every library takes
+
 COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
     **generate.COMMANDS,
@@ -78,6 +80,8 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     arguments = parsed[parsed.command]
     for name in {f[2:].replace("-", "_") for f in FREE} & set(arguments.keys()):
         arguments[name] = {k.replace("-", "_"): v for k, v in arguments[name].items()}
+    if not 0 <= arguments.get("seed", 0) < _SEEDS:
+        raise OptionError(f"--seed is from 0 to {_SEEDS - 1:,}, not {arguments.seed}")
     return COMMANDS[parsed.command][1], arguments
 
 

@@ -144,8 +144,8 @@ def make_data(
     Args:
         train: a pair (inputs, labels) of tensors or arrays, or a map-style ``Dataset`` of
             (input, label). uint8 inputs are images (N, C, H, W) or, as arrays, also (N, H, W) and
-            (N, H, W, C); a dataset may give PIL images. Float inputs are taken as they are,
-            without normalisation or augmentation.
+            (N, H, W, C); a dataset may give PIL images. Other numbers are taken as they are
+            (floats as float32), without normalisation or augmentation.
         valid: of the same kind; taken from ``train`` if left out.
         test: of the same kind.
         classes: names by label; the numbers if left out.
@@ -164,6 +164,8 @@ def make_data(
     Raises:
         DataError: labels out of range or empty classes, shapes that differ, one class only.
     """
+    if seed < 0:
+        raise DataError(f"the seed of the splits is 0 or more, not {seed}")
     for option, value in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
         if not 0 <= value < 1:
             raise DataError(f"{option} is in [0, 1), not {value}")
@@ -245,9 +247,7 @@ def as_split(value: Any, image_size: int | None) -> Split:
         return value
     if isinstance(value, (tuple, list)) and len(value) == 2:
         inputs, labels = value
-        if isinstance(inputs, np.ndarray) and inputs.dtype == np.uint8:
-            inputs = channels_first(inputs, "images")
-        inputs = torch.as_tensor(inputs)
+        inputs = _inputs(inputs)
         if not isinstance(labels, Tensor):
             labels = _numbers(labels)
         if labels.is_floating_point() or labels.ndim != 1:
@@ -255,10 +255,36 @@ def as_split(value: Any, image_size: int | None) -> Split:
         if len(inputs) != len(labels):
             raise DataError(f"{len(inputs)} inputs do not match {len(labels)} labels")
         return TensorSplit(inputs, labels.long())
+    if isinstance(value, Mapping):
+        raise DataError("data is a pair (inputs, labels) or a map-style Dataset, not a dictionary")
     if hasattr(value, "__getitem__") and hasattr(value, "__len__"):
         return _dataset_split(value, image_size)
     raise DataError(
         f"data is a pair (inputs, labels) or a map-style Dataset, not {type(value).__name__}"
+    )
+
+
+def _inputs(inputs: Any) -> Tensor:
+    """Return images as (N, C, H, W) uint8, and other inputs as float32 or whole numbers."""
+    if isinstance(inputs, Tensor):
+        tensor = inputs
+    else:
+        array = np.asarray(inputs)
+        if array.dtype == np.uint8:
+            return channels_first(array, "images")
+        if array.dtype.kind not in "iuf":
+            raise DataError(f"inputs are uint8 images or numbers, not {array.dtype}")
+        tensor = torch.as_tensor(array)
+    if tensor.is_floating_point():
+        return tensor.float()
+    image = tensor.dtype == torch.uint8 and tensor.ndim == 4
+    if image and tensor.shape[1] <= tensor.shape[3]:
+        return tensor
+    if tensor.dtype in (torch.int32, torch.int64):
+        return tensor
+    raise DataError(
+        f"inputs are uint8 images (N, C, H, W), floats or, as indices, int64; got "
+        f"{_describe(tensor)}"
     )
 
 
@@ -275,7 +301,12 @@ def _numbers(labels: Any) -> Tensor:
 def _dataset_split(dataset: Any, image_size: int | None) -> Split:
     if len(dataset) == 0:
         raise DataError("the dataset is empty")
-    first, _ = dataset[0]
+    item = dataset[0]
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        raise DataError(f"an item of a dataset is a pair (input, label), not {type(item).__name__}")
+    first, label = item
+    if isinstance(label, (str, bytes)):
+        raise DataError(f"labels of a dataset are whole numbers, not names like {label!r}")
     if isinstance(first, Image.Image):
         size = image_size or min(first.size)
         mode = "L" if first.mode in ("1", "L") else "RGB"

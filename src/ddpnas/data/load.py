@@ -88,6 +88,8 @@ def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
     config = dataclasses.replace(data, **options)
     if config.image_size is not None and config.image_size < 1:
         raise DataError(f"image_size is at least 1, not {config.image_size}")
+    if config.workers < 0:
+        raise DataError(f"workers is 0 or more, not {config.workers}")
     path = Path(config.data).expanduser()
     if config.data not in _EMBEDDED:
         if not path.exists():

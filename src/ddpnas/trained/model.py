@@ -167,11 +167,18 @@ class TrainedModel:
                 f"an image is a path, a PIL image, an array or a tensor, not {type(image).__name__}"
             )
         if image.dtype not in (np.uint8, torch.uint8):
-            return self._check(torch.as_tensor(image))
+            return self._check(self._numbers(torch.as_tensor(image)))
         channels, height, width = self._image_shape()
         return self._normalise(
             resized_images(as_image_batch(image, channels), (height, width)).contiguous()
         )
+
+    def _numbers(self, inputs: Tensor) -> Tensor:
+        if inputs.is_floating_point():
+            return inputs.float()
+        if self.mean:
+            raise DataError(f"images are uint8, and inputs made of them floats, not {inputs.dtype}")
+        return inputs
 
     def _image_shape(self) -> tuple[int, int, int]:
         if not self.mean:
