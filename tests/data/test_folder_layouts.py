@@ -35,6 +35,13 @@ def test_validation_is_a_name_of_the_validation_images(tmp_path):
     assert len(load_data(tmp_path).valid) == 4
 
 
+def test_two_folders_of_one_split_are_refused(tmp_path):
+    for name in ("train", "valid", "val"):
+        folder(tmp_path / name)
+    with pytest.raises(DataError, match="valid and .*val are the same split; keep one of them"):
+        load_data(tmp_path)
+
+
 def test_images_without_labels_are_refused_with_what_to_do(tmp_path):
     folder(tmp_path / "train")
     (tmp_path / "test").mkdir()

@@ -1,6 +1,7 @@
 import gzip
 import pickle
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -216,9 +217,13 @@ def test_npz_files_of_jpegs_take_their_test_images_from_the_file_beside(tmp_path
 
 
 def test_files_that_are_no_npz_are_refused_with_the_form_that_is_needed(tmp_path):
-    (tmp_path / "y.npz").write_text("no archive")
-    with pytest.raises(DataError, match="not a .npz file.*needed: arrays train_images"):
-        load_data(tmp_path / "y.npz")
+    (tmp_path / "y.csv").write_text("no archive")
+    with pytest.raises(DataError, match="is no .npz file; give a folder .* arrays train_images"):
+        load_data(tmp_path / "y.csv")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("cat/0.png", b"pixels")
+    with pytest.raises(DataError, match="cat/0.png in .* is no array; unpack an archive"):
+        load_data(tmp_path / "photos.zip")
 
 
 def test_a_damaged_npz_file_is_named_with_the_array(tmp_path):

@@ -43,13 +43,15 @@ def read_npz(path: Path) -> Found:
 
 
 def _arrays(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is no .npz file; give a folder of images, or a .npz of {FORM}")
     try:
         with np.load(path) as arrays:  # refuses pickled objects
             return {name: _array(arrays, name, path) for name in arrays.files}
     except DataError:
         raise
-    except (*_DAMAGED, AttributeError, TypeError) as error:
-        raise DataError(f"{path} is not a .npz file of arrays ({error}); needed: {FORM}") from None
+    except _DAMAGED as error:
+        raise DataError(f"{path} is damaged ({error}); get it once more") from None
 
 
 def _array(arrays: Any, name: str, path: Path) -> Any:
@@ -61,7 +63,7 @@ def _array(arrays: Any, name: str, path: Path) -> Any:
             f"by .astype(str) and images as one array of uint8"
         ) from None
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{name} in {path} is no array; needed: {FORM}")
+        raise DataError(f"{name} in {path} is no array; unpack an archive of images into a folder")
     return array
 
 

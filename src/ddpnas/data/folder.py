@@ -58,10 +58,7 @@ def read_folder(
     Raises:
         DataError: no classes, one class, a class without images, an unreadable image (which).
     """
-    roots = {
-        key: next((path / name for name in names if (path / name).is_dir()), None)
-        for key, names in _SPLITS.items()
-    }
+    roots = {key: _root(path, names) for key, names in _SPLITS.items()}
     if roots["train"] is None:
         roots = {"train": path, "valid": None, "test": None}
         if like := [d.name for d in path.iterdir() if d.name.lower() in _LIKE_SPLITS]:
@@ -108,10 +105,7 @@ def read_labelled(
     Raises:
         DataError: a class that is not known, no images, an unreadable image (which).
     """
-    roots = {
-        key: next((path / name for name in names if (path / name).is_dir()), None)
-        for key, names in _SPLITS.items()
-    }
+    roots = {key: _root(path, names) for key, names in _SPLITS.items()}
     there = {key: root for key, root in roots.items() if root is not None} or {"all": path}
     name = split if split is not None else list(there)[-1]
     if name not in there:
@@ -141,6 +135,14 @@ def images_below(path: Path) -> list[Path]:
     if not found:
         raise DataError(f"{path} has no images (looked for {' '.join(IMG_EXTENSIONS)})")
     return found
+
+
+def _root(path: Path, names: Sequence[str]) -> Path | None:
+    """Return the folder of a split by one of its names; None if there is none."""
+    there = [path / name for name in names if (path / name).is_dir()]
+    if len(there) > 1:
+        raise DataError(f"{there[0]} and {there[1]} are the same split; keep one of them")
+    return there[0] if there else None
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
