@@ -420,6 +420,12 @@ def test_training_images_are_changed_where_that_is_asked_published_or_they_are_s
     assert len(known) >= 48 and all(known) != changed
 
 
+def test_too_few_images_for_a_step_are_refused(small_space, stripes):
+    few = dataclasses.replace(stripes, train=stripes.train.subset(range(3)))
+    with pytest.raises(ddpnas.DataError, match="3 training images are too few .* takes 5 paths"):
+        evaluator(small_space, few, config=SupernetConfig(prior=0))
+
+
 def test_by_default_a_small_set_is_passed_over_more_often(small_space, stripes):
     def passes(data, **settings):
         one = evaluator(small_space, data, config=SupernetConfig(prior=0, **settings))

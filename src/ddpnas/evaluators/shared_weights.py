@@ -24,7 +24,7 @@ from ddpnas.data import Data, Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.distributed import Processes, synchronise_norms
 from ddpnas.distribution import JointDistribution
-from ddpnas.errors import DivergedError, OptionError
+from ddpnas.errors import DataError, DivergedError, OptionError
 from ddpnas.evaluators.compiled import compile_options
 from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space import SearchSpace
@@ -112,6 +112,11 @@ class SharedWeights:
         self.warmup_epochs = self._enough(options) if given is None else given
         if not config.augmented(self.warmup_epochs / options):
             self._train.augmentation = Augmentation(crop="none", flip=False)
+        if len(self._train) < paths:
+            raise DataError(
+                f"{len(self._train)} training images are too few for a step, which takes {paths} "
+                f"paths with images of their own; give more images"
+            )
         smallest = min(self._batch_size, len(self._train) // paths)  # images of a path's step
         if smallest < processes.size:
             raise OptionError(
