@@ -1,6 +1,7 @@
 """The live page: what it serves, to whom, and that it follows the run without touching it."""
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import pytest
 
 from ddpnas import OptionError, RunError
+from ddpnas.report import view
 from ddpnas.report.watch import Watch
 
 
@@ -45,6 +47,28 @@ def test_the_page_follows_the_run_and_is_sent_again_only_when_it_changed(served)
     assert answer.status == 200 and "unfinished: 8 of" in body
     answer, body = ask(watch, method="HEAD")
     assert answer.status == 200 and body == ""
+
+
+def test_a_page_made_anew_does_not_count_the_space_anew_unless_its_options_changed(
+    run, monkeypatch
+):
+    counted = []
+    count_costs = view.count_costs
+    monkeypatch.setattr(view, "count_costs", lambda one: counted.append(one) or count_costs(one))
+    watch = Watch([str(run)], port=0)
+    first, _ = watch.page()
+    for _ in range(2):
+        kept = (run / "history.jsonl").read_text().splitlines(keepends=True)[:-1]
+        (run / "history.jsonl").write_text("".join(kept))
+        page, _ = watch.page()
+        assert page != first
+    assert len(counted) == 1
+    generated = json.loads((run / "generated.json").read_text())
+    generated["space_options"] = {"width": 12}
+    (run / "generated.json").write_text(json.dumps(generated))
+    watch.page()
+    assert len(counted) == 2
+    watch._server.server_close()
 
 
 def test_it_serves_one_page_to_this_machine_and_nothing_else(served):

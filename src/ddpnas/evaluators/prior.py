@@ -30,12 +30,14 @@ class Prior:
         space: builds them.
         data: its training items are what NASWOT compares.
         seed: of the initial weights and the items.
-        device: where they are computed; initial weights are those of the CPU.
+        device: where they are computed, or else the CPU if it has no double precision, as Apple's
+            GPUs; initial weights are those of the CPU.
     """
 
     def __init__(
         self, space: SearchSpace, data: Data, seed: int, device: torch.device = _CPU
     ) -> None:
+        device = _CPU if device.type == "mps" else device
         self._space, self._seed, self._device = space, seed, device
         loader = Loader(data, [data.train], device)
         self._inputs, _ = next(loader.train_batches(min(_BATCH, len(data.train)), seed))

@@ -32,15 +32,24 @@ class View:
             only because the user names it. Without it, what needs the networks is left out.
         tables: of further costs (latency, energy, ...), beside ``latency.json`` in the folder
             and those that the network was generated with.
+        before: of the same folder, read earlier: the space is not made and counted once more
+            unless its options have changed.
 
     Raises:
         SpaceError, OptionError: a table is of another space, or of other options of it.
     """
 
     def __init__(
-        self, run: Run, space: str | None = None, tables: Sequence[CostTable] = ()
+        self,
+        run: Run,
+        space: str | None = None,
+        tables: Sequence[CostTable] = (),
+        before: View | None = None,
     ) -> None:
         self.run = run
+        self._before = None
+        if before is not None and before._network == self._network:
+            before._before, self._before = None, before
         kept = run.path / "latency.json"
         found = [CostTable.load(kept)] if kept.is_file() else []
         used = (run.generated or {}).get("tables", [])
@@ -54,10 +63,11 @@ class View:
     @functools.cached_property
     def space(self) -> SearchSpace | None:
         """The space of the final networks; None where its code was not named."""
-        name = str(self.run.config["space"])
+        if self._before is not None:
+            return self._before.space
+        name, options = self._network["space"], self._network["generated"]
         if is_file_space(name) and self.space_name is None:
             return None
-        options = self.run.generated["space_options"] if self.run.generated is not None else {}
         try:
             return run_space(self.run.path, space=self.space_name, options=options)
         except RunError:
@@ -68,8 +78,23 @@ class View:
     @functools.cached_property
     def costs(self) -> Mapping[str, CostTable]:
         """What an architecture costs; without the space, only what the given tables say."""
-        counted = count_costs(self.space) if self.space is not None else {}
-        return {**counted, **{table.name: table for table in self.tables}}
+        return {**self._counted, **{table.name: table for table in self.tables}}
+
+    @functools.cached_property
+    def _counted(self) -> Mapping[str, CostTable]:
+        if self._before is not None:
+            return self._before._counted
+        return count_costs(self.space) if self.space is not None else {}
+
+    @property
+    def _network(self) -> dict[str, Any]:
+        """What the final networks depend on."""
+        generated = self.run.generated
+        return {
+            "space": str(self.run.config["space"]),
+            "searched": self.run.config["space_options"],
+            "generated": generated["space_options"] if generated is not None else {},
+        }
 
     @functools.cached_property
     def units(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -62,6 +63,7 @@ class Watch:
         self._lock = threading.Lock()
         self._state: tuple[tuple[str, int, int], ...] | None = None
         self._page = b""
+        self._views: Sequence[View | None] = [None] * len(self._folders)
         self.page()
         try:
             self._server = ThreadingHTTPServer((HOST, port), _handler(self))
@@ -90,10 +92,14 @@ class Watch:
         with self._lock:
             state = self._files()
             if state != self._state:
-                views = [View(run, self._space) for run in read_runs(self._folders)]
+                runs = read_runs(self._folders)
+                views = [
+                    View(run, self._space, before=before)
+                    for run, before in zip(runs, self._views, strict=True)
+                ]
                 policy = "; script-src 'unsafe-inline'; connect-src 'self'"
                 self._page = page_html(make_page(views), live=_HEAD, policy=policy).encode()
-                self._state = state
+                self._state, self._views = state, views
             return self._page, f'"{hashlib.sha256(self._page).hexdigest()[:16]}"'
 
     def _files(self) -> tuple[tuple[str, int, int], ...]:
