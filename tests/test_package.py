@@ -32,6 +32,7 @@ ROOMS = [
     {"training"},
     {"evaluators"},
     {"identity"},
+    {"search_loop"},
     {"search"},
     {"reopen"},
     {"rescore"},

@@ -130,11 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
-    add("--shared-gradients", default="sum", choices=["sum", "mean"], help="see SupernetConfig")
+    add("--shared-gradients", default="mean", choices=["mean", "sum"], help="see SupernetConfig")
     add("--distinct-paths", type=int, help="see SupernetConfig; 0: new ones for every step")
     add(
         "--score",
-        default="loss",
+        default="calibrated",
         choices=["accuracy", "loss", "calibrated"],
         help='"paper" has accuracy',
     )

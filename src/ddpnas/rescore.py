@@ -28,7 +28,7 @@ class Rescored:
 
     Attributes:
         architecture: what was scored.
-        score: as in the search's history: accuracy, negative loss, or either weighed against
+        score: as in the search's history: accuracy, a negative loss, or either weighed against
             training-free scores, in deviations from those of the search's first architectures.
         accuracy: of its path of the supernet on the validation split, a fraction.
     """

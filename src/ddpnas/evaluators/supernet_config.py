@@ -12,7 +12,7 @@ __all__ = ["SupernetConfig"]
 TRAININGS = ("fair", "uniform", "path")
 SCORES = ("accuracy", "loss", "calibrated")
 PRECISIONS = ("no", "bf16")
-SHARED_GRADIENTS = ("sum", "mean")
+SHARED_GRADIENTS = ("mean", "sum")
 _VIEWS = 20  # of an image by an option, up to which it is not learned by heart
 
 
@@ -35,7 +35,7 @@ class SupernetConfig:
             first batch has the warm-up besides. With "path" it is always one pass a score.
         score: "accuracy" (a fraction), "loss" (the negative mean cross-entropy), or "calibrated"
             (likewise, of outputs divided by the temperature that suits the path best); None is
-            "accuracy" with "path" and "loss" otherwise.
+            "accuracy" with "path" and "calibrated" otherwise.
         prior: weight of zero-cost proxies, scores of the untrained network (NASWOT and synflow
             alike), beside the score of the shared weights, from 0 to 1; None is 0 with "path" and
             0.5 otherwise. Above 0, both are in standard deviations of the first batch of
@@ -55,8 +55,8 @@ class SupernetConfig:
         weight_decay: of the parameters of the trained paths.
         clip: largest norm of the gradient of a step, 0 for none.
         shared_gradients: of weights that several paths of a fair step use, such as the stem's:
-            their gradients' "sum", or "mean", so that they learn no faster than options, which one
-            path uses.
+            their gradients' "mean", so that they learn no faster than options, which one path
+            uses, or "sum".
         interleave: with "path", train the architectures of a batch in turns, a step each,
             instead of an epoch each, and score them when all are trained, with the same weights.
         mixed_precision: of training steps and scores: "no" is float32, "bf16" pays on GPUs made for
@@ -84,7 +84,7 @@ class SupernetConfig:
     momentum: float = 0.9
     weight_decay: float = 3e-4
     clip: float = 5.0
-    shared_gradients: Literal["sum", "mean"] = "sum"
+    shared_gradients: Literal["mean", "sum"] = "mean"
     interleave: bool = False
     mixed_precision: Literal["no", "bf16"] = "no"
     compile: str | None = None
@@ -124,7 +124,7 @@ class SupernetConfig:
     def score_by(self) -> Literal["accuracy", "loss", "calibrated"]:
         """What the score of the shared weights is, see ``score``."""
         if self.score is None:
-            return "accuracy" if self.training == "path" else "loss"
+            return "accuracy" if self.training == "path" else "calibrated"
         return self.score
 
     def augmented(self, views: float) -> bool:
