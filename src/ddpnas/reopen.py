@@ -15,8 +15,7 @@ from ddpnas.errors import RunError
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import SearchSpace
-from ddpnas.spaces import create_space, list_spaces
-from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.spaces import space_again
 from ddpnas.strategies import list_strategies
 
 __all__ = ["read_config", "resume", "run_data", "run_space"]
@@ -83,21 +82,8 @@ def run_space(
         RunError: ``space`` is needed and missing, or another than the run's.
     """
     config = read_config(run)
-    name = str(config["space"])
     options = {**config["space_options"], **(options or {})}
-    if is_file_space(name):
-        if space is None:
-            raise RunError(
-                f"the space of {run} is code in a file; name it to have it executed: --space {name}"
-            )
-        return space_from_file(space, **options)
-    if space is not None and space != name:
-        raise RunError(f"{run} searched space {name}, not {space}; leave --space out")
-    if name not in list_spaces():
-        raise RunError(
-            f"the space of {run}, {name!r}, is a function of a Python program; go on from there"
-        )
-    return create_space(name, **options)
+    return space_again(run, str(config["space"]), options, space)
 
 
 def resume(

@@ -26,8 +26,7 @@ from ddpnas.identity import about_run, note_processes, refuse_differences, run_i
 from ddpnas.run import RunFolder
 from ddpnas.search_loop import Progress, SearchLoop
 from ddpnas.space import SearchSpace
-from ddpnas.spaces import create_space
-from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.spaces import named_space
 from ddpnas.strategies import Strategy, create_strategy
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
@@ -250,8 +249,7 @@ def open_space(name: str, data: Data, options: Mapping[str, Any]) -> SearchSpace
                 f"{option} {asked} was asked for, but {data.name} has {value}; leave {option} out "
                 f"to take it from the data"
             )
-    make = space_from_file if is_file_space(name) else create_space
-    space = make(name, **{**options, **fitting})
+    space = named_space(name, {**options, **fitting})
     check_fit(space, data)
     return space
 

@@ -119,7 +119,7 @@ def test_a_function_of_a_program_is_given_again(stripes, tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     space = ddpnas.SearchSpace(runpy.run_path(tmp_path / "mine.py")["network"])
     ddpnas.save_trained(tmp_path, space, stripes, trained_by(space, "op=conv1", stripes))
-    with pytest.raises(RunError, match=r"function of a Python program; give it there"):
+    with pytest.raises(RunError, match=r"function of a Python program; go on from there"):
         ddpnas.load(tmp_path)
     assert ddpnas.load(tmp_path, space=space).text == "op=conv1"
 

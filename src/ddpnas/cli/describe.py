@@ -12,8 +12,7 @@ from ddpnas.distribution import JointDistribution
 from ddpnas.generate import generate
 from ddpnas.limits import Limit, say_limits
 from ddpnas.space import SearchSpace
-from ddpnas.spaces import create_space
-from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.spaces import named_space
 
 __all__ = ["describe"]
 
@@ -29,7 +28,7 @@ def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit])
     Raises:
         InfeasibleError: the limits cannot be met; it says the least reachable.
     """
-    space = (space_from_file if is_file_space(name) else create_space)(name, **options)
+    space = named_space(name, options)
     _decisions(space)
     print(_size(space))
     print(f"search network: {_listed(space.plain_options)}")

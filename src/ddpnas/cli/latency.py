@@ -27,8 +27,7 @@ from ddpnas.reopen import run_space
 from ddpnas.run import RunFolder
 from ddpnas.search import SearchResult
 from ddpnas.space import SearchSpace
-from ddpnas.spaces import create_space
-from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.spaces import named_space, space_again
 
 __all__ = ["COMMANDS"]
 
@@ -101,12 +100,8 @@ def _export(options: Namespace) -> None:
 def _import(options: Namespace, path: str) -> None:
     out = Path(_needed(options, "out", "--out table.json"))
     measurements = read_measurements(path)
-    name = options.space or measurements["space"]
-    if is_file_space(name) and options.space is None:
-        raise OptionError(
-            f"the space of {path} is code in a file; name it to have it executed: --space {name}"
-        )
-    space = _space(name, {**measurements["options"], **options.space_options})
+    wanted = {**measurements["options"], **options.space_options}
+    space = space_again(path, measurements["space"], wanted, options.space)
     _finish(import_latency(measurements, space), out)
 
 
@@ -180,11 +175,8 @@ def _needed(options: Namespace, name: str, example: str) -> str:
 def _wanted_space(options: Namespace) -> SearchSpace:
     if options.run is not None:
         return run_space(options.run, space=options.space, options=options.space_options)
-    return _space(_needed(options, "space", "--space nasbench201"), options.space_options)
-
-
-def _space(name: str, options: Mapping[str, Any]) -> SearchSpace:
-    return (space_from_file if is_file_space(name) else create_space)(name, **options)
+    name = _needed(options, "space", "--space nasbench201")
+    return named_space(name, options.space_options)
 
 
 class _Progress:

@@ -8,9 +8,11 @@ the final one: ``space.with_options(**space.final_options)``.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import OptionError, RunError, nearest
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import (
     darts,
@@ -22,9 +24,10 @@ from ddpnas.spaces import (
     shufflenet,
     toy,
 )
+from ddpnas.spaces.own import is_file_space, space_from_file
 from ddpnas.spaces.published import PublishedSpace
 
-__all__ = ["about_space", "create_space", "list_spaces"]
+__all__ = ["about_space", "create_space", "list_spaces", "named_space", "space_again"]
 
 _SPACES: dict[str, PublishedSpace] = {
     "darts": darts.SPACE,
@@ -62,3 +65,57 @@ def create_space(name: str, **options: Any) -> SearchSpace:
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
     return _SPACES[name].create(name, **options)
+
+
+def named_space(name: str, options: Mapping[str, Any]) -> SearchSpace:
+    """Return the space that a user names, published or in a file, which is executed.
+
+    Args:
+        name: one of :func:`list_spaces`, or ``my_file.py:network``.
+        options: of the space.
+
+    Raises:
+        SpaceError, OptionError: see :func:`create_space` and :func:`space_from_file`.
+    """
+    make = space_from_file if is_file_space(name) else create_space
+    return make(name, **options)
+
+
+def space_again(
+    holder: str | Path,
+    name: str,
+    options: Mapping[str, Any],
+    given: str | None,
+    *,
+    file: str | Path | None = None,
+) -> SearchSpace:
+    """Return the space that a folder or file is of.
+
+    Args:
+        holder: the folder or file, for messages.
+        name: of the space, as the holder keeps it.
+        options: of the space.
+        given: the name once more by the user: code in a file is executed only because the user
+            names it, never because a folder does.
+        file: where a copy of such a file is that the user could name, if not at ``name``.
+
+    Raises:
+        RunError: a file has to be named, or another space than the holder's is, or the space is
+            no published one and in no file.
+        SpaceError, OptionError: see :func:`named_space`.
+    """
+    if is_file_space(name):
+        if given is None:
+            raise RunError(
+                f"the space of {holder} is code in a file; name it to have it executed: "
+                f"--space {file or name}"
+            )
+        return space_from_file(given, **options)
+    if given is not None and given != name:
+        raise RunError(f"{holder} is of space {name}, not {given}; leave --space out")
+    if name not in list_spaces():
+        raise RunError(
+            f"the space of {holder}, {name!r}, is a function of a Python program; go on from "
+            f"there, with the space itself as space=..."
+        )
+    return create_space(name, **options)

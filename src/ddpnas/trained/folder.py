@@ -29,10 +29,9 @@ from torch import Tensor
 
 from ddpnas.architecture import Architecture
 from ddpnas.disk import read_json, write_atomic
-from ddpnas.errors import ArchitectureError, DdpnasError, RunError
+from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
 from ddpnas.space import SearchSpace
-from ddpnas.spaces import create_space, list_spaces
-from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.spaces import list_spaces, space_again
 from ddpnas.trained.card import model_card
 from ddpnas.trained.model import TrainedModel
 
@@ -162,23 +161,11 @@ def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None
     name, options = about["space"], about["space_options"]
     if isinstance(given, SearchSpace):
         return given
-    if is_file_space(name):
-        if given is None:
-            raise RunError(
-                f"the space of {path} is code in a file; name it to have it executed: "
-                f"--space {path / name}"
-            )
-        return space_from_file(given, **options)
-    if given is not None and given != name:
-        raise RunError(f"{path} holds a network of space {name}, not {given}; leave space out")
-    if name not in list_spaces():
-        raise RunError(
-            f"the space of {path}, {name!r}, is a function of a Python program; give it there: "
-            f"ddpnas.load({str(path)!r}, space=space)"
-        )
     try:
-        return create_space(name, **options)
-    except (DdpnasError, TypeError) as error:
+        return space_again(path, name, options, given, file=path / name)
+    except (OptionError, SpaceError, TypeError) as error:
+        if name not in list_spaces():
+            raise  # what the user named is wrong, not the folder
         raise RunError(f"{path / 'architecture.json'} is damaged: {error}") from None
 
 
