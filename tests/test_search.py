@@ -276,6 +276,45 @@ def test_a_published_space_by_name_is_fitted_to_the_data(stripes, tmp_path):
     assert "num_classes: 3" in text and "space: nasbench201" in text
 
 
+OWN = """
+from torch import nn
+
+def network(choose, width=2):
+    options = {"conv": lambda: nn.Conv2d(1, width, 3), "pool": lambda: nn.Sequential(
+        nn.AvgPool2d(3, 1), nn.Conv2d(1, width, 1))}
+    return nn.Sequential(choose("op", options), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(width, 3))
+"""
+
+
+def test_a_search_of_a_file_goes_on_with_that_code_only(stripes, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    config = SupernetConfig(warmup_epochs=1, prior=0)
+
+    def run(space, **more):
+        return search(
+            space, stripes, out=tmp_path / "run", supernet=config, strategy_options=SHORT,
+            device="cpu", **more,
+        )  # fmt: skip
+
+    with pytest.raises(StopSearchError):
+        run(f"{file}:network", on_progress=stop_after(1))
+    file.write_text(OWN.replace("ReLU", "Tanh"))  # of the same weights
+    with pytest.raises(RunError, match=r"mine.py is no longer that of"):
+        run(f"{file}:network", resume=True)
+    run_json = tmp_path / "run" / "run.json"
+    kept = json.loads(run_json.read_text())
+    del kept["identity"]["code"]  # as an older version left it
+    whole = run_json.read_text()
+    run_json.write_text(json.dumps(kept))
+    with pytest.raises(StopSearchError):
+        run(f"{file}:network", resume=True, on_progress=stop_after(1))
+    run_json.write_text(whole)
+    (tmp_path / "moved.py").write_text(OWN)
+    assert len(run(f"{tmp_path / 'moved.py'}:network", resume=True).history) == 2
+
+
 def test_a_users_own_space_and_tensors_are_enough(monkeypatch):
     monkeypatch.setattr(shared_weights, "_STEPS", 100)  # of training: not what is tested
 

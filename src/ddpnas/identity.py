@@ -38,6 +38,7 @@ def run_identity(config: Mapping[str, Any], space: SearchSpace, data: Data) -> d
         how = {"standalone": StandaloneConfig(**config["standalone"]).identity()}
     return {
         **{name: config[name] for name in names},
+        "code": None if space.source is None else space.source.fingerprint(),
         **how,
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "decisions": [plain(decision) for decision in space.decisions],
@@ -59,12 +60,17 @@ def about_run(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any
 
 
 def refuse_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise :class:`RunError` when the identities of a run and of what would go on differ."""
+    """Raise :class:`RunError` when the identities of a run and of what would go on differ.
+
+    Code in files is left to :func:`ddpnas.source.refuse_other_code`.
+    """
     now = json.loads(json.dumps(now))
+    same_code = now["code"] is not None and before.get("code") == now["code"]
+    left_out = ("code", "space") if same_code else ("code",)  # the file may have moved
     differences = [
         f"{key} was {json.dumps(before.get(key))} and is {json.dumps(now.get(key))}"
         for key in now
-        if before.get(key) != now.get(key)
+        if key not in left_out and before.get(key) != now.get(key)
     ]
     if differences:
         raise RunError(

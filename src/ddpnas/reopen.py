@@ -55,22 +55,20 @@ def run_data(run: str | Path, **changes: Any) -> Data:
     kept = DataConfig(**{k: v for k, v in config.items() if k in names})
     wanted = dataclasses.replace(kept, **changes)
     data = load_data(wanted)
-    identity = Path(run) / "run.json"
-    if wanted == kept and identity.is_file():
-        searched = read_json(identity)["identity"]["data"]["fingerprint"]
-        if data.fingerprint() != searched:
-            raise RunError(
-                f"the images in {kept.data} are no longer those that {run} searched: other files, "
-                f"classes or splits, so that test images may be ones that it learned from; search "
-                f"again, or train the architecture by --space, --architecture and --data"
-            )
+    identity = _identity(run)
+    if wanted == kept and identity and data.fingerprint() != identity["data"]["fingerprint"]:
+        raise RunError(
+            f"the images in {kept.data} are no longer those that {run} searched: other files, "
+            f"classes or splits, so that test images may be ones that it learned from; search "
+            f"again, or train the architecture by --space, --architecture and --data"
+        )
     return data
 
 
 def run_space(
     run: str | Path, *, space: str | None = None, options: Mapping[str, Any] | None = None
 ) -> SearchSpace:
-    """Return the space of a run.
+    """Return the space of a run, at the size that was searched or another.
 
     Args:
         run: its folder.
@@ -79,11 +77,19 @@ def run_space(
         options: of the space, over those of the run (another width for the final network).
 
     Raises:
-        RunError: ``space`` is needed and missing, or another than the run's.
+        RunError: ``space`` is needed and missing, or another than the run's, or its code is no
+            longer what was searched.
     """
     config = read_config(run)
     options = {**config["space_options"], **(options or {})}
-    return space_again(run, str(config["space"]), options, space)
+    code = _identity(run).get("code")
+    return space_again(run, str(config["space"]), options, space, code=code)
+
+
+def _identity(run: str | Path) -> dict[str, Any]:
+    """Return what identifies a run; nothing where it was killed before that was written."""
+    path = Path(run) / "run.json"
+    return dict(read_json(path)["identity"]) if path.is_file() else {}
 
 
 def resume(

@@ -43,6 +43,7 @@ from ddpnas.choice import (
 from ddpnas.drawing import Picture, draw
 from ddpnas.errors import OptionError, SpaceError, nearest
 from ddpnas.meta import on_meta
+from ddpnas.source import Source
 
 __all__ = ["Choice", "Choose", "Pairs", "SearchSpace", "Supernet", "own_parts", "visit_options"]
 
@@ -68,6 +69,9 @@ class SearchSpace(DecisionSpace):
         final_options: options that the paper gives the final network, for :meth:`with_options`.
         options: further arguments of ``network``, such as its width.
 
+    Attributes:
+        source: the user's file that it was made from; None where it was made in Python.
+
     Raises:
         SpaceError: the network cannot be made or run on that input, options of a decision
             disagree in shape, or a name is asked twice with other options.
@@ -89,6 +93,7 @@ class SearchSpace(DecisionSpace):
     ) -> None:
         self.network = network
         self.name = name or getattr(network, "__name__", type(network).__name__)
+        self.source: Source | None = None
         self.input_dtype = input_dtype
         self.final_options = dict(final_options or {})
         self._given: dict[str, Any] = {"rules": rules, "text": text, "canonical": canonical}
@@ -196,6 +201,7 @@ class SearchSpace(DecisionSpace):
             raise SpaceError(
                 f"with {options} space {self.name!r} has other decisions; make a new space instead"
             )
+        other.source = self.source
         return other
 
     def format(self, architecture: Mapping[str, str]) -> str:

@@ -172,6 +172,19 @@ def test_own_images_and_own_space_from_search_to_training(capsys, tmp_path):
     assert main(["generate", out, "--space", space, "--limit", "params=500"]) == 0
     assert main(["train", out, "--space", space, "--epochs", "1", "--device", "cpu"]) == 0
     assert main(["resume", out, "--space", space]) == 0
+    trained = f"{out}/trained"
+    assert main(["evaluate", trained, "--space", f"{trained}/space.py:network"]) == 0
+    # Weights and scores are of the code that was searched; comments do not count, other code does.
+    (tmp_path / "space.py").write_text("# mine\n" + OWN_SPACE)
+    assert main(["generate", out, "--space", space]) == 0
+    (tmp_path / "moved.py").write_text(OWN_SPACE)
+    assert main(["resume", out, "--space", f"{tmp_path / 'moved.py'}:network"]) == 0
+    (tmp_path / "space.py").write_text(OWN_SPACE.replace("stride=2", "stride=3"))
+    for words in (["resume"], ["generate"], ["generate", "--rescore", "2"], ["train"]):
+        says = refused(capsys, words[0], out, *words[1:], "--space", space)
+        assert "space.py is no longer that of" in says and "restore the file" in says
+    assert "name its copy: --space" in refused(capsys, "evaluate", trained, "--space", space)
+    (tmp_path / "space.py").write_text(OWN_SPACE)
     (tmp_path / "images" / "cat" / "0.png").unlink()
     says = refused(capsys, "train", out, "--space", space, "--epochs", "1", "--overwrite")
     assert "are no longer those that" in says

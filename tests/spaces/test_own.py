@@ -5,7 +5,9 @@ import textwrap
 import pytest
 import torch
 
-from ddpnas import SpaceError
+from ddpnas import RunError, SpaceError
+from ddpnas.source import Source, refuse_other_code
+from ddpnas.spaces import space_again
 from ddpnas.spaces.own import is_file_space, space_from_file
 
 FILE = """
@@ -53,3 +55,66 @@ def test_what_is_no_space_is_told(file):
 
 def test_a_file_space_is_recognised_by_its_form():
     assert is_file_space("a/b.py:network") and not is_file_space("nasbench201")
+
+
+CODE = """
+from torch import nn
+
+def network(choose, width=2):
+    return choose("op", {"a": lambda: nn.Linear(3, width), "b": lambda: nn.Linear(3, width)})
+"""
+SAME = """
+'About the file.'
+from torch import nn
+
+def network(choose, width=2):
+    "Return a network."
+    # with two options
+    return choose(
+        "op",
+        {
+            "a": lambda: nn.Linear(3, width),
+            "b": lambda: nn.Linear(3, width),
+        },
+    )
+"""
+
+
+def fingerprint(path, text):
+    path.write_text(text)
+    return Source(path, "network", path.read_bytes()).fingerprint()
+
+
+def test_comments_layout_and_docstrings_are_no_part_of_a_files_fingerprint(tmp_path):
+    file = tmp_path / "mine.py"
+    assert fingerprint(file, SAME) == fingerprint(file, CODE)
+    for change in (("width=2", "width=3"), ("nn.Linear", "nn.LazyLinear"), ('"b"', '"c"')):
+        assert fingerprint(file, CODE.replace(*change)) != fingerprint(file, CODE)
+
+
+def test_a_file_that_changed_since_is_refused_by_what_was_made_from_it(tmp_path):
+    file = tmp_path / "mine.py"
+    code = fingerprint(file, CODE)
+    name = f"{file}:network"
+    options = {"input_shape": (3,)}
+    file.write_text(SAME)
+    assert space_again("runs/a", name, options, name, code=code).options["width"] == 2
+    file.write_text(CODE.replace("width=2", "width=5"))
+    assert space_again("runs/a", name, options, name).options["width"] == 5  # of before it was kept
+    with pytest.raises(RunError, match=r"mine.py is no longer that of runs/a.*restore the file"):
+        space_again("runs/a", name, options, name, code=code)
+    with pytest.raises(RunError, match=r"or name its copy: --space net/mine.py:network"):
+        space_again("net", name, options, name, code=code, copy="net/mine.py:network")
+    with pytest.raises(RunError, match=r"is of 'network' in its file, not of 'other'"):
+        space_again("runs/a", name, options, f"{file}:other")
+    refuse_other_code(None, code, "runs/a")  # the space itself, from Python
+
+
+def test_what_is_executed_is_the_file_as_it_is_now(tmp_path):
+    file = tmp_path / "mine.py"
+    for width in (2, 3, 4):  # of the same length and, perhaps, in the same second
+        file.write_text(CODE.replace("width=2", f"width={width}"))
+        space = space_from_file(f"{file}:network", input_shape=(3,))
+        assert space.options["width"] == width and space.source.content == file.read_bytes()
+        assert space.with_options(width=7).source == space.source
+    assert list(tmp_path.iterdir()) == [file]

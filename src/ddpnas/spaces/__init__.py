@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.errors import OptionError, RunError, nearest
+from ddpnas.source import refuse_other_code
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import (
     darts,
@@ -87,7 +88,8 @@ def space_again(
     options: Mapping[str, Any],
     given: str | None,
     *,
-    file: str | Path | None = None,
+    code: str | None = None,
+    copy: str | Path | None = None,
 ) -> SearchSpace:
     """Return the space that a folder or file is of.
 
@@ -97,20 +99,26 @@ def space_again(
         options: of the space.
         given: the name once more by the user: code in a file is executed only because the user
             names it, never because a folder does.
-        file: where a copy of such a file is that the user could name, if not at ``name``.
+        code: fingerprint of such a file, see :class:`ddpnas.source.Source`, where it was kept.
+        copy: what the user could name instead of ``name``, where there is a copy of the file.
 
     Raises:
-        RunError: a file has to be named, or another space than the holder's is, or the space is
-            no published one and in no file.
+        RunError: a file has to be named, or its code has changed, or another space than the
+            holder's is named, or the space is no published one and in no file.
         SpaceError, OptionError: see :func:`named_space`.
     """
     if is_file_space(name):
         if given is None:
             raise RunError(
                 f"the space of {holder} is code in a file; name it to have it executed: "
-                f"--space {file or name}"
+                f"--space {copy or name}"
             )
-        return space_from_file(given, **options)
+        asked, wanted = (each.rpartition(":")[2] for each in (given, name))
+        if asked != wanted:
+            raise RunError(f"{holder} is of {wanted!r} in its file, not of {asked!r}; name that")
+        space = space_from_file(given, **options)
+        refuse_other_code(space.source, code, holder, copy)
+        return space
     if given is not None and given != name:
         raise RunError(f"{holder} is of space {name}, not {given}; leave --space out")
     if name not in list_spaces():

@@ -6,13 +6,14 @@ lies in a run folder does.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ddpnas.errors import SpaceError, nearest
+from ddpnas.source import Source
 from ddpnas.space import SearchSpace
 
 __all__ = ["is_file_space", "space_from_file"]
@@ -39,16 +40,8 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise SpaceError(f"there is no file {file!r} with a search space")
-    module_name = f"ddpnas_own_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise SpaceError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # so that classes defined there can be found again
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise SpaceError(f"{file} fails: {type(error).__name__}: {error}") from error
+    source = Source(path, attribute, path.read_bytes())
+    module = _executed(source, file)
     network = getattr(module, attribute, None)
     given = isinstance(network, SearchSpace)
     if network is None or not (given or callable(network)):
@@ -64,5 +57,20 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     if given:
         space: SearchSpace = network.with_options(**options)
         space.name = f"{path}:{attribute}"
-        return space
-    return SearchSpace(network, name=f"{path}:{attribute}", **options)
+    else:
+        space = SearchSpace(network, name=f"{path}:{attribute}", **options)
+    space.source = source
+    return space
+
+
+def _executed(source: Source, file: str) -> ModuleType:
+    """Return the module that the file makes; of what was read, never of a cache of it."""
+    module = ModuleType(f"ddpnas_own_{source.path.stem}")
+    module.__file__ = str(source.path)
+    sys.modules[module.__name__] = module  # so that classes defined there can be found again
+    try:
+        code = compile(source.content, source.path, "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - the user named the file
+    except Exception as error:
+        raise SpaceError(f"{file} fails: {type(error).__name__}: {error}") from error
+    return module

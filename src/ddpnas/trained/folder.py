@@ -30,6 +30,7 @@ from torch import Tensor
 from ddpnas.architecture import Architecture
 from ddpnas.disk import read_json, write_atomic
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
+from ddpnas.source import Source
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import list_spaces, space_again
 from ddpnas.trained.card import model_card
@@ -54,7 +55,7 @@ def save_folder(
     result: Mapping[str, Any],
     *,
     last: Mapping[str, Tensor] | None = None,
-    space_file: Path | None = None,
+    source: Source | None = None,
 ) -> None:
     """Write the folder of a trained network; ``architecture.json`` last, it makes the folder one.
 
@@ -64,7 +65,7 @@ def save_folder(
         about: content of ``architecture.json``, see :func:`ddpnas.save_trained`.
         result: content of ``result.json``: recipe, seed, and of each network its figures.
         last: weights after the last epoch, where the network has those of the best one.
-        space_file: with the user's own space, copied.
+        source: the file of the user's own space, kept as it was when it was executed.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +73,8 @@ def save_folder(
         if weights is not None:
             plain = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
             write_atomic(folder / f"{name}.safetensors", save(plain, metadata={"format": "pt"}))
-    if space_file is not None:
-        write_atomic(folder / space_file.name, space_file.read_bytes())
+    if source is not None:
+        write_atomic(folder / source.path.name, source.content)
     write_atomic(folder / "history.csv", _history(result["networks"]))
     write_atomic(folder / "README.md", model_card(folder.name, about, result).encode())
     for name, content in (("result.json", result), ("architecture.json", about)):
@@ -162,7 +163,8 @@ def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None
     if isinstance(given, SearchSpace):
         return given
     try:
-        return space_again(path, name, options, given, file=path / name)
+        code = about.get("space_code")
+        return space_again(path, name, options, given, code=code, copy=path / name)
     except (OptionError, SpaceError, TypeError) as error:
         if name not in list_spaces():
             raise  # what the user named is wrong, not the folder

@@ -16,7 +16,6 @@ from ddpnas._version import __version__
 from ddpnas.data import Data
 from ddpnas.limits import Limit, plain_limits
 from ddpnas.space import SearchSpace
-from ddpnas.spaces.own import is_file_space
 from ddpnas.trained import save_folder
 from ddpnas.training.compare import Trained, inference_space
 
@@ -52,11 +51,10 @@ def save_trained(
     network = used.build(first.architecture)
     network.load_state_dict(_of(network, first.result.model.state_dict()))
     last = first.result.last and _of(network, first.result.last)
-    name = str(space.name)
-    file, _, function = name.rpartition(":")
-    own = is_file_space(name)
+    source = space.source
     about = {
-        "space": f"{Path(file).name}:{function}" if own else name,
+        "space": f"{source.path.name}:{source.attribute}" if source else str(space.name),
+        "space_code": source.fingerprint() if source else None,
         "space_options": used.plain_options,
         "architecture": dict(first.architecture),
         "text": first.text,
@@ -95,7 +93,7 @@ def save_trained(
         about,
         result,
         last=last,
-        space_file=Path(file) if own else None,
+        source=source,
     )
 
 
