@@ -1,5 +1,6 @@
 """The whole search, and that it survives being killed."""
 
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -193,16 +194,42 @@ def test_what_would_change_the_outcome_is_refused_with_the_difference(
     other_data = ddpnas.make_data((images, labels), name="stripes", flip=False)
     for options, says in (
         ({"seed": 4}, "seed was 3 and is 4"),
-        ({"data": other_data}, "data was .*fingerprint"),
-        ({"space": small_space.with_options(channels=3)}, "space_options was .*channels.*: 2"),
-        ({"supernet": SupernetConfig(lr=1)}, "supernet was"),
-        ({"strategy_options": {"rule": "decay"}}, "strategy_options was"),
+        ({"data": other_data}, 'data.fingerprint was "[0-9a-f]+" and is'),
+        ({"space": small_space.with_options(channels=3)}, "space_options.channels was 2 and is 3;"),
+        (
+            {"supernet": dataclasses.replace(CONFIG, lr=0.2)},
+            "began with: supernet.lr was 0.1 and is 0.2; start",
+        ),
+        (
+            {"strategy_options": {**SHORT, "rule": "decay"}},
+            'began with: strategy_options.rule was "model" and is "decay"; start',
+        ),
     ):
         with pytest.raises(RunError, match=says):
             run(resume=True, **options)
     with pytest.raises(RunError, match="unfinished run"):
         run()
     assert run(resume=True).architecture == run(overwrite=True).architecture
+
+
+def test_a_run_of_a_version_with_fewer_options_goes_on(small_space, stripes, tmp_path):
+    def run(**more):
+        return search(
+            small_space, stripes, out=tmp_path, supernet=CONFIG, strategy_options=SHORT,
+            device="cpu", **more,
+        )  # fmt: skip
+
+    with pytest.raises(StopSearchError):
+        run(on_progress=stop_after(2))
+    kept = json.loads((tmp_path / "run.json").read_text())
+    del kept["identity"]["supernet"]["cuda_graphs"]
+    del kept["identity"]["space_options"]["cells_per_stage"]
+    (tmp_path / "run.json").write_text(json.dumps(kept))
+    with pytest.raises(RunError, match="began with: space_options.cells_per_stage was 5 and is 1;"):
+        run(resume=True)  # the default is another
+    kept["identity"]["space_options"]["cells_per_stage"] = 1
+    (tmp_path / "run.json").write_text(json.dumps(kept))
+    assert len(run(resume=True).history) == 14
 
 
 @pytest.mark.parametrize("name", ddpnas.list_strategies())

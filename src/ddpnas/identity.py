@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import logging
 import os
 import platform
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ import torch
 from ddpnas._version import __version__
 from ddpnas.architecture import Decision
 from ddpnas.data import Data
-from ddpnas.errors import RunError
-from ddpnas.evaluators import StandaloneConfig
+from ddpnas.differences import refuse_differences
+from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.source import refuse_other_code
 from ddpnas.space import SearchSpace
+from ddpnas.strategies import list_strategies, strategy_options
 
-__all__ = ["about_run", "note_processes", "refuse_differences", "run_identity", "versions"]
+__all__ = ["about_run", "note_processes", "refuse_another", "run_identity", "versions"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,25 +62,33 @@ def about_run(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any
     }
 
 
-def refuse_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise :class:`RunError` when the identities of a run and of what would go on differ.
+def refuse_another(
+    before: Mapping[str, Any], now: Mapping[str, Any], space: SearchSpace, folder: Path
+) -> None:
+    """Raise :class:`RunError` when a run would go on as another one.
 
-    Code in files is left to :func:`ddpnas.source.refuse_other_code`.
+    Args:
+        before: identity of the run, as it was kept.
+        now: identity of what would go on.
+        space: of the latter.
+        folder: of the run.
     """
-    now = json.loads(json.dumps(now))
-    same_code = now["code"] is not None and before.get("code") == now["code"]
-    left_out = ("code", "space") if same_code else ("code",)  # the file may have moved
-    differences = [
-        f"{key} was {json.dumps(before.get(key))} and is {json.dumps(now.get(key))}"
-        for key in now
-        if key not in left_out and before.get(key) != now.get(key)
-    ]
-    if differences:
-        raise RunError(
-            "the run cannot go on with something else than it began with: "
-            + "; ".join(differences)
-            + "; start a new run with another --out"
-        )
+    refuse_other_code(space.source, before.get("code"), folder)
+    same_code = now["code"] is not None and now["code"] == before.get("code")
+    known = strategy_options(now["strategy"]) if now["strategy"] in list_strategies() else {}
+    refuse_differences(
+        "run",
+        before,
+        now,
+        defaults={
+            "space_options": space.plain_defaults,
+            "strategy_options": known,
+            "supernet": dataclasses.asdict(SupernetConfig()),
+            "standalone": StandaloneConfig().identity(),
+        },
+        left_out=("data.name", "code", *(["space"] if same_code else [])),  # both may have moved
+        instead="start a new run with another --out",
+    )
 
 
 def note_processes(made_with: Mapping[str, Any], processes: int) -> None:

@@ -22,10 +22,9 @@ from ddpnas.evaluators import (
     SupernetConfig,
     SupernetEvaluator,
 )
-from ddpnas.identity import about_run, note_processes, refuse_differences, run_identity, versions
+from ddpnas.identity import about_run, note_processes, refuse_another, run_identity, versions
 from ddpnas.run import RunFolder
 from ddpnas.search_loop import Progress, SearchLoop
-from ddpnas.source import refuse_other_code
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import named_space
 from ddpnas.strategies import Strategy, create_strategy
@@ -196,8 +195,7 @@ def search(
             return None
         if resume:
             kept = read_json(folder.path / "run.json")
-            refuse_other_code(space.source, kept["identity"].get("code"), folder.path)
-            refuse_differences(kept["identity"], identity)
+            refuse_another(kept["identity"], identity, space, folder.path)
             if (folder.path / "result.json").exists():
                 return SearchResult.load(folder.path)
             note_processes(kept["made_with"], processes.size)

@@ -114,8 +114,12 @@ class SearchSpace(DecisionSpace):
         self._arguments = dict(options)
         if takes_shape:
             self._arguments["input_shape"] = self.input_shape
-        defaults = {k: v for k, v in known.items() if v is not inspect.Parameter.empty}
-        self.options: dict[str, Any] = {**defaults, **options, "input_shape": self.input_shape}
+        self._defaults = {k: v for k, v in known.items() if v is not inspect.Parameter.empty}
+        self.options: dict[str, Any] = {
+            **self._defaults,
+            **options,
+            "input_shape": self.input_shape,
+        }
         choose = Open(searching=True)
         with torch.device("meta"):
             opened = self._make(choose)
@@ -220,6 +224,11 @@ class SearchSpace(DecisionSpace):
     def plain_options(self) -> dict[str, Any]:
         """The options as plain data for JSON and YAML; what is neither is given as its repr."""
         return {name: _plain(value) for name, value in self.options.items()}
+
+    @property
+    def plain_defaults(self) -> dict[str, Any]:
+        """What options are that are not given, as plain data likewise."""
+        return {name: _plain(value) for name, value in self._defaults.items()}
 
     def canonical(self, architecture: Mapping[str, str]) -> Architecture:
         """Return the architecture that stands for all that make the same network.

@@ -100,7 +100,7 @@ def test_a_search_trains_each_candidate_and_resumes_exactly(tmp_path, stripes):
     with pytest.raises(StopSearchError):
         search(space, stripes, out=tmp_path / "run", on_progress=stop, **arguments)
     arguments["standalone"] = StandaloneConfig(epochs=2)
-    with pytest.raises(RunError, match="standalone was"):
+    with pytest.raises(RunError, match="standalone.epochs was 1 and is 2"):
         search(space, stripes, out=tmp_path / "run", resume=True, **arguments)
     arguments["standalone"] = StandaloneConfig(epochs=1)
     resumed = search(space, stripes, out=tmp_path / "run", resume=True, **arguments)

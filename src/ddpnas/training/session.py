@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ddpnas.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.data import Data, Loader
 from ddpnas.data.augment import Augmentation, Share
+from ddpnas.differences import refuse_differences
 from ddpnas.distributed import Processes, synchronise_norms
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training.epoch import confusion, place, train_epoch
@@ -267,7 +267,14 @@ class Session:
         if saved is None:
             return None
         tensors, plain = saved
-        self._refuse_another(plain["identity"])
+        refuse_differences(
+            "training",
+            plain["identity"],
+            self._identity,
+            defaults=_settings(Recipe()),
+            left_out=("data.name",),
+            instead="start a new one with another --out, or --overwrite",
+        )
         if "figures" in plain:
             figures = {k: v for k, v in plain["figures"].items() if k != "per_class"}
             self.model.load_state_dict(_part("final", tensors))
@@ -308,28 +315,17 @@ class Session:
     def _identity(self) -> dict[str, Any]:
         """What has to be equal for a training to go on as if it had not been killed."""
         shapes = [(name, tuple(tensor.shape)) for name, tensor in self.model.state_dict().items()]
-        recipe = dataclasses.asdict(self.recipe)
         return {
-            **{f"recipe {name}": value for name, value in recipe.items()},
+            **_settings(self.recipe),
             "seed": self.seed,
             "data": {"name": self.data.name, "fingerprint": self.data.fingerprint()},
             "network": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
             "mixed precision": self.accelerator.mixed_precision,
         }
 
-    def _refuse_another(self, before: Mapping[str, Any]) -> None:
-        now = json.loads(json.dumps(self._identity))
-        differences = [
-            f"{key} was {json.dumps(before.get(key))} and is {json.dumps(value)}"
-            for key, value in now.items()
-            if before.get(key) != value
-        ]
-        if differences:
-            raise RunError(
-                "the training cannot go on with something else than it began with: "
-                + "; ".join(differences)
-                + "; start a new one with another --out, or --overwrite"
-            )
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    return {f"recipe {name}": value for name, value in dataclasses.asdict(recipe).items()}
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
