@@ -35,15 +35,16 @@ def read_config(run: str | Path) -> dict[str, Any]:
     return config
 
 
-def run_data(run: str | Path, **changes: Any) -> Data:
+def run_data(run: str | Path, *, moved_to: str | Path | None = None, **changes: Any) -> Data:
     """Return the data of a run, read again from where it was.
 
     Args:
         run: its folder.
-        changes: fields of :class:`DataConfig` to set otherwise.
+        moved_to: where the same images are now.
+        changes: fields of :class:`DataConfig` to set; where one is another, other images will do.
 
     Raises:
-        RunError: the data came from Python objects, or is not what it was.
+        RunError: the data came from Python objects, or is not where or what it was.
     """
     config = read_config(run)
     names = {field.name for field in dataclasses.fields(DataConfig)}
@@ -53,6 +54,12 @@ def run_data(run: str | Path, **changes: Any) -> Data:
             f"objects: ddpnas.search(space, data, out={str(run)!r}, resume=True)"
         )
     kept = DataConfig(**{k: v for k, v in config.items() if k in names})
+    if moved_to is not None:
+        kept = dataclasses.replace(kept, data=str(moved_to))
+    elif "data" not in changes and Path(kept.data).is_absolute() and not Path(kept.data).exists():
+        raise RunError(
+            f"the images of {run} are no longer at {kept.data}; say where they are: --data FOLDER"
+        )
     wanted = dataclasses.replace(kept, **changes)
     data = load_data(wanted)
     identity = _identity(run)
@@ -96,6 +103,7 @@ def resume(
     run: str | Path,
     *,
     space: str | None = None,
+    data: str | Path | None = None,
     device: str | None = None,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> SearchResult:
@@ -104,6 +112,7 @@ def resume(
     Args:
         run: its folder. A finished run returns what it found.
         space: see :func:`run_space`.
+        data: where its images are now, if they have moved.
         device: other than before; scores may then differ in their last digits.
         on_progress: see :func:`ddpnas.search`.
 
@@ -119,7 +128,7 @@ def resume(
     alone = config.get("evaluator") == "standalone"
     return search(
         run_space(run, space=space),
-        run_data(run),
+        run_data(run, moved_to=data),
         config["strategy"],
         out=run,
         seed=config["seed"],

@@ -43,7 +43,7 @@ def rescore(
     architectures: Sequence[Architecture],
     *,
     space: SearchSpace | str | None = None,
-    data: Data | None = None,
+    data: Data | str | Path | None = None,
     device: str = "auto",
 ) -> list[Rescored]:
     """Return the score of each architecture with the weights of a search, in the same order.
@@ -58,7 +58,8 @@ def rescore(
         architectures: of the run's space.
         space: of a run over a user's own space, see :func:`ddpnas.reopen.run_space`; or the
             space itself, at the size that was searched.
-        data: of a run whose data came from Python objects; default: the run's, read again.
+        data: of a run whose data came from Python objects; or where the run's images are now, if
+            they have moved; default: the run's, read again from where they were.
         device: "auto", "cpu", "cuda", ...
 
     Raises:
@@ -75,7 +76,8 @@ def rescore(
         )
     if not isinstance(space, SearchSpace):
         space = run_space(run, space=space)
-    data = run_data(run) if data is None else data
+    if not isinstance(data, Data):
+        data = run_data(run, moved_to=data)
     folder = RunFolder.open(run)
     try:
         saved = folder.load_checkpoint()

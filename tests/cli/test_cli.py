@@ -199,6 +199,38 @@ def test_a_run_whose_images_moved_is_trained_where_they_are_named(capsys, run, t
     )
 
 
+def test_a_run_and_its_images_may_move(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images(tmp_path / "images")
+    (tmp_path / "space.py").write_text(OWN_SPACE)
+    own = ["--space", f"{tmp_path / 'space.py'}:network"]
+    few = ["--strategy", "random", "--strategy-options.evaluations", "3"]
+    short = ["--device", "cpu", "--supernet.warmup-epochs", "2", "--quiet"]
+    assert main(["search", *own, "--data", "images", "--out", "run", *few, *short]) == 0
+    train = ["train", "run", *own, "--epochs", "1", "--device", "cpu"]
+    assert main(train) == 0
+    (tmp_path / "elsewhere").mkdir()
+    run = str((tmp_path / "run").rename(tmp_path / "elsewhere" / "run"))
+    trained = f"{run}/trained/space.py:network"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["evaluate", run, "--space", trained]) == 0
+    assert main(["report", run, *own]) == 0
+    assert "cannot be shown" not in (tmp_path / "elsewhere" / "run" / "report.html").read_text()
+    assert main(["resume", run, *own]) == 0
+    assert main(["train", run, *train[2:], "--out", "again"]) == 0
+
+    moved = (tmp_path / "images").rename(tmp_path / "moved")
+    rescore = ["generate", run, *own, "--rescore", "2", "--device", "cpu"]
+    for words in (["resume", run, *own], rescore, ["train", run, *own, "--overwrite"]):
+        assert "are no longer at" in (says := refused(capsys, *words)) and "--data FOLDER" in says
+    assert "with --data" in refused(capsys, "evaluate", run, "--space", trained)
+    for words in (["resume", run, *own], rescore):
+        assert main([*words, "--data", str(moved)]) == 0
+    (moved / "cat" / "0.png").write_bytes((moved / "dog" / "0.png").read_bytes())
+    for words in (["resume", run, *own], rescore):
+        assert "are no longer those that" in refused(capsys, *words, "--data", str(moved))
+
+
 def test_a_run_repeats_from_its_own_configuration(run, tmp_path):
     again = tmp_path / "again"
     assert main(["search", "--config", f"{run}/config.yaml", "--out", str(again), "--quiet"]) == 0

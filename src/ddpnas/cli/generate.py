@@ -34,6 +34,7 @@ def _generate_parser() -> ArgumentParser:
         help="score so many of the best, each as a whole, as the search scored and with its "
         "weights, and choose the one with the highest score",
     )
+    parser.add_argument("--data", help="of --rescore: where the run's images are, if they moved")
     parser.add_argument("--device", default="auto", help="of --rescore: auto, cpu, cuda, ...")
     add_json(parser)
     return parser
@@ -56,7 +57,13 @@ def generate(options: Namespace) -> None:
     rescored: list[Rescored] = []
     if options.rescore:
         candidates = [one.architecture for one in found[: options.rescore]]
-        rescored = score_again(options.run, candidates, space=options.space, device=options.device)
+        rescored = score_again(
+            options.run,
+            candidates,
+            space=options.space,
+            data=options.data,
+            device=options.device,
+        )
     # Of equal scores the one before, which is the likelier.
     at = max(range(len(rescored)), key=lambda i: rescored[i].score, default=0)
     record = _record(options, question, found, rescored, at)

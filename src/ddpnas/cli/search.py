@@ -92,6 +92,7 @@ def _resume_parser() -> ArgumentParser:
     parser = new_parser("go on with an interrupted search, to the result it would have had")
     parser.add_argument("run", help="its run folder")
     parser.add_argument("--space", help="of a run over your own space: the file, once more")
+    parser.add_argument("--data", help="where its images are now, if they have moved")
     parser.add_argument("--device", help="to go on with; default: the one that the run began with")
     add_quiet(parser)
     return parser
@@ -129,7 +130,11 @@ def resume(options: Namespace) -> None:
     join(options.device or read_config(options.run)["device"])
     with show.SearchProgress(None, quiet=options.quiet) as progress:
         result = resume_run(
-            options.run, space=options.space, device=options.device, on_progress=progress.update
+            options.run,
+            space=options.space,
+            data=options.data,
+            device=options.device,
+            on_progress=progress.update,
         )
     _show_result(options.run, result)
 

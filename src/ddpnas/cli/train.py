@@ -53,7 +53,7 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("run", nargs="?", help="folder of a finished search")
     add_space(parser, None)
     parser.add_argument("--architecture", help="text of the architecture; default: the run's")
-    parser.add_argument("--data", help="images; default: the run's")
+    parser.add_argument("--data", help="images; default: the run's, where they were")
     parser.add_argument("--image-size", type=int, help="pixels a side; default: the run's")
     parser.add_argument("--limit-train-images", type=int, help="train on so many images only")
     parser.add_argument(

@@ -124,8 +124,7 @@ class TrainedModel:
             changes: fields of :class:`ddpnas.DataConfig` to set otherwise.
 
         Raises:
-            RunError: the data came from Python objects.
-            DataError: it is not there any more.
+            RunError: the data came from Python objects, or is not there any more.
         """
         source = self.data_source
         if not source:
@@ -133,13 +132,19 @@ class TrainedModel:
                 f"the data of {self.folder or 'this network'} came from Python objects; name some "
                 f"images with --data"
             )
-        return load_data(source.pop("data"), **{**source, **changes})
+        data = source.pop("data")
+        if Path(data).is_absolute() and not Path(data).exists():
+            raise RunError(
+                f"the images that {self.folder or 'this network'} was trained on are no longer at "
+                f"{data}; name some images with --data"
+            )
+        return load_data(data, **{**source, **changes})
 
     @property
     def data_source(self) -> dict[str, Any]:
         """The fields of :class:`ddpnas.DataConfig` that read the training data; empty if unknown.
 
-        A path is as seen from the folder, where the data was when it was trained.
+        A path that begins with "." is as seen from the folder, as older versions kept it.
         """
         source = dict(self.about.get("provenance", {}).get("data", {}).get("source", {}))
         if source and self.folder is not None and str(source["data"]).startswith("."):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +44,6 @@ def save_trained(
         limits: likewise.
         searched: the space as it was searched, where the final network has another size.
     """
-    folder = Path(path)
     first = trained[0]
     used = inference_space(space)
     network = used.build(first.architecture)
@@ -69,7 +67,7 @@ def save_trained(
                 "name": data.name,
                 "fingerprint": data.fingerprint(),
                 "sizes": _sizes(data),
-                "source": _source(data, folder),
+                "source": dict(data.source),
             },
             "seed": seed,
             "searched_space_options": None if searched is None else searched.plain_options,
@@ -88,7 +86,7 @@ def save_trained(
         "networks": [_figures(one) for one in trained],
     }
     save_folder(
-        folder,
+        path,
         network,
         about,
         result,
@@ -120,12 +118,3 @@ def _figures(one: Trained) -> dict[str, Any]:
 def _sizes(data: Data) -> dict[str, int]:
     splits = {"train": data.train, "valid": data.valid, "test": data.test}
     return {name: len(split) for name, split in splits.items() if split is not None}
-
-
-def _source(data: Data, folder: Path) -> dict[str, Any]:
-    """Return how the data is loaded again; a path as seen from the folder, not from the root."""
-    source = dict(data.source)
-    if Path(str(source.get("data", ""))).is_absolute():
-        relative = os.path.relpath(source["data"], folder.resolve())
-        source["data"] = relative if relative.startswith(".") else f"./{relative}"
-    return source
