@@ -25,6 +25,7 @@ from ddpnas.evaluators import (
 from ddpnas.identity import about_run, note_processes, refuse_another, run_identity, versions
 from ddpnas.run import RunFolder
 from ddpnas.search_loop import Progress, SearchLoop
+from ddpnas.settings import check_seed
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import named_space
 from ddpnas.strategies import Strategy, create_strategy
@@ -138,6 +139,7 @@ def search(
     Raises:
         DdpnasError: for whatever does not fit, with a sentence that says what to change.
     """
+    check_seed(seed)
     processes = join(device)
     data = as_data(data)
     if isinstance(space, str):

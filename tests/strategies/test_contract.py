@@ -186,6 +186,17 @@ def test_unknown_options_name_the_nearest():
         create_strategy("random", SIX, evaluation=3)
 
 
+@pytest.mark.parametrize("name", list_strategies())
+def test_options_of_another_type_are_refused(name):
+    space = DecisionSpace([Decision("a", ("x", "y"))])
+    for option in strategy_options(name):
+        for value in ("abc", [1]):
+            with pytest.raises(OptionError, match=option):
+                create_strategy(name, space, **{option: value})
+    with pytest.raises(OptionError, match="a seed is from 0 to"):
+        create_strategy(name, space, seed=-1)
+
+
 def test_options_out_of_range_are_refused():
     for name in list_strategies():
         if "evaluations" in strategy_options(name):

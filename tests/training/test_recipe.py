@@ -66,6 +66,7 @@ def test_patience_keeps_the_best():
         ({"learning_rate": 1}, "unknown setting of a recipe 'learning_rate'"),
         ({"lr": "fast"}, "lr of a recipe is of type float"),
         ({"lr": 0}, "above 0"),
+        ({"lr": float("inf")}, "lr of a recipe is of type float"),
         ({"epochs": 2.5}, "epochs of a recipe is of type int"),
         ({"epochs": True}, "epochs of a recipe is of type int"),
         ({"epochs": 0}, "at least 1, not 0"),

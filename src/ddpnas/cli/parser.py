@@ -24,12 +24,11 @@ from ddpnas.cli import (
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.distributed import launched
 from ddpnas.errors import OptionError, nearest
+from ddpnas.settings import check_seed
 
 __all__ = ["parse"]
 
 TOGETHER = ("search", "resume", "train")  # commands that several processes may run together
-
-_SEEDS = 2**32  # that every library takes
 
 COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
@@ -80,8 +79,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     arguments = parsed[parsed.command]
     for name in {f[2:].replace("-", "_") for f in FREE} & set(arguments.keys()):
         arguments[name] = {k.replace("-", "_"): v for k, v in arguments[name].items()}
-    if not 0 <= arguments.get("seed", 0) < _SEEDS:
-        raise OptionError(f"--seed is from 0 to {_SEEDS - 1:,}, not {arguments.seed}")
+    check_seed(arguments.get("seed", 0))
     return COMMANDS[parsed.command][1], arguments
 
 

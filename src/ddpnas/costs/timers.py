@@ -25,6 +25,7 @@ from ddpnas.costs.parts import caller
 from ddpnas.costs.plan import LatencyPlan, Probe
 from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
 from ddpnas.errors import OptionError, nearest
+from ddpnas.settings import check_seed
 from ddpnas.space import SearchSpace
 
 __all__ = ["LatencyConfig", "machine", "opened_timer", "versions"]
@@ -68,6 +69,7 @@ class LatencyConfig:
             raise OptionError(nearest("backend", self.backend, ("torch", "onnxruntime")))
         if self.device not in ("cpu", "cuda"):
             raise OptionError(nearest("device", self.device, ("cpu", "cuda")))
+        check_seed(self.seed)
         for name in ("batch", "threads", "rounds"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is at least 1, not {getattr(self, name)}")

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
+from ddpnas.settings import check_seed, typed
 from ddpnas.strategies.bound import elimination_bound
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
@@ -155,13 +156,18 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
     """Return the strategy of that name over the space.
 
     Raises:
-        OptionError: unknown name or option, or an option out of range.
+        OptionError: unknown name or option, or an option of another type or out of range.
     """
     known = strategy_options(name)
-    for option in options:
+    parameters = inspect.signature(_STRATEGIES[name]).parameters
+    given = {}
+    for option, value in options.items():
         if option not in known:
             raise OptionError(nearest(f"option of strategy {name!r}", option, known))
-    return _STRATEGIES[name](space, seed=seed, **options)
+        what = f"{option} of strategy {name!r}"
+        given[option] = typed(what, str(parameters[option].annotation), value)
+    check_seed(seed)
+    return _STRATEGIES[name](space, seed=seed, **given)
 
 
 def strategy_classes(name: str) -> tuple[type, ...]:

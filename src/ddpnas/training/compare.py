@@ -20,6 +20,7 @@ from ddpnas.data import Data, as_data
 from ddpnas.errors import OptionError
 from ddpnas.generate import sample_within
 from ddpnas.limits import Limit, checked_limits, within
+from ddpnas.settings import check_seed
 from ddpnas.space import SearchSpace
 from ddpnas.training.baseline import build_baseline
 from ddpnas.training.loop import train
@@ -125,6 +126,7 @@ def compare(
     Raises:
         OptionError: ``same_size`` without multiply-adds ("macs") among the costs.
     """
+    check_seed(seed)
     data = as_data(data)
     tables = count_costs(inference_space(space)) if costs is None else costs
     trained = []

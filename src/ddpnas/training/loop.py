@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ddpnas.data import Data, as_data
+from ddpnas.settings import check_seed
 from ddpnas.training.processes import accelerated
 from ddpnas.training.recipe import Recipe, create_recipe
 from ddpnas.training.result import TrainResult
@@ -60,6 +61,7 @@ def train(
         RunError: the checkpoint is damaged or of another training.
         DivergedError: the loss became NaN or infinite.
     """
+    check_seed(seed)
     recipe = create_recipe(recipe, **({} if epochs is None else {"epochs": epochs}))
     path = None if folder is None else Path(folder)
     if path is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ddpnas.errors import OptionError, nearest
+from ddpnas.settings import typed
 
 __all__ = ["CROPS", "OPTIMIZERS", "POLICIES", "RECIPES", "SCHEDULES", "Recipe", "create_recipe"]
 
@@ -240,27 +241,11 @@ def create_recipe(recipe: Recipe | str | Path, **options: Any) -> Recipe:
     for name in options:
         if name not in fields:
             raise OptionError(nearest("setting of a recipe", name, fields))
-    return dataclasses.replace(
-        recipe, **{name: _typed(fields[name], value) for name, value in options.items()}
-    )
-
-
-def _typed(setting: dataclasses.Field[Any], value: Any) -> Any:
-    """Return the value as the field's type; 1 for 1.0, and 3e-4, which YAML takes for a text."""
-    kind = str(setting.type)
-    if value is None and kind.endswith("None"):
-        return None
-    if kind == "float" and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
-    expected = {"int": int, "float": float, "bool": bool, "str": str}.get(kind.split(" ")[0], dict)
-    if type(value) is not expected:
-        raise OptionError(
-            f"{setting.name} of a recipe is of type {expected.__name__}, not {value!r}"
-        )
-    return value
+    wanted = {
+        name: typed(f"{name} of a recipe", str(fields[name].type), value)
+        for name, value in options.items()
+    }
+    return dataclasses.replace(recipe, **wanted)
 
 
 def _read(path: Path) -> dict[str, Any]:
