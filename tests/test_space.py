@@ -170,6 +170,12 @@ def test_a_name_asked_twice_is_one_decision():
         ),
         (lambda choose: nn.Identity(), (1,), "no decisions"),
         (lambda choose: choose("op", {"a": lambda: 3}), (1,), "made int, not a torch module"),
+        (
+            lambda choose: choose("op", {"a": nn.Identity()}),
+            (1,),
+            r"option 'a' of decision 'op' is made already .*: `lambda: Identity\(...\)`, or the",
+        ),
+        (lambda choose: choose("op", {"a": None}), (1,), r"made already \(NoneType\)"),
         (lambda choose: choose("op", {}), (1,), "has no options"),
         (lambda choose: choose("a=b", {"a": nn.Identity}), (1,), "without '='"),
         (lambda choose: 3, (1,), "made int, not a module"),

@@ -131,6 +131,12 @@ class Open:
             parents.add(self._inside[-1])
         modules = []
         for option, make in options.items():
+            if isinstance(make, nn.Module) or not callable(make):
+                kind = type(make).__name__
+                raise SpaceError(
+                    f"option {option!r} of decision {name!r} is made already ({kind}); give what "
+                    f"makes it: `lambda: {kind}(...)`, or the class where it needs no arguments"
+                )
             self._inside.append((name, option))
             modules.append(make())
             self._inside.pop()

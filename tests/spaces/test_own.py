@@ -51,10 +51,16 @@ def test_what_is_no_space_is_told(file):
         space_from_file(f"{file}:number")
     with pytest.raises(SpaceError, match="there is no file"):
         space_from_file(f"{file}x.py:space")
+    for name in (f"{file}", f"{file}:"):
+        with pytest.raises(SpaceError, match=r"mine.py:network; known: network, space$"):
+            space_from_file(name)
+    with pytest.raises(RunError, match=r"--space FILE.py:network"):
+        space_again("runs/a", f"{file}:network", {}, f"{file}")
 
 
 def test_a_file_space_is_recognised_by_its_form():
-    assert is_file_space("a/b.py:network") and not is_file_space("nasbench201")
+    assert is_file_space("a/b.py:network") and is_file_space("a/b.py")
+    assert not is_file_space("nasbench201")
 
 
 CODE = """

@@ -115,7 +115,10 @@ def space_again(
             )
         asked, wanted = (each.rpartition(":")[2] for each in (given, name))
         if asked != wanted:
-            raise RunError(f"{holder} is of {wanted!r} in its file, not of {asked!r}; name that")
+            raise RunError(
+                f"{holder} is of {wanted!r} in its file, not of {asked!r}; name it as "
+                f"--space FILE.py:{wanted}"
+            )
         space = space_from_file(given, **options)
         refuse_other_code(space.source, code, holder, copy)
         return space

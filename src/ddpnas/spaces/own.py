@@ -20,8 +20,8 @@ __all__ = ["is_file_space", "space_from_file"]
 
 
 def is_file_space(name: str) -> bool:
-    """Return whether the name has the form ``file.py:object``."""
-    return name.rpartition(":")[0].endswith(".py")
+    """Return whether the name has the form ``file.py:object``, or is a Python file's alone."""
+    return name.endswith(".py") or name.rpartition(":")[0].endswith(".py")
 
 
 def space_from_file(name: str, **options: Any) -> SearchSpace:
@@ -34,9 +34,9 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
             to a network that takes it.
 
     Raises:
-        SpaceError: no such file or name in it, or the file fails.
+        SpaceError: no such file or name in it, or no name given, or the file fails.
     """
-    file, _, attribute = name.rpartition(":")
+    file, _, attribute = (name + ":" if name.endswith(".py") else name).rpartition(":")
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise SpaceError(f"there is no file {file!r} with a search space")
@@ -45,12 +45,14 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     network = getattr(module, attribute, None)
     given = isinstance(network, SearchSpace)
     if network is None or not (given or callable(network)):
-        functions = [
-            n
-            for n, v in vars(module).items()
-            if (callable(v) or isinstance(v, SearchSpace)) and not n.startswith("_")
-        ]
-        raise SpaceError(f"in {file}: " + nearest("network function", attribute, functions))
+        there = _candidates(module)
+        if attribute:
+            raise SpaceError(f"in {file}: " + nearest("network function", attribute, there))
+        example = "network" if "network" in there else next(iter(there), "network")
+        raise SpaceError(
+            f"which network of {file}? Name it as {file}:{example}; known: "
+            f"{', '.join(there) or 'none'}"
+        )
     function = network.network if given else network
     if "num_classes" not in inspect.signature(function).parameters:
         options.pop("num_classes", None)
@@ -74,3 +76,16 @@ def _executed(source: Source, file: str) -> ModuleType:
     except Exception as error:
         raise SpaceError(f"{file} fails: {type(error).__name__}: {error}") from error
     return module
+
+
+def _candidates(module: ModuleType) -> list[str]:
+    """Return the names of the spaces of a file, and of what is defined there and could make one."""
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (
+            isinstance(value, SearchSpace)
+            or (callable(value) and getattr(value, "__module__", None) == module.__name__)
+        )
+    )
