@@ -25,13 +25,13 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def writable(path: Path) -> Iterator[None]:
+def writable(path: Path, instead: str = "give another --out") -> Iterator[None]:
     """Turn an error of the file system inside into the sentence that the folder is no use."""
     try:
         yield
     except OSError as error:
         raise RunError(
-            f"the folder {path} cannot be written ({error.strerror}); give another --out"
+            f"the folder {path} cannot be written ({error.strerror}); {instead}"
         ) from None
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddpnas.architecture import Architecture
+from ddpnas.checkpoint import load_checkpoint
 from ddpnas.data import Data
 from ddpnas.errors import RunError
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.reopen import read_config, run_data, run_space
-from ddpnas.run import RunFolder
+from ddpnas.run import CHECKPOINT
 from ddpnas.space import SearchSpace
 
 __all__ = ["Rescored", "rescore"]
@@ -78,13 +79,9 @@ def rescore(
         space = run_space(run, space=space)
     if not isinstance(data, Data):
         data = run_data(run, moved_to=data)
-    folder = RunFolder.open(run)
-    try:
-        saved = folder.load_checkpoint()
-    finally:
-        folder.close()
+    saved = load_checkpoint(Path(run) / CHECKPOINT)
     if saved is None:
-        raise RunError(f"{run} holds no weights (checkpoint.safetensors is missing)")
+        raise RunError(f"{run} holds no weights ({CHECKPOINT} is missing)")
     tensors, plain = saved
     evaluator = SupernetEvaluator(
         space,

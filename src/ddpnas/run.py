@@ -28,14 +28,15 @@ from ddpnas.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.disk import read_records, whole_lines, writable, write_atomic
 from ddpnas.errors import RunError
 
-__all__ = ["RunFolder"]
+__all__ = ["CHECKPOINT", "RunFolder"]
 
+CHECKPOINT = "checkpoint.safetensors"
 OWN_FILES = (
     "config.yaml",
     "run.json",
     "history.jsonl",
     "distributions.jsonl",
-    "checkpoint.safetensors",
+    CHECKPOINT,
     "result.json",
     "generated.json",
     "latency.json",
@@ -98,14 +99,15 @@ class RunFolder:
 
     @classmethod
     def _open(cls, path: Path, *, make: bool) -> RunFolder:
-        with writable(path):
+        with writable(path, "give another --out" if make else "make it writable"):
             if make:
                 path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path / _LOCK)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise RunError(f"{path} is in use by another process; give another --out") from None
+                instead = "give another --out" if make else "wait until that has ended"
+                raise RunError(f"{path} is in use by another process; {instead}") from None
         return cls(path, lock)
 
     def _present(self) -> list[str]:
@@ -142,8 +144,8 @@ class RunFolder:
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Write weights and all other state as one file."""
-        save_checkpoint(self.path / "checkpoint.safetensors", tensors, plain)
+        save_checkpoint(self.path / CHECKPOINT, tensors, plain)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was saved last, None where nothing was yet."""
-        return load_checkpoint(self.path / "checkpoint.safetensors")
+        return load_checkpoint(self.path / CHECKPOINT)

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import ddpnas
 from ddpnas import SearchResult, list_strategies
 from ddpnas.cli import main
 from ddpnas.cli.parser import COMMANDS, parse
+from ddpnas.run import RunFolder
 from ddpnas.strategies import strategy_options
 
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
@@ -119,6 +121,27 @@ def test_generate_prints_an_architecture_within_the_limits_as_table_and_as_json(
     printed = capsys.readouterr().out
     assert record["text"] in printed and "proven optimal" in printed
     assert re.search(r"macs\s+[\d,]+\s+300,000\s+[\d,]+", printed)
+
+
+def test_an_answer_is_printed_where_it_cannot_be_kept(capsys, caplog, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    assert main(["generate", str(copy)]) == 0
+    assert f"next: ddpnas train {copy}" in capsys.readouterr().out
+    kept = (copy / "generated.json").read_text()
+    folder = RunFolder.open(copy)
+    words = ["generate", str(copy), "--limit", "macs=300K", "--rescore", "2", "--device", "cpu"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["limits"] == {"macs": 300_000}
+    assert "not kept in generated.json" in caplog.text and "wait until that" in caplog.text
+    folder.close()
+    assert (copy / "generated.json").read_text() == kept
+    (copy / "generated.json").unlink()
+    (copy / "generated.json").mkdir()
+    caplog.clear()
+    assert main(["generate", str(copy), "--limit", "macs=300K"]) == 0
+    printed = capsys.readouterr().out
+    assert "architecture: |" in printed and "next:" not in printed
+    assert "cannot be written (Is a directory); make it writable" in caplog.text
 
 
 def test_train_compares_the_generated_network_with_random_ones(capsys, run, tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
+from ddpnas.cli.keep import keep
 from ddpnas.cli.options import Command, add_json, new_parser, own_space
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
@@ -18,9 +19,10 @@ from ddpnas.generate import Generated, top_k
 from ddpnas.limits import Limit, amount, plain_limits
 from ddpnas.rescore import Rescored
 from ddpnas.rescore import rescore as score_again
-from ddpnas.run import RunFolder
 
 __all__ = ["COMMANDS"]
+
+_FILE = "generated.json"  # of the run, which `ddpnas train` reads
 
 
 def _generate_parser() -> ArgumentParser:
@@ -67,13 +69,9 @@ def generate(options: Namespace) -> None:
     # Of equal scores the one before, which is the likelier.
     at = max(range(len(rescored)), key=lambda i: rescored[i].score, default=0)
     record = _record(options, question, found, rescored, at)
-    folder = RunFolder.open(options.run)
-    try:
-        folder.write_json("generated.json", record)
-    finally:
-        folder.close()
     if options.json:
-        print(json.dumps(record, indent=1))
+        print(json.dumps(record, indent=1), flush=True)
+        keep(options.run, _FILE, record)
         return
     _show_costs(found[at], question)
     print(f"architecture: {record['text']}")
@@ -82,8 +80,9 @@ def generate(options: Namespace) -> None:
         _show_list(found[: options.top], question, rescored)
     if rescored:
         _show_choice(rescored, at)
-    own = own_space(options.space or "")
-    print(f"next: ddpnas train {options.run}{own} --random 3")
+    if keep(options.run, _FILE, record):
+        own = own_space(options.space or "")
+        print(f"next: ddpnas train {options.run}{own} --random 3")
 
 
 def _record(

@@ -11,6 +11,7 @@ from typing import Any, Self
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
+from ddpnas.cli.keep import keep
 from ddpnas.cli.options import Command, add_quiet, add_space, fields, new_parser
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import (
@@ -24,7 +25,6 @@ from ddpnas.costs import (
 from ddpnas.disk import read_json, writable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.reopen import run_space
-from ddpnas.run import RunFolder
 from ddpnas.search import SearchResult
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import named_space, space_again
@@ -118,16 +118,13 @@ def _check(options: Namespace, run: str) -> None:
     found = check_latency(space, table, architecture)
     record = {"text": space.format(found.architecture), **dataclasses.asdict(found)}
     record["architecture"] = dict(found.architecture)
-    folder = RunFolder.open(run)
-    try:
-        folder.write_json("latency_check.json", record)
-    finally:
-        folder.close()
     print(f"architecture: {record['text']}")
     print(
         f"predicted {found.predicted_ms:.4g} ms, measured {found.measured_ms:.4g} ms "
-        f"(interquartile range {found.iqr_ms:.2g}): {found.error_percent:+.1f} %"
+        f"(interquartile range {found.iqr_ms:.2g}): {found.error_percent:+.1f} %",
+        flush=True,
     )
+    keep(run, "latency_check.json", record)
 
 
 def _finish(table: CostTable, out: Path) -> None:
