@@ -13,7 +13,7 @@ from PIL import Image
 
 import ddpnas
 from ddpnas import SearchResult, list_strategies
-from ddpnas.cli import main
+from ddpnas.cli import main, show
 from ddpnas.cli.parser import COMMANDS, parse
 from ddpnas.run import RunFolder
 from ddpnas.strategies import strategy_options
@@ -252,6 +252,56 @@ def test_a_run_and_its_images_may_move(capsys, tmp_path, monkeypatch):
     (moved / "cat" / "0.png").write_bytes((moved / "dog" / "0.png").read_bytes())
     for words in (["resume", run, *own], rescore):
         assert "are no longer those that" in refused(capsys, *words, "--data", str(moved))
+
+
+def test_an_interrupted_search_or_training_says_the_command_that_goes_on(
+    capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "my space.py").write_text(OWN_SPACE)
+    own = ["--space", f"{tmp_path / 'my space.py'}:network"]
+    folder = ["--data", images(tmp_path / "images")]
+    short = ["--device", "cpu", "--supernet.warmup-epochs", "1", "--quiet"]
+
+    def interrupted(kind, *words):
+        """Return the words of the command that the interrupted one prints; it is 2 reports long."""
+        reports = []
+
+        def update(self, *report):
+            whole(self, *report)
+            reports.append(report)
+            if len(reports) == 2:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            whole = kind.update
+            patch.setattr(kind, "update", update)
+            capsys.readouterr()
+            assert main(list(words)) == 130
+        told = re.fullmatch(r"ddpnas: interrupted; go on: ddpnas (.*)\n", capsys.readouterr().err)
+        return shlex.split(told[1])
+
+    out = str(tmp_path / "a run")
+    search = ["search", *own, *folder, *short, "--out", out]
+    resume = interrupted(show.SearchProgress, *search)
+    assert resume == ["resume", out, *own]
+    assert interrupted(show.SearchProgress, *resume) == resume
+    assert main(resume) == 0
+    train = ["train", out, *own, "--epochs", "3", "--device", "cpu", "--random", "1"]
+    go_on = interrupted(show.TrainProgress, *train)
+    assert interrupted(show.TrainProgress, *go_on) == go_on == [*train, "--resume"]
+    assert main(go_on) == 0
+    train.append("--overwrite")
+    assert interrupted(show.TrainProgress, *train) == [*train, "--resume"]
+    assert main([*train, "--resume"]) == 0
+
+    def before(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddpnas.cli.search.load_data", before)
+    capsys.readouterr()
+    assert main([*search, "--overwrite"]) == 130
+    assert capsys.readouterr().err == "ddpnas: interrupted\n"  # the run before is still there
+    assert SearchResult.load(out).history
 
 
 def test_a_run_repeats_from_its_own_configuration(run, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -22,9 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from ddpnas.cli.parser import parse
 
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
         with _one_speaks():
-            command, arguments = parse(sys.argv[1:] if argv is None else argv)
+            command, arguments = parse(words)
             command(arguments)
             leave()
     except DdpnasError as error:
@@ -35,17 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         if first_to_fail():
             raise  # not about a file that was named: a defect, shown whole
         return abandon(1)
-    except KeyboardInterrupt:
-        sentence = (
-            "interrupted; `ddpnas resume RUN` goes on with a search, the same command with a "
-            "latency table"
-        )
-        return _fail(130, sentence)
+    except KeyboardInterrupt as stopped:
+        return _fail(130, f"interrupted{_go_on(words, stopped)}")
     except Exception:
         if first_to_fail():
             raise
         return abandon(1)
     return 0
+
+
+def _go_on(words: Sequence[str], stopped: KeyboardInterrupt) -> str:
+    """Return the command that goes on with what was interrupted, as the end of the sentence.
+
+    A command that goes on by another one raises the interrupt with that; some cannot go on.
+    """
+    if stopped.args:
+        return f"; go on: {stopped}"
+    if not words or words[0] not in ("resume", "latency", "train"):
+        return ""
+    more = ["--resume"] if words[0] == "train" and "--resume" not in words else []
+    return f"; go on: ddpnas {shlex.join([*words, *more])}"
 
 
 def _fail(code: int, sentence: str) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +111,10 @@ def search(options: Namespace) -> None:
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
-    with show.SearchProgress(space, quiet=options.quiet) as progress:
+    with (
+        show.SearchProgress(space, quiet=options.quiet) as progress,
+        _resumed(options, progress),
+    ):
         result = search_space(
             space,
             data,
@@ -123,6 +129,18 @@ def search(options: Namespace) -> None:
             on_progress=progress.update,
         )
     _show_result(options.out, result)
+
+
+@contextlib.contextmanager
+def _resumed(options: Namespace, progress: show.SearchProgress) -> Iterator[None]:
+    """Let an interrupt say the command that goes on, once there is a run to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not progress.begun:
+            raise
+        folder = shlex.quote(options.out)
+        raise KeyboardInterrupt(f"ddpnas resume {folder}{own_space(options.space)}") from None
 
 
 def resume(options: Namespace) -> None:

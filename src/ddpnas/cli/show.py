@@ -93,9 +93,14 @@ def pruning(distribution: JointDistribution, stages: Sequence[Mapping[str, Any]]
 
 
 class SearchProgress:
-    """Shows a search as it goes: a live display on a terminal, else a line an evaluation."""
+    """Shows a search as it goes: a live display on a terminal, else a line an evaluation.
+
+    Attributes:
+        begun: whether the search has begun, and its folder with it.
+    """
 
     def __init__(self, space: DecisionSpace | None, *, quiet: bool) -> None:
+        self.begun = False
         self._space = space
         self._console = console()
         self._live: Live | None = None
@@ -119,6 +124,7 @@ class SearchProgress:
 
     def update(self, progress: Progress) -> None:
         """Take what :func:`ddpnas.search` reports."""
+        self.begun = True
         if self._quiet:
             return
         text = self._text(progress)
