@@ -13,12 +13,13 @@ from ddpnas.data import Data, DataConfig, load_data
 from ddpnas.disk import read_json
 from ddpnas.errors import RunError
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.run import GENERATED
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import space_again
 from ddpnas.strategies import list_strategies
 
-__all__ = ["read_config", "resume", "run_data", "run_space"]
+__all__ = ["read_config", "resume", "run_data", "run_generated", "run_space"]
 
 
 def read_config(run: str | Path) -> dict[str, Any]:
@@ -91,6 +92,12 @@ def run_space(
     options = {**config["space_options"], **(options or {})}
     code = _identity(run).get("code")
     return space_again(run, str(config["space"]), options, space, code=code)
+
+
+def run_generated(run: str | Path) -> dict[str, Any]:
+    """Return the record of what ``ddpnas generate`` gave last for a run; empty before it."""
+    path = Path(run) / GENERATED
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def _identity(run: str | Path) -> dict[str, Any]:

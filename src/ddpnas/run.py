@@ -28,9 +28,10 @@ from ddpnas.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.disk import read_records, whole_lines, writable, write_atomic
 from ddpnas.errors import RunError
 
-__all__ = ["CHECKPOINT", "RunFolder"]
+__all__ = ["CHECKPOINT", "GENERATED", "RunFolder"]
 
 CHECKPOINT = "checkpoint.safetensors"
+GENERATED = "generated.json"  # by `ddpnas generate`, for `ddpnas train`
 OWN_FILES = (
     "config.yaml",
     "run.json",
@@ -38,7 +39,7 @@ OWN_FILES = (
     "distributions.jsonl",
     CHECKPOINT,
     "result.json",
-    "generated.json",
+    GENERATED,
     "latency.json",
     "latency_check.json",
     "report.html",

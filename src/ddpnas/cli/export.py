@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
 from ddpnas.cli import show
-from ddpnas.cli.options import Command, new_parser
+from ddpnas.cli.options import Command, add_own_space, new_parser
 from ddpnas.costs.onnx_files import need_onnx
 from ddpnas.data import Data, load_data
 from ddpnas.data.dataset import Split
@@ -45,7 +45,7 @@ def _export_parser() -> ArgumentParser:
     parser.add_argument("--fixed-batch", action="store_true", help="take one image at a time only")
     parser.add_argument("--timm", action="store_true", help="print it as code for timm")
     parser.add_argument("--data", help="images to check and calibrate with; default: its own")
-    parser.add_argument("--space", help="of a network of your own space: my_file.py:network")
+    add_own_space(parser)
     return parser
 
 

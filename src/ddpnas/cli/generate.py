@@ -19,10 +19,9 @@ from ddpnas.generate import Generated, top_k
 from ddpnas.limits import Limit, amount, plain_limits
 from ddpnas.rescore import Rescored
 from ddpnas.rescore import rescore as score_again
+from ddpnas.run import GENERATED
 
 __all__ = ["COMMANDS"]
-
-_FILE = "generated.json"  # of the run, which `ddpnas train` reads
 
 
 def _generate_parser() -> ArgumentParser:
@@ -71,7 +70,7 @@ def generate(options: Namespace) -> None:
     record = _record(options, question, found, rescored, at)
     if options.json:
         print(json.dumps(record, indent=1), flush=True)
-        keep(options.run, _FILE, record)
+        keep(options.run, GENERATED, record)
         return
     _show_costs(found[at], question)
     print(f"architecture: {record['text']}")
@@ -80,7 +79,7 @@ def generate(options: Namespace) -> None:
         _show_list(found[: options.top], question, rescored)
     if rescored:
         _show_choice(rescored, at)
-    if keep(options.run, _FILE, record):
+    if keep(options.run, GENERATED, record):
         own = own_space(options.space or "")
         print(f"next: ddpnas train {options.run}{own} --random 3")
 

@@ -22,9 +22,9 @@ from ddpnas.costs import (
     measure_latency,
     read_measurements,
 )
-from ddpnas.disk import read_json, writable
+from ddpnas.disk import writable
 from ddpnas.errors import OptionError, nearest
-from ddpnas.reopen import run_space
+from ddpnas.reopen import run_generated, run_space
 from ddpnas.search import SearchResult
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import named_space, space_again
@@ -107,8 +107,7 @@ def _import(options: Namespace, path: str) -> None:
 
 def _check(options: Namespace, run: str) -> None:
     table = CostTable.load(options.table or Path(run) / TABLE)
-    generated = Path(run) / "generated.json"
-    made = read_json(generated) if generated.exists() else {}
+    made = run_generated(run)
     space = run_space(
         run,
         space=options.space,

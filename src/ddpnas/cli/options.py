@@ -20,6 +20,7 @@ __all__ = [
     "Command",
     "add_json",
     "add_limit",
+    "add_own_space",
     "add_quiet",
     "add_seed_and_device",
     "add_space",
@@ -67,6 +68,14 @@ def add_space(parser: ArgumentParser, default: str | None) -> None:
         help="a published space (`ddpnas spaces`) or your own: my_file.py:network",
     )
     add_space_options(parser)
+
+
+def add_own_space(parser: ArgumentParser) -> None:
+    """Add --space where the space is known, and only code in a file has to be named again."""
+    parser.add_argument(
+        "--space",
+        help="of a space of your own: its my_file.py:network once more, which is executed",
+    )
 
 
 def add_space_options(parser: ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import contextlib
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli.options import Command, new_parser
+from ddpnas.cli.options import Command, add_own_space, new_parser
 from ddpnas.cost_table import CostTable
 from ddpnas.report import write_report
 from ddpnas.report.watch import Watch
@@ -29,15 +29,8 @@ def _report_parser() -> ArgumentParser:
     parser.add_argument(
         "--trained", help="of one run: where ddpnas train --out put a training, if not RUN/trained"
     )
-    _add_own_space(parser)
+    add_own_space(parser)
     return parser
-
-
-def _add_own_space(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--space",
-        help="of a run over your own space: the file, once more, for costs and predictions",
-    )
 
 
 def report(options: Namespace) -> None:
@@ -54,7 +47,7 @@ def _watch_parser() -> ArgumentParser:
     parser = new_parser("show the report of a run in the browser, renewed while it goes on")
     parser.add_argument("runs", nargs="+", help="run folders")
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; 0 for any free one")
-    _add_own_space(parser)
+    add_own_space(parser)
     return parser
 
 

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import show
 from ddpnas.cli.options import (
     Command,
+    add_own_space,
     add_quiet,
     add_seed_and_device,
     add_space,
@@ -94,7 +95,7 @@ def _search_parser() -> ArgumentParser:
 def _resume_parser() -> ArgumentParser:
     parser = new_parser("go on with an interrupted search, to the result it would have had")
     parser.add_argument("run", help="its run folder")
-    parser.add_argument("--space", help="of a run over your own space: the file, once more")
+    add_own_space(parser)
     parser.add_argument("--data", help="where its images are now, if they have moved")
     parser.add_argument("--device", help="to go on with; default: the one that the run began with")
     add_quiet(parser)

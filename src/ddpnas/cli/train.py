@@ -24,10 +24,10 @@ from ddpnas.cli.question import cell_rules
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs, require_same_network
 from ddpnas.data import Data, load_data
-from ddpnas.disk import read_json, writable
+from ddpnas.disk import writable
 from ddpnas.errors import OptionError, RunError
 from ddpnas.limits import Limit, checked_limits, read_limits, say_limits
-from ddpnas.reopen import run_data, run_space
+from ddpnas.reopen import run_data, run_generated, run_space
 from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.space import SearchSpace
 from ddpnas.trained.folder import FILES
@@ -213,9 +213,7 @@ def _what_to_train(
     tables: dict[str, CostTable] = {}
     height = parametric = None
     space_options = options.space_options
-    generated = Path(options.run) / "generated.json"
-    if options.architecture is None and generated.exists():
-        record = read_json(generated)
+    if options.architecture is None and (record := run_generated(options.run)):
         chosen, limits = Architecture(record["architecture"]), read_limits(record["limits"])
         given = map(CostTable.from_dict, record.get("tables", []))
         tables = {table.name: table for table in given}

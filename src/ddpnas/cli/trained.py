@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
 from ddpnas.cli import show
-from ddpnas.cli.options import Command, add_json, new_parser
+from ddpnas.cli.options import Command, add_json, add_own_space, new_parser
 from ddpnas.errors import DataError
 from ddpnas.trained import TrainedModel, load
 from ddpnas.training import evaluate as evaluate_model
@@ -48,9 +48,7 @@ def _predict_parser() -> ArgumentParser:
 
 def _add_model(parser: ArgumentParser) -> None:
     parser.add_argument("folder", help="of a trained network, or of a run with one")
-    parser.add_argument(
-        "--space", help="of a network of your own space: my_file.py:network, which is executed"
-    )
+    add_own_space(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
 
 

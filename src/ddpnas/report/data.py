@@ -11,7 +11,7 @@ from ddpnas.architecture import Architecture, Decision, DecisionSpace
 from ddpnas.disk import read_json, read_records
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import ArchitectureError, RunError
-from ddpnas.reopen import read_config
+from ddpnas.reopen import read_config, run_generated
 
 __all__ = ["Network", "Run", "Stage", "Trained", "read_run"]
 
@@ -247,7 +247,7 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         distribution=distribution,
         architecture=architecture,
         text=text,
-        generated=_read_optional(folder / "generated.json"),
+        generated=run_generated(folder) or None,
         trained=_read_trained(folder / "trained"),
         latency_check=_read_optional(folder / "latency_check.json"),
     )
