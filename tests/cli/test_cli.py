@@ -342,7 +342,7 @@ def test_the_options_of_a_strategy_are_explained(capsys, name):
 def test_what_to_type_next_works_for_a_space_of_ones_own(capsys, tmp_path):
     (tmp_path / "space.py").write_text(OWN_SPACE)
     folder = images(tmp_path / "images", classes=("cat", "dog", "owl"))
-    out = str(tmp_path / "run")
+    out = str(tmp_path / "a run")
     words = ["search", "--space", f"{tmp_path / 'space.py'}:network", "--data", folder]
     assert main([*words, "--out", out, "--device", "cpu", "--supernet.warmup-epochs", "2"]) == 0
     told = re.findall(r"^(?:next|then): ddpnas (.*)$", capsys.readouterr().out, re.MULTILINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +82,7 @@ def generate(options: Namespace) -> None:
         _show_choice(rescored, at)
     if keep(options.run, GENERATED, record):
         own = own_space(options.space or "")
-        print(f"next: ddpnas train {options.run}{own} --random 3")
+        print(f"next: ddpnas train {shlex.quote(options.run)}{own} --random 3")
 
 
 def _record(

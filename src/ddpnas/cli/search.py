@@ -172,8 +172,9 @@ def _show_result(run: str, result: SearchResult) -> None:
     config = read_config(run)
     rescore = "" if config.get("evaluator") == "standalone" else " --rescore 50"
     own = own_space(str(config["space"]))
-    print(f"next: ddpnas generate {run}{own} --limit macs=...{rescore}")
-    print(f"then: ddpnas train {run}{own} --random 3")
+    folder = shlex.quote(run)
+    print(f"next: ddpnas generate {folder}{own} --limit macs=...{rescore}")
+    print(f"then: ddpnas train {folder}{own} --random 3")
 
 
 COMMANDS: dict[str, Command] = {

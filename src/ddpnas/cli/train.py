@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import statistics
 from collections.abc import Mapping
@@ -138,7 +139,7 @@ def train(options: Namespace) -> None:
     _show_trained(trained, costs, limits)
     print(f"\nkept in {out}: the weights, how to rebuild the network, all figures, a model card")
     copied = f"{out / Path(str(space.name)).name}"  # of a space's own file, where there is one
-    words = f"{out}{own_space(copied)}"
+    words = f"{shlex.quote(str(out))}{own_space(copied)}"
     print(f"next: ddpnas predict {words} IMAGE..., or ddpnas evaluate {words} --data FOLDER")
     if options.run:
         print(f"run folder: {options.run}")
