@@ -130,14 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
-    add("--shared-gradients", default="mean", choices=["mean", "sum"], help="see SupernetConfig")
+    add("--shared-gradients", default="sum", choices=["sum", "mean"], help="see SupernetConfig")
     add("--distinct-paths", type=int, help="see SupernetConfig; 0: new ones for every step")
-    add(
-        "--score",
-        default="calibrated",
-        choices=["accuracy", "loss", "calibrated"],
-        help='"paper" has accuracy',
-    )
+    add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--prior", type=float, default=0.5, help="weight of the training-free scores")
     add("--judged", type=int, default=200, help="networks of the rank correlation")
     add("--standalone-epochs", type=int, default=5, help="of each network of the random search")

@@ -16,7 +16,7 @@ from ddpnas.errors import RunError
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
-_FORM = "5"  # another one whenever a search's state has other parts, or it would go on otherwise
+_FORM = "4"  # another one whenever a search's state has other parts, or it would go on otherwise
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:

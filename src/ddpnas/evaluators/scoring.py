@@ -1,11 +1,4 @@
-"""What paths are worth with the same weights: what they have in common is computed once.
-
-A cross-entropy punishes a path for being surer than it has reason to be, which tells more of how
-the shared weights were trained than of the architecture. One number, the temperature that its
-outputs are divided by, takes that out (Guo et al., "On Calibration of Modern Neural Networks",
-ICML 2017, arXiv 1706.04599): the calibrated loss is the cross-entropy at the temperature that suits
-the path best, on the same images.
-"""
+"""What paths are worth with the same weights: what they have in common is computed once."""
 
 from __future__ import annotations
 
@@ -27,9 +20,6 @@ __all__ = ["Verdict", "most_accurate", "verdicts"]
 Paths = Sequence[Mapping[str, str]]
 Batches = Iterable[tuple[Tensor, Tensor]]
 
-_TEMPERATURES = tuple(2.0 ** (k / 4) for k in range(-8, 13))  # 0.25 to 8
-_AS_IT_IS = _TEMPERATURES.index(1.0)
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -38,25 +28,10 @@ class Verdict:
     Attributes:
         accuracy: fraction of images that are right.
         loss: mean cross-entropy.
-        calibrated_loss: mean cross-entropy of the outputs divided by ``temperature``.
-        temperature: of 0.25 to 8 in steps of a fourth root of 2, the one with the least loss.
     """
 
     accuracy: float
     loss: float
-    calibrated_loss: float
-    temperature: float
-
-    @classmethod
-    def of_sums(cls, count: float, right: float, losses: Sequence[float]) -> Verdict:
-        """Return the verdict of so many images, of those right, of summed losses."""
-        best = min(range(len(losses)), key=losses.__getitem__)
-        return cls(
-            accuracy=right / count,
-            loss=losses[_AS_IT_IS] / count,
-            calibrated_loss=losses[best] / count,
-            temperature=_TEMPERATURES[best],
-        )
 
 
 def verdicts(
@@ -84,23 +59,19 @@ def verdicts(
         for inputs, labels in batches:
             for index, outputs in _outputs(supernet, paths, order, inputs):
                 found[index].append(_sums(outputs, labels))
-    sums = torch.zeros(len(paths), 2 + len(_TEMPERATURES), dtype=torch.float64)
+    sums = torch.zeros(len(paths), 3, dtype=torch.float64)
     if any(found):  # of several processes, one may have no batch
         sums = torch.stack([torch.stack(of_path) for of_path in found]).cpu().double().sum(dim=1)
     if processes.size > 1:
         sums = processes.sum(sums.to(processes.device))
-    return [Verdict.of_sums(count, right, losses) for count, right, *losses in sums.tolist()]
+    return [Verdict(right / count, loss / count) for count, right, loss in sums.tolist()]
 
 
 def _sums(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return how many there are, how many are right, and the summed loss at each temperature."""
-    outputs = outputs.float()
-    temperatures = outputs.new_tensor(_TEMPERATURES)
-    scaled = (outputs / temperatures.view(-1, 1, 1)).flatten(0, 1)
-    losses = functional.cross_entropy(scaled, labels.repeat(len(temperatures)), reduction="none")
+    """Return how many there are, how many are right, and the summed loss."""
+    loss = functional.cross_entropy(outputs.float(), labels, reduction="sum")
     right = (outputs.argmax(dim=1) == labels).sum()
-    counts = outputs.new_tensor([len(labels)])
-    return torch.cat([counts, right[None].float(), losses.view(len(temperatures), -1).sum(dim=1)])
+    return torch.stack([loss.new_tensor(len(labels)), right.to(loss.dtype), loss])
 
 
 def most_accurate(

@@ -39,7 +39,7 @@ from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import OptionError
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.evaluators.prior import Prior, Scale, measured, weighed
-from ddpnas.evaluators.scoring import Verdict, most_accurate, verdicts
+from ddpnas.evaluators.scoring import most_accurate, verdicts
 from ddpnas.evaluators.shared_weights import Round, SharedWeights
 from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space import SearchSpace
@@ -136,11 +136,10 @@ class SupernetEvaluator:
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Yield the score of each path; see ``training`` for what comes before.
 
-        Details: ``accuracy`` (a fraction), ``valid_loss``, ``calibrated_loss`` and ``temperature``
-        on the validation split, see :mod:`ddpnas.evaluators.scoring`, and ``valid_seconds``; where
-        each is trained before its score also ``loss`` (mean training cross-entropy), ``lr``,
-        ``train_images`` and ``train_seconds``; with a prior ``naswot``, ``synflow`` and
-        ``prior_seconds``.
+        Details: ``accuracy`` (a fraction) and ``valid_loss`` on the validation split,
+        ``valid_seconds``; where each is trained before its score also ``loss`` (mean training
+        cross-entropy), ``lr``, ``train_images`` and ``train_seconds``; with a prior ``naswot``,
+        ``synflow`` and ``prior_seconds``.
 
         Raises:
             DivergedError: the loss became NaN or infinite, with the epoch and what to try.
@@ -189,24 +188,15 @@ class SupernetEvaluator:
         seconds = (time.perf_counter() - started) / len(architectures)
         return [
             Evaluation(
-                self._score_of(verdict),
+                verdict.accuracy if self.config.score_by == "accuracy" else -verdict.loss,
                 {
                     "accuracy": verdict.accuracy,
                     "valid_loss": verdict.loss,
-                    "calibrated_loss": verdict.calibrated_loss,
-                    "temperature": verdict.temperature,
                     "valid_seconds": seconds,
                 },
             )
             for verdict in found
         ]
-
-    def _score_of(self, verdict: Verdict) -> float:
-        return {
-            "accuracy": verdict.accuracy,
-            "loss": -verdict.loss,
-            "calibrated": -verdict.calibrated_loss,
-        }[self.config.score_by]
 
     def _drawn_values(self) -> list[dict[str, float]]:
         """Return what sets the scale: of random architectures, the same for all searches."""

@@ -10,9 +10,9 @@ from ddpnas.errors import OptionError, nearest
 __all__ = ["SupernetConfig"]
 
 TRAININGS = ("fair", "uniform", "path")
-SCORES = ("accuracy", "loss", "calibrated")
+SCORES = ("accuracy", "loss")
 PRECISIONS = ("no", "bf16")
-SHARED_GRADIENTS = ("mean", "sum")
+SHARED_GRADIENTS = ("sum", "mean")
 _VIEWS = 20  # of an image by an option, up to which it is not learned by heart
 
 
@@ -33,9 +33,8 @@ class SupernetConfig:
             them, or for small sets more: as many as make 2,500 steps, but at most 300.
         epochs: passes before the scores of each batch, on the choices that occur in it; the
             first batch has the warm-up besides. With "path" it is always one pass a score.
-        score: "accuracy" (a fraction), "loss" (the negative mean cross-entropy), or "calibrated"
-            (likewise, of outputs divided by the temperature that suits the path best); None is
-            "accuracy" with "path" and "calibrated" otherwise.
+        score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy); None is
+            "accuracy" with "path" and "loss" otherwise.
         prior: weight of zero-cost proxies, scores of the untrained network (NASWOT and synflow
             alike), beside the score of the shared weights, from 0 to 1; None is 0 with "path" and
             0.5 otherwise. Above 0, both are in standard deviations of the first batch of
@@ -55,8 +54,8 @@ class SupernetConfig:
         weight_decay: of the parameters of the trained paths.
         clip: largest norm of the gradient of a step, 0 for none.
         shared_gradients: of weights that several paths of a fair step use, such as the stem's:
-            their gradients' "mean", so that they learn no faster than options, which one path
-            uses, or "sum".
+            their gradients' "sum", or "mean", so that they learn no faster than options, which one
+            path uses.
         interleave: with "path", train the architectures of a batch in turns, a step each,
             instead of an epoch each, and score them when all are trained, with the same weights.
         mixed_precision: of training steps and scores: "no" is float32, "bf16" pays on GPUs made for
@@ -74,7 +73,7 @@ class SupernetConfig:
     training: Literal["fair", "uniform", "path"] = "fair"
     warmup_epochs: int | None = None
     epochs: int = 0
-    score: Literal["accuracy", "loss", "calibrated"] | None = None
+    score: Literal["accuracy", "loss"] | None = None
     prior: float | None = None
     augment: bool | None = None
     batch_size: int | None = None
@@ -84,7 +83,7 @@ class SupernetConfig:
     momentum: float = 0.9
     weight_decay: float = 3e-4
     clip: float = 5.0
-    shared_gradients: Literal["mean", "sum"] = "mean"
+    shared_gradients: Literal["sum", "mean"] = "sum"
     interleave: bool = False
     mixed_precision: Literal["no", "bf16"] = "no"
     compile: str | None = None
@@ -121,10 +120,10 @@ class SupernetConfig:
             )
 
     @property
-    def score_by(self) -> Literal["accuracy", "loss", "calibrated"]:
+    def score_by(self) -> Literal["accuracy", "loss"]:
         """What the score of the shared weights is, see ``score``."""
         if self.score is None:
-            return "accuracy" if self.training == "path" else "calibrated"
+            return "accuracy" if self.training == "path" else "loss"
         return self.score
 
     def augmented(self, views: float) -> bool:
