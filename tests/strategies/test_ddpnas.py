@@ -218,7 +218,7 @@ def test_a_search_restored_at_any_batch_ends_as_the_unbroken_one(seed, stop, rul
         told += len(batch)
     asked = None if first.done else first.ask()
     state = json.loads(json.dumps(first.state_dict()))
-    second = create_strategy("ddpnas", space, seed + 1, rule=rule)
+    second = create_strategy("ddpnas", space, seed ^ 1, rule=rule)
     second.load_state_dict(state)
     if asked is not None:
         assert second.ask() == asked
