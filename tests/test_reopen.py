@@ -59,6 +59,12 @@ def test_folders_that_hold_no_run_are_refused(tmp_path):
         read_config(tmp_path)
 
 
+def test_a_setting_of_another_version_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("space: toy\nsupernet: {lr: 0.1, tomorrow: 1}\n")
+    with pytest.raises(RunError, match=r"supernet\.tomorrow, which this version"):
+        read_config(tmp_path)
+
+
 def test_a_run_killed_before_it_began_may_begin_again(tmp_path):
     (tmp_path / "config.yaml").write_text("space: x")
     (tmp_path / "run.json.tmp").write_text("{")

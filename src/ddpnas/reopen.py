@@ -23,7 +23,11 @@ __all__ = ["read_config", "resume", "run_data", "run_generated", "run_space"]
 
 
 def read_config(run: str | Path) -> dict[str, Any]:
-    """Return the resolved configuration of a run folder."""
+    """Return the resolved configuration of a run folder.
+
+    Raises:
+        RunError: there is none, it is damaged, or has settings that this version does not know.
+    """
     path = Path(run) / "config.yaml"
     if not path.is_file():
         raise RunError(f"{run} is not a run folder (it holds no config.yaml)")
@@ -33,6 +37,13 @@ def read_config(run: str | Path) -> dict[str, Any]:
         raise RunError(f"{path} is damaged: {error}") from None
     if not isinstance(config, dict) or "space" not in config:
         raise RunError(f"{path} is no configuration of a search")
+    for part, kind in (("supernet", SupernetConfig), ("standalone", StandaloneConfig)):
+        known = {field.name for field in dataclasses.fields(kind)}
+        if strange := sorted(set(config.get(part, {})) - known):
+            raise RunError(
+                f"{path} has the setting {part}.{strange[0]}, which this version of ddpnas does "
+                f"not know; use the version that wrote it"
+            )
     return config
 
 

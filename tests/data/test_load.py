@@ -169,8 +169,9 @@ def test_unknown_names_and_paths_are_refused_with_the_nearest_name(tmp_path):
         load_data(tmp_path / "absent")
     with pytest.raises(DataError, match="workers is 0 or more"):
         load_data("fashion-mnist-12k", workers=-1)
-    with pytest.raises(DataError, match="image_size"):
-        load_data("fashion-mnist-12k", image_size=0)
+    for size in (0, 100_000):
+        with pytest.raises(DataError, match="image_size"):
+            load_data("fashion-mnist-12k", image_size=size)
 
 
 def test_npz_files_of_arrays(tmp_path):

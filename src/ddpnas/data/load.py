@@ -19,6 +19,8 @@ from ddpnas.errors import DataError, nearest
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]
 
+_MOST_PIXELS = 4096  # a side
+
 # Embedded sets: file in ddpnas/data/embedded, class names by label.
 _EMBEDDED = {
     "fashion-mnist-12k": (
@@ -86,8 +88,8 @@ def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
     if not isinstance(data, DataConfig):
         data = DataConfig(str(data))
     config = dataclasses.replace(data, **options)
-    if config.image_size is not None and config.image_size < 1:
-        raise DataError(f"image_size is at least 1, not {config.image_size}")
+    if config.image_size is not None and not 1 <= config.image_size <= _MOST_PIXELS:
+        raise DataError(f"image_size is from 1 to {_MOST_PIXELS:,}, not {config.image_size}")
     if config.workers < 0:
         raise DataError(f"workers is 0 or more, not {config.workers}")
     path = Path(config.data).expanduser()
