@@ -7,7 +7,7 @@ from torch import nn
 
 import ddpnas
 from ddpnas import OptionError, SupernetConfig
-from ddpnas.evaluators import SupernetEvaluator
+from ddpnas.evaluators import SupernetEvaluator, supernet
 from ddpnas.evaluators.prior import Prior, Scale
 from ddpnas.evaluators.training_free import naswot, synflow
 
@@ -80,9 +80,12 @@ def evaluator(space, data, **settings):
     return SupernetEvaluator(space, data, 20, config, device="cpu")
 
 
-def test_a_prior_of_one_ranks_by_the_untrained_and_of_none_by_the_shared(small_space, stripes):
+def test_a_prior_of_one_ranks_by_the_untrained_and_of_none_by_the_shared(
+    small_space, stripes, monkeypatch
+):
+    monkeypatch.setattr(supernet, "_SCALE_OF", 15)
     rng = np.random.default_rng(0)
-    batch = [small_space.sample(rng) for _ in range(40)]
+    batch = [small_space.sample(rng) for _ in range(15)]
     untrained = list(evaluator(small_space, stripes, prior=1.0).evaluate(batch))
     scale = Scale()
     scale.learn([e.details for e in untrained])
@@ -99,7 +102,10 @@ def test_a_prior_of_one_ranks_by_the_untrained_and_of_none_by_the_shared(small_s
         assert both.score == pytest.approx(expected)
 
 
-def test_scores_with_a_prior_go_on_on_the_same_scale_after_an_interruption(small_space, stripes):
+def test_scores_with_a_prior_go_on_on_the_same_scale_after_an_interruption(
+    small_space, stripes, monkeypatch
+):
+    monkeypatch.setattr(supernet, "_SCALE_OF", 12)  # more than the batch
     rng = np.random.default_rng(0)
     batch = [small_space.sample(rng) for _ in range(9)]
     whole = [e.score for e in evaluator(small_space, stripes, prior=0.5).evaluate(batch)]
