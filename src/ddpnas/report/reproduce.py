@@ -151,9 +151,9 @@ def missing(view: View) -> Section | None:
     if run.generated is None:
         lines.append(f"ddpnas generate {folder} --limit macs=20M")
     if run.trained is None:
-        lines.append(f"ddpnas train {folder} --random 5")
+        lines.append(f"ddpnas train {folder} --random 5 --same-size 5")
     elif len(run.trained.random) < 5:
-        lines.append(f"ddpnas train {folder} --random 5 --overwrite")
+        lines.append(f"ddpnas train {folder} --random 5 --same-size 5 --overwrite")
     if view.space is None and is_file_space(own):
         lines.append(f"ddpnas report {folder} --space {shlex.quote(own)}")
     if not lines:

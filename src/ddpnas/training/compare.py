@@ -110,8 +110,8 @@ def compare(
         rules: beside those of the space, that they obey, too.
         random: how many.
         same_size: how many more random architectures whose multiply-adds are within a tenth of the
-            found one's. Most of those within a limit are far smaller than it allows: what the
-            found one is better than these by may be its size alone.
+            found one's. Most of those within a limit are far smaller than it allows, so that its
+            lead over ``random`` ones may be its size alone.
         baselines: known networks, such as "resnet18", see :func:`build_baseline`.
         recipe: see :func:`ddpnas.train`.
         epochs: other than the recipe's.
