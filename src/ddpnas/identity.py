@@ -74,19 +74,19 @@ def refuse_another(
         folder: of the run.
     """
     refuse_other_code(space.source, before.get("code"), folder)
-    same_code = now["code"] is not None and now["code"] == before.get("code")
+    same_code = None not in (now["code"], before.get("code"))
     known = strategy_options(now["strategy"]) if now["strategy"] in list_strategies() else {}
     refuse_differences(
         "run",
         before,
-        now,
+        {name: value for name, value in now.items() if name != "code"},
         defaults={
             "space_options": space.plain_defaults,
             "strategy_options": known,
             "supernet": dataclasses.asdict(SupernetConfig()),
             "standalone": StandaloneConfig().identity(),
         },
-        left_out=("data.name", "code", *(["space"] if same_code else [])),  # both may have moved
+        left_out=("data.name", *(["space"] if same_code else [])),  # both may have moved
         instead="start a new run with another --out",
     )
 

@@ -1,15 +1,20 @@
-"""Source: the file that a user's own space was made from, as it was when it was executed."""
+"""Source: the file that a user's own space was made from, as it was when it was executed.
+
+With it those that it imports from its own folder or below: they make the network as well.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
 
 from ddpnas.errors import RunError
 
-__all__ = ["Source", "refuse_other_code"]
+__all__ = ["Source", "read_source", "refuse_other_code"]
 
 
 @dataclass(frozen=True)
@@ -20,39 +25,92 @@ class Source:
         path: of the file.
         attribute: name in it.
         content: of the file.
+        imported: content of the files in its folder that it imports, and that these import, by
+            their path from there, such as "blocks.py" or "layers/conv.py".
     """
 
     path: Path
     attribute: str
     content: bytes
+    imported: Mapping[str, bytes] = field(default_factory=dict)
 
-    def fingerprint(self) -> str:
-        """Return a hash of the code: comments, layout and docstrings do not count.
+    def fingerprint(self) -> dict[str, Any]:
+        """Return hashes of the code: comments, layout and docstrings do not count."""
+        imports = {name: _hash(content) for name, content in self.imported.items()}
+        return {"file": _hash(self.content), "imports": imports}
 
-        What the file imports is not part of it.
-        """
-        tree = _WithoutDocstrings().visit(ast.parse(self.content))
-        return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
+
+def read_source(path: Path, attribute: str) -> Source:
+    """Return a file as it is now, with what its import statements name in its folder.
+
+    Raises:
+        SyntaxError, ValueError: one of the files is no Python.
+    """
+    content = path.read_bytes()
+    imported: dict[str, bytes] = {}
+    waiting = [(PurePath(path.name), content)]
+    while waiting:
+        file, code = waiting.pop()
+        for module in _imports(ast.parse(code), file.parent.parts):
+            for found in ("/".join((*module, "__init__.py")), "/".join(module) + ".py"):
+                beside = path.parent / found
+                if found not in imported and beside != path and beside.is_file():
+                    imported[found] = beside.read_bytes()
+                    waiting.append((PurePath(found), imported[found]))
+    return Source(path, attribute, content, dict(sorted(imported.items())))
 
 
 def refuse_other_code(
-    source: Source | None, code: str | None, holder: str | Path, copy: str | Path | None = None
+    source: Source | None,
+    code: Mapping[str, Any] | str | None,
+    holder: str | Path,
+    copy: str | Path | None = None,
 ) -> None:
     """Raise :class:`RunError` when a file is no longer the one whose fingerprint was kept.
 
     Args:
         source: the file; None, of a space that was made in Python, is not compared.
-        code: its fingerprint, as it was kept; None, of an older version's folder, is not compared.
+        code: its fingerprint, as it was kept. An older version's folder has none, or a text, that
+            of the file alone; what is not there is not compared.
         holder: the folder that kept it.
         copy: where a copy of the file is, to be named as it is.
     """
-    if source is None or code is None or source.fingerprint() == code:
+    if source is None or code is None:
+        return
+    kept = {"file": code} if isinstance(code, str) else code
+    now = source.fingerprint()
+    before = kept.get("imports", now["imports"])
+    changed = [source.path] if now["file"] != kept["file"] else []
+    for name in {**before, **now["imports"]}:
+        if now["imports"].get(name) != before.get(name):
+            changed.append(source.path.parent / name)
+    if not changed:
         return
     instead = f"name its copy: --space {copy}" if copy else "search again with another --out"
     raise RunError(
-        f"the code in {source.path} is no longer that of {holder}, whose weights and scores belong "
-        f"to another network; restore the file, or {instead}"
+        f"the code in {' and '.join(map(str, changed))} is no longer that of {holder}, whose "
+        f"weights and scores belong to another network; restore the file, or {instead}"
     )
+
+
+def _imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the parts of the names of all that code in a package could import, packages first."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            names = [(*base, alias.name) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            yield from (name[: end + 1] for end in range(len(name)))
+
+
+def _hash(content: bytes) -> str:
+    tree = _WithoutDocstrings().visit(ast.parse(content))
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

@@ -78,6 +78,10 @@ def test_scores_do_not_depend_on_workers_or_where_the_space_comes_from(tmp_path,
     ]  # fmt: skip
     together = StandaloneEvaluator(own, stripes, 2, device="cpu", threads=1, workers=2)
     assert [e.score for e in together.evaluate(asked)] == alone
+    with open(tmp_path / "own.py", "a") as file:
+        file.write("\n\nunused = 1\n")  # before a worker reads it
+    with pytest.raises(RunError, match=r"own.py is no longer that of this search"):
+        next(StandaloneEvaluator(own, stripes, 2, device="cpu").evaluate(asked))
 
 
 def test_a_search_trains_each_candidate_and_resumes_exactly(tmp_path, stripes):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddpnas import RunError, SpaceError
-from ddpnas.source import Source, refuse_other_code
+from ddpnas.source import read_source, refuse_other_code
 from ddpnas.spaces import space_again
 from ddpnas.spaces.own import is_file_space, space_from_file
 
@@ -88,7 +88,7 @@ def network(choose, width=2):
 
 def fingerprint(path, text):
     path.write_text(text)
-    return Source(path, "network", path.read_bytes()).fingerprint()
+    return read_source(path, "network").fingerprint()
 
 
 def test_comments_layout_and_docstrings_are_no_part_of_a_files_fingerprint(tmp_path):
@@ -107,6 +107,8 @@ def test_a_file_that_changed_since_is_refused_by_what_was_made_from_it(tmp_path)
     assert space_again("runs/a", name, options, name, code=code).options["width"] == 2
     file.write_text(CODE.replace("width=2", "width=5"))
     assert space_again("runs/a", name, options, name).options["width"] == 5  # of before it was kept
+    with pytest.raises(RunError, match=r"mine.py is no longer"):
+        space_again("runs/a", name, options, name, code=code["file"])  # as an older version kept it
     with pytest.raises(RunError, match=r"mine.py is no longer that of runs/a.*restore the file"):
         space_again("runs/a", name, options, name, code=code)
     with pytest.raises(RunError, match=r"or name its copy: --space net/mine.py:network"):
@@ -124,3 +126,58 @@ def test_what_is_executed_is_the_file_as_it_is_now(tmp_path):
         assert space.options["width"] == width and space.source.content == file.read_bytes()
         assert space.with_options(width=7).source == space.source
     assert list(tmp_path.iterdir()) == [file]
+
+
+BESIDE = {
+    "mine.py": """
+import torch
+from blocks import linear
+import parts.inner.deep as deep
+
+def network(choose):
+    from parts import wide
+    return choose("op", {"a": linear(deep.width()), "b": linear(wide.width())})
+""",
+    "blocks.py": """
+from torch import nn
+def linear(width): return lambda: nn.Linear(3, width)
+""",
+    "parts/inner/__init__.py": "from ..wide import width as one",
+    "parts/inner/deep.py": "from . import one\ndef width(): return one()",
+    "parts/wide.py": "def width(): return 5",
+    "torch_models.py": "",
+}
+
+
+def write(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_what_a_file_imports_from_its_folder_is_part_of_it(tmp_path):
+    name = f"{tmp_path / 'mine.py'}:network"
+    write(tmp_path, BESIDE)
+    space = space_from_file(name, input_shape=(3,))
+    assert set(space.source.imported) == set(BESIDE) - {"mine.py", "torch_models.py"}
+    code = space.source.fingerprint()
+    write(tmp_path, {"parts/wide.py": "# wide\ndef width(): return 5", "torch_models.py": "x = 1"})
+    space_again("runs/a", name, space.options, name, code=code)
+    write(tmp_path, {"parts/wide.py": "def width(): return 6"})  # as long, and as old
+    assert space_from_file(name, input_shape=(3,)).output_shape == (6,)
+    space_again("runs/a", name, space.options, name, code=code["file"])  # as an older version kept
+    with pytest.raises(RunError, match=r"code in \S+parts/wide.py is no longer that of runs/a"):
+        space_again("runs/a", name, space.options, name, code=code)
+
+
+def test_files_in_other_folders_have_what_lies_beside_them(tmp_path):
+    write(tmp_path / "one", BESIDE)
+    write(tmp_path / "two", {**BESIDE, "parts/wide.py": "def width(): return 7"})
+    shapes = [
+        space_from_file(f"{tmp_path / folder / 'mine.py'}:network", input_shape=(3,)).output_shape
+        for folder in ("one", "two", "one")
+    ]
+    assert shapes == [(5,), (7,), (5,)]
+    (tmp_path / "one" / "blocks.py").write_text("def linear(:")
+    with pytest.raises(SpaceError, match=r"mine.py fails: SyntaxError"):
+        space_from_file(f"{tmp_path / 'one' / 'mine.py'}:network", input_shape=(3,))

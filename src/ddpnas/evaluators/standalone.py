@@ -21,8 +21,9 @@ from ddpnas.architecture import Architecture
 from ddpnas.data import Data
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import Evaluation
+from ddpnas.source import refuse_other_code
 from ddpnas.space import SearchSpace
-from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.spaces.own import space_from_file
 from ddpnas.training import RECIPES, Recipe, pick_device, train
 from ddpnas.workers import check_workers, run_tasks, worker_number
 
@@ -100,7 +101,8 @@ class StandaloneEvaluator:
         self._workers, self._executor = workers, executor
         name = str(space.name)
         self._training = _Training(
-            space=(name, space.options) if is_file_space(name) else space,
+            space=space if space.source is None else (name, space.options),
+            code=None if space.source is None else space.source.fingerprint(),
             data=dataclasses.replace(data, test=None),  # train() then keeps the validation apart
             epochs=epochs,
             recipe=recipe,
@@ -121,7 +123,8 @@ class StandaloneEvaluator:
 
         Raises:
             DivergedError: a training's loss became NaN or infinite.
-            RunError: worker after worker died of an architecture.
+            RunError: worker after worker died of an architecture, or the code of a user's own
+                space has changed before a worker read it.
         """
         yield from run_tasks(
             _train_one,
@@ -142,9 +145,13 @@ class StandaloneEvaluator:
 
 @dataclass(frozen=True)
 class _Training:
-    """What all trainings have in common; a space of a user's file as its name and options."""
+    """What all trainings have in common; a space of a user's file as its name and options.
+
+    Such a file is executed once more in each worker, if its code is still that of the search.
+    """
 
     space: SearchSpace | tuple[str, Mapping[str, Any]]
+    code: Mapping[str, Any] | None
     data: Data
     epochs: int
     recipe: Recipe | str
@@ -158,7 +165,9 @@ class _Training:
         if isinstance(self.space, SearchSpace):
             return self.space
         name, options = self.space
-        return space_from_file(name, **options)
+        space = space_from_file(name, **options)
+        refuse_other_code(space.source, self.code, "this search")
+        return space
 
 
 def _train_one(training: _Training, architecture: Architecture) -> Evaluation:

@@ -88,7 +88,7 @@ def space_again(
     options: Mapping[str, Any],
     given: str | None,
     *,
-    code: str | None = None,
+    code: Mapping[str, Any] | str | None = None,
     copy: str | Path | None = None,
 ) -> SearchSpace:
     """Return the space that a folder or file is of.

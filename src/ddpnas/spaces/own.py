@@ -1,7 +1,7 @@
 """A user's own space from a Python file: ``my_file.py:network`` or ``my_file.py:space``.
 
 The file is executed, so it is only ever read when the user names it, never because a file that
-lies in a run folder does.
+lies in a run folder does. What it imports is found in its own folder first.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from ddpnas.errors import SpaceError, nearest
-from ddpnas.source import Source
+from ddpnas.source import Source, read_source
 from ddpnas.space import SearchSpace
+from ddpnas.spaces.beside import find_beside
 
 __all__ = ["is_file_space", "space_from_file"]
 
@@ -40,8 +41,11 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise SpaceError(f"there is no file {file!r} with a search space")
-    source = Source(path, attribute, path.read_bytes())
-    module = _executed(source, file)
+    try:
+        source = read_source(path, attribute)
+        module = _executed(source)
+    except Exception as error:
+        raise SpaceError(f"{file} fails: {type(error).__name__}: {error}") from error
     network = getattr(module, attribute, None)
     given = isinstance(network, SearchSpace)
     if network is None or not (given or callable(network)):
@@ -65,16 +69,14 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     return space
 
 
-def _executed(source: Source, file: str) -> ModuleType:
+def _executed(source: Source) -> ModuleType:
     """Return the module that the file makes; of what was read, never of a cache of it."""
+    find_beside(source)
     module = ModuleType(f"ddpnas_own_{source.path.stem}")
     module.__file__ = str(source.path)
     sys.modules[module.__name__] = module  # so that classes defined there can be found again
-    try:
-        code = compile(source.content, source.path, "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102 - the user named the file
-    except Exception as error:
-        raise SpaceError(f"{file} fails: {type(error).__name__}: {error}") from error
+    code = compile(source.content, source.path, "exec", dont_inherit=True)
+    exec(code, module.__dict__)  # noqa: S102 - the user named the file
     return module
 
 

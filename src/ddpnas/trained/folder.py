@@ -8,7 +8,8 @@
     history.csv         the figures of every epoch, as a table
     README.md           the model card
     my_space.py         of a network of a user's own space: a copy of its file, to be read, and
-                        named by whoever wants to have it executed
+                        named by whoever wants to have it executed; beside it copies of the files
+                        that it imports from its folder
 
 It can be handed to a stranger or pushed to a model hub as it is.
 """
@@ -65,7 +66,8 @@ def save_folder(
         about: content of ``architecture.json``, see :func:`ddpnas.save_trained`.
         result: content of ``result.json``: recipe, seed, and of each network its figures.
         last: weights after the last epoch, where the network has those of the best one.
-        source: the file of the user's own space, kept as it was when it was executed.
+        source: the file of the user's own space, kept with what it imports from its folder as it
+            was when it was executed.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,9 @@ def save_folder(
             plain = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
             write_atomic(folder / f"{name}.safetensors", save(plain, metadata={"format": "pt"}))
     if source is not None:
-        write_atomic(folder / source.path.name, source.content)
+        for name, code in {**source.imported, source.path.name: source.content}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / name, code)
     write_atomic(folder / "history.csv", _history(result["networks"]))
     write_atomic(folder / "README.md", model_card(folder.name, about, result).encode())
     for name, content in (("result.json", result), ("architecture.json", about)):

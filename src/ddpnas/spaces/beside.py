@@ -1,0 +1,92 @@
+"""What a user's own file imports from its own folder: found there, and executed as it was read.
+
+So the file may lie anywhere, whatever folder the process runs in, and the code that is executed is
+the code whose fingerprint is kept: not what the process or a ``.pyc`` file holds of a file that
+has changed since.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from ddpnas.source import Source
+
+__all__ = ["find_beside"]
+
+
+def find_beside(source: Source) -> None:
+    """Have the import statements of a file, now and later, find what was read in its folder."""
+    folder = source.path.parent
+    sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "folder", None) != folder]
+    if not source.imported:
+        return
+    finder = _Beside(source)
+    sys.meta_path.insert(0, finder)
+    if any(map(finder.differs_from, finder.files)):
+        for name in [*finder.files, *finder.folders]:
+            sys.modules.pop(name, None)
+
+
+class _Beside(MetaPathFinder):
+    """Finds the modules that lie beside a file.
+
+    Attributes:
+        folder: of the file.
+        files: path and content of each module, by its name.
+        folders: path of each package that has no file of its own, likewise.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.folder = source.path.parent
+        self.files: dict[str, tuple[Path, bytes]] = {}
+        self.folders: dict[str, Path] = {}
+        for name, content in source.imported.items():
+            parts = name.removesuffix(".py").removesuffix("/__init__").split("/")
+            self.files[".".join(parts)] = (self.folder / name, content)
+            for end in range(1, len(parts)):
+                self.folders[".".join(parts[:end])] = self.folder.joinpath(*parts[:end])
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how the module is loaded; None for one that is not beside the file."""
+        if fullname in self.files:
+            return spec_from_loader(fullname, _AsRead(fullname, *self.files[fullname]))
+        if fullname not in self.folders:
+            return None
+        spec = ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = [str(self.folders[fullname])]
+        return spec
+
+    def differs_from(self, name: str) -> bool:
+        """Return whether a module of that name is loaded that is not what this would load."""
+        if name not in sys.modules:
+            return False
+        module, (path, content) = sys.modules[name], self.files[name]
+        loader = module.__spec__ and module.__spec__.loader
+        if isinstance(loader, _AsRead) and loader.content != content:
+            return True
+        return getattr(module, "__file__", None) != str(path)
+
+
+class _AsRead(SourceFileLoader):
+    """Loads a module from the content of its file as it was read before."""
+
+    def __init__(self, fullname: str, path: Path, content: bytes) -> None:
+        super().__init__(fullname, str(path))
+        self.content = content
+
+    def path_stats(self, path: str | bytes) -> NoReturn:
+        """Raise OSError, so that no ``.pyc`` file is read or written."""
+        raise OSError(f"{path!r} is loaded as it was read")
+
+    def get_data(self, path: Any) -> bytes:
+        """Return the content of the file, as it was read."""
+        return self.content
