@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ddpnas.benchmarks import list_tables, load
+from ddpnas.benchmarks.experiment import Budget, compare
 from ddpnas.errors import ArchitectureError, DataError, OptionError
 
 
@@ -14,7 +15,7 @@ def two_datasets(tmp_path):
     values = np.arange(12, dtype=np.float32).reshape(2, 6)
     arrays = {"arch": arch, "ops": np.array(["a", "b", "c"]), "datasets": np.array(["one", "two"])}
     arrays |= {f"acc{e}_{s}": values + e for e in (12, 200) for s in ("valid", "test")}
-    arrays |= {"train_seconds_200": values * 200, "macs": values, "params": values}
+    arrays |= {"train_seconds_200": (values + 1) * 200, "macs": values, "params": values}
     np.savez(tmp_path / "table.npz", **arrays)
     return tmp_path / "table.npz"
 
@@ -56,8 +57,8 @@ def test_a_table_by_path_with_several_data_sets_and_ragged_decisions(two_dataset
     architecture = first.space.decode([1, 2])
     assert first.query(architecture, 12).valid == pytest.approx(0.12)
     assert second.query(architecture, 12).valid == pytest.approx(0.18)
-    assert second.query(architecture, 12).seconds == pytest.approx(6 * 12)
-    assert second.query(architecture, 200).seconds == pytest.approx(6 * 200)
+    assert second.query(architecture, 12).seconds == pytest.approx(7 * 12)
+    assert second.query(architecture, 200).seconds == pytest.approx(7 * 200)
 
 
 def test_what_is_not_there_is_named_with_what_is(two_datasets, tmp_path):
@@ -87,3 +88,25 @@ def test_what_is_not_there_is_named_with_what_is(two_datasets, tmp_path):
     part = load("mine", path=tmp_path / "part.npz")
     with pytest.raises(ArchitectureError, match="no row"):
         part.query(part.space.decode([1, 1]))
+    with pytest.raises(OptionError, match="has 5 of 6 architectures"):
+        compare(("mine", None, tmp_path / "part.npz"), [], Budget(3, "evaluations"), 1)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"arch": lambda arch: arch - 1.0}, "indices from 0 to 2"),
+        ({"arch": lambda arch: arch[[0, 0, 2, 3, 4, 5]]}, "an architecture in two rows"),
+        (
+            {"acc12_valid": lambda values: values[0]},
+            r"'acc12_valid' is \(6,\), not data sets x rows",
+        ),
+        ({"acc200_test": lambda values: values * np.nan}, "'acc200_test' has values that are no"),
+        ({"train_seconds_200": lambda values: values * 0}, "not all above 0"),
+    ],
+)
+def test_a_table_with_wrong_values_is_refused_when_it_is_read(two_datasets, change, says):
+    arrays = dict(np.load(two_datasets))
+    np.savez(two_datasets, **arrays | {name: of(arrays[name]) for name, of in change.items()})
+    with pytest.raises(DataError, match=says):
+        load("mine", path=two_datasets)

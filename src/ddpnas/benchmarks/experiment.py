@@ -215,12 +215,17 @@ def compare(
         on_progress: called with the searches done and their total.
 
     Raises:
-        OptionError: a strategy, an option or a budget that does not fit.
+        OptionError: a strategy, an option, a budget or a table that does not fit.
     """
     if seeds < 1:
         raise OptionError("seeds are at least 1")
     check_workers(workers, executor)
     table = load(*source)
+    if len(table.rows) < table.space.size:
+        raise OptionError(
+            f"table {table.name!r} has {len(table.rows):,} of {table.space.size:,} architectures; "
+            f"strategies ask for any, so that a comparison needs all"
+        )
     if budget.unit == "seconds" and not table.seconds:
         raise OptionError(
             f"table {table.name!r} has no training times; give the budget in evaluations: 60"

@@ -43,12 +43,16 @@ def load(name: str, dataset: str | None = None, path: str | Path | None = None) 
         DataError: a file that is not there, or not such a table.
     """
     if path is not None:
+        if not Path(path).is_file():
+            raise DataError(f"there is no benchmark table at {path}")
+        if not zipfile.is_zipfile(path):
+            raise DataError(f"{path} is not a benchmark table: it is no .npz archive")
         try:
             return _read(name, Path(path), dataset)
-        except FileNotFoundError:
-            raise DataError(f"there is no benchmark table at {path}") from None
-        except (KeyError, IndexError, ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, OptionError | DataError):
+        except KeyError as error:
+            raise DataError(f"{path} is not a benchmark table: it has no {error}") from None
+        except (ValueError, zipfile.BadZipFile) as error:
+            if isinstance(error, OptionError):
                 raise
             raise DataError(f"{path} is not a benchmark table: {error}") from None
     if name not in _EMBEDDED:
@@ -61,8 +65,9 @@ def load(name: str, dataset: str | None = None, path: str | Path | None = None) 
 def _read(name: str, path: Path, dataset: str | None) -> Table:
     with np.load(path, allow_pickle=False) as archive:
         arrays: dict[str, npt.NDArray[Any]] = {key: archive[key] for key in archive.files}
-    if missing := {"arch", "ops"} - set(arrays):
-        raise DataError(f"{path} is not a benchmark table: it has no {min(missing)!r}")
+    architectures, n = arrays["arch"], len(arrays["ops"])
+    if architectures.ndim != 2 or not np.isin(architectures, np.arange(n)).all():
+        raise ValueError(f"its 'arch' is not rows x decisions of indices from 0 to {n - 1}")
     macro = "test_acc" in arrays and "datasets" not in arrays
     datasets = ["cifar10"] if macro else [str(d) for d in arrays["datasets"]]
     dataset = datasets[0] if dataset is None else dataset
@@ -70,10 +75,12 @@ def _read(name: str, path: Path, dataset: str | None) -> Table:
         raise OptionError(nearest(f"data set of table {name!r}", dataset, datasets))
     space = _space(arrays)
     columns = _macro_columns(arrays) if macro else _columns(arrays, datasets.index(dataset))
-    codes = np.zeros(len(arrays["arch"]), dtype=np.int64)
-    for column, decision in zip(arrays["arch"].T, space.decisions, strict=True):
+    codes = np.zeros(len(architectures), dtype=np.int64)
+    for column, decision in zip(architectures.T.astype(int), space.decisions, strict=True):
         codes = codes * len(decision.options) + column
     rows = np.argsort(codes, kind="stable")
+    if (np.diff(codes[rows]) == 0).any():
+        raise ValueError("its 'arch' has an architecture in two rows")
     return Table(name, dataset, space, codes[rows], rows, **columns)
 
 
@@ -93,17 +100,29 @@ def _columns(arrays: dict[str, npt.NDArray[Any]], dataset: int) -> dict[str, Any
     known = sorted(int(m[1]) for m in map(_ACCURACY.fullmatch, arrays) if m)
     times = [(int(m[1]), key) for key in arrays if (m := _SECONDS.fullmatch(key))]
     if not known:
-        raise DataError("not a benchmark table: no array is called acc<EPOCHS>_valid")
-    measured = {epochs: arrays[key][dataset] for epochs, key in times}
+        raise ValueError("no array is called acc<EPOCHS>_valid")
+
+    def column(key: str) -> npt.NDArray[Any]:
+        shape = (len(arrays["datasets"]), len(arrays["arch"]))
+        if arrays[key].shape != shape:
+            raise ValueError(f"its {key!r} is {arrays[key].shape}, not data sets x rows, {shape}")
+        values = arrays[key][dataset]
+        if not np.isfinite(values).all():
+            raise ValueError(f"its {key!r} has values that are no finite numbers")
+        return np.asarray(values)
+
+    measured = {epochs: column(key) for epochs, key in times}
+    if any(values.min() <= 0 for values in measured.values()):
+        raise ValueError("its seconds of training are not all above 0")
     longest = max(measured, default=0)
     return {
-        "valid": {e: arrays[f"acc{e}_valid"][dataset] for e in known},
-        "test": {e: arrays[f"acc{e}_test"][dataset] for e in known},
+        "valid": {e: column(f"acc{e}_valid") for e in known},
+        "test": {e: column(f"acc{e}_test") for e in known},
         "seconds": {e: measured.get(e, measured[longest] * np.float32(e / longest)) for e in known}
         if measured
         else {},
-        "macs": arrays["macs"][dataset],
-        "params": arrays["params"][dataset],
+        "macs": column("macs"),
+        "params": column("params"),
     }
 
 
