@@ -189,6 +189,8 @@ class ModelDDPNAS(Base):
         return found
 
     def _propose(self) -> list[Indices]:
+        if self.scheduled and self._distribution.longest <= self.keep:  # nothing to decide
+            return self._legal.fair_cycle(self._distribution, self._rng)[:1]
         if self.scheduled:
             return [
                 architecture
