@@ -125,3 +125,10 @@ def test_migo_adds_up_steps_of_logarithmic_utilities_with_momentum():
         for i, (row, g, moved) in enumerate(zip(theta, gradient, rows(strategy))):
             velocity[i] = 0.7 * velocity[i] + 0.3 * 0.2 / math.sqrt(FREE) * g / norm
             assert moved == pytest.approx(row + velocity[i])
+
+
+def test_asng_lives_with_steps_that_only_grow():
+    strategy = create_strategy("asng", SPACE, evaluations=60, alpha=0.01)
+    while not strategy.done:
+        strategy.tell(strategy.ask(), [0.4, 0.5])
+    assert all(np.isfinite(row).all() for row in rows(strategy))

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +124,7 @@ class ASNG(SNG):
         self._gamma = (1 - beta) ** 2 * self._gamma + beta * (2 - beta)
         signal = float((self._path**2).sum()) / self.alpha
         grown = self._divisor * math.exp(beta * (self._gamma - signal))
-        self._divisor = min(self.delta_max, grown)
+        self._divisor = min(self.delta_max, max(grown, sys.float_info.min))
         return moved
 
 
