@@ -5,6 +5,7 @@ Akiba et al., "Optuna", KDD 2019, arXiv 1907.10902.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ class OptunaStrategy(Base):
         space: decisions to search over.
         seed: of the sampler.
         evaluations: how many scores it asks for.
-        sampler: class in ``optuna.samplers`` that takes a seed.
+        sampler: class in ``optuna.samplers`` that takes a seed and needs nothing else.
 
     Raises:
         OptionError: Optuna is not installed, or has no such sampler.
@@ -50,7 +51,7 @@ class OptunaStrategy(Base):
             raise OptionError(
                 "strategy 'optuna' needs the package optuna: pip install 'ddpnas[optuna]'"
             ) from None
-        known = [name for name in optuna.samplers.__all__ if name.endswith("Sampler")]
+        known = [name for name in optuna.samplers.__all__ if _seed_is_enough(optuna.samplers, name)]
         if sampler not in known:
             raise OptionError(nearest("sampler of Optuna", sampler, known))
         self.seed, self.sampler = seed, sampler
@@ -103,3 +104,11 @@ class OptunaStrategy(Base):
         if state["asked"] is not None:
             self._propose()
         super().load_state_dict(state)
+
+
+def _seed_is_enough(samplers: Any, name: str) -> bool:
+    if not name.endswith("Sampler"):
+        return False
+    parameters = inspect.signature(getattr(samplers, name)).parameters
+    needed = {p.name for p in parameters.values() if p.default is p.empty}
+    return "seed" in parameters and needed <= {"seed"}
