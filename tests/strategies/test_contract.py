@@ -92,6 +92,23 @@ def test_asks_for_as_many_as_it_says_and_the_same_until_told(make):
         strategy.ask()
 
 
+def test_where_nothing_is_to_be_decided_there_is_a_score_nevertheless(make):
+    strategy = make(DecisionSpace([Decision("a", ("x",)), Decision("b", ("y",))]))
+    total, asked = strategy.evaluations, 0
+    while not strategy.done:
+        asked += len(batch := strategy.ask())
+        strategy.tell(batch, [0.5] * len(batch))
+    assert asked == total == strategy.evaluations >= 1
+
+
+@pytest.mark.parametrize("rule", ["model", "paper"])
+def test_where_all_is_kept_there_is_one_score(rule):
+    strategy = create_strategy("ddpnas", RAGGED, rule=rule, keep=4)
+    assert strategy.evaluations == len(strategy.ask()) == 1
+    strategy.tell(strategy.ask(), [0.5])
+    assert strategy.done and strategy.evaluations == 1
+
+
 def test_same_seed_same_search_and_another_seed_another(make):
     first, again, other = (run(make(SIX, seed, 20), SIX, noise=0.01) for seed in (1, 1, 2))
     assert first == again

@@ -25,15 +25,6 @@ def run(strategy, noise=0.002, seed=0):
     return asked
 
 
-@pytest.mark.parametrize(("options", "keep"), [("a", 1), ("abc", 3)])
-def test_where_nothing_can_be_pruned_the_schedule_is_one_score(options, keep):
-    space = DecisionSpace([Decision("one", tuple(options)), Decision("other", ("x",))])
-    strategy = create_strategy("ddpnas", space, keep=keep)
-    assert strategy.evaluations == 1
-    strategy.tell(strategy.ask(), [0.5])
-    assert strategy.done and strategy.evaluations == 1 and space.check(strategy.architecture)
-
-
 @pytest.mark.parametrize(("k", "evaluations"), [(5, 42), (7, 81), (8, 105)])
 def test_without_a_budget_the_schedule_is_the_papers(k, evaluations):
     space = DecisionSpace([Decision("a", tuple(map(str, range(k)))), Decision("b", ("x", "y"))])

@@ -95,15 +95,15 @@ class DDPNAS(Base):
 
     @property
     def done(self) -> bool:
-        """Whether every decision is down to ``keep`` survivors."""
-        return self._stages_left == 0
+        """Whether every decision is down to ``keep`` survivors, and anything was scored."""
+        return bool(self.history) and self._stages_left == 0
 
     @property
     def evaluations(self) -> int:
         """The number of scores that the whole search asks for; an estimate where rules exist."""
         longest, left = self._distribution.longest, self._stages_left
         cycles = self.cycles_per_stage * sum(range(longest - left + 1, longest + 1))
-        return len(self.history) + cycles - len(self._cycles) * longest
+        return max(1, len(self.history) + cycles - len(self._cycles) * longest)
 
     @property
     def distribution(self) -> JointDistribution:
@@ -125,8 +125,9 @@ class DDPNAS(Base):
         )
 
     def _propose(self) -> list[Indices]:
-        """Return one cycle."""
-        return self._legal.fair_cycle(self._distribution, self._rng)
+        """Return one cycle; of it one architecture where nothing is to be pruned."""
+        cycle = self._legal.fair_cycle(self._distribution, self._rng)
+        return cycle if self._stages_left else cycle[:1]
 
     def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Learn a cycle's scores; the last cycle of a stage updates theta and prunes."""

@@ -64,7 +64,7 @@ class Learned(Base, ABC):
     @property
     def done(self) -> bool:
         """Whether all evaluations are told or, with pruning, one survivor is left everywhere."""
-        return self._longest == 1 if self.pruning else super().done
+        return bool(self.history) and self._longest == 1 if self.pruning else super().done
 
     @property
     def evaluations(self) -> int:
@@ -72,7 +72,7 @@ class Learned(Base, ABC):
         if not self.pruning:
             return super().evaluations
         cycles = self.cycles_per_stage * sum(range(2, self._longest + 1))
-        return len(self.history) + max(0, cycles - self._cycles * self._longest)
+        return max(1, len(self.history) + max(0, cycles - self._cycles * self._longest))
 
     @property
     def _longest(self) -> int:
