@@ -24,7 +24,11 @@ __all__ = ["find_beside"]
 def find_beside(source: Source) -> None:
     """Have the import statements of a file, now and later, find what was read in its folder."""
     folder = source.path.parent
-    sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "folder", None) != folder]
+    sys.meta_path[:] = [
+        finder
+        for finder in sys.meta_path
+        if not (isinstance(finder, _Beside) and finder.folder == folder)
+    ]
     if not source.imported:
         return
     finder = _Beside(source)
