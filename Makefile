@@ -20,6 +20,7 @@ search: $(VENV)/.installed
 	$(BIN)/ddpnas generate $(OUT) --limit macs=2M --rescore 50
 	$(BIN)/ddpnas train $(OUT) --random 3 --same-size 3 --epochs $(EPOCHS) --seed $(SEED) \
 	    --limit-train-images $(IMAGES) --overwrite
+	$(BIN)/ddpnas report $(OUT)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
