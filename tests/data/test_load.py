@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpnas import DataConfig, DataError, list_data, load_data
+from ddpnas import DataConfig, DataError, OptionError, list_data, load_data
 from ddpnas.data import Loader
 from ddpnas.data import dataset as dataset_module
 from ddpnas.data.dataset import DatasetSplit
@@ -167,6 +167,8 @@ def test_unknown_names_and_paths_are_refused_with_the_nearest_name(tmp_path):
         load_data("fashion-mnist-12")
     with pytest.raises(DataError, match="no file or folder"):
         load_data(tmp_path / "absent")
+    with pytest.raises(OptionError, match="did you mean 'image_size'"):
+        load_data("fashion-mnist-12k", image_sise=16)
     with pytest.raises(DataError, match="workers is 0 or more"):
         load_data("fashion-mnist-12k", workers=-1)
     for size in (0, 100_000):

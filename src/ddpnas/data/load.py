@@ -15,7 +15,7 @@ from ddpnas.data import files, folder
 from ddpnas.data.arrays import FORM, Found, splits_of
 from ddpnas.data.dataset import Data, Split, TensorSplit, make_data
 from ddpnas.data.images import as_image_batch
-from ddpnas.errors import DataError, nearest
+from ddpnas.errors import DataError, OptionError, nearest
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]
 
@@ -84,9 +84,13 @@ def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
 
     Raises:
         DataError: what is wrong with which file, or what the path should hold.
+        OptionError: an option that is no field.
     """
     if not isinstance(data, DataConfig):
         data = DataConfig(str(data))
+    known = {field.name for field in dataclasses.fields(DataConfig)}
+    if unknown := sorted(set(options) - known):
+        raise OptionError(nearest("option of data", unknown[0], known))
     config = dataclasses.replace(data, **options)
     if config.image_size is not None and not 1 <= config.image_size <= _MOST_PIXELS:
         raise DataError(f"image_size is from 1 to {_MOST_PIXELS:,}, not {config.image_size}")
@@ -177,7 +181,15 @@ def _read_arrays(data: str) -> Found | None:
 
 
 def as_data(data: Any) -> Data:
-    """Return data as it is, by name or path, or made of a pair of tensors or a Dataset."""
+    """Return data as it is, by name or path, or made of a pair of tensors or a Dataset.
+
+    Args:
+        data: a :class:`Data`; what :func:`load_data` takes; or what :func:`make_data` takes as
+            ``train``, of which a fifth then scores architectures and nothing is left for testing.
+
+    Raises:
+        DataError: see :func:`load_data` and :func:`make_data`.
+    """
     if isinstance(data, Data):
         return data
     if isinstance(data, (str, Path, DataConfig)):
