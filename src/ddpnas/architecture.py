@@ -86,7 +86,8 @@ class Rule:
     Attributes:
         weights: (decision, option) -> weight; pairs that are not listed weigh 0.
         says: the rule in words, for messages ("node 2 has exactly two inputs").
-        lower, upper: inclusive bounds.
+        lower: the least that the sum may be.
+        upper: the most that it may be.
         final: holds for networks that are built, but not for the paths of a supernet while it
             is searched (DARTS: exactly two inputs a node in the final cell).
     """
@@ -109,6 +110,10 @@ class DecisionSpace:
     Args:
         decisions: at least one, with distinct names and at least one option each.
         rules: conditions that every architecture has to obey.
+
+    Attributes:
+        decisions: as given, a tuple.
+        rules: likewise.
 
     Raises:
         SpaceError: duplicate names, no options, or a rule over something that does not exist.

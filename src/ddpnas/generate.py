@@ -41,7 +41,11 @@ __all__ = [
 class Certificate:
     """The solver's proof: the value reached, and a bound that no architecture can exceed.
 
-    ``gap`` is their difference relative to the value, 0 for a proven optimum.
+    Attributes:
+        objective: the value of the architecture.
+        bound: no architecture within the limits has a larger value.
+        gap: their difference relative to the value, 0 for a proven optimum.
+        seconds: that the solver took.
     """
 
     objective: float

@@ -129,7 +129,8 @@ def resume(
 
     Args:
         run: its folder. A finished run returns what it found.
-        space: see :func:`run_space`.
+        space: of a run over a user's own space, its ``file.py:network``: a file is executed only
+            because the user names it.
         data: where its images are now, if they have moved.
         device: other than before; scores may then differ in their last digits.
         on_progress: see :func:`ddpnas.search`.

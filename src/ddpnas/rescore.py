@@ -57,7 +57,7 @@ def rescore(
     Args:
         run: folder of a finished search.
         architectures: of the run's space.
-        space: of a run over a user's own space, see :func:`ddpnas.reopen.run_space`; or the
+        space: of a run over a user's own space, its ``file.py:network`` once more; or the
             space itself, at the size that was searched.
         data: of a run whose data came from Python objects; or where the run's images are now, if
             they have moved; default: the run's, read again from where they were.

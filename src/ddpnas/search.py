@@ -122,19 +122,20 @@ def search(
 
     Args:
         space: a search space, or the name of a published one, which is fitted to the data.
-        data: see :func:`ddpnas.data.as_data`: a name, a path, a pair of tensors, a Dataset.
+        data: a name, a path, a pair of tensors, a Dataset: see :func:`ddpnas.data.as_data`.
         strategy: a name in :func:`ddpnas.list_strategies`, or a class of your own, which is called
             as ``strategy(space, seed=seed, **strategy_options)``.
         out: run folder; None keeps nothing on disk.
         seed: of everything random.
-        strategy_options: of the strategy.
+        strategy_options: of the strategy, see ``ddpnas strategies NAME``.
         supernet: how the shared weights are trained.
         standalone: given, each architecture is trained on its own, in this way, and no weights
             are shared.
         device: "auto", "cpu", "cuda", ...
         resume: go on with the unfinished run in ``out``, to the result that it would have had.
         overwrite: replace whatever run ``out`` holds.
-        on_progress: called at the start and after each evaluation.
+        on_progress: called at the start, after each evaluation, and after each epoch of training
+            that comes before the scores of a batch.
 
     Raises:
         DdpnasError: for whatever does not fit, with a sentence that says what to change.

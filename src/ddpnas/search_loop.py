@@ -27,7 +27,8 @@ class Progress:
     Also after each epoch of training that comes before the scores of a batch.
 
     Attributes:
-        done, total: evaluated architectures.
+        done: evaluated architectures so far.
+        total: how many the whole search evaluates.
         stage: number of prunings so far.
         distribution: theta and survivors.
         record: of the last evaluation, as in the history; None at the start and after an epoch.

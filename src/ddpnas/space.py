@@ -70,6 +70,10 @@ class SearchSpace(DecisionSpace):
         options: further arguments of ``network``, such as its width.
 
     Attributes:
+        decisions: what the function asks for, in the order in which it does.
+        rules: on architectures.
+        options: of ``network``, defaults included.
+        output_shape: of the output for one input, without the batch.
         source: the user's file that it was made from; None where it was made in Python.
 
     Raises:

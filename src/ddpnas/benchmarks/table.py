@@ -21,7 +21,8 @@ class Record:
     """What a table says about one architecture.
 
     Attributes:
-        valid, test: accuracies as fractions.
+        valid: accuracy on the validation images, a fraction.
+        test: accuracy on the test images, a fraction.
         seconds: of training for the epochs asked; None where the table has no times.
         macs: multiply-adds.
         params: weights.
@@ -39,13 +40,16 @@ class Table:
     """The results of all architectures of a space on one data set.
 
     Attributes:
-        name, dataset: what was measured.
+        name: of the table.
+        dataset: on which its networks were trained.
         space: the decisions.
         codes: mixed-radix number of each row's architecture, ascending.
         rows: the row of each code.
-        valid, test: accuracy in percent by number of epochs, one value a row.
+        valid: accuracy on the validation images in percent by number of epochs, one value a row.
+        test: likewise, on the test images.
         seconds: of training by number of epochs; empty where the table has no times.
-        macs, params: one value a row.
+        macs: multiply-adds, one value a row.
+        params: parameters, one value a row.
     """
 
     name: str

@@ -36,7 +36,7 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
     """Return the cost tables of the space's final networks, by name.
 
     * "macs", multiply-adds of one input (papers' "FLOPs" of mobile networks): half of what
-      :class:`torch.utils.flop_counter.FlopCounterMode` counts, which covers convolutions, matrix
+      ``torch.utils.flop_counter.FlopCounterMode`` counts, which covers convolutions, matrix
       products and attention, and leaves out pooling, normalisation and additions.
     * "params", parameters.
     * "size_bytes", parameters and buffers as they are stored; see ``weights``.

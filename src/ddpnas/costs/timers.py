@@ -114,7 +114,7 @@ def _onnx_timer(folder: Path, config: LatencyConfig) -> OnnxTimer:
 
 
 class _TorchTimer:
-    """Times probes with the clock of :mod:`torch.utils.benchmark`, without gradients."""
+    """Times probes with the clock of ``torch.utils.benchmark``, without gradients."""
 
     def __init__(self, space: SearchSpace, plan: LatencyPlan, config: LatencyConfig) -> None:
         self._space, self._plan, self._config = space, plan, config

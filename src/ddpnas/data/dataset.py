@@ -90,11 +90,13 @@ class Data:
     Attributes:
         name: for messages and files.
         classes: name of each class, by label.
-        train, valid: for the search; both together train a found network.
+        train: trains the weights of a search; with ``valid``, a found network.
+        valid: scores architectures in a search.
         test: read once, at the end; None where there is none.
         input_shape: of one input, (C, H, W) for images.
-        mean, std: per channel of the training images scaled to [0, 1]; empty for inputs that
-            are no uint8 images and are taken as they are.
+        mean: per channel of the training images scaled to [0, 1]; empty for inputs that are no
+            uint8 images and are taken as they are.
+        std: likewise, the standard deviation.
         flip: whether images may be mirrored left to right in training.
         source: the arguments by which :func:`ddpnas.data.load_data` makes it again; empty for
             data that came from Python objects.

@@ -15,7 +15,12 @@ __all__ = ["Evaluation", "Evaluator"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The score of one architecture (higher is better) and whatever else was measured."""
+    """What an evaluator says of one architecture.
+
+    Attributes:
+        score: higher is better.
+        details: whatever else was measured, by name; kept in the history of the search.
+    """
 
     score: float
     details: Mapping[str, float] = field(default_factory=dict)

@@ -25,7 +25,8 @@ class Input:
 
     Attributes:
         shape: without the batch: (channels, height, width) for images.
-        mean, std: per channel of images scaled to [0, 1]; empty for inputs taken as they are.
+        mean: per channel of images scaled to [0, 1]; empty for inputs taken as they are.
+        std: likewise, the standard deviation.
         preprocessing: whether the normalisation is in the graph. Then the graph takes images as
             cameras, Pillow and OpenCV hold them: uint8, (N, height, width, channels), red
             first; otherwise float32, (N, channels, height, width), normalised. Cropping and

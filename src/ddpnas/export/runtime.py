@@ -41,7 +41,7 @@ class OnnxFile:
     Attributes:
         session: of onnxruntime.
         metadata: texts by name.
-        takes: what goes in.
+        takes: what goes in, see :class:`ddpnas.export.Input`.
         classes: names by output.
         content: bytes of the file.
 

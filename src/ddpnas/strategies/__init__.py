@@ -47,7 +47,13 @@ __all__ = [
 
 
 class Strategy(Protocol):
-    """What a search needs of a strategy."""
+    """What a search needs of a strategy.
+
+    One of your own is a class with these members, or derives from
+    :class:`ddpnas.strategies.base.Base`, which has them. :func:`ddpnas.search` makes it as
+    ``strategy(space, seed=seed, **strategy_options)``, and
+    :class:`ddpnas.testing.StrategyContract` tests it.
+    """
 
     @property
     def done(self) -> bool:
@@ -154,6 +160,12 @@ def list_strategies() -> list[str]:
 
 def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: Any) -> Strategy:
     """Return the strategy of that name over the space.
+
+    Args:
+        name: one of :func:`list_strategies`.
+        space: decisions to search over.
+        seed: of the strategy's own random generator.
+        options: of the strategy; ``ddpnas strategies NAME`` lists them.
 
     Raises:
         OptionError: unknown name or option, or an option of another type or out of range.

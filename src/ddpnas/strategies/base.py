@@ -1,9 +1,7 @@
 """What all strategies share: asking twice gives the same, NaN is the worst, state restores exactly.
 
-A strategy of this package implements two methods: :meth:`Base._propose` gives back the next
-architectures and :meth:`Base._learn` takes their scores. Inside, an architecture is the tuple of
-its option indices. One that prunes until all is decided has no fixed number of evaluations, but its
-own ``evaluations`` and ``done``.
+One that prunes until all is decided has no fixed number of evaluations, but its own
+``evaluations`` and ``done``.
 """
 
 from __future__ import annotations
@@ -29,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 class Base(ABC):
     """Asks for ``evaluations`` architectures and recommends the one that scored best.
+
+    A subclass implements :meth:`_propose`, and :meth:`_learn` if it learns. Inside, an architecture
+    is the tuple of its option indices.
 
     Args:
         space: decisions to search over.
@@ -113,7 +114,7 @@ class Base(ABC):
 
     @abstractmethod
     def _propose(self) -> list[Indices]:
-        """Return the next architectures, at least one."""
+        """Return the next architectures, at least one, as tuples of option indices."""
 
     def _learn(  # noqa: B027 - a strategy may have nothing to learn
         self, architectures: list[Indices], scores: list[float]

@@ -35,7 +35,8 @@ class ChoiceEffect:
     """The effect of one option on the score.
 
     Attributes:
-        decision, option: names.
+        decision: its name.
+        option: its name.
         mean: posterior mean, in units of the score; the means of a decision sum to 0.
         spread: posterior standard deviation, in units of the score.
         count: how many of the architectures have the option.

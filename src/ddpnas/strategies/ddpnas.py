@@ -52,7 +52,7 @@ class DDPNAS(Base):
     Args:
         space: decisions to search over.
         seed: of the strategy's own random generator.
-        rule: "paper" (which is "momentum") or "decay", see the module's text.
+        rule: how theta follows the scores of a stage: "paper", which is "momentum", or "decay".
         cycles_per_stage: T, cycles between two prunings.
         keep: survivors of each decision at which pruning stops.
         keep_rule: "any", or "conv": the last of the options whose name contains "conv" and the

@@ -34,8 +34,9 @@ class TrainedModel:
         text: the architecture in the text form of its space.
         input_shape: of one input, (channels, height, width) for images.
         classes: names, by index of the output.
-        mean, std: by channel, of images scaled to [0, 1]; empty for inputs that are no images
-            and are taken as they are.
+        mean: by channel, of images scaled to [0, 1]; empty for inputs that are no images and are
+            taken as they are.
+        std: likewise, the standard deviation.
         about: all that ``architecture.json`` says: space, options, costs, provenance.
         folder: where it was loaded from.
     """

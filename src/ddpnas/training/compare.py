@@ -112,7 +112,7 @@ def compare(
         same_size: how many more random architectures whose multiply-adds are within a tenth of the
             found one's. Most of those within a limit are far smaller than it allows, so that its
             lead over ``random`` ones may be its size alone.
-        baselines: known networks, such as "resnet18", see :func:`build_baseline`.
+        baselines: networks of torchvision, such as "resnet18" or "mobilenet_v2_x0.5".
         recipe: see :func:`ddpnas.train`.
         epochs: other than the recipe's.
         seed: of the draw, the initial weights and the training; the same for each network.

@@ -34,7 +34,7 @@ class Recipe:
         source: where it is from, in a sentence.
         epochs: passes over the training images.
         batch_size: images a step, of all processes together; None is 128, and less for small
-            sets, see :meth:`ddpnas.data.Loader.batch_size`.
+            sets, so that an epoch has 40 steps where it can (at least 16).
         optimizer: "sgd" (with Nesterov momentum), "momentum" (without), "adamw", "rmsproptf"
             (TensorFlow's RMSprop), "lamb".
         lr: the highest learning rate.
@@ -215,6 +215,7 @@ RECIPES = {
         ),
     )
 }
+"""The recipes of this package, by name; ``ddpnas recipes NAME`` prints one."""
 
 
 def create_recipe(recipe: Recipe | str | Path, **options: Any) -> Recipe:
