@@ -11,7 +11,7 @@ PASSES ?= 40
 EPOCHS ?= 7
 SEED ?= 0
 
-.PHONY: search test clean
+.PHONY: search test docs clean
 
 search: $(VENV)/.installed
 	$(BIN)/ddpnas search --data fashion-mnist-12k --limit-train-images $(IMAGES) \
@@ -28,6 +28,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal
 
+# The site, into site/; `.venv/bin/mkdocs serve` shows it while pages change.
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict
+
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
@@ -38,4 +42,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) build dist site *.egg-info src/*.egg-info
