@@ -28,9 +28,9 @@ import numpy as np
 from benchmarks.record import write_record
 from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.benchmarks import Table, load
-from ddpnas.benchmarks.experiment import Budget, Contender, run_trial
+from ddpnas.benchmarks.contender import Contender
+from ddpnas.benchmarks.experiment import Budget, run_trial
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
-from ddpnas.strategies import create_strategy
 
 Named = Callable[[Table], Table]
 
@@ -98,7 +98,7 @@ def _recommended(
     table: Table, contender: Contender, seed: int, evaluations: int, drift: float
 ) -> float:
     options = {"evaluations": evaluations, **contender.options}
-    strategy = create_strategy(contender.strategy, table.space, seed=seed, **options)
+    strategy = contender.create(table.space, seed, **options)
     told = 0
     while not strategy.done:
         scores = []

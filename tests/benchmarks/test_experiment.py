@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from ddpnas.benchmarks import load
-from ddpnas.benchmarks.experiment import Budget, Contender, compare, run_trial, summarise
+from ddpnas.benchmarks.contender import Contender
+from ddpnas.benchmarks.experiment import Budget, compare, run_trial, summarise
 from ddpnas.benchmarks.results import regrets, write_results
 from ddpnas.cli import main
 from ddpnas.errors import OptionError
@@ -28,6 +29,43 @@ def test_contenders_carry_typed_options():
     assert contender.options == {"pruning": True, "cycles_per_stage": 2, "delta": 0.5}
     with pytest.raises(OptionError, match="option=value"):
         Contender.parse("sng:pruning")
+
+
+OWN = """
+from ddpnas.strategies.base import Base
+from tools import first
+
+class Mine(Base):
+    def __init__(self, space, seed=0, *, evaluations=100, batch=1):
+        super().__init__(space, seed, evaluations)
+        self.batch = batch
+
+    def _propose(self):
+        return [self.space.encode(self.space.sample(self._rng)) for _ in range(first(self.batch))]
+"""
+
+
+def test_a_strategy_of_a_users_file_takes_part(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "tools.py").write_text("def first(n): return n")
+    named = f"{tmp_path / 'mine.py'}:Mine"
+    budget = Budget(9.0, "evaluations")
+    contenders = [Contender.parse(f"{named}:batch=4"), Contender.parse("random")]
+    (tmp_path / "tools.py").write_text("changed after it was read")
+    table = ("nasbench-macro", None, None)
+    mine, random = compare(table, contenders, budget, 1, workers=1)
+    assert mine.strategy == f"{named}:batch=4"
+    assert mine.evaluations == random.evaluations == 9
+    (tmp_path / "tools.py").write_text("def first(n): return n")
+    for wrong, says in {
+        f"{named}:batsh=4": "did you mean 'batch'",
+        f"{named}e": "did you mean 'Mine'",
+        f"{tmp_path / 'mine.py'}": "known: Mine",
+        f"{tmp_path / 'yours.py'}:Mine": "there is no file",
+        f"{tmp_path / 'tools.py'}:first": "known: none",
+    }.items():
+        with pytest.raises(OptionError, match=says):
+            compare(table, [Contender.parse(wrong)], budget, 1, workers=1)
 
 
 def test_a_search_in_seconds_spends_no_more_than_its_budget():

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ddpnas import RunError, SpaceError
+from ddpnas.own_file import names_file
 from ddpnas.source import read_source, refuse_other_code
 from ddpnas.spaces import space_again
-from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.spaces.own import space_from_file
 
 FILE = """
 import torch
@@ -59,8 +60,8 @@ def test_what_is_no_space_is_told(file):
 
 
 def test_a_file_space_is_recognised_by_its_form():
-    assert is_file_space("a/b.py:network") and is_file_space("a/b.py")
-    assert not is_file_space("nasbench201")
+    assert names_file("a/b.py:network") and names_file("a/b.py")
+    assert not names_file("nasbench201")
 
 
 CODE = """

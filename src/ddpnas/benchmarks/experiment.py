@@ -9,22 +9,21 @@ evaluation ended within the budget.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
+from ddpnas.benchmarks.contender import Contender
 from ddpnas.benchmarks.load import load
 from ddpnas.benchmarks.table import Table
 from ddpnas.errors import OptionError
-from ddpnas.strategies import create_strategy, strategy_options
 from ddpnas.workers import check_workers, run_tasks
 
-__all__ = ["Budget", "Contender", "Summary", "Trial", "compare", "run_trial", "summarise"]
+__all__ = ["Budget", "Summary", "Trial", "compare", "run_trial", "summarise"]
 
 GRID = 200  # points of an anytime curve
 _CHUNK = 25  # seeds a task of the process pool
@@ -50,27 +49,6 @@ class Budget:
                 f"the budget is {text!r}; give seconds as 12000s, or evaluations as 60"
             )
         return cls(amount, unit)
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A strategy with its options, as it is named in results."""
-
-    label: str
-    strategy: str
-    options: Mapping[str, Any]
-
-    @classmethod
-    def parse(cls, text: str) -> Contender:
-        """Return the strategy in ``sng`` or ``sng:pruning=true:delta=0.5``."""
-        name, *pairs = text.strip().split(":")
-        options = {}
-        for pair in pairs:
-            option, equals, value = pair.partition("=")
-            if not equals:
-                raise OptionError(f"{pair!r} is no option; write {name}:option=value")
-            options[option.replace("-", "_")] = yaml.safe_load(value)
-        return cls(text.strip(), name, options)
 
 
 @dataclass(frozen=True)
@@ -129,9 +107,8 @@ def run_trial(
     valid, test = table.valid[epochs], table.test[table.epochs[-1]]
     cost = table.seconds.get(epochs)
     paid = cost if budget.unit == "seconds" else None
-    strategy = create_strategy(
-        contender.strategy, table.space, seed=seed, **_options(table, contender, budget, epochs)
-    )
+    options = _options(table, contender, budget, epochs)
+    strategy = contender.create(table.space, seed, **options)
     spent, seconds, evaluations = 0.0, 0.0, 0
     times: list[float] = []
     incumbents: list[float] = []
@@ -177,7 +154,7 @@ def _options(table: Table, contender: Contender, budget: Budget, epochs: int) ->
     plans with the number (its default is None) is told how many the budget pays on average.
     """
     options = dict(contender.options)
-    known = strategy_options(contender.strategy)
+    known = contender.known_options()
     published = "rule" in known and options.get("rule", "model") != "model"
     if "evaluations" not in known or published:
         return options
@@ -232,9 +209,7 @@ def compare(
         )
     epochs = table.check_epochs(table.epochs[0] if epochs is None else epochs)
     for contender in contenders:
-        create_strategy(
-            contender.strategy, table.space, **_options(table, contender, budget, epochs)
-        )
+        contender.create(table.space, **_options(table, contender, budget, epochs))
     chunks = [range(first, min(first + _CHUNK, seeds)) for first in range(0, seeds, _CHUNK)]
     tasks = [(c, list(chunk), budget, epochs) for c in contenders for chunk in chunks]
     trials: list[Trial] = []

@@ -11,7 +11,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.benchmarks import list_tables, load
-from ddpnas.benchmarks.experiment import Budget, Contender, compare, summarise
+from ddpnas.benchmarks.contender import Contender
+from ddpnas.benchmarks.experiment import Budget, compare, summarise
 from ddpnas.benchmarks.results import can_plot, plot_regret, write_results
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, add_json, new_parser
@@ -28,7 +29,8 @@ def _benchmark_parser() -> ArgumentParser:
     parser.add_argument(
         "--strategies",
         default="ddpnas,random,regularized-evolution",
-        help="joined by commas; with options: sng:pruning=true:delta=0.5",
+        help="joined by commas; with options: sng:pruning=true:delta=0.5; one of your own: "
+        "mine.py:MyStrategy, whose file is executed",
     )
     parser.add_argument("--seeds", type=int, default=500, help="runs of each strategy, a seed each")
     parser.add_argument(

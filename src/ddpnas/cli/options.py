@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.errors import OptionError
 from ddpnas.limits import Limit
-from ddpnas.spaces.own import is_file_space
+from ddpnas.own_file import names_file
 
 __all__ = [
     "FREE",
@@ -57,7 +57,7 @@ def dashed(parser: ArgumentParser) -> ArgumentParser:
 
 def own_space(name: str) -> str:
     """Return what a command over a user's own space needs once more; nothing for published ones."""
-    return f" --space {shlex.quote(name)}" if is_file_space(name) else ""
+    return f" --space {shlex.quote(name)}" if names_file(name) else ""
 
 
 def add_space(parser: ArgumentParser, default: str | None) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from ddpnas.data import Data
 from ddpnas.data.dataset import Split, TensorSplit
 from ddpnas.errors import DdpnasError
+from ddpnas.own_file import names_file
 from ddpnas.report.blocks import Column, Gallery, Picture, Section, Table, percent
 from ddpnas.report.view import View
-from ddpnas.spaces.own import is_file_space
 from ddpnas.trained import load
 
 __all__ = ["mistakes"]
@@ -43,7 +43,7 @@ def mistakes(view: View) -> Section | None:
     None without a trained network, or where its space is a file that nobody named.
     """
     trained = view.run.trained
-    if trained is None or (is_file_space(str(view.run.config["space"])) and view.space is None):
+    if trained is None or (names_file(str(view.run.config["space"])) and view.space is None):
         return None
     try:
         model = load(trained.path, space=view.space_name)

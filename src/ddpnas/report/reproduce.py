@@ -10,10 +10,10 @@ from typing import Any
 from ddpnas.data import DataConfig
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.limits import limit_arguments, read_limits
+from ddpnas.own_file import names_file
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, Trained
 from ddpnas.report.view import View
-from ddpnas.spaces.own import is_file_space
 from ddpnas.training import RECIPES
 
 __all__ = ["missing", "reproduce", "run_commands"]
@@ -47,7 +47,7 @@ def run_commands(view: View) -> list[str]:
     run = view.run
     config = run.config
     folder = str(run.path)
-    own = ["--space", str(config["space"])] if is_file_space(str(config["space"])) else []
+    own = ["--space", str(config["space"])] if names_file(str(config["space"])) else []
     lines = []
     if "data" in config:
         lines.append(_join(["search", *_search_words(config), "--out", folder]))
@@ -154,7 +154,7 @@ def missing(view: View) -> Section | None:
         lines.append(f"ddpnas train {folder} --random 5 --same-size 5")
     elif len(run.trained.random) < 5:
         lines.append(f"ddpnas train {folder} --random 5 --same-size 5 --overwrite")
-    if view.space is None and is_file_space(own):
+    if view.space is None and names_file(own):
         lines.append(f"ddpnas report {folder} --space {shlex.quote(own)}")
     if not lines:
         return None

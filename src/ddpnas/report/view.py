@@ -11,11 +11,11 @@ from ddpnas.costs import count_costs
 from ddpnas.errors import DataError, RunError
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated
+from ddpnas.own_file import names_file
 from ddpnas.reopen import run_space
 from ddpnas.report.data import Run
 from ddpnas.report.measures import Point, random_points
 from ddpnas.space import SearchSpace
-from ddpnas.spaces.own import is_file_space
 from ddpnas.strategies import ChoiceEffect, choice_effects
 
 __all__ = ["MOST_FITTED", "View"]
@@ -66,7 +66,7 @@ class View:
         if self._before is not None:
             return self._before.space
         name, options = self._network["space"], self._network["generated"]
-        if is_file_space(name) and self.space_name is None:
+        if names_file(name) and self.space_name is None:
             return None
         try:
             return run_space(self.run.path, space=self.space_name, options=options)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.errors import OptionError, RunError, nearest
+from ddpnas.own_file import names_file
 from ddpnas.source import refuse_other_code
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import (
@@ -25,7 +26,7 @@ from ddpnas.spaces import (
     shufflenet,
     toy,
 )
-from ddpnas.spaces.own import is_file_space, space_from_file
+from ddpnas.spaces.own import space_from_file
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["about_space", "create_space", "list_spaces", "named_space", "space_again"]
@@ -78,7 +79,7 @@ def named_space(name: str, options: Mapping[str, Any]) -> SearchSpace:
     Raises:
         SpaceError, OptionError: see :func:`create_space` and :func:`space_from_file`.
     """
-    make = space_from_file if is_file_space(name) else create_space
+    make = space_from_file if names_file(name) else create_space
     return make(name, **options)
 
 
@@ -107,7 +108,7 @@ def space_again(
             holder's is named, or the space is no published one and in no file.
         SpaceError, OptionError: see :func:`named_space`.
     """
-    if is_file_space(name):
+    if names_file(name):
         if given is None:
             raise RunError(
                 f"the space of {holder} is code in a file; name it to have it executed: "

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ddpnas.limits import read_limits, say_limits
-from ddpnas.spaces.own import is_file_space
+from ddpnas.own_file import names_file
 
 __all__ = ["model_card"]
 
@@ -120,7 +120,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _space_argument(name: str, about: Mapping[str, Any]) -> str:
-    own = is_file_space(about["space"])
+    own = names_file(about["space"])
     return f', space="{name}/{about["space"]}"' if own else ""
 
 

@@ -1,8 +1,9 @@
-"""What a user's own file imports from its own folder: found there, and executed as it was read.
+"""A user's own file, named as ``my_file.py:object``: executed as it was read, with what it imports.
 
-So the file may lie anywhere, whatever folder the process runs in, and the code that is executed is
-the code whose fingerprint is kept: not what the process or a ``.pyc`` file holds of a file that
-has changed since.
+It is executed because the user names it, never because a file in a run folder does. What it
+imports from its own folder is found there, so that the file may lie anywhere, whatever folder the
+process runs in; and the code that is executed is the code whose fingerprint is kept, not what the
+process or a ``.pyc`` file holds of a file that has changed since.
 """
 
 from __future__ import annotations
@@ -16,12 +17,55 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from ddpnas.source import Source
+from ddpnas.errors import DdpnasError
+from ddpnas.source import Source, read_source
 
-__all__ = ["find_beside"]
+__all__ = ["execute", "names_file", "read_file"]
 
 
-def find_beside(source: Source) -> None:
+def names_file(name: str) -> bool:
+    """Return whether the name has the form ``file.py:object``, or is a Python file's alone."""
+    return name.endswith(".py") or name.rpartition(":")[0].endswith(".py")
+
+
+def read_file(name: str, what: str, error: type[DdpnasError]) -> Source:
+    """Return the file that is named, as it is now.
+
+    Args:
+        name: ``path/of/file.py:object``; the object may be left out.
+        what: is to be in the file, for the message.
+        error: raised where there is no such file, or it is no Python.
+    """
+    file, _, attribute = (name + ":" if name.endswith(".py") else name).rpartition(":")
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise error(f"there is no file {file!r} with a {what}")
+    try:
+        return read_source(path, attribute)
+    except (SyntaxError, ValueError) as reason:
+        raise error(f"{file} fails: {type(reason).__name__}: {reason}") from reason
+
+
+def execute(source: Source, error: type[DdpnasError]) -> ModuleType:
+    """Return the module that a file makes, of what was read, never of a cache of it.
+
+    Args:
+        source: the file.
+        error: raised where the file fails.
+    """
+    _find_beside(source)
+    module = ModuleType(f"ddpnas_own_{source.path.stem}")
+    module.__file__ = str(source.path)
+    sys.modules[module.__name__] = module  # so that classes defined there can be found again
+    try:
+        code = compile(source.content, source.path, "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - the user named the file
+    except Exception as reason:
+        raise error(f"{source.path} fails: {type(reason).__name__}: {reason}") from reason
+    return module
+
+
+def _find_beside(source: Source) -> None:
     """Have the import statements of a file, now and later, find what was read in its folder."""
     folder = source.path.parent
     sys.meta_path[:] = [
