@@ -20,12 +20,17 @@ from typing import Any, NoReturn
 from ddpnas.errors import DdpnasError
 from ddpnas.source import Source, read_source
 
-__all__ = ["execute", "names_file", "read_file"]
+__all__ = ["execute", "names_file", "read_file", "without_folders"]
 
 
 def names_file(name: str) -> bool:
     """Return whether the name has the form ``file.py:object``, or is a Python file's alone."""
     return name.endswith(".py") or name.rpartition(":")[0].endswith(".py")
+
+
+def without_folders(name: str) -> str:
+    """Return a name as others may read it: that of something in a file without where it lies."""
+    return Path(name).name if names_file(name) else name
 
 
 def read_file(name: str, what: str, error: type[DdpnasError]) -> Source:

@@ -225,6 +225,17 @@ class SearchSpace(DecisionSpace):
         return self.check(self._text[1](text)) if self._text else super().parse(text)
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What files for others say of it: its name, and a hash of the code of a user's own one.
+
+        Of a file with a space there is only its own name: where it lies concerns nobody else.
+        """
+        if self.source is None:
+            return {"space": str(self.name), "space_code": None}
+        name = f"{self.source.path.name}:{self.source.attribute}"
+        return {"space": name, "space_code": self.source.fingerprint()}
+
+    @property
     def plain_options(self) -> dict[str, Any]:
         """The options as plain data for JSON and YAML; what is neither is given as its repr."""
         return {name: _plain(value) for name, value in self.options.items()}

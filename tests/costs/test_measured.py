@@ -1,5 +1,6 @@
 """Latency tables, measured on this machine for the moment that a test may take."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -17,14 +18,23 @@ from ddpnas import (
     SearchSpace,
     SpaceError,
     check_latency,
+    count_costs,
     create_space,
     generate,
     measure_latency,
 )
 from ddpnas.costs import export_latency, import_latency, read_measurements, require_same_network
+from ddpnas.spaces.own import space_from_file
 
 QUICK = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
 TOY = create_space("toy", width=64)
+OWN = """
+from torch import nn
+
+def network(choose, input_shape=(1, 8, 8)):
+    conv = lambda: nn.Conv2d(1, 1, {kernel}, padding={kernel} // 2)
+    return nn.Sequential(choose("op", {{"conv": conv, "skip": nn.Identity}}), nn.Flatten())
+"""
 
 
 def stopping(after):
@@ -165,3 +175,22 @@ def test_onnxruntime_measures_here(exported_toy, tmp_path):
     table = measure_latency(TOY, QUICK, backend="onnxruntime", partial=partial)
     check_table(table)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_an_own_space_knows_its_code_and_not_where_it_lay(tmp_path):
+    for folder, kernel in (("a", 3), ("moved", 3), ("other", 5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(OWN.format(kernel=kernel))
+    own, moved, other = (
+        space_from_file(f"{tmp_path / folder / 'mine.py'}:network")
+        for folder in ("a", "moved", "other")
+    )
+    table = count_costs(own)["macs"]
+    assert table.about["space"] == "mine.py:network"
+    assert str(tmp_path) not in json.dumps(table.to_dict())
+    require_same_network(table, moved)
+    with pytest.raises(OptionError, match="of other code than that in .*other/mine.py"):
+        require_same_network(table, other)
+    older = {**table.about, "space": str(own.name)}
+    del older["space_code"]
+    require_same_network(dataclasses.replace(table, about=older), moved)

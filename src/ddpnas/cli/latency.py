@@ -101,7 +101,8 @@ def _import(options: Namespace, path: str) -> None:
     out = Path(_needed(options, "out", "--out table.json"))
     measurements = read_measurements(path)
     wanted = {**measurements["options"], **options.space_options}
-    space = space_again(path, measurements["space"], wanted, options.space)
+    code = measurements.get("space_code")
+    space = space_again(path, measurements["space"], wanted, options.space, code=code)
     _finish(import_latency(measurements, space), out)
 
 

@@ -70,7 +70,7 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
         macs, written = counted[part.key]
         _pay(terms["macs"], part.choices, macs)
         _pay(terms["activation_bytes"], part.choices, written)
-    about = {"space": space.name, "options": space.plain_options}
+    about = {**space.identity, "options": space.plain_options}
     about_of = {name: about for name in _UNITS} | {"size_bytes": {**about, "weights": weights}}
     return {
         name: CostTable(name, unit, terms[name].pop((), 0), terms[name], about_of[name])

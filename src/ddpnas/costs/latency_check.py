@@ -13,6 +13,7 @@ from ddpnas.costs.plan import LatencyPlan, Probe
 from ddpnas.costs.stopwatch import measure, summary
 from ddpnas.costs.timers import LatencyConfig, machine, opened_timer
 from ddpnas.errors import OptionError
+from ddpnas.own_file import without_folders
 from ddpnas.space import SearchSpace
 
 __all__ = ["LatencyCheck", "check_latency", "require_same_network"]
@@ -86,8 +87,14 @@ def require_same_network(table: CostTable, space: SearchSpace) -> None:
     A table that does not say of what it is (an own one) is taken as it is.
     """
     name, made_with = table.about.get("space"), table.about.get("options")
-    if isinstance(name, str) and name != space.name:
-        raise OptionError(f"the table of {table.name} is of space {name!r}, not {space.name!r}")
+    own, code = space.identity["space"], table.about.get("space_code")
+    if isinstance(name, str) and without_folders(name) != own:
+        raise OptionError(f"the table of {table.name} is of space {name!r}, not {own!r}")
+    if space.source is not None and code not in (None, space.identity["space_code"]):
+        raise OptionError(
+            f"the table of {table.name} is of other code than that in {space.source.path}; restore "
+            f"the file, or make the table again"
+        )
     if isinstance(made_with, Mapping):
         before = json.loads(json.dumps(made_with))
         now = json.loads(json.dumps(space.plain_options))

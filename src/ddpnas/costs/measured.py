@@ -157,7 +157,7 @@ def latency_table(
 
 def _about(space: SearchSpace, config: LatencyConfig) -> dict[str, Any]:
     return {
-        "space": space.name,
+        **space.identity,
         "options": space.plain_options,
         "dtype": "float32",
         **dataclasses.asdict(config),

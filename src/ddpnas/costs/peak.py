@@ -67,7 +67,7 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
         if len({(_is_alias(o, example), o.untyped_storage().nbytes()) for o in outputs}) > 1:
             raise _refused(space, "whether more than an output stays in use depends on a choice")
         given = outputs[0]
-    about = {"space": space.name, "options": space.plain_options, "at_most_bytes": at_most}
+    about = {**space.identity, "options": space.plain_options, "at_most_bytes": at_most}
     return CostTable("places_over_peak", "places", fixed, terms, about)
 
 

@@ -49,7 +49,7 @@ def export_latency(
     config = dataclasses.replace(config or LatencyConfig(), backend="onnxruntime")
     plan = plan_of(space, config)
     manifest = {
-        "space": space.name,
+        **space.identity,
         "options": space.plain_options,
         "settings": dataclasses.asdict(config),
         "names": list(plan.probes),
@@ -98,7 +98,7 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
         )
     measured = measurements["measured_with"]
     about = {
-        "space": space.name,
+        **space.identity,
         "options": space.plain_options,
         "dtype": "float32",
         **dataclasses.asdict(config),

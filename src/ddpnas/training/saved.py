@@ -49,10 +49,8 @@ def save_trained(
     network = used.build(first.architecture)
     network.load_state_dict(_of(network, first.result.model.state_dict()))
     last = first.result.last and _of(network, first.result.last)
-    source = space.source
     about = {
-        "space": f"{source.path.name}:{source.attribute}" if source else str(space.name),
-        "space_code": source.fingerprint() if source else None,
+        **space.identity,
         "space_options": used.plain_options,
         "architecture": dict(first.architecture),
         "text": first.text,
@@ -85,14 +83,7 @@ def save_trained(
         "classes": list(data.classes),
         "networks": [_figures(one) for one in trained],
     }
-    save_folder(
-        path,
-        network,
-        about,
-        result,
-        last=last,
-        source=source,
-    )
+    save_folder(path, network, about, result, last=last, source=space.source)
 
 
 def _of(network: torch.nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
