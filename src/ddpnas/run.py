@@ -124,9 +124,18 @@ class RunFolder:
 
     def write_identity(self, config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         """Write what a resumed run is compared with; run.json last, it makes the folder a run."""
+        self._write_config(config)
+        self.write_json("run.json", identity)
+
+    def note_images(self, data: str) -> None:
+        """Write where the images of the run are now, where that is another place than before."""
+        config = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        if config.get("data") != data:
+            self._write_config({**config, "data": data})
+
+    def _write_config(self, config: Mapping[str, Any]) -> None:
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         write_atomic(self.path / "config.yaml", text.encode())
-        self.write_json("run.json", identity)
 
     def write_json(self, name: str, data: Any) -> None:
         """Write plain data as a JSON file."""

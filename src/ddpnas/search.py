@@ -199,6 +199,8 @@ def search(
         if resume:
             kept = read_json(folder.path / "run.json")
             refuse_another(kept["identity"], identity, space, folder.path)
+            if data.source:
+                folder.note_images(data.source["data"])
             if (folder.path / "result.json").exists():
                 return SearchResult.load(folder.path)
             note_processes(kept["made_with"], processes.size)

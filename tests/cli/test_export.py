@@ -62,7 +62,8 @@ def test_its_own_images_are_needed_for_int8_and_replaced_otherwise(capsys, tmp_p
     data = ddpnas.load_data(tmp_path / "mine.npz")
     folder, _ = trained_folder(tmp_path / "t", "toy", data)
     onnx = str(tmp_path / "out" / "net.onnx")
-    assert main(["export", folder, "--int8", onnx, "--fixed-batch"]) == 0
+    mine = ["--data", str(tmp_path / "mine.npz")]
+    assert main(["export", folder, "--int8", onnx, "--fixed-batch", *mine]) == 0
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["net.onnx"]  # no float file
     assert "int8 against float" in capsys.readouterr().out
     (tmp_path / "mine.npz").unlink()

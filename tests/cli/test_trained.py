@@ -36,14 +36,17 @@ def test_evaluate_prints_the_test_split_as_the_training_did(capsys, toy):
     _, net, photos = toy
     kept = json.loads((net / "result.json").read_text())["networks"][0]
     capsys.readouterr()
-    assert main(["evaluate", str(net), "--json", "--device", "cpu"]) == 0
+    words = ["evaluate", str(net), "--device", "cpu", "--data", str(photos)]
+    assert main([*words, "--json"]) == 0
     scored = json.loads(capsys.readouterr().out)
     assert (scored["accuracy"], scored["split"]) == (kept["accuracy"], "test")
     assert scored["confusion"] == kept["confusion"] and scored["classes"] == ["cat", "dog"]
-    assert main(["evaluate", str(net), "--data", str(photos), "--device", "cpu"]) == 0
+    assert main(words) == 0
     printed = capsys.readouterr().out
     assert f"accuracy {100 * kept['accuracy']:.2f} % on 8 images" in printed and "as dog" in printed
-    assert "no split 'all'" in refused(capsys, "evaluate", str(net), "--split", "all")
+    assert "no split 'all'" in refused(capsys, *words, "--split", "all")
+    assert "does not say where its images (photos) are" in refused(capsys, "evaluate", str(net))
+    assert all(str(photos.parent).encode() not in file.read_bytes() for file in net.iterdir())
 
 
 def test_predict_prints_the_classes_of_images(capsys, toy, tmp_path):

@@ -145,11 +145,21 @@ def test_what_is_no_image_is_refused(photos, wrong, says):
 
 
 def test_the_data_is_found_again_from_the_folder(photos, tmp_path):
-    data, _ = photos
+    data, root = photos
     space = ddpnas.create_space("toy", num_classes=2, input_shape=data.input_shape)
     trained = ddpnas.compare(
         space, space.sample(RNG), data, costs=ddpnas.count_costs(space),
         recipe=ddpnas.Recipe(epochs=1, batch_size=4), device="cpu",
     )  # fmt: skip
     ddpnas.save_trained(tmp_path / "net", space, data, trained)
-    assert ddpnas.load(tmp_path / "net").load_data().fingerprint() == data.fingerprint()
+    model = ddpnas.load(tmp_path / "net")
+    assert model.find_data(root).fingerprint() == data.fingerprint()
+    assert model.find_data("fashion-mnist-12k") is model.find_data(root / "a") is None
+    (tmp_path / "run.json").touch()
+    (tmp_path / "config.yaml").write_text(f"data: {root}")
+    assert model.load_data().fingerprint() == data.fingerprint()
+    kept = model.about["provenance"]["data"]["source"]
+    assert kept["data"] == root.name
+    kept["data"] = str(root)  # as older versions kept it
+    (tmp_path / "run.json").unlink()
+    assert model.load_data().fingerprint() == data.fingerprint()

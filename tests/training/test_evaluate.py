@@ -76,16 +76,28 @@ def test_unknown_classes_and_absent_data_are_refused(model, tmp_path):
         ddpnas.evaluate(model)
 
 
-def test_the_data_of_the_training_is_split_as_then(model, tmp_path):
+def test_the_data_of_the_training_is_split_as_then(model, tmp_path, caplog):
     write(tmp_path / "i", dark=[10] * 10, grey=[120] * 10, light=[240] * 10)
     data = ddpnas.load_data(tmp_path / "i", image_size=6)
     known = dataclasses.replace(
-        model, input_shape=(1, 6, 6), about={"provenance": {"data": {"source": data.source}}}
+        model,
+        input_shape=(1, 6, 6),
+        about={"provenance": {"data": {"source": data.source, "fingerprint": data.fingerprint()}}},
     )
-    for given in (None, tmp_path / "i", str(tmp_path / "i")):
+    for given in (None, tmp_path / "i", str(tmp_path / "i"), tmp_path / "moved"):
+        if given == tmp_path / "moved":
+            (tmp_path / "i").rename(given)
         scored = ddpnas.evaluate(known, given)
         assert (scored.split, scored.images) == ("test", len(data.test)) == ("test", 6)
+    with pytest.raises(RunError, match="are no longer at"):
+        ddpnas.evaluate(known)
+    (tmp_path / "moved").rename(tmp_path / "i")
     assert ddpnas.evaluate(known, split="train").images == len(data.train)
     assert ddpnas.evaluate(known, data, "valid").images == len(data.valid)
     with pytest.raises(DataError, match="the network takes"):
         ddpnas.evaluate(model, data)
+    (tmp_path / "i" / "dark" / "0.png").unlink()
+    with pytest.raises(RunError, match="are not those that this network was trained on"):
+        ddpnas.evaluate(known)
+    assert ddpnas.evaluate(known, tmp_path / "i").images == 29
+    assert "the figures are too good" in caplog.text

@@ -153,6 +153,8 @@ def _images(
 def _data(model: TrainedModel, options: Namespace) -> Data:
     if options.data is None:
         return model.load_data()
+    if (trained_on := model.find_data(options.data)) is not None:
+        return trained_on
     size = {"image_size": model.input_shape[-1]} if model.mean else {}
     data = load_data(options.data, **size)
     if data.input_shape != model.input_shape or data.classes != model.classes:

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.architecture import Architecture, Rule
 from ddpnas.cli import show
+from ddpnas.cli.keep import keep_place
 from ddpnas.cli.options import (
     Command,
     add_quiet,
@@ -209,6 +210,8 @@ def _what_to_train(
         changes["data"] = options.data
     result = SearchResult.load(options.run)
     data = run_data(options.run, **changes)
+    if options.data is not None and is_main_process():
+        keep_place(options.run, data)
     chosen = result.architecture
     limits: dict[str, Limit] = {}
     tables: dict[str, CostTable] = {}

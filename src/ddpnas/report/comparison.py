@@ -105,7 +105,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 max(run.accuracies, default=None),
                 len(run.history),
                 math.fsum(time_spent(run).values()),
-                str(run.config["space"]),
+                run.space_name,
                 run.data_name,
                 str(run.config["strategy"]),
                 run.config["seed"],

@@ -12,8 +12,9 @@ from ddpnas.disk import read_json, read_records
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import ArchitectureError, RunError
 from ddpnas.reopen import read_config, run_generated
+from ddpnas.spaces.own import without_folders
 
-__all__ = ["Network", "Run", "Stage", "Trained", "read_run"]
+__all__ = ["Network", "Run", "Stage", "Trained", "read_run", "said_path"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,11 @@ class Run:
     latency_check: Mapping[str, Any] | None
 
     @property
+    def space_name(self) -> str:
+        """The name of the space; of one in a file, without where the file lies."""
+        return without_folders(str(self.config["space"]))
+
+    @property
     def finished(self) -> bool:
         """Whether the search came to its end."""
         return self.architecture is not None
@@ -179,6 +185,11 @@ class Run:
             name: (limit[0], limit[1]) if isinstance(limit, list) else (None, limit)
             for name, limit in given.items()
         }
+
+
+def said_path(path: Path) -> str:
+    """Return a path as a page for others says it: of a full one the name alone."""
+    return path.name if path.is_absolute() else str(path)
 
 
 def read_run(path: str | Path, label: str | None = None, trained: str | Path | None = None) -> Run:

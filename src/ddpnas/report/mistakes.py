@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from ddpnas.report.view import View
 from ddpnas.trained import load
 
 __all__ = ["mistakes"]
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 24
 _MOST_IMAGES = 5_000
@@ -47,9 +50,10 @@ def mistakes(view: View) -> Section | None:
         return None
     try:
         model = load(trained.path, space=view.space_name)
-        data = model.load_data()
-    except DdpnasError as error:
-        words = (f"The images cannot be shown: {error}.",)
+        data = model.load_data(view.run.path)
+    except DdpnasError as error:  # said here alone: the page is for others, too
+        logger.warning("the report lacks what the network gets wrong: %s", error)
+        words = ("The images cannot be shown: they, or the network, could not be read again.",)
         return Section("mistakes", "What it gets wrong", words, ())
     images, labels = _images(_split(data, trained.found.split))
     if images is None or not model.mean:

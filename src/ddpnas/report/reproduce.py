@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ddpnas.data import DataConfig
@@ -12,7 +13,7 @@ from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.limits import limit_arguments, read_limits
 from ddpnas.own_file import names_file
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
-from ddpnas.report.data import Run, Trained
+from ddpnas.report.data import Run, Trained, said_path
 from ddpnas.report.view import View
 from ddpnas.training import RECIPES
 
@@ -38,6 +39,7 @@ def reproduce(view: View) -> Section:
         "The same seed on the same device gives the same result; on another one the last digits "
         "of scores may differ."
     )
+    words.append("Of files and folders that were named by their full paths, these are the names.")
     blocks = (Commands("In a shell", tuple(lines)), Facts(tuple(facts)))
     return Section("reproduce", "Repeat it", tuple(words), blocks)
 
@@ -46,11 +48,11 @@ def run_commands(view: View) -> list[str]:
     """Return the command lines: search, generate, train, report."""
     run = view.run
     config = run.config
-    folder = str(run.path)
-    own = ["--space", str(config["space"])] if names_file(str(config["space"])) else []
+    folder = said_path(run.path)
+    own = ["--space", run.space_name] if names_file(run.space_name) else []
     lines = []
     if "data" in config:
-        lines.append(_join(["search", *_search_words(config), "--out", folder]))
+        lines.append(_join(["search", *_search_words(run), "--out", folder]))
     if run.generated is not None:
         words = ["generate", folder, *own]
         for limit in limit_arguments(read_limits(run.generated["limits"])):
@@ -58,7 +60,7 @@ def run_commands(view: View) -> list[str]:
         if (objective := run.generated.get("objective", _LIKELIEST)) != _LIKELIEST:
             words += ["--objective", objective]
         for path in run.generated.get("costs_from", []):
-            words += ["--costs", path]
+            words += ["--costs", said_path(Path(path))]
         if run.generated.get("survivors_only"):
             words.append("--survivors-only")
         for name in ("height", "parametric"):
@@ -74,11 +76,12 @@ def run_commands(view: View) -> list[str]:
     return lines
 
 
-def _search_words(config: Mapping[str, Any]) -> list[str]:
-    words = ["--space", str(config["space"])]
+def _search_words(run: Run) -> list[str]:
+    config = run.config
+    words = ["--space", run.space_name]
     kept = {k: v for k, v in config["space_options"].items() if k not in _FROM_DATA}
     words += _options("--space-options", kept)
-    words += ["--data", str(config["data"])]
+    words += ["--data", said_path(Path(config["data"]))]
     for field in dataclasses.fields(DataConfig):
         value = config.get(field.name, field.default)
         if field.name != "data" and value != field.default:
@@ -117,7 +120,7 @@ def _train_words(run: Run, trained: Trained) -> list[str]:
     for network in trained.baselines:
         words += ["--baseline", network.name]
     if trained.path.resolve() != (run.path / "trained").resolve():
-        words += ["--out", str(trained.path)]
+        words += ["--out", said_path(trained.path)]
     return [*words, "--seed", str(trained.seed)]
 
 
@@ -143,8 +146,8 @@ def _join(words: list[str]) -> str:
 def missing(view: View) -> Section | None:
     """Return what the report does not hold yet, and the commands that add it."""
     run = view.run
-    folder = shlex.quote(str(run.path))
-    own = str(run.config["space"])
+    folder = shlex.quote(said_path(run.path))
+    own = run.space_name
     lines = []
     if not run.finished:
         lines.append(f"ddpnas resume {folder}")

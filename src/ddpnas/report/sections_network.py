@@ -22,7 +22,7 @@ from ddpnas.report.blocks import (
     duration,
     percent,
 )
-from ddpnas.report.data import Network, Trained
+from ddpnas.report.data import Network, Trained, said_path
 from ddpnas.report.measures import mean_and_spread, time_spent
 from ddpnas.report.view import View
 
@@ -58,8 +58,8 @@ def headline(view: View) -> Headline:
         words=_answer(view),
         tiles=tuple(tiles),
         details={
-            "run": str(run.path),
-            "space": str(run.config["space"]),
+            "run": said_path(run.path),
+            "space": run.space_name,
             "strategy": str(run.config["strategy"]),
             "started": str(run.made_with.get("started", "")).replace("T", " ")[:16],
         },

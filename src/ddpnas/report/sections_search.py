@@ -34,7 +34,7 @@ def searched(view: View) -> Section:
     """Return what was searched, on what, and how."""
     run = view.run
     options = {k: v for k, v in run.config["space_options"].items()}
-    facts = [Fact("space", str(run.config["space"]))]
+    facts = [Fact("space", run.space_name)]
     if options:
         facts.append(Fact("its options", _listed(options)))
     size = run.space.valid_size or run.space.size

@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ddpnas.architecture import Architecture
-from ddpnas.data import Data, load_data
+from ddpnas.data import Data
 from ddpnas.data.files import resized_images
 from ddpnas.data.folder import images_below
 from ddpnas.data.images import as_image_batch, fit_image, open_image
 from ddpnas.data.loader import Normalisation
-from ddpnas.errors import DataError, RunError
+from ddpnas.errors import DataError
+from ddpnas.trained.images import find_images, read_images
 
 __all__ = ["TrainedModel"]
 
@@ -118,39 +119,33 @@ class TrainedModel:
             for file, one in zip(part, inputs, strict=True):
                 yield file, one if isinstance(one, DataError) else next(rows)
 
-    def load_data(self, **changes: Any) -> Data:
-        """Return the data that it was trained on, read again from where it was.
+    def load_data(self, run: str | Path | None = None) -> Data:
+        """Return the data that it was trained on, read and split as then.
 
         Args:
-            changes: fields of :class:`ddpnas.DataConfig` to set otherwise.
+            run: folder of the run that it comes from, which knows where its images are; by default
+                the one in which its own folder lies.
 
         Raises:
-            RunError: the data came from Python objects, or is not there any more.
+            RunError: the data came from Python objects, or is not there, or is not what it was.
         """
-        source = self.data_source
-        if not source:
-            raise RunError(
-                f"the data of {self.folder or 'this network'} came from Python objects; name some "
-                f"images with --data"
-            )
-        data = source.pop("data")
-        if Path(data).is_absolute() and not Path(data).exists():
-            raise RunError(
-                f"the images that {self.folder or 'this network'} was trained on are no longer at "
-                f"{data}; name some images with --data"
-            )
-        return load_data(data, **{**source, **changes})
+        return read_images(self._data, self.folder, run)
+
+    def find_data(self, data: str | Path) -> Data | None:
+        """Return the data that it was trained on, split as then, if it is what is there; else None.
+
+        It is known by its content, wherever it lies now.
+
+        Args:
+            data: path or name.
+        """
+        return find_images(self._data, data)
 
     @property
-    def data_source(self) -> dict[str, Any]:
-        """The fields of :class:`ddpnas.DataConfig` that read the training data; empty if unknown.
-
-        A path that begins with "." is as seen from the folder, as older versions kept it.
-        """
-        source = dict(self.about.get("provenance", {}).get("data", {}).get("source", {}))
-        if source and self.folder is not None and str(source["data"]).startswith("."):
-            source["data"] = str((self.folder / source["data"]).resolve())
-        return source
+    def _data(self) -> Mapping[str, Any]:
+        """What is kept of the data of the training."""
+        kept: Mapping[str, Any] = self.about.get("provenance", {}).get("data", {})
+        return kept
 
     def _try_one(self, file: str) -> Tensor | DataError:
         try:

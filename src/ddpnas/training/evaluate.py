@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from ddpnas.trained import TrainedModel
 from ddpnas.training.epoch import confusion
 
 __all__ = ["Scored", "evaluate"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def evaluate(
         model: see :func:`ddpnas.load`.
         data: name or path of images, whose classes are known by their names; a folder of class
             folders is taken whole. Or what :func:`ddpnas.data.as_data` takes. If left out, or
-            if it is the data that the network was trained on, that, split as then.
+            if it holds the images that the network was trained on, these, split as then.
         split: "train", "valid" or "test"; by default test, or else valid.
         batch_size: images that go through the network together, at most.
         workers: processes that read images where they do not fit in memory.
@@ -87,11 +90,21 @@ def _images(
     model: TrainedModel, data: Any, split: str | None, workers: int
 ) -> tuple[str, str, Split]:
     """Return (name of the data, name of the split, images)."""
-    if data is None or _is_training_data(model, data):
+    if data is None:
         found = model.load_data()
     elif isinstance(data, (str, Path)):
-        chosen, images = load_labelled(data, model.classes, model.input_shape, split, workers)
-        return str(data), chosen, images
+        again = model.find_data(data)
+        if again is None:
+            chosen, images = load_labelled(data, model.classes, model.input_shape, split, workers)
+            if split is None and chosen in ("all", "train") and _called_alike(model, data):
+                logger.warning(
+                    "%s has the name of the images that the network was trained on, and is not the "
+                    "same: as far as it learned from these, the figures are too good",
+                    data,
+                )
+            return str(data), chosen, images
+        logger.info("%s has the images of the training: they are split as then", data)
+        found = again
     else:
         found = as_data(data)
     if found.input_shape != model.input_shape or len(found.classes) != len(model.classes):
@@ -107,8 +120,6 @@ def _images(
     return found.name, name, images_of
 
 
-def _is_training_data(model: TrainedModel, data: Any) -> bool:
-    source = model.data_source
-    if not isinstance(data, (str, Path)) or not source:
-        return False
-    return str(data) == source["data"] or Path(data).resolve() == Path(source["data"]).resolve()
+def _called_alike(model: TrainedModel, data: str | Path) -> bool:
+    source = model.about.get("provenance", {}).get("data", {}).get("source", {})
+    return Path(source.get("data", "")).name == Path(data).expanduser().resolve().name

@@ -65,7 +65,7 @@ def save_trained(
                 "name": data.name,
                 "fingerprint": data.fingerprint(),
                 "sizes": _sizes(data),
-                "source": dict(data.source),
+                "source": _source(data),
             },
             "seed": seed,
             "searched_space_options": None if searched is None else searched.plain_options,
@@ -104,6 +104,12 @@ def _figures(one: Trained) -> dict[str, Any]:
         "costs": one.costs,
         **one.result.figures(),
     }
+
+
+def _source(data: Data) -> dict[str, Any]:
+    """Return how the data is read, and of a file or folder its name: not where it lies."""
+    source = dict(data.source)
+    return {**source, "data": Path(source["data"]).name} if source else source
 
 
 def _sizes(data: Data) -> dict[str, int]:
