@@ -62,6 +62,30 @@ def test_what_systems_and_editors_leave_is_not_read(tmp_path):
     assert used.classes == whole.classes and len(used.train) == len(whole.train)
 
 
+def test_what_is_no_image_is_counted_by_kind_in_one_line(tmp_path, caplog):
+    caplog.set_level("INFO", "ddpnas.data.folder")
+    folder(tmp_path)
+    load_data(tmp_path)
+    assert not caplog.records
+    for name in ("a/0.HEIC", "a/1.heic", "b/notes", "b/.hidden.gif"):
+        (tmp_path / name).touch()
+    picture(0).save(tmp_path / "0.png")
+    load_data(tmp_path)
+    (record,) = caplog.records
+    assert record.message == (
+        f"left out in {tmp_path}: 2 .heic, 1 without an ending, 1 in no class folder; read: 12 "
+        f"images"
+    )
+    for i in range(12):
+        (tmp_path / "b" / f"{i}.gif").touch()
+    load_data(tmp_path)
+    assert "MOST files" in caplog.records[-1].message and "as .png" in caplog.records[-1].message
+    for image in (tmp_path / "b").glob("*.png"):
+        image.unlink()
+    with pytest.raises(DataError, match=r"b has no images .*, but 12 \.gif, .*save these as \.png"):
+        load_data(tmp_path)
+
+
 def test_sixteen_bits_become_eight_and_32_are_refused(tmp_path):
     data = load_data(folder(tmp_path / "deep", values=(0, 28_000), mode="I;16"))
     assert data.input_shape == (1, 8, 8)

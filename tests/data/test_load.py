@@ -217,6 +217,15 @@ def test_npz_files_of_jpegs_take_their_test_images_from_the_file_beside(tmp_path
     data = load_data(tmp_path / "c_train.npz")
     assert data.input_shape == (3, 8, 8) and len(data.test) == 6 and data.classes == ("a", "b")
     assert data.test.inputs[5, 0].float().mean() == pytest.approx(50, abs=4)
+    with np.load(tmp_path / "c_test.npz") as found:
+        arrays = dict(found)
+    for wrong in (offsets[::-1], offsets + 1, offsets - 1, offsets / 2, offsets[:1], offsets[0]):
+        np.savez(tmp_path / "c_test.npz", **{**arrays, "offsets": wrong})
+        with pytest.raises(DataError, match="offsets in .*c_test.npz are not where"):
+            load_data(tmp_path / "c_train.npz")
+    np.savez(tmp_path / "c_test.npz", labels=arrays["labels"])
+    with pytest.raises(DataError, match="c_test.npz has no body, unlike"):
+        load_data(tmp_path / "c_train.npz")
 
 
 def test_files_that_are_no_npz_are_refused_with_the_form_that_is_needed(tmp_path):

@@ -24,6 +24,8 @@ __all__ = ["read_npz", "read_torchvision", "resized", "resized_images"]
 # What reading a damaged, encrypted or pickled array raises.
 _DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
+_JPEGS = {"header", "body", "offsets", "labels"}
+
 
 def read_npz(path: Path) -> Found:
     """Return (classes, splits) of a .npz file.
@@ -33,7 +35,7 @@ def read_npz(path: Path) -> Found:
     has ``test`` where this one's has ``train``.
     """
     arrays = _arrays(path)
-    if {"header", "body", "offsets", "labels"} <= set(arrays):
+    if set(arrays) >= _JPEGS:
         splits: dict[str, Split] = {"train": _jpegs(arrays, path)}
         other = path.with_name(path.name.replace("train", "test"))
         if other != path and other.exists():
@@ -114,14 +116,23 @@ def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _jpegs(arrays: Mapping[str, Any], path: Path) -> Split:
+    if lacking := sorted(_JPEGS - set(arrays)):
+        raise DataError(f"{path} has no {lacking[0]}, unlike the file of training images beside it")
     header, body = arrays["header"].tobytes(), arrays["body"].tobytes()
-    offsets = arrays["offsets"].tolist()
+    at = arrays["offsets"]
+    inside = at.ndim == 1 and at.dtype.kind in "iu" and len(at) > 1
+    if not inside or at.min() < 0 or at.max() > len(body) or (at[1:] < at[:-1]).any():
+        raise DataError(
+            f"offsets in {path} are not where its JPEG files begin and end: whole numbers, one "
+            f"more than images, from 0 up to the {len(body):,} bytes of body, never falling"
+        )
+    offsets = at.tolist()
     images = []
     for i, (start, end) in enumerate(itertools.pairwise(offsets)):
         try:
             with Image.open(io.BytesIO(header + body[start:end])) as image:
                 images.append(np.asarray(image.convert("RGB")))
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"image {i} of {path} cannot be read: {error}") from None
     if len({image.shape for image in images}) != 1:
         raise DataError(f"the images of {path} differ in size, or there are none; give one size")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,6 +74,7 @@ def read_folder(
         for key, root in roots.items()
         if root is not None
     }
+    _say_left_out(path, [root for root in roots.values() if root is not None], samples.values())
     size, mode = _format(samples["train"], image_size)
     images = {key: FolderImages(files, size, mode) for key, files in samples.items()}
     channels = 1 if mode == "L" else 3
@@ -110,7 +113,9 @@ def read_labelled(
     name = split if split is not None else list(there)[-1]
     if name not in there:
         raise DataError(f"{path} has no split {name!r}; it has {', '.join(there)}")
-    images = FolderImages(_samples(there[name], classes, complete=False), size, mode)
+    samples = _samples(there[name], classes, complete=False)
+    _say_left_out(path, [there[name]], [samples])
+    images = FolderImages(samples, size, mode)
     total = len(images) * (1 if mode == "L" else 3) * size[0] * size[1]
     if total <= _dataset.IN_MEMORY_BYTES:
         return {name: _in_memory(images)}
@@ -125,16 +130,68 @@ def images_below(path: Path) -> list[Path]:
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in IMG_EXTENSIONS
-        and file.is_file()
-        and not any(map(_hidden, file.relative_to(path).parts))
-    )
+    files = sorted(_files(path))
+    found = [file for file in files if file.suffix.lower() in IMG_EXTENSIONS]
+    others = _kinds(file for file in files if file.suffix.lower() not in IMG_EXTENSIONS)
     if not found:
-        raise DataError(f"{path} has no images (looked for {' '.join(IMG_EXTENSIONS)})")
+        raise DataError(f"{path} has no images{_instead(others)}")
+    if others:
+        logger.info("left out in %s: %s", path, _counted(others))
     return found
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield all files in a folder and the folders in it, linked ones too; hidden ones left out."""
+    for folder, inner, names in os.walk(root, followlinks=True):
+        inner[:] = [name for name in inner if not _hidden(name)]
+        yield from (Path(folder, name) for name in names if not _hidden(name))
+
+
+def _kinds(files: Iterable[Path]) -> Counter[str]:
+    return Counter(file.suffix.lower() or "without an ending" for file in files)
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+
+
+def _instead(others: Counter[str]) -> str:
+    """Return what is read, and of a folder without images what could be done about its files."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    read = f" (looked for {' '.join(IMG_EXTENSIONS)})"
+    if not others:
+        return read
+    return f"{read}, but {_counted(others)}; save these as .png or .jpg if they are images"
+
+
+def _say_left_out(
+    path: Path, roots: Sequence[Path], samples: Iterable[Sequence[tuple[str, int]]]
+) -> None:
+    """Log how many files of which kind are not read: of no known ending, or in no class folder."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    left: Counter[str] = Counter()
+    for root in roots:
+        files = list(_files(root))
+        images = [file for file in files if file.suffix.lower() in IMG_EXTENSIONS]
+        left += _kinds(file for file in files if file.suffix.lower() not in IMG_EXTENSIONS)
+        if outside := sum(file.parent == root for file in images):
+            left["in no class folder"] += outside
+    if not left:
+        return
+    read = sum(map(len, samples))
+    if left.total() <= read:
+        logger.info("left out in %s: %s; read: %d images", path, _counted(left), read)
+    else:
+        logger.warning(
+            "MOST files in %s are left out: %s; read are %d images (%s): save the others as .png "
+            "or .jpg if they are images, in the folder of their class",
+            path,
+            _counted(left),
+            read,
+            " ".join(IMG_EXTENSIONS),
+        )
 
 
 def _root(path: Path, names: Sequence[str]) -> Path | None:
@@ -182,10 +239,8 @@ def _samples(root: Path, classes: tuple[str, ...], complete: bool) -> list[tuple
     with_images = {label for _, label in samples}
     for name, label in here.items():
         if complete and label not in with_images:
-            raise DataError(
-                f"the class folder {root / name} has no images (looked for "
-                f"{' '.join(IMG_EXTENSIONS)})"
-            )
+            others = _kinds(_files(root / name))
+            raise DataError(f"the class folder {root / name} has no images{_instead(others)}")
     if not samples:
         raise DataError(f"{root} has no images")
     return samples
