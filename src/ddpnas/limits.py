@@ -34,7 +34,10 @@ def checked_limits(limits: Mapping[str, Limit], costs: Mapping[str, CostTable]) 
     bounds = {}
     for name, limit in limits.items():
         if name not in costs:
-            raise OptionError(nearest("limit", name, costs))
+            raise OptionError(
+                f"{nearest('limit', name, costs)}; any other needs its table: --costs TABLE.json, "
+                f"made by `ddpnas latency` for milliseconds"
+            )
         low, up = _ends(limit)
         if math.isnan(low) or math.isnan(up) or not low <= up:
             raise OptionError(f"the limit on {name} is no range: from {low} to {up}")

@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, and one sentence for a wrong input."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -45,6 +46,15 @@ def images(root, classes=("cat", "dog"), number=12, size=9):
             pixels = rng.integers(0, 120, (size, size, 3), dtype=np.uint8) + 100 * label
             Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
     return str(root)
+
+
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(capsys, monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with monkeypatch.context() as patch, open(write, "w") as stream:
+        patch.setattr("sys.stdout", stream)
+        assert main(["recipes", "quick"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture(scope="module")

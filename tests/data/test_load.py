@@ -53,9 +53,12 @@ def test_a_folder_with_train_valid_and_test(tmp_path):
     assert (len(data.train), len(data.valid), len(data.test)) == (13, 7, 5)
 
 
-def test_a_folder_of_classes_only_is_split_three_ways(tmp_path):
+def test_a_folder_of_classes_only_is_split_three_ways(tmp_path, monkeypatch):
+    tmp_path = tmp_path / "photos.v2"
     write_folder(tmp_path, {"a": 20, "b": 20, "c": 10})
     data = load_data(tmp_path, valid_fraction=0.25)
+    monkeypatch.chdir(tmp_path)
+    assert data.name == load_data(".").name == "photos.v2"
     assert [len(s) for s in (data.train, data.valid, data.test)] == [30, 10, 10]
     assert load_data(tmp_path, valid_fraction=0.25).fingerprint() == data.fingerprint()
     assert load_data(tmp_path, split_seed=1).fingerprint() != data.fingerprint()

@@ -28,10 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _one_speaks():
             command, arguments = parse(words)
             command(arguments)
+            sys.stdout.flush()
             leave()
     except DdpnasError as error:
         return _fail(2, str(error))
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            return abandon(1)  # as rich has it of what it prints
         if error.filename is not None:
             return _fail(2, str(RunError(f"{error.filename}: {error.strerror}")))
         if first_to_fail():
@@ -44,6 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return abandon(1)
     return 0
+
+
+def _unread() -> bool:
+    """Return whether who read the output (head, a pager) has gone; the rest then goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _go_on(words: Sequence[str], stopped: KeyboardInterrupt) -> str:

@@ -111,7 +111,8 @@ def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
     # Where nobody said which images are for testing, a fifth is kept apart for that; a folder
     # with its own validation images is reported on those, as is usual.
     test_fraction = 0.0 if {"test", "valid"} & set(splits) else 0.2
-    return _make(config, path.stem, classes, splits, test_fraction)
+    name = Path(config.data).stem if path.is_file() else Path(config.data).name
+    return _make(config, name, classes, splits, test_fraction)
 
 
 def load_labelled(
