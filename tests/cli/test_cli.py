@@ -259,6 +259,7 @@ def test_a_run_and_its_images_may_move(capsys, tmp_path, monkeypatch):
     assert "with --data" in refused(capsys, "evaluate", run, "--space", trained)
     for words in (["resume", run, *own], rescore):
         assert main([*words, "--data", str(moved)]) == 0
+    assert main(["evaluate", run, "--space", trained]) == 0  # what `resume` was told is kept
     (moved / "cat" / "0.png").write_bytes((moved / "dog" / "0.png").read_bytes())
     for words in (["resume", run, *own], rescore):
         assert "are no longer those that" in refused(capsys, *words, "--data", str(moved))

@@ -224,7 +224,8 @@ def _samples(root: Path, classes: tuple[str, ...], complete: bool) -> list[tuple
     folders = sorted(d.name for d in root.iterdir() if d.is_dir() and not _hidden(d.name))
     if not folders:
         raise DataError(
-            f"{root} has no class folders; where it has no labels, rename it to leave it out"
+            f"{root} has no class folders; images with labels lie in a folder of their class each; "
+            f"where it is a split that has no labels, rename it to leave it out"
         )
     if extra := [name for name in folders if name not in classes]:
         raise DataError(
