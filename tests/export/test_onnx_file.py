@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -132,6 +133,8 @@ def test_another_class_is_a_disagreement_unless_the_two_are_equally_likely():
 def test_a_torch_export_file_gives_the_same_without_this_package(network, pictures, tmp_path):
     path = tmp_path / "net.pt2"
     found = export_program(network, path, **OPTIONS, preprocessing=True, images=pictures)
+    with zipfile.ZipFile(path) as parts:
+        assert not any(b"deployed.py" in parts.read(part) for part in parts.namelist())
     assert found.equal_top1 == found.inputs == 120
     extra = {"metadata.json": ""}
     read = torch.export.load(path, extra_files=extra).module()

@@ -49,6 +49,8 @@ def export_program(
         model, input_shape, mean, std, classes, preprocessing, input_dtype, about
     )
     network, program = deploy(given, takes, dynamic_batch)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # full paths of this machine's files
     content = io.BytesIO()
     described = json.dumps(metadata(takes, classes, origin), indent=1)
     with quiet():
