@@ -11,8 +11,8 @@ from ddpnas.architecture import Architecture, Decision, DecisionSpace
 from ddpnas.disk import read_json, read_records
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import ArchitectureError, RunError
+from ddpnas.own_file import without_folders
 from ddpnas.reopen import read_config, run_generated
-from ddpnas.spaces.own import without_folders
 
 __all__ = ["Network", "Run", "Stage", "Trained", "read_run", "said_path"]
 
