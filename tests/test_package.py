@@ -14,7 +14,7 @@ SOURCE = Path(ddpnas.__file__).parent
 
 # The rooms from top to bottom; a room imports from those above it or beside it.
 ROOMS = [
-    {"errors", "_version", "disk", "workers", "source", "differences", "settings"},
+    {"errors", "_version", "disk", "workers", "source", "differences", "settings", "own_file"},
     {"architecture", "uniform"},
     {"distribution"},
     {"cost_table", "limits", "objective", "solver"},

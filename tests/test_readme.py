@@ -27,10 +27,11 @@ def test_the_own_space_and_the_python_example_run(tmp_path, monkeypatch, capsys)
     assert 0 < float(capsys.readouterr().out) < 1
 
 
-def test_every_command_in_readme_and_guide_is_one_that_the_parser_takes(tmp_path, monkeypatch):
+def test_every_command_in_readme_and_docs_is_one_that_the_parser_takes(tmp_path, monkeypatch):
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "config.yaml").write_text("seed: 0\n")
-    text = README.read_text() + (ROOT / "docs" / "guide.md").read_text()
+    pages = [README, *sorted((ROOT / "docs").glob("*.md"))]
+    text = "".join(page.read_text() for page in pages)
     text = text.replace("\\\n", " ")  # commands that go on in the next line
     monkeypatch.chdir(tmp_path)
     found = re.findall(r"^ddpnas ((?!:).+)$|`ddpnas ([a-z]+ [^`]+)`", text, flags=re.MULTILINE)
