@@ -256,7 +256,14 @@ def test_every_strategy_searches_with_shared_weights_and_resumes(
 
 @pytest.mark.parametrize("name", ddpnas.list_spaces())
 def test_every_published_space_is_searched_generated_from_and_built(stripes, name):
-    small = {"darts": {"channels": 4, "cells": 3}, "nasbench201": {"channels": 4}}
+    small = {
+        "darts": {"channels": 4, "cells": 3},
+        "nasbench201": {"channels": 4, "cells_per_stage": 1},
+        "mnasnet": {"width": 0.25},
+        "mobilenet-v2": {"width": 0.25},
+        "mobilenet-v3": {"width": 0.25},
+        "shufflenet": {"width": 0.25},
+    }
     space = open_space(name, stripes, small.get(name, {}))
     result = search(
         space, stripes, "random", strategy_options={"evaluations": 2}, device="cpu",

@@ -206,7 +206,7 @@ def test_what_all_paths_of_a_step_use_may_learn_by_the_mean_of_their_gradients(
 
 
 def test_fair_training_raises_the_scores(small_space, stripes):
-    config = dataclasses.replace(FAIR, warmup_epochs=80, batch_size=8, lr=0.1)
+    config = dataclasses.replace(FAIR, warmup_epochs=50, batch_size=8, lr=0.1)
     trained = evaluator(small_space, stripes, config=config)
     batch = cells(small_space, 10)
     trained_scores = [e.score for e in trained.evaluate(batch)]
