@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
+from ddpnas.own_file import names_file
 from ddpnas.settings import check_seed, typed
 from ddpnas.strategies.bound import elimination_bound
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
@@ -189,7 +190,7 @@ def strategy_classes(name: str) -> tuple[type, ...]:
         OptionError: an unknown name.
     """
     if name not in _STRATEGIES:
-        raise OptionError(nearest("strategy", name, _STRATEGIES))
+        raise _unknown(name)
     if name == "ddpnas":
         from ddpnas.strategies.model import ModelDDPNAS
 
@@ -206,6 +207,15 @@ def strategy_options(name: str) -> dict[str, Any]:
         OptionError: an unknown name.
     """
     if name not in _STRATEGIES:
-        raise OptionError(nearest("strategy", name, _STRATEGIES))
+        raise _unknown(name)
     parameters = inspect.signature(_STRATEGIES[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in ("space", "seed")}
+
+
+def _unknown(name: str) -> OptionError:
+    says = nearest("strategy", name, _STRATEGIES)
+    if names_file(name):
+        says += (
+            "; one of your own is given to ddpnas.search in Python, or named in `ddpnas benchmark`"
+        )
+    return OptionError(says)
