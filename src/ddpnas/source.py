@@ -14,7 +14,7 @@ from typing import Any
 
 from ddpnas.errors import RunError
 
-__all__ = ["Source", "read_source", "refuse_other_code"]
+__all__ = ["Source", "changed_files", "read_source", "refuse_other_code"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,26 @@ def read_source(path: Path, attribute: str) -> Source:
     return Source(path, attribute, content, dict(sorted(imported.items())))
 
 
+def changed_files(source: Source | None, code: Mapping[str, Any] | str | None) -> list[Path]:
+    """Return which files of a source are no longer those whose fingerprint was kept.
+
+    Args:
+        source: the file; of None, a space that was made in Python, nothing is compared.
+        code: its fingerprint, as it was kept. An older version's folder has none, or a text, that
+            of the file alone; what is not there is not compared.
+    """
+    if source is None or code is None:
+        return []
+    kept = {"file": code} if isinstance(code, str) else code
+    now = source.fingerprint()
+    before = kept.get("imports", now["imports"])
+    changed = [source.path] if now["file"] != kept["file"] else []
+    for name in {**before, **now["imports"]}:
+        if now["imports"].get(name) != before.get(name):
+            changed.append(source.path.parent / name)
+    return changed
+
+
 def refuse_other_code(
     source: Source | None,
     code: Mapping[str, Any] | str | None,
@@ -69,21 +89,12 @@ def refuse_other_code(
     """Raise :class:`RunError` when a file is no longer the one whose fingerprint was kept.
 
     Args:
-        source: the file; None, of a space that was made in Python, is not compared.
-        code: its fingerprint, as it was kept. An older version's folder has none, or a text, that
-            of the file alone; what is not there is not compared.
+        source: see :func:`changed_files`.
+        code: likewise.
         holder: the folder that kept it.
         copy: where a copy of the file is, to be named as it is.
     """
-    if source is None or code is None:
-        return
-    kept = {"file": code} if isinstance(code, str) else code
-    now = source.fingerprint()
-    before = kept.get("imports", now["imports"])
-    changed = [source.path] if now["file"] != kept["file"] else []
-    for name in {**before, **now["imports"]}:
-        if now["imports"].get(name) != before.get(name):
-            changed.append(source.path.parent / name)
+    changed = changed_files(source, code)
     if not changed:
         return
     instead = f"name its copy: --space {copy}" if copy else "search again with another --out"

@@ -14,6 +14,7 @@ from ddpnas.costs.stopwatch import measure, summary
 from ddpnas.costs.timers import LatencyConfig, machine, opened_timer
 from ddpnas.errors import OptionError
 from ddpnas.own_file import without_folders
+from ddpnas.source import changed_files
 from ddpnas.space import SearchSpace
 
 __all__ = ["LatencyCheck", "check_latency", "require_same_network"]
@@ -87,13 +88,13 @@ def require_same_network(table: CostTable, space: SearchSpace) -> None:
     A table that does not say of what it is (an own one) is taken as it is.
     """
     name, made_with = table.about.get("space"), table.about.get("options")
-    own, code = space.identity["space"], table.about.get("space_code")
+    own = space.identity["space"]
     if isinstance(name, str) and without_folders(name) != own:
         raise OptionError(f"the table of {table.name} is of space {name!r}, not {own!r}")
-    if space.source is not None and code not in (None, space.identity["space_code"]):
+    if changed := changed_files(space.source, table.about.get("space_code")):
         raise OptionError(
-            f"the table of {table.name} is of other code than that in {space.source.path}; restore "
-            f"the file, or make the table again"
+            f"the table of {table.name} is of other code than that in "
+            f"{' and '.join(map(str, changed))}; restore it, or make the table again"
         )
     if isinstance(made_with, Mapping):
         before = json.loads(json.dumps(made_with))
