@@ -3,10 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import ddpnas
 from ddpnas import DivergedError, OptionError, SupernetConfig
 from ddpnas.evaluators import SupernetEvaluator
+from ddpnas.evaluators.compiled import compile_options
 from ddpnas.training.captured import Captures
 from tests.recorder import Recorder
 
@@ -378,6 +380,36 @@ def test_compiled_options_train_alike_and_keep_their_names(small_space, stripes)
     batch = cells(small_space, 2)
     for ours, theirs in zip(one.evaluate(batch), plain.evaluate(batch), strict=True):
         assert ours.details["loss"] == pytest.approx(theirs.details["loss"], rel=1e-3)
+
+
+def test_options_of_many_sizes_are_all_compiled(monkeypatch):
+    dynamo = torch._dynamo.config
+    monkeypatch.setattr(dynamo, "fail_on_recompile_limit_hit", True)
+    for limit in ("recompile_limit", "accumulated_recompile_limit"):
+        monkeypatch.setattr(dynamo, limit, 8)
+    torch.compiler.reset()
+
+    def network(choose):
+        sizes = {f"{size}": lambda size=size: WiderAndBack(size) for size in range(1, 11)}
+        return choose("block", sizes)
+
+    supernet = ddpnas.SearchSpace(network, input_shape=(3, 4, 4)).supernet()
+    compile_options(supernet, "eager")
+    inputs = torch.randn(2, 3, 4, 4)
+    for block in map(str, range(1, 11)):
+        supernet.set_path({"block": block})
+        supernet(inputs)  # raises where it would run uncompiled
+        with torch.inference_mode():
+            supernet(inputs)
+
+
+class WiderAndBack(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, size, 1), nn.Conv2d(size, 3, 1))
+
+    def forward(self, x):
+        return x + self.body(x)
 
 
 def test_a_backend_that_torch_does_not_know_is_refused(small_space, stripes):

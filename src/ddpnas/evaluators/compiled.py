@@ -9,13 +9,17 @@ from ddpnas.errors import OptionError, nearest
 
 __all__ = ["compile_options"]
 
+_FORMS = 4  # of one option: training or scoring, a whole batch or the last
+
 
 def compile_options(supernet: Supernet, backend: str) -> None:
     """Compile every option of every choice that has no choice inside, in place.
 
     Options are the blocks that a supernet repeats; each is compiled when it first runs, equal
     ones once. Which of them runs stays outside, so that a new path compiles nothing anew. Names of
-    parameters stay the same.
+    parameters stay the same. Torch's limits of recompilation, of the process, are raised where
+    need be: options of one class count as one function to them, and those beyond its 8 would
+    run uncompiled.
 
     Args:
         supernet: changed in place.
@@ -34,5 +38,9 @@ def compile_options(supernet: Supernet, backend: str) -> None:
         for option in choice.options
         if not any(isinstance(inner, Choice) for inner in option.modules())
     ]
+    dynamo = torch._dynamo.config  # imported here by torch, a second's work
+    forms = _FORMS * len(options)
+    dynamo.recompile_limit = max(dynamo.recompile_limit, forms)
+    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, forms)
     for option in options:
         option.compile(backend=backend, dynamic=False)
