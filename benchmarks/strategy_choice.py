@@ -98,7 +98,7 @@ def _recommended(
     table: Table, contender: Contender, seed: int, evaluations: int, drift: float
 ) -> float:
     options = {"evaluations": evaluations, **contender.options}
-    strategy = contender.create(table.space, seed, **options)
+    strategy = contender.strategy.create(table.space, seed, **options)
     told = 0
     while not strategy.done:
         scores = []

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -462,3 +463,84 @@ def test_a_strategy_of_ones_own_searches_and_resumes_from_python(small_space, st
         resume(tmp_path / "run")
     with pytest.raises(OptionError, match="a name or a class"):
         search(small_space, stripes, Twice(small_space))
+
+
+OWN_STRATEGY = """
+from ddpnas.strategies.base import Base
+from pairs import together
+
+class Twice(Base):
+    def __init__(self, space, seed=0, *, pairs=2):
+        super().__init__(space, seed, 2 * pairs)
+
+    def _propose(self):
+        return [self._legal.uniform(self._rng) for _ in range(together())]
+"""
+
+
+@pytest.fixture
+def own_strategy(tmp_path):
+    """Return the name of a strategy in a file, which imports from its folder."""
+    (tmp_path / "mine.py").write_text(OWN_STRATEGY)
+    (tmp_path / "pairs.py").write_text("def together(): return 2")
+    return f"{tmp_path / 'mine.py'}:Twice"
+
+
+@pytest.fixture
+def striped_file(tmp_path):
+    """Return a file of images."""
+    images, labels = striped_images(120)
+    np.savez(tmp_path / "stripes.npz", train_images=images[:, 0], train_labels=labels)
+    return str(tmp_path / "stripes.npz")
+
+
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_a_strategy_of_a_file_is_resumed_by_its_name(own_strategy, striped_file, tmp_path, after):
+    def run(out, **more):
+        return search(
+            "toy", striped_file, own_strategy, strategy_options={"pairs": 3}, out=out,
+            device="cpu", supernet=SupernetConfig(warmup_epochs=1, prior=0), **more,
+        )  # fmt: skip
+
+    whole = run(tmp_path / "whole")
+    broken = tmp_path / "broken"
+    with pytest.raises(StopSearchError):
+        run(broken, on_progress=stop_after(after))
+    with pytest.raises(RunError, match=f"the strategy of .*: --strategy {own_strategy}$"):
+        resume(broken)
+    with pytest.raises(RunError, match="is of 'Twice' in its file, not of 'Base'"):
+        resume(broken, strategy=own_strategy.replace("Twice", "Base"))
+    (tmp_path / "pairs.py").write_text("def together(): return 1")
+    says = (
+        r"code in \S+pairs.py is no longer that of \S+broken, whose architectures another strategy"
+    )
+    with pytest.raises(RunError, match=says):
+        resume(broken, strategy=own_strategy)
+    with pytest.raises(RunError, match=says):
+        run(broken, resume=True)
+    (tmp_path / "pairs.py").write_text("# two\ndef together(): return 2")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("mine.py", "pairs.py"):
+        (tmp_path / name).rename(moved / name)
+    resumed = resume(broken, strategy=f"{moved / 'mine.py'}:Twice")
+    assert timeless(resumed.history) == timeless(whole.history) and len(whole.history) == 6
+    assert resumed.architecture == whole.architecture
+    assert resumed.distribution.to_dict() == whole.distribution.to_dict()
+
+
+def test_what_cannot_search_is_refused_before_anything_is_written(
+    own_strategy, small_space, stripes, tmp_path
+):
+    for strategy, options, says in (
+        (own_strategy, {"pears": 3}, "did you mean 'pairs'"),
+        (own_strategy + "s", {}, "did you mean 'Twice'"),
+        (own_strategy, {"pairs": 0}, "evaluations is at least 1"),
+        (str(tmp_path / "other.py:Twice"), {}, "there is no file"),
+    ):
+        with pytest.raises(OptionError, match=says):
+            search(
+                small_space, stripes, strategy, strategy_options=options, out=tmp_path / "run",
+                device="cpu",
+            )  # fmt: skip
+    assert not (tmp_path / "run").exists()

@@ -19,17 +19,27 @@ from ddpnas.architecture import Decision
 from ddpnas.data import Data
 from ddpnas.differences import refuse_differences
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
-from ddpnas.source import refuse_other_code
+from ddpnas.source import Source, refuse_other_code
 from ddpnas.space import SearchSpace
 from ddpnas.strategies import list_strategies, strategy_options
+from ddpnas.strategies.named import refuse_other_strategy
 
 __all__ = ["about_run", "note_processes", "refuse_another", "run_identity", "versions"]
 
 logger = logging.getLogger(__name__)
 
 
-def run_identity(config: Mapping[str, Any], space: SearchSpace, data: Data) -> dict[str, Any]:
-    """Return what has to be equal for a run to go on as if it had not been interrupted."""
+def run_identity(
+    config: Mapping[str, Any], space: SearchSpace, data: Data, strategy: Source | None
+) -> dict[str, Any]:
+    """Return what has to be equal for a run to go on as if it had not been interrupted.
+
+    Args:
+        config: of the run, resolved.
+        space: what is searched.
+        data: with what.
+        strategy: file of a user's own strategy.
+    """
 
     def plain(decision: Decision) -> list[Any]:
         return [decision.name, *decision.options]
@@ -41,11 +51,16 @@ def run_identity(config: Mapping[str, Any], space: SearchSpace, data: Data) -> d
         how = {"standalone": StandaloneConfig(**config["standalone"]).identity()}
     return {
         **{name: config[name] for name in names},
-        "code": None if space.source is None else space.source.fingerprint(),
+        "code": _fingerprint(space.source),
+        "strategy_code": _fingerprint(strategy),
         **how,
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "decisions": [plain(decision) for decision in space.decisions],
     }
+
+
+def _fingerprint(source: Source | None) -> dict[str, Any] | None:
+    return None if source is None else source.fingerprint()
 
 
 def about_run(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any]:
@@ -63,7 +78,11 @@ def about_run(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any
 
 
 def refuse_another(
-    before: Mapping[str, Any], now: Mapping[str, Any], space: SearchSpace, folder: Path
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    space: SearchSpace,
+    strategy: Source | None,
+    folder: Path,
 ) -> None:
     """Raise :class:`RunError` when a run would go on as another one.
 
@@ -71,22 +90,25 @@ def refuse_another(
         before: identity of the run, as it was kept.
         now: identity of what would go on.
         space: of the latter.
+        strategy: its file, of a user's own.
         folder: of the run.
     """
     refuse_other_code(space.source, before.get("code"), folder)
-    same_code = None not in (now["code"], before.get("code"))
+    refuse_other_strategy(strategy, before.get("strategy_code"), folder)
+    codes = {"space": "code", "strategy": "strategy_code"}
+    same = [what for what, code in codes.items() if None not in (now[code], before.get(code))]
     known = strategy_options(now["strategy"]) if now["strategy"] in list_strategies() else {}
     refuse_differences(
         "run",
         before,
-        {name: value for name, value in now.items() if name != "code"},
+        {name: value for name, value in now.items() if name not in codes.values()},
         defaults={
             "space_options": space.plain_defaults,
             "strategy_options": known,
             "supernet": dataclasses.asdict(SupernetConfig()),
             "standalone": StandaloneConfig().identity(),
         },
-        left_out=("data.name", *(["space"] if same_code else [])),  # both may have moved
+        left_out=("data.name", *same),  # these may have moved
         instead="start a new run with another --out",
     )
 

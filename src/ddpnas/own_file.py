@@ -8,8 +8,10 @@ process or a ``.pyc`` file holds of a file that has changed since.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_loader
@@ -17,10 +19,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from ddpnas.errors import DdpnasError
+from ddpnas.errors import DdpnasError, RunError, nearest
 from ddpnas.source import Source, read_source
 
-__all__ = ["execute", "names_file", "read_file", "without_folders"]
+__all__ = [
+    "execute",
+    "failing",
+    "named_again",
+    "names_file",
+    "not_there",
+    "read_file",
+    "without_folders",
+]
 
 
 def names_file(name: str) -> bool:
@@ -31,6 +41,39 @@ def names_file(name: str) -> bool:
 def without_folders(name: str) -> str:
     """Return a name as others may read it: that of something in a file without where it lies."""
     return Path(name).name if names_file(name) else name
+
+
+def named_again(
+    what: str, holder: str | Path, name: str, given: str | None, copy: str | Path | None = None
+) -> str:
+    """Return the name that something in a folder is made by: of code in a file, the user's.
+
+    Args:
+        what: is named, "space" or "strategy", as in the option of the command line.
+        holder: the folder or file that is of it, for messages.
+        name: as the holder keeps it.
+        given: the name once more by the user, who may have moved the file.
+        copy: what the user could name instead, where there is a copy of the file.
+
+    Raises:
+        RunError: a file has to be named, or something else than the holder's is named.
+    """
+    if not names_file(name):
+        if given not in (None, name):
+            raise RunError(f"{holder} is of {what} {name}, not {given}; leave --{what} out")
+        return name
+    if given is None:
+        raise RunError(
+            f"the {what} of {holder} is code in a file; name it to have it executed: "
+            f"--{what} {copy or name}"
+        )
+    asked, wanted = (each.rpartition(":")[2] for each in (given, name))
+    if asked != wanted:
+        raise RunError(
+            f"{holder} is of {wanted!r} in its file, not of {asked!r}; name it as "
+            f"--{what} FILE.py:{wanted}"
+        )
+    return given
 
 
 def read_file(name: str, what: str, error: type[DdpnasError]) -> Source:
@@ -51,6 +94,23 @@ def read_file(name: str, what: str, error: type[DdpnasError]) -> Source:
         raise error(f"{file} fails: {type(reason).__name__}: {reason}") from reason
 
 
+def not_there(source: Source, kind: str, known: Iterable[str], example: str) -> str:
+    """Return the sentence for a name that a file lacks, or that was left out.
+
+    Args:
+        source: the file, and the name.
+        kind: of thing that is named.
+        known: what the file has of that kind.
+        example: one of these, or what it could be called.
+    """
+    if source.attribute:
+        return f"in {source.path}: {nearest(kind, source.attribute, known)}"
+    return (
+        f"which {kind} of {source.path}? Name it as {source.path}:{example}; known: "
+        f"{', '.join(known) or 'none'}"
+    )
+
+
 def execute(source: Source, error: type[DdpnasError]) -> ModuleType:
     """Return the module that a file makes, of what was read, never of a cache of it.
 
@@ -66,17 +126,39 @@ def execute(source: Source, error: type[DdpnasError]) -> ModuleType:
         code = compile(source.content, source.path, "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102 - the user named the file
     except Exception as reason:
-        raise error(f"{source.path} fails: {type(reason).__name__}: {reason}") from reason
+        raise error(_failure(source, reason)) from reason
     return module
+
+
+@contextlib.contextmanager
+def failing(source: Source, error: type[DdpnasError]) -> Iterator[None]:
+    """Have what goes wrong in code of a file end in a sentence; what is one already passes.
+
+    Args:
+        source: the file.
+        error: raised for the rest.
+    """
+    try:
+        yield
+    except DdpnasError:
+        raise
+    except Exception as reason:
+        raise error(_failure(source, reason)) from reason
+
+
+def _failure(source: Source, reason: Exception) -> str:
+    calls = traceback.extract_tb(reason.__traceback__)
+    lines = [call.lineno for call in calls if call.filename == str(source.path)]
+    where = f" in line {lines[-1]}" if lines else ""
+    return f"{source.path} fails{where}: {type(reason).__name__}: {reason}"
 
 
 def _find_beside(source: Source) -> None:
     """Have the import statements of a file, now and later, find what was read in its folder."""
-    folder = source.path.parent
     sys.meta_path[:] = [
         finder
         for finder in sys.meta_path
-        if not (isinstance(finder, _Beside) and finder.folder == folder)
+        if not (isinstance(finder, _Beside) and finder.file == source.path)
     ]
     if not source.imported:
         return
@@ -91,20 +173,21 @@ class _Beside(MetaPathFinder):
     """Finds the modules that lie beside a file.
 
     Attributes:
-        folder: of the file.
+        file: that imports them; of another in its folder they may have been read at another time.
         files: path and content of each module, by its name.
         folders: path of each package that has no file of its own, likewise.
     """
 
     def __init__(self, source: Source) -> None:
-        self.folder = source.path.parent
+        self.file = source.path
         self.files: dict[str, tuple[Path, bytes]] = {}
         self.folders: dict[str, Path] = {}
         for name, content in source.imported.items():
             parts = name.removesuffix(".py").removesuffix("/__init__").split("/")
-            self.files[".".join(parts)] = (self.folder / name, content)
+            folder = self.file.parent
+            self.files[".".join(parts)] = (folder / name, content)
             for end in range(1, len(parts)):
-                self.folders[".".join(parts[:end])] = self.folder.joinpath(*parts[:end])
+                self.folders[".".join(parts[:end])] = folder.joinpath(*parts[:end])
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -17,7 +17,7 @@ from ddpnas.run import GENERATED
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import space_again
-from ddpnas.strategies import list_strategies
+from ddpnas.strategies.named import strategy_again
 
 __all__ = ["read_config", "resume", "run_data", "run_generated", "run_space"]
 
@@ -121,6 +121,7 @@ def resume(
     run: str | Path,
     *,
     space: str | None = None,
+    strategy: str | None = None,
     data: str | Path | None = None,
     device: str | None = None,
     on_progress: Callable[[Progress], object] | None = None,
@@ -131,24 +132,23 @@ def resume(
         run: its folder. A finished run returns what it found.
         space: of a run over a user's own space, its ``file.py:network``: a file is executed only
             because the user names it.
+        strategy: of a run with a user's own strategy, its ``file.py:MyStrategy``, likewise.
         data: where its images are now, if they have moved.
         device: other than before; scores may then differ in their last digits.
         on_progress: see :func:`ddpnas.search`.
 
     Raises:
-        RunError: data, space or settings are no longer those of the run, with the difference.
+        RunError: data, space, strategy or settings are no longer those of the run, with the
+            difference.
     """
     config = read_config(run)
-    if config["strategy"] not in list_strategies():
-        raise RunError(
-            f"the strategy of {run}, {config['strategy']!r}, is a class of a Python program; go on "
-            f"from there: ddpnas.search(space, data, strategy, out={str(run)!r}, resume=True)"
-        )
+    code = _identity(run).get("strategy_code")
+    named = strategy_again(run, str(config["strategy"]), strategy, code=code)
     alone = config.get("evaluator") == "standalone"
     return search(
         run_space(run, space=space),
         run_data(run, moved_to=data),
-        config["strategy"],
+        named,
         out=run,
         seed=config["seed"],
         strategy_options=config["strategy_options"],

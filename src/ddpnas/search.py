@@ -26,9 +26,11 @@ from ddpnas.identity import about_run, note_processes, refuse_another, run_ident
 from ddpnas.run import RunFolder
 from ddpnas.search_loop import Progress, SearchLoop
 from ddpnas.settings import check_seed
+from ddpnas.source import Source
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import named_space
-from ddpnas.strategies import Strategy, create_strategy
+from ddpnas.strategies import Strategy
+from ddpnas.strategies.named import NamedStrategy
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
@@ -124,7 +126,8 @@ def search(
         space: a search space, or the name of a published one, which is fitted to the data.
         data: a name, a path, a pair of tensors, a Dataset: see :func:`ddpnas.data.as_data`.
         strategy: a name in :func:`ddpnas.list_strategies`, or a class of your own, which is called
-            as ``strategy(space, seed=seed, **strategy_options)``.
+            as ``strategy(space, seed=seed, **strategy_options)``; or ``my_file.py:MyStrategy``,
+            which is executed.
         out: run folder; None keeps nothing on disk.
         seed: of everything random.
         strategy_options: of the strategy, see ``ddpnas strategies NAME``.
@@ -148,16 +151,7 @@ def search(
     check_fit(space, data)
     supernet = supernet or SupernetConfig()
     given = dict(strategy_options or {})
-    if isinstance(strategy, str):
-        named, plan = strategy, create_strategy(strategy, space, seed=seed, **given)
-    elif callable(strategy):
-        kind = getattr(strategy, "__qualname__", type(strategy).__qualname__)
-        named, plan = f"{strategy.__module__}.{kind}", strategy(space, seed=seed, **given)
-    else:
-        raise OptionError(
-            f"strategy is a name or a class, not an object such as {type(strategy).__name__}: a "
-            f"search makes its own"
-        )
+    named, source, plan = _create_strategy(strategy, space, seed, given)
     config = {
         "space": space.name,
         "space_options": space.plain_options,
@@ -170,7 +164,7 @@ def search(
         "seed": seed,
         "device": device,
     }
-    identity = run_identity(config, space, data)
+    identity = run_identity(config, space, data, source)
     processes.check_equal("data, space or settings", json.dumps(identity))
     evaluator: SupernetEvaluator | StandaloneEvaluator
     if standalone is None:
@@ -198,7 +192,7 @@ def search(
             return None
         if resume:
             kept = read_json(folder.path / "run.json")
-            refuse_another(kept["identity"], identity, space, folder.path)
+            refuse_another(kept["identity"], identity, space, source, folder.path)
             if data.source:
                 folder.note_images(data.source["data"])
             if (folder.path / "result.json").exists():
@@ -232,6 +226,26 @@ def search(
     finally:
         if folder is not None:
             folder.close()
+
+
+def _create_strategy(
+    strategy: str | Callable[..., Strategy],
+    space: SearchSpace,
+    seed: int,
+    options: Mapping[str, Any],
+) -> tuple[str, Source | None, Strategy]:
+    """Return the name of a strategy, the file that it is from if any, and the strategy."""
+    if isinstance(strategy, str):
+        named = NamedStrategy.read(strategy)
+        named.rehearse(space, seed, **options)
+        return named.name, named.source, named.create(space, seed, **options)
+    if callable(strategy):
+        kind = getattr(strategy, "__qualname__", type(strategy).__qualname__)
+        return f"{strategy.__module__}.{kind}", None, strategy(space, seed=seed, **options)
+    raise OptionError(
+        f"strategy is a name or a class, not an object such as {type(strategy).__name__}: a "
+        f"search makes its own"
+    )
 
 
 def open_space(name: str, data: Data, options: Mapping[str, Any]) -> SearchSpace:

@@ -1,6 +1,6 @@
-"""Source: the file that a user's own space was made from, as it was when it was executed.
+"""Source: the file that a user's own space or strategy is from, as it was when it was executed.
 
-With it those that it imports from its own folder or below: they make the network as well.
+With it those that it imports from its own folder or below: they are part of it as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Source", "changed_files", "read_source", "refuse_other_code"]
 
 @dataclass(frozen=True)
 class Source:
-    """A Python file, and the function or space in it that was taken.
+    """A Python file, and the function, class or space in it that was taken.
 
     Attributes:
         path: of the file.
@@ -64,7 +64,7 @@ def changed_files(source: Source | None, code: Mapping[str, Any] | str | None) -
     """Return which files of a source are no longer those whose fingerprint was kept.
 
     Args:
-        source: the file; of None, a space that was made in Python, nothing is compared.
+        source: the file; of None, for what was made in Python, nothing is compared.
         code: its fingerprint, as it was kept. An older version's folder has none, or a text, that
             of the file alone; what is not there is not compared.
     """
@@ -85,6 +85,8 @@ def refuse_other_code(
     code: Mapping[str, Any] | str | None,
     holder: str | Path,
     copy: str | Path | None = None,
+    *,
+    whose: str = "weights and scores belong to another network",
 ) -> None:
     """Raise :class:`RunError` when a file is no longer the one whose fingerprint was kept.
 
@@ -93,6 +95,7 @@ def refuse_other_code(
         code: likewise.
         holder: the folder that kept it.
         copy: where a copy of the file is, to be named as it is.
+        whose: what of the folder is of the code that was kept, for the message.
     """
     changed = changed_files(source, code)
     if not changed:
@@ -100,7 +103,7 @@ def refuse_other_code(
     instead = f"name its copy: --space {copy}" if copy else "search again with another --out"
     raise RunError(
         f"the code in {' and '.join(map(str, changed))} is no longer that of {holder}, whose "
-        f"weights and scores belong to another network; restore the file, or {instead}"
+        f"{whose}; restore the file, or {instead}"
     )
 
 

@@ -25,7 +25,7 @@ def test_budgets_are_seconds_or_evaluations():
 
 def test_contenders_carry_typed_options():
     contender = Contender.parse("sng:pruning=true:cycles-per-stage=2:delta=0.5")
-    assert contender.strategy == "sng"
+    assert contender.strategy.name == "sng"
     assert contender.options == {"pruning": True, "cycles_per_stage": 2, "delta": 0.5}
     with pytest.raises(OptionError, match="option=value"):
         Contender.parse("sng:pruning")

@@ -38,6 +38,18 @@ def network(choose, num_classes=10, input_shape=(1, 28, 28)):
 """
 
 
+OWN_STRATEGY = """
+from ddpnas.strategies.base import Base
+
+class Mine(Base):
+    def __init__(self, space, seed=0, *, evaluations=3, at_most=9):
+        super().__init__(space, seed, min(evaluations, at_most))
+
+    def _propose(self):
+        return [self._legal.uniform(self._rng)]
+"""
+
+
 def images(root, classes=("cat", "dog"), number=12, size=9):
     rng = np.random.default_rng(0)
     for label, name in enumerate(classes):
@@ -223,6 +235,29 @@ def test_own_images_and_own_space_from_search_to_training(capsys, tmp_path):
     assert "are no longer those that" in says
 
 
+def test_a_strategy_of_ones_own_searches_and_what_it_found_is_used(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN_STRATEGY)
+    strategy = ["--strategy", f"{tmp_path / 'mine.py'}:Mine"]
+    out = str(tmp_path / "run")
+    search = ["search", "--space", "toy", "--data", images(tmp_path / "images"), *strategy]
+    search += ["--out", out, "--device", "cpu", "--supernet.warmup-epochs", "1", "--quiet"]
+    search += ["--space-options.width", "4", "--strategy-options.at-mots", "2"]
+    assert "did you mean 'at_most'" in refused(capsys, *search)
+    assert not (tmp_path / "run").exists()
+    search[-2] = "--strategy-options.at-most"
+    assert main(search) == 0
+    assert len(SearchResult.load(out).history) == 2
+    assert " ".join(strategy) in refused(capsys, "resume", out)
+    assert main(["resume", out, *strategy]) == 0
+    assert main(["generate", out, "--limit", "params=1M", "--rescore", "2", "--device", "cpu"]) == 0
+    assert main(["train", out, "--epochs", "1", "--device", "cpu", "--quiet"]) == 0
+    assert main(["report", out]) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "--strategy mine.py:Mine" in page and str(tmp_path) not in page
+    again = ["search", "--config", f"{out}/config.yaml", "--out", f"{out}2", "--quiet"]
+    assert main(again) == 0  # the user names the configuration, and so the file
+
+
 def test_a_run_whose_images_moved_is_trained_where_they_are_named(capsys, run, tmp_path):
     words = ["train", run, "--epochs", "1", "--limit-train-images", "100", "--quiet"]
     out = ["--out", str(tmp_path / "trained"), "--device", "cpu"]
@@ -269,7 +304,9 @@ def test_an_interrupted_search_or_training_says_the_command_that_goes_on(
     capsys, tmp_path, monkeypatch
 ):
     (tmp_path / "my space.py").write_text(OWN_SPACE)
+    (tmp_path / "my strategy.py").write_text(OWN_STRATEGY)
     own = ["--space", f"{tmp_path / 'my space.py'}:network"]
+    strategy = ["--strategy", f"{tmp_path / 'my strategy.py'}:Mine"]
     folder = ["--data", images(tmp_path / "images")]
     short = ["--device", "cpu", "--supernet.warmup-epochs", "1", "--quiet"]
 
@@ -292,9 +329,9 @@ def test_an_interrupted_search_or_training_says_the_command_that_goes_on(
         return shlex.split(told[1])
 
     out = str(tmp_path / "a run")
-    search = ["search", *own, *folder, *short, "--out", out]
+    search = ["search", *own, *strategy, *folder, *short, "--out", out]
     resume = interrupted(show.SearchProgress, *search)
-    assert resume == ["resume", out, *own]
+    assert resume == ["resume", out, *own, *strategy]
     assert interrupted(show.SearchProgress, *resume) == resume
     assert main(resume) == 0
     train = ["train", out, *own, "--epochs", "3", "--device", "cpu", "--random", "1"]

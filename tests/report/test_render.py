@@ -147,6 +147,12 @@ def test_an_unfinished_run_is_reported_as_far_as_it_is(unfinished, tmp_path):
     page = read(write_report(unfinished, tmp_path / "page.html"))
     assert "unfinished: 7 of" in page.text and f"ddpnas resume {unfinished.name}" in page.text
     assert len(page.tables["history"]) == 8 and "networks" not in page.tables
+    config = yaml.safe_load((unfinished / "config.yaml").read_text())
+    config.update(space=f"{tmp_path}/space.py:network", strategy=f"{tmp_path}/mine.py:Mine")
+    (unfinished / "config.yaml").write_text(yaml.safe_dump(config))
+    page = read(write_report(unfinished, tmp_path / "page.html"))
+    resume = f"ddpnas resume {unfinished.name} --space space.py:network --strategy mine.py:Mine"
+    assert resume in page.text and str(tmp_path) not in page.text
 
 
 def test_a_run_that_has_just_begun_is_reported(unfinished, tmp_path):

@@ -182,3 +182,9 @@ def test_files_in_other_folders_have_what_lies_beside_them(tmp_path):
     (tmp_path / "one" / "blocks.py").write_text("def linear(:")
     with pytest.raises(SpaceError, match=r"mine.py fails: SyntaxError"):
         space_from_file(f"{tmp_path / 'one' / 'mine.py'}:network", input_shape=(3,))
+
+
+def test_a_file_that_fails_is_told_with_the_line(file):
+    file.write_text("a = 0\nb = 1 / a\n")
+    with pytest.raises(SpaceError, match=r"mine.py fails in line 2: ZeroDivisionError: division"):
+        space_from_file(f"{file}:network")

@@ -108,7 +108,7 @@ def run_trial(
     cost = table.seconds.get(epochs)
     paid = cost if budget.unit == "seconds" else None
     options = _options(table, contender, budget, epochs)
-    strategy = contender.create(table.space, seed, **options)
+    strategy = contender.strategy.create(table.space, seed, **options)
     spent, seconds, evaluations = 0.0, 0.0, 0
     times: list[float] = []
     incumbents: list[float] = []
@@ -154,7 +154,7 @@ def _options(table: Table, contender: Contender, budget: Budget, epochs: int) ->
     plans with the number (its default is None) is told how many the budget pays on average.
     """
     options = dict(contender.options)
-    known = contender.known_options()
+    known = contender.strategy.options()
     published = "rule" in known and options.get("rule", "model") != "model"
     if "evaluations" not in known or published:
         return options
@@ -209,7 +209,7 @@ def compare(
         )
     epochs = table.check_epochs(table.epochs[0] if epochs is None else epochs)
     for contender in contenders:
-        contender.create(table.space, **_options(table, contender, budget, epochs))
+        contender.strategy.create(table.space, **_options(table, contender, budget, epochs))
     chunks = [range(first, min(first + _CHUNK, seeds)) for first in range(0, seeds, _CHUNK)]
     tasks = [(c, list(chunk), budget, epochs) for c in contenders for chunk in chunks]
     trials: list[Trial] = []

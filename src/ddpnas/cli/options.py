@@ -29,6 +29,7 @@ __all__ = [
     "fields",
     "new_parser",
     "own_space",
+    "own_strategy",
     "parse_limits",
 ]
 
@@ -57,7 +58,16 @@ def dashed(parser: ArgumentParser) -> ArgumentParser:
 
 def own_space(name: str) -> str:
     """Return what a command over a user's own space needs once more; nothing for published ones."""
-    return f" --space {shlex.quote(name)}" if names_file(name) else ""
+    return _own("space", name)
+
+
+def own_strategy(name: str) -> str:
+    """Return what going on with a user's own strategy needs once more; nothing for others."""
+    return _own("strategy", name)
+
+
+def _own(option: str, name: str) -> str:
+    return f" --{option} {shlex.quote(name)}" if names_file(name) else ""
 
 
 def add_space(parser: ArgumentParser, default: str | None) -> None:

@@ -22,6 +22,7 @@ from ddpnas.cli.options import (
     fields,
     new_parser,
     own_space,
+    own_strategy,
 )
 from ddpnas.data import DataConfig, load_data
 from ddpnas.disk import read_records
@@ -71,7 +72,11 @@ def _search_parser() -> ArgumentParser:
     )
     add_space(parser, "nasbench201")
     parser.add_class_arguments(DataConfig, None)
-    parser.add_argument("--strategy", default="ddpnas", help="see `ddpnas strategies`")
+    parser.add_argument(
+        "--strategy",
+        default="ddpnas",
+        help="one of the package (`ddpnas strategies`) or your own: my_file.py:MyStrategy",
+    )
     parser.add_argument(
         "--strategy-options",
         type=dict[str, Any],
@@ -96,6 +101,10 @@ def _resume_parser() -> ArgumentParser:
     parser = new_parser("go on with an interrupted search, to the result it would have had")
     parser.add_argument("run", help="its run folder")
     add_own_space(parser)
+    parser.add_argument(
+        "--strategy",
+        help="of a strategy of your own: its my_file.py:MyStrategy once more, which is executed",
+    )
     parser.add_argument("--data", help="where its images are now, if they have moved")
     parser.add_argument("--device", help="to go on with; default: the one that the run began with")
     add_quiet(parser)
@@ -140,8 +149,8 @@ def _resumed(options: Namespace, progress: show.SearchProgress) -> Iterator[None
     except KeyboardInterrupt:
         if not progress.begun:
             raise
-        folder = shlex.quote(options.out)
-        raise KeyboardInterrupt(f"ddpnas resume {folder}{own_space(options.space)}") from None
+        own = own_space(options.space) + own_strategy(options.strategy)
+        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(options.out)}{own}") from None
 
 
 def resume(options: Namespace) -> None:
@@ -151,6 +160,7 @@ def resume(options: Namespace) -> None:
         result = resume_run(
             options.run,
             space=options.space,
+            strategy=options.strategy,
             data=options.data,
             device=options.device,
             on_progress=progress.update,

@@ -107,7 +107,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 math.fsum(time_spent(run).values()),
                 run.space_name,
                 run.data_name,
-                str(run.config["strategy"]),
+                run.strategy_name,
                 run.config["seed"],
             )
         )

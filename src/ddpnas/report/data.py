@@ -151,6 +151,11 @@ class Run:
         return without_folders(str(self.config["space"]))
 
     @property
+    def strategy_name(self) -> str:
+        """The name of the strategy, likewise."""
+        return without_folders(str(self.config["strategy"]))
+
+    @property
     def finished(self) -> bool:
         """Whether the search came to its end."""
         return self.architecture is not None

@@ -49,7 +49,7 @@ def run_commands(view: View) -> list[str]:
     run = view.run
     config = run.config
     folder = said_path(run.path)
-    own = ["--space", run.space_name] if names_file(run.space_name) else []
+    own = _own("space", run.space_name)
     lines = []
     if "data" in config:
         lines.append(_join(["search", *_search_words(run), "--out", folder]))
@@ -86,7 +86,7 @@ def _search_words(run: Run) -> list[str]:
         value = config.get(field.name, field.default)
         if field.name != "data" and value != field.default:
             words += [f"--{field.name.replace('_', '-')}", _value(value)]
-    words += ["--strategy", str(config["strategy"])]
+    words += ["--strategy", run.strategy_name]
     words += _options("--strategy-options", config["strategy_options"])
     evaluator = config.get("evaluator", "supernet")
     kind = StandaloneConfig if evaluator == "standalone" else SupernetConfig
@@ -124,6 +124,11 @@ def _train_words(run: Run, trained: Trained) -> list[str]:
     return [*words, "--seed", str(trained.seed)]
 
 
+def _own(option: str, name: str) -> list[str]:
+    """Return the words that name code in a user's file; none for what the package has."""
+    return [f"--{option}", name] if names_file(name) else []
+
+
 def _options(prefix: str, options: Mapping[str, Any]) -> list[str]:
     words = []
     for name, value in options.items():
@@ -146,19 +151,20 @@ def _join(words: list[str]) -> str:
 def missing(view: View) -> Section | None:
     """Return what the report does not hold yet, and the commands that add it."""
     run = view.run
-    folder = shlex.quote(said_path(run.path))
-    own = run.space_name
+    own = _own("space", run.space_name)
+    folder = shlex.join([said_path(run.path), *own])
     lines = []
     if not run.finished:
-        lines.append(f"ddpnas resume {folder}")
+        again = _own("strategy", run.strategy_name)
+        lines.append(_join(["resume", said_path(run.path), *own, *again]))
     if run.generated is None:
         lines.append(f"ddpnas generate {folder} --limit macs=20M")
     if run.trained is None:
         lines.append(f"ddpnas train {folder} --random 5 --same-size 5")
     elif len(run.trained.random) < 5:
         lines.append(f"ddpnas train {folder} --random 5 --same-size 5 --overwrite")
-    if view.space is None and names_file(own):
-        lines.append(f"ddpnas report {folder} --space {shlex.quote(own)}")
+    if view.space is None and own:
+        lines.append(f"ddpnas report {folder}")
     if not lines:
         return None
     words = ("What is not in this report, these commands add:",)

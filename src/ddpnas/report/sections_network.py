@@ -60,7 +60,7 @@ def headline(view: View) -> Headline:
         details={
             "run": said_path(run.path),
             "space": run.space_name,
-            "strategy": str(run.config["strategy"]),
+            "strategy": run.strategy_name,
             "started": str(run.made_with.get("started", "")).replace("T", " ")[:16],
         },
     )

@@ -47,7 +47,7 @@ def searched(view: View) -> Section:
         items = ", ".join(f"{count:,} {name}" for name, count in run.data["items"].items())
         facts.append(Fact("images", f"{items}; {shape} values each"))
         facts.append(Fact("classes", ", ".join(classes[:20]) + _more(classes)))
-    strategy = str(run.config["strategy"])
+    strategy = run.strategy_name
     if run.config["strategy_options"]:
         strategy += f" ({_listed(run.config['strategy_options'])})"
     facts.append(Fact("strategy", strategy))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.errors import OptionError, RunError, nearest
-from ddpnas.own_file import names_file
+from ddpnas.own_file import named_again, names_file
 from ddpnas.source import refuse_other_code
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import (
@@ -108,23 +108,11 @@ def space_again(
             holder's is named, or the space is no published one and in no file.
         SpaceError, OptionError: see :func:`named_space`.
     """
+    again = named_again("space", holder, name, given, copy)
     if names_file(name):
-        if given is None:
-            raise RunError(
-                f"the space of {holder} is code in a file; name it to have it executed: "
-                f"--space {copy or name}"
-            )
-        asked, wanted = (each.rpartition(":")[2] for each in (given, name))
-        if asked != wanted:
-            raise RunError(
-                f"{holder} is of {wanted!r} in its file, not of {asked!r}; name it as "
-                f"--space FILE.py:{wanted}"
-            )
-        space = space_from_file(given, **options)
+        space = space_from_file(again, **options)
         refuse_other_code(space.source, code, holder, copy)
         return space
-    if given is not None and given != name:
-        raise RunError(f"{holder} is of space {name}, not {given}; leave --space out")
     if name not in list_spaces():
         raise RunError(
             f"the space of {holder}, {name!r}, is a function of a Python program; go on from "

@@ -6,8 +6,8 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from ddpnas.errors import SpaceError, nearest
-from ddpnas.own_file import execute, read_file
+from ddpnas.errors import SpaceError
+from ddpnas.own_file import execute, not_there, read_file
 from ddpnas.space import SearchSpace
 
 __all__ = ["space_from_file"]
@@ -32,13 +32,8 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     given = isinstance(network, SearchSpace)
     if network is None or not (given or callable(network)):
         there = _candidates(module)
-        if attribute:
-            raise SpaceError(f"in {file}: " + nearest("network function", attribute, there))
         example = "network" if "network" in there else next(iter(there), "network")
-        raise SpaceError(
-            f"which network of {file}? Name it as {file}:{example}; known: "
-            f"{', '.join(there) or 'none'}"
-        )
+        raise SpaceError(not_there(source, "network function", there, example))
     function = network.network if given else network
     if "num_classes" not in inspect.signature(function).parameters:
         options.pop("num_classes", None)

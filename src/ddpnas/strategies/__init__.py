@@ -215,7 +215,5 @@ def strategy_options(name: str) -> dict[str, Any]:
 def _unknown(name: str) -> OptionError:
     says = nearest("strategy", name, _STRATEGIES)
     if names_file(name):
-        says += (
-            "; one of your own is given to ddpnas.search in Python, or named in `ddpnas benchmark`"
-        )
+        says += "; one of your own is named in a search or a benchmark, or made by its class"
     return OptionError(says)

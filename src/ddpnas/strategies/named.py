@@ -1,0 +1,228 @@
+"""A strategy as a user names it: one of the package, or ``my_file.py:MyStrategy``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddpnas.architecture import Architecture, DecisionSpace
+from ddpnas.distribution import JointDistribution
+from ddpnas.errors import OptionError, RunError, nearest
+from ddpnas.own_file import execute, failing, named_again, names_file, not_there, read_file
+from ddpnas.source import Source, refuse_other_code
+from ddpnas.strategies import (
+    Strategy,
+    create_strategy,
+    list_strategies,
+    strategy_options,
+)
+
+__all__ = ["NamedStrategy", "refuse_other_strategy", "strategy_again"]
+
+_ASKED = ("architecture", "ask", "done", "tell")  # what anything needs of a strategy
+_SEARCHED = (*_ASKED, "distribution", "evaluations", "load_state_dict", "stage", "state_dict")
+
+
+@dataclass(frozen=True)
+class NamedStrategy:
+    """A strategy by its name, which does not have to be one of the package.
+
+    Attributes:
+        name: one that :func:`ddpnas.create_strategy` takes, or ``/path/of/file.py:MyStrategy``.
+        source: the file; every process executes it as it was read once.
+    """
+
+    name: str
+    source: Source | None = None
+
+    @classmethod
+    def read(cls, name: str) -> NamedStrategy:
+        """Return the strategy of that name, with its file as it is now.
+
+        Raises:
+            OptionError: there is no such file.
+        """
+        if not names_file(name):
+            return cls(name)
+        source = read_file(name, "strategy", OptionError)
+        return cls(f"{source.path}:{source.attribute}", source)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that the strategy takes, with their defaults.
+
+        Raises:
+            OptionError: no such strategy, or its file fails.
+        """
+        if self.source is None:
+            return strategy_options(self.name)
+        parameters = inspect.signature(self._own_class).parameters.values()
+        return {
+            p.name: p.default
+            for p in parameters
+            if p.name not in ("space", "seed") and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        }
+
+    def create(self, space: DecisionSpace, seed: int = 0, **options: Any) -> Strategy:
+        """Return the strategy over the space.
+
+        Args:
+            space: decisions to search over.
+            seed: of its randomness.
+            options: of the strategy.
+
+        Raises:
+            OptionError: unknown strategy or option, or an option out of range, or what a file has
+                is no strategy or fails.
+        """
+        if self.source is None:
+            return create_strategy(self.name, space, seed=seed, **options)
+        made, known = self._own_class, self.options()
+        further = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(made).parameters.values())
+        for option in options:
+            if option not in known and not further:
+                raise OptionError(nearest(f"option of strategy {self.name!r}", option, known))
+        with failing(self.source, OptionError):
+            strategy: Strategy = made(space, seed=seed, **options)
+        self._require(strategy, _ASKED)
+        return strategy
+
+    def rehearse(self, space: DecisionSpace, seed: int = 0, **options: Any) -> None:
+        """Raise :class:`OptionError` where a class of a file could not search, or not resume.
+
+        Two that do not search try it: the first is told made-up scores of a batch, the second
+        takes its state and has to ask for the same as the first.
+
+        Args:
+            space: see :meth:`create`.
+            seed: likewise.
+            options: likewise.
+        """
+        if self.source is None:
+            return
+        first, second = (self.create(space, seed, **options) for _ in range(2))
+        self._require(first, _SEARCHED)
+        with failing(self.source, OptionError):
+            self._score_a_batch(first, space)
+            self._hand_over(first, second)
+
+    @property
+    def _own_class(self) -> type:
+        source = self.source
+        assert source is not None, "a strategy of the package is not in a file"
+        imported = tuple(source.imported.items())
+        made = _class_in(source.path, source.attribute, source.content, imported)
+        self._require(made, ("ask", "tell"))
+        return made
+
+    def _score_a_batch(self, strategy: Strategy, space: DecisionSpace) -> None:
+        batch = _next(strategy)
+        if not batch:
+            raise OptionError(self._cannot("it asks for no architecture"))
+        for architecture in batch:
+            space.encode(architecture)
+        strategy.tell(batch, [(i + 1) / (len(batch) + 1) for i in range(len(batch))])
+        space.encode(strategy.architecture)
+        if not isinstance(strategy.distribution, JointDistribution):
+            raise OptionError(self._cannot("its distribution is no JointDistribution"))
+
+    def _hand_over(self, first: Strategy, second: Strategy) -> None:
+        state = first.state_dict()
+        try:
+            text = json.dumps([state, first.evaluations, first.stage])  # all that a run keeps
+        except (TypeError, ValueError) as reason:
+            raise OptionError(
+                self._cannot(f"what a run keeps of it is no plain data: {reason}")
+            ) from reason
+        second.load_state_dict(json.loads(text)[0])
+        if _next(first) != _next(second):
+            raise OptionError(self._cannot("from its state it does not ask for the same again"))
+
+    def _require(self, strategy: Strategy | type, members: Sequence[str]) -> None:
+        if lacking := [member for member in members if not _has(strategy, member)]:
+            raise OptionError(self._cannot(f"it has no {', '.join(lacking)}"))
+
+    def _cannot(self, why: str) -> str:
+        return (
+            f"{self.name} cannot search: {why}; see ddpnas.Strategy, or derive it from "
+            f"ddpnas.strategies.base.Base"
+        )
+
+
+def strategy_again(
+    holder: str | Path,
+    name: str,
+    given: str | None,
+    *,
+    code: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the name of the strategy that a run folder is of, to go on with.
+
+    Args:
+        holder: the folder.
+        name: of the strategy, as the folder keeps it.
+        given: the name once more by the user, see :func:`ddpnas.own_file.named_again`.
+        code: fingerprint of the file, where one was kept.
+
+    Raises:
+        RunError: a file has to be named, or its code has changed, or another strategy than the
+            folder's is named, or the strategy is neither one of the package nor in a file.
+        OptionError: there is no such file.
+    """
+    again = named_again("strategy", holder, name, given)
+    if names_file(name):
+        refuse_other_strategy(NamedStrategy.read(again).source, code, holder)
+    elif name not in list_strategies():
+        raise RunError(
+            f"the strategy of {holder}, {name!r}, is a class of a Python program; go on from "
+            f"there: ddpnas.search(space, data, strategy, out={str(holder)!r}, resume=True)"
+        )
+    return again
+
+
+def refuse_other_strategy(
+    source: Source | None, code: Mapping[str, Any] | None, holder: str | Path
+) -> None:
+    """Raise :class:`RunError` when a strategy's file is no longer that of a run folder.
+
+    Args:
+        source: the file.
+        code: fingerprint that the folder kept.
+        holder: the folder.
+    """
+    refuse_other_code(source, code, holder, whose="architectures another strategy asked for")
+
+
+@functools.cache
+def _class_in(
+    path: Path, attribute: str, content: bytes, imported: tuple[tuple[str, bytes], ...]
+) -> type:
+    """Return the class that a file defines, which is executed once a process."""
+    source = Source(path, attribute, content, dict(imported))
+    module = execute(source, OptionError)
+    classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
+    if attribute not in classes:
+        own = sorted(
+            name
+            for name, value in classes.items()
+            if value.__module__ == module.__name__ and _has(value, "ask") and _has(value, "tell")
+        )
+        raise OptionError(not_there(source, "strategy", own, next(iter(own), "MyStrategy")))
+    return classes[attribute]
+
+
+def _has(strategy: Strategy | type, member: str) -> bool:
+    """Return whether a member is there, of its own and not the empty one of the protocol."""
+    kind = strategy if isinstance(strategy, type) else type(strategy)
+    if hasattr(kind, member):
+        return getattr(kind, member) is not getattr(Strategy, member)
+    return hasattr(strategy, member)
+
+
+def _next(strategy: Strategy) -> list[Architecture]:
+    """Return what a strategy asks for now; nothing where it is done."""
+    return [] if strategy.done else list(strategy.ask())
