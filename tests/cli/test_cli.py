@@ -387,6 +387,19 @@ def test_the_options_of_a_strategy_are_explained(capsys, name):
     assert all(option in printed for option in strategy_options(name))
 
 
+def test_the_options_of_a_strategy_of_ones_own_are_listed(capsys, tmp_path):
+    named = f"{tmp_path / 'mine.py'}:Mine"
+    told = '"""Mine.\n\n        Args:\n            at_most: bound.\n        """'
+    code = OWN_STRATEGY.replace("Mine(Base):", f"Mine(Base):\n    {told}").replace("=9", "")
+    (tmp_path / "mine.py").write_text(code)
+    assert main(["strategies", named]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines()]
+    assert ["evaluations", "3"] in rows and ["at_most", "needed", "bound."] in rows
+    assert f"--strategy {named} --strategy-options.NAME VALUE" in printed
+    assert "known: Mine" in refused(capsys, "strategies", named + "s")
+
+
 def test_what_to_type_next_works_for_a_space_of_ones_own(capsys, tmp_path):
     (tmp_path / "space.py").write_text(OWN_SPACE)
     folder = images(tmp_path / "images", classes=("cat", "dog", "owl"))

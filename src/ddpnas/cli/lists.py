@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 
 import docstring_parser
 from docstring_parser import Docstring
@@ -19,7 +20,8 @@ from ddpnas.cli.options import (
 )
 from ddpnas.data import list_data, load_data
 from ddpnas.spaces import about_space, list_spaces
-from ddpnas.strategies import list_strategies, strategy_classes, strategy_options
+from ddpnas.strategies import list_strategies, strategy_classes
+from ddpnas.strategies.named import NamedStrategy
 
 __all__ = ["COMMANDS"]
 
@@ -34,7 +36,7 @@ def _spaces_parser() -> ArgumentParser:
 
 def _strategies_parser() -> ArgumentParser:
     parser = new_parser("list the search strategies, or the options of one of them")
-    parser.add_argument("name", nargs="?", help="of a strategy")
+    parser.add_argument("name", nargs="?", help="of a strategy, or your own: my_file.py:MyStrategy")
     return parser
 
 
@@ -59,16 +61,25 @@ def strategies(options: Namespace) -> None:
             for name in list_strategies()
         ]
         show.table(["strategy", "what"], rows)
-        print("the options of one of them: ddpnas strategies NAME")
+        print(
+            "the options of one of them: ddpnas strategies NAME; your own: ddpnas strategies "
+            "my_file.py:MyStrategy"
+        )
         return
-    known = strategy_options(options.name)
-    for made in strategy_classes(options.name):
+    named = NamedStrategy.read(options.name)
+    known = named.options()
+    for made in named.classes():
         documented = _documented(made)
         meanings = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
-        defaults = {p.name: p.default for p in inspect.signature(made).parameters.values()}
-        rows = [[n, str(defaults[n]), meanings[n]] for n in known if n in defaults]
+        parameters = inspect.signature(made).parameters
+        rows = [[n, _default(parameters[n]), meanings.get(n, "")] for n in known if n in parameters]
         show.table(["option", "default", "meaning"], rows, title=documented.short_description)
-    print(f"in a search: --strategy {options.name} --strategy-options.NAME VALUE")
+    word = shlex.quote(options.name)
+    print(f"in a search: --strategy {word} --strategy-options.NAME VALUE")
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    return "needed" if parameter.default is parameter.empty else str(parameter.default)
 
 
 def _documented(made: type) -> Docstring:

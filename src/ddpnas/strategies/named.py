@@ -19,6 +19,7 @@ from ddpnas.strategies import (
     Strategy,
     create_strategy,
     list_strategies,
+    strategy_classes,
     strategy_options,
 )
 
@@ -51,6 +52,14 @@ class NamedStrategy:
             return cls(name)
         source = read_file(name, "strategy", OptionError)
         return cls(f"{source.path}:{source.attribute}", source)
+
+    def classes(self) -> tuple[type, ...]:
+        """Return what the strategy may be, see :func:`ddpnas.strategies.strategy_classes`.
+
+        Raises:
+            OptionError: no such strategy, or its file fails.
+        """
+        return strategy_classes(self.name) if self.source is None else (self._own_class,)
 
     def options(self) -> dict[str, Any]:
         """Return the options that the strategy takes, with their defaults.
