@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, and one sentence for a wrong input."""
 
+import io
 import json
 import os
 import re
@@ -60,11 +61,12 @@ def images(root, classes=("cat", "dog"), number=12, size=9):
     return str(root)
 
 
-def test_a_reader_that_has_gone_ends_a_command_without_a_word(capsys, monkeypatch):
+@pytest.mark.parametrize("buffering", [-1, 0])  # 0: as PYTHONUNBUFFERED has it
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(capsys, monkeypatch, buffering):
     read, write = os.pipe()
     os.close(read)
-    with monkeypatch.context() as patch, open(write, "w") as stream:
-        patch.setattr("sys.stdout", stream)
+    with monkeypatch.context() as patch, open(write, "wb", buffering) as stream:
+        patch.setattr("sys.stdout", io.TextIOWrapper(stream, write_through=buffering == 0))
         assert main(["recipes", "quick"]) == 1
     assert capsys.readouterr().err == ""
 

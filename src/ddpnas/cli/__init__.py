@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _unread() -> bool:
     """Return whether who read the output (head, a pager) has gone; the rest then goes nowhere."""
     try:
-        sys.stdout.flush()
+        print(flush=True)  # an empty line: an unbuffered stream has nothing left to flush
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
