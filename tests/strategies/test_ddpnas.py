@@ -255,7 +255,7 @@ def test_options_out_of_range_are_refused(options):
 def test_unknown_names_come_with_the_nearest_spelling():
     with pytest.raises(OptionError, match="did you mean 'ddpnas'"):
         create_strategy("ddpnass", make_space([3]))
-    with pytest.raises(OptionError, match="of your own is given to ddpnas.search"):
+    with pytest.raises(OptionError, match="of your own is named in a search"):
         create_strategy("mine.py:Mine", make_space([3]))
     with pytest.raises(OptionError, match="did you mean 'temperature'"):
         create_strategy("ddpnas", make_space([3]), temprature=1)
