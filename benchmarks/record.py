@@ -11,8 +11,8 @@ from typing import Any
 import scipy
 import torch
 
-from ddpnas.disk import write_atomic
 from ddpnas.identity import versions
+from ddpnas.utils.files import write_atomic
 
 __all__ = ["write_record"]
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from ddpnas import RunError
-from ddpnas.disk import read_json, read_records, write_atomic
 from ddpnas.run import RunFolder
+from ddpnas.utils.files import read_json, read_records, write_atomic
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

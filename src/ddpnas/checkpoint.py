@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ddpnas.disk import write_atomic
 from ddpnas.errors import RunError
+from ddpnas.utils.files import write_atomic
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.architecture import DecisionSpace
-from ddpnas.disk import write_atomic
 from ddpnas.errors import DataError, InfeasibleError, SpaceError, nearest
+from ddpnas.utils.files import write_atomic
 
 __all__ = ["CostTable"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from ddpnas.data import Data, DataConfig, load_data
-from ddpnas.disk import read_json
 from ddpnas.errors import RunError
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.run import GENERATED
@@ -18,6 +17,7 @@ from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import space_again
 from ddpnas.strategies.named import strategy_again
+from ddpnas.utils.files import read_json
 
 __all__ = ["read_config", "resume", "run_data", "run_generated", "run_space"]
 

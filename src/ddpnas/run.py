@@ -25,8 +25,8 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ddpnas.checkpoint import load_checkpoint, save_checkpoint
-from ddpnas.disk import read_records, whole_lines, writable, write_atomic
 from ddpnas.errors import RunError
+from ddpnas.utils.files import read_records, whole_lines, writable, write_atomic
 
 __all__ = ["CHECKPOINT", "GENERATED", "RunFolder"]
 

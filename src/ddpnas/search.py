@@ -12,7 +12,6 @@ from typing import Any
 
 from ddpnas.architecture import Architecture
 from ddpnas.data import Data, as_data
-from ddpnas.disk import read_json, read_records
 from ddpnas.distributed import join
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
@@ -25,12 +24,13 @@ from ddpnas.evaluators import (
 from ddpnas.identity import about_run, note_processes, refuse_another, run_identity, versions
 from ddpnas.run import RunFolder
 from ddpnas.search_loop import Progress, SearchLoop
-from ddpnas.settings import check_seed
 from ddpnas.source import Source
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import named_space
 from ddpnas.strategies import Strategy
 from ddpnas.strategies.named import NamedStrategy
+from ddpnas.utils.files import read_json, read_records
+from ddpnas.utils.options import check_seed
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 

@@ -21,7 +21,7 @@ from ddpnas.benchmarks.contender import Contender
 from ddpnas.benchmarks.load import load
 from ddpnas.benchmarks.table import Table
 from ddpnas.errors import OptionError
-from ddpnas.workers import check_workers, run_tasks
+from ddpnas.utils.workers import check_workers, run_tasks
 
 __all__ = ["Budget", "Summary", "Trial", "compare", "run_trial", "summarise"]
 
@@ -188,7 +188,7 @@ def compare(
         seeds: searches a contender.
         epochs: training after which the score is taken; default the shortest of the table.
         workers: how many; by default one a CPU.
-        executor: "local" or "ray", see :func:`ddpnas.workers.run_tasks`.
+        executor: "local" or "ray", see :func:`ddpnas.utils.workers.run_tasks`.
         on_progress: called with the searches done and their total.
 
     Raises:

@@ -17,8 +17,8 @@ import numpy as np
 from ddpnas._version import __version__
 from ddpnas.benchmarks.experiment import GRID, Budget, Summary, Trial
 from ddpnas.benchmarks.table import Table
-from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import OptionError
+from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["can_plot", "plot_regret", "write_results"]
 

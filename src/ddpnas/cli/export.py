@@ -15,7 +15,6 @@ from ddpnas.data import Data, load_data
 from ddpnas.data.dataset import Split
 from ddpnas.data.files import resized_images
 from ddpnas.data.images import as_image_batch
-from ddpnas.disk import writable
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.export.counted import Sizes
@@ -25,6 +24,7 @@ from ddpnas.export.timm_code import timm_code
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.trained import TrainedModel, load
+from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]
 

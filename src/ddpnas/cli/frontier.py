@@ -15,11 +15,11 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, add_json, new_parser
 from ddpnas.cli.question import Question, add_question, read_question
-from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import OptionError
 from ddpnas.frontier import frontier as whole_frontier
 from ddpnas.generate import Generated
 from ddpnas.limits import amount
+from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["COMMANDS"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.data import Data
-from ddpnas.disk import read_json, writable
 from ddpnas.errors import RunError
 from ddpnas.run import RunFolder
+from ddpnas.utils.files import read_json, writable
 
 __all__ = ["keep", "keep_place"]
 

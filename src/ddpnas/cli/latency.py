@@ -22,12 +22,12 @@ from ddpnas.costs import (
     measure_latency,
     read_measurements,
 )
-from ddpnas.disk import writable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.reopen import run_generated, run_space
 from ddpnas.search import SearchResult
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import named_space, space_again
+from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]
 

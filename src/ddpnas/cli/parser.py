@@ -24,7 +24,7 @@ from ddpnas.cli import (
 from ddpnas.cli.options import FREE, Command, dashed
 from ddpnas.distributed import launched
 from ddpnas.errors import OptionError, nearest
-from ddpnas.settings import check_seed
+from ddpnas.utils.options import check_seed
 
 __all__ = ["parse"]
 

@@ -26,7 +26,6 @@ from ddpnas.cli.question import cell_rules
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs, require_same_network
 from ddpnas.data import Data, load_data
-from ddpnas.disk import writable
 from ddpnas.errors import OptionError, RunError
 from ddpnas.limits import Limit, checked_limits, read_limits, say_limits
 from ddpnas.reopen import run_data, run_generated, run_space
@@ -44,6 +43,7 @@ from ddpnas.training import (
 )
 from ddpnas.training.processes import is_main_process
 from ddpnas.training.session import CHECKPOINTS
+from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]
 

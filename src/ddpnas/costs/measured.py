@@ -22,9 +22,9 @@ from ddpnas.costs.counted import count_costs
 from ddpnas.costs.plan import LatencyPlan, make_plan, raw_terms
 from ddpnas.costs.stopwatch import load, measure, summary, write_json
 from ddpnas.costs.timers import LatencyConfig, machine, opened_timer, versions
-from ddpnas.disk import read_json, writable
 from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space import SearchSpace
+from ddpnas.utils.files import read_json, writable
 
 __all__ = ["latency_table", "measure_latency", "plan_of"]
 

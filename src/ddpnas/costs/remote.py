@@ -20,9 +20,9 @@ from ddpnas.costs import stopwatch
 from ddpnas.costs.measured import latency_table, plan_of
 from ddpnas.costs.onnx_files import export_probes
 from ddpnas.costs.timers import LatencyConfig
-from ddpnas.disk import writable
 from ddpnas.errors import DataError, SpaceError
 from ddpnas.space import SearchSpace
+from ddpnas.utils.files import writable
 
 __all__ = ["export_latency", "import_latency", "read_measurements"]
 

@@ -25,8 +25,8 @@ from ddpnas.costs.parts import caller
 from ddpnas.costs.plan import LatencyPlan, Probe
 from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
 from ddpnas.errors import OptionError, nearest
-from ddpnas.settings import check_seed
 from ddpnas.space import SearchSpace
+from ddpnas.utils.options import check_seed
 
 __all__ = ["LatencyConfig", "machine", "opened_timer", "versions"]
 

@@ -25,7 +25,7 @@ from ddpnas.source import refuse_other_code
 from ddpnas.space import SearchSpace
 from ddpnas.spaces.own import space_from_file
 from ddpnas.training import RECIPES, Recipe, pick_device, train
-from ddpnas.workers import check_workers, run_tasks, worker_number
+from ddpnas.utils.workers import check_workers, run_tasks, worker_number
 
 __all__ = ["StandaloneConfig", "StandaloneEvaluator"]
 

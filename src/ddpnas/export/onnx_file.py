@@ -14,13 +14,13 @@ from torch.export import ExportedProgram
 
 from ddpnas._version import __version__
 from ddpnas.costs.onnx_files import need_onnx, quiet
-from ddpnas.disk import write_atomic
 from ddpnas.errors import ExportError
 from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.counted import Counts, count
 from ddpnas.export.deployed import Input, deploy, describe
 from ddpnas.export.runtime import OnnxFile
 from ddpnas.trained import TrainedModel
+from ddpnas.utils.files import write_atomic
 
 __all__ = ["Exported", "export_onnx", "metadata"]
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.costs.onnx_files import quiet
-from ddpnas.disk import write_atomic
 from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.deployed import deploy, describe
 from ddpnas.export.onnx_file import metadata
 from ddpnas.trained import TrainedModel
+from ddpnas.utils.files import write_atomic
 
 __all__ = ["export_program"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from ddpnas.costs.onnx_files import need_onnx, quiet
-from ddpnas.disk import write_atomic
 from ddpnas.export.deployed import Input
 from ddpnas.export.runtime import OnnxFile
+from ddpnas.utils.files import write_atomic
 
 __all__ = ["Quantised", "quantise_onnx"]
 

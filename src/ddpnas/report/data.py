@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.architecture import Architecture, Decision, DecisionSpace
-from ddpnas.disk import read_json, read_records
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import ArchitectureError, RunError
 from ddpnas.own_file import without_folders
 from ddpnas.reopen import read_config, run_generated
+from ddpnas.utils.files import read_json, read_records
 
 __all__ = ["Network", "Run", "Stage", "Trained", "read_run", "said_path"]
 

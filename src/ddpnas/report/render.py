@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ddpnas._version import __version__
 from ddpnas.cost_table import CostTable
-from ddpnas.disk import writable, write_atomic
 from ddpnas.errors import OptionError, RunError
 from ddpnas.report import section_frontier, sections_network, sections_search
 from ddpnas.report.blocks import (
@@ -34,6 +33,7 @@ from ddpnas.report.section_latency import latency
 from ddpnas.report.section_training import training
 from ddpnas.report.svg import mark_shape, shade
 from ddpnas.report.view import View
+from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
 

@@ -22,7 +22,6 @@ from ddpnas.architecture import Architecture, DecisionSpace
 from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
 from ddpnas.own_file import names_file
-from ddpnas.settings import check_seed, typed
 from ddpnas.strategies.bound import elimination_bound
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
@@ -33,6 +32,7 @@ from ddpnas.strategies.natural import ASNG, MIGO, SNG
 from ddpnas.strategies.optuna import OptunaStrategy
 from ddpnas.strategies.random import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
+from ddpnas.utils.options import check_seed, typed
 
 __all__ = [
     "DDPNAS",

@@ -29,13 +29,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ddpnas.architecture import Architecture
-from ddpnas.disk import read_json, write_atomic
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
 from ddpnas.source import Source
 from ddpnas.space import SearchSpace
 from ddpnas.spaces import list_spaces, space_again
 from ddpnas.trained.card import model_card
 from ddpnas.trained.model import TrainedModel
+from ddpnas.utils.files import read_json, write_atomic
 
 __all__ = ["FILES", "load", "save_folder"]
 

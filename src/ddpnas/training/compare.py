@@ -20,12 +20,12 @@ from ddpnas.data import Data, as_data
 from ddpnas.errors import OptionError
 from ddpnas.generate import sample_within
 from ddpnas.limits import Limit, checked_limits, within
-from ddpnas.settings import check_seed
 from ddpnas.space import SearchSpace
 from ddpnas.training.baseline import build_baseline
 from ddpnas.training.loop import train
 from ddpnas.training.recipe import Recipe, create_recipe
 from ddpnas.training.result import TrainResult
+from ddpnas.utils.options import check_seed
 
 __all__ = ["Trained", "compare", "final_space", "inference_space"]
 

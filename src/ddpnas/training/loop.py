@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 
 from ddpnas.data import Data, as_data
-from ddpnas.settings import check_seed
 from ddpnas.training.processes import accelerated
 from ddpnas.training.recipe import Recipe, create_recipe
 from ddpnas.training.result import TrainResult
 from ddpnas.training.session import Session
+from ddpnas.utils.options import check_seed
 
 __all__ = ["train"]
 

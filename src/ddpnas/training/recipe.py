@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.settings import typed
+from ddpnas.utils.options import typed
 
 __all__ = ["CROPS", "OPTIMIZERS", "POLICIES", "RECIPES", "SCHEDULES", "Recipe", "create_recipe"]
 

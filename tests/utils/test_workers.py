@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ddpnas import DataError, OptionError, RunError, workers
-from ddpnas.workers import run_tasks, worker_number
+from ddpnas import DataError, OptionError, RunError
+from ddpnas.utils import workers
+from ddpnas.utils.workers import run_tasks, worker_number
 
 RAY = pytest.param(
     "ray",
@@ -40,7 +41,7 @@ def work(shared, task):
 def test_results_come_in_order_and_a_worker_that_dies_is_replaced(tmp_path, caplog, executor):
     tasks, found = [1, 2, "die once", 3, 4, "fail"], []
     with (
-        caplog.at_level(logging.WARNING, logger="ddpnas.workers"),
+        caplog.at_level(logging.WARNING, logger="ddpnas.utils.workers"),
         pytest.raises(DataError, match=r"^the image a.png cannot be read$"),
     ):
         for number, result in enumerate(
@@ -51,7 +52,7 @@ def test_results_come_in_order_and_a_worker_that_dies_is_replaced(tmp_path, capl
                 (tmp_path / "all others told").touch()
     assert [f if isinstance(f, str) else f[0] for f in found] == [2, 4, "die once", 8, 16]
     assert os.getpid() not in {f[1] for f in found if not isinstance(f, str)}
-    (lost,) = [r.getMessage() for r in caplog.records if r.name == "ddpnas.workers"]
+    (lost,) = [r.getMessage() for r in caplog.records if r.name == "ddpnas.utils.workers"]
     assert lost.startswith("a worker died at task 3 of 6 (")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import ddpnas
 from ddpnas import OptionError
-from ddpnas.settings import check_seed, typed
+from ddpnas.utils.options import check_seed, typed
 
 
 @pytest.mark.parametrize(
