@@ -25,9 +25,9 @@ from torch import nn
 
 import ddpnas
 from benchmarks.record import write_record
-from ddpnas.choice import Fixed
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.shared_weights import make_sgd
+from ddpnas.space.supernet import Fixed
 from ddpnas.training.captured import Captures
 from ddpnas.training.epoch import pick_device, place, train_epoch
 

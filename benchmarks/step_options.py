@@ -24,9 +24,9 @@ from torch import nn
 import ddpnas
 from benchmarks.record import write_record
 from benchmarks.step import CASES, optimizer_of, timed
-from ddpnas.choice import Supernet
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.compiled import compile_options
+from ddpnas.space.supernet import Supernet
 from ddpnas.training.captured import Captures
 from ddpnas.training.epoch import pick_device, place, train_epoch
 

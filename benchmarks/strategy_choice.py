@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import write_record
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.benchmarks import Table, load
 from ddpnas.benchmarks.contender import Contender
 from ddpnas.benchmarks.experiment import Budget, run_trial
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
+from ddpnas.space.decisions import Decision, DecisionSpace
 
 Named = Callable[[Table], Table]
 

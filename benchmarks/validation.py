@@ -20,8 +20,8 @@ import torch
 
 import ddpnas
 from benchmarks.record import write_record
-from ddpnas.distribution import JointDistribution
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
+from ddpnas.space.distribution import JointDistribution
 
 # Space, its options, images, side of an image.
 CASES: dict[str, tuple[dict[str, Any], int, int]] = {

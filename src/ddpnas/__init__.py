@@ -6,7 +6,6 @@ arXiv 1905.13543), and exact generation of networks within given limits.
 
 from ddpnas import benchmarks
 from ddpnas._version import __version__
-from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import (
     LatencyConfig,
@@ -17,7 +16,6 @@ from ddpnas.costs import (
     peak_limit,
 )
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import (
     ArchitectureError,
     DataError,
@@ -34,11 +32,14 @@ from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated, generate, sample_within, top_k
 from ddpnas.reopen import resume
-from ddpnas.replace import replaceable
 from ddpnas.report import write_report
 from ddpnas.rescore import Rescored, rescore
 from ddpnas.search import Progress, SearchResult, search
-from ddpnas.space import Choose, SearchSpace, Supernet
+from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.replace import replaceable
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Choose, Supernet
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.strategies import (
     ChoiceEffect,

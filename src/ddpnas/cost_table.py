@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import DataError, InfeasibleError, SpaceError, nearest
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.utils.files import write_atomic
 
 __all__ = ["CostTable"]

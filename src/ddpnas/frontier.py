@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
 from ddpnas.generate import Certificate, Generated, describe
 from ddpnas.infeasible import infeasible
@@ -25,6 +23,8 @@ from ddpnas.solver.diagram import Diagram, Vector
 from ddpnas.solver.labels import Labels
 from ddpnas.solver.paths import ranges_of
 from ddpnas.solver.problem import Problem
+from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
+from ddpnas.space.distribution import JointDistribution
 
 __all__ = ["frontier"]
 

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError
 from ddpnas.infeasible import infeasible
 from ddpnas.limits import Bounds, Limit, checked_limits, slack, within
 from ddpnas.objective import Objective, objective_name, objective_rows, objective_value
 from ddpnas.solver.problem import Problem
+from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
+from ddpnas.space.distribution import JointDistribution
 
 __all__ = [
     "Certificate",

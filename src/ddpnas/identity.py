@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from ddpnas._version import __version__
-from ddpnas.architecture import Decision
 from ddpnas.data import Data
 from ddpnas.differences import refuse_differences
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
-from ddpnas.source import Source, refuse_other_code
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Decision
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.source import Source, refuse_other_code
 from ddpnas.strategies import list_strategies, strategy_options
 from ddpnas.strategies.named import refuse_other_strategy
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import DecisionSpace
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.space.decisions import DecisionSpace
+from ddpnas.space.distribution import JointDistribution
 
 __all__ = ["Objective", "objective_name", "objective_rows", "objective_value", "whole_rows"]
 

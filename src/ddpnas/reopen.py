@@ -14,7 +14,7 @@ from ddpnas.errors import RunError
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.run import GENERATED
 from ddpnas.search import Progress, SearchResult, search
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import space_again
 from ddpnas.strategies.named import strategy_again
 from ddpnas.utils.files import read_json

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddpnas.architecture import Architecture
 from ddpnas.checkpoint import load_checkpoint
 from ddpnas.data import Data
 from ddpnas.errors import RunError
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.reopen import read_config, run_data, run_space
 from ddpnas.run import CHECKPOINT
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
 
 __all__ = ["Rescored", "rescore"]
 

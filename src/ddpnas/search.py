@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddpnas.architecture import Architecture
 from ddpnas.data import Data, as_data
 from ddpnas.distributed import join
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators import (
     StandaloneConfig,
@@ -24,8 +22,10 @@ from ddpnas.evaluators import (
 from ddpnas.identity import about_run, note_processes, refuse_another, run_identity, versions
 from ddpnas.run import RunFolder
 from ddpnas.search_loop import Progress, SearchLoop
-from ddpnas.source import Source
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.source import Source
 from ddpnas.spaces import named_space
 from ddpnas.strategies import Strategy
 from ddpnas.strategies.named import NamedStrategy

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddpnas.architecture import Architecture
 from ddpnas.distributed import Processes
-from ddpnas.distribution import JointDistribution
 from ddpnas.evaluators import Evaluation, Evaluator
 from ddpnas.run import RunFolder
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies import Strategy
 
 __all__ = ["Progress", "SearchLoop", "own_seconds"]

@@ -25,10 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpnas.architecture import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.costs import count_costs, count_network
 from ddpnas.errors import DdpnasError
-from ddpnas.space import Choice, SearchSpace
+from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Choice
 from ddpnas.spaces import create_space
 from ddpnas.strategies import Strategy
 

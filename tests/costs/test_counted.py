@@ -11,7 +11,7 @@ from ddpnas import (
     count_network,
     create_space,
 )
-from ddpnas.layers import Nothing
+from ddpnas.space.layers import Nothing
 
 
 def measured(space, architecture):

@@ -13,7 +13,7 @@ from ddpnas import (
     create_space,
     generate,
 )
-from ddpnas.choice import Fixed
+from ddpnas.space.supernet import Fixed
 from ddpnas.spaces.darts import CELLS, EDGES, network
 
 V2 = (

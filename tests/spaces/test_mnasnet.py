@@ -3,7 +3,7 @@
 import pytest
 
 from ddpnas import ArchitectureError, count_costs, create_space, generate
-from ddpnas.distribution import JointDistribution
+from ddpnas.space.distribution import JointDistribution
 
 SPACE = create_space("mnasnet")
 EFFICIENTNET_B0 = SPACE.parse(

@@ -3,7 +3,7 @@
 import pytest
 
 from ddpnas import ArchitectureError, count_costs, create_space
-from ddpnas.layers import SqueezeExcite
+from ddpnas.space.layers import SqueezeExcite
 
 SPACE = create_space("mobilenet-v3", width=0.25, input_shape=(3, 32, 32), num_classes=5)
 

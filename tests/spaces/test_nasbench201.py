@@ -165,6 +165,6 @@ def test_a_built_network_is_plain():
     for cell in random_cells(5):
         modules = {type(m).__module__ for m in SPACE.build(cell).modules()}
         assert all(
-            m.startswith("torch.") or m in ("ddpnas.layers", "ddpnas.spaces.nasbench201")
+            m.startswith("torch.") or m in ("ddpnas.space.layers", "ddpnas.spaces.nasbench201")
             for m in modules
         )

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ddpnas import RunError, SpaceError
-from ddpnas.own_file import names_file
-from ddpnas.source import read_source, refuse_other_code
+from ddpnas.space.source import read_source, refuse_other_code
+from ddpnas.space.user_code import names_file
 from ddpnas.spaces import space_again
 from ddpnas.spaces.own import space_from_file
 

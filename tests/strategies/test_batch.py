@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ddpnas import Decision, OptionError, create_strategy
-from ddpnas.architecture import DecisionSpace
+from ddpnas.space.decisions import DecisionSpace
 
 SPACE = DecisionSpace([Decision(f"d{i}", ("a", "b", "c")) for i in range(6)])
 

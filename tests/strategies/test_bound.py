@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ddpnas import elimination_bound
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.strategies import create_strategy
 from ddpnas.strategies.bound import fair_cycle_scales
 

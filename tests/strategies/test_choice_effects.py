@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import ddpnas
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.errors import DataError
+from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.strategies.choice_effects import _gain
 from ddpnas.strategies.effects import Prior
 

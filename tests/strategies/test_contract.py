@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from ddpnas.architecture import Decision, DecisionSpace, Rule
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Decision, DecisionSpace, Rule
 from ddpnas.strategies import create_strategy, list_strategies, strategy_options
 
 PRUNED = ["asng", "mdenas", "migo", "reinforce", "sng"]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddpnas.architecture import Decision
+from ddpnas.space.decisions import Decision
 from ddpnas.strategies.effects import (
     PRIORS,
     Likeness,

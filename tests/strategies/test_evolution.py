@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ddpnas import Decision, create_strategy
-from ddpnas.architecture import DecisionSpace
+from ddpnas.space.decisions import DecisionSpace
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd")) for i in range(10)])
 

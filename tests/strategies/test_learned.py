@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ddpnas.architecture import Decision, DecisionSpace
+from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.strategies import create_strategy
 from ddpnas.strategies.learned import rank_utilities
 from ddpnas.strategies.natural import log_rank_utilities

@@ -1,7 +1,7 @@
 import pytest
 
 from ddpnas import Decision, create_strategy
-from ddpnas.architecture import DecisionSpace
+from ddpnas.space.decisions import DecisionSpace
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd")) for i in range(3)])
 EFFECTS = ([0.0, 0.1, 0.1, 0.3], [0.7, 0.0, 0.2, 0.2], [0.0, 0.0, 0.5, 0.4])  # with ties

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddpnas import Decision, create_strategy
-from ddpnas.architecture import DecisionSpace
+from ddpnas.space.decisions import DecisionSpace
 
 
 def tell_by_option(strategy, scores):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.strategies import create_strategy
 from ddpnas.strategies.effects import Likeness, climb, normal_scores
 from ddpnas.strategies.model import expected_improvement

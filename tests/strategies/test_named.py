@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ddpnas import OptionError, RunError, create_space
-from ddpnas.source import read_source
+from ddpnas.space.source import read_source
 from ddpnas.strategies import strategy_options
 from ddpnas.strategies.base import Base
 from ddpnas.strategies.named import NamedStrategy, strategy_again

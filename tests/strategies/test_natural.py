@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddpnas import Decision, create_strategy
-from ddpnas.architecture import DecisionSpace
+from ddpnas.space.decisions import DecisionSpace
 
 SPACE = DecisionSpace([Decision("a", tuple("uvwxy")), Decision("b", tuple("pqr"))])
 FREE = 4 + 2  # probabilities that can be chosen freely

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.strategies import create_strategy
 
 SPACE = DecisionSpace([Decision("a", ("x", "y")), Decision("b", ("u", "v", "w"))])

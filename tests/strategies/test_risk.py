@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from ddpnas.architecture import Decision
+from ddpnas.space.decisions import Decision
 from ddpnas.strategies import risk
 from ddpnas.strategies.effects import Likeness, Prior, fit, fits, normal_scores
 from ddpnas.strategies.risk import best_option_shares, variants

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ddpnas.errors import OptionError
-from ddpnas.own_file import names_file
+from ddpnas.space.user_code import names_file
 from ddpnas.strategies.named import NamedStrategy
 
 __all__ = ["Contender"]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.benchmarks.table import Table
 from ddpnas.errors import DataError, OptionError, nearest
+from ddpnas.space.decisions import Decision, DecisionSpace
 
 __all__ = ["list_tables", "load"]
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.benchmarks.table import Table
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Decision, DecisionSpace
 
 __all__ = ["EXAMPLES", "make_table"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import ArchitectureError, OptionError
+from ddpnas.space.decisions import DecisionSpace
 
 __all__ = ["Record", "Table"]
 

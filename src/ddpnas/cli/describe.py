@@ -8,10 +8,10 @@ from typing import Any
 
 from ddpnas.cli import show
 from ddpnas.costs import cost_ranges, count_costs
-from ddpnas.distribution import JointDistribution
 from ddpnas.generate import generate
 from ddpnas.limits import Limit, say_limits
-from ddpnas.space import SearchSpace
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import named_space
 
 __all__ = ["describe"]

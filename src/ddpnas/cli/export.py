@@ -21,7 +21,7 @@ from ddpnas.export.counted import Sizes
 from ddpnas.export.measured import measure_files, verdict
 from ddpnas.export.runtime import raw_inputs
 from ddpnas.export.timm_code import timm_code
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.trained import TrainedModel, load
 from ddpnas.utils.files import writable

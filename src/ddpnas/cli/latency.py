@@ -25,7 +25,7 @@ from ddpnas.costs import (
 from ddpnas.errors import OptionError, nearest
 from ddpnas.reopen import run_generated, run_space
 from ddpnas.search import SearchResult
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import named_space, space_again
 from ddpnas.utils.files import writable
 

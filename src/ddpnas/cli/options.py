@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.errors import OptionError
 from ddpnas.limits import Limit
-from ddpnas.own_file import names_file
+from ddpnas.space.user_code import names_file
 
 __all__ = [
     "FREE",

@@ -8,7 +8,6 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.architecture import Architecture, Rule
 from ddpnas.cli.options import add_limit, add_space, parse_limits
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs, require_same_network
@@ -17,7 +16,8 @@ from ddpnas.limits import Limit
 from ddpnas.objective import Objective
 from ddpnas.reopen import run_space
 from ddpnas.search import SearchResult
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture, Rule
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.darts_rules import darts_height, parametric_operations
 from ddpnas.strategies import choice_effects
 

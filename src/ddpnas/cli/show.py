@@ -15,10 +15,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.data import Data
-from ddpnas.distribution import JointDistribution
 from ddpnas.search_loop import Progress, own_seconds
+from ddpnas.space.decisions import DecisionSpace
+from ddpnas.space.distribution import JointDistribution
 
 __all__ = ["SearchProgress", "TrainProgress", "duration", "line", "pruning", "sizes", "table"]
 

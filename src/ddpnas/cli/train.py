@@ -11,7 +11,6 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.architecture import Architecture, Rule
 from ddpnas.cli import show
 from ddpnas.cli.keep import keep_place
 from ddpnas.cli.options import (
@@ -30,7 +29,8 @@ from ddpnas.errors import OptionError, RunError
 from ddpnas.limits import Limit, checked_limits, read_limits, say_limits
 from ddpnas.reopen import run_data, run_generated, run_space
 from ddpnas.search import SearchResult, check_fit, open_space
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture, Rule
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.trained.folder import FILES
 from ddpnas.training import (
     Recipe,

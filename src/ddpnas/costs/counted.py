@@ -20,7 +20,8 @@ from ddpnas.cost_table import CostTable
 from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
 from ddpnas.costs.parts import Part, caller, find_parts, term_key
 from ddpnas.errors import SpaceError
-from ddpnas.space import Choice, Pairs, SearchSpace
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Choice, Pairs
 
 __all__ = ["count_costs"]
 
@@ -88,7 +89,7 @@ def _run_costs(space: SearchSpace, opened: nn.Module, part: Part) -> tuple[int, 
             raise SpaceError(
                 f"the costs of space {space.name!r} are no sum over its choices: the network runs "
                 f"other operations where a choice gives None ({', '.join(decisions)}); sum such "
-                f"outputs with ddpnas.layers.add, or give a module that returns zeros"
+                f"outputs with ddpnas.space.layers.add, or give a module that returns zeros"
             )
     return costs
 

@@ -7,15 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ddpnas.architecture import Architecture
 from ddpnas.cost_table import CostTable
 from ddpnas.costs.plan import LatencyPlan, Probe
 from ddpnas.costs.stopwatch import measure, summary
 from ddpnas.costs.timers import LatencyConfig, machine, opened_timer
 from ddpnas.errors import OptionError
-from ddpnas.own_file import without_folders
-from ddpnas.source import changed_files
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.source import changed_files
+from ddpnas.space.user_code import without_folders
 
 __all__ = ["LatencyCheck", "check_latency", "require_same_network"]
 

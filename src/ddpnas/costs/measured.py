@@ -23,7 +23,7 @@ from ddpnas.costs.plan import LatencyPlan, make_plan, raw_terms
 from ddpnas.costs.stopwatch import load, measure, summary, write_json
 from ddpnas.costs.timers import LatencyConfig, machine, opened_timer, versions
 from ddpnas.errors import DataError, OptionError, SpaceError, nearest
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import read_json, writable
 
 __all__ = ["latency_table", "measure_latency", "plan_of"]

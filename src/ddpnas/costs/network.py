@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.meta import on_meta
+from ddpnas.space.meta import on_meta
 
 __all__ = [
     "Weights",

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from ddpnas.costs.parts import Part
 from ddpnas.costs.plan import LatencyPlan, Probe
 from ddpnas.errors import OptionError
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable
 
 __all__ = ["export_probes", "need_onnx", "quiet"]

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ddpnas.meta import on_meta
-from ddpnas.space import Choice, Pairs, SearchSpace
+from ddpnas.space.meta import on_meta
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Choice, Pairs
 
 __all__ = ["Hole", "Part", "caller", "find_parts", "term_key"]
 

@@ -18,7 +18,8 @@ from ddpnas.cost_table import CostTable
 from ddpnas.costs.network import peak_bytes, quick_norms
 from ddpnas.costs.parts import term_key
 from ddpnas.errors import SpaceError
-from ddpnas.space import Choice, Pairs, SearchSpace
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Choice, Pairs
 
 __all__ = ["peak_limit"]
 

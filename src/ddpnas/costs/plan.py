@@ -12,11 +12,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ddpnas.architecture import Architecture
 from ddpnas.costs.network import makes_constant
 from ddpnas.costs.parts import Hole, Part, caller, find_parts, term_key
-from ddpnas.meta import on_meta
-from ddpnas.space import Pairs, SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.meta import on_meta
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Pairs
 
 __all__ = ["LatencyPlan", "Probe", "make_plan", "raw_terms"]
 

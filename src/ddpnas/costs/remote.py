@@ -21,7 +21,7 @@ from ddpnas.costs.measured import latency_table, plan_of
 from ddpnas.costs.onnx_files import export_probes
 from ddpnas.costs.timers import LatencyConfig
 from ddpnas.errors import DataError, SpaceError
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable
 
 __all__ = ["export_latency", "import_latency", "read_measurements"]

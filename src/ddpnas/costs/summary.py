@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.cost_table import CostTable
+from ddpnas.space.decisions import DecisionSpace
 
 __all__ = ["CostRange", "cost_ranges"]
 

@@ -25,7 +25,7 @@ from ddpnas.costs.parts import caller
 from ddpnas.costs.plan import LatencyPlan, Probe
 from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
 from ddpnas.errors import OptionError, nearest
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.options import check_seed
 
 __all__ = ["LatencyConfig", "machine", "opened_timer", "versions"]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ddpnas.architecture import Architecture
+from ddpnas.space.decisions import Architecture
 
 __all__ = ["Evaluation", "Evaluator"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ddpnas.choice import Choice, Supernet
 from ddpnas.errors import OptionError, nearest
+from ddpnas.space.supernet import Choice, Supernet
 
 __all__ = ["compile_options"]
 

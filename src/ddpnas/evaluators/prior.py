@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.evaluators.training_free import naswot, synflow
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
 
 __all__ = ["Prior", "Scale", "measured", "weighed"]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ddpnas.choice import Choice, Supernet
+from ddpnas.space.supernet import Choice, Supernet
 
 __all__ = ["Replay"]
 

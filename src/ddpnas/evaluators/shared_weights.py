@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddpnas.architecture import Architecture
 from ddpnas.data import Data, Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.distributed import Processes, synchronise_norms
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import DataError, DivergedError, OptionError
 from ddpnas.evaluators.compiled import compile_options
 from ddpnas.evaluators.supernet_config import SupernetConfig
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.captured import Captures, Step
 from ddpnas.training.epoch import autocast, place, train_epoch
 

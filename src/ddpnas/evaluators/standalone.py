@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpnas.architecture import Architecture
 from ddpnas.data import Data
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import Evaluation
-from ddpnas.source import refuse_other_code
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.source import refuse_other_code
 from ddpnas.spaces.own import space_from_file
 from ddpnas.training import RECIPES, Recipe, pick_device, train
 from ddpnas.utils.workers import check_workers, run_tasks, worker_number

@@ -31,8 +31,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ddpnas.architecture import Architecture
-from ddpnas.choice import Supernet
 from ddpnas.data import Data, Loader
 from ddpnas.data.augment import Share
 from ddpnas.distributed import ALONE, Processes
@@ -42,7 +40,9 @@ from ddpnas.evaluators.prior import Prior, Scale, measured, weighed
 from ddpnas.evaluators.scoring import most_accurate, verdicts
 from ddpnas.evaluators.shared_weights import Round, SharedWeights
 from ddpnas.evaluators.supernet_config import SupernetConfig
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Supernet
 from ddpnas.training.epoch import autocast, pick_device
 
 __all__ = ["SupernetEvaluator"]

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ddpnas.errors import OptionError
-from ddpnas.layers import fewer_strides, make_divisible
-from ddpnas.space import SearchSpace
+from ddpnas.space.layers import fewer_strides, make_divisible
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import mnasnet, mobilenet_v2
 from ddpnas.spaces.literal import Block, Stage, timm_string
 

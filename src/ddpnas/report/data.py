@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ddpnas.architecture import Architecture, Decision, DecisionSpace
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import ArchitectureError, RunError
-from ddpnas.own_file import without_folders
 from ddpnas.reopen import read_config, run_generated
+from ddpnas.space.decisions import Architecture, Decision, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.user_code import without_folders
 from ddpnas.utils.files import read_json, read_records
 
 __all__ = ["Network", "Run", "Stage", "Trained", "read_run", "said_path"]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.cost_table import CostTable
-from ddpnas.distribution import JointDistribution
 from ddpnas.report.data import Run
+from ddpnas.space.decisions import Decision, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
 
 __all__ = [
     "Point",

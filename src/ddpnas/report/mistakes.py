@@ -15,9 +15,9 @@ from torch import Tensor
 from ddpnas.data import Data
 from ddpnas.data.dataset import Split, TensorSplit
 from ddpnas.errors import DdpnasError
-from ddpnas.own_file import names_file
 from ddpnas.report.blocks import Column, Gallery, Picture, Section, Table, percent
 from ddpnas.report.view import View
+from ddpnas.space.user_code import names_file
 from ddpnas.trained import load
 
 __all__ = ["mistakes"]

@@ -11,10 +11,10 @@ from typing import Any
 from ddpnas.data import DataConfig
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.limits import limit_arguments, read_limits
-from ddpnas.own_file import names_file
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, Trained, said_path
 from ddpnas.report.view import View
+from ddpnas.space.user_code import names_file
 from ddpnas.training import RECIPES
 
 __all__ = ["missing", "reproduce", "run_commands"]

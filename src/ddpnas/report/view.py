@@ -11,11 +11,11 @@ from ddpnas.costs import count_costs
 from ddpnas.errors import DataError, RunError
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated
-from ddpnas.own_file import names_file
 from ddpnas.reopen import run_space
 from ddpnas.report.data import Run
 from ddpnas.report.measures import Point, random_points
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.user_code import names_file
 from ddpnas.strategies import ChoiceEffect, choice_effects
 
 __all__ = ["MOST_FITTED", "View"]

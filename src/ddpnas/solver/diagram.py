@@ -19,8 +19,8 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
+from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Diagram", "Layer", "Vector", "to_go"]
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
 from ddpnas.limits import within
 from ddpnas.objective import whole_rows
 from ddpnas.solver.diagram import Diagram, Vector
 from ddpnas.solver.paths import best_paths
 from ddpnas.solver.programme import Programme
+from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Problem"]
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
 from ddpnas.errors import DdpnasError
 from ddpnas.limits import within
+from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Programme", "Solution"]
 

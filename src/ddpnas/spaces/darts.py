@@ -30,10 +30,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.architecture import Rule
 from ddpnas.errors import ArchitectureError, OptionError
-from ddpnas.layers import FactorizedReduce, Nothing, add, batch_norm, conv_bn, drop_path
-from ddpnas.space import Choose
+from ddpnas.space.decisions import Rule
+from ddpnas.space.layers import FactorizedReduce, Nothing, add, batch_norm, conv_bn, drop_path
+from ddpnas.space.supernet import Choose
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["CELLS", "EDGES", "OPERATIONS", "SPACE", "network"]
@@ -69,7 +69,7 @@ def network(
     """Return the network, its 28 edges asked of ``choose`` and shared by all cells of a kind.
 
     Args:
-        choose: see :class:`ddpnas.space.Choose`.
+        choose: see :class:`ddpnas.space.search_space.Choose`.
         channels: C, width of a node in the first cells.
         cells: L, at least 3.
         stem: "cifar", a 3x3 convolution; "imagenet", three of stride 2 for images of 224x224.

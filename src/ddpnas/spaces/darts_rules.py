@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from ddpnas.architecture import DecisionSpace, Rule
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import DecisionSpace, Rule
 from ddpnas.spaces.darts import CELLS, EDGES, NODES
 
 __all__ = ["darts_height", "parametric_operations"]

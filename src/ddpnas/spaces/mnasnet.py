@@ -22,8 +22,14 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import nn
 
 from ddpnas.errors import ArchitectureError
-from ddpnas.layers import InvertedResidual, SqueezeExcite, conv_bn, fewer_strides, make_divisible
-from ddpnas.space import Choose
+from ddpnas.space.layers import (
+    InvertedResidual,
+    SqueezeExcite,
+    conv_bn,
+    fewer_strides,
+    make_divisible,
+)
+from ddpnas.space.supernet import Choose
 from ddpnas.spaces.literal import Stage, read_list
 from ddpnas.spaces.published import PublishedSpace
 
@@ -53,11 +59,11 @@ def network(
     """Return the network; see the module's text.
 
     Args:
-        choose: see :class:`ddpnas.space.Choose`.
+        choose: see :class:`ddpnas.space.search_space.Choose`.
         width: factor of all channels.
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.layers.fewer_strides`.
+        reduction: see :func:`ddpnas.space.layers.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching

@@ -30,8 +30,9 @@ from typing import Any
 from torch import nn
 
 from ddpnas.errors import ArchitectureError, OptionError, nearest
-from ddpnas.layers import InvertedResidual, conv_bn, fewer_strides, make_divisible
-from ddpnas.space import Choose, Text
+from ddpnas.space.layers import InvertedResidual, conv_bn, fewer_strides, make_divisible
+from ddpnas.space.search_space import Text
+from ddpnas.space.supernet import Choose
 from ddpnas.spaces.literal import Block, Stage, read_list, read_stages, timm_string
 from ddpnas.spaces.published import PublishedSpace
 
@@ -110,12 +111,12 @@ def network(
     """Return the network; see the module's text.
 
     Args:
-        choose: see :class:`ddpnas.space.Choose`.
+        choose: see :class:`ddpnas.space.search_space.Choose`.
         skeleton: one of ``SKELETONS``.
         width: factor of all channels but the last convolution's, which never shrinks.
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.layers.fewer_strides`.
+        reduction: see :func:`ddpnas.space.layers.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     sized = _sized({"skeleton": skeleton, "width": width, "reduction": reduction})

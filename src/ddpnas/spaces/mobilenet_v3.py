@@ -26,10 +26,17 @@ from typing import Any
 
 from torch import nn
 
-from ddpnas.architecture import Rule
 from ddpnas.errors import ArchitectureError
-from ddpnas.layers import InvertedResidual, SqueezeExcite, conv_bn, fewer_strides, make_divisible
-from ddpnas.space import Choose, Text
+from ddpnas.space.decisions import Rule
+from ddpnas.space.layers import (
+    InvertedResidual,
+    SqueezeExcite,
+    conv_bn,
+    fewer_strides,
+    make_divisible,
+)
+from ddpnas.space.search_space import Text
+from ddpnas.space.supernet import Choose
 from ddpnas.spaces.literal import Block, Stage, read_list, read_stages, timm_string
 from ddpnas.spaces.published import PublishedSpace
 
@@ -59,11 +66,11 @@ def network(
     """Return the network; see the module's text.
 
     Args:
-        choose: see :class:`ddpnas.space.Choose`.
+        choose: see :class:`ddpnas.space.search_space.Choose`.
         width: factor of all channels (Once-for-All: 1.0 and 1.2).
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.layers.fewer_strides`.
+        reduction: see :func:`ddpnas.space.layers.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching

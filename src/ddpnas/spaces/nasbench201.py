@@ -22,10 +22,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ddpnas.choice import gives_nothing
 from ddpnas.errors import ArchitectureError
-from ddpnas.layers import Nothing, add, batch_norm
-from ddpnas.space import Choose
+from ddpnas.space.layers import Nothing, add, batch_norm
+from ddpnas.space.supernet import Choose, gives_nothing
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["EDGES", "OPERATIONS", "SPACE", "canonical_cell", "format_cell", "network", "parse_cell"]
@@ -45,7 +44,7 @@ def network(
     """Return the network, its six edges asked of ``choose`` and shared by all cells.
 
     Args:
-        choose: see :class:`ddpnas.space.Choose`.
+        choose: see :class:`ddpnas.space.search_space.Choose`.
         channels: width C of the first stage.
         cells_per_stage: N; the benchmark has 5.
         num_classes: outputs of the classifier.

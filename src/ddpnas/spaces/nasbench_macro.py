@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import nn
 
 from ddpnas.errors import ArchitectureError
-from ddpnas.layers import InvertedResidual, conv_bn
-from ddpnas.space import Choose
+from ddpnas.space.layers import InvertedResidual, conv_bn
+from ddpnas.space.supernet import Choose
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["LAYERS", "OPERATIONS", "SPACE", "network"]
@@ -40,7 +40,7 @@ def network(
     """Return the network; see the module's text.
 
     Args:
-        choose: see :class:`ddpnas.space.Choose`.
+        choose: see :class:`ddpnas.space.search_space.Choose`.
         width: factor of all channels.
         num_classes: outputs of the classifier.
         input_shape: (channels, height, width) of an image, 3x32x32 in the benchmark.

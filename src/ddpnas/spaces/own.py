@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import Any
 
 from ddpnas.errors import SpaceError
-from ddpnas.own_file import execute, not_there, read_file
-from ddpnas.space import SearchSpace
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.user_code import execute, not_there, read_file
 
 __all__ = ["space_from_file"]
 

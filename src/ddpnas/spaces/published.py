@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from ddpnas.architecture import Rule
-from ddpnas.space import SearchSpace, Text
+from ddpnas.space.decisions import Rule
+from ddpnas.space.search_space import SearchSpace, Text
 
 __all__ = ["PublishedSpace"]
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import ArchitectureError
-from ddpnas.layers import conv_bn, fewer_strides
-from ddpnas.space import Choose
+from ddpnas.space.layers import conv_bn, fewer_strides
+from ddpnas.space.supernet import Choose
 from ddpnas.spaces.literal import read_list
 from ddpnas.spaces.published import PublishedSpace
 
@@ -44,11 +44,11 @@ def network(
     """Return the network; see the module's text.
 
     Args:
-        choose: see :class:`ddpnas.space.Choose`.
+        choose: see :class:`ddpnas.space.search_space.Choose`.
         width: factor of all channels.
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.layers.fewer_strides`.
+        reduction: see :func:`ddpnas.space.layers.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching
@@ -97,7 +97,7 @@ class ShuffleBlock(nn.Module):
         kernel: of the depthwise convolutions.
         stride: of a block that begins a stage, whose passing half is projected; 0 for others.
         xception: three depthwise convolutions instead of one.
-        searching: see :func:`ddpnas.layers.batch_norm`.
+        searching: see :func:`ddpnas.space.layers.batch_norm`.
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
-from ddpnas.layers import conv_bn
-from ddpnas.space import Choose
+from ddpnas.space.layers import conv_bn
+from ddpnas.space.supernet import Choose
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["BEST", "SPACE", "merit", "network"]
@@ -31,7 +31,7 @@ def network(
     """Return a chain of four layers.
 
     Args:
-        choose: see :class:`ddpnas.space.Choose`.
+        choose: see :class:`ddpnas.space.search_space.Choose`.
         width: channels.
         num_classes: outputs of the classifier.
         input_shape: (channels, height, width) of an image.

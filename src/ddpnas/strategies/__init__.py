@@ -18,10 +18,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from ddpnas.architecture import Architecture, DecisionSpace
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, nearest
-from ddpnas.own_file import names_file
+from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.user_code import names_file
 from ddpnas.strategies.bound import elimination_bound
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ddpnas.architecture import Architecture, DecisionSpace
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generate import generate
+from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.legal import Indices, LegalSampler
 
 __all__ = ["Base", "frequencies", "recommend"]

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import DataError
+from ddpnas.space.decisions import DecisionSpace
 
 __all__ = ["ChoiceEffect", "choice_effects"]
 

@@ -35,9 +35,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Architecture, Decision, DecisionSpace
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Architecture, Decision, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import Base, recommend
 from ddpnas.strategies.legal import Indices
 

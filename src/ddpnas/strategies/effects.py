@@ -37,7 +37,7 @@ import numpy.typing as npt
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 from scipy.special import ndtri
 
-from ddpnas.architecture import Decision
+from ddpnas.space.decisions import Decision
 
 __all__ = [
     "Comparison",

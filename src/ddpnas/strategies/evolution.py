@@ -6,8 +6,8 @@ AAAI 2019, arXiv 1802.01548.
 
 from __future__ import annotations
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.base import Base
 from ddpnas.strategies.legal import Indices
 

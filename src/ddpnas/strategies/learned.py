@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Architecture, DecisionSpace
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import Base, recommend
 from ddpnas.strategies.legal import Indices
 

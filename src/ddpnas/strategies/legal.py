@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import DecisionSpace, Rule
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import InfeasibleError
 from ddpnas.generate import generate
+from ddpnas.space.decisions import DecisionSpace, Rule
+from ddpnas.space.distribution import JointDistribution
 
 __all__ = ["Indices", "LegalSampler"]
 

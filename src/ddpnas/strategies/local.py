@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.base import Base
 from ddpnas.strategies.legal import Indices
 

@@ -34,9 +34,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from ddpnas.architecture import Architecture, DecisionSpace
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import Base, recommend
 from ddpnas.strategies.effects import (
     Effects,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddpnas.architecture import Architecture, DecisionSpace
-from ddpnas.distribution import JointDistribution
 from ddpnas.errors import OptionError, RunError, nearest
-from ddpnas.own_file import execute, failing, named_again, names_file, not_there, read_file
-from ddpnas.source import Source, refuse_other_code
+from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.source import Source, refuse_other_code
+from ddpnas.space.user_code import execute, failing, named_again, names_file, not_there, read_file
 from ddpnas.strategies import (
     Strategy,
     create_strategy,
@@ -174,7 +174,7 @@ def strategy_again(
     Args:
         holder: the folder.
         name: of the strategy, as the folder keeps it.
-        given: the name once more by the user, see :func:`ddpnas.own_file.named_again`.
+        given: the name once more by the user, see :func:`ddpnas.space.user_code.named_again`.
         code: fingerprint of the file, where one was kept.
 
     Raises:

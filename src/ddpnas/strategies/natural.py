@@ -14,8 +14,8 @@ import sys
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix, one_hot, rank_utilities
 
 __all__ = ["ASNG", "MIGO", "SNG"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.base import Base
 from ddpnas.strategies.legal import Indices
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix, one_hot
 
 __all__ = ["Reinforce"]

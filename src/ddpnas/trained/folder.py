@@ -28,10 +28,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ddpnas.architecture import Architecture
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
-from ddpnas.source import Source
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.source import Source
 from ddpnas.spaces import list_spaces, space_again
 from ddpnas.trained.card import model_card
 from ddpnas.trained.model import TrainedModel

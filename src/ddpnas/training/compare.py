@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ddpnas.architecture import Architecture, DecisionSpace, Rule
 from ddpnas.cost_table import CostTable
 from ddpnas.costs import count_costs, count_network
 from ddpnas.data import Data, as_data
 from ddpnas.errors import OptionError
 from ddpnas.generate import sample_within
 from ddpnas.limits import Limit, checked_limits, within
-from ddpnas.space import SearchSpace
+from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.baseline import build_baseline
 from ddpnas.training.loop import train
 from ddpnas.training.recipe import Recipe, create_recipe

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import OptionError
-from ddpnas.layers import InvertedResidual
+from ddpnas.space.layers import InvertedResidual
 from ddpnas.training.recipe import Recipe
 
 __all__ = [

@@ -28,8 +28,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ddpnas.architecture import Architecture, DecisionSpace, Rule
-from ddpnas.choice import (
+from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
+from ddpnas.space.drawing import Picture, draw
+from ddpnas.space.meta import on_meta
+from ddpnas.space.source import Source
+from ddpnas.space.supernet import (
     Choice,
     Choose,
     Fixed,
@@ -40,10 +44,6 @@ from ddpnas.choice import (
     own_parts,
     visit_options,
 )
-from ddpnas.drawing import Picture, draw
-from ddpnas.errors import OptionError, SpaceError, nearest
-from ddpnas.meta import on_meta
-from ddpnas.source import Source
 
 __all__ = ["Choice", "Choose", "Pairs", "SearchSpace", "Supernet", "own_parts", "visit_options"]
 

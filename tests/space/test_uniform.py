@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddpnas import Decision, DecisionSpace, Rule, SpaceError
-from ddpnas.uniform import UniformSampler
+from ddpnas.space._uniform import UniformSampler
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 A search space is, for every algorithm in this package, a :class:`DecisionSpace`: a tuple of
 named decisions, each with its options, and linear rules over them. How a network is made of it
-is the business of :mod:`ddpnas.space`.
+is the business of :mod:`ddpnas.space.search_space`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ddpnas.errors import ArchitectureError, SpaceError, nearest
-from ddpnas.uniform import UniformSampler
+from ddpnas.space._uniform import UniformSampler
 
 __all__ = ["Architecture", "Decision", "DecisionSpace", "Rule"]
 
@@ -198,7 +198,7 @@ class DecisionSpace:
     def sample(self, rng: np.random.Generator, tries: int = 100_000) -> Architecture:
         """Return an architecture drawn uniformly from those that obey all rules.
 
-        Exactly and at once, by counting (see :mod:`ddpnas.uniform`); where rules of many uneven
+        Exactly and at once, by counting (see :mod:`ddpnas.space._uniform`); where rules of many uneven
         weights make that too large, by drawing and rejecting, at most ``tries`` times.
 
         Raises:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from ddpnas.choice import Choose
 from ddpnas.errors import SpaceError, nearest
+from ddpnas.space.supernet import Choose
 
 __all__ = ["replaceable"]
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ddpnas.meta import on_meta
+from ddpnas.space.meta import on_meta
 
 CALLS = {
     "relu": lambda x: functional.relu(x),

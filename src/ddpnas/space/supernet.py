@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ddpnas.architecture import Decision
 from ddpnas.errors import ArchitectureError, DdpnasError, SpaceError
-from ddpnas.layers import Nothing
+from ddpnas.space.decisions import Decision
+from ddpnas.space.layers import Nothing
 
 __all__ = [
     "Choice",

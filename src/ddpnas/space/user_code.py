@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ddpnas.errors import DdpnasError, RunError, nearest
-from ddpnas.source import Source, read_source
+from ddpnas.space.source import Source, read_source
 
 __all__ = [
     "execute",

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Literal
 
-from ddpnas.architecture import Decision, DecisionSpace
 from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Decision, DecisionSpace
 
 __all__ = ["Picture", "draw"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.architecture import Architecture, Decision
+from ddpnas.space.decisions import Architecture, Decision
 
 __all__ = ["JointDistribution"]
 

@@ -11,7 +11,7 @@ from ddpnas import (
     Supernet,
     count_costs,
 )
-from ddpnas.layers import Nothing, add
+from ddpnas.space.layers import Nothing, add
 
 
 def conv(width, kernel):

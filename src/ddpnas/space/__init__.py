@@ -1,0 +1,1 @@
+"""What a network may be: decisions and rules, the function that asks, and the supernet."""
