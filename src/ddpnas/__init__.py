@@ -6,15 +6,11 @@ arXiv 1905.13543), and exact generation of networks within given limits.
 
 from ddpnas import benchmarks
 from ddpnas._version import __version__
-from ddpnas.cost_table import CostTable
-from ddpnas.costs import (
-    LatencyConfig,
-    check_latency,
-    count_costs,
-    count_network,
-    measure_latency,
-    peak_limit,
-)
+from ddpnas.costs import check_latency, count_network, peak_limit
+from ddpnas.costs._timers import LatencyConfig
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.latency import measure_latency
+from ddpnas.costs.table import CostTable
 from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
 from ddpnas.errors import (
     ArchitectureError,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.generate import Certificate, Generated, describe
 from ddpnas.infeasible import infeasible

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
 from ddpnas.infeasible import infeasible
 from ddpnas.limits import Bounds, Limit, checked_limits, slack, within

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ddpnas import SearchSpace, create_space
-from ddpnas.costs.parts import caller, find_parts
+from ddpnas.costs._parts import caller, find_parts
 
 
 def parts_of(space, batch=1):

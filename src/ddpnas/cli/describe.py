@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.cli import show
-from ddpnas.costs import cost_ranges, count_costs
+from ddpnas.costs import cost_ranges
+from ddpnas.costs.count import count_costs
 from ddpnas.generate import generate
 from ddpnas.limits import Limit, say_limits
 from ddpnas.space.distribution import JointDistribution

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, add_own_space, new_parser
-from ddpnas.costs.onnx_files import need_onnx
+from ddpnas.costs._onnx_probes import need_onnx
 from ddpnas.data import Data, load_data
 from ddpnas.data.dataset import Split
 from ddpnas.data.files import resized_images

@@ -13,15 +13,11 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import show
 from ddpnas.cli.keep import keep
 from ddpnas.cli.options import Command, add_quiet, add_space, fields, new_parser
-from ddpnas.cost_table import CostTable
-from ddpnas.costs import (
-    LatencyConfig,
-    check_latency,
-    export_latency,
-    import_latency,
-    measure_latency,
-    read_measurements,
-)
+from ddpnas.costs import check_latency
+from ddpnas.costs._timers import LatencyConfig
+from ddpnas.costs.latency import measure_latency
+from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.reopen import run_generated, run_space
 from ddpnas.search import SearchResult

@@ -9,8 +9,9 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli.options import add_limit, add_space, parse_limits
-from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs, require_same_network
+from ddpnas.costs import require_same_network
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.limits import Limit
 from ddpnas.objective import Objective

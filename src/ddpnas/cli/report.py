@@ -7,7 +7,7 @@ import contextlib
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli.options import Command, add_own_space, new_parser
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.report import write_report
 from ddpnas.report.watch import Watch
 

@@ -22,8 +22,9 @@ from ddpnas.cli.options import (
     own_space,
 )
 from ddpnas.cli.question import cell_rules
-from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs, require_same_network
+from ddpnas.costs import require_same_network
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.table import CostTable
 from ddpnas.data import Data, load_data
 from ddpnas.errors import OptionError, RunError
 from ddpnas.limits import Limit, checked_limits, read_limits, say_limits

@@ -1,13 +1,13 @@
 """What an architecture costs: counted from the network, or measured on a device."""
 
-from ddpnas.costs.counted import count_costs
+from ddpnas.costs._timers import LatencyConfig
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.latency import measure_latency
 from ddpnas.costs.latency_check import LatencyCheck, check_latency, require_same_network
-from ddpnas.costs.measured import measure_latency
 from ddpnas.costs.network import count_network
 from ddpnas.costs.peak import peak_limit
-from ddpnas.costs.remote import export_latency, import_latency, read_measurements
+from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
 from ddpnas.costs.summary import CostRange, cost_ranges
-from ddpnas.costs.timers import LatencyConfig
 
 __all__ = [
     "CostRange",

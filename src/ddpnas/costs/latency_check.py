@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ddpnas.cost_table import CostTable
-from ddpnas.costs.plan import LatencyPlan, Probe
+from ddpnas.costs._latency_plan import LatencyPlan, Probe
+from ddpnas.costs._timers import LatencyConfig, machine, opened_timer
 from ddpnas.costs.stopwatch import measure, summary
-from ddpnas.costs.timers import LatencyConfig, machine, opened_timer
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace

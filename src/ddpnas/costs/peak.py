@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs._parts import term_key
 from ddpnas.costs.network import peak_bytes, quick_norms
-from ddpnas.costs.parts import term_key
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice, Pairs

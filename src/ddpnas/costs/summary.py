@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.space.decisions import DecisionSpace
 
 __all__ = ["CostRange", "cost_ranges"]

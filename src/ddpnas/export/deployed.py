@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ddpnas.costs.onnx_files import quiet
+from ddpnas.costs._onnx_probes import quiet
 from ddpnas.data.loader import Normalisation
 from ddpnas.errors import OptionError
 from ddpnas.trained import TrainedModel

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ddpnas._version import __version__
-from ddpnas.costs.onnx_files import need_onnx, quiet
+from ddpnas.costs._onnx_probes import need_onnx, quiet
 from ddpnas.errors import ExportError
 from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.counted import Counts, count

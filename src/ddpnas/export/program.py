@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.costs.onnx_files import quiet
+from ddpnas.costs._onnx_probes import quiet
 from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.deployed import deploy, describe
 from ddpnas.export.onnx_file import metadata

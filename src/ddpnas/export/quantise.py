@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ddpnas.costs.onnx_files import need_onnx, quiet
+from ddpnas.costs._onnx_probes import need_onnx, quiet
 from ddpnas.export.deployed import Input
 from ddpnas.export.runtime import OnnxFile
 from ddpnas.utils.files import write_atomic

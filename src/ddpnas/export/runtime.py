@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpnas.costs.onnx_files import need_onnx, quiet
+from ddpnas.costs._onnx_probes import need_onnx, quiet
 from ddpnas.data import Data, Loader
 from ddpnas.data.dataset import Split
 from ddpnas.errors import OptionError

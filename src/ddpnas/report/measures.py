@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.report.data import Run
 from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution

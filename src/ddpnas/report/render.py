@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from ddpnas._version import __version__
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, RunError
 from ddpnas.report import section_frontier, sections_network, sections_search
 from ddpnas.report.blocks import (

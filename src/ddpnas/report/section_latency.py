@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.report.blocks import Block, Column, Fact, Facts, Figure, Legend, Section, Table
 from ddpnas.report.svg import Axis, Chart
 from ddpnas.report.view import View

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, RunError
 from ddpnas.frontier import frontier
 from ddpnas.generate import Generated

@@ -19,7 +19,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Diagram", "Layer", "Vector", "to_go"]

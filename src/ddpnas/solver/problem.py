@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.limits import within
 from ddpnas.objective import whole_rows
 from ddpnas.solver.diagram import Diagram, Vector

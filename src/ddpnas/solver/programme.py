@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import DdpnasError
 from ddpnas.limits import within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule

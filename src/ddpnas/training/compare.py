@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ddpnas.cost_table import CostTable
-from ddpnas.costs import count_costs, count_network
+from ddpnas.costs import count_network
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.table import CostTable
 from ddpnas.data import Data, as_data
 from ddpnas.errors import OptionError
 from ddpnas.generate import sample_within

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from ddpnas.costs.parts import Part
-from ddpnas.costs.plan import LatencyPlan, Probe
+from ddpnas.costs._latency_plan import LatencyPlan, Probe
+from ddpnas.costs._parts import Part
 from ddpnas.errors import OptionError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable

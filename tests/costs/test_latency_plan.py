@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ddpnas import CostTable, create_space
+from ddpnas.costs._latency_plan import make_plan, raw_terms
+from ddpnas.costs._parts import caller
 from ddpnas.costs.network import makes_constant
-from ddpnas.costs.parts import caller
-from ddpnas.costs.plan import make_plan, raw_terms
 
 
 class Elements(TorchDispatchMode):

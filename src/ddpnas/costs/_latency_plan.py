@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ddpnas.costs._parts import Hole, Part, caller, find_parts, term_key
 from ddpnas.costs.network import makes_constant
-from ddpnas.costs.parts import Hole, Part, caller, find_parts, term_key
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from ddpnas._version import __version__
-from ddpnas.cost_table import CostTable
 from ddpnas.costs import stopwatch
-from ddpnas.costs.measured import latency_table, plan_of
-from ddpnas.costs.onnx_files import export_probes
-from ddpnas.costs.timers import LatencyConfig
+from ddpnas.costs._onnx_probes import export_probes
+from ddpnas.costs._timers import LatencyConfig
+from ddpnas.costs.latency import latency_table, plan_of
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable

@@ -1,7 +1,7 @@
 """count_costs(): multiply-adds, parameters and memory of every choice, without running anything.
 
 The final network is made once on the meta device with every decision open and run once, and its
-parts (:mod:`ddpnas.costs.parts`) are counted where they stand. All options of a choice have the
+parts (:mod:`ddpnas.costs._parts`) are counted where they stand. All options of a choice have the
 same output shape (the space checks it), so what one choice costs does not depend on any other, and
 the sum is exact. The exception would be a network that does less where an option gives None; that
 is looked for, and refused. What an option holds inside a nested choice is counted for that choice
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ddpnas.cost_table import CostTable
+from ddpnas.costs._parts import Part, caller, find_parts, term_key
 from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
-from ddpnas.costs.parts import Part, caller, find_parts, term_key
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice, Pairs

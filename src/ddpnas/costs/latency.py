@@ -1,9 +1,9 @@
 """measure_latency(): a table of milliseconds, every distinct operation timed once on a device.
 
-The network is taken apart (:mod:`ddpnas.costs.parts`), each distinct part is timed alone, and so
+The network is taken apart (:mod:`ddpnas.costs._parts`), each distinct part is timed alone, and so
 are some random networks whole, all in turn, round after round, so that a slow moment of the machine
 does not meet one of them alone. The table is fitted to the whole networks, and says how far off it
-is on networks that were left out (:mod:`ddpnas.costs.additivity`).
+is on networks that were left out (:mod:`ddpnas.costs._additivity`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpnas.cost_table import CostTable
-from ddpnas.costs.additivity import LEAST_ARCHITECTURES, check_additivity
-from ddpnas.costs.counted import count_costs
-from ddpnas.costs.plan import LatencyPlan, make_plan, raw_terms
+from ddpnas.costs._additivity import LEAST_ARCHITECTURES, check_additivity
+from ddpnas.costs._latency_plan import LatencyPlan, make_plan, raw_terms
+from ddpnas.costs._timers import LatencyConfig, machine, opened_timer, versions
+from ddpnas.costs.count import count_costs
 from ddpnas.costs.stopwatch import load, measure, summary, write_json
-from ddpnas.costs.timers import LatencyConfig, machine, opened_timer, versions
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import read_json, writable

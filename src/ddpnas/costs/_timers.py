@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from ddpnas._version import __version__
-from ddpnas.costs.additivity import LEAST_ARCHITECTURES
-from ddpnas.costs.onnx_files import export_probes, need_onnx
-from ddpnas.costs.parts import caller
-from ddpnas.costs.plan import LatencyPlan, Probe
+from ddpnas.costs._additivity import LEAST_ARCHITECTURES
+from ddpnas.costs._latency_plan import LatencyPlan, Probe
+from ddpnas.costs._onnx_probes import export_probes, need_onnx
+from ddpnas.costs._parts import caller
 from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.search_space import SearchSpace
