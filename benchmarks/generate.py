@@ -40,8 +40,8 @@ from ddpnas import (
     frontier,
     generate,
 )
-from ddpnas.objective import objective_rows, objective_value
-from ddpnas.solver.programme import Programme
+from ddpnas.generation._milp import Programme
+from ddpnas.generation.objective import objective_rows, objective_value
 
 SHARPNESS = {"nearly decided": 0.1, "between": 1.0, "nearly uniform": 10.0}
 

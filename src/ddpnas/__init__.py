@@ -25,8 +25,8 @@ from ddpnas.errors import (
 )
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
-from ddpnas.frontier import frontier
-from ddpnas.generate import Generated, generate, sample_within, top_k
+from ddpnas.generation.best import Generated, generate, sample_within, top_k
+from ddpnas.generation.frontier import frontier
 from ddpnas.reopen import resume
 from ddpnas.report import write_report
 from ddpnas.rescore import Rescored, rescore

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 
 from ddpnas import CostTable, DataError, Decision, DecisionSpace, InfeasibleError, Rule, SpaceError
-from ddpnas.solver.problem import Problem
+from ddpnas.generation._problem import Problem
 from tests.problems import everything, problems
 
 SPACE = DecisionSpace(

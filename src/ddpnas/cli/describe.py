@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.cli import show
-from ddpnas.costs import cost_ranges
 from ddpnas.costs.count import count_costs
-from ddpnas.generate import generate
-from ddpnas.limits import Limit, say_limits
+from ddpnas.generation.best import generate
+from ddpnas.generation.cost_ranges import cost_ranges
+from ddpnas.generation.limits import Limit, say_limits
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import named_space

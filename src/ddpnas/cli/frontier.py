@@ -16,9 +16,9 @@ from ddpnas.cli import show
 from ddpnas.cli.options import Command, add_json, new_parser
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
-from ddpnas.frontier import frontier as whole_frontier
-from ddpnas.generate import Generated
-from ddpnas.limits import amount
+from ddpnas.generation.best import Generated
+from ddpnas.generation.frontier import frontier as whole_frontier
+from ddpnas.generation.limits import amount
 from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["COMMANDS"]

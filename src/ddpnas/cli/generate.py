@@ -16,8 +16,8 @@ from ddpnas.cli.keep import keep
 from ddpnas.cli.options import Command, add_json, new_parser, own_space
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
-from ddpnas.generate import Generated, top_k
-from ddpnas.limits import Limit, amount, plain_limits
+from ddpnas.generation.best import Generated, top_k
+from ddpnas.generation.limits import Limit, amount, plain_limits
 from ddpnas.rescore import Rescored
 from ddpnas.rescore import rescore as score_again
 from ddpnas.run import GENERATED

@@ -12,7 +12,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.errors import OptionError
-from ddpnas.limits import Limit
+from ddpnas.generation.limits import Limit
 from ddpnas.space.user_code import names_file
 
 __all__ = [

@@ -13,8 +13,8 @@ from ddpnas.costs import require_same_network
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
-from ddpnas.limits import Limit
-from ddpnas.objective import Objective
+from ddpnas.generation.limits import Limit
+from ddpnas.generation.objective import Objective
 from ddpnas.reopen import run_space
 from ddpnas.search import SearchResult
 from ddpnas.space.decisions import Architecture, Rule

@@ -27,7 +27,7 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
 from ddpnas.data import Data, load_data
 from ddpnas.errors import OptionError, RunError
-from ddpnas.limits import Limit, checked_limits, read_limits, say_limits
+from ddpnas.generation.limits import Limit, checked_limits, read_limits, say_limits
 from ddpnas.reopen import run_data, run_generated, run_space
 from ddpnas.search import SearchResult, check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule

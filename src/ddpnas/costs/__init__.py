@@ -7,7 +7,7 @@ from ddpnas.costs.latency_check import LatencyCheck, check_latency, require_same
 from ddpnas.costs.network import count_network
 from ddpnas.costs.peak import peak_limit
 from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
-from ddpnas.costs.summary import CostRange, cost_ranges
+from ddpnas.generation.cost_ranges import CostRange, cost_ranges
 
 __all__ = [
     "CostRange",

@@ -70,7 +70,7 @@ class CostTable:
             InfeasibleError: no architecture obeys the rules of the space.
             SpaceError: the table is of another space.
         """
-        from ddpnas.solver.problem import Problem
+        from ddpnas.generation._problem import Problem
 
         problem = Problem(space, {self.name: self})
         least, most = (problem.extreme(self.name, sign, {}) for sign in (1.0, -1.0))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ddpnas.data import DataConfig
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
-from ddpnas.limits import limit_arguments, read_limits
+from ddpnas.generation.limits import limit_arguments, read_limits
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, Trained, said_path
 from ddpnas.report.view import View

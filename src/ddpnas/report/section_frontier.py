@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from ddpnas.generate import Generated
+from ddpnas.generation.best import Generated
 from ddpnas.report.blocks import Column, Figure, Legend, Section, Table, amount, percent
 from ddpnas.report.svg import Axis, Chart
 from ddpnas.report.view import View

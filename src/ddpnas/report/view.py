@@ -9,8 +9,8 @@ from typing import Any
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, RunError
-from ddpnas.frontier import frontier
-from ddpnas.generate import Generated
+from ddpnas.generation.best import Generated
+from ddpnas.generation.frontier import frontier
 from ddpnas.reopen import run_space
 from ddpnas.report.data import Run
 from ddpnas.report.measures import Point, random_points

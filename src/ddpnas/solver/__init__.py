@@ -4,6 +4,6 @@
 ``programme`` the 0-1 programme that takes what they do not.
 """
 
-from ddpnas.solver.problem import Problem
+from ddpnas.generation._problem import Problem
 
 __all__ = ["Problem"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ddpnas.errors import InfeasibleError, OptionError
-from ddpnas.generate import generate
+from ddpnas.generation.best import generate
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.legal import Indices, LegalSampler

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddpnas.errors import InfeasibleError
-from ddpnas.generate import generate
+from ddpnas.generation.best import generate
 from ddpnas.space.decisions import DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ddpnas.limits import read_limits, say_limits
+from ddpnas.generation.limits import read_limits, say_limits
 from ddpnas.space.user_code import names_file
 
 __all__ = ["model_card"]

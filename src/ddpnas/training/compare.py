@@ -18,8 +18,8 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
 from ddpnas.data import Data, as_data
 from ddpnas.errors import OptionError
-from ddpnas.generate import sample_within
-from ddpnas.limits import Limit, checked_limits, within
+from ddpnas.generation.best import sample_within
+from ddpnas.generation.limits import Limit, checked_limits, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.baseline import build_baseline

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ddpnas._version import __version__
 from ddpnas.data import Data
-from ddpnas.limits import Limit, plain_limits
+from ddpnas.generation.limits import Limit, plain_limits
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.trained import save_folder
 from ddpnas.training.compare import Trained, inference_space

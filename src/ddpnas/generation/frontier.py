@@ -1,7 +1,7 @@
 """frontier(): every architecture that is best for some budget, exactly.
 
 The decisions are merged one by one; of the partial architectures only those are kept that no
-other dominates (:mod:`ddpnas.solver.labels`). What is left at the end is the whole trade-off curve
+other dominates (:mod:`ddpnas.generation._labels`). What is left at the end is the whole trade-off curve
 between the objective and the costs: no grid of budgets, no rounding, every point an architecture.
 """
 
@@ -15,14 +15,14 @@ import numpy as np
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
-from ddpnas.generate import Certificate, Generated, describe
-from ddpnas.infeasible import infeasible
-from ddpnas.limits import Limit, checked_limits, within
-from ddpnas.objective import Objective, objective_rows, objective_value, whole_rows
-from ddpnas.solver.diagram import Diagram, Vector
-from ddpnas.solver.labels import Labels
-from ddpnas.solver.paths import ranges_of
-from ddpnas.solver.problem import Problem
+from ddpnas.generation._diagram import Diagram, Vector
+from ddpnas.generation._infeasible import infeasible
+from ddpnas.generation._labels import Labels
+from ddpnas.generation._paths import ranges_of
+from ddpnas.generation._problem import Problem
+from ddpnas.generation.best import Certificate, Generated, describe
+from ddpnas.generation.limits import Limit, checked_limits, within
+from ddpnas.generation.objective import Objective, objective_rows, objective_value, whole_rows
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.solver.diagram import Diagram, Indices, Layer, Vector, to_go
+from ddpnas.generation._diagram import Diagram, Indices, Layer, Vector, to_go
 
 __all__ = ["Labels", "Range", "nondominated"]
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
-from ddpnas.infeasible import infeasible
-from ddpnas.limits import Bounds, Limit, checked_limits, slack, within
-from ddpnas.objective import Objective, objective_name, objective_rows, objective_value
-from ddpnas.solver.problem import Problem
+from ddpnas.generation._infeasible import infeasible
+from ddpnas.generation._problem import Problem
+from ddpnas.generation.limits import Bounds, Limit, checked_limits, slack, within
+from ddpnas.generation.objective import Objective, objective_name, objective_rows, objective_value
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from ddpnas.errors import InfeasibleError, Unmet
-from ddpnas.limits import Bounds, amount
-from ddpnas.solver.problem import Problem
+from ddpnas.generation._problem import Problem
+from ddpnas.generation.limits import Bounds, amount
 
 __all__ = ["infeasible"]
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ddpnas.solver.diagram import Diagram, Indices, Layer, Vector, to_go
-from ddpnas.solver.labels import Labels, Mask, Range
+from ddpnas.generation._diagram import Diagram, Indices, Layer, Vector, to_go
+from ddpnas.generation._labels import Labels, Mask, Range
 
 __all__ = ["Path", "best_paths", "ranges_of"]
 

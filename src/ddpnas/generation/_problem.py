@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ddpnas.costs.table import CostTable
-from ddpnas.limits import within
-from ddpnas.objective import whole_rows
-from ddpnas.solver.diagram import Diagram, Vector
-from ddpnas.solver.paths import best_paths
-from ddpnas.solver.programme import Programme
+from ddpnas.generation._diagram import Diagram, Vector
+from ddpnas.generation._milp import Programme
+from ddpnas.generation._paths import best_paths
+from ddpnas.generation.limits import within
+from ddpnas.generation.objective import whole_rows
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Problem"]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DdpnasError
-from ddpnas.limits import within
+from ddpnas.generation.limits import within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Programme", "Solution"]

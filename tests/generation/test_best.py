@@ -17,8 +17,8 @@ from ddpnas import (
     sample_within,
     top_k,
 )
-from ddpnas.limits import checked_limits
-from ddpnas.solver.problem import Problem
+from ddpnas.generation._problem import Problem
+from ddpnas.generation.limits import checked_limits
 from tests.problems import everything, objectives, problems, value, within
 
 
