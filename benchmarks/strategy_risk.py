@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.record import write_record
 from ddpnas.benchmarks import Table, load
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
-from ddpnas.strategies.model import ModelDDPNAS
+from ddpnas.strategies.ddpnas import ModelDDPNAS
 
 BINS = (0.0, 0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
 TIMES = (20, 40, 60)

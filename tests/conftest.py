@@ -18,7 +18,7 @@ from hypothesis import settings
 
 import ddpnas
 from ddpnas.costs import export_latency
-from ddpnas.strategies import risk
+from ddpnas.strategies import _risk as risk
 
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure

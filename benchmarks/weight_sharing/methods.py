@@ -24,7 +24,7 @@ from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
 from ddpnas.evaluators.prior import Prior, Scale
 from ddpnas.evaluators.training_free import naswot, synflow
-from ddpnas.strategies.model import ModelDDPNAS
+from ddpnas.strategies.ddpnas import ModelDDPNAS
 
 __all__ = ["METHODS"]
 

@@ -42,9 +42,9 @@ from ddpnas.strategies import (
     Strategy,
     choice_effects,
     create_strategy,
-    elimination_bound,
     list_strategies,
 )
+from ddpnas.strategies.elimination_bound import elimination_bound
 from ddpnas.trained import TrainedModel, load
 from ddpnas.training import (
     RECIPES,

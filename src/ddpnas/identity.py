@@ -22,7 +22,7 @@ from ddpnas.space.decisions import Decision
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.source import Source, refuse_other_code
 from ddpnas.strategies import list_strategies, strategy_options
-from ddpnas.strategies.named import refuse_other_strategy
+from ddpnas.strategies.user_strategy import refuse_other_strategy
 
 __all__ = ["about_run", "note_processes", "refuse_another", "run_identity", "versions"]
 

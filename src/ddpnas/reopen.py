@@ -16,7 +16,7 @@ from ddpnas.run import GENERATED
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import space_again
-from ddpnas.strategies.named import strategy_again
+from ddpnas.strategies.user_strategy import strategy_again
 from ddpnas.utils.files import read_json
 
 __all__ = ["read_config", "resume", "run_data", "run_generated", "run_space"]

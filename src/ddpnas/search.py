@@ -28,7 +28,7 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.source import Source
 from ddpnas.spaces import named_space
 from ddpnas.strategies import Strategy
-from ddpnas.strategies.named import NamedStrategy
+from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.utils.files import read_json, read_records
 from ddpnas.utils.options import check_seed
 

@@ -12,7 +12,7 @@ import torch
 
 import ddpnas
 from ddpnas.distributed import ALONE
-from ddpnas.strategies import risk
+from ddpnas.strategies import _risk as risk
 
 from ..conftest import DRAWS, striped_images
 from .together import CONFIG, FAIR, OPTIONS, layers, network, step

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddpnas.strategies import risk
+from ddpnas.strategies import _risk as risk
 
 from ..conftest import DRAWS
 

@@ -7,8 +7,8 @@ import pytest
 import ddpnas
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import Decision, DecisionSpace
+from ddpnas.strategies._posterior import Prior
 from ddpnas.strategies.choice_effects import _gain
-from ddpnas.strategies.effects import Prior
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd"[: 2 + i % 3])) for i in range(6)])
 SIZES = [len(d.options) for d in SPACE.decisions]

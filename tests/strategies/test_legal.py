@@ -4,7 +4,7 @@ import numpy as np
 
 from ddpnas import Decision, DecisionSpace, Rule
 from ddpnas.strategies import DDPNAS
-from ddpnas.strategies.legal import LegalSampler
+from ddpnas.strategies._legal import LegalSampler
 
 OPERATIONS = ("none", "skip", "conv1", "conv3", "pool")
 CELL = DecisionSpace([Decision(f"e{i}", OPERATIONS) for i in range(3)])

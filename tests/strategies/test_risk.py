@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import t
 
 from ddpnas.space.decisions import Decision
-from ddpnas.strategies import risk
-from ddpnas.strategies.effects import Likeness, Prior, fit, fits, normal_scores
-from ddpnas.strategies.risk import best_option_shares, variants
+from ddpnas.strategies import _risk as risk
+from ddpnas.strategies._posterior import Likeness, Prior, fit, fits, normal_scores
+from ddpnas.strategies._risk import best_option_shares, variants
 
 LIKENESS = Likeness.of([Decision(f"d{i}", tuple("abcd")) for i in range(3)])
 EVERYTHING = np.array(list(itertools.product(range(4), repeat=3)))

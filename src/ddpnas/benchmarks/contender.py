@@ -10,7 +10,7 @@ import yaml
 
 from ddpnas.errors import OptionError
 from ddpnas.space.user_code import names_file
-from ddpnas.strategies.named import NamedStrategy
+from ddpnas.strategies.user_strategy import NamedStrategy
 
 __all__ = ["Contender"]
 

@@ -21,7 +21,7 @@ from ddpnas.cli.options import (
 from ddpnas.data import list_data, load_data
 from ddpnas.spaces import about_space, list_spaces
 from ddpnas.strategies import list_strategies, strategy_classes
-from ddpnas.strategies.named import NamedStrategy
+from ddpnas.strategies.user_strategy import NamedStrategy
 
 __all__ = ["COMMANDS"]
 

@@ -22,15 +22,15 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.user_code import names_file
-from ddpnas.strategies.bound import elimination_bound
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
-from ddpnas.strategies.ddpnas import DDPNAS
+from ddpnas.strategies.ddpnas_paper import DDPNAS
+from ddpnas.strategies.elimination_bound import elimination_bound
 from ddpnas.strategies.evolution import RegularizedEvolution
-from ddpnas.strategies.local import LocalSearch
+from ddpnas.strategies.local_search import LocalSearch
 from ddpnas.strategies.mdenas import MdeNAS
 from ddpnas.strategies.natural import ASNG, MIGO, SNG
-from ddpnas.strategies.optuna import OptunaStrategy
-from ddpnas.strategies.random import RandomSearch
+from ddpnas.strategies.optuna_sampler import OptunaStrategy
+from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
 from ddpnas.utils.options import check_seed, typed
 
@@ -134,7 +134,7 @@ def _ddpnas(
         if value is not None:
             given[name] = value
     if rule == "model":
-        from ddpnas.strategies.model import ModelDDPNAS  # brings SciPy's linear algebra
+        from ddpnas.strategies.ddpnas import ModelDDPNAS  # brings SciPy's linear algebra
 
         return ModelDDPNAS(space, seed, **given)
     return DDPNAS(space, seed, rule=rule, **given)
@@ -192,7 +192,7 @@ def strategy_classes(name: str) -> tuple[type, ...]:
     if name not in _STRATEGIES:
         raise _unknown(name)
     if name == "ddpnas":
-        from ddpnas.strategies.model import ModelDDPNAS
+        from ddpnas.strategies.ddpnas import ModelDDPNAS
 
         return ModelDDPNAS, DDPNAS
     made = _STRATEGIES[name]

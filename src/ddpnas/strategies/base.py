@@ -18,7 +18,7 @@ from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generation.best import generate
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies.legal import Indices, LegalSampler
+from ddpnas.strategies._legal import Indices, LegalSampler
 
 __all__ = ["Base", "frequencies", "recommend"]
 

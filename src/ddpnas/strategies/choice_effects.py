@@ -1,6 +1,6 @@
 """choice_effects(): what each option adds to the score, and how sure that is.
 
-The fit is the first one of DDPNAS's search (:mod:`ddpnas.strategies.effects`), in which only equal
+The fit is the first one of DDPNAS's search (:mod:`ddpnas.strategies._posterior`), in which only equal
 options are alike, averaged over its priors by their evidence. The effect of an option is the score
 with it, averaged over all combinations of the other decisions (each equally likely, rules not
 considered), minus the same average over all options of its decision. It is linear in the fitted
@@ -64,7 +64,7 @@ def choice_effects(
     Raises:
         DataError: not one score an architecture, or fewer than two different finite scores.
     """
-    from ddpnas.strategies.effects import Likeness, detrend, fits  # brings SciPy
+    from ddpnas.strategies._posterior import Likeness, detrend, fits  # brings SciPy
 
     if len(architectures) != len(scores):
         raise DataError(f"{len(architectures)} architectures have {len(scores)} scores")

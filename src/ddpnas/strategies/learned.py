@@ -21,8 +21,8 @@ import numpy.typing as npt
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.strategies._legal import Indices
 from ddpnas.strategies.base import Base, recommend
-from ddpnas.strategies.legal import Indices
 
 __all__ = ["Learned", "one_hot", "rank_utilities"]
 

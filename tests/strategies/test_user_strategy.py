@@ -8,7 +8,7 @@ from ddpnas import OptionError, RunError, create_space
 from ddpnas.space.source import read_source
 from ddpnas.strategies import strategy_options
 from ddpnas.strategies.base import Base
-from ddpnas.strategies.named import NamedStrategy, strategy_again
+from ddpnas.strategies.user_strategy import NamedStrategy, strategy_again
 
 FILE = """
 import numpy as np

@@ -11,8 +11,8 @@ from typing import Any
 
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import DecisionSpace
+from ddpnas.strategies._legal import Indices
 from ddpnas.strategies.base import Base
-from ddpnas.strategies.legal import Indices
 
 __all__ = ["OptunaStrategy"]
 

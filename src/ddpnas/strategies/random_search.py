@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
+from ddpnas.strategies._legal import Indices
 from ddpnas.strategies.base import Base
-from ddpnas.strategies.legal import Indices
 
 __all__ = ["RandomSearch"]
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddpnas.space.decisions import Decision
-from ddpnas.strategies.effects import (
+from ddpnas.strategies._posterior import (
     PRIORS,
     Likeness,
     Prior,

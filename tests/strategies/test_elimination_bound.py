@@ -7,7 +7,7 @@ from ddpnas import elimination_bound
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.strategies import create_strategy
-from ddpnas.strategies.bound import fair_cycle_scales
+from ddpnas.strategies.elimination_bound import fair_cycle_scales
 
 
 def losses(gaps, scale, cycles, runs, rng, noise):

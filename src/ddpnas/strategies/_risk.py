@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.lapack import dpotrf
 
-from ddpnas.strategies.effects import Comparison, Effects
+from ddpnas.strategies._posterior import Comparison, Effects
 
 __all__ = ["best_option_shares", "variants"]
 
