@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ddpnas.benchmarks.contender import Contender
-from ddpnas.benchmarks.load import load
 from ddpnas.benchmarks.table import Table
+from ddpnas.benchmarks.tables import load
 from ddpnas.errors import OptionError
 from ddpnas.utils.workers import check_workers, run_tasks
 
