@@ -54,7 +54,7 @@ def test_the_tables_choice_in_a_choice_matters_where_it_is_asked_only():
 
 
 def test_an_example_is_a_space_of_the_command_line(tmp_path):
-    from ddpnas.spaces.own import space_from_file
+    from ddpnas.spaces.user_space import space_from_file
 
     space = space_from_file(f"{EXAMPLES}/tabular_mlp.py:network", num_classes=5)
     assert space.output_shape == (5,) and space.input_shape == (16,)

@@ -24,7 +24,7 @@ from ddpnas import (
     measure_latency,
 )
 from ddpnas.costs import export_latency, import_latency, read_measurements, require_same_network
-from ddpnas.spaces.own import space_from_file
+from ddpnas.spaces.user_space import space_from_file
 
 QUICK = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
 TOY = create_space("toy", width=64)

@@ -14,7 +14,7 @@ from ddpnas import (
     search,
 )
 from ddpnas.evaluators import StandaloneEvaluator
-from ddpnas.spaces.own import space_from_file
+from ddpnas.spaces.user_space import space_from_file
 
 GOOD = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
 CUT_OFF = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"

@@ -104,7 +104,7 @@ def test_a_run_folder_with_a_trained_network_inside_is_taken_too(folder, tmp_pat
 def test_a_users_own_space_is_executed_only_when_it_is_named(stripes, tmp_path):
     (tmp_path / "mine.py").write_text(OWN + "\nfrom beside import used\n")
     (tmp_path / "beside.py").write_text("used = 1")
-    space = ddpnas.spaces.own.space_from_file(f"{tmp_path / 'mine.py'}:network", width=3)
+    space = ddpnas.spaces.user_space.space_from_file(f"{tmp_path / 'mine.py'}:network", width=3)
     trained = trained_by(space, "op=conv3", stripes)
     ddpnas.save_trained(tmp_path / "net", space, stripes, trained)
     with pytest.raises(RunError, match=r"name it to have it executed: --space .*net/mine.py:net"):

@@ -23,7 +23,7 @@ from ddpnas.evaluators.base import Evaluation
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.source import refuse_other_code
-from ddpnas.spaces.own import space_from_file
+from ddpnas.spaces.user_space import space_from_file
 from ddpnas.training import RECIPES, Recipe, pick_device, train
 from ddpnas.utils.workers import check_workers, run_tasks, worker_number
 

@@ -26,8 +26,8 @@ from ddpnas.spaces import (
     shufflenet,
     toy,
 )
-from ddpnas.spaces.own import space_from_file
 from ddpnas.spaces.published import PublishedSpace
+from ddpnas.spaces.user_space import space_from_file
 
 __all__ = ["about_space", "create_space", "list_spaces", "named_space", "space_again"]
 

@@ -30,7 +30,7 @@ from ddpnas.space.layers import (
     make_divisible,
 )
 from ddpnas.space.supernet import Choose
-from ddpnas.spaces.literal import Stage, read_list
+from ddpnas.spaces._mobile import Stage, read_list
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["SPACE", "STAGES", "network"]

@@ -33,7 +33,7 @@ from ddpnas.errors import ArchitectureError, OptionError, nearest
 from ddpnas.space.layers import InvertedResidual, conv_bn, fewer_strides, make_divisible
 from ddpnas.space.search_space import Text
 from ddpnas.space.supernet import Choose
-from ddpnas.spaces.literal import Block, Stage, read_list, read_stages, timm_string
+from ddpnas.spaces._mobile import Block, Stage, read_list, read_stages, timm_string
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["OPERATIONS", "SKELETONS", "SPACE", "network", "timm_stages"]

@@ -37,7 +37,7 @@ from ddpnas.space.layers import (
 )
 from ddpnas.space.search_space import Text
 from ddpnas.space.supernet import Choose
-from ddpnas.spaces.literal import Block, Stage, read_list, read_stages, timm_string
+from ddpnas.spaces._mobile import Block, Stage, read_list, read_stages, timm_string
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["OPERATIONS", "SPACE", "STAGES", "network"]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.layers import conv_bn, fewer_strides
 from ddpnas.space.supernet import Choose
-from ddpnas.spaces.literal import read_list
+from ddpnas.spaces._mobile import read_list
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["BLOCKS", "OPERATIONS", "SPACE", "network"]

@@ -9,7 +9,7 @@ from ddpnas import RunError, SpaceError
 from ddpnas.space.source import read_source, refuse_other_code
 from ddpnas.space.user_code import names_file
 from ddpnas.spaces import space_again
-from ddpnas.spaces.own import space_from_file
+from ddpnas.spaces.user_space import space_from_file
 
 FILE = """
 import torch
