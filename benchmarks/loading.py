@@ -25,7 +25,8 @@ from PIL import Image
 
 import ddpnas
 from benchmarks.record import write_record
-from ddpnas.data import Loader, dataset
+from ddpnas.data import Loader
+from ddpnas.data import data as dataset
 
 
 def make_folder(root: Path, images: int, pixels: int, classes: int = 4) -> None:

@@ -11,7 +11,8 @@ from ddpnas.costs._timers import LatencyConfig
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.latency import measure_latency
 from ddpnas.costs.table import CostTable
-from ddpnas.data import Data, DataConfig, list_data, load_data, make_data
+from ddpnas.data import DataConfig, list_data, load_data
+from ddpnas.data.data import Data, make_data
 from ddpnas.errors import (
     ArchitectureError,
     DataError,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ddpnas._version import __version__
-from ddpnas.data import Data
+from ddpnas.data.data import Data
 from ddpnas.differences import refuse_differences
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.space.decisions import Decision

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from ddpnas.data import Data, DataConfig, load_data
+from ddpnas.data import DataConfig, load_data
+from ddpnas.data.data import Data
 from ddpnas.errors import RunError
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.run import GENERATED

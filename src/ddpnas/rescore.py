@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddpnas.checkpoint import load_checkpoint
-from ddpnas.data import Data
+from ddpnas.data.data import Data
 from ddpnas.errors import RunError
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.reopen import read_config, run_data, run_space

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddpnas.data import Data, as_data
+from ddpnas.data import as_data
+from ddpnas.data.data import Data
 from ddpnas.distributed import join
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators import (

@@ -7,8 +7,8 @@ import torch
 from torch.utils.data import Dataset
 
 from ddpnas import DataError
-from ddpnas.data.dataset import DatasetSplit
-from ddpnas.data.stream import Stream
+from ddpnas.data._stream import Stream
+from ddpnas.data.data import DatasetSplit
 
 
 class Drawn(Dataset):

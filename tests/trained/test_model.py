@@ -65,8 +65,8 @@ def test_every_form_of_an_array_is_the_same_image(photos):
 
 def test_arrays_are_resized_as_the_data_resizes_them():
     images = RNG.integers(0, 256, (8, 10, 15), dtype=np.uint8)
-    small = ddpnas.data.files.resized(
-        ddpnas.data.dataset.as_split((images, np.arange(8) % 2), None), 5
+    small = ddpnas.data._files.resized(
+        ddpnas.data.data.as_split((images, np.arange(8) % 2), None), 5
     )
     data = ddpnas.make_data(small)
     torch.testing.assert_close(

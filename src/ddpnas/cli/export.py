@@ -11,10 +11,10 @@ from torch import Tensor
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, add_own_space, new_parser
 from ddpnas.costs._onnx_probes import need_onnx
-from ddpnas.data import Data, load_data
-from ddpnas.data.dataset import Split
-from ddpnas.data.files import resized_images
-from ddpnas.data.images import as_image_batch
+from ddpnas.data import load_data
+from ddpnas.data._files import resized_images
+from ddpnas.data.data import Data, Split
+from ddpnas.data.preprocessing import as_image_batch
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.export.counted import Sizes

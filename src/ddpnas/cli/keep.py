@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpnas.data import Data
+from ddpnas.data.data import Data
 from ddpnas.errors import RunError
 from ddpnas.run import RunFolder
 from ddpnas.utils.files import read_json, writable

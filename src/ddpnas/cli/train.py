@@ -25,7 +25,8 @@ from ddpnas.cli.question import cell_rules
 from ddpnas.costs import require_same_network
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
-from ddpnas.data import Data, load_data
+from ddpnas.data import load_data
+from ddpnas.data.data import Data
 from ddpnas.errors import OptionError, RunError
 from ddpnas.generation.limits import Limit, checked_limits, read_limits, say_limits
 from ddpnas.reopen import run_data, run_generated, run_space

@@ -1,6 +1,6 @@
 """Images (or any tensors) with labels: reading, splitting, batching and augmenting them."""
 
-from ddpnas.data.dataset import Data, make_data
+from ddpnas.data.data import Data, make_data
 from ddpnas.data.load import DataConfig, as_data, list_data, load_data, load_labelled
 from ddpnas.data.loader import Loader
 

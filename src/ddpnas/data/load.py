@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ddpnas.data import files, folder
-from ddpnas.data.arrays import FORM, Found, splits_of
-from ddpnas.data.dataset import Data, Split, TensorSplit, make_data
-from ddpnas.data.images import as_image_batch
+from ddpnas.data import _files as files
+from ddpnas.data import _folder as folder
+from ddpnas.data._arrays import FORM, Found, splits_of
+from ddpnas.data.data import Data, Split, TensorSplit, make_data
+from ddpnas.data.preprocessing import as_image_batch
 from ddpnas.errors import DataError, OptionError, nearest
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ddpnas.data._stream import Stream
 from ddpnas.data.augment import Augmentation, Share
-from ddpnas.data.dataset import Data, DatasetSplit, Split, TensorSplit
-from ddpnas.data.stream import Stream
+from ddpnas.data.data import Data, DatasetSplit, Split, TensorSplit
 
 __all__ = ["Loader", "Normalisation"]
 

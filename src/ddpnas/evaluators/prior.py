@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpnas.data import Data, Loader
+from ddpnas.data import Loader
+from ddpnas.data.data import Data
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.evaluators.training_free import naswot, synflow
 from ddpnas.space.decisions import Architecture

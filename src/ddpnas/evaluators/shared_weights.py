@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddpnas.data import Data, Loader
+from ddpnas.data import Loader
 from ddpnas.data.augment import Augmentation, Share
+from ddpnas.data.data import Data
 from ddpnas.distributed import Processes, synchronise_norms
 from ddpnas.errors import DataError, DivergedError, OptionError
 from ddpnas.evaluators.compiled import compile_options

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpnas.data import Data
+from ddpnas.data.data import Data
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.space.decisions import Architecture

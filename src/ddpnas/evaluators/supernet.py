@@ -31,8 +31,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ddpnas.data import Data, Loader
+from ddpnas.data import Loader
 from ddpnas.data.augment import Share
+from ddpnas.data.data import Data
 from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import OptionError
 from ddpnas.evaluators.base import Evaluation

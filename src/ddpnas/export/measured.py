@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ddpnas.data import Data
-from ddpnas.data.dataset import Split
+from ddpnas.data.data import Data, Split
 from ddpnas.export.runtime import Latency, OnnxFile, latencies
 
 __all__ = ["Measured", "measure_files", "verdict"]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ddpnas.costs._onnx_probes import need_onnx, quiet
-from ddpnas.data import Data, Loader
-from ddpnas.data.dataset import Split
+from ddpnas.data import Loader
+from ddpnas.data.data import Data, Split
 from ddpnas.errors import OptionError
 from ddpnas.export.deployed import Input
 

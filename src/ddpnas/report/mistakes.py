@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpnas.data import Data
-from ddpnas.data.dataset import Split, TensorSplit
+from ddpnas.data.data import Data, Split, TensorSplit
 from ddpnas.errors import DdpnasError
 from ddpnas.report.blocks import Column, Gallery, Picture, Section, Table, percent
 from ddpnas.report.view import View

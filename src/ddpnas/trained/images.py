@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from ddpnas.data import Data, list_data, load_data
+from ddpnas.data import list_data, load_data
+from ddpnas.data.data import Data
 from ddpnas.errors import DataError, RunError
 
 __all__ = ["find_images", "read_images"]

@@ -16,7 +16,8 @@ from torch import nn
 from ddpnas.costs import count_network
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
-from ddpnas.data import Data, as_data
+from ddpnas.data import as_data
+from ddpnas.data.data import Data
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, checked_limits, within

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddpnas.data import Data, Loader, as_data, load_labelled
-from ddpnas.data.dataset import Split
+from ddpnas.data import Loader, as_data, load_labelled
+from ddpnas.data.data import Data, Split
 from ddpnas.errors import DataError
 from ddpnas.trained import TrainedModel
 from ddpnas.training.epoch import confusion

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from ddpnas.data import Data, as_data
+from ddpnas.data import as_data
+from ddpnas.data.data import Data
 from ddpnas.training.processes import accelerated
 from ddpnas.training.recipe import Recipe, create_recipe
 from ddpnas.training.result import TrainResult

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddpnas._version import __version__
-from ddpnas.data import Data
+from ddpnas.data.data import Data
 from ddpnas.generation.limits import Limit, plain_limits
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.trained import save_folder

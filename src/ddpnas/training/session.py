@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.checkpoint import load_checkpoint, save_checkpoint
-from ddpnas.data import Data, Loader
+from ddpnas.data import Loader
 from ddpnas.data.augment import Augmentation, Share
+from ddpnas.data.data import Data
 from ddpnas.differences import refuse_differences
 from ddpnas.distributed import Processes, synchronise_norms
 from ddpnas.errors import DivergedError, OptionError, RunError

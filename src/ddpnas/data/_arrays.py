@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpnas.data.dataset import Split, TensorSplit
-from ddpnas.data.images import channels_first
-from ddpnas.data.labels import read_labels
+from ddpnas.data._labels import read_labels
+from ddpnas.data.data import Split, TensorSplit
+from ddpnas.data.preprocessing import channels_first
 from ddpnas.errors import DataError
 
 __all__ = ["FORM", "Found", "classes_of", "splits_of"]

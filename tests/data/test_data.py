@@ -8,8 +8,8 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from ddpnas import DataError, make_data
-from ddpnas.data.dataset import DatasetSplit, TensorSplit, stratified
-from ddpnas.data.images import fit_image
+from ddpnas.data.data import DatasetSplit, TensorSplit, stratified
+from ddpnas.data.preprocessing import fit_image
 
 from ..conftest import striped_images
 

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddpnas.data.images import channels_first, fit_image
-from ddpnas.data.labels import read_labels
+from ddpnas.data._labels import read_labels
+from ddpnas.data.preprocessing import channels_first, fit_image
 from ddpnas.errors import DataError
 
 __all__ = ["Data", "DatasetSplit", "Split", "TensorSplit", "make_data"]

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpnas.data.arrays import FORM, Found, classes_of, splits_of
-from ddpnas.data.dataset import DatasetSplit, Split, TensorSplit, as_split
+from ddpnas.data._arrays import FORM, Found, classes_of, splits_of
+from ddpnas.data.data import DatasetSplit, Split, TensorSplit, as_split
 from ddpnas.errors import DataError
 
 __all__ = ["read_npz", "read_torchvision", "resized", "resized_images"]
@@ -30,7 +30,7 @@ _JPEGS = {"header", "body", "offsets", "labels"}
 def read_npz(path: Path) -> Found:
     """Return (classes, splits) of a .npz file.
 
-    It holds arrays by the names of :func:`ddpnas.data.arrays.splits_of`; or JPEG files as
+    It holds arrays by the names of :func:`ddpnas.data._arrays.splits_of`; or JPEG files as
     ``header``, ``body``, ``offsets`` and ``labels``, the test images in a second file whose name
     has ``test`` where this one's has ``train``.
     """
