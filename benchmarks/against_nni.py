@@ -86,7 +86,7 @@ class Worker:
 def work(options: argparse.Namespace) -> None:
     """Answer with steps of ddpnas until standard input ends."""
     import ddpnas
-    from ddpnas.training.epoch import place, train_epoch
+    from ddpnas.training._steps import place, train_epoch
 
     from .step import optimizer_of
 

@@ -23,7 +23,7 @@ import torch
 import ddpnas
 from benchmarks.record import write_record
 from ddpnas.export.runtime import OnnxFile, latencies
-from ddpnas.training.baseline import build_baseline
+from ddpnas.training.baselines import build_baseline
 
 
 def measure(path: Path, space: ddpnas.SearchSpace) -> list[dict[str, Any]]:

@@ -34,9 +34,9 @@ from torch import nn
 import ddpnas
 from benchmarks.record import write_record
 from benchmarks.step import FixedWhileSearching, optimizer_of
-from ddpnas.distributed import join, leave
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
-from ddpnas.training.epoch import place, train_epoch
+from ddpnas.training._steps import place, train_epoch
+from ddpnas.training.distributed import join, leave
 
 OPTIONS = (2, 4, 8, 16, 32)  # a decision, of 16
 DECISIONS = (4, 8, 16, 32, 64)  # with 4 options each

@@ -28,8 +28,8 @@ from benchmarks.record import write_record
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.shared_weights import make_sgd
 from ddpnas.space.supernet import Fixed
-from ddpnas.training.captured import Captures
-from ddpnas.training.epoch import pick_device, place, train_epoch
+from ddpnas.training._steps import pick_device, place, train_epoch
+from ddpnas.training.cuda_graphs import Captures
 
 # Space, its options, images a step: the sizes that are searched in the literature.
 CASES: dict[str, tuple[dict[str, Any], int]] = {

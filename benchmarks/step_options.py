@@ -27,8 +27,8 @@ from benchmarks.step import CASES, optimizer_of, timed
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.compiled import compile_options
 from ddpnas.space.supernet import Supernet
-from ddpnas.training.captured import Captures
-from ddpnas.training.epoch import pick_device, place, train_epoch
+from ddpnas.training._steps import pick_device, place, train_epoch
+from ddpnas.training.cuda_graphs import Captures
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},

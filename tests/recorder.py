@@ -2,7 +2,7 @@
 
 import torch
 
-from ddpnas.training.captured import Captures
+from ddpnas.training.cuda_graphs import Captures
 
 
 class Recorder:

@@ -46,20 +46,19 @@ from ddpnas.strategies import (
     list_strategies,
 )
 from ddpnas.strategies.elimination_bound import elimination_bound
-from ddpnas.trained import TrainedModel, load
 from ddpnas.training import (
-    RECIPES,
-    Recipe,
     Scored,
     Trained,
     TrainResult,
     compare,
-    create_recipe,
     evaluate,
     final_space,
     save_trained,
-    train,
 )
+from ddpnas.training.recipes import RECIPES, Recipe, create_recipe
+from ddpnas.training.train import train
+from ddpnas.training.trained_folder import load
+from ddpnas.training.trained_model import TrainedModel
 
 __all__ = [
     "RECIPES",

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddpnas.checkpoint import load_checkpoint
 from ddpnas.data.data import Data
 from ddpnas.errors import RunError
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
@@ -19,6 +18,7 @@ from ddpnas.reopen import read_config, run_data, run_space
 from ddpnas.run import CHECKPOINT
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.checkpoint import load_checkpoint
 
 __all__ = ["Rescored", "rescore"]
 

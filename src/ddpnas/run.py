@@ -24,8 +24,8 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ddpnas.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.errors import RunError
+from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.utils.files import read_records, whole_lines, writable, write_atomic
 
 __all__ = ["CHECKPOINT", "GENERATED", "RunFolder"]

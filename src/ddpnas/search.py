@@ -12,7 +12,6 @@ from typing import Any
 
 from ddpnas.data import as_data
 from ddpnas.data.data import Data
-from ddpnas.distributed import join
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators import (
     StandaloneConfig,
@@ -30,6 +29,7 @@ from ddpnas.space.source import Source
 from ddpnas.spaces import named_space
 from ddpnas.strategies import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
+from ddpnas.training.distributed import join
 from ddpnas.utils.files import read_json, read_records
 from ddpnas.utils.options import check_seed
 

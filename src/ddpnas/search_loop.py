@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddpnas.distributed import Processes
 from ddpnas.evaluators import Evaluation, Evaluator
 from ddpnas.run import RunFolder
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies import Strategy
+from ddpnas.training.distributed import Processes
 
 __all__ = ["Progress", "SearchLoop", "own_seconds"]
 

@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ddpnas
-from ddpnas.distributed import ALONE, Processes
 from ddpnas.evaluators.replay import Replay
 from ddpnas.evaluators.scoring import most_accurate, verdicts
 from ddpnas.space.supernet import Choice
+from ddpnas.training.distributed import ALONE, Processes
 
 
 def chain(choose, activation=nn.ReLU):

@@ -4,8 +4,8 @@ from torch import nn
 from torch.nn import functional
 
 import ddpnas
-from ddpnas.distributed import ALONE
 from ddpnas.evaluators.scoring import verdicts
+from ddpnas.training.distributed import ALONE
 
 
 class Times(nn.Module):

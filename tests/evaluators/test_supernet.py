@@ -9,7 +9,7 @@ import ddpnas
 from ddpnas import DivergedError, OptionError, SupernetConfig
 from ddpnas.evaluators import SupernetEvaluator
 from ddpnas.evaluators.compiled import compile_options
-from ddpnas.training.captured import Captures
+from ddpnas.training.cuda_graphs import Captures
 from tests.recorder import Recorder
 
 CONFIG = SupernetConfig(training="path", batch_size=16, lr=0.05)

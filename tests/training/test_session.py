@@ -5,7 +5,7 @@ import torch
 
 import ddpnas
 from ddpnas import Recipe, RunError
-from ddpnas.checkpoint import load_checkpoint
+from ddpnas.training.checkpoint import load_checkpoint
 from ddpnas.training.session import CHECKPOINTS
 
 ARCHITECTURE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"

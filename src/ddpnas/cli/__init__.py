@@ -9,8 +9,8 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
-from ddpnas.distributed import abandon, first_to_fail, leave
 from ddpnas.errors import DdpnasError, RunError
+from ddpnas.training.distributed import abandon, first_to_fail, leave
 
 __all__ = ["main"]
 

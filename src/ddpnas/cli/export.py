@@ -23,7 +23,8 @@ from ddpnas.export.runtime import raw_inputs
 from ddpnas.export.timm_code import timm_code
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
-from ddpnas.trained import TrainedModel, load
+from ddpnas.training.trained_folder import load
+from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]

@@ -22,8 +22,8 @@ from ddpnas.cli import (
     trained,
 )
 from ddpnas.cli.options import FREE, Command, dashed
-from ddpnas.distributed import launched
 from ddpnas.errors import OptionError, nearest
+from ddpnas.training.distributed import launched
 from ddpnas.utils.options import check_seed
 
 __all__ = ["parse"]

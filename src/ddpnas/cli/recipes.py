@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, new_parser
-from ddpnas.training import RECIPES, create_recipe
+from ddpnas.training.recipes import RECIPES, create_recipe
 
 __all__ = ["COMMANDS"]
 

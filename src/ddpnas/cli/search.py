@@ -25,13 +25,13 @@ from ddpnas.cli.options import (
     own_strategy,
 )
 from ddpnas.data import DataConfig, load_data
-from ddpnas.distributed import current, join
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators import StandaloneConfig, SupernetConfig
 from ddpnas.reopen import read_config
 from ddpnas.reopen import resume as resume_run
 from ddpnas.search import SearchResult, open_space
 from ddpnas.search import search as search_space
+from ddpnas.training.distributed import current, join
 from ddpnas.utils.files import read_records
 
 __all__ = ["COMMANDS"]

@@ -13,9 +13,10 @@ from torch import Tensor
 from ddpnas.cli import show
 from ddpnas.cli.options import Command, add_json, add_own_space, new_parser
 from ddpnas.errors import DataError
-from ddpnas.trained import TrainedModel, load
 from ddpnas.training import evaluate as evaluate_model
-from ddpnas.training import pick_device
+from ddpnas.training._steps import pick_device
+from ddpnas.training.trained_folder import load
+from ddpnas.training.trained_model import TrainedModel
 
 __all__ = ["COMMANDS"]
 

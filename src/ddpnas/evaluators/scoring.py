@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddpnas.distributed import Processes
 from ddpnas.evaluators.replay import Replay
 from ddpnas.space.decisions import Decision
 from ddpnas.space.supernet import Supernet
+from ddpnas.training.distributed import Processes
 
 __all__ = ["Verdict", "most_accurate", "verdicts"]
 

@@ -22,15 +22,16 @@ from torch.nn import functional
 from ddpnas.data import Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.data import Data
-from ddpnas.distributed import Processes, synchronise_norms
 from ddpnas.errors import DataError, DivergedError, OptionError
 from ddpnas.evaluators.compiled import compile_options
 from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.training.captured import Captures, Step
-from ddpnas.training.epoch import autocast, place, train_epoch
+from ddpnas.training._steps import autocast, place, train_epoch
+from ddpnas.training._sync_norm import synchronise_norms
+from ddpnas.training.cuda_graphs import Captures, Step
+from ddpnas.training.distributed import Processes
 
 __all__ = ["Round", "SharedWeights", "make_sgd"]
 

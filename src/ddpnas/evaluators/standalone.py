@@ -24,7 +24,9 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.source import refuse_other_code
 from ddpnas.spaces.user_space import space_from_file
-from ddpnas.training import RECIPES, Recipe, pick_device, train
+from ddpnas.training._steps import pick_device
+from ddpnas.training.recipes import RECIPES, Recipe
+from ddpnas.training.train import train
 from ddpnas.utils.workers import check_workers, run_tasks, worker_number
 
 __all__ = ["StandaloneConfig", "StandaloneEvaluator"]

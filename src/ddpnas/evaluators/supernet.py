@@ -34,7 +34,6 @@ from torch import Tensor
 from ddpnas.data import Loader
 from ddpnas.data.augment import Share
 from ddpnas.data.data import Data
-from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import OptionError
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.evaluators.prior import Prior, Scale, measured, weighed
@@ -44,7 +43,8 @@ from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
-from ddpnas.training.epoch import autocast, pick_device
+from ddpnas.training._steps import autocast, pick_device
+from ddpnas.training.distributed import ALONE, Processes
 
 __all__ = ["SupernetEvaluator"]
 

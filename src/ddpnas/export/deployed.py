@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from ddpnas.costs._onnx_probes import quiet
 from ddpnas.data.loader import Normalisation
 from ddpnas.errors import OptionError
-from ddpnas.trained import TrainedModel
+from ddpnas.training.trained_model import TrainedModel
 
 __all__ = ["Deployed", "Input", "deploy", "describe"]
 

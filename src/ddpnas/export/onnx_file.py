@@ -19,7 +19,7 @@ from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.counted import Counts, count
 from ddpnas.export.deployed import Input, deploy, describe
 from ddpnas.export.runtime import OnnxFile
-from ddpnas.trained import TrainedModel
+from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import write_atomic
 
 __all__ = ["Exported", "export_onnx", "metadata"]

@@ -15,7 +15,7 @@ from ddpnas.costs._onnx_probes import quiet
 from ddpnas.export.agreement import Agreement, compare
 from ddpnas.export.deployed import deploy, describe
 from ddpnas.export.onnx_file import metadata
-from ddpnas.trained import TrainedModel
+from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import write_atomic
 
 __all__ = ["export_program"]

@@ -17,7 +17,7 @@ from ddpnas.errors import DdpnasError
 from ddpnas.report.blocks import Column, Gallery, Picture, Section, Table, percent
 from ddpnas.report.view import View
 from ddpnas.space.user_code import names_file
-from ddpnas.trained import load
+from ddpnas.training.trained_folder import load
 
 __all__ = ["mistakes"]
 

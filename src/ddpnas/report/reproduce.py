@@ -15,7 +15,7 @@ from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, Trained, said_path
 from ddpnas.report.view import View
 from ddpnas.space.user_code import names_file
-from ddpnas.training import RECIPES
+from ddpnas.training.recipes import RECIPES
 
 __all__ = ["missing", "reproduce", "run_commands"]
 

@@ -23,10 +23,10 @@ from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, checked_limits, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.training.baseline import build_baseline
-from ddpnas.training.loop import train
-from ddpnas.training.recipe import Recipe, create_recipe
+from ddpnas.training.baselines import build_baseline
+from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.result import TrainResult
+from ddpnas.training.train import train
 from ddpnas.utils.options import check_seed
 
 __all__ = ["Trained", "compare", "final_space", "inference_space"]

@@ -10,8 +10,8 @@ from typing import Any
 from ddpnas.data import Loader, as_data, load_labelled
 from ddpnas.data.data import Data, Split
 from ddpnas.errors import DataError
-from ddpnas.trained import TrainedModel
-from ddpnas.training.epoch import confusion
+from ddpnas.training._steps import confusion
+from ddpnas.training.trained_model import TrainedModel
 
 __all__ = ["Scored", "evaluate"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ddpnas.training.recipe import Recipe
+from ddpnas.training.recipes import Recipe
 
 __all__ = ["TrainResult"]
 

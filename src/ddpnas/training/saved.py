@@ -15,8 +15,8 @@ from ddpnas._version import __version__
 from ddpnas.data.data import Data
 from ddpnas.generation.limits import Limit, plain_limits
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.trained import save_folder
 from ddpnas.training.compare import Trained, inference_space
+from ddpnas.training.trained_folder import save_folder
 
 __all__ = ["save_trained"]
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.data import Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.data import Data
 from ddpnas.differences import refuse_differences
-from ddpnas.distributed import Processes, synchronise_norms
 from ddpnas.errors import DivergedError, OptionError, RunError
-from ddpnas.training.epoch import confusion, place, train_epoch
-from ddpnas.training.parts import (
+from ddpnas.training._accelerate import seeded
+from ddpnas.training._steps import confusion, place, train_epoch
+from ddpnas.training._sync_norm import synchronise_norms
+from ddpnas.training._timm_parts import (
     average_of,
     drop_paths_of,
     mix_of,
@@ -29,8 +29,9 @@ from ddpnas.training.parts import (
     remove_drop_paths,
     schedule_of,
 )
-from ddpnas.training.processes import seeded
-from ddpnas.training.recipe import Recipe
+from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
+from ddpnas.training.distributed import Processes
+from ddpnas.training.recipes import Recipe
 from ddpnas.training.result import TrainResult
 
 __all__ = ["CHECKPOINTS", "Session"]

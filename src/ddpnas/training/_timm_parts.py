@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ddpnas.errors import OptionError
 from ddpnas.space.layers import InvertedResidual
-from ddpnas.training.recipe import Recipe
+from ddpnas.training.recipes import Recipe
 
 __all__ = [
     "Mix",

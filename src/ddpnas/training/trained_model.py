@@ -19,7 +19,7 @@ from ddpnas.data.loader import Normalisation
 from ddpnas.data.preprocessing import as_image_batch, fit_image, open_image
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import Architecture
-from ddpnas.trained.images import find_images, read_images
+from ddpnas.training.trained_images import find_images, read_images
 
 __all__ = ["TrainedModel"]
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from ddpnas.data import as_data
 from ddpnas.data.data import Data
-from ddpnas.training.processes import accelerated
-from ddpnas.training.recipe import Recipe, create_recipe
+from ddpnas.training._accelerate import accelerated
+from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.result import TrainResult
 from ddpnas.training.session import Session
 from ddpnas.utils.options import check_seed

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import ddpnas
 from ddpnas import OptionError, Recipe
-from ddpnas.training.processes import accelerated, seeded
+from ddpnas.training._accelerate import accelerated, seeded
 
 from ..conftest import striped_images
 

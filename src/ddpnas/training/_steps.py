@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddpnas.distributed import ALONE, Processes
 from ddpnas.errors import DivergedError, OptionError
-from ddpnas.training.captured import Captures
+from ddpnas.training.cuda_graphs import Captures
+from ddpnas.training.distributed import ALONE, Processes
 
 __all__ = [
     "autocast",

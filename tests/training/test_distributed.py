@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.distributed import ALONE
 from ddpnas.strategies import _risk as risk
+from ddpnas.training.distributed import ALONE
 
 from ..conftest import DRAWS, striped_images
 from .together import CONFIG, FAIR, OPTIONS, layers, network, step

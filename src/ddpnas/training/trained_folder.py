@@ -33,8 +33,8 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.source import Source
 from ddpnas.spaces import list_spaces, space_again
-from ddpnas.trained.card import model_card
-from ddpnas.trained.model import TrainedModel
+from ddpnas.training.model_card import model_card
+from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import read_json, write_atomic
 
 __all__ = ["FILES", "load", "save_folder"]

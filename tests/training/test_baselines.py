@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddpnas import OptionError, count_network
-from ddpnas.training.baseline import build_baseline
+from ddpnas.training.baselines import build_baseline
 
 
 @pytest.mark.parametrize(

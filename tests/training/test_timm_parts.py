@@ -9,7 +9,7 @@ from torch import nn
 
 import ddpnas
 from ddpnas import OptionError, Recipe
-from ddpnas.training.parts import average_of, drop_paths_of, mix_of, optimizer_of, schedule_of
+from ddpnas.training._timm_parts import average_of, drop_paths_of, mix_of, optimizer_of, schedule_of
 
 
 def rates(recipe, steps_an_epoch=10):

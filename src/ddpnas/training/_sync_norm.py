@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddpnas.distributed.group import Processes
+from ddpnas.training.distributed import Processes
 
 __all__ = ["synchronise_norms"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.training.epoch import pick_device
+from ddpnas.training._steps import pick_device
 
 __all__ = [
     "PRECISIONS",
