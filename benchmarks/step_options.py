@@ -25,7 +25,7 @@ import ddpnas
 from benchmarks.record import write_record
 from benchmarks.step import CASES, optimizer_of, timed
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.evaluators.compiled import compile_options
+from ddpnas.evaluators._compile import compile_options
 from ddpnas.space.supernet import Supernet
 from ddpnas.training._steps import pick_device, place, train_epoch
 from ddpnas.training.cuda_graphs import Captures

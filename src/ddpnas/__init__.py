@@ -24,7 +24,8 @@ from ddpnas.errors import (
     RunError,
     SpaceError,
 )
-from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.evaluators import StandaloneConfig
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.generation.best import Generated, generate, sample_within, top_k
 from ddpnas.generation.frontier import frontier

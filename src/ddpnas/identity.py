@@ -17,7 +17,8 @@ import torch
 from ddpnas._version import __version__
 from ddpnas.data.data import Data
 from ddpnas.differences import refuse_differences
-from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.evaluators import StandaloneConfig
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Decision
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.source import Source, refuse_other_code

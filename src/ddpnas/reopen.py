@@ -12,7 +12,8 @@ import yaml
 from ddpnas.data import DataConfig, load_data
 from ddpnas.data.data import Data
 from ddpnas.errors import RunError
-from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.evaluators import StandaloneConfig
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.run import GENERATED
 from ddpnas.search import Progress, SearchResult, search
 from ddpnas.space.search_space import SearchSpace

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ddpnas.data.data import Data
 from ddpnas.errors import RunError
-from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
+from ddpnas.evaluators import SupernetEvaluator
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.reopen import read_config, run_data, run_space
 from ddpnas.run import CHECKPOINT
 from ddpnas.space.decisions import Architecture

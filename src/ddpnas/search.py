@@ -13,12 +13,8 @@ from typing import Any
 from ddpnas.data import as_data
 from ddpnas.data.data import Data
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
-from ddpnas.evaluators import (
-    StandaloneConfig,
-    StandaloneEvaluator,
-    SupernetConfig,
-    SupernetEvaluator,
-)
+from ddpnas.evaluators import StandaloneConfig, StandaloneEvaluator, SupernetEvaluator
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.identity import about_run, note_processes, refuse_another, run_identity, versions
 from ddpnas.run import RunFolder
 from ddpnas.search_loop import Progress, SearchLoop

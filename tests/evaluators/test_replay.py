@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ddpnas
-from ddpnas.evaluators.replay import Replay
+from ddpnas.evaluators._replay import Replay
 from ddpnas.evaluators.scoring import most_accurate, verdicts
 from ddpnas.space.supernet import Choice
 from ddpnas.training.distributed import ALONE, Processes

@@ -8,7 +8,7 @@ from torch import nn
 import ddpnas
 from ddpnas import DivergedError, OptionError, SupernetConfig
 from ddpnas.evaluators import SupernetEvaluator
-from ddpnas.evaluators.compiled import compile_options
+from ddpnas.evaluators._compile import compile_options
 from ddpnas.training.cuda_graphs import Captures
 from tests.recorder import Recorder
 

@@ -26,7 +26,8 @@ from ddpnas.cli.options import (
 )
 from ddpnas.data import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
-from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.evaluators import StandaloneConfig
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.reopen import read_config
 from ddpnas.reopen import resume as resume_run
 from ddpnas.search import SearchResult, open_space

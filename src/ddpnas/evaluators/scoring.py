@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddpnas.evaluators.replay import Replay
+from ddpnas.evaluators._replay import Replay
 from ddpnas.space.decisions import Decision
 from ddpnas.space.supernet import Supernet
 from ddpnas.training.distributed import Processes

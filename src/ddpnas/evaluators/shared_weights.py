@@ -23,8 +23,8 @@ from ddpnas.data import Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.data import Data
 from ddpnas.errors import DataError, DivergedError, OptionError
-from ddpnas.evaluators.compiled import compile_options
-from ddpnas.evaluators.supernet_config import SupernetConfig
+from ddpnas.evaluators._compile import compile_options
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace

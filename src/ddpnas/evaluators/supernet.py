@@ -36,10 +36,10 @@ from ddpnas.data.augment import Share
 from ddpnas.data.data import Data
 from ddpnas.errors import OptionError
 from ddpnas.evaluators.base import Evaluation
-from ddpnas.evaluators.prior import Prior, Scale, measured, weighed
+from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.proxies import Prior, Scale, measured, weighed
 from ddpnas.evaluators.scoring import most_accurate, verdicts
 from ddpnas.evaluators.shared_weights import Round, SharedWeights
-from ddpnas.evaluators.supernet_config import SupernetConfig
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet

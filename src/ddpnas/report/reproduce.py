@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.data import DataConfig
-from ddpnas.evaluators import StandaloneConfig, SupernetConfig
+from ddpnas.evaluators import StandaloneConfig
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.generation.limits import limit_arguments, read_limits
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, Trained, said_path

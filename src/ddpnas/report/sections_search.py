@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 
-from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.report.blocks import (
     Column,
     Fact,
