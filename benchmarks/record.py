@@ -11,7 +11,7 @@ from typing import Any
 import scipy
 import torch
 
-from ddpnas.identity import versions
+from ddpnas.runs.identity import versions
 from ddpnas.utils.files import write_atomic
 
 __all__ = ["write_record"]

@@ -25,7 +25,7 @@ import ddpnas
 from benchmarks.record import write_record
 from ddpnas import Architecture, CostTable, JointDistribution
 from ddpnas.benchmarks import Table, load
-from ddpnas.reopen import run_data, run_space
+from ddpnas.runs.resume import run_data, run_space
 
 SHARES = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # of random architectures that a limit lets through
 LISTS = (1, 10, 50, 200)  # how many of the likeliest are scored again

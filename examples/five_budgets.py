@@ -20,7 +20,7 @@ from pathlib import Path
 
 import ddpnas
 from ddpnas.costs import require_same_network
-from ddpnas.reopen import run_space
+from ddpnas.runs.resume import run_space
 
 BUDGETS = 5
 

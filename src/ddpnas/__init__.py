@@ -29,10 +29,11 @@ from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
 from ddpnas.generation.best import Generated, generate, sample_within, top_k
 from ddpnas.generation.frontier import frontier
-from ddpnas.reopen import resume
 from ddpnas.report import write_report
-from ddpnas.rescore import Rescored, rescore
-from ddpnas.search import Progress, SearchResult, search
+from ddpnas.runs.loop import Progress
+from ddpnas.runs.rescore import Rescored, rescore
+from ddpnas.runs.resume import resume
+from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.replace import replaceable

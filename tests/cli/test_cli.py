@@ -17,7 +17,7 @@ import ddpnas
 from ddpnas import SearchResult, list_strategies
 from ddpnas.cli import main, show
 from ddpnas.cli.parser import COMMANDS, parse
-from ddpnas.run import RunFolder
+from ddpnas.runs.folder import RunFolder
 from ddpnas.strategies import strategy_options
 
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]

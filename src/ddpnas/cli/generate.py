@@ -18,9 +18,9 @@ from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated, top_k
 from ddpnas.generation.limits import Limit, amount, plain_limits
-from ddpnas.rescore import Rescored
-from ddpnas.rescore import rescore as score_again
-from ddpnas.run import GENERATED
+from ddpnas.runs.folder import GENERATED
+from ddpnas.runs.rescore import Rescored
+from ddpnas.runs.rescore import rescore as score_again
 
 __all__ = ["COMMANDS"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ddpnas.data.data import Data
 from ddpnas.errors import RunError
-from ddpnas.run import RunFolder
+from ddpnas.runs.folder import RunFolder
 from ddpnas.utils.files import read_json, writable
 
 __all__ = ["keep", "keep_place"]

@@ -19,8 +19,8 @@ from ddpnas.costs.latency import measure_latency
 from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
-from ddpnas.reopen import run_generated, run_space
-from ddpnas.search import SearchResult
+from ddpnas.runs.resume import run_generated, run_space
+from ddpnas.runs.search import SearchResult
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import named_space, space_again
 from ddpnas.utils.files import writable

@@ -15,8 +15,8 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.generation.limits import Limit
 from ddpnas.generation.objective import Objective
-from ddpnas.reopen import run_space
-from ddpnas.search import SearchResult
+from ddpnas.runs.resume import run_space
+from ddpnas.runs.search import SearchResult
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.darts_rules import darts_height, parametric_operations

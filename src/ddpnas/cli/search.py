@@ -28,10 +28,10 @@ from ddpnas.data import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.reopen import read_config
-from ddpnas.reopen import resume as resume_run
-from ddpnas.search import SearchResult, open_space
-from ddpnas.search import search as search_space
+from ddpnas.runs.resume import read_config
+from ddpnas.runs.resume import resume as resume_run
+from ddpnas.runs.search import SearchResult, open_space
+from ddpnas.runs.search import search as search_space
 from ddpnas.training.distributed import current, join
 from ddpnas.utils.files import read_records
 

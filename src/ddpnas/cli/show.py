@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ddpnas.data.data import Data
-from ddpnas.search_loop import Progress, own_seconds
+from ddpnas.runs.loop import Progress, own_seconds
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 

@@ -29,8 +29,8 @@ from ddpnas.data import load_data
 from ddpnas.data.data import Data
 from ddpnas.errors import OptionError, RunError
 from ddpnas.generation.limits import Limit, checked_limits, read_limits, say_limits
-from ddpnas.reopen import run_data, run_generated, run_space
-from ddpnas.search import SearchResult, check_fit, open_space
+from ddpnas.runs.resume import run_data, run_generated, run_space
+from ddpnas.runs.search import SearchResult, check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training import Trained, compare, final_space, inference_space, save_trained

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.errors import ArchitectureError, RunError
-from ddpnas.reopen import read_config, run_generated
+from ddpnas.runs.resume import read_config, run_generated
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.user_code import without_folders

@@ -11,9 +11,9 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, RunError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.frontier import frontier
-from ddpnas.reopen import run_space
 from ddpnas.report.data import Run
 from ddpnas.report.measures import Point, random_points
+from ddpnas.runs.resume import run_space
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import names_file
 from ddpnas.strategies import ChoiceEffect, choice_effects

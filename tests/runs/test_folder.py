@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ddpnas import RunError
-from ddpnas.run import RunFolder
+from ddpnas.runs.folder import RunFolder
 from ddpnas.utils.files import read_json, read_records, write_atomic
 
 
@@ -29,7 +29,7 @@ def test_a_folder_in_use_is_not_opened_by_another_process(tmp_path):
     folder = RunFolder.create(tmp_path / "run")
     folder.write_identity({}, {"identity": {}})
     code = (
-        "from ddpnas.errors import RunError; from ddpnas.run import RunFolder\n"
+        "from ddpnas.errors import RunError; from ddpnas.runs.folder import RunFolder\n"
         "for open_it in (RunFolder.open, lambda path: RunFolder.create(path, overwrite=True)):\n"
         f"    try: open_it({str(tmp_path / 'run')!r})\n"
         "    except RunError as error: print(error)"

@@ -14,8 +14,9 @@ from ddpnas.data.data import Data
 from ddpnas.errors import RunError
 from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.run import GENERATED
-from ddpnas.search import Progress, SearchResult, search
+from ddpnas.runs.folder import GENERATED
+from ddpnas.runs.loop import Progress
+from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import space_again
 from ddpnas.strategies.user_strategy import strategy_again

@@ -5,8 +5,8 @@ import torch
 import ddpnas
 from ddpnas import RunError, SupernetConfig
 from ddpnas.evaluators import supernet
-from ddpnas.rescore import rescore
-from ddpnas.run import RunFolder
+from ddpnas.runs.folder import RunFolder
+from ddpnas.runs.rescore import rescore
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ from torch import nn
 
 import ddpnas
 from ddpnas import RunError, SupernetConfig
-from ddpnas.reopen import read_config, run_data, run_space
-from ddpnas.run import RunFolder
+from ddpnas.runs.folder import RunFolder
+from ddpnas.runs.resume import read_config, run_data, run_space
 
 CONFIG = SupernetConfig(batch_size=32, warmup_epochs=2, prior=0)
 SHORT = {"cycles_per_stage": 1}

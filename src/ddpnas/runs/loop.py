@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpnas.evaluators import Evaluation, Evaluator
-from ddpnas.run import RunFolder
+from ddpnas.runs.folder import RunFolder
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies import Strategy

@@ -29,8 +29,8 @@ from ddpnas import (
 )
 from ddpnas.cli import main
 from ddpnas.evaluators import shared_weights, supernet
-from ddpnas.run import RunFolder
-from ddpnas.search import open_space
+from ddpnas.runs.folder import RunFolder
+from ddpnas.runs.search import open_space
 from ddpnas.strategies import strategy_options
 from ddpnas.strategies.base import Base
 
@@ -171,9 +171,7 @@ def test_a_search_of_trained_batches_resumes_from_any_checkpoint(
             raise StopSearchError
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            sys.modules["ddpnas.search_loop"], "_SAVING_SHARE", math.inf
-        )  # leave out none
+        patch.setattr(sys.modules["ddpnas.runs.loop"], "_SAVING_SHARE", math.inf)  # leave out none
         patch.setattr(RunFolder, "save_checkpoint", save_and_stop)
         with pytest.raises(StopSearchError):
             run(tmp_path / "broken")
@@ -388,7 +386,7 @@ def command_line(words, lines):
 def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tmp_path):
     processes = multiprocessing.get_context("forkserver")  # they need not load torch again
     processes.set_forkserver_preload(
-        ["ddpnas.cli.parser", "ddpnas.search", "torch._dynamo", "torchvision"]
+        ["ddpnas.cli.parser", "ddpnas.runs.search", "torch._dynamo", "torchvision"]
     )
 
     def started(*words):

@@ -15,9 +15,9 @@ from ddpnas.data.data import Data
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators import StandaloneConfig, StandaloneEvaluator, SupernetEvaluator
 from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.identity import about_run, note_processes, refuse_another, run_identity, versions
-from ddpnas.run import RunFolder
-from ddpnas.search_loop import Progress, SearchLoop
+from ddpnas.runs.folder import RunFolder
+from ddpnas.runs.identity import about_run, note_processes, refuse_another, run_identity, versions
+from ddpnas.runs.loop import Progress, SearchLoop
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace

@@ -15,8 +15,8 @@ from ddpnas.data.data import Data
 from ddpnas.errors import RunError
 from ddpnas.evaluators import SupernetEvaluator
 from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.reopen import read_config, run_data, run_space
-from ddpnas.run import CHECKPOINT
+from ddpnas.runs.folder import CHECKPOINT
+from ddpnas.runs.resume import read_config, run_data, run_space
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.checkpoint import load_checkpoint
