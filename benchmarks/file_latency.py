@@ -22,7 +22,7 @@ import torch
 
 import ddpnas
 from benchmarks.record import write_record
-from ddpnas.export.runtime import OnnxFile, latencies
+from ddpnas.export.onnx_runtime import OnnxFile, latencies
 from ddpnas.training.baselines import build_baseline
 
 

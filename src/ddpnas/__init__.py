@@ -26,7 +26,10 @@ from ddpnas.errors import (
 )
 from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
+from ddpnas.export.int8 import quantise_onnx
+from ddpnas.export.onnx import export_onnx
+from ddpnas.export.onnx_runtime import OnnxFile
+from ddpnas.export.torch_export import export_program
 from ddpnas.generation.best import Generated, generate, sample_within, top_k
 from ddpnas.generation.frontier import frontier
 from ddpnas.report import write_report

@@ -16,11 +16,13 @@ from ddpnas.data._files import resized_images
 from ddpnas.data.data import Data, Split
 from ddpnas.data.preprocessing import as_image_batch
 from ddpnas.errors import DataError, OptionError, RunError
-from ddpnas.export import OnnxFile, export_onnx, export_program, quantise_onnx
-from ddpnas.export.counted import Sizes
-from ddpnas.export.measured import measure_files, verdict
-from ddpnas.export.runtime import raw_inputs
-from ddpnas.export.timm_code import timm_code
+from ddpnas.export._file_costs import Sizes
+from ddpnas.export.file_measurements import measure_files, verdict
+from ddpnas.export.int8 import quantise_onnx
+from ddpnas.export.onnx import export_onnx
+from ddpnas.export.onnx_runtime import OnnxFile, raw_inputs
+from ddpnas.export.timm_strings import timm_code
+from ddpnas.export.torch_export import export_program
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.training.trained_folder import load

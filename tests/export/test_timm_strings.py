@@ -6,7 +6,7 @@ import torch
 
 import ddpnas
 from ddpnas import OptionError
-from ddpnas.export.timm_code import timm_arch_def, timm_code
+from ddpnas.export.timm_strings import timm_arch_def, timm_code
 from tests.export.networks import settled
 
 OPTIONS = {"num_classes": 7, "input_shape": (3, 32, 32)}

@@ -5,8 +5,8 @@ import torch
 
 import ddpnas
 from ddpnas import OnnxFile, OptionError, export_onnx, quantise_onnx
-from ddpnas.export.measured import Measured, measure_files, verdict
-from ddpnas.export.runtime import Latency, latencies, raw_inputs
+from ddpnas.export.file_measurements import Measured, measure_files, verdict
+from ddpnas.export.onnx_runtime import Latency, latencies, raw_inputs
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from torch import nn
 
 import ddpnas
 from ddpnas import ExportError, OnnxFile, OptionError, export_onnx, export_program
-from ddpnas.export.agreement import compare
-from ddpnas.export.deployed import Input
+from ddpnas.export._agreement import compare
+from ddpnas.export._deployed import Input
 from tests.export.networks import settled
 
 

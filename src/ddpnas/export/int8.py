@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ddpnas.costs._onnx_probes import need_onnx, quiet
-from ddpnas.export.deployed import Input
-from ddpnas.export.runtime import OnnxFile
+from ddpnas.export._deployed import Input
+from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.utils.files import write_atomic
 
 __all__ = ["Quantised", "quantise_onnx"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddpnas.data.data import Data, Split
-from ddpnas.export.runtime import Latency, OnnxFile, latencies
+from ddpnas.export.onnx_runtime import Latency, OnnxFile, latencies
 
 __all__ = ["Measured", "measure_files", "verdict"]
 

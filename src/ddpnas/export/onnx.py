@@ -15,10 +15,10 @@ from torch.export import ExportedProgram
 from ddpnas._version import __version__
 from ddpnas.costs._onnx_probes import need_onnx, quiet
 from ddpnas.errors import ExportError
-from ddpnas.export.agreement import Agreement, compare
-from ddpnas.export.counted import Counts, count
-from ddpnas.export.deployed import Input, deploy, describe
-from ddpnas.export.runtime import OnnxFile
+from ddpnas.export._agreement import Agreement, compare
+from ddpnas.export._deployed import Input, deploy, describe
+from ddpnas.export._file_costs import Counts, count
+from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import write_atomic
 

@@ -16,7 +16,7 @@ from ddpnas.costs._onnx_probes import need_onnx, quiet
 from ddpnas.data import Loader
 from ddpnas.data.data import Data, Split
 from ddpnas.errors import OptionError
-from ddpnas.export.deployed import Input
+from ddpnas.export._deployed import Input
 
 __all__ = ["Latency", "OnnxFile", "latencies", "raw_inputs"]
 

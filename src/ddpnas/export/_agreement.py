@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import ExportError
-from ddpnas.export.deployed import Input
+from ddpnas.export._deployed import Input
 
 __all__ = ["Agreement", "compare"]
 

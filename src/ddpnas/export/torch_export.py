@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.costs._onnx_probes import quiet
-from ddpnas.export.agreement import Agreement, compare
-from ddpnas.export.deployed import deploy, describe
-from ddpnas.export.onnx_file import metadata
+from ddpnas.export._agreement import Agreement, compare
+from ddpnas.export._deployed import deploy, describe
+from ddpnas.export.onnx import metadata
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import write_atomic
 
