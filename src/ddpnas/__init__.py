@@ -32,7 +32,7 @@ from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.export.torch_export import export_program
 from ddpnas.generation.best import Generated, generate, sample_within, top_k
 from ddpnas.generation.frontier import frontier
-from ddpnas.report import write_report
+from ddpnas.report.html import write_report
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.rescore import Rescored, rescore
 from ddpnas.runs.resume import resume

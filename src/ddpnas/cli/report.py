@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli.options import Command, add_own_space, new_parser
 from ddpnas.costs.table import CostTable
-from ddpnas.report import write_report
+from ddpnas.report.html import write_report
 from ddpnas.report.watch import Watch
 
 __all__ = ["COMMANDS"]

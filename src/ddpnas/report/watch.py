@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from ddpnas.errors import DdpnasError, OptionError
-from ddpnas.report.render import make_page, page_html, read_runs
-from ddpnas.report.view import View
+from ddpnas.report.analysis import View
+from ddpnas.report.html import make_page, page_html, read_runs
 
 __all__ = ["Watch"]
 

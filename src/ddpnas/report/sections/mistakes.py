@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ddpnas.data.data import Data, Split, TensorSplit
 from ddpnas.errors import DdpnasError
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Column, Gallery, Picture, Section, Table, percent
-from ddpnas.report.view import View
 from ddpnas.space.user_code import names_file
 from ddpnas.training.trained_folder import load
 

@@ -8,6 +8,7 @@ from html import escape
 from itertools import groupby
 
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.report.analysis import MOST_FITTED, View
 from ddpnas.report.blocks import (
     Column,
     Fact,
@@ -22,7 +23,6 @@ from ddpnas.report.blocks import (
 )
 from ddpnas.report.measures import skip_count, skip_stages, time_spent
 from ddpnas.report.svg import Axis, Chart, picture
-from ddpnas.report.view import MOST_FITTED, View
 
 __all__ = ["accuracy", "effects", "searched", "skips", "time"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ddpnas._version import __version__
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, RunError
-from ddpnas.report import section_frontier, sections_network, sections_search
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Commands,
     Facts,
@@ -24,15 +24,17 @@ from ddpnas.report.blocks import (
     csv_records,
     written,
 )
-from ddpnas.report.comparison import comparison, comparison_headline
 from ddpnas.report.data import Run, read_run
-from ddpnas.report.mistakes import mistakes
-from ddpnas.report.reproduce import missing, reproduce
-from ddpnas.report.section_distribution import distribution
-from ddpnas.report.section_latency import latency
-from ddpnas.report.section_training import training
+from ddpnas.report.sections import frontier as section_frontier
+from ddpnas.report.sections import network as sections_network
+from ddpnas.report.sections import search as sections_search
+from ddpnas.report.sections.comparison import comparison, comparison_headline
+from ddpnas.report.sections.distribution import distribution
+from ddpnas.report.sections.latency import latency
+from ddpnas.report.sections.mistakes import mistakes
+from ddpnas.report.sections.reproduce import missing, reproduce
+from ddpnas.report.sections.training import training
 from ddpnas.report.svg import mark_shape, shade
-from ddpnas.report.view import View
 from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]

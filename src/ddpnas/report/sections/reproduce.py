@@ -12,9 +12,9 @@ from ddpnas.data import DataConfig
 from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.generation.limits import limit_arguments, read_limits
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, Trained, said_path
-from ddpnas.report.view import View
 from ddpnas.space.user_code import names_file
 from ddpnas.training.recipes import RECIPES
 

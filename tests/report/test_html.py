@@ -17,9 +17,9 @@ from ddpnas import DataError, OptionError, RunError, write_report
 from ddpnas.cli import main
 from ddpnas.cli.options import parse_limits
 from ddpnas.cli.parser import parse
+from ddpnas.report.analysis import View
 from ddpnas.report.data import read_run
-from ddpnas.report.reproduce import run_commands
-from ddpnas.report.view import View
+from ddpnas.report.sections.reproduce import run_commands
 
 
 class Reader(HTMLParser):

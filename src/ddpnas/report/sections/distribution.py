@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Column, Figure, Legend, Section, Table, short
 from ddpnas.report.measures import pruned_after
 from ddpnas.report.svg import picture, shade
-from ddpnas.report.view import View
 
 __all__ = ["distribution"]
 

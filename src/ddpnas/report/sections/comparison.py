@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Block,
     Column,
@@ -20,7 +21,6 @@ from ddpnas.report.blocks import (
 )
 from ddpnas.report.measures import mean_and_spread, time_spent
 from ddpnas.report.svg import MARKS, Axis, Chart
-from ddpnas.report.view import View
 
 __all__ = ["comparison", "comparison_headline"]
 

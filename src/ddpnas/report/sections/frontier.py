@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 
 from ddpnas.generation.best import Generated
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Column, Figure, Legend, Section, Table, amount, percent
 from ddpnas.report.svg import Axis, Chart
-from ddpnas.report.view import View
 
 __all__ = ["frontiers"]
 

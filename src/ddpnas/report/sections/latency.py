@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.costs.table import CostTable
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Block, Column, Fact, Facts, Figure, Legend, Section, Table
 from ddpnas.report.svg import Axis, Chart
-from ddpnas.report.view import View
 
 __all__ = ["latency"]
 

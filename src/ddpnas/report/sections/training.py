@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from html import escape
 
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Block,
     Column,
@@ -19,7 +20,6 @@ from ddpnas.report.blocks import (
 )
 from ddpnas.report.data import Network, Trained
 from ddpnas.report.svg import MARKS, Axis, Chart, picture
-from ddpnas.report.view import View
 
 __all__ = ["training"]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Block,
     Column,
@@ -23,7 +24,6 @@ from ddpnas.report.blocks import (
 )
 from ddpnas.report.data import Network, Trained, said_path
 from ddpnas.report.measures import mean_and_spread, time_spent
-from ddpnas.report.view import View
 from ddpnas.space.drawing import draw
 
 __all__ = ["headline", "network", "training_words"]
