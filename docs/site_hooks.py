@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from ddpnas.cli.options import dashed
+from ddpnas.cli._options import dashed
 from ddpnas.cli.parser import COMMANDS
 
 ROOT = Path(__file__).parents[1]

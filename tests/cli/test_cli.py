@@ -15,7 +15,8 @@ from PIL import Image
 
 import ddpnas
 from ddpnas import SearchResult, list_strategies
-from ddpnas.cli import main, show
+from ddpnas.cli import _show as show
+from ddpnas.cli import main
 from ddpnas.cli.parser import COMMANDS, parse
 from ddpnas.runs.folder import RunFolder
 from ddpnas.strategies import strategy_options

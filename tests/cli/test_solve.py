@@ -10,7 +10,7 @@ import pytest
 
 from ddpnas import CostTable, SearchResult, create_space
 from ddpnas.cli import main
-from ddpnas.cli.options import parse_limits
+from ddpnas.cli._options import parse_limits
 from ddpnas.errors import OptionError
 
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]

@@ -15,7 +15,7 @@ import yaml
 import ddpnas
 from ddpnas import DataError, OptionError, RunError, write_report
 from ddpnas.cli import main
-from ddpnas.cli.options import parse_limits
+from ddpnas.cli._options import parse_limits
 from ddpnas.cli.parser import parse
 from ddpnas.report.analysis import View
 from ddpnas.report.data import read_run

@@ -14,8 +14,8 @@ from ddpnas.benchmarks.contender import Contender
 from ddpnas.benchmarks.experiment import Budget, compare, summarise
 from ddpnas.benchmarks.results import can_plot, plot_regret, write_results
 from ddpnas.benchmarks.tables import list_tables, load
-from ddpnas.cli import show
-from ddpnas.cli.options import Command, add_json, new_parser
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import Command, add_json, new_parser
 from ddpnas.errors import OptionError, RunError
 
 __all__ = ["COMMANDS"]

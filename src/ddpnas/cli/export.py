@@ -8,8 +8,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
-from ddpnas.cli import show
-from ddpnas.cli.options import Command, add_own_space, new_parser
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import Command, add_own_space, new_parser
 from ddpnas.costs._onnx_probes import need_onnx
 from ddpnas.data import load_data
 from ddpnas.data._files import resized_images

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli import show
-from ddpnas.cli.options import Command, add_json, new_parser
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import Command, add_json, new_parser
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated

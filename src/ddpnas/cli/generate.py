@@ -11,9 +11,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli import show
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import Command, add_json, new_parser, own_space
 from ddpnas.cli.keep import keep
-from ddpnas.cli.options import Command, add_json, new_parser, own_space
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated, top_k

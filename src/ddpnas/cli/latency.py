@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli import show
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import Command, add_quiet, add_space, fields, new_parser
 from ddpnas.cli.keep import keep
-from ddpnas.cli.options import Command, add_quiet, add_space, fields, new_parser
 from ddpnas.costs import check_latency
 from ddpnas.costs._timers import LatencyConfig
 from ddpnas.costs.latency import measure_latency

@@ -9,15 +9,9 @@ import docstring_parser
 from docstring_parser import Docstring
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli import show
-from ddpnas.cli.describe import describe
-from ddpnas.cli.options import (
-    Command,
-    add_limit,
-    add_space_options,
-    new_parser,
-    parse_limits,
-)
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import Command, add_limit, add_space_options, new_parser, parse_limits
+from ddpnas.cli.spaces import describe
 from ddpnas.data import list_data, load_data
 from ddpnas.spaces import about_space, list_spaces
 from ddpnas.strategies import list_strategies, strategy_classes

@@ -19,9 +19,9 @@ from ddpnas.cli import (
     report,
     search,
     train,
-    trained,
 )
-from ddpnas.cli.options import FREE, Command, dashed
+from ddpnas.cli import evaluate as trained
+from ddpnas.cli._options import FREE, Command, dashed
 from ddpnas.errors import OptionError, nearest
 from ddpnas.training.distributed import launched
 from ddpnas.utils.options import check_seed

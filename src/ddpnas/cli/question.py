@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli.options import add_limit, add_space, parse_limits
+from ddpnas.cli._options import add_limit, add_space, parse_limits
 from ddpnas.costs import require_same_network
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli import show
-from ddpnas.cli.options import Command, new_parser
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import Command, new_parser
 from ddpnas.training.recipes import RECIPES, create_recipe
 
 __all__ = ["COMMANDS"]

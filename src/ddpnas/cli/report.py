@@ -6,7 +6,7 @@ import contextlib
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli.options import Command, add_own_space, new_parser
+from ddpnas.cli._options import Command, add_own_space, new_parser
 from ddpnas.costs.table import CostTable
 from ddpnas.report.html import write_report
 from ddpnas.report.watch import Watch

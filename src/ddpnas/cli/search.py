@@ -12,8 +12,8 @@ import jsonargparse
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli import show
-from ddpnas.cli.options import (
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import (
     Command,
     add_own_space,
     add_quiet,

@@ -11,9 +11,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli import show
-from ddpnas.cli.keep import keep_place
-from ddpnas.cli.options import (
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import (
     Command,
     add_quiet,
     add_seed_and_device,
@@ -21,6 +20,7 @@ from ddpnas.cli.options import (
     new_parser,
     own_space,
 )
+from ddpnas.cli.keep import keep_place
 from ddpnas.cli.question import cell_rules
 from ddpnas.costs import require_same_network
 from ddpnas.costs.count import count_costs

@@ -10,8 +10,8 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
-from ddpnas.cli import show
-from ddpnas.cli.options import Command, add_json, add_own_space, new_parser
+from ddpnas.cli import _show as show
+from ddpnas.cli._options import Command, add_json, add_own_space, new_parser
 from ddpnas.errors import DataError
 from ddpnas.training import evaluate as evaluate_model
 from ddpnas.training._steps import pick_device

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ddpnas.cli import show
+from ddpnas.cli import _show as show
 from ddpnas.costs.count import count_costs
 from ddpnas.generation.best import generate
 from ddpnas.generation.cost_ranges import cost_ranges
