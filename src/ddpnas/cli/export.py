@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_own_space, new_parser
-from ddpnas.costs._onnx_probes import need_onnx
 from ddpnas.data import load_data
 from ddpnas.data._files import resized_images
 from ddpnas.data.data import Data, Split
@@ -28,6 +27,7 @@ from ddpnas.spaces import create_space, list_spaces
 from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
+from ddpnas.utils.onnx import need_onnx
 
 __all__ = ["COMMANDS"]
 

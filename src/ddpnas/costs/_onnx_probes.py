@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +12,11 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from ddpnas.costs._latency_plan import LatencyPlan, Probe
 from ddpnas.costs._parts import Part
-from ddpnas.errors import OptionError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable
+from ddpnas.utils.onnx import need_onnx, quiet
 
-__all__ = ["export_probes", "need_onnx", "quiet"]
-
-
-def need_onnx(*packages: str) -> None:
-    """Raise the sentence that names the extra, unless these packages can be imported."""
-    for package in packages:
-        try:
-            __import__(package)
-        except ImportError:
-            raise OptionError(
-                f"this needs the package {package}: pip install 'ddpnas[onnx]'"
-            ) from None
+__all__ = ["export_probes"]
 
 
 def export_probes(
@@ -126,16 +111,3 @@ class _PartModule(nn.Module):
         known = {id(tensor) for tensor in tensors}
         found = {id(t): t for t in tree_leaves((result, given)) if isinstance(t, Tensor)}
         return [tensor for name, tensor in found.items() if name not in known]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep exporters and quantisers from writing to the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -21,11 +21,12 @@ from torch.utils._pytree import tree_map
 from ddpnas._version import __version__
 from ddpnas.costs._additivity import LEAST_ARCHITECTURES
 from ddpnas.costs._latency_plan import LatencyPlan, Probe
-from ddpnas.costs._onnx_probes import export_probes, need_onnx
+from ddpnas.costs._onnx_probes import export_probes
 from ddpnas.costs._parts import caller
 from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.utils.onnx import need_onnx
 from ddpnas.utils.options import check_seed
 
 __all__ = ["LatencyConfig", "machine", "opened_timer", "versions"]

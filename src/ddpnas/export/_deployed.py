@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ddpnas.costs._onnx_probes import quiet
 from ddpnas.data.loader import Normalisation
 from ddpnas.errors import OptionError
 from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.onnx import quiet
 
 __all__ = ["Deployed", "Input", "deploy", "describe"]
 

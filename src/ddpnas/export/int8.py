@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ddpnas.costs._onnx_probes import need_onnx, quiet
 from ddpnas.export._deployed import Input
 from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.utils.files import write_atomic
+from ddpnas.utils.onnx import need_onnx, quiet
 
 __all__ = ["Quantised", "quantise_onnx"]
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ddpnas._version import __version__
-from ddpnas.costs._onnx_probes import need_onnx, quiet
 from ddpnas.errors import ExportError
 from ddpnas.export._agreement import Agreement, compare
 from ddpnas.export._deployed import Input, deploy, describe
@@ -21,6 +20,7 @@ from ddpnas.export._file_costs import Counts, count
 from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import write_atomic
+from ddpnas.utils.onnx import need_onnx, quiet
 
 __all__ = ["Exported", "export_onnx", "metadata"]
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpnas.costs._onnx_probes import need_onnx, quiet
 from ddpnas.data import Loader
 from ddpnas.data.data import Data, Split
 from ddpnas.errors import OptionError
 from ddpnas.export._deployed import Input
+from ddpnas.utils.onnx import need_onnx, quiet
 
 __all__ = ["Latency", "OnnxFile", "latencies", "raw_inputs"]
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.costs._onnx_probes import quiet
 from ddpnas.export._agreement import Agreement, compare
 from ddpnas.export._deployed import deploy, describe
 from ddpnas.export.onnx import metadata
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import write_atomic
+from ddpnas.utils.onnx import quiet
 
 __all__ = ["export_program"]
 

@@ -16,7 +16,6 @@ import torch
 
 from ddpnas._version import __version__
 from ddpnas.data.data import Data
-from ddpnas.differences import refuse_differences
 from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Decision
@@ -24,6 +23,7 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.source import Source, refuse_other_code
 from ddpnas.strategies import list_strategies, strategy_options
 from ddpnas.strategies.user_strategy import refuse_other_strategy
+from ddpnas.utils.options import refuse_differences
 
 __all__ = ["about_run", "note_processes", "refuse_another", "run_identity", "versions"]
 

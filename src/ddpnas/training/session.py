@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from ddpnas.data import Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.data import Data
-from ddpnas.differences import refuse_differences
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training._accelerate import seeded
 from ddpnas.training._steps import confusion, place, train_epoch
@@ -33,6 +32,7 @@ from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.training.distributed import Processes
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.result import TrainResult
+from ddpnas.utils.options import refuse_differences
 
 __all__ = ["CHECKPOINTS", "Session"]
 
