@@ -27,7 +27,7 @@ import ddpnas
 from benchmarks.record import write_record
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.shared_weights import make_sgd
-from ddpnas.space.supernet import Fixed
+from ddpnas.space.choose import Fixed
 from ddpnas.training._steps import pick_device, place, train_epoch
 from ddpnas.training.cuda_graphs import Captures
 

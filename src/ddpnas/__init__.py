@@ -37,11 +37,12 @@ from ddpnas.runs.loop import Progress
 from ddpnas.runs.rescore import Rescored, rescore
 from ddpnas.runs.resume import resume
 from ddpnas.runs.search import SearchResult, search
+from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.replace import replaceable
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.supernet import Choose, Supernet
+from ddpnas.space.supernet import Supernet
 from ddpnas.spaces import create_space, list_spaces
 from ddpnas.strategies import (
     ChoiceEffect,

@@ -13,7 +13,7 @@ from ddpnas import (
     create_space,
     generate,
 )
-from ddpnas.space.supernet import Fixed
+from ddpnas.space.choose import Fixed
 from ddpnas.spaces.darts import CELLS, EDGES, network
 
 V2 = (

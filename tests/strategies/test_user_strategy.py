@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ddpnas import OptionError, RunError, create_space
-from ddpnas.space.source import read_source
+from ddpnas.space.user_code import read_source
 from ddpnas.strategies import strategy_options
 from ddpnas.strategies.base import Base
 from ddpnas.strategies.user_strategy import NamedStrategy, strategy_again

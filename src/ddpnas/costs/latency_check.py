@@ -14,8 +14,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.source import changed_files
-from ddpnas.space.user_code import without_folders
+from ddpnas.space.user_code import changed_files, without_folders
 
 __all__ = ["LatencyCheck", "check_latency", "require_same_network"]
 

@@ -22,7 +22,7 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.source import refuse_other_code
+from ddpnas.space.user_code import refuse_other_code
 from ddpnas.spaces.user_space import space_from_file
 from ddpnas.training._steps import pick_device
 from ddpnas.training.recipes import RECIPES, Recipe

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from ddpnas.errors import OptionError
-from ddpnas.space.layers import fewer_strides, make_divisible
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import mnasnet, mobilenet_v2
-from ddpnas.spaces._mobile import Block, Stage, timm_string
+from ddpnas.spaces._mobile import Block, Stage, fewer_strides, make_divisible, timm_string
 
 __all__ = ["timm_arch_def", "timm_code"]
 

@@ -20,7 +20,7 @@ from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Decision
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.source import Source, refuse_other_code
+from ddpnas.space.user_code import Source, refuse_other_code
 from ddpnas.strategies import list_strategies, strategy_options
 from ddpnas.strategies.user_strategy import refuse_other_strategy
 from ddpnas.utils.options import refuse_differences

@@ -21,7 +21,7 @@ from ddpnas.runs.loop import Progress, SearchLoop
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.source import Source
+from ddpnas.space.user_code import Source
 from ddpnas.spaces import named_space
 from ddpnas.strategies import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy

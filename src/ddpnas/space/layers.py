@@ -5,13 +5,11 @@ They know nothing of the search: a finished network holds these and torch's own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from ddpnas.errors import OptionError
 
 __all__ = [
     "FactorizedReduce",
@@ -22,8 +20,6 @@ __all__ = [
     "batch_norm",
     "conv_bn",
     "drop_path",
-    "fewer_strides",
-    "make_divisible",
 ]
 
 
@@ -197,31 +193,3 @@ def drop_path(rate: float) -> nn.Module:
 
     module: nn.Module = DropPath(rate)
     return module
-
-
-def make_divisible(width: float, divisor: int = 8) -> int:
-    """Return the multiple of ``divisor`` nearest to the width, at least 90 % of it."""
-    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * width else rounded
-
-
-def fewer_strides(strides: Sequence[int], reduction: int) -> list[int]:
-    """Return the strides, the first of them set to 1 until they multiply to ``reduction``.
-
-    Mobile networks shrink their input 32 times, too often for small images: with 8, images of
-    32x32 end as 4x4, and the layers at full size are the first ones.
-
-    Raises:
-        OptionError: the strides cannot multiply to that.
-    """
-    result = list(strides)
-    product = 1
-    for stride in result:
-        product *= stride
-    for i, stride in enumerate(result):
-        if product > reduction and stride > 1:
-            result[i] = 1
-            product //= stride
-    if product != reduction:
-        raise OptionError(f"reduction is a power of 2 from 1 to 32, not {reduction}")
-    return result

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ddpnas.errors import SpaceError, nearest
-from ddpnas.space.supernet import Choose
+from ddpnas.space.choose import Choose
 
 __all__ = ["replaceable"]
 

@@ -29,21 +29,13 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.space._trace import blame, visit_options
+from ddpnas.space.choose import Choose, Fixed, Open
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import on_meta
-from ddpnas.space.source import Source
-from ddpnas.space.supernet import (
-    Choice,
-    Choose,
-    Fixed,
-    Open,
-    Pairs,
-    Supernet,
-    blame,
-    own_parts,
-    visit_options,
-)
+from ddpnas.space.supernet import Choice, Pairs, Supernet, own_parts
+from ddpnas.space.user_code import Source
 
 __all__ = ["Choice", "Choose", "Pairs", "SearchSpace", "Supernet", "own_parts", "visit_options"]
 

@@ -8,48 +8,16 @@ network has no trace of the search.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ddpnas.errors import ArchitectureError, DdpnasError, SpaceError
-from ddpnas.space.decisions import Decision
 from ddpnas.space.layers import Nothing
 
-__all__ = [
-    "Choice",
-    "Choose",
-    "Fixed",
-    "Open",
-    "Supernet",
-    "blame",
-    "gives_nothing",
-    "own_parts",
-    "visit_options",
-]
+__all__ = ["Choice", "Supernet", "gives_nothing", "own_parts"]
 
-Options = Mapping[str, Callable[[], nn.Module]]
 Pairs = tuple[tuple[str, str], ...]
-
-
-class Choose(Protocol):
-    """What a search space's function is given to ask with."""
-
-    searching: bool
-    """Whether a supernet is being made (True) or a network of one architecture (False)."""
-
-    def __call__(self, name: str, options: Options) -> nn.Module:
-        """Return the module to put where the decision ``name`` applies.
-
-        Args:
-            name: of the decision; asking the same name again, with the same options, makes one
-                decision that applies in several places.
-            options: option name -> a function without arguments that makes its module.
-        """
 
 
 class Choice(nn.Module):
@@ -95,83 +63,6 @@ def gives_nothing(module: nn.Module) -> bool:
         and module.active is not None
         and isinstance(module.chosen, Nothing)
     )
-
-
-class Open:
-    """``choose`` that leaves every decision open, and notes them."""
-
-    def __init__(self, searching: bool) -> None:
-        self.searching = searching
-        self.noted: dict[str, tuple[str, ...]] = {}
-        self.parents: dict[str, set[tuple[str, str]] | None] = {}  # None: matters always
-        self._inside: list[tuple[str, str]] = []
-
-    def __call__(self, name: str, options: Options) -> Choice:
-        """Return all options; see :class:`Choose`."""
-        names = tuple(options)
-        for given in (name, *names):
-            if not isinstance(given, str):
-                raise SpaceError(
-                    f"names of decisions and options are text: {str(given)!r}, not {given!r}"
-                )
-        if not name or "=" in name or ";" in name:
-            raise SpaceError(f"a decision's name is not empty and without '=' and ';': {name!r}")
-        if not names:
-            raise SpaceError(f"decision {name!r} has no options")
-        if self.noted.setdefault(name, names) != names:
-            raise SpaceError(
-                f"decision {name!r} was asked with options {', '.join(self.noted[name])} and "
-                f"again with {', '.join(names)}; give the second one a name of its own"
-            )
-        if any(name == decision for decision, _ in self._inside):
-            raise SpaceError(f"decision {name!r} is asked inside an option of itself")
-        if not self._inside:
-            self.parents[name] = None
-        elif (parents := self.parents.setdefault(name, set())) is not None:
-            parents.add(self._inside[-1])
-        modules = []
-        for option, make in options.items():
-            if isinstance(make, nn.Module) or not callable(make):
-                kind = type(make).__name__
-                raise SpaceError(
-                    f"option {option!r} of decision {name!r} is made already ({kind}); give what "
-                    f"makes it: `lambda: {kind}(...)`, or the class where it needs no arguments"
-                )
-            self._inside.append((name, option))
-            modules.append(make())
-            self._inside.pop()
-            if not isinstance(modules[-1], nn.Module):
-                raise SpaceError(
-                    f"option {option!r} of decision {name!r} made {type(modules[-1]).__name__}, "
-                    f"not a torch module"
-                )
-        return Choice(name, names, modules)
-
-    def decisions(self) -> list[Decision]:
-        """Return the decisions noted so far, in the order in which they were first asked."""
-        return [
-            Decision(name, options, tuple(sorted(self.parents[name] or ())))
-            for name, options in self.noted.items()
-        ]
-
-
-class Fixed:
-    """``choose`` that returns the module of the chosen option alone."""
-
-    searching = False
-
-    def __init__(self, architecture: Mapping[str, str]) -> None:
-        self.architecture = architecture
-
-    def __call__(self, name: str, options: Options) -> nn.Module:
-        """Return the chosen option; see :class:`Choose`."""
-        chosen = self.architecture.get(name)
-        if chosen is None or chosen not in options:
-            raise ArchitectureError(
-                f"decision {name!r} is {chosen!r} in the architecture, but the network offers "
-                f"{', '.join(options)}"
-            )
-        return options[chosen]()
 
 
 class Supernet(nn.Module):
@@ -224,76 +115,3 @@ def own_parts(module: nn.Module) -> tuple[list[nn.Parameter], list[Choice]]:
         parameters += inner_parameters
         choices += inner_choices
     return parameters, choices
-
-
-def visit_options(
-    network: nn.Module,
-    example: Tensor,
-    around: Callable[[Pairs], contextlib.AbstractContextManager[Any]],
-) -> Any:
-    """Run an open network once, every option of every choice; return its output.
-
-    Meant for the meta device: the network's choices are changed and it is not to be used again.
-
-    Args:
-        network: made with every decision open.
-        example: its input, with a batch dimension.
-        around: given the (decision, option) pairs that a run of an option stands under, its own
-            last, a context in which it runs.
-
-    Raises:
-        SpaceError: options of one decision whose outputs differ in shape.
-    """
-    stack: list[tuple[str, str]] = []
-
-    def run_all(choice: Choice, *args: Any, **kwargs: Any) -> Any:
-        outputs: dict[str, Any] = {}
-        for name, option in zip(choice.names, choice.options, strict=True):
-            stack.append((choice.decision, name))
-            with around(tuple(stack)), blame(f"option {name!r} of decision {choice.decision!r}"):
-                outputs[name] = option(*args, **kwargs)
-            stack.pop()
-        there = {name: output for name, output in outputs.items() if output is not None}
-        if len({_shape(output) for output in there.values()}) > 1:
-            shapes = ", ".join(f"{name} -> {_shape(output)}" for name, output in there.items())
-            raise SpaceError(
-                f"the options of decision {choice.decision!r} differ in their output's shape "
-                f"(batch of {len(example)}): {shapes}"
-            )
-        return next(iter(there.values()), None)
-
-    for module in network.modules():
-        if isinstance(module, Choice):
-            module.forward = functools.partial(run_all, module)  # type: ignore[method-assign]
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.forward = functools.partial(_pass, module)  # type: ignore[method-assign]
-    with torch.no_grad():
-        return network(example)
-
-
-def _pass(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
-    """Return x in the place of BatchNorm, which takes most of the time on the meta device."""
-    norm._check_input_dim(x)  # type: ignore[no-untyped-call]
-    if x.shape[1] != norm.num_features:
-        raise ValueError(f"BatchNorm of {norm.num_features} channels on an input of {_shape(x)}")
-    return x
-
-
-def _shape(output: Any) -> str:
-    if isinstance(output, Tensor):
-        return "x".join(str(n) for n in output.shape)
-    if isinstance(output, (tuple, list)):
-        return "(" + ", ".join(_shape(item) for item in output) + ")"
-    return type(output).__name__
-
-
-@contextlib.contextmanager
-def blame(what: str, hint: str = "") -> Iterator[None]:
-    """Turn whatever fails inside into a SpaceError that says what failed, and the hint."""
-    try:
-        yield
-    except DdpnasError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise SpaceError(f"{what} fails: {reason}{hint}") from error

@@ -14,8 +14,7 @@ from typing import Any
 
 from ddpnas.errors import OptionError, RunError, nearest
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.source import refuse_other_code
-from ddpnas.space.user_code import named_again, names_file
+from ddpnas.space.user_code import named_again, names_file, refuse_other_code
 from ddpnas.spaces import (
     darts,
     mnasnet,
@@ -100,7 +99,7 @@ def space_again(
         options: of the space.
         given: the name once more by the user: code in a file is executed only because the user
             names it, never because a folder does.
-        code: fingerprint of such a file, see :class:`ddpnas.space.source.Source`, where it was kept.
+        code: fingerprint of such a file, see :class:`ddpnas.space.user_code.Source`, where it was kept.
         copy: what the user could name instead of ``name``, where there is a copy of the file.
 
     Raises:

@@ -8,9 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddpnas.errors import ArchitectureError
+from ddpnas.errors import ArchitectureError, OptionError
 
-__all__ = ["Block", "Stage", "read_list", "read_stages", "timm_string"]
+__all__ = [
+    "Block",
+    "Stage",
+    "fewer_strides",
+    "make_divisible",
+    "read_list",
+    "read_stages",
+    "timm_string",
+]
 
 
 @dataclass(frozen=True)
@@ -108,3 +116,31 @@ def _read_blocks(string: str, stage: Stage, first: bool) -> list[Block | None]:
     if string != expected.replace("_r1_", f"_r{repeats}_"):
         raise ArchitectureError(f"the space has no block {string!r} there; it would be {expected}")
     return [block] * int(repeats)
+
+
+def make_divisible(width: float, divisor: int = 8) -> int:
+    """Return the multiple of ``divisor`` nearest to the width, at least 90 % of it."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded
+
+
+def fewer_strides(strides: Sequence[int], reduction: int) -> list[int]:
+    """Return the strides, the first of them set to 1 until they multiply to ``reduction``.
+
+    Mobile networks shrink their input 32 times, too often for small images: with 8, images of
+    32x32 end as 4x4, and the layers at full size are the first ones.
+
+    Raises:
+        OptionError: the strides cannot multiply to that.
+    """
+    result = list(strides)
+    product = 1
+    for stride in result:
+        product *= stride
+    for i, stride in enumerate(result):
+        if product > reduction and stride > 1:
+            result[i] = 1
+            product //= stride
+    if product != reduction:
+        raise OptionError(f"reduction is a power of 2 from 1 to 32, not {reduction}")
+    return result

@@ -31,9 +31,9 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import ArchitectureError, OptionError
+from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
 from ddpnas.space.layers import FactorizedReduce, Nothing, add, batch_norm, conv_bn, drop_path
-from ddpnas.space.supernet import Choose
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["CELLS", "EDGES", "OPERATIONS", "SPACE", "network"]

@@ -30,10 +30,18 @@ from typing import Any
 from torch import nn
 
 from ddpnas.errors import ArchitectureError, OptionError, nearest
-from ddpnas.space.layers import InvertedResidual, conv_bn, fewer_strides, make_divisible
+from ddpnas.space.choose import Choose
+from ddpnas.space.layers import InvertedResidual, conv_bn
 from ddpnas.space.search_space import Text
-from ddpnas.space.supernet import Choose
-from ddpnas.spaces._mobile import Block, Stage, read_list, read_stages, timm_string
+from ddpnas.spaces._mobile import (
+    Block,
+    Stage,
+    fewer_strides,
+    make_divisible,
+    read_list,
+    read_stages,
+    timm_string,
+)
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["OPERATIONS", "SKELETONS", "SPACE", "network", "timm_stages"]
@@ -116,7 +124,7 @@ def network(
         width: factor of all channels but the last convolution's, which never shrinks.
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.space.layers.fewer_strides`.
+        reduction: see :func:`ddpnas.spaces._mobile.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     sized = _sized({"skeleton": skeleton, "width": width, "reduction": reduction})

@@ -27,17 +27,19 @@ from typing import Any
 from torch import nn
 
 from ddpnas.errors import ArchitectureError
+from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
-from ddpnas.space.layers import (
-    InvertedResidual,
-    SqueezeExcite,
-    conv_bn,
+from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
+from ddpnas.space.search_space import Text
+from ddpnas.spaces._mobile import (
+    Block,
+    Stage,
     fewer_strides,
     make_divisible,
+    read_list,
+    read_stages,
+    timm_string,
 )
-from ddpnas.space.search_space import Text
-from ddpnas.space.supernet import Choose
-from ddpnas.spaces._mobile import Block, Stage, read_list, read_stages, timm_string
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["OPERATIONS", "SPACE", "STAGES", "network"]
@@ -70,7 +72,7 @@ def network(
         width: factor of all channels (Once-for-All: 1.0 and 1.2).
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.space.layers.fewer_strides`.
+        reduction: see :func:`ddpnas.spaces._mobile.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import ArchitectureError
+from ddpnas.space.choose import Choose
 from ddpnas.space.layers import Nothing, add, batch_norm
-from ddpnas.space.supernet import Choose, gives_nothing
+from ddpnas.space.supernet import gives_nothing
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["EDGES", "OPERATIONS", "SPACE", "canonical_cell", "format_cell", "network", "parse_cell"]

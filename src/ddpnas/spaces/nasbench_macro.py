@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import nn
 
 from ddpnas.errors import ArchitectureError
+from ddpnas.space.choose import Choose
 from ddpnas.space.layers import InvertedResidual, conv_bn
-from ddpnas.space.supernet import Choose
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["LAYERS", "OPERATIONS", "SPACE", "network"]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
+from ddpnas.space.choose import Choose
 from ddpnas.space.layers import conv_bn
-from ddpnas.space.supernet import Choose
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["BEST", "SPACE", "merit", "network"]

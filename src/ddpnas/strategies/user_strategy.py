@@ -13,8 +13,16 @@ from typing import Any
 from ddpnas.errors import OptionError, RunError, nearest
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.space.source import Source, refuse_other_code
-from ddpnas.space.user_code import execute, failing, named_again, names_file, not_there, read_file
+from ddpnas.space.user_code import (
+    Source,
+    execute,
+    failing,
+    named_again,
+    names_file,
+    not_there,
+    read_file,
+    refuse_other_code,
+)
 from ddpnas.strategies import (
     Strategy,
     create_strategy,

@@ -31,7 +31,7 @@ from torch import Tensor
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.source import Source
+from ddpnas.space.user_code import Source
 from ddpnas.spaces import list_spaces, space_again
 from ddpnas.training.model_card import model_card
 from ddpnas.training.trained_model import TrainedModel
