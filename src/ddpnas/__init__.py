@@ -6,10 +6,10 @@ arXiv 1905.13543), and exact generation of networks within given limits.
 
 from ddpnas import benchmarks
 from ddpnas._version import __version__
-from ddpnas.costs import check_latency, count_network, peak_limit
-from ddpnas.costs._timers import LatencyConfig
+from ddpnas.costs import count_network, peak_limit
+from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.count import count_costs
-from ddpnas.costs.latency import measure_latency
+from ddpnas.costs.latency import check_latency, measure_latency
 from ddpnas.costs.table import CostTable
 from ddpnas.data import DataConfig, list_data, load_data
 from ddpnas.data.data import Data, make_data

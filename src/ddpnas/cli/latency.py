@@ -13,9 +13,8 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_quiet, add_space, fields, new_parser
 from ddpnas.cli.keep import keep
-from ddpnas.costs import check_latency
-from ddpnas.costs._timers import LatencyConfig
-from ddpnas.costs.latency import measure_latency
+from ddpnas.costs.config import LatencyConfig
+from ddpnas.costs.latency import check_latency, measure_latency
 from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest

@@ -22,8 +22,8 @@ from ddpnas.cli._options import (
 )
 from ddpnas.cli.keep import keep_place
 from ddpnas.cli.question import cell_rules
-from ddpnas.costs import require_same_network
 from ddpnas.costs.count import count_costs
+from ddpnas.costs.latency import require_same_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data import load_data
 from ddpnas.data.data import Data

@@ -1,9 +1,8 @@
 """What an architecture costs: counted from the network, or measured on a device."""
 
-from ddpnas.costs._timers import LatencyConfig
+from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.count import count_costs
-from ddpnas.costs.latency import measure_latency
-from ddpnas.costs.latency_check import LatencyCheck, check_latency, require_same_network
+from ddpnas.costs.latency import LatencyCheck, check_latency, measure_latency, require_same_network
 from ddpnas.costs.network import count_network
 from ddpnas.costs.peak import peak_limit
 from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements

@@ -17,7 +17,7 @@ import torch
 from ddpnas._version import __version__
 from ddpnas.costs import stopwatch
 from ddpnas.costs._onnx_probes import export_probes
-from ddpnas.costs._timers import LatencyConfig
+from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.latency import latency_table, plan_of
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, SpaceError
