@@ -8,8 +8,9 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from ddpnas import DataError, make_data
-from ddpnas.data.data import DatasetSplit, TensorSplit, stratified
+from ddpnas.data.data import stratified
 from ddpnas.data.preprocessing import fit_image
+from ddpnas.data.splits import DatasetSplit, TensorSplit
 
 from ..conftest import striped_images
 

@@ -63,7 +63,7 @@ def test_what_systems_and_editors_leave_is_not_read(tmp_path):
 
 
 def test_what_is_no_image_is_counted_by_kind_in_one_line(tmp_path, caplog):
-    caplog.set_level("INFO", "ddpnas.data._folder")
+    caplog.set_level("INFO", "ddpnas.data.folder")
     folder(tmp_path)
     load_data(tmp_path)
     assert not caplog.records

@@ -11,8 +11,8 @@ from PIL import Image
 from ddpnas import DataConfig, DataError, OptionError, list_data, load_data
 from ddpnas.data import Loader
 from ddpnas.data import data as dataset_module
-from ddpnas.data.data import DatasetSplit
 from ddpnas.data.load import as_data
+from ddpnas.data.splits import DatasetSplit
 
 from ..conftest import striped_images
 

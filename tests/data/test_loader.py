@@ -5,7 +5,7 @@ from torch.utils.data import Dataset
 from ddpnas import make_data
 from ddpnas.data import Loader
 from ddpnas.data.augment import crop_and_flip
-from ddpnas.data.data import TensorSplit
+from ddpnas.data.splits import TensorSplit
 
 CPU = torch.device("cpu")
 

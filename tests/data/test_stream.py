@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from ddpnas import DataError
 from ddpnas.data._stream import Stream
-from ddpnas.data.data import DatasetSplit
+from ddpnas.data.splits import DatasetSplit
 
 
 class Drawn(Dataset):

@@ -11,9 +11,9 @@ from torch import Tensor
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_own_space, new_parser
 from ddpnas.data import load_data
-from ddpnas.data._files import resized_images
-from ddpnas.data.data import Data, Split
-from ddpnas.data.preprocessing import as_image_batch
+from ddpnas.data.data import Data
+from ddpnas.data.preprocessing import as_image_batch, resized_images
+from ddpnas.data.splits import Split
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.export._file_costs import Sizes
 from ddpnas.export.file_measurements import measure_files, verdict

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ddpnas.data._labels import read_labels
-from ddpnas.data.data import Split, TensorSplit
 from ddpnas.data.preprocessing import channels_first
+from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError
 
 __all__ = ["FORM", "Found", "classes_of", "splits_of"]

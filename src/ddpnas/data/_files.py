@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ddpnas.data._arrays import FORM, Found, classes_of, splits_of
-from ddpnas.data.data import DatasetSplit, Split, TensorSplit, as_split
+from ddpnas.data.data import as_split
+from ddpnas.data.preprocessing import resized_images
+from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 
-__all__ = ["read_npz", "read_torchvision", "resized", "resized_images"]
+__all__ = ["read_npz", "read_torchvision", "resized"]
 
 # What reading a damaged, encrypted or pickled array raises.
 _DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -99,20 +100,6 @@ def resized(split: Split, size: int) -> Split:
     if isinstance(split, DatasetSplit) or split.inputs.dtype != torch.uint8:
         return split
     return TensorSplit(resized_images(split.inputs, (size, size)), split.labels)
-
-
-def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (N, C, height, width) uint8: resized to cover that size, what is over cut off."""
-    height, width = images.shape[-2:]
-    if (height, width) == size:
-        return images
-    from torchvision.transforms.v2 import functional
-
-    covering = [max(size[0], height * size[1] // width), max(size[1], width * size[0] // height)]
-    result: Tensor = functional.center_crop(
-        functional.resize(images, covering, antialias=True), list(size)
-    )
-    return result
 
 
 def _jpegs(arrays: Mapping[str, Any], path: Path) -> Split:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from ddpnas.data.data import DatasetSplit
+from ddpnas.data.splits import DatasetSplit
 from ddpnas.errors import DataError
 
 __all__ = ["Stream"]

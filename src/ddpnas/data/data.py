@@ -11,76 +11,24 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ddpnas.data._labels import read_labels
 from ddpnas.data.preprocessing import channels_first, fit_image
+from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 
-__all__ = ["Data", "DatasetSplit", "Split", "TensorSplit", "make_data"]
+__all__ = ["Data", "make_data"]
 
 logger = logging.getLogger(__name__)
 
 IN_MEMORY_BYTES = 2 * 1024**3  # larger sets of images are read batch by batch
-
-
-@dataclass(frozen=True)
-class TensorSplit:
-    """Inputs and labels held as tensors.
-
-    Attributes:
-        inputs: (N, ...); uint8 images are (N, C, H, W).
-        labels: (N,) int64.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def subset(self, indices: Sequence[int]) -> TensorSplit:
-        """Return the items at these positions."""
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        return TensorSplit(self.inputs[chosen], self.labels[chosen])
-
-
-@dataclass(frozen=True)
-class DatasetSplit:
-    """Items ``indices`` of a map-style dataset whose inputs are tensors of one shape.
-
-    Attributes:
-        dataset: gives (input, label).
-        indices: the items of this split.
-        labels: (N,) int64, of the items of this split.
-        workers: processes that read ahead.
-        names: of the items, where they have any; part of the fingerprint.
-    """
-
-    dataset: Dataset[Any]
-    indices: Tensor
-    labels: Tensor
-    workers: int = 0
-    names: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def subset(self, indices: Sequence[int]) -> DatasetSplit:
-        """Return the items at these positions."""
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        names = tuple(self.names[i] for i in indices) if self.names else ()
-        return replace(self, indices=self.indices[chosen], labels=self.labels[chosen], names=names)
-
-
-Split = TensorSplit | DatasetSplit
 
 
 @dataclass(frozen=True)

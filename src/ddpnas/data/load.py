@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ddpnas.data import _files as files
-from ddpnas.data import _folder as folder
+from ddpnas.data import folder as folder
 from ddpnas.data._arrays import FORM, Found, splits_of
-from ddpnas.data.data import Data, Split, TensorSplit, make_data
+from ddpnas.data.data import Data, make_data
 from ddpnas.data.preprocessing import as_image_batch
+from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError, OptionError, nearest
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from ddpnas.data._stream import Stream
 from ddpnas.data.augment import Augmentation, Share
-from ddpnas.data.data import Data, DatasetSplit, Split, TensorSplit
+from ddpnas.data.data import Data
+from ddpnas.data.preprocessing import Normalisation
+from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 
-__all__ = ["Loader", "Normalisation"]
-
-
-class Normalisation:
-    """Turns uint8 images into normalised float32 ones, with the statistics of a data set.
-
-    Args:
-        mean, std: by channel, of images scaled to [0, 1].
-        device: of the images.
-    """
-
-    def __init__(
-        self, mean: Sequence[float], std: Sequence[float], device: torch.device | str
-    ) -> None:
-        shape = (1, -1, 1, 1)
-        self._mean = torch.tensor(mean, device=device).mul(255).view(shape)
-        self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(shape)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return (N, C, H, W) float32, channels last in memory."""
-        inputs = images.to(torch.float32, memory_format=torch.channels_last)
-        return inputs.sub_(self._mean).mul_(self._scale)
+__all__ = ["Loader"]
 
 
 class Loader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,14 @@ from torch import Tensor
 
 from ddpnas.errors import DataError
 
-__all__ = ["as_image_batch", "channels_first", "fit_image", "open_image"]
+__all__ = [
+    "Normalisation",
+    "as_image_batch",
+    "channels_first",
+    "fit_image",
+    "open_image",
+    "resized_images",
+]
 
 _CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency, which is dropped
 
@@ -150,3 +157,38 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()  # a TIFF is turned by that, and then says so no more
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
+
+
+class Normalisation:
+    """Turns uint8 images into normalised float32 ones, with the statistics of a data set.
+
+    Args:
+        mean, std: by channel, of images scaled to [0, 1].
+        device: of the images.
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], device: torch.device | str
+    ) -> None:
+        shape = (1, -1, 1, 1)
+        self._mean = torch.tensor(mean, device=device).mul(255).view(shape)
+        self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(shape)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return (N, C, H, W) float32, channels last in memory."""
+        inputs = images.to(torch.float32, memory_format=torch.channels_last)
+        return inputs.sub_(self._mean).mul_(self._scale)
+
+
+def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return (N, C, height, width) uint8: resized to cover that size, what is over cut off."""
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images
+    from torchvision.transforms.v2 import functional
+
+    covering = [max(size[0], height * size[1] // width), max(size[1], width * size[0] // height)]
+    result: Tensor = functional.center_crop(
+        functional.resize(images, covering, antialias=True), list(size)
+    )
+    return result

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ddpnas.data.loader import Normalisation
+from ddpnas.data.preprocessing import Normalisation
 from ddpnas.errors import OptionError
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.onnx import quiet

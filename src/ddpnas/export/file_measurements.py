@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ddpnas.data.data import Data, Split
+from ddpnas.data.data import Data
+from ddpnas.data.splits import Split
 from ddpnas.export.onnx_runtime import Latency, OnnxFile, latencies
 
 __all__ = ["Measured", "measure_files", "verdict"]

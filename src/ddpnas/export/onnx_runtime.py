@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ddpnas.data import Loader
-from ddpnas.data.data import Data, Split
+from ddpnas.data.data import Data
+from ddpnas.data.splits import Split
 from ddpnas.errors import OptionError
 from ddpnas.export._deployed import Input
 from ddpnas.utils.onnx import need_onnx, quiet

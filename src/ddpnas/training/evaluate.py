@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.data import Loader, as_data, load_labelled
-from ddpnas.data.data import Data, Split
+from ddpnas.data.data import Data
+from ddpnas.data.splits import Split
 from ddpnas.errors import DataError
 from ddpnas.training._steps import confusion
 from ddpnas.training.trained_model import TrainedModel

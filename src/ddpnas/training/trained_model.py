@@ -12,11 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ddpnas.data._files import resized_images
-from ddpnas.data._folder import images_below
 from ddpnas.data.data import Data
-from ddpnas.data.loader import Normalisation
-from ddpnas.data.preprocessing import as_image_batch, fit_image, open_image
+from ddpnas.data.folder import images_below
+from ddpnas.data.preprocessing import (
+    Normalisation,
+    as_image_batch,
+    fit_image,
+    open_image,
+    resized_images,
+)
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import Architecture
 from ddpnas.training.trained_images import find_images, read_images

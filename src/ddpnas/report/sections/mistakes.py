@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpnas.data.data import Data, Split, TensorSplit
+from ddpnas.data.data import Data
+from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DdpnasError
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Column, Gallery, Picture, Section, Table, percent

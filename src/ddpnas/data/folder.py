@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddpnas.data import data as _dataset
-from ddpnas.data.data import DatasetSplit, Split, TensorSplit
 from ddpnas.data.preprocessing import fit_image, open_image
+from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 
 __all__ = ["FolderImages", "images_below", "read_folder", "read_labelled"]
