@@ -86,7 +86,8 @@ class Worker:
 def work(options: argparse.Namespace) -> None:
     """Answer with steps of ddpnas until standard input ends."""
     import ddpnas
-    from ddpnas.training._steps import place, train_epoch
+    from ddpnas.training.device import place
+    from ddpnas.training.steps import train_epoch
 
     from .step import optimizer_of
 

@@ -35,8 +35,9 @@ import ddpnas
 from benchmarks.record import write_record
 from benchmarks.step import FixedWhileSearching, optimizer_of
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
-from ddpnas.training._steps import place, train_epoch
+from ddpnas.training.device import place
 from ddpnas.training.distributed import join, leave
+from ddpnas.training.steps import train_epoch
 
 OPTIONS = (2, 4, 8, 16, 32)  # a decision, of 16
 DECISIONS = (4, 8, 16, 32, 64)  # with 4 options each

@@ -28,8 +28,9 @@ from benchmarks.record import write_record
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.shared_weights import make_sgd
 from ddpnas.space.choose import Fixed
-from ddpnas.training._steps import pick_device, place, train_epoch
 from ddpnas.training.cuda_graphs import Captures
+from ddpnas.training.device import pick_device, place
+from ddpnas.training.steps import train_epoch
 
 # Space, its options, images a step: the sizes that are searched in the literature.
 CASES: dict[str, tuple[dict[str, Any], int]] = {

@@ -27,8 +27,9 @@ from benchmarks.step import CASES, optimizer_of, timed
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators._compile import compile_options
 from ddpnas.space.supernet import Supernet
-from ddpnas.training._steps import pick_device, place, train_epoch
 from ddpnas.training.cuda_graphs import Captures
+from ddpnas.training.device import pick_device, place
+from ddpnas.training.steps import train_epoch
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},

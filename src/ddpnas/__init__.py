@@ -52,18 +52,10 @@ from ddpnas.strategies import (
     list_strategies,
 )
 from ddpnas.strategies.elimination_bound import elimination_bound
-from ddpnas.training import (
-    Scored,
-    Trained,
-    TrainResult,
-    compare,
-    evaluate,
-    final_space,
-    save_trained,
-)
+from ddpnas.training import Scored, Trained, TrainResult, compare, evaluate, final_space
 from ddpnas.training.recipes import RECIPES, Recipe, create_recipe
 from ddpnas.training.train import train
-from ddpnas.training.trained_folder import load
+from ddpnas.training.trained_folder import load, save_trained
 from ddpnas.training.trained_model import TrainedModel
 
 __all__ = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddpnas.training._steps import train_epoch
 from ddpnas.training.cuda_graphs import EAGER_STEPS, Captures
+from ddpnas.training.steps import train_epoch
 from tests.recorder import Recorder
 
 

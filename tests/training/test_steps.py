@@ -6,7 +6,7 @@ from torch import nn
 
 from ddpnas import DivergedError, OptionError
 from ddpnas.training import pick_device, train_epoch
-from ddpnas.training._steps import place
+from ddpnas.training.device import place
 
 
 def test_an_epoch_steps_once_a_batch_and_returns_the_mean_loss():

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 import ddpnas
 from ddpnas import SupernetConfig
-from ddpnas.training._sync_norm import synchronise_norms
 from ddpnas.training.distributed import join, leave
+from ddpnas.training.sync_norm import synchronise_norms
 
 # 31 and 7: uneven parts
 CONFIG = SupernetConfig(training="path", batch_size=31, eval_batch_size=7, lr=0.1)

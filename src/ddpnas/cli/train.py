@@ -33,11 +33,11 @@ from ddpnas.runs.resume import run_data, run_generated, run_space
 from ddpnas.runs.search import SearchResult, check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.training import Trained, compare, final_space, inference_space, save_trained
-from ddpnas.training._accelerate import is_main_process
+from ddpnas.training import Trained, compare, final_space, inference_space
+from ddpnas.training.distributed import is_main_process
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.session import CHECKPOINTS
-from ddpnas.training.trained_folder import FILES
+from ddpnas.training.trained_folder import FILES, save_trained
 from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]

@@ -28,10 +28,11 @@ from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.training._steps import autocast, place, train_epoch
-from ddpnas.training._sync_norm import synchronise_norms
 from ddpnas.training.cuda_graphs import Captures, Step
+from ddpnas.training.device import autocast, place
 from ddpnas.training.distributed import Processes
+from ddpnas.training.steps import train_epoch
+from ddpnas.training.sync_norm import synchronise_norms
 
 __all__ = ["Round", "SharedWeights", "make_sgd"]
 

@@ -24,7 +24,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import refuse_other_code
 from ddpnas.spaces.user_space import space_from_file
-from ddpnas.training._steps import pick_device
+from ddpnas.training.device import pick_device
 from ddpnas.training.recipes import RECIPES, Recipe
 from ddpnas.training.train import train
 from ddpnas.utils.workers import check_workers, run_tasks, worker_number

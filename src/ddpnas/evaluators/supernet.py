@@ -43,7 +43,7 @@ from ddpnas.evaluators.shared_weights import Round, SharedWeights
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
-from ddpnas.training._steps import autocast, pick_device
+from ddpnas.training.device import autocast, pick_device
 from ddpnas.training.distributed import ALONE, Processes
 
 __all__ = ["SupernetEvaluator"]

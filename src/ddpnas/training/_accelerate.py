@@ -14,23 +14,12 @@ import numpy as np
 import torch
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.training._steps import pick_device
+from ddpnas.training.device import pick_device
 
-__all__ = [
-    "PRECISIONS",
-    "TRACKERS",
-    "accelerated",
-    "is_main_process",
-    "seeded",
-]
+__all__ = ["PRECISIONS", "TRACKERS", "accelerated", "seeded"]
 
 PRECISIONS = ("no", "bf16", "fp16")
 TRACKERS = ("tensorboard", "mlflow", "wandb")
-
-
-def is_main_process() -> bool:
-    """Return whether this process is the first, or the only one, of those that were launched."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextlib.contextmanager

@@ -21,7 +21,17 @@ from torch import Tensor, distributed
 
 from ddpnas.errors import DdpnasError, OptionError, RunError
 
-__all__ = ["ALONE", "Processes", "abandon", "current", "first_to_fail", "join", "launched", "leave"]
+__all__ = [
+    "ALONE",
+    "Processes",
+    "abandon",
+    "current",
+    "first_to_fail",
+    "is_main_process",
+    "join",
+    "launched",
+    "leave",
+]
 
 T = TypeVar("T")
 
@@ -247,3 +257,8 @@ def _bits(tensor: Tensor) -> Tensor:
     whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     bits = tensor.detach().reshape(-1).view(whole[tensor.element_size()])
     return bits.sum(dtype=torch.int64)
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the first, or the only one, of those that were launched."""
+    return int(os.environ.get("RANK", "0")) == 0

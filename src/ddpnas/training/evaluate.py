@@ -11,7 +11,7 @@ from ddpnas.data import Loader, as_data, load_labelled
 from ddpnas.data.data import Data
 from ddpnas.data.splits import Split
 from ddpnas.errors import DataError
-from ddpnas.training._steps import confusion
+from ddpnas.training.metrics import confusion
 from ddpnas.training.trained_model import TrainedModel
 
 __all__ = ["Scored", "evaluate"]

@@ -18,8 +18,6 @@ from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.data import Data
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training._accelerate import seeded
-from ddpnas.training._steps import confusion, place, train_epoch
-from ddpnas.training._sync_norm import synchronise_norms
 from ddpnas.training._timm_parts import (
     average_of,
     drop_paths_of,
@@ -29,9 +27,13 @@ from ddpnas.training._timm_parts import (
     schedule_of,
 )
 from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
+from ddpnas.training.device import place
 from ddpnas.training.distributed import Processes
+from ddpnas.training.metrics import confusion
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.result import TrainResult
+from ddpnas.training.steps import train_epoch
+from ddpnas.training.sync_norm import synchronise_norms
 from ddpnas.utils.options import refuse_differences
 
 __all__ = ["CHECKPOINTS", "Session"]

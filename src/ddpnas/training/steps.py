@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddpnas.errors import DivergedError, OptionError
+from ddpnas.errors import DivergedError
 from ddpnas.training.cuda_graphs import Captures
+from ddpnas.training.device import autocast
 from ddpnas.training.distributed import ALONE, Processes
+from ddpnas.training.metrics import Batches
 
-__all__ = [
-    "autocast",
-    "confusion",
-    "pick_device",
-    "place",
-    "train_epoch",
-]
-
-_Model = TypeVar("_Model", bound=nn.Module)
-Batches = Iterable[tuple[Tensor, Tensor]]
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; "auto" is the first accelerator, or else the CPU.
-
-    Raises:
-        OptionError: no such device here.
-    """
-    if name == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return found if found is not None else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise OptionError(f"device {name!r} cannot be used here ({reason}); try cpu") from None
-    return device
-
-
-def place(model: _Model, device: torch.device) -> _Model:
-    """Return the model on the device, the weights of 2-D convolutions channels-last (faster)."""
-    model.to(device)
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return model
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Return the context of a forward pass in a precision: "no" is float32, or "bf16"."""
-    if precision == "no":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+__all__ = ["train_epoch"]
 
 
 def train_epoch(
@@ -144,13 +102,3 @@ def train_epoch(
     if not math.isfinite(mean):
         raise DivergedError(f"the training loss became {mean}")
     return mean
-
-
-def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
-    """Return how many inputs of each class were taken for each: (label, largest output) int64."""
-    counts = torch.zeros(classes * classes, dtype=torch.long)
-    with torch.inference_mode():
-        for inputs, labels in batches:
-            pairs = labels * classes + model(inputs).argmax(dim=1)
-            counts += torch.bincount(pairs, minlength=classes * classes).cpu()
-    return counts.view(classes, classes)
