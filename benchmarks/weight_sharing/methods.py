@@ -22,8 +22,7 @@ from benchmarks.weight_sharing.task import (
 from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
 from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
-from ddpnas.evaluators.proxies import Prior, Scale
-from ddpnas.evaluators.training_free import naswot, synflow
+from ddpnas.evaluators.proxies import Prior, Scale, naswot, synflow
 from ddpnas.strategies.ddpnas import ModelDDPNAS
 
 __all__ = ["METHODS"]

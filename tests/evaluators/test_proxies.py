@@ -8,8 +8,7 @@ from torch import nn
 import ddpnas
 from ddpnas import OptionError, SupernetConfig
 from ddpnas.evaluators import SupernetEvaluator, supernet
-from ddpnas.evaluators.proxies import Prior, Scale
-from ddpnas.evaluators.training_free import naswot, synflow
+from ddpnas.evaluators.proxies import Prior, Scale, naswot, synflow
 
 
 def test_naswot_counts_agreeing_relus():
