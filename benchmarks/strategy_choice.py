@@ -27,8 +27,7 @@ import numpy as np
 
 from benchmarks.record import write_record
 from ddpnas.benchmarks import Table, load
-from ddpnas.benchmarks.contender import Contender
-from ddpnas.benchmarks.experiment import Budget, run_trial
+from ddpnas.benchmarks.experiment import Budget, Contender, run_trial
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
 from ddpnas.space.decisions import Decision, DecisionSpace
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from ddpnas.benchmarks import load
-from ddpnas.benchmarks.contender import Contender
-from ddpnas.benchmarks.experiment import Budget, compare, run_trial, summarise
+from ddpnas.benchmarks.experiment import Budget, Contender, compare, run_trial, summarise
 from ddpnas.benchmarks.results import regrets, write_results
 from ddpnas.cli import main
 from ddpnas.errors import OptionError

@@ -9,21 +9,31 @@ evaluation ended within the budget.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
-from ddpnas.benchmarks.contender import Contender
 from ddpnas.benchmarks.table import Table
 from ddpnas.benchmarks.tables import load
 from ddpnas.errors import OptionError
+from ddpnas.space.user_code import names_file
+from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.utils.workers import check_workers, run_tasks
 
-__all__ = ["Budget", "Summary", "Trial", "compare", "run_trial", "summarise"]
+__all__ = [
+    "Budget",
+    "Contender",
+    "Summary",
+    "Trial",
+    "compare",
+    "run_trial",
+    "summarise",
+]
 
 GRID = 200  # points of an anytime curve
 _CHUNK = 25  # seeds a task of the process pool
@@ -252,3 +262,36 @@ def summarise(trials: Sequence[Trial], resamples: int = 10_000) -> list[Summary]
             )
         )
     return sorted(summaries, key=lambda s: -s.mean)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy with its options, as it is named in results.
+
+    Attributes:
+        label: as it was named, options included.
+        strategy: what searches.
+        options: of the strategy.
+    """
+
+    label: str
+    strategy: NamedStrategy
+    options: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> Contender:
+        """Return the strategy in ``sng:pruning=true:delta=0.5``, or ``mine.py:MyStrategy:beta=2``.
+
+        Raises:
+            OptionError: what follows a name is no option, or there is no such file.
+        """
+        name, *pairs = text.strip().split(":")
+        if names_file(name) and pairs and "=" not in pairs[0]:
+            name = f"{name}:{pairs.pop(0)}"
+        options = {}
+        for pair in pairs:
+            option, equals, value = pair.partition("=")
+            if not equals:
+                raise OptionError(f"{pair!r} is no option; write {name}:option=value")
+            options[option.replace("-", "_")] = yaml.safe_load(value)
+        return cls(text.strip(), NamedStrategy.read(name), options)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.benchmarks.contender import Contender
-from ddpnas.benchmarks.experiment import Budget, compare, summarise
+from ddpnas.benchmarks.experiment import Budget, Contender, compare, summarise
 from ddpnas.benchmarks.results import can_plot, plot_regret, write_results
 from ddpnas.benchmarks.tables import list_tables, load
 from ddpnas.cli import _show as show
