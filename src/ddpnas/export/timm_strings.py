@@ -11,7 +11,7 @@ from torch import nn
 from ddpnas.errors import OptionError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import mnasnet, mobilenet_v2
-from ddpnas.spaces._mobile import Block, Stage, fewer_strides, make_divisible, timm_string
+from ddpnas.spaces.mobile import Block, Stage, fewer_strides, make_divisible, timm_string
 
 __all__ = ["timm_arch_def", "timm_code"]
 

@@ -24,7 +24,7 @@ from torch import nn
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
-from ddpnas.spaces._mobile import Stage, fewer_strides, make_divisible, read_list
+from ddpnas.spaces.mobile import Stage, fewer_strides, make_divisible, read_list
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["SPACE", "STAGES", "network"]
@@ -57,7 +57,7 @@ def network(
         width: factor of all channels.
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.spaces._mobile.fewer_strides`.
+        reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching

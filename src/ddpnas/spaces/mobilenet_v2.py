@@ -33,7 +33,7 @@ from ddpnas.errors import ArchitectureError, OptionError, nearest
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import InvertedResidual, conv_bn
 from ddpnas.space.search_space import Text
-from ddpnas.spaces._mobile import (
+from ddpnas.spaces.mobile import (
     Block,
     Stage,
     fewer_strides,
@@ -124,7 +124,7 @@ def network(
         width: factor of all channels but the last convolution's, which never shrinks.
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.spaces._mobile.fewer_strides`.
+        reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     sized = _sized({"skeleton": skeleton, "width": width, "reduction": reduction})

@@ -31,7 +31,7 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
 from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
 from ddpnas.space.search_space import Text
-from ddpnas.spaces._mobile import (
+from ddpnas.spaces.mobile import (
     Block,
     Stage,
     fewer_strides,
@@ -72,7 +72,7 @@ def network(
         width: factor of all channels (Once-for-All: 1.0 and 1.2).
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.spaces._mobile.fewer_strides`.
+        reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import conv_bn
-from ddpnas.spaces._mobile import fewer_strides, read_list
+from ddpnas.spaces.mobile import fewer_strides, read_list
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["BLOCKS", "OPERATIONS", "SPACE", "network"]
@@ -48,7 +48,7 @@ def network(
         width: factor of all channels.
         num_classes: outputs of the classifier.
         dropout: before the classifier.
-        reduction: see :func:`ddpnas.spaces._mobile.fewer_strides`.
+        reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching
