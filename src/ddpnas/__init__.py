@@ -43,15 +43,11 @@ from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.replace import replaceable
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
-from ddpnas.spaces import create_space, list_spaces
-from ddpnas.strategies import (
-    ChoiceEffect,
-    Strategy,
-    choice_effects,
-    create_strategy,
-    list_strategies,
-)
+from ddpnas.spaces.registry import create_space, list_spaces
+from ddpnas.strategies import ChoiceEffect, choice_effects
+from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.elimination_bound import elimination_bound
+from ddpnas.strategies.registry import create_strategy, list_strategies
 from ddpnas.training import Scored, Trained, TrainResult, compare, evaluate, final_space
 from ddpnas.training.recipes import RECIPES, Recipe, create_recipe
 from ddpnas.training.train import train

@@ -31,8 +31,8 @@ from ddpnas.errors import DdpnasError
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice
-from ddpnas.spaces import create_space
-from ddpnas.strategies import Strategy
+from ddpnas.spaces.registry import create_space
+from ddpnas.strategies.base import Strategy
 
 __all__ = ["SpaceContract", "StrategyContract"]
 

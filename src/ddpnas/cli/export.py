@@ -23,7 +23,7 @@ from ddpnas.export.onnx_runtime import OnnxFile, raw_inputs
 from ddpnas.export.timm_strings import timm_code
 from ddpnas.export.torch_export import export_program
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces import create_space, list_spaces
+from ddpnas.spaces.registry import create_space, list_spaces
 from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable

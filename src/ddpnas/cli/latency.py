@@ -21,7 +21,7 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.runs.resume import run_generated, run_space
 from ddpnas.runs.search import SearchResult
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces import named_space, space_again
+from ddpnas.spaces.registry import named_space, space_again
 from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]

@@ -13,8 +13,8 @@ from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_limit, add_space_options, new_parser, parse_limits
 from ddpnas.cli.spaces import describe
 from ddpnas.data import list_data, load_data
-from ddpnas.spaces import about_space, list_spaces
-from ddpnas.strategies import list_strategies, strategy_classes
+from ddpnas.spaces.registry import about_space, list_spaces
+from ddpnas.strategies.registry import list_strategies, strategy_classes
 from ddpnas.strategies.user_strategy import NamedStrategy
 
 __all__ = ["COMMANDS"]

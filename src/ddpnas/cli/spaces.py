@@ -13,7 +13,7 @@ from ddpnas.generation.cost_ranges import cost_ranges
 from ddpnas.generation.limits import Limit, say_limits
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces import named_space
+from ddpnas.spaces.registry import named_space
 
 __all__ = ["describe"]
 

@@ -21,7 +21,7 @@ from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Decision
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import Source, refuse_other_code
-from ddpnas.strategies import list_strategies, strategy_options
+from ddpnas.strategies.registry import list_strategies, strategy_options
 from ddpnas.strategies.user_strategy import refuse_other_strategy
 from ddpnas.utils.options import refuse_differences
 

@@ -12,7 +12,7 @@ from ddpnas.evaluators import Evaluation, Evaluator
 from ddpnas.runs.folder import RunFolder
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies import Strategy
+from ddpnas.strategies.base import Strategy
 from ddpnas.training.distributed import Processes
 
 __all__ = ["Progress", "SearchLoop", "own_seconds"]

@@ -18,7 +18,7 @@ from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces import space_again
+from ddpnas.spaces.registry import space_again
 from ddpnas.strategies.user_strategy import strategy_again
 from ddpnas.utils.files import read_json
 

@@ -22,8 +22,8 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import Source
-from ddpnas.spaces import named_space
-from ddpnas.strategies import Strategy
+from ddpnas.spaces.registry import named_space
+from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.distributed import join
 from ddpnas.utils.files import read_json, read_records

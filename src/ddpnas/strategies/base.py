@@ -10,7 +10,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies._legal import Indices, LegalSampler
 
-__all__ = ["Base", "frequencies", "recommend"]
+__all__ = ["Base", "Strategy", "frequencies", "recommend"]
 
 logger = logging.getLogger(__name__)
 
@@ -167,3 +167,48 @@ def recommend(distribution: JointDistribution, space: DecisionSpace) -> Architec
         return generate(distribution, space, survivors_only=True).architecture
     except InfeasibleError:
         return generate(distribution, space).architecture
+
+
+class Strategy(Protocol):
+    """What a search needs of a strategy.
+
+    One of your own is a class with these members, or derives from
+    :class:`ddpnas.strategies.base.Base`, which has them. :func:`ddpnas.search` makes it as
+    ``strategy(space, seed=seed, **strategy_options)``, and
+    :class:`ddpnas.testing.StrategyContract` tests it.
+    """
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to ask."""
+
+    @property
+    def stage(self) -> int:
+        """How many times the distribution was pruned (0 throughout where none is)."""
+
+    @property
+    def evaluations(self) -> int:
+        """How many architectures the whole strategy asks for, from start to end.
+
+        Where fair cycles meet rules of the space, the best estimate so far.
+        """
+
+    @property
+    def distribution(self) -> JointDistribution:
+        """What was learned so far."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture recommended so far."""
+
+    def ask(self) -> list[Architecture]:
+        """Return the architectures to score together; the same until they are told."""
+
+    def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
+        """Learn the scores (higher is better) of the batch that was asked."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain data."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned, exactly."""

@@ -23,8 +23,8 @@ from ddpnas.space.user_code import (
     read_file,
     refuse_other_code,
 )
-from ddpnas.strategies import (
-    Strategy,
+from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.registry import (
     create_strategy,
     list_strategies,
     strategy_classes,
@@ -62,7 +62,7 @@ class NamedStrategy:
         return cls(f"{source.path}:{source.attribute}", source)
 
     def classes(self) -> tuple[type, ...]:
-        """Return what the strategy may be, see :func:`ddpnas.strategies.strategy_classes`.
+        """Return what the strategy may be, see :func:`ddpnas.strategies.registry.strategy_classes`.
 
         Raises:
             OptionError: no such strategy, or its file fails.

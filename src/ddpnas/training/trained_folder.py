@@ -37,7 +37,7 @@ from ddpnas.generation.limits import Limit, plain_limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import Source
-from ddpnas.spaces import list_spaces, space_again
+from ddpnas.spaces.registry import list_spaces, space_again
 from ddpnas.training.compare import Trained, inference_space
 from ddpnas.training.model_card import model_card
 from ddpnas.training.trained_model import TrainedModel
