@@ -29,19 +29,12 @@ import numpy as np
 from benchmarks.authors_dp import rounded_programme
 from benchmarks.evolution import evolve
 from benchmarks.record import write_record
-from ddpnas import (
-    CostTable,
-    Decision,
-    DecisionSpace,
-    InfeasibleError,
-    JointDistribution,
-    count_costs,
-    create_space,
-    frontier,
-    generate,
-)
+from ddpnas import CostTable, JointDistribution, count_costs, create_space, frontier, generate
+from ddpnas.errors import InfeasibleError
 from ddpnas.generation._milp import Programme
+from ddpnas.generation.cost_ranges import cost_bounds
 from ddpnas.generation.objective import objective_rows, objective_value
+from ddpnas.space import Decision, DecisionSpace
 
 SHARPNESS = {"nearly decided": 0.1, "between": 1.0, "nearly uniform": 10.0}
 
@@ -102,7 +95,7 @@ def synthetic(decisions: int, options: int, tables: int) -> Case:
 
 def instances(case: Case, number: int) -> Iterator[Instance]:
     """Yield so many instances of each sharpness that can be met."""
-    least = {name: table.bounds(case.space)[0] for name, table in case.costs.items()}
+    least = {name: cost_bounds(table, case.space)[0] for name, table in case.costs.items()}
     for sharpness, concentration in SHARPNESS.items():
         rng = np.random.default_rng(1)
         found = 0

@@ -86,7 +86,7 @@ def steps(
     seconds = []
     for path in paths:
         parameters = list(model.parameters())
-        if isinstance(model, ddpnas.Supernet):
+        if isinstance(model, ddpnas.space.Supernet):
             model.set_path(path)
             parameters = model.path_parameters()
         optimizer.param_groups[0]["params"] = parameters

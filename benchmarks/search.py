@@ -37,7 +37,7 @@ def main() -> None:
     )
     epochs: list[Mapping[str, float]] = []  # of training that is not part of a score
 
-    def note(progress: ddpnas.Progress) -> None:
+    def note(progress: ddpnas.runs.Progress) -> None:
         if progress.epoch is not None:
             epochs.append(progress.epoch)
 

@@ -79,7 +79,7 @@ print(f"{chosen.costs['macs']:,.0f} multiply-adds, {chosen.costs['params']:,.0f}
 trained = ddpnas.compare(space, chosen.architecture, data, limits=LIMIT, random=1, epochs=EPOCHS)
 for one in trained:
     print(f"{one.name}: {100 * one.result.accuracy:.1f} % of {len(unseen)} unseen images")
-ddpnas.save_trained(RUN / "trained", space, data, trained, limits=LIMIT)
+ddpnas.training.save_trained(RUN / "trained", space, data, trained, limits=LIMIT)
 
 # %% [markdown]
 # ## Export
@@ -101,8 +101,10 @@ print(exported.counts.explain())
 # Calibrated on training images. Smaller is certain; whether it is as good and as fast is measured.
 
 # %%
-int8 = ddpnas.quantise_onnx(exported.path, RUN / "net-int8.onnx", raw_inputs(data, data.train, 500))
-files = [ddpnas.OnnxFile(exported.path), ddpnas.OnnxFile(int8.path)]
+int8 = ddpnas.export.quantise_onnx(
+    exported.path, RUN / "net-int8.onnx", raw_inputs(data, data.train, 500)
+)
+files = [ddpnas.export.OnnxFile(exported.path), ddpnas.export.OnnxFile(int8.path)]
 measured = measure_files(files, data, unseen)
 for name, one in zip(("float", "int8"), measured, strict=True):
     print(

@@ -70,7 +70,9 @@ def exported_toy(tmp_path_factory) -> Path:
     folder = shared / "exported" / "toy"
     with FileLock(shared / "exported.lock"):
         if not folder.exists():
-            quick = ddpnas.LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
+            quick = ddpnas.costs.LatencyConfig(
+                architectures=4, seconds=0.001, rounds=1, most_rounds=1
+            )
             export_latency(ddpnas.create_space("toy", width=64), folder, quick)
     return folder
 

@@ -1,6 +1,7 @@
 """The package as such: what it imports, what it names, what it ships."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from importlib import resources
@@ -12,91 +13,120 @@ import ddpnas
 
 SOURCE = Path(ddpnas.__file__).parent
 
-# The rooms from top to bottom; a room imports from those above it or beside it.
-ROOMS = [
-    {"errors", "_version", "disk", "workers", "source", "differences", "settings", "own_file"},
-    {"architecture", "uniform"},
-    {"distribution"},
-    {"cost_table", "limits", "objective", "solver"},
-    {"infeasible", "generate", "frontier"},
-    {"strategies", "layers", "meta"},
-    {"choice"},
-    {"drawing"},
-    {"distributed"},
-    {"space"},
-    {"replace"},
-    {"spaces", "costs", "data", "benchmarks"},
-    {"checkpoint"},
-    {"run"},
-    {"trained"},
-    {"training"},
-    {"evaluators"},
-    {"identity"},
-    {"search_loop"},
-    {"search"},
-    {"reopen"},
-    {"rescore"},
-    {"report"},
-    {"export"},
-    {"testing"},
-    {"cli"},
-]
-WITHOUT_TORCH = set().union(*ROOMS[:5]) | {"strategies", "benchmarks"}
+# From what all use to what uses all: a room imports from rooms before it and from itself.
+ROOMS = (
+    "errors", "_version", "utils", "space", "costs", "generation", "strategies", "benchmarks",
+    "spaces", "data", "training", "evaluators", "runs", "export", "report", "testing", "cli",
+)  # fmt: skip
+WITHOUT_TORCH = ("errors", "utils", "generation", "strategies", "benchmarks")
+MOST_PUBLIC_NAMES = 42  # at top level; the rest is in the rooms
 
 
-def room_of(path):
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+def module_of(path):
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(("ddpnas", *parts)).removesuffix(".__init__")
+
+
+def room_of(module):
+    return (module.split(".") + ["ddpnas"])[1]
 
 
 def imports_of(path):
-    """Return the module of each import in a file."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        names = []
+    """Return (module, name) of each import of this package in a file, name None for a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-        yield from names
+            yield from ((node.module, alias.name) for alias in node.names)
 
 
-FILES = [p for p in SOURCE.rglob("*.py") if p.name not in ("__init__.py", "__main__.py")
-         or p.parent != SOURCE]  # fmt: skip
+MODULES = {module_of(path): path for path in SOURCE.rglob("*.py")}
+INSIDE = {m: p for m, p in MODULES.items() if m not in ("ddpnas", "ddpnas.__main__")}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
-def test_a_room_imports_from_above_only(path):
-    level = {room: i for i, rooms in enumerate(ROOMS) for room in rooms}
-    here = room_of(path)
-    for name in imports_of(path):
-        parts = name.split(".")
-        if parts[0] == "ddpnas" and len(parts) > 1 and parts[1] in level:
-            assert level[parts[1]] <= level[here], f"{here} imports {name}"
+@pytest.mark.parametrize("module", sorted(INSIDE))
+def test_a_room_imports_from_rooms_before_it_and_no_private_file_of_another(module):
+    here = room_of(module)
+    for source, name in imports_of(INSIDE[module]):
+        whole = f"{source}.{name}" if f"{source}.{name}" in MODULES else source
+        if not whole.startswith("ddpnas.") or whole == "ddpnas._version":
+            continue
+        there = room_of(whole)
+        assert ROOMS.index(there) <= ROOMS.index(here), f"{module} imports {whole}"
+        private = whole.rpartition(".")[2].startswith("_")
+        assert there == here or not private, f"{module} imports the private file {whole}"
+        inside = there == here and not module.endswith(here)  # the room's __init__ gathers
+        assert not inside or whole.count(".") > 1, f"{module} imports its own room, not the file"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in FILES if room_of(p) in WITHOUT_TORCH],
-    ids=lambda p: str(p.relative_to(SOURCE)),
-)
-def test_the_algorithm_does_not_know_torch(path):
-    assert "torch" not in {name.split(".")[0] for name in imports_of(path)}
+def test_every_room_is_in_the_order():
+    assert {room_of(module) for module in INSIDE} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", WITHOUT_TORCH)
+def test_a_room_without_torch_loads_no_torch(room):
+    files = sorted(module for module in INSIDE if room_of(module) == room)
+    code = f"import importlib, sys; [importlib.import_module(m) for m in {files}]; "
+    code += "print([m for m in ('torch', 'torchvision', 'timm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_import_is_silent_and_loads_nothing_heavy():
     code = (
-        "import sys, ddpnas; print(sorted({'torchvision', 'scipy', 'matplotlib', 'optuna', 'rich', "
-        "'jsonargparse', 'timm', 'accelerate', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+        "import sys, ddpnas; print(sorted({'torch', 'torchvision', 'scipy', 'matplotlib', "
+        "'optuna', 'rich', 'jsonargparse', 'timm', 'accelerate', 'onnx', 'onnxruntime'} "
+        "& set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n" and done.stderr == ""
 
 
-def test_every_public_name_is_there_and_documented():
-    for name in ddpnas.__all__:
-        value = getattr(ddpnas, name)
+@pytest.mark.parametrize("package", ["ddpnas", "ddpnas.space", "ddpnas.costs"])
+def test_names_imported_on_first_use_are_those_that_type_checkers_see(package):
+    """The names stand three times in the file: for editors, as ``__all__``, and with their home."""
+    tree = ast.parse(MODULES[package].read_text())
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {a.name: n.module for n in checked.body for a in n.names}  # type: ignore[attr-defined]
+    call = next(node for node in ast.walk(tree) if isinstance(node, ast.Dict))
+    homes = ast.literal_eval(call)
+    rooms = {name for name, home in seen.items() if home == "ddpnas"}
+    assert {name: home for name, home in seen.items() if name not in rooms} == homes
+    public = set(importlib.import_module(package).__all__) - {"__version__"}
+    assert public == homes.keys() | rooms
+    assert public <= set(dir(importlib.import_module(package)))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'ddpnas' has no attribute 'serach'"):
+        ddpnas.serach  # noqa: B018
+
+
+def test_public_names_at_top_level_are_few():
+    assert len(ddpnas.__all__) <= MOST_PUBLIC_NAMES
+
+
+def public_rooms():
+    return [r for r in ROOMS if (SOURCE / r / "__init__.py").exists() and r not in ("utils", "cli")]
+
+
+@pytest.mark.parametrize("package", ["ddpnas", *(f"ddpnas.{room}" for room in public_rooms())])
+def test_every_public_name_is_there_and_documented(package):
+    module = importlib.import_module(package)
+    assert module.__doc__ and len(module.__doc__.splitlines()) <= 16, "says what flows in and out"
+    for name in module.__all__:
+        value = getattr(module, name)
         if callable(value):
             assert value.__doc__ and len(value.__doc__.split()) > 4, name
+
+
+@pytest.mark.parametrize("package", [f"ddpnas.{room}" for room in public_rooms()])
+def test_no_file_of_a_lazy_room_is_called_like_a_name_that_the_room_exports(package):
+    """Importing such a file would put the module where the function is."""
+    module = importlib.import_module(package)
+    if "lazy_names" in vars(module):
+        files = {path.stem for path in (SOURCE / package.rpartition(".")[2]).glob("*.py")}
+        assert not files & set(module.__all__)
 
 
 def test_embedded_data_comes_with_its_licence():

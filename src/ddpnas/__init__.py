@@ -2,110 +2,71 @@
 
 Neural architecture search by dynamic distribution pruning (DDPNAS, Zheng et al., IJCV 2023,
 arXiv 1905.13543), and exact generation of networks within given limits.
+
+The names below are what most programs need. Everything else is in the rooms, such as
+``ddpnas.space.Decision`` or ``ddpnas.errors.SpaceError``. Names are imported on first use.
 """
 
-from ddpnas import benchmarks
+from typing import TYPE_CHECKING
+
 from ddpnas._version import __version__
-from ddpnas.costs import count_network, peak_limit
-from ddpnas.costs.config import LatencyConfig
-from ddpnas.costs.count import count_costs
-from ddpnas.costs.latency import check_latency, measure_latency
-from ddpnas.costs.table import CostTable
-from ddpnas.data import DataConfig, list_data, load_data
-from ddpnas.data.data import Data, make_data
-from ddpnas.errors import (
-    ArchitectureError,
-    DataError,
-    DdpnasError,
-    DivergedError,
-    ExportError,
-    InfeasibleError,
-    OptionError,
-    RunError,
-    SpaceError,
-)
-from ddpnas.evaluators import StandaloneConfig
-from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.export.int8 import quantise_onnx
-from ddpnas.export.onnx import export_onnx
-from ddpnas.export.onnx_runtime import OnnxFile
-from ddpnas.export.torch_export import export_program
-from ddpnas.generation.best import Generated, generate, sample_within, top_k
-from ddpnas.generation.frontier import frontier
-from ddpnas.report.html import write_report
-from ddpnas.runs.loop import Progress
-from ddpnas.runs.rescore import Rescored, rescore
-from ddpnas.runs.resume import resume
-from ddpnas.runs.search import SearchResult, search
-from ddpnas.space.choose import Choose
-from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
-from ddpnas.space.distribution import JointDistribution
-from ddpnas.space.replace import replaceable
-from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.supernet import Supernet
-from ddpnas.spaces.registry import create_space, list_spaces
-from ddpnas.strategies import ChoiceEffect, choice_effects
-from ddpnas.strategies.base import Strategy
-from ddpnas.strategies.elimination_bound import elimination_bound
-from ddpnas.strategies.registry import create_strategy, list_strategies
-from ddpnas.training import Scored, Trained, TrainResult, compare, evaluate, final_space
-from ddpnas.training.recipes import RECIPES, Recipe, create_recipe
-from ddpnas.training.train import train
-from ddpnas.training.trained_folder import load, save_trained
-from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ddpnas import benchmarks, errors, testing
+    from ddpnas.costs.count import count_costs
+    from ddpnas.costs.latency import measure_latency
+    from ddpnas.costs.network import count_network
+    from ddpnas.costs.table import CostTable
+    from ddpnas.data.data import Data, make_data
+    from ddpnas.data.load import list_data, load_data
+    from ddpnas.evaluators.config import SupernetConfig
+    from ddpnas.evaluators.standalone import StandaloneConfig
+    from ddpnas.export.onnx import export_onnx
+    from ddpnas.generation.best import Generated, generate, top_k
+    from ddpnas.generation.frontier import frontier
+    from ddpnas.report.html import write_report
+    from ddpnas.runs.rescore import rescore
+    from ddpnas.runs.resume import resume
+    from ddpnas.runs.search import SearchResult, search
+    from ddpnas.space.decisions import Architecture, Rule
+    from ddpnas.space.distribution import JointDistribution
+    from ddpnas.space.replace import replaceable
+    from ddpnas.space.search_space import SearchSpace
+    from ddpnas.spaces.registry import create_space, list_spaces
+    from ddpnas.strategies.registry import create_strategy, list_strategies
+    from ddpnas.training.compare import compare
+    from ddpnas.training.evaluate import evaluate
+    from ddpnas.training.recipes import Recipe
+    from ddpnas.training.result import TrainResult
+    from ddpnas.training.train import train
+    from ddpnas.training.trained_folder import load
+    from ddpnas.training.trained_model import TrainedModel
 
 __all__ = [
-    "RECIPES",
     "Architecture",
-    "ArchitectureError",
-    "ChoiceEffect",
-    "Choose",
     "CostTable",
     "Data",
-    "DataConfig",
-    "DataError",
-    "DdpnasError",
-    "Decision",
-    "DecisionSpace",
-    "DivergedError",
-    "ExportError",
     "Generated",
-    "InfeasibleError",
     "JointDistribution",
-    "LatencyConfig",
-    "OnnxFile",
-    "OptionError",
-    "Progress",
     "Recipe",
-    "Rescored",
     "Rule",
-    "RunError",
-    "Scored",
     "SearchResult",
     "SearchSpace",
-    "SpaceError",
     "StandaloneConfig",
-    "Strategy",
-    "Supernet",
     "SupernetConfig",
     "TrainResult",
-    "Trained",
     "TrainedModel",
     "__version__",
     "benchmarks",
-    "check_latency",
-    "choice_effects",
     "compare",
     "count_costs",
     "count_network",
-    "create_recipe",
     "create_space",
     "create_strategy",
-    "elimination_bound",
+    "errors",
     "evaluate",
     "export_onnx",
-    "export_program",
-    "final_space",
     "frontier",
     "generate",
     "list_data",
@@ -115,15 +76,70 @@ __all__ = [
     "load_data",
     "make_data",
     "measure_latency",
-    "peak_limit",
-    "quantise_onnx",
     "replaceable",
     "rescore",
     "resume",
-    "sample_within",
-    "save_trained",
     "search",
+    "testing",
     "top_k",
     "train",
     "write_report",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Architecture": "ddpnas.space.decisions",
+        "CostTable": "ddpnas.costs.table",
+        "Data": "ddpnas.data.data",
+        "Generated": "ddpnas.generation.best",
+        "JointDistribution": "ddpnas.space.distribution",
+        "Recipe": "ddpnas.training.recipes",
+        "Rule": "ddpnas.space.decisions",
+        "SearchResult": "ddpnas.runs.search",
+        "SearchSpace": "ddpnas.space.search_space",
+        "StandaloneConfig": "ddpnas.evaluators.standalone",
+        "SupernetConfig": "ddpnas.evaluators.config",
+        "TrainResult": "ddpnas.training.result",
+        "TrainedModel": "ddpnas.training.trained_model",
+        "compare": "ddpnas.training.compare",
+        "count_costs": "ddpnas.costs.count",
+        "count_network": "ddpnas.costs.network",
+        "create_space": "ddpnas.spaces.registry",
+        "create_strategy": "ddpnas.strategies.registry",
+        "evaluate": "ddpnas.training.evaluate",
+        "export_onnx": "ddpnas.export.onnx",
+        "frontier": "ddpnas.generation.frontier",
+        "generate": "ddpnas.generation.best",
+        "list_data": "ddpnas.data.load",
+        "list_spaces": "ddpnas.spaces.registry",
+        "list_strategies": "ddpnas.strategies.registry",
+        "load": "ddpnas.training.trained_folder",
+        "load_data": "ddpnas.data.load",
+        "make_data": "ddpnas.data.data",
+        "measure_latency": "ddpnas.costs.latency",
+        "replaceable": "ddpnas.space.replace",
+        "rescore": "ddpnas.runs.rescore",
+        "resume": "ddpnas.runs.resume",
+        "search": "ddpnas.runs.search",
+        "top_k": "ddpnas.generation.best",
+        "train": "ddpnas.training.train",
+        "write_report": "ddpnas.report.html",
+    },
+    rooms=(
+        "benchmarks",
+        "costs",
+        "data",
+        "errors",
+        "evaluators",
+        "export",
+        "generation",
+        "report",
+        "runs",
+        "space",
+        "spaces",
+        "strategies",
+        "testing",
+        "training",
+    ),
+)

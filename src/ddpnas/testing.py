@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpnas.costs import count_network
 from ddpnas.costs.count import count_costs
+from ddpnas.costs.network import count_network
 from ddpnas.errors import DdpnasError
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace

@@ -96,7 +96,7 @@ def test_a_recipe_is_printed_changed_and_used(capsys, toy, tmp_path):
     capsys.readouterr()
     assert main(["recipes"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ddpnas.RECIPES)
+    assert all(name in printed for name in ddpnas.training.RECIPES)
     assert main(["recipes", "quick"]) == 0
     text = capsys.readouterr().out.replace("lr: 0.2", "lr: 0.07")
     (tmp_path / "mine.yaml").write_text(text.replace("name: quick", "name: mine"))

@@ -14,7 +14,7 @@ def trained_folder(folder, name, data, **options):
     architecture = space.sample(np.random.default_rng(0))
     costs = ddpnas.count_costs(space)
     trained = ddpnas.compare(space, architecture, data, costs=costs, epochs=1, device="cpu")
-    ddpnas.save_trained(folder, space, data, trained)
+    ddpnas.training.save_trained(folder, space, data, trained)
     return str(folder), trained[0]
 
 
@@ -50,7 +50,7 @@ def test_all_files_at_once_with_what_was_checked(trained, capsys, tmp_path):
     assert "calibrated on 80 training images" in out
     assert f"{100 * known.result.accuracy:.2f} %" in out  # the float file's is the network's
     assert "int8 against float: " in out
-    opened = ddpnas.OnnxFile(names["onnx"])
+    opened = ddpnas.export.OnnxFile(names["onnx"])
     assert opened.classes == ddpnas.load(folder).classes
     assert known.text in opened.metadata["about"]
     assert "source" not in opened.metadata["about"]  # where the images lay is nobody's business
@@ -79,7 +79,7 @@ def test_timm_code_is_printed_for_mobile_networks_and_refused_for_others(trained
     architecture = space.sample(np.random.default_rng(0))
     result = dataclasses.replace(trained[1].result, model=space.build(architecture))
     mobile = dataclasses.replace(trained[1], architecture=architecture, result=result)
-    ddpnas.save_trained(tmp_path, space, data, [mobile])
+    ddpnas.training.save_trained(tmp_path, space, data, [mobile])
     capsys.readouterr()
     assert main(["export", str(tmp_path), "--timm"]) == 0
     out = capsys.readouterr().out

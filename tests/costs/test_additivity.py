@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ddpnas import OptionError
 from ddpnas.costs._additivity import check_additivity
+from ddpnas.errors import OptionError
 
 
 def test_times_that_are_a_line_of_the_sums_are_predicted_exactly():

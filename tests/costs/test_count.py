@@ -4,13 +4,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpnas import (
-    SearchSpace,
-    SpaceError,
-    count_costs,
-    count_network,
-    create_space,
-)
+from ddpnas import SearchSpace, count_costs, count_network, create_space
+from ddpnas.errors import SpaceError
 from ddpnas.space.layers import Nothing
 
 

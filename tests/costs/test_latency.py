@@ -11,19 +11,22 @@ from torch import nn
 
 from ddpnas import (
     CostTable,
-    DataError,
     JointDistribution,
-    LatencyConfig,
-    OptionError,
     SearchSpace,
-    SpaceError,
-    check_latency,
     count_costs,
     create_space,
     generate,
     measure_latency,
 )
-from ddpnas.costs import export_latency, import_latency, read_measurements, require_same_network
+from ddpnas.costs import (
+    LatencyConfig,
+    check_latency,
+    export_latency,
+    import_latency,
+    read_measurements,
+    require_same_network,
+)
+from ddpnas.errors import DataError, OptionError, SpaceError
 from ddpnas.spaces.user_space import space_from_file
 
 QUICK = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddpnas import OptionError, count_network
+from ddpnas import count_network
+from ddpnas.errors import OptionError
 
 
 class Small(nn.Module):

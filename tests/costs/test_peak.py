@@ -7,16 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from ddpnas import (
-    InfeasibleError,
-    JointDistribution,
-    SearchSpace,
-    SpaceError,
-    count_network,
-    create_space,
-    generate,
-    peak_limit,
-)
+from ddpnas import JointDistribution, SearchSpace, count_network, create_space, generate
+from ddpnas.costs import peak_limit
+from ddpnas.errors import InfeasibleError, SpaceError
 
 
 def peak(space, architecture):

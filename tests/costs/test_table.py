@@ -1,9 +1,8 @@
 import pytest
-from hypothesis import given, settings
 
-from ddpnas import CostTable, DataError, Decision, DecisionSpace, InfeasibleError, Rule, SpaceError
-from ddpnas.generation._problem import Problem
-from tests.problems import everything, problems
+from ddpnas import CostTable
+from ddpnas.errors import DataError, SpaceError
+from ddpnas.space import Decision, DecisionSpace
 
 SPACE = DecisionSpace(
     [Decision("a", ("x", "y")), Decision("b", ("x", "y"), active_when=(("a", "y"),))]
@@ -39,28 +38,3 @@ def test_a_table_of_another_space_is_refused():
         CostTable("t", "u", 0, {(("c", "x"),): 1}).check(SPACE)
     with pytest.raises(SpaceError, match="option of decision 'a'"):
         CostTable("t", "u", 0, {(("a", "z"),): 1}).check(SPACE)
-
-
-@settings(max_examples=150)
-@given(problems(least_costs=1))
-def test_bounds_are_the_least_and_most_of_all_architectures(problem):
-    space, _, costs, _ = problem
-    every = list(everything(space))
-    for table in costs.values():
-        if not every:
-            with pytest.raises(InfeasibleError):
-                table.bounds(space)
-            continue
-        reached = [table.cost(architecture) for architecture in every]
-        assert table.bounds(space) == pytest.approx((min(reached), max(reached)), rel=1e-14)
-
-
-def test_bounds_of_rules_that_tell_too_many_sums_apart_are_exact_too():
-    names = [f"d{i}" for i in range(22)]
-    weights = {(n, "y"): 1.0 + i * 2.0**-i for i, n in enumerate(names)}
-    space = DecisionSpace([Decision(n, ("x", "y")) for n in names], [Rule(weights, "r", lower=12)])
-    table = CostTable("c", "u", 0, {(pair,): 2 for pair in weights})
-    assert Problem(space, {"c": table}).diagram is None
-    few = sorted(weights.values(), reverse=True)
-    least = next(k for k in range(len(few)) if sum(few[:k]) >= 12)
-    assert table.bounds(space) == (2 * least, 2 * len(names))

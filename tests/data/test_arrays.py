@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ddpnas import DataError, evaluate, load_data, make_data
+from ddpnas import evaluate, load_data, make_data
 from ddpnas.data import load_labelled
+from ddpnas.errors import DataError
 
 from ..trained.test_model import model_for
 

@@ -7,10 +7,11 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
-from ddpnas import DataError, make_data
+from ddpnas import make_data
 from ddpnas.data.data import stratified
 from ddpnas.data.preprocessing import fit_image
 from ddpnas.data.splits import DatasetSplit, TensorSplit
+from ddpnas.errors import DataError
 
 from ..conftest import striped_images
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpnas import DataError, load_data
+from ddpnas import load_data
+from ddpnas.errors import DataError
 
 
 def picture(value, mode="L"):

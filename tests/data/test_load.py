@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpnas import DataConfig, DataError, OptionError, list_data, load_data
-from ddpnas.data import Loader
+from ddpnas import list_data, load_data
+from ddpnas.data import DataConfig, Loader
 from ddpnas.data import data as dataset_module
 from ddpnas.data.load import as_data
 from ddpnas.data.splits import DatasetSplit
+from ddpnas.errors import DataError, OptionError
 
 from ..conftest import striped_images
 

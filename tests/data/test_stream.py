@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from ddpnas import DataError
 from ddpnas.data._stream import Stream
 from ddpnas.data.splits import DatasetSplit
+from ddpnas.errors import DataError
 
 
 class Drawn(Dataset):

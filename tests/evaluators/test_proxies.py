@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import OptionError, SupernetConfig
+from ddpnas import SupernetConfig
+from ddpnas.errors import OptionError
 from ddpnas.evaluators import SupernetEvaluator, supernet
 from ddpnas.evaluators.proxies import Prior, Scale, naswot, synflow
 

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ddpnas import (
-    OptionError,
-    RunError,
-    StandaloneConfig,
-    create_space,
-    create_strategy,
-    rescore,
-    search,
-)
+from ddpnas import StandaloneConfig, create_space, create_strategy, rescore, search
+from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators import StandaloneEvaluator
 from ddpnas.spaces.user_space import space_from_file
 

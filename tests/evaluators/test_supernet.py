@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import DivergedError, OptionError, SupernetConfig
+from ddpnas import SupernetConfig
+from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators import SupernetEvaluator
 from ddpnas.evaluators._compile import compile_options
 from ddpnas.training.cuda_graphs import Captures
@@ -454,7 +455,9 @@ def test_training_images_are_changed_where_that_is_asked_published_or_they_are_s
 
 def test_too_few_images_for_a_step_are_refused(small_space, stripes):
     few = dataclasses.replace(stripes, train=stripes.train.subset(range(3)))
-    with pytest.raises(ddpnas.DataError, match="3 training images are too few .* takes 5 paths"):
+    with pytest.raises(
+        ddpnas.errors.DataError, match="3 training images are too few .* takes 5 paths"
+    ):
         evaluator(small_space, few, config=SupernetConfig(prior=0))
 
 

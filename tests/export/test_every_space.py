@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import OnnxFile, export_onnx
+from ddpnas import export_onnx
+from ddpnas.export import OnnxFile
 from ddpnas.spaces import shufflenet
 from tests.export.networks import settled, small_network
 

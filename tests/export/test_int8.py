@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas import OnnxFile, OptionError, export_onnx, quantise_onnx
+from ddpnas import export_onnx
+from ddpnas.errors import OptionError
+from ddpnas.export import OnnxFile, quantise_onnx
 from ddpnas.export.file_measurements import Measured, measure_files, verdict
 from ddpnas.export.onnx_runtime import Latency, latencies, raw_inputs
 

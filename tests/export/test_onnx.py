@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import ExportError, OnnxFile, OptionError, export_onnx, export_program
+from ddpnas import export_onnx
+from ddpnas.errors import ExportError, OptionError
+from ddpnas.export import OnnxFile, export_program
 from ddpnas.export._agreement import compare
 from ddpnas.export._deployed import Input
 from tests.export.networks import settled

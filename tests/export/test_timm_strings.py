@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas import OptionError
+from ddpnas.errors import OptionError
 from ddpnas.export.timm_strings import timm_arch_def, timm_code
 from tests.export.networks import settled
 

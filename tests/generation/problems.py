@@ -6,7 +6,8 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from ddpnas import CostTable, Decision, DecisionSpace, JointDistribution, Rule
+from ddpnas import CostTable, JointDistribution, Rule
+from ddpnas.space import Decision, DecisionSpace
 
 
 def everything(space, rules=()):

@@ -6,19 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpnas import (
-    CostTable,
-    Decision,
-    DecisionSpace,
-    InfeasibleError,
-    JointDistribution,
-    OptionError,
-    generate,
-    sample_within,
-    top_k,
-)
+from ddpnas import CostTable, JointDistribution, generate, top_k
+from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.generation import sample_within
 from ddpnas.generation._problem import Problem
 from ddpnas.generation.limits import checked_limits
+from ddpnas.space import Decision, DecisionSpace
 from tests.problems import everything, objectives, problems, value, within
 
 

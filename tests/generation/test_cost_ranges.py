@@ -4,9 +4,14 @@ import itertools
 import statistics
 
 import pytest
+from hypothesis import given, settings
 
-from ddpnas import DecisionSpace, Rule, count_costs, create_space
-from ddpnas.costs import cost_ranges
+from ddpnas import CostTable, Rule, count_costs, create_space
+from ddpnas.errors import InfeasibleError
+from ddpnas.generation._problem import Problem
+from ddpnas.generation.cost_ranges import cost_bounds, cost_ranges
+from ddpnas.space import Decision, DecisionSpace
+from tests.generation.problems import everything, problems
 
 TOY = create_space("toy")
 
@@ -28,3 +33,28 @@ def test_what_the_rules_forbid_does_not_count():
     found = {r.name: r for r in cost_ranges(space, costs)}["params"]
     all_skip = costs["params"].cost({d.name: "skip" for d in TOY.decisions})
     assert all_skip < found.least < found.most < max(r.most for r in cost_ranges(TOY, costs))
+
+
+@settings(max_examples=150)
+@given(problems(least_costs=1))
+def test_bounds_are_the_least_and_most_of_all_architectures(problem):
+    space, _, costs, _ = problem
+    every = list(everything(space))
+    for table in costs.values():
+        if not every:
+            with pytest.raises(InfeasibleError):
+                cost_bounds(table, space)
+            continue
+        reached = [table.cost(architecture) for architecture in every]
+        assert cost_bounds(table, space) == pytest.approx((min(reached), max(reached)), rel=1e-14)
+
+
+def test_bounds_of_rules_that_tell_too_many_sums_apart_are_exact_too():
+    names = [f"d{i}" for i in range(22)]
+    weights = {(n, "y"): 1.0 + i * 2.0**-i for i, n in enumerate(names)}
+    space = DecisionSpace([Decision(n, ("x", "y")) for n in names], [Rule(weights, "r", lower=12)])
+    table = CostTable("c", "u", 0, {(pair,): 2 for pair in weights})
+    assert Problem(space, {"c": table}).diagram is None
+    few = sorted(weights.values(), reverse=True)
+    least = next(k for k in range(len(few)) if sum(few[:k]) >= 12)
+    assert cost_bounds(table, space) == (2 * least, 2 * len(names))

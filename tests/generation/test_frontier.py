@@ -7,18 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpnas import (
-    CostTable,
-    Decision,
-    DecisionSpace,
-    InfeasibleError,
-    JointDistribution,
-    OptionError,
-    Rule,
-    create_space,
-    frontier,
-    generate,
-)
+from ddpnas import CostTable, JointDistribution, Rule, create_space, frontier, generate
+from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.space import Decision, DecisionSpace
 from tests.problems import everything, objectives, problems, value, within
 
 

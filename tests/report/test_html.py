@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 import ddpnas
-from ddpnas import DataError, OptionError, RunError, write_report
+from ddpnas import write_report
 from ddpnas.cli import main
 from ddpnas.cli._options import parse_limits
 from ddpnas.cli.parser import parse
+from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.report.analysis import View
 from ddpnas.report.data import read_run
 from ddpnas.report.sections.reproduce import run_commands

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from ddpnas import OptionError, RunError
+from ddpnas.errors import OptionError, RunError
 from ddpnas.report import analysis as view
 from ddpnas.report.watch import Watch
 

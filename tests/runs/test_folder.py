@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddpnas import RunError
+from ddpnas.errors import RunError
 from ddpnas.runs.folder import RunFolder
 from ddpnas.utils.files import read_json, read_records, write_atomic
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas import RunError, SupernetConfig
+from ddpnas import SupernetConfig
+from ddpnas.errors import RunError
 from ddpnas.evaluators import supernet
 from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.rescore import rescore

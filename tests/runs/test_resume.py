@@ -2,7 +2,8 @@ import pytest
 from torch import nn
 
 import ddpnas
-from ddpnas import RunError, SupernetConfig
+from ddpnas import SupernetConfig
+from ddpnas.errors import RunError
 from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.resume import read_config, run_data, run_space
 

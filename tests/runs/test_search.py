@@ -16,21 +16,13 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import (
-    DataError,
-    DecisionSpace,
-    OptionError,
-    RunError,
-    SearchResult,
-    SpaceError,
-    SupernetConfig,
-    resume,
-    search,
-)
+from ddpnas import SearchResult, SupernetConfig, resume, search
 from ddpnas.cli import main
+from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators import shared_weights, supernet
 from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.search import open_space
+from ddpnas.space import DecisionSpace
 from ddpnas.strategies import strategy_options
 from ddpnas.strategies.base import Base
 

@@ -5,15 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddpnas import (
-    Architecture,
-    ArchitectureError,
-    Decision,
-    DecisionSpace,
-    Rule,
-    SpaceError,
-    create_space,
-)
+from ddpnas import Architecture, Rule, create_space
+from ddpnas.errors import ArchitectureError, SpaceError
+from ddpnas.space import Decision, DecisionSpace
 
 SPACE = DecisionSpace(
     [

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddpnas import Decision, JointDistribution
+from ddpnas import JointDistribution
+from ddpnas.space import Decision
 
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from ddpnas import OptionError, SearchSpace, create_space, list_spaces
+from ddpnas import SearchSpace, create_space, list_spaces
+from ddpnas.errors import OptionError
 
 SVG = "{http://www.w3.org/2000/svg}"
 SMALL = {"darts": {"channels": 2, "cells": 3, "input_shape": (3, 8, 8)}}

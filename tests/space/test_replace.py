@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 import ddpnas
-from ddpnas import ArchitectureError, SpaceError
+from ddpnas.errors import ArchitectureError, SpaceError
 from ddpnas.testing import SpaceContract
 
 

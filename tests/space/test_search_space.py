@@ -2,15 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from ddpnas import (
-    ArchitectureError,
-    OptionError,
-    Rule,
-    SearchSpace,
-    SpaceError,
-    Supernet,
-    count_costs,
-)
+from ddpnas import Rule, SearchSpace, count_costs
+from ddpnas.errors import ArchitectureError, OptionError, SpaceError
+from ddpnas.space import Supernet
 from ddpnas.space.layers import Nothing, add
 
 

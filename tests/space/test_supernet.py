@@ -3,7 +3,8 @@
 import pytest
 from torch import nn
 
-from ddpnas import SearchSpace, SpaceError
+from ddpnas import SearchSpace
+from ddpnas.errors import SpaceError
 
 
 def chain(*middle):

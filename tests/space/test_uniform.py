@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpnas import Decision, DecisionSpace, Rule, SpaceError
+from ddpnas import Rule
+from ddpnas.errors import SpaceError
+from ddpnas.space import Decision, DecisionSpace
 from ddpnas.space._uniform import UniformSampler
 
 

@@ -5,14 +5,8 @@ import pytest
 import torch
 from timm.layers import DropPath
 
-from ddpnas import (
-    ArchitectureError,
-    JointDistribution,
-    OptionError,
-    count_costs,
-    create_space,
-    generate,
-)
+from ddpnas import JointDistribution, count_costs, create_space, generate
+from ddpnas.errors import ArchitectureError, OptionError
 from ddpnas.space.choose import Fixed
 from ddpnas.spaces.darts import CELLS, EDGES, network
 

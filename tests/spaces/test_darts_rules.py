@@ -5,16 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from ddpnas import (
-    CostTable,
-    DecisionSpace,
-    JointDistribution,
-    OptionError,
-    create_space,
-    frontier,
-    generate,
-    top_k,
-)
+from ddpnas import CostTable, JointDistribution, create_space, frontier, generate, top_k
+from ddpnas.errors import OptionError
+from ddpnas.space import DecisionSpace
 from ddpnas.spaces.darts_rules import darts_height, parametric_operations
 
 DARTS = create_space("darts", channels=4, cells=4, input_shape=(3, 16, 16))

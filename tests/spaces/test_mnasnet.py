@@ -2,7 +2,8 @@
 
 import pytest
 
-from ddpnas import ArchitectureError, count_costs, create_space, generate
+from ddpnas import count_costs, create_space, generate
+from ddpnas.errors import ArchitectureError
 from ddpnas.space.distribution import JointDistribution
 
 SPACE = create_space("mnasnet")

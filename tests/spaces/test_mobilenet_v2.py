@@ -5,7 +5,8 @@ import pytest
 import torch
 import torchvision
 
-from ddpnas import ArchitectureError, OptionError, SpaceError, count_costs, create_space
+from ddpnas import count_costs, create_space
+from ddpnas.errors import ArchitectureError, OptionError, SpaceError
 from ddpnas.spaces.mobilenet_v2 import timm_stages
 
 SPACE = create_space("mobilenet-v2", skeleton="mobilenet-v2")

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpnas import ArchitectureError, benchmarks, count_costs, create_space
+from ddpnas import benchmarks, count_costs, create_space
+from ddpnas.errors import ArchitectureError
 from ddpnas.spaces.nasbench201 import EDGES, OPERATIONS
 
 SPACE = create_space("nasbench201")

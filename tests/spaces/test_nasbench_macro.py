@@ -6,7 +6,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from ddpnas import ArchitectureError, count_costs, create_space
+from ddpnas import count_costs, create_space
+from ddpnas.errors import ArchitectureError
 
 SPACE = create_space("nasbench-macro")
 ROWS = [  # digits, parameters, multiply-adds

@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from ddpnas import ArchitectureError, create_space, list_spaces
+from ddpnas import create_space, list_spaces
+from ddpnas.errors import ArchitectureError
 
 SMALL = {"width": 0.25, "input_shape": (3, 32, 32)}
 OPTIONS = {

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ddpnas import ArchitectureError, count_costs, create_space
+from ddpnas import count_costs, create_space
+from ddpnas.errors import ArchitectureError
 from ddpnas.spaces.shufflenet import ShuffleBlock
 
 SPACE = create_space("shufflenet")

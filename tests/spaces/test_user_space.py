@@ -5,7 +5,7 @@ import textwrap
 import pytest
 import torch
 
-from ddpnas import RunError, SpaceError
+from ddpnas.errors import RunError, SpaceError
 from ddpnas.space.user_code import names_file, read_source, refuse_other_code
 from ddpnas.spaces import space_again
 from ddpnas.spaces.user_space import space_from_file

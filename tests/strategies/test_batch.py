@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from ddpnas import Decision, OptionError, create_strategy
+from ddpnas import create_strategy
+from ddpnas.errors import OptionError
+from ddpnas.space import Decision
 from ddpnas.space.decisions import DecisionSpace
 
 SPACE = DecisionSpace([Decision(f"d{i}", ("a", "b", "c")) for i in range(6)])

@@ -29,7 +29,7 @@ def test_the_true_effect_is_as_often_within_the_spread_as_a_normal_variable():
     gaps = []
     for seed in range(40):
         architectures, scores, truth = additive(seed)
-        found = ddpnas.choice_effects(SPACE, architectures, scores)
+        found = ddpnas.strategies.choice_effects(SPACE, architectures, scores)
         gaps += [(f.mean - t) / f.spread for f, t in zip(found, truth, strict=True)]
     gaps = np.abs(gaps)
     assert np.mean(gaps < 1) == pytest.approx(0.683, abs=0.06)
@@ -38,7 +38,7 @@ def test_the_true_effect_is_as_often_within_the_spread_as_a_normal_variable():
 
 def test_effects_follow_the_order_of_the_space_and_sum_to_zero_a_decision():
     architectures, scores, _ = additive(0)
-    found = ddpnas.choice_effects(SPACE, architectures, scores)
+    found = ddpnas.strategies.choice_effects(SPACE, architectures, scores)
     assert [(f.decision, f.option) for f in found] == [
         (d.name, o) for d in SPACE.decisions for o in d.options
     ]
@@ -51,15 +51,15 @@ def test_effects_follow_the_order_of_the_space_and_sum_to_zero_a_decision():
 
 def test_effects_are_in_units_of_the_score():
     architectures, scores, _ = additive(1)
-    fractions = ddpnas.choice_effects(SPACE, architectures, scores)
-    percents = ddpnas.choice_effects(SPACE, architectures, 100 * scores + 7)
+    fractions = ddpnas.strategies.choice_effects(SPACE, architectures, scores)
+    percents = ddpnas.strategies.choice_effects(SPACE, architectures, 100 * scores + 7)
     assert [100 * f.mean for f in fractions] == pytest.approx([p.mean for p in percents])
     assert [100 * f.spread for f in fractions] == pytest.approx([p.spread for p in percents])
 
 
 def test_more_scores_narrow_the_spread():
     spreads = [
-        np.mean([f.spread for f in ddpnas.choice_effects(SPACE, *additive(2, n)[:2])])
+        np.mean([f.spread for f in ddpnas.strategies.choice_effects(SPACE, *additive(2, n)[:2])])
         for n in (15, 60, 240)
     ]
     assert spreads[0] > 1.3 * spreads[1] > 1.3**2 * spreads[2]
@@ -69,8 +69,8 @@ def test_a_score_that_is_nan_counts_as_the_worst():
     architectures, scores, _ = additive(3)
     scores[[4, 9]] = math.nan
     worst = np.where(np.isnan(scores), np.nanmin(scores), scores)
-    found = ddpnas.choice_effects(SPACE, architectures, scores)
-    like = ddpnas.choice_effects(SPACE, architectures, worst)
+    found = ddpnas.strategies.choice_effects(SPACE, architectures, scores)
+    like = ddpnas.strategies.choice_effects(SPACE, architectures, worst)
     assert all(math.isfinite(f.mean) and f.spread > 0 for f in found)
     assert np.corrcoef([f.mean for f in found], [f.mean for f in like])[0, 1] > 0.99
 
@@ -90,6 +90,6 @@ def test_the_mean_covariance_is_that_of_all_pairs_of_architectures():
 def test_scores_that_say_nothing_are_refused():
     architectures, scores, _ = additive(0)
     with pytest.raises(DataError, match="60 architectures have 59 scores"):
-        ddpnas.choice_effects(SPACE, architectures, scores[:-1])
+        ddpnas.strategies.choice_effects(SPACE, architectures, scores[:-1])
     with pytest.raises(DataError, match="two different scores"):
-        ddpnas.choice_effects(SPACE, architectures, [0.5] * 60)
+        ddpnas.strategies.choice_effects(SPACE, architectures, [0.5] * 60)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpnas import Decision, DecisionSpace, OptionError, create_strategy
+from ddpnas import create_strategy
+from ddpnas.errors import OptionError
+from ddpnas.space import Decision, DecisionSpace
 from ddpnas.strategies import DDPNAS
 from ddpnas.strategies.ddpnas_paper import choice_means, survivor_softmax
 

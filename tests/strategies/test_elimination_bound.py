@@ -3,10 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from ddpnas import elimination_bound
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Decision, DecisionSpace
-from ddpnas.strategies import create_strategy
+from ddpnas.strategies import create_strategy, elimination_bound
 from ddpnas.strategies.elimination_bound import fair_cycle_scales
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ddpnas import Decision, create_strategy
+from ddpnas import create_strategy
+from ddpnas.space import Decision
 from ddpnas.space.decisions import DecisionSpace
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd")) for i in range(10)])

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ddpnas import Decision, DecisionSpace, Rule
+from ddpnas import Rule
+from ddpnas.space import Decision, DecisionSpace
 from ddpnas.strategies import DDPNAS
 from ddpnas.strategies._legal import LegalSampler
 

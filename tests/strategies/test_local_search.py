@@ -1,6 +1,7 @@
 import pytest
 
-from ddpnas import Decision, create_strategy
+from ddpnas import create_strategy
+from ddpnas.space import Decision
 from ddpnas.space.decisions import DecisionSpace
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd")) for i in range(3)])

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from ddpnas import Decision, create_strategy
+from ddpnas import create_strategy
+from ddpnas.space import Decision
 from ddpnas.space.decisions import DecisionSpace
 
 

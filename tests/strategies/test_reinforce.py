@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from ddpnas import Decision, create_strategy
+from ddpnas import create_strategy
+from ddpnas.space import Decision
 from ddpnas.space.decisions import DecisionSpace
 
 SPACE = DecisionSpace([Decision("a", tuple("uvwxy")), Decision("b", tuple("pqr"))])

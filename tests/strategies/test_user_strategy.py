@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ddpnas import OptionError, RunError, create_space
+from ddpnas import create_space
+from ddpnas.errors import OptionError, RunError
 from ddpnas.space.user_code import read_source
 from ddpnas.strategies import strategy_options
 from ddpnas.strategies.base import Base
@@ -12,7 +13,7 @@ from ddpnas.strategies.user_strategy import NamedStrategy, strategy_again
 
 FILE = """
 import numpy as np
-from ddpnas import OptionError
+from ddpnas.errors import OptionError
 from ddpnas.strategies.base import Base
 
 class Mine(Base):
@@ -124,7 +125,10 @@ def test_what_cannot_be_made_is_told(file, name, options, says):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("Forgetful", "from its state it does not ask for the same again; see ddpnas.Strategy"),
+        (
+            "Forgetful",
+            "from its state it does not ask for the same again; see ddpnas.strategies.Strategy",
+        ),
         ("OfArrays", "what a run keeps of it is no plain data: Object of type ndarray"),
         ("Fails", r"mine.py fails in line 29: IndexError"),
         ("Silent", "mine.py:Silent cannot search: it asks for no architecture;"),

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 import ddpnas
-from ddpnas import OptionError, Recipe
+from ddpnas import Recipe
+from ddpnas.errors import OptionError
 from ddpnas.training._accelerate import accelerated, seeded
 
 from ..conftest import striped_images

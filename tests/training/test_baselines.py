@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ddpnas import OptionError, count_network
+from ddpnas import count_network
+from ddpnas.errors import OptionError
 from ddpnas.training.baselines import build_baseline
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from ddpnas import OptionError, Recipe, Rule, compare, count_costs
+from ddpnas import Recipe, Rule, compare, count_costs
+from ddpnas.errors import OptionError
 
 
 def test_networks_of_the_same_size_have_about_its_multiply_adds_and_obey_the_limits(

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import nn
 
 import ddpnas
-from ddpnas import Architecture, DataError, RunError, TrainedModel
+from ddpnas import Architecture, TrainedModel
+from ddpnas.errors import DataError, RunError
 
 CLASSES = ("dark", "grey", "light")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas import create_recipe
+from ddpnas.training import create_recipe
 
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 

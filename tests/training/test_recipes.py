@@ -3,8 +3,9 @@
 import pytest
 
 import ddpnas
-from ddpnas import RECIPES, OptionError, Recipe, create_recipe
-from ddpnas.training import inference_space
+from ddpnas import Recipe
+from ddpnas.errors import OptionError
+from ddpnas.training import RECIPES, create_recipe, inference_space
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -46,14 +47,14 @@ def test_only_settings_that_are_given_change_and_files_may_name_few(tmp_path):
 
 def test_the_final_network_has_the_size_of_recipe_and_options_the_latter_first(small_space):
     darts = ddpnas.create_space("darts", channels=2, cells=3, input_shape=(1, 28, 28))
-    final = ddpnas.final_space(darts, "cifar", channels=4, cells=3)
+    final = ddpnas.training.final_space(darts, "cifar", channels=4, cells=3)
     options = {
         name: final.options[name] for name in ("channels", "cells", "auxiliary", "drop_path")
     }
     assert options == {"channels": 4, "cells": 3, "auxiliary": True, "drop_path": 0.2}
     assert inference_space(final).options == darts.options | {"channels": 4}
-    assert ddpnas.final_space(small_space, "cifar") is small_space
-    assert ddpnas.final_space(darts, "quick") is darts is inference_space(darts)
+    assert ddpnas.training.final_space(small_space, "cifar") is small_space
+    assert ddpnas.training.final_space(darts, "quick") is darts is inference_space(darts)
 
 
 def test_patience_keeps_the_best():

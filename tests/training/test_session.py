@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas import Recipe, RunError
+from ddpnas import Recipe
+from ddpnas.errors import RunError
 from ddpnas.training.checkpoint import load_checkpoint
 from ddpnas.training.session import CHECKPOINTS
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpnas import DivergedError, OptionError
+from ddpnas.errors import DivergedError, OptionError
 from ddpnas.training import pick_device, train_epoch
 from ddpnas.training.device import place
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import OptionError, Recipe
+from ddpnas import Recipe
+from ddpnas.errors import OptionError
 from ddpnas.training._timm_parts import average_of, drop_paths_of, mix_of, optimizer_of, schedule_of
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from ddpnas import DivergedError, OptionError, Recipe, make_data, train
+from ddpnas import Recipe, make_data, train
+from ddpnas.errors import DivergedError, OptionError
 
 from ..conftest import striped_images
 

@@ -10,7 +10,8 @@ import torch
 import yaml
 
 import ddpnas
-from ddpnas import Recipe, RunError
+from ddpnas import Recipe
+from ddpnas.errors import RunError
 
 ARCHITECTURE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
 OWN = """
@@ -38,7 +39,7 @@ def result(small_space, stripes):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, small_space, stripes, result):
     path = tmp_path_factory.mktemp("model") / "stripes-net"
-    ddpnas.save_trained(path, small_space, stripes, result, seed=3, limits={"macs": 1e9})
+    ddpnas.training.save_trained(path, small_space, stripes, result, seed=3, limits={"macs": 1e9})
     return path
 
 
@@ -106,7 +107,7 @@ def test_a_users_own_space_is_executed_only_when_it_is_named(stripes, tmp_path):
     (tmp_path / "beside.py").write_text("used = 1")
     space = ddpnas.spaces.user_space.space_from_file(f"{tmp_path / 'mine.py'}:network", width=3)
     trained = trained_by(space, "op=conv3", stripes)
-    ddpnas.save_trained(tmp_path / "net", space, stripes, trained)
+    ddpnas.training.save_trained(tmp_path / "net", space, stripes, trained)
     with pytest.raises(RunError, match=r"name it to have it executed: --space .*net/mine.py:net"):
         ddpnas.load(tmp_path / "net")
     x = torch.randn(2, 1, 8, 8)
@@ -119,7 +120,7 @@ def test_a_users_own_space_is_executed_only_when_it_is_named(stripes, tmp_path):
 def test_a_function_of_a_program_is_given_again(stripes, tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     space = ddpnas.SearchSpace(runpy.run_path(tmp_path / "mine.py")["network"])
-    ddpnas.save_trained(tmp_path, space, stripes, trained_by(space, "op=conv1", stripes))
+    ddpnas.training.save_trained(tmp_path, space, stripes, trained_by(space, "op=conv1", stripes))
     with pytest.raises(RunError, match=r"function of a Python program; go on from there"):
         ddpnas.load(tmp_path)
     assert ddpnas.load(tmp_path, space=space).text == "op=conv1"

@@ -95,7 +95,7 @@ def main(folder):
     }.items():
         try:
             call()
-        except ddpnas.DdpnasError as error:
+        except ddpnas.errors.DdpnasError as error:
             found[what] = [type(error).__name__, str(error)]
     (folder / f"found-{processes.rank}.json").write_text(json.dumps(found))
     leave()

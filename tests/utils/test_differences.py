@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddpnas import RunError
+from ddpnas.errors import RunError
 from ddpnas.utils.options import refuse_differences
 
 BEFORE = {"seed": 1, "how": {"lr": 0.1, "inner": {"a": [1, 2]}}, "rows": [["x", "a"], ["y", "b"]]}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ddpnas
-from ddpnas import OptionError
+from ddpnas.errors import OptionError
 from ddpnas.utils.options import check_seed, typed
 
 
@@ -52,7 +52,7 @@ def test_seeds_are_those_that_every_library_takes(small_space, stripes, seed):
         lambda: ddpnas.search(small_space, stripes, seed=seed),
         lambda: ddpnas.compare(small_space, architecture, stripes, seed=seed),
         lambda: ddpnas.train(small_space.build(architecture), stripes, seed=seed),
-        lambda: ddpnas.LatencyConfig(seed=seed),
+        lambda: ddpnas.costs.LatencyConfig(seed=seed),
     ):
         with pytest.raises(OptionError, match="a seed is from 0 to 4,294,967,295, not"):
             call()

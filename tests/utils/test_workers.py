@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpnas import DataError, OptionError, RunError
+from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.utils import workers
 from ddpnas.utils.workers import run_tasks, worker_number
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, add_own_space, new_parser
 from ddpnas.errors import DataError
-from ddpnas.training import evaluate as evaluate_model
 from ddpnas.training.device import pick_device
+from ddpnas.training.evaluate import evaluate as evaluate_model
 from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 

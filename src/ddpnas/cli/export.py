@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_own_space, new_parser
-from ddpnas.data import load_data
 from ddpnas.data.data import Data
+from ddpnas.data.load import load_data
 from ddpnas.data.preprocessing import as_image_batch, resized_images
 from ddpnas.data.splits import Split
 from ddpnas.errors import DataError, OptionError, RunError
-from ddpnas.export._file_costs import Sizes
+from ddpnas.export.file_costs import Sizes
 from ddpnas.export.file_measurements import measure_files, verdict
 from ddpnas.export.int8 import quantise_onnx
 from ddpnas.export.onnx import export_onnx

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_limit, add_space_options, new_parser, parse_limits
 from ddpnas.cli.spaces import describe
-from ddpnas.data import list_data, load_data
+from ddpnas.data.load import list_data, load_data
 from ddpnas.spaces.registry import about_space, list_spaces
 from ddpnas.strategies.registry import list_strategies, strategy_classes
 from ddpnas.strategies.user_strategy import NamedStrategy

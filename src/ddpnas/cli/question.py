@@ -20,7 +20,7 @@ from ddpnas.runs.search import SearchResult
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.darts_rules import darts_height, parametric_operations
-from ddpnas.strategies import choice_effects
+from ddpnas.strategies.choice_effects import choice_effects
 
 __all__ = ["Question", "add_question", "cell_rules", "read_question"]
 

@@ -24,10 +24,10 @@ from ddpnas.cli._options import (
     own_space,
     own_strategy,
 )
-from ddpnas.data import DataConfig, load_data
+from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
-from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.standalone import StandaloneConfig
 from ddpnas.runs.resume import read_config
 from ddpnas.runs.resume import resume as resume_run
 from ddpnas.runs.search import SearchResult, open_space

@@ -25,15 +25,15 @@ from ddpnas.cli.question import cell_rules
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.latency import require_same_network
 from ddpnas.costs.table import CostTable
-from ddpnas.data import load_data
 from ddpnas.data.data import Data
+from ddpnas.data.load import load_data
 from ddpnas.errors import OptionError, RunError
 from ddpnas.generation.limits import Limit, checked_limits, read_limits, say_limits
 from ddpnas.runs.resume import run_data, run_generated, run_space
 from ddpnas.runs.search import SearchResult, check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.training import Trained, compare, final_space, inference_space
+from ddpnas.training.compare import Trained, compare, final_space, inference_space
 from ddpnas.training.distributed import is_main_process
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.session import CHECKPOINTS

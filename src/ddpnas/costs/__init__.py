@@ -1,19 +1,33 @@
-"""What an architecture costs: counted from the network, or measured on a device."""
+"""What an architecture costs: counted from the network, or measured on a device.
 
-from ddpnas.costs.config import LatencyConfig
-from ddpnas.costs.count import count_costs
-from ddpnas.costs.latency import LatencyCheck, check_latency, measure_latency, require_same_network
-from ddpnas.costs.network import count_network
-from ddpnas.costs.peak import peak_limit
-from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
-from ddpnas.generation.cost_ranges import CostRange, cost_ranges
+In: a search space. Out: a :class:`CostTable` for each cost, a sum over the choices of an
+architecture: exact for multiply-adds, parameters and bytes, predicted for milliseconds. Tables
+are plain data and need no torch; names are imported on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from ddpnas.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ddpnas.costs.config import LatencyConfig
+    from ddpnas.costs.count import count_costs
+    from ddpnas.costs.latency import (
+        LatencyCheck,
+        check_latency,
+        measure_latency,
+        require_same_network,
+    )
+    from ddpnas.costs.network import count_network
+    from ddpnas.costs.peak import peak_limit
+    from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
+    from ddpnas.costs.table import CostTable
 
 __all__ = [
-    "CostRange",
+    "CostTable",
     "LatencyCheck",
     "LatencyConfig",
     "check_latency",
-    "cost_ranges",
     "count_costs",
     "count_network",
     "export_latency",
@@ -23,3 +37,21 @@ __all__ = [
     "read_measurements",
     "require_same_network",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "CostTable": "ddpnas.costs.table",
+        "LatencyCheck": "ddpnas.costs.latency",
+        "LatencyConfig": "ddpnas.costs.config",
+        "check_latency": "ddpnas.costs.latency",
+        "count_costs": "ddpnas.costs.count",
+        "count_network": "ddpnas.costs.network",
+        "export_latency": "ddpnas.costs.remote_latency",
+        "import_latency": "ddpnas.costs.remote_latency",
+        "measure_latency": "ddpnas.costs.latency",
+        "peak_limit": "ddpnas.costs.peak",
+        "read_measurements": "ddpnas.costs.remote_latency",
+        "require_same_network": "ddpnas.costs.latency",
+    },
+)

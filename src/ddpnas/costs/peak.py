@@ -30,7 +30,7 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
     Limited to 0, it leaves exactly the architectures whose ``peak_activation_bytes``
     (:func:`ddpnas.count_network`) is at most that:
 
-        costs["places_over_peak"] = ddpnas.peak_limit(space, 2e6)
+        costs["places_over_peak"] = ddpnas.costs.peak_limit(space, 2e6)
         ddpnas.generate(distribution, space, {"places_over_peak": 0}, costs)
 
     Args:

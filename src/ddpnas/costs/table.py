@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ddpnas.errors import DataError, InfeasibleError, SpaceError, nearest
+from ddpnas.errors import DataError, SpaceError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.utils.files import write_atomic
 
@@ -62,21 +62,6 @@ class CostTable:
         for pairs, cost in self.terms.items():
             found.setdefault(pairs[:1], []).append((pairs, cost))
         return found
-
-    def bounds(self, space: DecisionSpace) -> tuple[float, float]:
-        """Return the least and the most that an architecture of the space costs, both exact.
-
-        Raises:
-            InfeasibleError: no architecture obeys the rules of the space.
-            SpaceError: the table is of another space.
-        """
-        from ddpnas.generation._problem import Problem
-
-        problem = Problem(space, {self.name: self})
-        least, most = (problem.extreme(self.name, sign, {}) for sign in (1.0, -1.0))
-        if least is None or most is None:
-            raise InfeasibleError("no architecture obeys the rules of the space")
-        return self.cost(least), self.cost(most)
 
     def check(self, space: DecisionSpace) -> None:
         """Raise :class:`SpaceError` when a term speaks of a choice that the space lacks."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ddpnas.data import _files as files
-from ddpnas.data import folder as folder
+from ddpnas.data import folder
 from ddpnas.data._arrays import FORM, Found, splits_of
 from ddpnas.data.data import Data, make_data
-from ddpnas.data.preprocessing import as_image_batch
+from ddpnas.data.preprocessing import as_image_batch, resized_images
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError, OptionError, nearest
 
@@ -153,7 +153,7 @@ def load_labelled(
             )
         found = {
             name: TensorSplit(
-                files.resized_images(as_image_batch(one.inputs, channels), (height, width)),
+                resized_images(as_image_batch(one.inputs, channels), (height, width)),
                 one.labels,
             )
             for name, one in splits.items()

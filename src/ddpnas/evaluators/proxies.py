@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ddpnas.data import Loader
 from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddpnas.data import Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
 from ddpnas.errors import DataError, DivergedError, OptionError
 from ddpnas.evaluators._compile import compile_options
 from ddpnas.evaluators.config import SupernetConfig

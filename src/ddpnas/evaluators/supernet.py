@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ddpnas.data import Loader
 from ddpnas.data.augment import Share
 from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
 from ddpnas.errors import OptionError
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.evaluators.config import SupernetConfig

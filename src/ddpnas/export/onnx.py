@@ -16,7 +16,7 @@ from ddpnas._version import __version__
 from ddpnas.errors import ExportError
 from ddpnas.export._agreement import Agreement, compare
 from ddpnas.export._deployed import Input, deploy, describe
-from ddpnas.export._file_costs import Counts, count
+from ddpnas.export.file_costs import Counts, count
 from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import write_atomic

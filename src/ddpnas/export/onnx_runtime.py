@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpnas.data import Loader
 from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
 from ddpnas.data.splits import Split
 from ddpnas.errors import OptionError
 from ddpnas.export._deployed import Input

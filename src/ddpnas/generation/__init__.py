@@ -1,1 +1,23 @@
-"""The best architectures within hard limits: best, top-k, frontier, and why limits conflict."""
+"""The best architectures within hard limits, proven to be the best.
+
+In: a distribution over architectures, cost tables and limits. Out: the likeliest architecture
+(:func:`generate`), the likeliest ones (:func:`top_k`), the whole trade-off (:func:`frontier`), or
+the sentence that says which limits conflict. Every answer is exact: resource-constrained longest
+paths on a decision diagram, or a 0-1 programme where the diagram would be too large.
+"""
+
+from ddpnas.generation.best import Certificate, Generated, generate, sample_within, top_k
+from ddpnas.generation.cost_ranges import CostRange, cost_bounds, cost_ranges
+from ddpnas.generation.frontier import frontier
+
+__all__ = [
+    "Certificate",
+    "CostRange",
+    "Generated",
+    "cost_bounds",
+    "cost_ranges",
+    "frontier",
+    "generate",
+    "sample_within",
+    "top_k",
+]

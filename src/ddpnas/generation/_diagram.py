@@ -4,8 +4,8 @@ A layer a decision, an arc an option. Two ways through the first decisions end i
 when every rule and every joint cost that is still open sees no difference between them; so the
 graph of a space without rules is a chain, and that of DARTS has a few nodes a layer. Paths and
 legal architectures are the same thing, and each arc carries what it adds to each cost. Least and
-most of a cost are shortest paths; :mod:`ddpnas.generation._labels` and :mod:`ddpnas.generation.frontier` do the
-rest.
+most of a cost are shortest paths; :mod:`ddpnas.generation._labels` and
+:mod:`ddpnas.generation.frontier` do the rest.
 """
 
 from __future__ import annotations

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddpnas.costs.table import CostTable
+from ddpnas.errors import InfeasibleError
+from ddpnas.generation._problem import Problem
 from ddpnas.space.decisions import DecisionSpace
 
-__all__ = ["CostRange", "cost_ranges"]
+__all__ = ["CostRange", "cost_bounds", "cost_ranges"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class CostRange:
 
     Attributes:
         name, unit: of the cost table.
-        least, most: exact (:meth:`CostTable.bounds`).
+        least, most: exact (:func:`cost_bounds`).
         median: of random architectures.
         samples: how many those were.
     """
@@ -31,6 +33,24 @@ class CostRange:
     median: float
     most: float
     samples: int
+
+
+def cost_bounds(table: CostTable, space: DecisionSpace) -> tuple[float, float]:
+    """Return the least and the most that an architecture of the space costs, both exact.
+
+    Args:
+        table: The cost.
+        space: Decisions and rules.
+
+    Raises:
+        InfeasibleError: no architecture obeys the rules of the space.
+        SpaceError: the table is of another space.
+    """
+    problem = Problem(space, {table.name: table})
+    least, most = (problem.extreme(table.name, sign, {}) for sign in (1.0, -1.0))
+    if least is None or most is None:
+        raise InfeasibleError("no architecture obeys the rules of the space")
+    return table.cost(least), table.cost(most)
 
 
 def cost_ranges(
@@ -45,7 +65,7 @@ def cost_ranges(
         seed: of these.
     """
     rng = np.random.default_rng(seed)
-    bounds = {name: table.bounds(space) for name, table in costs.items()}
+    bounds = {name: cost_bounds(table, space) for name, table in costs.items()}
     drawn = [space.sample(rng) for _ in range(samples)]
     return [
         CostRange(

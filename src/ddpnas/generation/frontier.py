@@ -1,8 +1,9 @@
 """frontier(): every architecture that is best for some budget, exactly.
 
 The decisions are merged one by one; of the partial architectures only those are kept that no
-other dominates (:mod:`ddpnas.generation._labels`). What is left at the end is the whole trade-off curve
-between the objective and the costs: no grid of budgets, no rounding, every point an architecture.
+other dominates (:mod:`ddpnas.generation._labels`). What is left at the end is the whole trade-off
+curve between the objective and the costs: no grid of budgets, no rounding, every point an
+architecture.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ddpnas.report.measures import Point, random_points
 from ddpnas.runs.resume import run_space
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import names_file
-from ddpnas.strategies import ChoiceEffect, choice_effects
+from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 
 __all__ = ["MOST_FITTED", "View"]
 

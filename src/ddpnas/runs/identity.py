@@ -16,8 +16,8 @@ import torch
 
 from ddpnas._version import __version__
 from ddpnas.data.data import Data
-from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.standalone import StandaloneConfig
 from ddpnas.space.decisions import Decision
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import Source, refuse_other_code

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddpnas.evaluators import Evaluation, Evaluator
+from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.runs.folder import RunFolder
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution

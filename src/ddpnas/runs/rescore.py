@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ddpnas.data.data import Data
 from ddpnas.errors import RunError
-from ddpnas.evaluators import SupernetEvaluator
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.runs.folder import CHECKPOINT
 from ddpnas.runs.resume import read_config, run_data, run_space
 from ddpnas.space.decisions import Architecture

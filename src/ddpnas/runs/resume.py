@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from ddpnas.data import DataConfig, load_data
 from ddpnas.data.data import Data
+from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import RunError
-from ddpnas.evaluators import StandaloneConfig
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.standalone import StandaloneConfig
 from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.search import SearchResult, search

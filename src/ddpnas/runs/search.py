@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddpnas.data import as_data
 from ddpnas.data.data import Data
+from ddpnas.data.load import as_data
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
-from ddpnas.evaluators import StandaloneConfig, StandaloneEvaluator, SupernetEvaluator
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
+from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.identity import about_run, note_processes, refuse_another, run_identity, versions
 from ddpnas.runs.loop import Progress, SearchLoop

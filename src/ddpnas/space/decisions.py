@@ -198,8 +198,8 @@ class DecisionSpace:
     def sample(self, rng: np.random.Generator, tries: int = 100_000) -> Architecture:
         """Return an architecture drawn uniformly from those that obey all rules.
 
-        Exactly and at once, by counting (see :mod:`ddpnas.space._uniform`); where rules of many uneven
-        weights make that too large, by drawing and rejecting, at most ``tries`` times.
+        Exactly and at once, by counting (see :mod:`ddpnas.space._uniform`); where rules of
+        many uneven weights make that too large, by drawing and rejecting, at most ``tries`` times.
 
         Raises:
             SpaceError: no architecture obeys the rules, or none of the tries did.

@@ -94,7 +94,8 @@ def space_again(
         options: of the space.
         given: the name once more by the user: code in a file is executed only because the user
             names it, never because a folder does.
-        code: fingerprint of such a file, see :class:`ddpnas.space.user_code.Source`, where it was kept.
+        code: fingerprint of such a file, where it was kept, see
+            :class:`ddpnas.space.user_code.Source`.
         copy: what the user could name instead of ``name``, where there is a copy of the file.
 
     Raises:

@@ -1,8 +1,8 @@
 """choice_effects(): what each option adds to the score, and how sure that is.
 
-The fit is the first one of DDPNAS's search (:mod:`ddpnas.strategies._posterior`), in which only equal
-options are alike, averaged over its priors by their evidence. The effect of an option is the score
-with it, averaged over all combinations of the other decisions (each equally likely, rules not
+The fit is the first one of DDPNAS's search (:mod:`ddpnas.strategies._posterior`), in which only
+equal options are alike, averaged over its priors by their evidence. The effect of an option is the
+score with it, averaged over all combinations of the other decisions (each equally likely, rules not
 considered), minus the same average over all options of its decision. It is linear in the fitted
 function, so that its posterior is exact. For a prior covariance c(m) by the number m of equal
 decisions, let g be the mean of c(M + 1) - c(M), M the number of the other decisions in which two

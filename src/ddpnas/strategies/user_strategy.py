@@ -165,7 +165,7 @@ class NamedStrategy:
 
     def _cannot(self, why: str) -> str:
         return (
-            f"{self.name} cannot search: {why}; see ddpnas.Strategy, or derive it from "
+            f"{self.name} cannot search: {why}; see ddpnas.strategies.Strategy, or derive it from "
             f"ddpnas.strategies.base.Base"
         )
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ddpnas.costs import count_network
 from ddpnas.costs.count import count_costs
+from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
-from ddpnas.data import as_data
 from ddpnas.data.data import Data
+from ddpnas.data.load import as_data
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, checked_limits, within
@@ -59,7 +59,8 @@ def final_space(space: SearchSpace, recipe: Recipe | str, **options: Any) -> Sea
 
     Args:
         space: as searched.
-        recipe: see :func:`ddpnas.create_recipe`; its ``network`` may name options for the space.
+        recipe: see :func:`ddpnas.training.create_recipe`; its ``network`` may name options
+            for the space.
         options: of the space, over those of the recipe.
     """
     changes = {**create_recipe(recipe).network.get(str(space.name), {}), **options}
@@ -106,9 +107,9 @@ def compare(
         costs: reported for each, those named in ``limits`` among them; counted if left out,
             without auxiliary heads.
         limits: within which the random architectures are drawn (uniformly, see
-            :func:`ddpnas.sample_within`). Where the space has equal ones, each is taken in its
-            canonical form, without parts that reach no output, so that its costs are those of what
-            runs.
+            :func:`ddpnas.generation.sample_within`). Where the space has equal ones, each is taken
+            in its canonical form, without parts that reach no output, so that its costs are those of
+            what runs.
         rules: beside those of the space, that they obey, too.
         random: how many.
         same_size: how many more random architectures whose multiply-adds are within a tenth of the

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddpnas.data import Loader, as_data, load_labelled
 from ddpnas.data.data import Data
+from ddpnas.data.load import as_data, load_labelled
+from ddpnas.data.loader import Loader
 from ddpnas.data.splits import Split
 from ddpnas.errors import DataError
 from ddpnas.training.metrics import confusion

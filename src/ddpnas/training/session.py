@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.data import Loader
 from ddpnas.data.augment import Augmentation, Share
 from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training._accelerate import seeded
 from ddpnas.training._timm_parts import (

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from ddpnas.data import as_data
 from ddpnas.data.data import Data
+from ddpnas.data.load import as_data
 from ddpnas.training._accelerate import accelerated
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.result import TrainResult
@@ -46,7 +46,7 @@ def train(
     Args:
         model: outputs one logit a class; its present weights are where training starts.
         data: see :func:`ddpnas.data.as_data`.
-        recipe: see :func:`ddpnas.create_recipe`.
+        recipe: see :func:`ddpnas.training.create_recipe`.
         epochs: other than the recipe's.
         seed: of shuffling, augmentation and dropout.
         device: "auto", "cpu", "cuda", ...

@@ -69,7 +69,7 @@ def save_folder(
     Args:
         path: made if it is not there.
         network: whose weights are kept.
-        about: content of ``architecture.json``, see :func:`ddpnas.save_trained`.
+        about: content of ``architecture.json``, see :func:`ddpnas.training.save_trained`.
         result: content of ``result.json``: recipe, seed, and of each network its figures.
         last: weights after the last epoch, where the network has those of the best one.
         source: the file of the user's own space, kept with what it imports from its folder as it

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from ddpnas.data import list_data, load_data
 from ddpnas.data.data import Data
+from ddpnas.data.load import list_data, load_data
 from ddpnas.errors import DataError, RunError
 
 __all__ = ["find_images", "read_images"]

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpnas.data import DataConfig
-from ddpnas.evaluators import StandaloneConfig
+from ddpnas.data.load import DataConfig
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.standalone import StandaloneConfig
 from ddpnas.generation.limits import limit_arguments, read_limits
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
