@@ -12,7 +12,8 @@ NNI wants an environment of its own; ddpnas runs in it too, so that both use the
     python -m venv build/nni
     build/nni/bin/pip install nni==3.0 torch==2.13.0 'numpy<2' 'setuptools<81' pytorch_lightning
     build/nni/bin/pip install scipy safetensors filelock pyyaml pillow
-    python -m benchmarks.against_nni --python build/nni/bin/python --out records/against-nni.json
+    python -m benchmarks.against_nni --python build/nni/bin/python
+        --out records/speed/against-nni.json
 """
 
 from __future__ import annotations

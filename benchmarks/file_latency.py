@@ -3,10 +3,10 @@
 Reads what ``ddpnas train --random --baseline`` keeps (``result.json``), builds every network anew
 (weights do not change the time), exports it, and times all files of a comparison in turns.
 
-    python -m benchmarks.file_latency records/networks/full-fashion-*.json
+    python -m benchmarks.file_latency runs/a/trained/result.json
         --input-shape 1,28,28 --space nasbench201
         --space-options '{"channels": 8, "cells_per_stage": 1}'
-        --out records/networks/onnx-latency.json
+        --out onnx-latency.json
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ likeliest architecture, each further one 80 to 100 % of the way to that of the b
 before. Beside it in the same process: the same as a 0-1 programme by HiGHS alone, the
 authors' dynamic programming over rounded weights, and evolutionary search with rejection.
 
-    python -m benchmarks.generate --instances 100 --out records/generate.json
+    python -m benchmarks.generate --instances 100 --out records/generate/generate.json
 """
 
 from __future__ import annotations

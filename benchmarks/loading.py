@@ -7,7 +7,7 @@ machine lessens. The files are made here: smooth
 colour pictures with noise, in an ImageNet-style layout. Of several passes the first starts the
 processes, the others use them; all deliver normalised, augmented batches.
 
-    python -m benchmarks.loading --out records/loading.json
+    python -m benchmarks.loading --out records/speed/loading.json
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """What scoring again is worth: the likeliest network within limits, or the best of the k likeliest.
 
-    python -m benchmarks.rescoring --seeds 20 --out records/rescoring.json
+    python -m benchmarks.rescoring --seeds 20 --out records/generate/rescoring.json
 
 searches NAS-Bench-201 and NAS-Bench-Macro on the schedule, by the score in the table, and generates
 within limits on multiply-adds. Reported is the test accuracy after the longest training.
 
-    python -m benchmarks.rescoring --runs runs/cifar --out records/rescoring-cifar.json
+    python -m benchmarks.rescoring --runs runs/cifar --out records/generate/rescoring-cifar.json
 
 takes finished searches of the NAS-Bench-201 cell with shared weights on CIFAR-10 instead, and
 scores again with these.

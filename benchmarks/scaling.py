@@ -11,7 +11,7 @@ With ``--darts``: the DARTS space at 16 channels and 8 cells, batch 64. The memo
 random paths, the largest among them, against that of the largest path trained alone; claim: at
 most 1.1 times, beyond the weights and optimizer state of the options that are not on the path.
 
-    python -m benchmarks.scaling --out records/scaling.json --plot records/scaling.svg
+    python -m benchmarks.scaling --out records/speed/scaling.json --plot records/speed/scaling.svg
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Claim: the strategy and the checkpoints take less than 2 % together. The default
 ``--paper`` the published one, in the size of ``make search``, with a run folder; the shares come
 from the run's own history and progress. What is left is reading data and starting.
 
-    python -m benchmarks.search --out records/search.json
+    python -m benchmarks.search --out records/speed/search.json
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ whose speed drifts gives the same ratio. Setting a path, once an epoch, is repor
 On CUDA a step is recorded and replayed, as a search does it: ``--batches`` of an epoch share the
 recording; ``--launched`` launches each kernel of each step instead.
 
-    python -m benchmarks.step --out records/step.json
+    python -m benchmarks.step --out records/speed/step.json
 """
 
 from __future__ import annotations

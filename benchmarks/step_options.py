@@ -6,7 +6,7 @@ recorded. Against it, in turn in one process, on the same paths and batch: bfloa
 seconds of compiling are reported apart), the default memory layout, SGD's other ways, and on CUDA
 steps that are not recorded and convolutions chosen by trial.
 
-    python -m benchmarks.step_options --out records/step-options.json
+    python -m benchmarks.step_options --out records/speed/step-options.json
 """
 
 from __future__ import annotations

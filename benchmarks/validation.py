@@ -5,7 +5,7 @@ All have the same weights. *Together*: what paths have in common at their beginn
 cannot matter any more (same best, checked). The weights are trained a little first, on random
 images whose labels can be learned, because untrained paths are all equally good.
 
-    python -m benchmarks.validation --out records/validation.json
+    python -m benchmarks.validation --out records/speed/validation.json
 """
 
 from __future__ import annotations
