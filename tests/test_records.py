@@ -1,0 +1,54 @@
+"""The records: one table of claims, whose pages, raw figures and commands exist."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from ddpnas.cli.parser import parse
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "records"
+pytestmark = pytest.mark.skipif(not RECORDS.exists(), reason="not in a checkout")
+COLUMNS = ["claim", "value", "n", "spread", "hardware", "date", "command", "raw figures"]
+
+
+def _cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def test_every_claim_has_all_columns():
+    lines = [line for line in (RECORDS / "README.md").read_text().splitlines() if line[:1] == "|"]
+    header, _, *rows = map(_cells, lines)
+    assert header == COLUMNS
+    for row in rows:
+        assert len(row) == len(COLUMNS), row[0]
+        topic = re.fullmatch(r"\*\*\[.+\]\(.+\.md\)\*\*", row[0])
+        assert topic or all(row), row[0]
+
+
+def test_every_raw_file_is_named_and_every_named_file_exists():
+    named = set()
+    for page in RECORDS.glob("*.md"):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            assert (RECORDS / link).exists(), f"{page.name}: {link}"
+            named.add(link)
+    files = {p.relative_to(RECORDS).as_posix() for p in RECORDS.rglob("*") if p.is_file()}
+    assert files - named == {"README.md"}
+
+
+def test_commands_are_ones_that_exist(tmp_path, monkeypatch):
+    text = "".join(page.read_text() for page in RECORDS.glob("*.md"))
+    for name in ("first", "a"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.yaml").write_text("seed: 0\n")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^ddpnas (.+)$|`ddpnas ([a-z]+ -*[^`]+)`", text, flags=re.MULTILINE)
+    assert len(commands) > 20
+    for line, inline in commands:
+        parse((line or inline).replace("\n", " ").split())
+    modules = set(re.findall(r"python -m (benchmarks\.\w+)", text))
+    assert len(modules) > 10
+    for module in modules:
+        assert importlib.util.find_spec(module), module
