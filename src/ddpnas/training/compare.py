@@ -108,8 +108,8 @@ def compare(
             without auxiliary heads.
         limits: within which the random architectures are drawn (uniformly, see
             :func:`ddpnas.generation.sample_within`). Where the space has equal ones, each is taken
-            in its canonical form, without parts that reach no output, so that its costs are those of
-            what runs.
+            in its canonical form, without parts that reach no output, so that its costs are
+            those of what runs.
         rules: beside those of the space, that they obey, too.
         random: how many.
         same_size: how many more random architectures whose multiply-adds are within a tenth of the
