@@ -26,7 +26,7 @@ from ddpnas.space import DecisionSpace
 from ddpnas.strategies import strategy_options
 from ddpnas.strategies.base import Base
 
-from .conftest import striped_images
+from ..conftest import striped_images
 
 CONFIG = SupernetConfig(training="path", batch_size=32, lr=0.1)
 THREE = {"cycles_per_stage": 3}
