@@ -33,7 +33,7 @@ from torch import nn
 
 import ddpnas
 from benchmarks.record import write_record
-from benchmarks.step import FixedWhileSearching, optimizer_of
+from benchmarks.step import BuildWhileSearching, optimizer_of
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.training.device import place
 from ddpnas.training.distributed import join, leave
@@ -178,7 +178,7 @@ def darts(kind: str) -> dict[str, float]:
     largest = {d.name: "sep_conv_5x5" for d in space.decisions}
     before = memory_mb()
     if kind == "alone":
-        model = space.network(FixedWhileSearching(largest), **space.options)
+        model = space.network(BuildWhileSearching(largest), **space.options)
         paths = []
     else:
         model = space.supernet()

@@ -27,7 +27,7 @@ import ddpnas
 from benchmarks.record import write_record
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.shared_weights import make_sgd
-from ddpnas.space.choose import Fixed
+from ddpnas.space.choose import BuildChoice
 from ddpnas.training.cuda_graphs import Captures
 from ddpnas.training.device import pick_device, place
 from ddpnas.training.steps import train_epoch
@@ -40,7 +40,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-class FixedWhileSearching(Fixed):
+class BuildWhileSearching(BuildChoice):
     """Makes the sampled network alone, in the form that it has inside the supernet."""
 
     searching = True
@@ -85,7 +85,7 @@ def measure(
         path = supernet.path_parameters()
         setting = time.perf_counter() - started
         optimizer.param_groups[0]["params"] = path
-        alone = space.network(FixedWhileSearching(architecture), **space.options)
+        alone = space.network(BuildWhileSearching(architecture), **space.options)
         alone = place(alone, device).train()
         own = list(alone.parameters())
         own_optimizer = optimizer_of(own, device)

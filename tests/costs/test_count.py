@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas import SearchSpace, count_costs, count_network, create_space
 from ddpnas.errors import SpaceError
-from ddpnas.space.layers import Nothing
+from ddpnas.space.layers import NoConnection
 
 
 def measured(space, architecture):
@@ -68,7 +68,7 @@ class AfterSomething(nn.Module):
 
     def __init__(self, choose):
         super().__init__()
-        self.edge = choose("edge", {"none": Nothing, "skip": nn.Identity})
+        self.edge = choose("edge", {"none": NoConnection, "skip": nn.Identity})
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
 
     def forward(self, x):

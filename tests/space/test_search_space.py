@@ -5,7 +5,7 @@ from torch import nn
 from ddpnas import Rule, SearchSpace, count_costs
 from ddpnas.errors import ArchitectureError, OptionError, SpaceError
 from ddpnas.space import Supernet
-from ddpnas.space.layers import Nothing, add
+from ddpnas.space.layers import NoConnection, add
 
 
 def conv(width, kernel):
@@ -230,7 +230,7 @@ def test_the_function_is_told_whether_a_supernet_is_made():
 
 def test_nothing_adds_nothing():
     x = torch.ones(2, 3)
-    assert Nothing()(x) is None
+    assert NoConnection()(x) is None
     assert add([None, x, None], like=x) is x
     assert add([None], like=x).tolist() == torch.zeros(2, 3).tolist()
 

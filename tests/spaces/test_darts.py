@@ -7,7 +7,7 @@ from timm.layers import DropPath
 
 from ddpnas import JointDistribution, count_costs, create_space, generate
 from ddpnas.errors import ArchitectureError, OptionError
-from ddpnas.space.choose import Fixed
+from ddpnas.space.choose import BuildChoice
 from ddpnas.spaces.darts import CELLS, EDGES, network
 
 V2 = (
@@ -41,7 +41,7 @@ def test_an_auxiliary_head_costs_parameters_but_nothing_at_inference():
 def parameters(text, **options):
     """Count what the network function makes; a space of 20 open cells would take seconds."""
     with torch.device("meta"):
-        made = network(Fixed(SMALL.parse(text)), **options)
+        made = network(BuildChoice(SMALL.parse(text)), **options)
     return sum(p.numel() for p in made.parameters())
 
 

@@ -145,7 +145,7 @@ def test_what_could_not_search_or_go_on_fails_at_the_rehearsal(file, name, says)
 
 
 def test_members_that_the_protocol_leaves_empty_are_not_there(file):
-    code = "from ddpnas import Strategy\nclass Half(Strategy):\n    ask = tell = print\n"
+    code = "from ddpnas.strategies import Strategy\nclass Half(Strategy):\n    ask = tell = print\n"
     file.write_text(code + "    def __init__(self, space, seed): pass\n")
     with pytest.raises(OptionError, match="it has no architecture, done;"):
         NamedStrategy.read(f"{file}:Half").create(create_space("toy"))

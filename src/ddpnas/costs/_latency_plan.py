@@ -17,7 +17,7 @@ from ddpnas.costs.network import makes_constant
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.supernet import Pairs
+from ddpnas.space.supernet import Condition
 
 __all__ = ["LatencyPlan", "Probe", "make_plan", "raw_terms"]
 
@@ -96,7 +96,7 @@ def make_plan(space: SearchSpace, batch: int, architectures: int, seed: int) -> 
     return LatencyPlan(tuple(parts), probes)
 
 
-def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Pairs, float]:
+def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Condition, float]:
     """Return the time of every set of choices, that of the network outside all choices as ``()``.
 
     Of each part, the time of a call that does nothing is taken off: a whole network is one call. A
@@ -109,9 +109,9 @@ def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Pairs, floa
         plan: what was timed.
         times: probe name -> time.
     """
-    terms: dict[Pairs, float] = {(): 0.0}
+    terms: dict[Condition, float] = {(): 0.0}
 
-    def pay(pairs: Pairs, time: float) -> None:
+    def pay(pairs: Condition, time: float) -> None:
         key = term_key(pairs)
         if key is not None:
             terms[key] = terms.get(key, 0.0) + time

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.supernet import Choice, Pairs
+from ddpnas.space.supernet import Choice, Condition
 
 __all__ = ["Hole", "Part", "caller", "find_parts", "term_key"]
 
@@ -60,7 +60,7 @@ class Part:
     """
 
     path: str
-    choices: Pairs
+    choices: Condition
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
     holes: tuple[Hole, ...]
     operations: int
@@ -109,7 +109,7 @@ def caller(
     return lambda: module(*args, **kwargs)
 
 
-def term_key(pairs: Pairs) -> Pairs | None:
+def term_key(pairs: Condition) -> Condition | None:
     """Return the choices, each named once, in an order that does not depend on their nesting.
 
     None when they contradict each other, so that the part can never run.
@@ -134,7 +134,7 @@ class _Frame:
     """A part while it runs."""
 
     path: str
-    choices: Pairs
+    choices: Condition
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
     holes: list[Hole] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
@@ -173,7 +173,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._paths = paths
         self._frames: list[_Frame] = []
         self._nothing: list[list[str]] = []  # options that gave None, of the choices that run
-        self._choices: Pairs = ()
+        self._choices: Condition = ()
         self._hooks: list[Any] = []
 
     def watch(self, network: nn.Module) -> None:
@@ -199,7 +199,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             hook.remove()
 
     @contextlib.contextmanager
-    def around(self, choices: Pairs) -> Iterator[None]:
+    def around(self, choices: Condition) -> Iterator[None]:
         """Note under which choices the next option stands; see ``visit_options``."""
         self._choices = choices
         yield

@@ -21,7 +21,7 @@ from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.supernet import Choice, Pairs
+from ddpnas.space.supernet import Choice, Condition
 
 __all__ = ["count_costs"]
 
@@ -59,7 +59,7 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
     """
     with torch.device("meta"):
         opened = space.opened()
-    terms: dict[str, dict[Pairs, int]] = {name: {} for name in _UNITS}
+    terms: dict[str, dict[Condition, int]] = {name: {} for name in _UNITS}
     for owned in _owned(opened, ()):
         parameters, buffers = own_tensors(owned.modules)
         _pay(terms["params"], owned.choices, sum(p.numel() for p in parameters))
@@ -98,11 +98,11 @@ def _run_costs(space: SearchSpace, opened: nn.Module, part: Part) -> tuple[int, 
 class _Owned:
     """The modules that belong to the same choices."""
 
-    choices: Pairs
+    choices: Condition
     modules: list[nn.Module]
 
 
-def _owned(module: nn.Module, choices: Pairs) -> Iterator[_Owned]:
+def _owned(module: nn.Module, choices: Condition) -> Iterator[_Owned]:
     """Yield the modules outside all choices, then those of every option likewise."""
     modules, inner = _split(module)
     yield _Owned(choices, modules)
@@ -123,7 +123,7 @@ def _split(module: nn.Module) -> tuple[list[nn.Module], list[Choice]]:
     return modules, choices
 
 
-def _pay(costs: dict[Pairs, int], pairs: Pairs, cost: int) -> None:
+def _pay(costs: dict[Condition, int], pairs: Condition, cost: int) -> None:
     """Add a cost to the term of these choices."""
     key = term_key(pairs)
     if key is not None:

@@ -19,7 +19,7 @@ from ddpnas.costs.network import peak_bytes, quick_norms
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.supernet import Choice, Pairs
+from ddpnas.space.supernet import Choice, Condition
 
 __all__ = ["peak_limit"]
 
@@ -46,7 +46,7 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
         example = torch.empty(1, *space.input_shape, dtype=space.input_dtype)
     if not isinstance(opened, nn.Sequential) or type(opened).forward is not nn.Sequential.forward:
         raise _refused(space, f"it is a {type(opened).__name__}")
-    fixed, terms = 0, dict[Pairs, float]()
+    fixed, terms = 0, dict[Condition, float]()
     given: Any = example
     for module in opened:
         outputs: list[Tensor] = []
@@ -73,8 +73,8 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
 
 
 def _options(
-    space: SearchSpace, module: nn.Module, pairs: Pairs
-) -> Iterator[tuple[Pairs, nn.Module]]:
+    space: SearchSpace, module: nn.Module, pairs: Condition
+) -> Iterator[tuple[Condition, nn.Module]]:
     """Yield the module itself, or what can stand in its place and under which choices."""
     if isinstance(module, Choice):
         for name, option in zip(module.names, module.options, strict=True):

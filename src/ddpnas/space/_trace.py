@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import DdpnasError, SpaceError
-from ddpnas.space.supernet import Choice, Pairs
+from ddpnas.space.supernet import Choice, Condition
 
-__all__ = ["blame", "visit_options"]
+__all__ = ["as_space_error", "visit_options"]
 
 
 def visit_options(
     network: nn.Module,
     example: Tensor,
-    around: Callable[[Pairs], contextlib.AbstractContextManager[Any]],
+    around: Callable[[Condition], contextlib.AbstractContextManager[Any]],
 ) -> Any:
     """Run an open network once, every option of every choice; return its output.
 
@@ -40,7 +40,10 @@ def visit_options(
         outputs: dict[str, Any] = {}
         for name, option in zip(choice.names, choice.options, strict=True):
             stack.append((choice.decision, name))
-            with around(tuple(stack)), blame(f"option {name!r} of decision {choice.decision!r}"):
+            with (
+                around(tuple(stack)),
+                as_space_error(f"option {name!r} of decision {choice.decision!r}"),
+            ):
                 outputs[name] = option(*args, **kwargs)
             stack.pop()
         there = {name: output for name, output in outputs.items() if output is not None}
@@ -78,7 +81,7 @@ def _shape(output: Any) -> str:
 
 
 @contextlib.contextmanager
-def blame(what: str, hint: str = "") -> Iterator[None]:
+def as_space_error(what: str, hint: str = "") -> Iterator[None]:
     """Turn whatever fails inside into a SpaceError that says what failed, and the hint."""
     try:
         yield

@@ -11,7 +11,7 @@ from ddpnas.errors import ArchitectureError, SpaceError
 from ddpnas.space.decisions import Decision
 from ddpnas.space.supernet import Choice
 
-__all__ = ["Choose", "Fixed", "Open"]
+__all__ = ["BuildChoice", "Choose", "DeclareChoices"]
 
 
 Options = Mapping[str, Callable[[], nn.Module]]
@@ -33,7 +33,7 @@ class Choose(Protocol):
         """
 
 
-class Open:
+class DeclareChoices:
     """``choose`` that leaves every decision open, and notes them."""
 
     def __init__(self, searching: bool) -> None:
@@ -91,7 +91,7 @@ class Open:
         ]
 
 
-class Fixed:
+class BuildChoice:
     """``choose`` that returns the module of the chosen option alone."""
 
     searching = False

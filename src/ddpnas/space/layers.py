@@ -14,7 +14,7 @@ from torch.nn import functional
 __all__ = [
     "FactorizedReduce",
     "InvertedResidual",
-    "Nothing",
+    "NoConnection",
     "SqueezeExcite",
     "add",
     "batch_norm",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-class Nothing(nn.Module):
+class NoConnection(nn.Module):
     """The option "no connection": gives None for any input, at no cost.
 
     Sum such outputs with :func:`add`, which leaves None out.

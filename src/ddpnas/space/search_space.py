@@ -11,11 +11,11 @@ A search space is an ordinary function (or ``nn.Module`` class) that makes a net
                               "skip": nn.Identity}),
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
 
-``choose`` has two implementations. *Open* leaves every decision open and returns a
+``choose`` has two implementations. ``DeclareChoices`` leaves every decision open and returns a
 :class:`Choice`: on the meta device it tells which decisions there are and whether the options
-fit, on a real device it makes the weight-sharing :class:`Supernet`. *Fixed* returns the chosen
-module alone, so a built network has no trace of the search. ``choose.searching`` tells the
-function which of the two it makes.
+fit; on a real device it makes the weight-sharing :class:`Supernet`. ``BuildChoice`` returns the
+chosen module alone, so a built network has no trace of the search. ``choose.searching`` tells
+the function which of the two it makes.
 """
 
 from __future__ import annotations
@@ -29,15 +29,23 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import OptionError, SpaceError, nearest
-from ddpnas.space._trace import blame, visit_options
-from ddpnas.space.choose import Choose, Fixed, Open
+from ddpnas.space._trace import as_space_error, visit_options
+from ddpnas.space.choose import BuildChoice, Choose, DeclareChoices
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import on_meta
-from ddpnas.space.supernet import Choice, Pairs, Supernet, own_parts
+from ddpnas.space.supernet import Choice, Condition, Supernet, outside_choices
 from ddpnas.space.user_code import Source
 
-__all__ = ["Choice", "Choose", "Pairs", "SearchSpace", "Supernet", "own_parts", "visit_options"]
+__all__ = [
+    "Choice",
+    "Choose",
+    "Condition",
+    "SearchSpace",
+    "Supernet",
+    "outside_choices",
+    "visit_options",
+]
 
 NetworkOptions = Mapping[str, Any]
 Text = tuple[Callable[[Mapping[str, str]], str], Callable[[str], Mapping[str, str]]]
@@ -116,7 +124,7 @@ class SearchSpace(DecisionSpace):
             **options,
             "input_shape": self.input_shape,
         }
-        choose = Open(searching=True)
+        choose = DeclareChoices(searching=True)
         with torch.device("meta"):
             opened = self._make(choose)
         output = self.visit(opened, lambda pairs: contextlib.nullcontext())
@@ -145,7 +153,7 @@ class SearchSpace(DecisionSpace):
             ArchitectureError: the architecture does not belong to this space.
         """
         checked = self.check(architecture)
-        network = self._make(Fixed(checked))
+        network = self._make(BuildChoice(checked))
         if weights_from is not None:
             with torch.no_grad():
                 _inherit(network, weights_from.network, checked)
@@ -153,7 +161,7 @@ class SearchSpace(DecisionSpace):
 
     def supernet(self) -> Supernet:
         """Return a network that holds every option, its first path active."""
-        return Supernet(self._make(Open(searching=True)))
+        return Supernet(self._make(DeclareChoices(searching=True)))
 
     def opened(self) -> nn.Module:
         """Return the final network with every option in it, on torch's default device.
@@ -161,12 +169,12 @@ class SearchSpace(DecisionSpace):
         For whoever counts or measures costs: unlike in a supernet, BatchNorm is as in the
         network that is built. No option is chosen: it runs by :func:`visit_options` only.
         """
-        return self._make(Open(searching=False)).eval()
+        return self._make(DeclareChoices(searching=False)).eval()
 
     def visit(
         self,
         opened: nn.Module,
-        around: Callable[[Pairs], contextlib.AbstractContextManager[Any]],
+        around: Callable[[Condition], contextlib.AbstractContextManager[Any]],
         batch: int = 2,
     ) -> Any:
         """Run a network with every option in it on the meta device; return its output.
@@ -177,7 +185,7 @@ class SearchSpace(DecisionSpace):
         hint = "; if the input is too small for it, give a larger one (images: --image-size)"
         example = torch.empty(batch, *self.input_shape, dtype=self.input_dtype, device="meta")
         what = f"the network of space {self.name!r} on an input of {shape}"
-        with blame(what, hint), on_meta():
+        with as_space_error(what, hint), on_meta():
             return visit_options(opened, example, around)
 
     def with_options(self, **options: Any) -> SearchSpace:
@@ -263,7 +271,9 @@ class SearchSpace(DecisionSpace):
         return f"<SearchSpace {self.name}: {len(self.decisions)} decisions, size {self.size:,}>"
 
     def _make(self, choose: Choose) -> nn.Module:
-        with blame(f"the network of space {self.name!r} cannot be made with {self.options};"):
+        with as_space_error(
+            f"the network of space {self.name!r} cannot be made with {self.options};"
+        ):
             module = self.network(choose, **self._arguments)
         if not isinstance(module, nn.Module):
             raise SpaceError(f"space {self.name!r} made {type(module).__name__}, not a module")

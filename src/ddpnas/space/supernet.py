@@ -1,10 +1,4 @@
-"""choose(): the question that a search space's function asks, and its two answers.
-
-*Open* leaves every decision open and returns a :class:`Choice`: on the meta device it tells
-which decisions there are and whether the options fit, on a real device it makes the
-weight-sharing :class:`Supernet`. *Fixed* returns the chosen module alone, so that a built
-network has no trace of the search.
-"""
+"""The supernet: a network that holds every option, of which one path runs."""
 
 from __future__ import annotations
 
@@ -13,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from ddpnas.space.layers import Nothing
+from ddpnas.space.layers import NoConnection
 
-__all__ = ["Choice", "Supernet", "gives_nothing", "own_parts"]
+__all__ = ["Choice", "Condition", "Supernet", "is_absent", "outside_choices"]
 
-Pairs = tuple[tuple[str, str], ...]
+Condition = tuple[tuple[str, str], ...]
 
 
 class Choice(nn.Module):
@@ -53,7 +47,7 @@ class Choice(nn.Module):
         return f"{self.decision}: {', '.join(self.names)}"
 
 
-def gives_nothing(module: nn.Module) -> bool:
+def is_absent(module: nn.Module) -> bool:
     """Return whether a path of a supernet has nothing here, so that what only leads here can rest.
 
     False in a network of one architecture: that runs, and counts, all that it is made of.
@@ -61,7 +55,7 @@ def gives_nothing(module: nn.Module) -> bool:
     return (
         isinstance(module, Choice)
         and module.active is not None
-        and isinstance(module.chosen, Nothing)
+        and isinstance(module.chosen, NoConnection)
     )
 
 
@@ -91,7 +85,7 @@ class Supernet(nn.Module):
         found: dict[int, nn.Parameter] = {}
 
         def walk(module: nn.Module) -> None:
-            parameters, choices = own_parts(module)
+            parameters, choices = outside_choices(module)
             found.update((id(parameter), parameter) for parameter in parameters)
             for choice in choices:
                 walk(choice.chosen)
@@ -104,14 +98,14 @@ class Supernet(nn.Module):
         return self.network(*args, **kwargs)
 
 
-def own_parts(module: nn.Module) -> tuple[list[nn.Parameter], list[Choice]]:
+def outside_choices(module: nn.Module) -> tuple[list[nn.Parameter], list[Choice]]:
     """Return the module's parameters outside all choices, and its outermost choices."""
     if isinstance(module, Choice):
         return [], [module]
     parameters = [p for p in module.parameters(recurse=False)]
     choices: list[Choice] = []
     for child in module.children():
-        inner_parameters, inner_choices = own_parts(child)
+        inner_parameters, inner_choices = outside_choices(child)
         parameters += inner_parameters
         choices += inner_choices
     return parameters, choices

@@ -26,9 +26,9 @@ from ddpnas.errors import DdpnasError, RunError, nearest
 
 __all__ = [
     "Source",
+    "as_user_error",
     "changed_files",
     "execute",
-    "failing",
     "named_again",
     "names_file",
     "not_there",
@@ -137,7 +137,7 @@ def execute(source: Source, error: type[DdpnasError]) -> ModuleType:
 
 
 @contextlib.contextmanager
-def failing(source: Source, error: type[DdpnasError]) -> Iterator[None]:
+def as_user_error(source: Source, error: type[DdpnasError]) -> Iterator[None]:
     """Have what goes wrong in code of a file end in a sentence; what is one already passes.
 
     Args:

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from ddpnas.errors import ArchitectureError, OptionError
 from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
-from ddpnas.space.layers import FactorizedReduce, Nothing, add, batch_norm, conv_bn, drop_path
+from ddpnas.space.layers import FactorizedReduce, NoConnection, add, batch_norm, conv_bn, drop_path
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["CELLS", "EDGES", "OPERATIONS", "SPACE", "network"]
@@ -200,7 +200,7 @@ class _Edge:
         """Return the operations by name, as functions that make them."""
         pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
         return {
-            "none": Nothing,
+            "none": NoConnection,
             "max_pool_3x3": lambda: self._pool(nn.MaxPool2d(3, stride, padding=1)),
             "avg_pool_3x3": lambda: self._pool(pool),
             "skip_connect": lambda: self._skip(stride),

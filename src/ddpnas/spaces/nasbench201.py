@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
-from ddpnas.space.layers import Nothing, add, batch_norm
-from ddpnas.space.supernet import gives_nothing
+from ddpnas.space.layers import NoConnection, add, batch_norm
+from ddpnas.space.supernet import is_absent
 from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["EDGES", "OPERATIONS", "SPACE", "canonical_cell", "format_cell", "network", "parse_cell"]
@@ -83,7 +83,7 @@ class Cell(nn.Module):
             return relu_conv_bn(width, width, kernel, searching=choose.searching, option=True)
 
         options = {
-            "none": Nothing,
+            "none": NoConnection,
             "skip_connect": nn.Identity,
             "nor_conv_1x1": lambda: conv(1),
             "nor_conv_3x3": lambda: conv(3),
@@ -100,7 +100,7 @@ class Cell(nn.Module):
         edges = [
             (i, j, edge)
             for (i, j), edge in zip(EDGES, self.edges, strict=True)
-            if not gives_nothing(edge)
+            if not is_absent(edge)
         ]
         leading = {3}
         for i, j, _ in reversed(edges):

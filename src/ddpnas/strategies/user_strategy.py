@@ -15,8 +15,8 @@ from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.user_code import (
     Source,
+    as_user_error,
     execute,
-    failing,
     named_again,
     names_file,
     not_there,
@@ -103,7 +103,7 @@ class NamedStrategy:
         for option in options:
             if option not in known and not further:
                 raise OptionError(nearest(f"option of strategy {self.name!r}", option, known))
-        with failing(self.source, OptionError):
+        with as_user_error(self.source, OptionError):
             strategy: Strategy = made(space, seed=seed, **options)
         self._require(strategy, _ASKED)
         return strategy
@@ -123,7 +123,7 @@ class NamedStrategy:
             return
         first, second = (self.create(space, seed, **options) for _ in range(2))
         self._require(first, _SEARCHED)
-        with failing(self.source, OptionError):
+        with as_user_error(self.source, OptionError):
             self._score_a_batch(first, space)
             self._hand_over(first, second)
 
