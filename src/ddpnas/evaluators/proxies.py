@@ -56,7 +56,7 @@ class Prior:
         """Return ``naswot`` and ``synflow``, logarithms; NaN what the inputs do not allow."""
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)
-            network = self._space.build(architecture).to(self._device)
+            network = self._space.build(architecture, path=True).to(self._device)
             flow = math.nan
             if self._inputs.is_floating_point():
                 flow = synflow(network, tuple(self._inputs.shape[1:]))

@@ -180,7 +180,7 @@ def _train_one(training: _Training, architecture: Architecture) -> Evaluation:
     try:
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
-            network = training.opened.build(architecture)
+            network = training.opened.build(architecture, path=True)
         trained = train(
             network,
             training.data,

@@ -146,8 +146,13 @@ class DecisionSpace:
         except KeyError:
             raise ArchitectureError(nearest("decision", name, self._by_name)) from None
 
-    def check(self, architecture: Mapping[str, str]) -> Architecture:
+    def check(self, architecture: Mapping[str, str], *, path: bool = False) -> Architecture:
         """Return the architecture, decisions in the order of the space.
+
+        Args:
+            architecture: An option for every decision.
+            path: The architecture is a path of a supernet, so that rules on final networks
+                (:attr:`Rule.final`) need not hold.
 
         Raises:
             ArchitectureError: unknown or missing decision, unknown option, or a broken rule.
@@ -157,7 +162,7 @@ class DecisionSpace:
         if missing := [d.name for d in self.decisions if d.name not in architecture]:
             raise ArchitectureError(f"the architecture does not decide {', '.join(missing)}")
         for rule in self.rules:
-            if not rule.holds(architecture):
+            if not (path and rule.final) and not rule.holds(architecture):
                 raise ArchitectureError(f"the architecture breaks the rule: {rule.says}")
         return Architecture({d.name: architecture[d.name] for d in self.decisions})
 

@@ -139,7 +139,11 @@ class SearchSpace(DecisionSpace):
         )
 
     def build(
-        self, architecture: Mapping[str, str], weights_from: Supernet | None = None
+        self,
+        architecture: Mapping[str, str],
+        weights_from: Supernet | None = None,
+        *,
+        path: bool = False,
     ) -> nn.Module:
         """Return the network of this architecture, a plain module without trace of the search.
 
@@ -148,11 +152,13 @@ class SearchSpace(DecisionSpace):
             weights_from: a supernet of this space whose weights are copied. Terms that a
                 supernet leaves out (affine terms and running statistics of BatchNorm) start
                 fresh; run some batches in training mode to estimate the statistics.
+            path: The network is that of a path of a supernet, for which rules on final networks
+                (:attr:`Rule.final`) need not hold.
 
         Raises:
             ArchitectureError: the architecture does not belong to this space.
         """
-        checked = self.check(architecture)
+        checked = self.check(architecture, path=path)
         network = self._make(BuildChoice(checked))
         if weights_from is not None:
             with torch.no_grad():
