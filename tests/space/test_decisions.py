@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from ddpnas.space import Decision, DecisionSpace
 
 SPACE = DecisionSpace(
     [
-        Decision("kernel", ("3", "5", "7")),
+        Decision("kernel", ("3", "5", "7"), values=(3, 5, 7)),
         Decision("depth", ("1", "2")),
         Decision("second", ("conv", "pool"), active_when=(("depth", "2"),)),
         Decision("inner", ("a", "b"), active_when=(("second", "conv"),)),
@@ -33,6 +34,20 @@ def test_encode_and_format_are_inverted_by_decode_and_parse(number):
     architecture = SPACE.decode([int(i) for i in indices])
     assert SPACE.encode(architecture) == tuple(indices)
     assert SPACE.parse(SPACE.format(architecture)) == architecture
+
+
+def test_values_order_a_decision_so_that_neighbors_are_one_step_away():
+    kernel, depth, *_ = SPACE.decisions
+    assert kernel.ordered and [kernel.neighbors(i) for i in range(3)] == [[1], [0, 2], [1]]
+    assert not depth.ordered
+    pool = Decision("pool", tuple("abcd"))
+    assert pool.neighbors(1) == [0, 2, 3]
+
+
+@pytest.mark.parametrize("values", [(1,), (1, 1), (2, 1), (1, 2, 3), (1.0, math.nan)])
+def test_values_are_one_increasing_number_for_each_option(values):
+    with pytest.raises(SpaceError, match="decision 'd' needs one value for each of its 2 options"):
+        Decision("d", ("a", "b"), values=values)
 
 
 def test_size_counts_all_combinations():

@@ -5,7 +5,12 @@ import pytest
 from ddpnas.errors import RunError
 from ddpnas.utils.options import refuse_differences
 
-BEFORE = {"seed": 1, "how": {"lr": 0.1, "inner": {"a": [1, 2]}}, "rows": [["x", "a"], ["y", "b"]]}
+BEFORE = {
+    "seed": 1,
+    "how": {"lr": 0.1, "inner": {"a": [1, 2]}},
+    "rows": [["x", "a"], ["y", "b"]],
+    "steps": [{"name": "w"}],
+}
 
 
 def compared(now, **more):
@@ -33,6 +38,7 @@ def test_equal_settings_go_on_and_a_missing_one_is_its_default():
             {"rows": [["x", "a"], ["y", "c"]]},
             r'with: rows.1 was \["y", "b"\] and is \["y", "c"\]; do',
         ),
+        ({"steps": [{"name": "x"}]}, r'with: steps.0.name was "w" and is "x"; do'),
         ({"rows": [["x", "a"]]}, r"with: rows.1 was .* and is not given; do"),
         (
             {"seed": dict.fromkeys("abcdefg", 1)},

@@ -9,7 +9,7 @@ from typing import Any
 
 from ddpnas.errors import ArchitectureError, RunError
 from ddpnas.runs.resume import read_config, run_generated
-from ddpnas.space.decisions import Architecture, Decision, DecisionSpace
+from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.user_code import without_folders
 from ddpnas.utils.files import read_json, read_records
@@ -233,11 +233,8 @@ def _of_this_run(run: Run, folder: Path) -> Trained:
 
 def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
     identity = about["identity"]
-    more = about.get("about", {})
-    if "space" in more:
-        space = DecisionSpace.from_dict(more["space"])
-    else:
-        space = DecisionSpace([Decision(d[0], tuple(d[1:])) for d in identity["decisions"]])
+    more = about["about"]
+    space = DecisionSpace.from_dict(more["space"])
     stages = [Stage(0, 0, JointDistribution.uniform(space.decisions))]
     for record in read_records(folder / "distributions.jsonl"):
         distribution = JointDistribution.from_dict(record)

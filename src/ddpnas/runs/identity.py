@@ -18,7 +18,6 @@ from ddpnas._version import __version__
 from ddpnas.data.data import Data
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.standalone import StandaloneConfig
-from ddpnas.space.decisions import Decision
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import Source, refuse_other_code
 from ddpnas.strategies.registry import list_strategies, strategy_options
@@ -41,10 +40,6 @@ def run_identity(
         data: with what.
         strategy: file of a user's own strategy.
     """
-
-    def plain(decision: Decision) -> list[Any]:
-        return [decision.name, *decision.options]
-
     names = ["space", "space_options", "strategy", "strategy_options", "seed"]
     if config["evaluator"] == "supernet":
         how = {"supernet": config["supernet"]}
@@ -56,7 +51,7 @@ def run_identity(
         "strategy_code": _fingerprint(strategy),
         **how,
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
-        "decisions": [plain(decision) for decision in space.decisions],
+        "decisions": [decision.to_dict() for decision in space.decisions],
     }
 
 

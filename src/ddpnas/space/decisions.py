@@ -8,6 +8,7 @@ is the business of :mod:`ddpnas.space.search_space`.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,23 +27,85 @@ class Decision:
     """One categorical variable of the search space.
 
     Attributes:
-        name: unique in its space.
-        options: names of what can be chosen, in the order in which ``theta`` lists them.
-        active_when: the (decision, option) pairs under any of which this decision matters, for
-            a choice that stands inside an option of another; empty when it always matters.
+        name: Name, unique in its space.
+        options: Names of what can be chosen, in the order in which ``theta`` lists them.
+        active_when: The (decision, option) pairs under any of which this decision matters, for
+            a choice inside an option of another decision. Empty if it always matters.
+        values: Number that each option stands for, such as a count of channels. They make the
+            decision ordered. None if options have no order.
+
+    Raises:
+        SpaceError: ``values`` are not one increasing number for each option.
+
+    Example:
+        >>> width = Decision("width", ("16", "24", "32"), values=(16, 24, 32))
+        >>> width.ordered, width.neighbors(0)
+        (True, [1])
+        >>> Decision("kernel", ("conv3", "conv5", "pool")).neighbors(0)
+        [1, 2]
     """
 
     name: str
     options: tuple[str, ...]
     active_when: tuple[tuple[str, str], ...] = ()
+    values: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.values is None:
+            return
+        rising = all(a < b for a, b in itertools.pairwise(self.values))
+        if len(self.values) != len(self.options) or not rising:
+            raise SpaceError(
+                f"decision {self.name!r} needs one value for each of its {len(self.options)} "
+                f"options, in increasing order, not {list(self.values)}"
+            )
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the options have an order, that of their values."""
+        return self.values is not None
 
     def index(self, option: str) -> int:
-        """Return the position of ``option``; :class:`ArchitectureError` when there is none."""
+        """Return the position of an option.
+
+        Raises:
+            ArchitectureError: The decision has no such option.
+        """
         try:
             return self.options.index(option)
         except ValueError:
             kind = f"option of decision {self.name!r}"
             raise ArchitectureError(nearest(kind, option, self.options)) from None
+
+    def neighbors(self, index: int) -> list[int]:
+        """Return the positions of the options that are one change away, in increasing order.
+
+        For an ordered decision these are the next smaller and the next larger value; otherwise
+        all other options.
+        """
+        others = range(len(self.options))
+        if self.ordered:
+            return [i for i in others if abs(i - index) == 1]
+        return [i for i in others if i != index]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, the form in which all files keep a decision."""
+        return {
+            "name": self.name,
+            "options": list(self.options),
+            "active_when": [list(pair) for pair in self.active_when],
+            "values": None if self.values is None else list(self.values),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Decision:
+        """Return the decision that :meth:`to_dict` described."""
+        return cls(
+            data["name"],
+            tuple(data["options"]),
+            tuple((parent, option) for parent, option in data["active_when"]),
+            None if data["values"] is None else tuple(data["values"]),
+        )
 
 
 class Architecture(Mapping[str, str]):
@@ -279,10 +342,7 @@ class DecisionSpace:
             return value if math.isfinite(value) else None
 
         return {
-            "decisions": [
-                {"name": d.name, "options": list(d.options), "active_when": list(d.active_when)}
-                for d in self.decisions
-            ],
+            "decisions": [decision.to_dict() for decision in self.decisions],
             "rules": [
                 {
                     "says": rule.says,
@@ -298,10 +358,7 @@ class DecisionSpace:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DecisionSpace:
         """Return the decisions and rules that :meth:`to_dict` described."""
-        decisions = [
-            Decision(d["name"], tuple(d["options"]), tuple((a, b) for a, b in d["active_when"]))
-            for d in data["decisions"]
-        ]
+        decisions = [Decision.from_dict(decision) for decision in data["decisions"]]
         rules = [
             Rule(
                 weights={(decision, option): w for decision, option, w in rule["weights"]},

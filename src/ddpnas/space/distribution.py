@@ -147,25 +147,22 @@ class JointDistribution:
         return total
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON: theta and survivors by decision."""
+        """Return plain data for JSON: the decisions, and theta and survivors of each by name."""
         return {
+            "decisions": [decision.to_dict() for decision in self.decisions],
             "theta": {
                 d.name: dict(zip(d.options, row.tolist(), strict=True))
                 for d, row in zip(self.decisions, self.rows, strict=True)
             },
             "survivors": {name: list(options) for name, options in self.survivors.items()},
-            "active_when": {d.name: [list(p) for p in d.active_when] for d in self.decisions},
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> JointDistribution:
         """Return the distribution that :meth:`to_dict` described, bit for bit."""
-        decisions = tuple(
-            Decision(name, tuple(row), tuple((a, b) for a, b in data["active_when"][name]))
-            for name, row in data["theta"].items()
-        )
+        decisions = tuple(Decision.from_dict(decision) for decision in data["decisions"])
         return cls(
             decisions,
-            tuple(np.array(list(data["theta"][d.name].values())) for d in decisions),
+            tuple(np.array([data["theta"][d.name][o] for o in d.options]) for d in decisions),
             tuple(np.array([o in data["survivors"][d.name] for o in d.options]) for d in decisions),
         )

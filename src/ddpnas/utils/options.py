@@ -99,7 +99,7 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     """Return settings within settings by names such as "supernet.lr"."""
     if isinstance(value, Mapping):
         items = list(value.items())
-    elif isinstance(value, list) and value and isinstance(value[0], list):
+    elif isinstance(value, list) and value and isinstance(value[0], (list, Mapping)):
         items = list(enumerate(value))
     else:
         return {name: value}
