@@ -78,8 +78,8 @@ print(f"{chosen.costs['macs']:,.0f} multiply-adds, {chosen.costs['params']:,.0f}
 # %%
 trained = ddpnas.compare(space, chosen.architecture, data, limits=LIMIT, random=1, epochs=EPOCHS)
 for one in trained:
-    print(f"{one.name}: {100 * one.result.accuracy:.1f} % of {len(unseen)} unseen images")
-ddpnas.training.save_trained(RUN / "trained", space, data, trained, limits=LIMIT)
+    print(f"{one.name}: {100 * one.evaluation.accuracy:.1f} % of {len(unseen)} unseen images")
+ddpnas.training.save_networks(RUN / "trained", space, trained, limits=LIMIT)
 
 # %% [markdown]
 # ## Export

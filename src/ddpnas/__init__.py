@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ddpnas.training.compare import compare
     from ddpnas.training.evaluate import evaluate
     from ddpnas.training.recipes import Recipe
-    from ddpnas.training.result import TrainResult
+    from ddpnas.training.results import TrainResult
     from ddpnas.training.train import train
     from ddpnas.training.trained_folder import load
     from ddpnas.training.trained_model import TrainedModel
@@ -100,7 +100,7 @@ __getattr__, __dir__ = lazy_names(
         "SearchSpace": "ddpnas.space.search_space",
         "StandaloneConfig": "ddpnas.evaluators.standalone",
         "SupernetConfig": "ddpnas.evaluators.config",
-        "TrainResult": "ddpnas.training.result",
+        "TrainResult": "ddpnas.training.results",
         "TrainedModel": "ddpnas.training.trained_model",
         "compare": "ddpnas.training.compare",
         "count_costs": "ddpnas.costs.count",

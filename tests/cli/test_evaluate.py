@@ -107,7 +107,7 @@ def test_a_recipe_is_printed_changed_and_used(capsys, toy, tmp_path):
     ) == 0  # fmt: skip
     assert "mobilenet_v2_x0.25" in capsys.readouterr().out
     kept = json.loads((out / "result.json").read_text())
-    used = {k: kept["recipe"][k] for k in ("name", "lr", "cutout", "epochs", "ema")}
+    used = {k: kept["networks"][0]["recipe"][k] for k in ("name", "lr", "cutout", "epochs", "ema")}
     assert used == {"name": "mine", "lr": 0.07, "cutout": 2, "epochs": 1, "ema": 0.0}
     assert [n["name"] for n in kept["networks"]] == ["found", "random 1", "mobilenet_v2_x0.25"]
     assert all({"macs", "params"} <= set(n["costs"]) for n in kept["networks"])

@@ -14,7 +14,7 @@ def trained_folder(folder, name, data, **options):
     architecture = space.sample(np.random.default_rng(0))
     costs = ddpnas.count_costs(space)
     trained = ddpnas.compare(space, architecture, data, costs=costs, epochs=1, device="cpu")
-    ddpnas.training.save_trained(folder, space, data, trained)
+    ddpnas.training.save_networks(folder, space, trained)
     return str(folder), trained[0]
 
 
@@ -48,7 +48,7 @@ def test_all_files_at_once_with_what_was_checked(trained, capsys, tmp_path):
     assert "as its folder claims" in out
     assert "uint8 NHWC" in out and "NOT" not in out
     assert "calibrated on 80 training images" in out
-    assert f"{100 * known.result.accuracy:.2f} %" in out  # the float file's is the network's
+    assert f"{100 * known.evaluation.accuracy:.2f} %" in out  # the float file's is the network's
     assert "int8 against float: " in out
     opened = ddpnas.export.OnnxFile(names["onnx"])
     assert opened.classes == ddpnas.load(folder).classes
@@ -74,12 +74,11 @@ def test_its_own_images_are_needed_for_int8_and_replaced_otherwise(capsys, tmp_p
 
 
 def test_timm_code_is_printed_for_mobile_networks_and_refused_for_others(trained, capsys, tmp_path):
-    data = ddpnas.load_data("fashion-mnist-12k", limit_train_images=20)
     space = ddpnas.create_space("mnasnet", input_shape=(1, 28, 28), num_classes=10, reduction=4)
     architecture = space.sample(np.random.default_rng(0))
     result = dataclasses.replace(trained[1].result, model=space.build(architecture))
     mobile = dataclasses.replace(trained[1], architecture=architecture, result=result)
-    ddpnas.training.save_trained(tmp_path, space, data, [mobile])
+    ddpnas.training.save_networks(tmp_path, space, [mobile])
     capsys.readouterr()
     assert main(["export", str(tmp_path), "--timm"]) == 0
     out = capsys.readouterr().out

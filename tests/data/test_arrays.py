@@ -8,7 +8,7 @@ from ddpnas import evaluate, load_data, make_data
 from ddpnas.data import load_labelled
 from ddpnas.errors import DataError
 
-from ..trained.test_model import model_for
+from ..training.test_trained_model import model_for
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(40) % 2
@@ -165,7 +165,7 @@ def test_test_images_alone_are_evaluated_and_not_searched(tmp_path):
     data = load_data(saved(tmp_path, **with_labels(NAMES)))
     path = saved(tmp_path, test_images=pixels(10, 8, 8, 3), test_labels=NAMES[:10])
     scored = evaluate(model_for(data), path)
-    assert (scored.split, scored.images) == ("test", 10)
+    assert (scored.split, scored.items) == ("test", 10)
     with pytest.raises(DataError, match="no train_images and train_labels"):
         load_data(path)
     path = saved(tmp_path, test_images=pixels(10, 8, 8), test_labels=LABELS[:10] - 1)

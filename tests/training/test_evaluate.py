@@ -40,7 +40,7 @@ def write(root, **levels):
 def test_a_folder_of_class_folders_is_scored_whole(model, tmp_path):
     write(tmp_path, dark=[10, 20, 130], light=[250])
     scored = ddpnas.evaluate(model, tmp_path)
-    assert (scored.split, scored.images, scored.accuracy) == ("all", 4, 0.75)
+    assert (scored.split, scored.items, scored.accuracy) == ("all", 4, 0.75)
     assert scored.confusion == [[2, 1, 0], [0, 0, 0], [0, 0, 1]]
     assert scored.per_class == [pytest.approx(2 / 3), None, 1.0]
 
@@ -89,16 +89,16 @@ def test_the_data_of_the_training_is_split_as_then(model, tmp_path, caplog):
         if given == tmp_path / "moved":
             (tmp_path / "i").rename(given)
         scored = ddpnas.evaluate(known, given)
-        assert (scored.split, scored.images) == ("test", len(data.test)) == ("test", 6)
+        assert (scored.split, scored.items) == ("test", len(data.test)) == ("test", 6)
     with pytest.raises(RunError, match="are no longer at"):
         ddpnas.evaluate(known)
     (tmp_path / "moved").rename(tmp_path / "i")
-    assert ddpnas.evaluate(known, split="train").images == len(data.train)
-    assert ddpnas.evaluate(known, data, "valid").images == len(data.valid)
+    assert ddpnas.evaluate(known, split="train").items == len(data.train)
+    assert ddpnas.evaluate(known, data, "valid").items == len(data.valid)
     with pytest.raises(DataError, match="the network takes"):
         ddpnas.evaluate(model, data)
     (tmp_path / "i" / "dark" / "0.png").unlink()
     with pytest.raises(RunError, match="are not those that this network was trained on"):
         ddpnas.evaluate(known)
-    assert ddpnas.evaluate(known, tmp_path / "i").images == 29
+    assert ddpnas.evaluate(known, tmp_path / "i").items == 29
     assert "the figures are too good" in caplog.text

@@ -32,4 +32,4 @@ def test_a_recipe_reaches_its_floor(fashion, name, floor, changes):
     network = space.build(space.parse(CELL))
     recipe = create_recipe(name, epochs=4, **changes)
     result = ddpnas.train(network, fashion, recipe, device="cpu")
-    assert result.accuracy > floor
+    assert result.evaluation.accuracy > floor

@@ -52,9 +52,9 @@ def test_a_killed_training_ends_with_the_weights_of_the_unbroken_one(
     assert without_seconds(resumed.history) == without_seconds(unbroken.history)
     for name, value in unbroken.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
-    assert resumed.confusion == unbroken.confusion
+    assert resumed.evaluation.confusion == unbroken.evaluation.confusion
     again = trained(small_space, stripes, recipe, tmp_path, resume=True)  # was finished
-    assert again.figures() == resumed.figures() and (again.last is None) == (resumed.last is None)
+    assert again.to_dict() == resumed.to_dict() and (again.last is None) == (resumed.last is None)
     for name, value in unbroken.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], value), name
 
@@ -101,7 +101,7 @@ def test_the_best_epoch_is_kept_and_the_last_beside_it(small_space, stripes, tmp
     assert (result.last is None) == (best == 5)
     tensors, _ = load_checkpoint(tmp_path / CHECKPOINTS[1])
     assert all(torch.equal(tensors[name], seen[best][name]) for name in tensors)
-    assert result.split == "test" and sum(map(sum, result.confusion)) == 30
+    assert result.evaluation.split == "test" and sum(map(sum, result.evaluation.confusion)) == 30
 
 
 def test_without_progress_the_training_stops_early(small_space, stripes):
@@ -126,7 +126,7 @@ def test_validation_images_are_trained_on_only_where_nothing_else_needs_them(sma
 def test_mixed_precision_trains_and_leaves_a_plain_network(small_space, stripes):
     recipe = Recipe(epochs=15, batch_size=16, lr=0.3)
     result = trained(small_space, stripes, recipe, mixed_precision="bf16")
-    assert result.accuracy > 0.7
+    assert result.evaluation.accuracy > 0.7
     assert {p.dtype for p in result.model.parameters()} == {torch.float32}
     assert result.model(torch.zeros(1, 1, 8, 8)).dtype == torch.float32
     assert "forward" not in vars(result.model)

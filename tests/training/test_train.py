@@ -24,7 +24,7 @@ def network(small_space):
 def test_a_network_learns_and_is_tested_on_unseen_images(small_space, stripes):
     recipe = Recipe(epochs=15, batch_size=16, lr=0.3)
     result = train(network(small_space), stripes, recipe, device="cpu")
-    assert result.split == "test" and result.accuracy > 0.8
+    assert result.evaluation.split == "test" and result.evaluation.accuracy > 0.8
     assert [r["epoch"] for r in result.history] == list(range(1, 16))
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert not result.model.training
@@ -37,7 +37,7 @@ def test_without_test_images_the_validation_images_are_kept_out(small_space):
     model = network(small_space)
     model.register_forward_pre_hook(lambda m, inputs: seen.append((m.training, len(inputs[0]))))
     result = train(model, data, Recipe(epochs=1, batch_size=10, ema=0), device="cpu")
-    assert result.split == "valid"
+    assert result.evaluation.split == "valid"
     assert seen == [(True, 10)] * 3 + [(False, 30)]
 
 

@@ -152,7 +152,7 @@ def test_the_data_is_found_again_from_the_folder(photos, tmp_path):
         space, space.sample(RNG), data, costs=ddpnas.count_costs(space),
         recipe=ddpnas.Recipe(epochs=1, batch_size=4), device="cpu",
     )  # fmt: skip
-    ddpnas.training.save_trained(tmp_path / "net", space, data, trained)
+    ddpnas.training.save_networks(tmp_path / "net", space, trained)
     model = ddpnas.load(tmp_path / "net")
     assert model.find_data(root).fingerprint() == data.fingerprint()
     assert model.find_data("fashion-mnist-12k") is model.find_data(root / "a") is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -62,10 +61,10 @@ def evaluate(options: Namespace) -> None:
     model = _load(options)
     scored = evaluate_model(model, options.data, options.split, workers=options.workers)
     if options.json:
-        print(json.dumps({"classes": list(model.classes), **dataclasses.asdict(scored)}))
+        print(json.dumps({"classes": list(model.classes), **scored.to_dict()}))
         return
     print(
-        f"accuracy {100 * scored.accuracy:.2f} % on {scored.images:,} images "
+        f"accuracy {100 * scored.accuracy:.2f} % on {scored.items:,} images "
         f"({scored.data}, split {scored.split})"
     )
     columns, rows = ["class", "right", "images"], []

@@ -33,11 +33,12 @@ from ddpnas.runs.resume import run_data, run_generated, run_space
 from ddpnas.runs.search import SearchResult, check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.training.compare import Trained, compare, final_space, inference_space
+from ddpnas.training.compare import compare, final_space, inference_space
 from ddpnas.training.distributed import is_main_process
 from ddpnas.training.recipes import Recipe, create_recipe
+from ddpnas.training.results import Compared
 from ddpnas.training.session import CHECKPOINTS
-from ddpnas.training.trained_folder import FILES, save_trained
+from ddpnas.training.trained_folder import FILES, save_networks
 from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]
@@ -130,7 +131,7 @@ def train(options: Namespace) -> None:
         )
     if is_main_process():
         other = searched if searched.plain_options != space.plain_options else None
-        save_trained(out, space, data, trained, seed=options.seed, limits=limits, searched=other)
+        save_networks(out, space, trained, limits=limits, searched=other)
         _remove_checkpoints(out / _CHECKPOINTS)
     _show_trained(trained, costs, limits)
     print(f"\nkept in {out}: the weights, how to rebuild the network, all figures, a model card")
@@ -264,23 +265,23 @@ def _check_limits(
 
 
 def _show_trained(
-    trained: list[Trained], costs: dict[str, CostTable], limits: dict[str, Limit]
+    trained: list[Compared], costs: dict[str, CostTable], limits: dict[str, Limit]
 ) -> None:
-    split = trained[0].result.split
+    split = trained[0].evaluation.split
     costs = {name: table for name, table in costs.items() if name in ("macs", "params", *limits)}
     rows = [
         [
             one.name,
             one.text,
             *(f"{one.costs[name]:,.0f}" if name in one.costs else "-" for name in costs),
-            f"{100 * one.result.accuracy:.2f} %",
+            f"{100 * one.evaluation.accuracy:.2f} %",
         ]
         for one in trained
     ]
     for group in ("random", "same size"):
         drawn = [one for one in trained if one.name.startswith(f"{group} ")]
         if drawn:
-            accuracies = [100 * one.result.accuracy for one in drawn]
+            accuracies = [100 * one.evaluation.accuracy for one in drawn]
             spread = f" +- {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
             within = " within the limits" if limits else ""
             rows.append(

@@ -192,12 +192,12 @@ def _train_one(training: _Training, architecture: Architecture) -> Evaluation:
     finally:
         torch.set_num_threads(before)
     details = {
-        "accuracy": trained.accuracy,
+        "accuracy": trained.evaluation.accuracy,
         "loss": trained.history[-1]["loss"],
         "train_images": len(trained.history) * len(training.data.train),
         "train_seconds": time.perf_counter() - started,
     }
-    return Evaluation(trained.accuracy, details)
+    return Evaluation(trained.evaluation.accuracy, details)
 
 
 def _own_device(name: str) -> str:

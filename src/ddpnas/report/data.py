@@ -12,9 +12,11 @@ from ddpnas.runs.resume import read_config, run_generated
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.user_code import without_folders
+from ddpnas.training.results import Comparison
+from ddpnas.training.trained_folder import read_comparison
 from ddpnas.utils.files import read_json, read_records
 
-__all__ = ["Network", "Run", "Stage", "Trained", "read_run", "said_path"]
+__all__ = ["Run", "Stage", "read_run", "said_path"]
 
 
 @dataclass(frozen=True)
@@ -30,79 +32,6 @@ class Stage:
     number: int
     evaluations: int
     distribution: JointDistribution
-
-
-@dataclass(frozen=True)
-class Network:
-    """One trained network of a comparison, as ``result.json`` of a trained folder has it.
-
-    Attributes:
-        name: "found", "random 1", ..., "same size 1", ... or the name of a baseline.
-        text: of its architecture; empty for a baseline that is none of the space.
-        architecture: a choice for every decision; None for such a baseline.
-        costs: by name.
-        accuracy: fraction right on ``split``.
-        split: "test" or "valid".
-        seconds: of training.
-        history: one record an epoch.
-        per_class: accuracy of each class, where it was kept; None of a class without images.
-        confusion: counts, a row a true class and a column a predicted one, where kept.
-    """
-
-    name: str
-    text: str
-    architecture: Architecture | None
-    costs: Mapping[str, float]
-    accuracy: float
-    split: str
-    seconds: float
-    history: tuple[Mapping[str, float], ...]
-    per_class: tuple[float | None, ...] = ()
-    confusion: tuple[tuple[int, ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What ``RUN/trained``, or where else ``ddpnas train`` wrote, holds.
-
-    Attributes:
-        path: of the folder.
-        recipe: as used.
-        seed: of the training.
-        classes: names, by label.
-        space_options: of the trained networks.
-        source: of the images, the arguments of :func:`ddpnas.load_data`.
-        networks: the found one first.
-    """
-
-    path: Path
-    recipe: Mapping[str, Any]
-    seed: int
-    classes: tuple[str, ...]
-    space_options: Mapping[str, Any]
-    source: Mapping[str, Any]
-    networks: tuple[Network, ...]
-
-    @property
-    def found(self) -> Network:
-        """The network that the search led to."""
-        return self.networks[0]
-
-    @property
-    def random(self) -> tuple[Network, ...]:
-        """The random ones within the same limits."""
-        return tuple(n for n in self.networks[1:] if n.name.startswith("random "))
-
-    @property
-    def same_size(self) -> tuple[Network, ...]:
-        """The random ones with about the found one's multiply-adds."""
-        return tuple(n for n in self.networks[1:] if n.name.startswith("same size "))
-
-    @property
-    def baselines(self) -> tuple[Network, ...]:
-        """Known networks that were trained alike."""
-        others = (*self.random, *self.same_size)
-        return tuple(n for n in self.networks[1:] if n not in others)
 
 
 @dataclass(frozen=True)
@@ -142,7 +71,7 @@ class Run:
     architecture: Architecture | None
     text: str | None
     generated: Mapping[str, Any] | None
-    trained: Trained | None
+    trained: Comparison | None
     latency_check: Mapping[str, Any] | None
 
     @property
@@ -220,12 +149,12 @@ def read_run(path: str | Path, label: str | None = None, trained: str | Path | N
         raise RunError(f"{path} was not written by this version of ddpnas: {error!r}") from None
 
 
-def _of_this_run(run: Run, folder: Path) -> Trained:
-    trained = _read_trained(folder)
+def _of_this_run(run: Run, folder: Path) -> Comparison:
+    trained = read_comparison(folder)
     if trained is None:
         raise RunError(f"{folder} is not a folder of ddpnas train (it holds no result.json)")
     try:
-        run.space.check(trained.found.architecture or {})
+        run.space.check(trained.found.architecture)
     except ArchitectureError as error:
         raise RunError(f"{folder} was trained in another space than {run.path}: {error}") from None
     return trained
@@ -261,40 +190,10 @@ def _read(folder: Path, label: str, about: Mapping[str, Any]) -> Run:
         architecture=architecture,
         text=text,
         generated=run_generated(folder) or None,
-        trained=_read_trained(folder / "trained"),
+        trained=read_comparison(folder / "trained"),
         latency_check=_read_optional(folder / "latency_check.json"),
     )
 
 
 def _read_optional(path: Path) -> Any:
     return read_json(path) if path.is_file() else None
-
-
-def _read_trained(folder: Path) -> Trained | None:
-    if not ((folder / "result.json").is_file() and (folder / "architecture.json").is_file()):
-        return None
-    result, about = read_json(folder / "result.json"), read_json(folder / "architecture.json")
-    networks = tuple(
-        Network(
-            name=one["name"],
-            text=one["text"] or "",
-            architecture=Architecture(one["architecture"]) if one.get("architecture") else None,
-            costs=one["costs"],
-            accuracy=one["accuracy"],
-            split=one["split"],
-            seconds=one["seconds"],
-            history=tuple(one["history"]),
-            per_class=tuple(one.get("per_class") or ()),
-            confusion=tuple(tuple(row) for row in one.get("confusion") or ()),
-        )
-        for one in result["networks"]
-    )
-    return Trained(
-        path=folder,
-        recipe=result["recipe"],
-        seed=result["seed"],
-        classes=tuple(about["classes"]),
-        space_options=about["space_options"],
-        source=about.get("provenance", {}).get("data", {}).get("source", {}),
-        networks=networks,
-    )

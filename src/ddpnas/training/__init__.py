@@ -1,27 +1,27 @@
 """Training: one epoch on a path of a supernet, and the recipes that train a found network."""
 
-from ddpnas.training.compare import Trained, compare, final_space, inference_space
+from ddpnas.training.compare import compare, final_space, inference_space
 from ddpnas.training.device import pick_device
-from ddpnas.training.evaluate import Scored, evaluate
+from ddpnas.training.evaluate import evaluate
 from ddpnas.training.recipes import RECIPES, Recipe, create_recipe
-from ddpnas.training.result import TrainResult
+from ddpnas.training.results import Compared, EvaluationResult, TrainResult
 from ddpnas.training.steps import train_epoch
 from ddpnas.training.train import train
-from ddpnas.training.trained_folder import save_trained
+from ddpnas.training.trained_folder import save_networks
 
 __all__ = [
     "RECIPES",
+    "Compared",
+    "EvaluationResult",
     "Recipe",
-    "Scored",
     "TrainResult",
-    "Trained",
     "compare",
     "create_recipe",
     "evaluate",
     "final_space",
     "inference_space",
     "pick_device",
-    "save_trained",
+    "save_networks",
     "train",
     "train_epoch",
 ]

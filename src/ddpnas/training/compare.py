@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,33 +24,14 @@ from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.baselines import build_baseline
 from ddpnas.training.recipes import Recipe, create_recipe
-from ddpnas.training.result import TrainResult
+from ddpnas.training.results import Compared
 from ddpnas.training.train import train
 from ddpnas.utils.options import check_seed
 
-__all__ = ["Trained", "compare", "final_space", "inference_space"]
+__all__ = ["compare", "final_space", "inference_space"]
 
 _TRIES = 100  # random architectures whose canonical form may be outside the limits
 _SAME_SIZE = (0.9, 1.1)  # of the multiply-adds
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One network of a comparison: what it costs and what it reached.
-
-    Attributes:
-        name: "found", "random 1", ..., "same size 1", ..., or the name of a known network.
-        text: the architecture's, or the name of a known network again.
-        architecture: empty for a known network.
-        costs: by name; of a known network, those that can be counted.
-        result: what :func:`ddpnas.train` returned.
-    """
-
-    name: str
-    text: str
-    architecture: Architecture
-    costs: dict[str, float]
-    result: TrainResult
 
 
 def final_space(space: SearchSpace, recipe: Recipe | str, **options: Any) -> SearchSpace:
@@ -97,7 +77,7 @@ def compare(
     folder: str | Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[str, dict[str, float]], object] | None = None,
-) -> list[Trained]:
+) -> list[Compared]:
     """Train the architecture, random others, and known networks alike.
 
     Args:
@@ -170,7 +150,7 @@ def compare(
             resume=resume,
             on_epoch=report,
         )
-        results.append(Trained(name, text, chosen, reached, result))
+        results.append(Compared(name, text, chosen, reached, result))
     return results
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,12 @@ from ddpnas.data.loader import Loader
 from ddpnas.data.splits import Split
 from ddpnas.errors import DataError
 from ddpnas.training.metrics import confusion
+from ddpnas.training.results import EvaluationResult
 from ddpnas.training.trained_model import TrainedModel
 
-__all__ = ["Scored", "evaluate"]
+__all__ = ["evaluate"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """How a network did on a split.
-
-    Attributes:
-        data: name of the data.
-        split: "test", "valid", "train", or "all" for a folder without splits.
-        images: how many.
-        accuracy: fraction right.
-        per_class: fraction right of each class; None for a class without images.
-        confusion: images by (class, class they were taken for).
-    """
-
-    data: str
-    split: str
-    images: int
-    accuracy: float
-    per_class: list[float | None]
-    confusion: list[list[int]]
 
 
 def evaluate(
@@ -48,7 +27,7 @@ def evaluate(
     *,
     batch_size: int = 500,
     workers: int = 0,
-) -> Scored:
+) -> EvaluationResult:
     """Return how the network does on images with labels.
 
     Args:
@@ -77,15 +56,7 @@ def evaluate(
     )
     loader = Loader(as_trained, [images], model.device)
     counts = confusion(model.network, loader.eval_batches(batch_size), len(model.classes))
-    sums = counts.sum(dim=1).tolist()
-    return Scored(
-        data=name,
-        split=chosen,
-        images=int(counts.sum()),
-        accuracy=int(counts.trace()) / int(counts.sum()),
-        per_class=[int(counts[i, i]) / n if n else None for i, n in enumerate(sums)],
-        confusion=counts.tolist(),
-    )
+    return EvaluationResult(name, chosen, int(counts.sum()), counts.tolist())
 
 
 def _images(

@@ -70,7 +70,7 @@ Options of the space: {_listed([f"{k}={v}" for k, v in about["space_options"].it
 ## Training
 
 - data: {data["name"]}, {_sizes(data["sizes"])}; fingerprint `{data["fingerprint"]}`
-- recipe: {_listed([f"{k}={v}" for k, v in result["recipe"].items()])}
+- recipe: {_listed([f"{k}={v}" for k, v in first["recipe"].items()])}
 - seed: {provenance["seed"]}
 - versions: {_listed([f"{k} {v}" for k, v in versions.items()])}
 

@@ -31,7 +31,7 @@ from ddpnas.training.device import place
 from ddpnas.training.distributed import Processes
 from ddpnas.training.metrics import confusion
 from ddpnas.training.recipes import Recipe
-from ddpnas.training.result import TrainResult
+from ddpnas.training.results import EvaluationResult, TrainResult
 from ddpnas.training.steps import train_epoch
 from ddpnas.training.sync_norm import synchronise_norms
 from ddpnas.utils.options import refuse_differences
@@ -155,8 +155,7 @@ class Session:
             ) from None
         record: dict[str, float] = {"epoch": epoch + 1, "loss": loss, "lr": lr}
         if self.recipe.keep_best:
-            counts = self._confusion(self._evaluated(), "valid")
-            record["valid_accuracy"] = int(counts.trace()) / int(counts.sum())
+            record["valid_accuracy"] = self._evaluate(self._evaluated(), "valid").accuracy
         return {**record, "seconds": time.perf_counter() - begun}
 
     def _after_step(self) -> None:
@@ -189,21 +188,21 @@ class Session:
             last = _weights(final)
             final.load_state_dict(self._best)
         split = "valid" if self.data.test is None else "test"
-        counts = self._confusion(final, split)
+        evaluation = self._evaluate(final, split)
         trained = sum(record["seconds"] for record in self._history)
         result = TrainResult(
             model=final,
-            accuracy=int(counts.trace()) / int(counts.sum()),
-            split=split,
+            evaluation=evaluation,
             history=self._history,
             recipe=self.recipe,
+            seed=self.seed,
             seconds=trained + time.perf_counter() - begun,
-            confusion=counts.tolist(),
+            data=self.data,
             last=last,
         )
         if self.folder is not None and self.accelerator.is_main_process:
             tensors = _named("final", _weights(final)) | _named("end", last or {})
-            plain = {"identity": self._identity, "figures": result.figures()}
+            plain = {"identity": self._identity, "result": result.to_dict()}
             save_checkpoint(self.folder / CHECKPOINTS[0], tensors, plain)
         return result
 
@@ -217,16 +216,15 @@ class Session:
                 buffer.copy_(broadcast(buffer))
         return found.eval()
 
-    def _confusion(self, model: nn.Module, split: str) -> Tensor:
+    def _evaluate(self, model: nn.Module, split: str) -> EvaluationResult:
         if split not in self._unseen:  # once: what is on a device or read ahead stays there
             images = self.data.test if split == "test" and self.data.test else self.data.valid
             loader = Loader(self.data, [images], self.accelerator.device, share=self._share)
             self._unseen[split] = loader
         batches = self._unseen[split].eval_batches(500)
         counts = confusion(model, batches, len(self.data.classes))
-        return torch.as_tensor(
-            self.accelerator.reduce(counts.to(self.accelerator.device), "sum")
-        ).cpu()
+        counts = self.accelerator.reduce(counts.to(self.accelerator.device), "sum").cpu()
+        return EvaluationResult(self.data.name, split, int(counts.sum()), counts.tolist())
 
     def _set_drop_paths(self, part: float) -> None:
         for module, rate in self._drop_paths:
@@ -279,15 +277,15 @@ class Session:
             left_out=("data.name",),
             instead="start a new one with another --out, or --overwrite",
         )
-        if "figures" in plain:
-            figures = {k: v for k, v in plain["figures"].items() if k != "per_class"}
+        if "result" in plain:
             self.model.load_state_dict(_part("final", tensors))
             remove_drop_paths(self.model)
-            return TrainResult(
+            return dataclasses.replace(
+                TrainResult.from_dict(plain["result"]),
                 model=self.model.eval(),
                 recipe=self.recipe,
+                data=self.data,
                 last=_part("end", tensors) or None,
-                **figures,
             )
         self.model.load_state_dict(_part("model", tensors))
         if self._average is not None:

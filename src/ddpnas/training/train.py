@@ -12,7 +12,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
 from ddpnas.training._accelerate import accelerated
 from ddpnas.training.recipes import Recipe, create_recipe
-from ddpnas.training.result import TrainResult
+from ddpnas.training.results import TrainResult
 from ddpnas.training.session import Session
 from ddpnas.utils.options import check_seed
 

@@ -4,7 +4,7 @@
     last.safetensors    those after the last epoch, where the network is of an earlier, better one
     architecture.json   what rebuilds and feeds the network: space, options, architecture, text,
                         input shape, classes, normalisation; costs, limits and provenance
-    result.json         the figures: recipe, accuracy, accuracy by class, confusion, history
+    result.json         the figures: accuracy, accuracy by class, confusion, history, recipe
     history.csv         the figures of every epoch, as a table
     README.md           the model card
     my_space.py         of a network of a user's own space: a copy of its file, to be read, and
@@ -17,7 +17,6 @@ It can be handed to a stranger or pushed to a model hub as it is.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import platform
@@ -38,12 +37,13 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import Source
 from ddpnas.spaces.registry import list_spaces, space_again
-from ddpnas.training.compare import Trained, inference_space
+from ddpnas.training.compare import inference_space
 from ddpnas.training.model_card import model_card
+from ddpnas.training.results import Compared, Comparison
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import read_json, write_atomic
 
-__all__ = ["FILES", "load", "save_folder", "save_trained"]
+__all__ = ["FILES", "load", "read_comparison", "save_folder", "save_networks"]
 
 FILES = (
     "architecture.json",
@@ -69,8 +69,8 @@ def save_folder(
     Args:
         path: made if it is not there.
         network: whose weights are kept.
-        about: content of ``architecture.json``, see :func:`ddpnas.training.save_trained`.
-        result: content of ``result.json``: recipe, seed, and of each network its figures.
+        about: content of ``architecture.json``, see :func:`ddpnas.training.save_networks`.
+        result: content of ``result.json``: classes and the figures of each network.
         last: weights after the last epoch, where the network has those of the best one.
         source: the file of the user's own space, kept with what it imports from its folder as it
             was when it was executed.
@@ -145,6 +145,31 @@ def load(
     )
 
 
+def read_comparison(folder: str | Path) -> Comparison | None:
+    """Return the figures that the folder of a trained network holds; None if it is no such folder.
+
+    Args:
+        folder: As ``ddpnas train`` writes it.
+
+    Raises:
+        RunError: A file in it is damaged or was written by another version of ddpnas.
+    """
+    path = Path(folder)
+    if not ((path / "result.json").is_file() and (path / "architecture.json").is_file()):
+        return None
+    about, result = _read_about(path), read_json(path / "result.json")
+    try:
+        return Comparison(
+            path=path,
+            networks=tuple(map(Compared.from_dict, result["networks"])),
+            classes=tuple(about["classes"]),
+            space_options=about["space_options"],
+            source=about["provenance"]["data"]["source"],
+        )
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} was not written by this version of ddpnas: {error!r}") from None
+
+
 _FORM = {
     "space": str,
     "space_options": dict,
@@ -192,13 +217,11 @@ def _history(networks: Sequence[Mapping[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def save_trained(
+def save_networks(
     path: str | Path,
     space: SearchSpace,
-    data: Data,
-    trained: Sequence[Trained],
+    networks: Sequence[Compared],
     *,
-    seed: int = 0,
     limits: Mapping[str, Limit] | None = None,
     searched: SearchSpace | None = None,
 ) -> None:
@@ -209,13 +232,14 @@ def save_trained(
     Args:
         path: of the folder; its files are replaced.
         space: of the networks.
-        data: on which they were trained.
-        trained: what :func:`ddpnas.compare` returns.
-        seed: as given there, for the record.
-        limits: likewise.
+        networks: what :func:`ddpnas.compare` returns.
+        limits: as given there, for the record.
         searched: the space as it was searched, where the final network has another size.
     """
-    first = trained[0]
+    first = networks[0]
+    data = first.result.data
+    if data is None:
+        raise RunError("these results were read from a file: they hold figures, but no network")
     used = inference_space(space)
     network = used.build(first.architecture)
     network.load_state_dict(_of(network, first.result.model.state_dict()))
@@ -238,7 +262,7 @@ def save_trained(
                 "sizes": _sizes(data),
                 "source": _source(data),
             },
-            "seed": seed,
+            "seed": first.result.seed,
             "searched_space_options": None if searched is None else searched.plain_options,
             "versions": {
                 "ddpnas": __version__,
@@ -248,33 +272,13 @@ def save_trained(
             },
         },
     }
-    result = {
-        "recipe": dataclasses.asdict(first.result.recipe),
-        "seed": seed,
-        "classes": list(data.classes),
-        "networks": [_figures(one) for one in trained],
-    }
+    result = {"classes": list(data.classes), "networks": [one.to_dict() for one in networks]}
     save_folder(path, network, about, result, last=last, source=space.source)
 
 
 def _of(network: torch.nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the parts that the network has."""
     return {name: weights[name] for name in network.state_dict()}
-
-
-def _figures(one: Trained) -> dict[str, Any]:
-    """Return what ``result.json`` says of a network.
-
-    ``per_class`` and ``confusion`` (row: class, column: what it was taken for) are in the order
-    of ``classes``, and of the same images as ``accuracy``.
-    """
-    return {
-        "name": one.name,
-        "text": one.text,
-        "architecture": dict(one.architecture),
-        "costs": one.costs,
-        **one.result.figures(),
-    }
 
 
 def _source(data: Data) -> dict[str, Any]:

@@ -31,7 +31,9 @@ def comparison_headline(views: Sequence[View]) -> Headline:
     words = []
     tiles = []
     if len(trained) > 1:
-        scored = [(v.run.trained.found.accuracy, v.run.label) for v in trained if v.run.trained]
+        scored = [
+            (v.run.trained.found.evaluation.accuracy, v.run.label) for v in trained if v.run.trained
+        ]
         best, label = max(scored)
         least, other = min(scored)
         words.append(
@@ -40,7 +42,7 @@ def comparison_headline(views: Sequence[View]) -> Headline:
         )
     for v in views:
         if v.run.trained is not None:
-            value = v.run.trained.found.accuracy
+            value = v.run.trained.found.evaluation.accuracy
             tiles.append(Tile(v.run.label, percent(value), value, "accuracy of the found network"))
         elif v.run.history:
             value = max(v.run.accuracies)
@@ -61,7 +63,9 @@ def _warnings(views: Sequence[View]) -> list[str]:
     if any(v.run.space.decisions != views[0].run.space.decisions for v in views):
         words.append("They searched different spaces.")
     recipes = {
-        (str(v.run.trained.recipe), v.run.trained.found.split) for v in views if v.run.trained
+        (str(v.run.trained.found.result.recipe), v.run.trained.found.evaluation.split)
+        for v in views
+        if v.run.trained
     }
     if len(recipes) > 1:
         words.append("The found networks were trained by different recipes or for different times.")
@@ -92,12 +96,14 @@ def _side_by_side(views: Sequence[View]) -> Section:
     rows = []
     for v in views:
         run, trained = v.run, v.run.trained
-        random = [n.accuracy for n in trained.random] if trained is not None else []
-        same_size = [n.accuracy for n in trained.same_size] if trained is not None else []
+        random = [n.evaluation.accuracy for n in trained.random] if trained is not None else []
+        same_size = (
+            [n.evaluation.accuracy for n in trained.same_size] if trained is not None else []
+        )
         rows.append(
             (
                 run.label,
-                trained.found.accuracy if trained is not None else None,
+                trained.found.evaluation.accuracy if trained is not None else None,
                 mean_and_spread(random)[0] if random else None,
                 len(random) if trained is not None else None,
                 mean_and_spread(same_size)[0] if same_size else None,
@@ -203,7 +209,7 @@ def _training(views: Sequence[View]) -> Section | None:
         return None
     blocks: list[Block] = []
     curves = [
-        (i, v, [(r["epoch"], r["loss"]) for r in t.found.history if "loss" in r])
+        (i, v, [(r["epoch"], r["loss"]) for r in t.found.result.history if "loss" in r])
         for i, v, t in trained
         if t is not None
     ]
@@ -229,12 +235,12 @@ def _training(views: Sequence[View]) -> Section | None:
     networks = [(i, v, n) for i, v, t in trained if t is not None for n in (t.found, *t.random)]
     networks = [entry for entry in networks if "macs" in entry[2].costs]
     if networks:
-        macs = [n.costs["macs"] for _, _, n in networks]
-        accuracies = [n.accuracy for _, _, n in networks]
+        sizes = [n.costs["macs"] for _, _, n in networks]
+        accuracies = [n.evaluation.accuracy for _, _, n in networks]
         chart = Chart(
             "Accuracy against multiply-adds",
             f"{len(networks)} networks of {len(trained)} runs.",
-            Axis("MACs", min(macs), max(macs), amount, pad=0.1, most=4),
+            Axis("MACs", min(sizes), max(sizes), amount, pad=0.1, most=4),
             Axis("", min(accuracies), max(accuracies), lambda x: f"{100 * x:.1f} %", pad=0.1),
             width=350,
             height=260,
@@ -242,9 +248,10 @@ def _training(views: Sequence[View]) -> Section | None:
         for i, v, n in reversed(networks):
             series, mark = _series(i)
             found = n.name == "found"
-            title = f"{v.run.label}, {n.name}: {percent(n.accuracy)}, {n.costs['macs']:,.0f} MACs"
+            accuracy, macs = n.evaluation.accuracy, n.costs["macs"]
+            title = f"{v.run.label}, {n.name}: {percent(accuracy)}, {macs:,.0f} MACs"
             size = 6.0 if found else 3.0
-            chart.dot(n.costs["macs"], n.accuracy, series, title, mark=mark, size=size)
+            chart.dot(macs, accuracy, series, title, mark=mark, size=size)
         caption = "Large: the found networks. Small: the random ones trained beside them."
         blocks.append(Figure(chart.text(), caption, _legend(views)))
     return Section("trained", "Trained from scratch", (), tuple(blocks))

@@ -75,11 +75,11 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
     drawn = [
         (n.costs[name], run.distribution.log_prob(n.architecture), n)
         for n in compared
-        if n.architecture is not None and name in n.costs
+        if n.architecture and name in n.costs
     ]
     drawn = [entry for entry in drawn if entry[1] >= lowest]
     for cost, log_prob, n in drawn:
-        title = f"{n.name}: {percent(n.accuracy)} when trained"
+        title = f"{n.name}: {percent(n.evaluation.accuracy)} when trained"
         chart.dot(cost, log_prob, 2, title, mark="triangle", size=4.5)
     if drawn:
         legend.append(Legend(2, "triangle", "random, trained"))

@@ -55,7 +55,7 @@ def mistakes(view: View) -> Section | None:
         logger.warning("the report lacks what the network gets wrong: %s", error)
         words = ("The images cannot be shown: they, or the network, could not be read again.",)
         return Section("mistakes", "What it gets wrong", words, ())
-    images, labels = _images(_split(data, trained.found.split))
+    images, labels = _images(_split(data, trained.found.evaluation.split))
     if images is None or not model.mean:
         return None
     probabilities = model.predict(images)

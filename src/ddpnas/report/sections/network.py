@@ -22,9 +22,10 @@ from ddpnas.report.blocks import (
     duration,
     percent,
 )
-from ddpnas.report.data import Network, Trained, said_path
+from ddpnas.report.data import said_path
 from ddpnas.report.measures import mean_and_spread, time_spent
 from ddpnas.space.drawing import draw
+from ddpnas.training.results import Compared, Comparison
 
 __all__ = ["headline", "network", "training_words"]
 
@@ -74,16 +75,16 @@ def _status(view: View) -> str:
     return f"unfinished: {len(run.history)}{total} architectures scored"
 
 
-def _accuracy_tiles(trained: Trained) -> list[Tile]:
+def _accuracy_tiles(trained: Comparison) -> list[Tile]:
     found = trained.found
-    split = _SPLITS[found.split]
-    tiles = [Tile("found network", percent(found.accuracy), found.accuracy, f"{split} accuracy")]
+    split, accuracy = _SPLITS[found.evaluation.split], found.evaluation.accuracy
+    tiles = [Tile("found network", percent(accuracy), accuracy, f"{split} accuracy")]
     for name, networks in (
         ("random networks", trained.random),
         ("random, same size", trained.same_size),
     ):
         if networks:
-            mean, spread = mean_and_spread([n.accuracy for n in networks])
+            mean, spread = mean_and_spread([n.evaluation.accuracy for n in networks])
             pm = f" \u00b1 {100 * spread:.2f}" if len(networks) > 1 else ""
             note = f"mean{' and standard deviation' if pm else ''} of {len(networks)}"
             tiles.append(Tile(name, f"{100 * mean:.2f}{pm} %", mean, note))
@@ -119,15 +120,15 @@ def _answer(view: View) -> tuple[str, ...]:
     return tuple(words)
 
 
-def training_words(trained: Trained, limited: bool) -> list[str]:
+def training_words(trained: Comparison, limited: bool) -> list[str]:
     """Return in words how the found network compares with the random ones."""
     found = trained.found
-    epochs = trained.recipe.get("epochs", len(found.history))
-    split = _SPLITS[found.split]
+    epochs = found.result.recipe.epochs
+    split = _SPLITS[found.evaluation.split]
     says = [
         (
             f"Trained from scratch for {epochs} epochs, the found network gets "
-            f"{percent(found.accuracy)} of the {split} images right."
+            f"{percent(found.evaluation.accuracy)} of the {split} images right."
         )
     ]
     within = " within the same limits" if limited else ""
@@ -141,13 +142,13 @@ def training_words(trained: Trained, limited: bool) -> list[str]:
     return says
 
 
-def _beside(found: Network, others: Sequence[Network], which: str) -> str:
+def _beside(found: Compared, others: Sequence[Compared], which: str) -> str:
     """Return the sentence that compares the found network with others."""
-    mean, _ = mean_and_spread([n.accuracy for n in others])
+    mean, _ = mean_and_spread([n.evaluation.accuracy for n in others])
     number = len(others)
-    beaten = sum(found.accuracy > n.accuracy for n in others)
+    beaten = sum(found.evaluation.accuracy > n.evaluation.accuracy for n in others)
     of_them = "all" if beaten == number else "none" if beaten == 0 else str(beaten)
-    better = "better" if found.accuracy > mean else "not better"
+    better = "better" if found.evaluation.accuracy > mean else "not better"
     return (
         f"That is {better} than the mean of {number} random network{'s' if number > 1 else ''}"
         f"{which} ({percent(mean)}), and better than {of_them} of them."

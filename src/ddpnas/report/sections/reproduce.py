@@ -14,9 +14,10 @@ from ddpnas.evaluators.standalone import StandaloneConfig
 from ddpnas.generation.limits import limit_arguments, read_limits
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
-from ddpnas.report.data import Run, Trained, said_path
+from ddpnas.report.data import Run, said_path
 from ddpnas.space.user_code import names_file
 from ddpnas.training.recipes import RECIPES
+from ddpnas.training.results import Comparison
 
 __all__ = ["missing", "reproduce", "run_commands"]
 
@@ -99,8 +100,9 @@ def _search_words(run: Run) -> list[str]:
     return [*words, "--seed", str(config["seed"]), "--device", str(config["device"])]
 
 
-def _train_words(run: Run, trained: Trained) -> list[str]:
-    recipe = trained.recipe
+def _train_words(run: Run, trained: Comparison) -> list[str]:
+    result = trained.found.result
+    recipe = dataclasses.asdict(result.recipe)
     words = ["--recipe", str(recipe["name"]), "--epochs", str(recipe["epochs"])]
     standard = dataclasses.asdict(RECIPES[recipe["name"]]) if recipe["name"] in RECIPES else {}
     changed = {k: v for k, v in recipe.items() if v != standard.get(k) and k not in _NAMED}
@@ -122,7 +124,7 @@ def _train_words(run: Run, trained: Trained) -> list[str]:
         words += ["--baseline", network.name]
     if trained.path.resolve() != (run.path / "trained").resolve():
         words += ["--out", said_path(trained.path)]
-    return [*words, "--seed", str(trained.seed)]
+    return [*words, "--seed", str(result.seed)]
 
 
 def _own(option: str, name: str) -> list[str]:

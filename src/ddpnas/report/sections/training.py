@@ -18,8 +18,8 @@ from ddpnas.report.blocks import (
     percent,
     short,
 )
-from ddpnas.report.data import Network, Trained
 from ddpnas.report.svg import MARKS, Axis, Chart, picture
+from ddpnas.training.results import Compared, Comparison
 
 __all__ = ["training"]
 
@@ -36,20 +36,19 @@ def training(view: View) -> Section | None:
     if len(trained.networks) > 1 and (figure := _cost_figure(view, trained)) is not None:
         blocks.append(figure)
     blocks += _curves(trained)
-    if trained.found.per_class:
-        blocks.append(_per_class(trained))
-    if trained.found.confusion:
-        blocks.append(_confusion(trained.classes, trained.found))
+    blocks.append(_per_class(trained))
+    blocks.append(_confusion(trained.classes, trained.found))
+    result = trained.found.result
     words = (
         (
-            f"Recipe {trained.recipe.get('name', '')}, {trained.recipe.get('epochs')} epochs, seed "
-            f"{trained.seed}, the same for every network."
+            f"Recipe {result.recipe.name}, {result.recipe.epochs} epochs, seed "
+            f"{result.seed}, the same for every network."
         ),
     )
     return Section("training", "Trained from scratch", words, tuple(blocks))
 
 
-def _networks_table(view: View, trained: Trained) -> Table:
+def _networks_table(view: View, trained: Comparison) -> Table:
     costs = list(trained.found.costs)
     return Table(
         "networks",
@@ -65,10 +64,10 @@ def _networks_table(view: View, trained: Trained) -> Table:
         tuple(
             (
                 n.name,
-                n.accuracy,
-                n.split,
+                n.evaluation.accuracy,
+                n.evaluation.split,
                 *(n.costs.get(name) for name in costs),
-                n.seconds,
+                n.result.seconds,
                 n.text or None,
             )
             for n in trained.networks
@@ -76,7 +75,7 @@ def _networks_table(view: View, trained: Trained) -> Table:
     )
 
 
-def _series(trained: Trained, network: Network) -> tuple[int, str]:
+def _series(trained: Comparison, network: Compared) -> tuple[int, str]:
     """Return number and mark of a series: found 1, random 6, same size 5, baselines 2 and on."""
     if network is trained.found:
         return 1, "diamond"
@@ -88,7 +87,7 @@ def _series(trained: Trained, network: Network) -> tuple[int, str]:
     return 2 + at % 3, MARKS[1 + at % 4]
 
 
-def _legend(trained: Trained) -> tuple[Legend, ...]:
+def _legend(trained: Comparison) -> tuple[Legend, ...]:
     entries = [Legend(1, "diamond", "found")]
     if trained.random:
         entries.append(Legend(6, "circle", "random"))
@@ -98,17 +97,19 @@ def _legend(trained: Trained) -> tuple[Legend, ...]:
     return tuple(entries)
 
 
-def _cost_figure(view: View, trained: Trained) -> Figure | None:
+def _cost_figure(view: View, trained: Comparison) -> Figure | None:
     names = [n for n in (*view.run.limits, *trained.found.costs) if n in trained.found.costs]
     if not names:
         return None
     name = names[0]
-    points = [(n.costs[name], n.accuracy, n) for n in trained.networks if name in n.costs]
+    points = [
+        (n.costs[name], n.evaluation.accuracy, n) for n in trained.networks if name in n.costs
+    ]
     costs, accuracies = [p[0] for p in points], [p[1] for p in points]
     high = view.run.limits.get(name, (None, None))[1]
     chart = Chart(
         f"Accuracy against {name}",
-        f"{len(points)} networks; found: {percent(trained.found.accuracy)} at "
+        f"{len(points)} networks; found: {percent(trained.found.evaluation.accuracy)} at "
         f"{amount(trained.found.costs[name])} {view.units.get(name, name)}.",
         Axis(view.units.get(name, name), min(costs), max([*costs, high or 0]), amount, pad=0.1,
              most=4),
@@ -122,11 +123,12 @@ def _cost_figure(view: View, trained: Trained) -> Figure | None:
         series, mark = _series(trained, n)
         title = f"{n.name}: {percent(accuracy)}, {cost:,.0f} {view.units.get(name, name)}"
         chart.dot(cost, accuracy, series, title, mark=mark, size=5.5)
-    caption = f"{_SPLITS[trained.found.split].capitalize()} accuracy of each network by its cost."
+    split = _SPLITS[trained.found.evaluation.split]
+    caption = f"{split.capitalize()} accuracy of each network by its cost."
     return Figure(chart.text(), caption, _legend(trained))
 
 
-def _curves(trained: Trained) -> list[Figure]:
+def _curves(trained: Comparison) -> list[Figure]:
     figures = []
     known = {
         "loss": "Training loss",
@@ -134,7 +136,7 @@ def _curves(trained: Trained) -> list[Figure]:
     }
     first = True
     for key, title in known.items():
-        curves = [(n, [(r["epoch"], r[key]) for r in n.history if r.get(key) is not None])
+        curves = [(n, [(r["epoch"], r[key]) for r in n.result.history if r.get(key) is not None])
                   for n in trained.networks]  # fmt: skip
         curves = [(n, points) for n, points in curves if points]
         if not curves:
@@ -166,8 +168,8 @@ def _curves(trained: Trained) -> list[Figure]:
     return figures
 
 
-def _history_table(trained: Trained) -> Table:
-    keys = list(dict.fromkeys(k for n in trained.networks for r in n.history for k in r))
+def _history_table(trained: Comparison) -> Table:
+    keys = list(dict.fromkeys(k for n in trained.networks for r in n.result.history for k in r))
     keys = [k for k in keys if k != "epoch"]
     kinds = {"seconds": "seconds"}
     return Table(
@@ -182,17 +184,19 @@ def _history_table(trained: Trained) -> Table:
         ),
         tuple(
             (n.name, r["epoch"], *(r.get(k) for k in keys))
-            for n in trained.networks for r in n.history
+            for n in trained.networks for r in n.result.history
         ),
         folded=True,
     )  # fmt: skip
 
 
-def _per_class(trained: Trained) -> Figure:
+def _per_class(trained: Comparison) -> Figure:
     found = trained.found
-    random = [n for n in trained.random if n.per_class]
-    reached = {c: value for c, value in enumerate(found.per_class) if value is not None}
-    others = {c: [v for n in random if (v := n.per_class[c]) is not None] for c in reached}
+    random = trained.random
+    reached = {c: value for c, value in enumerate(found.evaluation.per_class) if value is not None}
+    others = {
+        c: [v for n in random if (v := n.evaluation.per_class[c]) is not None] for c in reached
+    }
     means = {c: statistics.fmean(values) for c, values in others.items() if values}
     order = sorted(reached, key=lambda c: reached[c])[:30]
     values = [reached[c] for c in order] + [means[c] for c in order if c in means]
@@ -237,10 +241,15 @@ def _per_class(trained: Trained) -> Figure:
     return Figure(chart.text(names), "Weakest classes first.", tuple(legend), table)
 
 
-def _confusion(classes: Sequence[str], found: Network) -> Figure | Table:
+def _confusion(classes: Sequence[str], found: Compared) -> Figure | Table:
     number = len(classes)
     wrong = sorted(
-        ((found.confusion[c][k], c, k) for c in range(number) for k in range(number) if c != k),
+        (
+            (found.evaluation.confusion[c][k], c, k)
+            for c in range(number)
+            for k in range(number)
+            if c != k
+        ),
         reverse=True,
     )
     table = Table(
@@ -258,7 +267,7 @@ def _confusion(classes: Sequence[str], found: Network) -> Figure | Table:
     return Figure(_matrix(classes, found, said), caption, (), table)
 
 
-def _matrix(classes: Sequence[str], found: Network, said: str) -> str:
+def _matrix(classes: Sequence[str], found: Compared, said: str) -> str:
     number = len(classes)
     cell = min(34.0, 372 / number)
     left, head = 100.0, 86.0
@@ -272,8 +281,8 @@ def _matrix(classes: Sequence[str], found: Network, said: str) -> str:
                 f'text-anchor="end">{label}</text><text class="tick" transform="translate('
                 f'{left + at + 3:.1f} {head - 6:.0f}) rotate(-48)">{label}</text>'
             )
-        total = sum(found.confusion[c]) or 1
-        for k, count in enumerate(found.confusion[c]):
+        total = sum(found.evaluation.confusion[c]) or 1
+        for k, count in enumerate(found.evaluation.confusion[c]):
             if count == 0:
                 continue
             share = count / total

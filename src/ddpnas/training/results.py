@@ -1,0 +1,219 @@
+"""Results: the figures of a split, of a training, and of networks trained alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ddpnas.data.data import Data
+from ddpnas.errors import RunError
+from ddpnas.space.decisions import Architecture
+from ddpnas.training.recipes import Recipe
+
+__all__ = ["Compared", "Comparison", "EvaluationResult", "TrainResult"]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """How a network did on one split of the data.
+
+    Attributes:
+        data: Name of the data.
+        split: "test", "valid", "train", or "all" for a folder without splits.
+        items: Number of images (or other inputs) in the split.
+        confusion: Number of items by (class, predicted class).
+
+    Example:
+        >>> result = EvaluationResult("pets", "test", 4, [[2, 1], [0, 1]])
+        >>> result.accuracy
+        0.75
+        >>> [round(share, 2) for share in result.per_class]
+        [0.67, 1.0]
+    """
+
+    data: str
+    split: str
+    items: int
+    confusion: list[list[int]]
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of the items that were classified correctly."""
+        return sum(row[i] for i, row in enumerate(self.confusion)) / self.items
+
+    @property
+    def per_class(self) -> list[float | None]:
+        """Accuracy of each class; None for a class without items in the split."""
+        return [row[i] / sum(row) if sum(row) else None for i, row in enumerate(self.confusion)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures as plain data, the derived ones included."""
+        return {
+            "data": self.data,
+            "split": self.split,
+            "items": self.items,
+            "accuracy": self.accuracy,
+            "per_class": self.per_class,
+            "confusion": self.confusion,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> EvaluationResult:
+        """Return the result that :meth:`to_dict` wrote."""
+        return cls(**{f.name: content[f.name] for f in dataclasses.fields(cls)})
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained network and its figures.
+
+    Attributes:
+        model: The network in evaluation mode, on the device it was trained on.
+        evaluation: Its figures on images that it was not trained on: the test images, read once
+            at the end, or the validation images where the data has no test images.
+        history: One record an epoch: epoch, loss, lr, seconds, and valid_accuracy where the
+            recipe keeps the best epoch.
+        recipe: The recipe as used.
+        seed: Seed of the training.
+        seconds: Time for training and evaluation, over all sessions.
+        data: The data it was trained on; None for a result that was read from a file.
+        last: Weights after the last epoch, where ``model`` has those of an earlier, better one.
+
+    Example:
+        >>> import ddpnas, torch
+        >>> data = ddpnas.make_data((torch.randn(80, 5), torch.arange(80) % 2))
+        >>> result = ddpnas.train(torch.nn.Linear(5, 2), data, epochs=1, device="cpu")
+        >>> result.evaluation.split, result.evaluation.items, len(result.history)
+        ('valid', 16, 1)
+    """
+
+    model: nn.Module
+    evaluation: EvaluationResult
+    history: list[dict[str, float]]
+    recipe: Recipe
+    seed: int
+    seconds: float
+    data: Data | None = field(default=None, repr=False)
+    last: dict[str, Tensor] | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures and the recipe as plain data, without weights and images."""
+        return {
+            **self.evaluation.to_dict(),
+            "history": self.history,
+            "recipe": dataclasses.asdict(self.recipe),
+            "seed": self.seed,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TrainResult:
+        """Return the result that :meth:`to_dict` wrote; calling its ``model`` is an error."""
+        return cls(
+            model=_NotKept(),
+            evaluation=EvaluationResult.from_dict(content),
+            history=content["history"],
+            recipe=Recipe(**content["recipe"]),
+            seed=content["seed"],
+            seconds=content["seconds"],
+        )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One network of a comparison: its costs and how its training ended.
+
+    Attributes:
+        name: "found", "random 1", ..., "same size 1", ..., or the name of a known network.
+        text: The architecture in the text form of its space; for a known network, its name.
+        architecture: A choice for every decision; empty for a known network.
+        costs: Costs by name; for a known network, only those that can be counted.
+        result: What :func:`ddpnas.train` returned.
+    """
+
+    name: str
+    text: str
+    architecture: Architecture
+    costs: dict[str, float]
+    result: TrainResult
+
+    @property
+    def evaluation(self) -> EvaluationResult:
+        """Its figures on images that it was not trained on."""
+        return self.result.evaluation
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but weights and images as plain data."""
+        return {
+            "name": self.name,
+            "text": self.text,
+            "architecture": dict(self.architecture),
+            "costs": self.costs,
+            **self.result.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Compared:
+        """Return the network that :meth:`to_dict` wrote, without its weights."""
+        return cls(
+            name=content["name"],
+            text=content["text"],
+            architecture=Architecture(content["architecture"]),
+            costs=content["costs"],
+            result=TrainResult.from_dict(content),
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The networks whose figures a folder of a trained network holds, without their weights.
+
+    Attributes:
+        path: The folder.
+        networks: The one that the folder holds comes first, then those trained beside it.
+        classes: Names by label.
+        space_options: Options of the space that the networks were built with.
+        source: How the images were read: arguments of :func:`ddpnas.load_data`.
+    """
+
+    path: Path
+    networks: tuple[Compared, ...]
+    classes: tuple[str, ...]
+    space_options: Mapping[str, Any]
+    source: Mapping[str, Any]
+
+    @property
+    def found(self) -> Compared:
+        """The network that the search led to."""
+        return self.networks[0]
+
+    @property
+    def random(self) -> tuple[Compared, ...]:
+        """The random architectures within the same limits."""
+        return tuple(n for n in self.networks[1:] if n.name.startswith("random "))
+
+    @property
+    def same_size(self) -> tuple[Compared, ...]:
+        """The random architectures with about as many multiply-adds as the found one."""
+        return tuple(n for n in self.networks[1:] if n.name.startswith("same size "))
+
+    @property
+    def baselines(self) -> tuple[Compared, ...]:
+        """Known networks, trained alike."""
+        others = (*self.random, *self.same_size)
+        return tuple(n for n in self.networks[1:] if n not in others)
+
+
+class _NotKept(nn.Module):
+    """Stands for the network of a result that was read from a file of figures."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RunError(
+            "this result was read from a file that holds figures only; load the network itself "
+            "with ddpnas.load(FOLDER)"
+        )
