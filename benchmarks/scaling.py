@@ -105,7 +105,7 @@ def one_size(decisions: int, options: int) -> dict[str, float]:
     supernet = place(space.supernet(), torch.device("cpu"))
     rng = np.random.default_rng(0)
     seconds, weights = steps(supernet, [space.sample(rng) for _ in range(7)], 64, 3)
-    strategy = ddpnas.create_strategy("ddpnas", space, rule="paper")
+    strategy = ddpnas.create_strategy("ddpnas-paper", space)
     started = time.perf_counter()
     cycle = strategy.ask()
     strategy.tell(cycle, [0.5] * len(cycle))

@@ -47,8 +47,8 @@ def main() -> None:
             space,
             data,
             out=Path(folder) / "run",
+            strategy="ddpnas-paper" if options.paper else "ddpnas",
             supernet=SupernetConfig(training="path") if options.paper else None,
-            strategy_options={"rule": "paper"} if options.paper else None,
             on_progress=note,
         )
         whole = time.perf_counter() - started

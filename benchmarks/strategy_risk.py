@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.record import write_record
 from ddpnas.benchmarks import Table, load
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
-from ddpnas.strategies.ddpnas import ModelDDPNAS
+from ddpnas.strategies.ddpnas import DDPNAS
 
 BINS = (0.0, 0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
 TIMES = (20, 40, 60)
@@ -66,7 +66,7 @@ class Truth:
         ]
 
 
-def states(table: Table, score: np.ndarray, strategy: ModelDDPNAS) -> Iterator[int]:
+def states(table: Table, score: np.ndarray, strategy: DDPNAS) -> Iterator[int]:
     """Run the search; yield the number of scores after each batch."""
     while not strategy.done:
         batch = strategy.ask()
@@ -76,7 +76,7 @@ def states(table: Table, score: np.ndarray, strategy: ModelDDPNAS) -> Iterator[i
 
 def unpruned(table: Table, score: np.ndarray, truth: Truth, seed: int) -> list[tuple[float, float]]:
     """Return stated and observed of every option at each of the times."""
-    strategy = ModelDDPNAS(table.space, seed, evaluations=max(TIMES))
+    strategy = DDPNAS(table.space, seed, evaluations=max(TIMES))
     pairs: list[tuple[float, float]] = []
     left = list(TIMES)
     for told in states(table, score, strategy):
@@ -95,7 +95,7 @@ def pruned(
 
     Happened: the best architecture of the space before a pruning is not in the space after it.
     """
-    strategy = ModelDDPNAS(
+    strategy = DDPNAS(
         table.space, seed, evaluations=max(TIMES), max_risk=max_risk, cycles_per_stage=3
     )
     options, lost = 0, 0.0

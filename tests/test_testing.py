@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas.strategies import DDPNAS
+from ddpnas.strategies import DDPNASPaper
 from ddpnas.testing import SpaceContract, StrategyContract
 
 SMALL = {"width": 0.25, "input_shape": (3, 32, 32), "num_classes": 5}
@@ -46,7 +46,6 @@ def registered(name, **options):
 
 for _name in ddpnas.list_strategies():
     globals()[f"TestStrategy_{_name.replace('-', '_')}"] = registered(_name)
-TestStrategy_published = registered("ddpnas", rule="paper")
 TestStrategy_pruning = registered("sng", pruning=True)
 
 
@@ -96,7 +95,7 @@ def test_a_network_that_runs_what_is_not_chosen_fails():
 
 
 def test_a_strategy_that_forgets_what_it_was_told_fails():
-    class Forgetful(DDPNAS):
+    class Forgetful(DDPNASPaper):
         def load_state_dict(self, state):
             super().load_state_dict({**state, "cycles": []})
 

@@ -23,7 +23,7 @@ from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
 from ddpnas.data import Loader
 from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
 from ddpnas.evaluators.proxies import Prior, Scale, naswot, synflow
-from ddpnas.strategies.ddpnas import ModelDDPNAS
+from ddpnas.strategies.ddpnas import DDPNAS
 
 __all__ = ["METHODS"]
 
@@ -129,27 +129,24 @@ def one_shot(training: Literal["fair", "uniform"], task: Task, watch: Stopwatch)
 def paper(task: Task, watch: Stopwatch) -> Outcome:
     """DDPNAS as published, with as many cycles a stage as the time allows."""
     config = replace(task.supernet, training="path", score="accuracy", prior=0.0, augment=True)
-    return _an_epoch_a_score(task, watch, {"rule": "paper"}, config)
+    return _an_epoch_a_score(task, watch, "ddpnas-paper", config)
 
 
 def interleaved(task: Task, watch: Stopwatch) -> Outcome:
     """DDPNAS whose paths of a stage take turns, a step each, before all are scored with a prior."""
     config = replace(task.supernet, training="path", interleave=True)
-    return _an_epoch_a_score(task, watch, {}, config)
+    return _an_epoch_a_score(task, watch, "ddpnas", config)
 
 
-def _an_epoch_a_score(
-    task: Task, watch: Stopwatch, options: dict[str, Any], config: SupernetConfig
-) -> Outcome:
+def _an_epoch_a_score(task: Task, watch: Stopwatch, name: str, config: SupernetConfig) -> Outcome:
     """Search with an epoch of training for each score, in as many cycles as the time allows.
 
     The rank correlation is that of the weights at the end.
     """
     speed = measure_speed(task)
-    each = create_strategy("ddpnas", task.space, cycles_per_stage=1, **options).evaluations
+    each = create_strategy(name, task.space, cycles_per_stage=1).evaluations
     cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
-    options = {**options, "cycles_per_stage": cycles}
-    strategy, evaluator, _ = _search(task, watch, options, config)
+    strategy, evaluator, _ = _search(task, watch, name, {"cycles_per_stage": cycles}, config)
     details = {"cycles_per_stage": cycles, "scored": strategy.evaluations}
     return Outcome(strategy.architecture, watch.pause(lambda: _tau(task, evaluator)), details)
 
@@ -173,7 +170,7 @@ def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
         warmup = max(1, round(warmup_share * training / speed.train))
         epochs = max(0, round((1 - warmup_share) * training / max(1, between) / speed.train))
     config = replace(task.supernet, training="fair", warmup_epochs=warmup - epochs, epochs=epochs)
-    strategy, _, tau = _search(task, watch, options, config)
+    strategy, _, tau = _search(task, watch, "ddpnas", options, config)
     found = strategy.architecture
     details = {
         "warmup_epochs": warmup,
@@ -213,7 +210,7 @@ def prior(task: Task, watch: Stopwatch) -> Outcome:
     batch = strategy.ask()
     strategy.tell(batch, scores(batch))
     tau = watch.pause(lambda: rank_correlation(task, scores))
-    assert isinstance(strategy, ModelDDPNAS)
+    assert isinstance(strategy, DDPNAS)
     candidates = strategy.best(max(1, plan.finalists))
     details = {
         "scored": len(batch),
@@ -247,14 +244,14 @@ def _train_finalists(
 
 
 def _search(
-    task: Task, watch: Stopwatch, options: dict[str, Any], config: SupernetConfig
+    task: Task, watch: Stopwatch, name: str, options: dict[str, Any], config: SupernetConfig
 ) -> tuple[Any, SupernetEvaluator, float | None]:
     """Run a search to its end; return strategy, evaluator and the rank correlation.
 
     The correlation is that of the weights before anything is pruned, where they were trained
     before the first score; None otherwise.
     """
-    strategy = create_strategy("ddpnas", task.space, seed=task.seed, **options)
+    strategy = create_strategy(name, task.space, seed=task.seed, **options)
     evaluator = SupernetEvaluator(
         task.space, task.data, strategy.evaluations, config, seed=task.seed
     )

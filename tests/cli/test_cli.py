@@ -92,7 +92,7 @@ def refused(capsys, *words):
 
 def test_the_papers_preset_can_be_overridden_by_what_follows():
     _, options = parse(["search", "--preset", "paper", "--strategy-options.keep", "2"])
-    assert options.strategy_options == {"rule": "paper", "keep": 2}
+    assert options.strategy == "ddpnas-paper" and options.strategy_options == {"keep": 2}
     assert options.supernet.training == "path"
 
 
@@ -454,7 +454,7 @@ def test_help_is_there_for_every_command(capsys):
         (["search", "--space", "nasbench21"], "did you mean 'nasbench201'"),
         (["search", "--space-options.chanels", "3"], "did you mean 'channels'"),
         (["search", "--strategy", "ddpna"], "did you mean 'ddpnas'"),
-        (["search", "--strategy-options.temprature", "3"], "did you mean 'temperature'"),
+        (["search", "--strategy-options.explor", "1"], "did you mean 'explore'"),
         (["search", "--data", "fashion-mnist"], "did you mean 'fashion-mnist-12k'"),
         (["search", "--data", "/no/such/folder"], "no file or folder '/no/such/folder'"),
         (["search", "--space-options.num_classes", "20"], "num_classes 20 was asked for"),

@@ -192,8 +192,8 @@ def test_what_would_change_the_outcome_is_refused_with_the_difference(
             "began with: supernet.lr was 0.1 and is 0.2; start",
         ),
         (
-            {"strategy_options": {**SHORT, "rule": "decay"}},
-            'began with: strategy_options.rule was "model" and is "decay"; start',
+            {"strategy_options": {**SHORT, "keep": 2}},
+            "began with: strategy_options.keep was 1 and is 2; start",
         ),
     ):
         with pytest.raises(RunError, match=says):

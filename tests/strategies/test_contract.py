@@ -16,8 +16,7 @@ CASES = [
     *((name, {}) for name in list_strategies()),
     *((name, {"pruning": True}) for name in PRUNED),
     ("ddpnas", {"max_risk": 0.1}),
-    ("ddpnas", {"rule": "paper"}),
-    ("ddpnas", {"rule": "decay"}),
+    ("ddpnas-paper", {"rule": "decay"}),
 ]
 
 
@@ -33,8 +32,7 @@ def make(request):
 
     def create(space, seed=0, evaluations=None):
         given = dict(options)
-        published = name == "ddpnas" and "rule" in given
-        if evaluations and not published and "evaluations" in strategy_options(name):
+        if evaluations and "evaluations" in strategy_options(name):
             given["evaluations"] = evaluations
         return create_strategy(name, space, seed=seed, **given)
 
@@ -101,9 +99,9 @@ def test_where_nothing_is_to_be_decided_there_is_a_score_nevertheless(make):
     assert asked == total == strategy.evaluations >= 1
 
 
-@pytest.mark.parametrize("rule", ["model", "paper"])
-def test_where_all_is_kept_there_is_one_score(rule):
-    strategy = create_strategy("ddpnas", RAGGED, rule=rule, keep=4)
+@pytest.mark.parametrize("name", ["ddpnas", "ddpnas-paper"])
+def test_where_all_is_kept_there_is_one_score(name):
+    strategy = create_strategy(name, RAGGED, keep=4)
     assert strategy.evaluations == len(strategy.ask()) == 1
     strategy.tell(strategy.ask(), [0.5])
     assert strategy.done and strategy.evaluations == 1
@@ -169,7 +167,7 @@ def test_rules_bind_what_is_sampled_and_final_rules_what_is_recommended(make):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("ddpnas", {"cycles_per_stage": 4}), ("ddpnas", {"rule": "paper"})]
+    [("ddpnas", {"cycles_per_stage": 4}), ("ddpnas-paper", {})]
     + [(name, {"pruning": True}) for name in PRUNED],
 )
 def test_pruning_goes_to_the_end_and_leaves_what_the_rules_allow(name, options):

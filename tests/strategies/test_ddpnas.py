@@ -28,10 +28,10 @@ def run(strategy, noise=0.002, seed=0):
 @pytest.mark.parametrize(("k", "evaluations"), [(5, 42), (7, 81), (8, 105)])
 def test_without_a_budget_the_schedule_is_the_papers(k, evaluations):
     space = DecisionSpace([Decision("a", tuple(map(str, range(k)))), Decision("b", ("x", "y"))])
-    for rule in ("model", "paper", "decay"):
-        strategy = create_strategy("ddpnas", space, rule=rule)
+    for name in ("ddpnas", "ddpnas-paper"):
+        strategy = create_strategy(name, space)
         # as published with three cycles a stage, with fitted effects with ten
-        assert strategy.evaluations == (evaluations // 3 * 10 if rule == "model" else evaluations)
+        assert strategy.evaluations == (evaluations // 3 * 10 if name == "ddpnas" else evaluations)
         while not strategy.done:
             strategy.tell(batch := strategy.ask(), [0.5] * len(batch))
         assert strategy.stage == k - 1
@@ -148,11 +148,7 @@ def test_expected_improvement_is_that_of_a_normal_variable():
     assert value[0] == pytest.approx(expected, rel=0.02)
 
 
-def test_options_of_the_other_rules_are_refused():
-    with pytest.raises(OptionError, match="rule 'model' has no option 'temperature'"):
-        create_strategy("ddpnas", SIX, temperature=0.1)
-    with pytest.raises(OptionError, match="rule 'paper' has no option 'evaluations'"):
-        create_strategy("ddpnas", SIX, rule="paper", evaluations=10)
+def test_a_risk_is_a_probability():
     with pytest.raises(OptionError, match="max_risk"):
         create_strategy("ddpnas", SIX, max_risk=1.5)
 
@@ -170,7 +166,7 @@ def test_the_cycles_of_a_budget_are_fair_and_repeat_fewer_pairs_than_those_drawn
     spread, blind = [], []
     for seed in range(20):
         strategy = create_strategy("ddpnas", space, seed=seed, evaluations=60)
-        paper = create_strategy("ddpnas", space, seed=seed, rule="paper")
+        paper = create_strategy("ddpnas-paper", space, seed=seed)
         drawn, fair = [], []
         for _ in range(3):
             cycle = strategy.ask()

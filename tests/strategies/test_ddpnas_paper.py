@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ddpnas import create_strategy
 from ddpnas.errors import OptionError
 from ddpnas.space import Decision, DecisionSpace
-from ddpnas.strategies import DDPNAS
+from ddpnas.strategies import DDPNASPaper
 from ddpnas.strategies.ddpnas_paper import choice_means, survivor_softmax
 
 
@@ -54,7 +54,7 @@ def mean_rank(space, effects, architecture):
 @pytest.mark.parametrize("rule", ["momentum", "decay"])
 def test_a_search_costs_exactly_the_published_number_of_epochs(options, cycles, keep, epochs, rule):
     space = make_space([options] * 6)
-    strategy = create_strategy("ddpnas", space, rule=rule, cycles_per_stage=cycles, keep=keep)
+    strategy = create_strategy("ddpnas-paper", space, rule=rule, cycles_per_stage=cycles, keep=keep)
     assert strategy.evaluations == epochs
     assert run(strategy, lambda a: 0.5) == epochs
     assert all(len(s) == keep for s in strategy.distribution.survivors.values())
@@ -69,9 +69,7 @@ def test_a_search_costs_exactly_the_published_number_of_epochs(options, cycles, 
 )
 def test_ragged_spaces_end_with_what_is_kept_in_the_announced_number(lengths, cycles, keep, seed):
     space = make_space(lengths)
-    strategy = create_strategy(
-        "ddpnas", space, seed, rule="paper", cycles_per_stage=cycles, keep=keep
-    )
+    strategy = create_strategy("ddpnas-paper", space, seed, cycles_per_stage=cycles, keep=keep)
     _, score = separable(space, seed)
     assert run(strategy, score) == strategy.evaluations
     for decision in space.decisions:
@@ -82,7 +80,7 @@ def test_ragged_spaces_end_with_what_is_kept_in_the_announced_number(lengths, cy
 
 def test_pruning_happens_after_every_t_cycles_and_pruned_options_are_never_asked_again():
     space = make_space([5, 5])
-    strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=2)
+    strategy = create_strategy("ddpnas-paper", space, cycles_per_stage=2)
     _, score = separable(space, 0)
     sizes = []
     while not strategy.done:
@@ -103,7 +101,7 @@ def test_the_survivor_is_far_better_than_random_and_inverted_scores_give_far_wor
         for sign in ranks:
             space = make_space([k] * d)
             effects, score = separable(space, seed, sign=sign)
-            strategy = create_strategy("ddpnas", space, seed, rule=rule)
+            strategy = create_strategy("ddpnas-paper", space, seed, rule=rule)
             run(strategy, score)
             ranks[sign].append(mean_rank(space, effects, strategy.architecture))
     random = (k - 1) / 2
@@ -113,7 +111,7 @@ def test_the_survivor_is_far_better_than_random_and_inverted_scores_give_far_wor
 
 def test_the_score_is_credited_to_the_choices_of_the_architecture_that_has_it():
     space = make_space([3, 3])
-    strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=1)
+    strategy = create_strategy("ddpnas-paper", space, cycles_per_stage=1)
     batch = strategy.ask()
     lucky = batch[1]
     strategy.tell(batch, [0.9 if a == lucky else 0.1 for a in batch])
@@ -129,7 +127,7 @@ def test_update_rules_are_those_of_the_formulae():
         ("decay", (estimate + 0.5 * 0.5) / 1.5),
         ("momentum", (0.5 + 0.2 * estimate) / 1.2),
     ):
-        strategy = create_strategy("ddpnas", space, rule=rule, cycles_per_stage=2)
+        strategy = create_strategy("ddpnas-paper", space, rule=rule, cycles_per_stage=2)
         for _ in range(2):
             batch = strategy.ask()
             strategy.tell(batch, [scores[a["d0"]] for a in batch])
@@ -144,7 +142,7 @@ def test_the_estimate_is_the_mean_of_the_softmaxes_of_cycles_whose_scores_differ
         {"a": 0.40, "b": 0.45, "c": 0.43},  # trained less, so that all are worse
         {"a": 0.70, "b": 0.70, "c": 0.69},
     ]
-    strategy = create_strategy("ddpnas", make_space([3]), rule=rule, cycles_per_stage=3)
+    strategy = create_strategy("ddpnas-paper", make_space([3]), rule=rule, cycles_per_stage=3)
     estimate = [0.0, 0.0, 0.0]
     for scores in cycles:
         batch = strategy.ask()
@@ -161,7 +159,7 @@ def test_the_estimate_is_the_mean_of_the_softmaxes_of_cycles_whose_scores_differ
 
 def test_momentum_carries_over_from_stage_to_stage_and_pruned_options_keep_mass():
     space = make_space([3])
-    strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=1, momentum=0.8)
+    strategy = create_strategy("ddpnas-paper", space, cycles_per_stage=1, momentum=0.8)
     scores = {"a": 0.62, "b": 0.61, "c": 0.60}
     theta, velocity = np.full(3, 1 / 3), np.zeros(3)
     alive = np.array([True, True, True])
@@ -179,7 +177,7 @@ def test_momentum_carries_over_from_stage_to_stage_and_pruned_options_keep_mass(
 
 def test_choice_means_average_what_occurs_more_than_once():
     space = make_space([2, 1])
-    strategy = create_strategy("ddpnas", space, rule="paper")
+    strategy = create_strategy("ddpnas-paper", space)
     architectures = [(0, 0), (1, 0)]
     means = choice_means(strategy.distribution, architectures, [0.2, 0.6])
     assert means[0].tolist() == [0.2, 0.6] and means[1].tolist() == pytest.approx([0.4])
@@ -195,7 +193,7 @@ def test_softmax_is_over_survivors_and_does_not_overflow():
 
 def test_nan_scores_count_as_the_worst_of_their_cycle():
     space = make_space([3])
-    strategy = create_strategy("ddpnas", space, rule="paper", cycles_per_stage=1)
+    strategy = create_strategy("ddpnas-paper", space, cycles_per_stage=1)
     batch = strategy.ask()
     strategy.tell(batch, [{"a": math.nan, "b": 0.5, "c": 0.7}[x["d0"]] for x in batch])
     assert strategy.nan_scores == 1
@@ -211,7 +209,7 @@ def test_a_search_restored_at_any_batch_ends_as_the_unbroken_one(seed, stop, rul
     def score(architecture):
         return (hash(tuple(space.encode(architecture))) % 1000) / 1000
 
-    whole, first = (create_strategy("ddpnas", space, seed, rule=rule) for _ in range(2))
+    whole, first = (create_strategy("ddpnas-paper", space, seed, rule=rule) for _ in range(2))
     run(whole, score)
     told = 0
     while not first.done and told < stop:
@@ -220,7 +218,7 @@ def test_a_search_restored_at_any_batch_ends_as_the_unbroken_one(seed, stop, rul
         told += len(batch)
     asked = None if first.done else first.ask()
     state = json.loads(json.dumps(first.state_dict()))
-    second = create_strategy("ddpnas", space, seed ^ 1, rule=rule)
+    second = create_strategy("ddpnas-paper", space, seed ^ 1, rule=rule)
     second.load_state_dict(state)
     if asked is not None:
         assert second.ask() == asked
@@ -231,12 +229,12 @@ def test_a_search_restored_at_any_batch_ends_as_the_unbroken_one(seed, stop, rul
 
 def test_same_seed_same_search_and_other_seed_other_search():
     space = make_space([5] * 6)
-    first = [create_strategy("ddpnas", space, seed).ask() for seed in (0, 0, 1)]
+    first = [create_strategy("ddpnas-paper", space, seed).ask() for seed in (0, 0, 1)]
     assert first[0] == first[1] != first[2]
 
 
 def test_tell_takes_only_what_was_asked():
-    strategy = create_strategy("ddpnas", make_space([3, 3]))
+    strategy = create_strategy("ddpnas-paper", make_space([3, 3]))
     batch = strategy.ask()
     assert strategy.ask() == batch
     with pytest.raises(ValueError, match="the batch that was asked"):
@@ -251,7 +249,7 @@ def test_tell_takes_only_what_was_asked():
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(OptionError):
-        create_strategy("ddpnas", make_space([3]), **{"rule": "paper", **options})
+        create_strategy("ddpnas-paper", make_space([3]), **options)
 
 
 def test_unknown_names_come_with_the_nearest_spelling():
@@ -260,7 +258,7 @@ def test_unknown_names_come_with_the_nearest_spelling():
     with pytest.raises(OptionError, match="of your own is named in a search"):
         create_strategy("mine.py:Mine", make_space([3]))
     with pytest.raises(OptionError, match="did you mean 'temperature'"):
-        create_strategy("ddpnas", make_space([3]), temprature=1)
+        create_strategy("ddpnas-paper", make_space([3]), temprature=1)
 
 
 OPERATIONS = ("none", "skip", "conv1", "conv3", "pool")
@@ -272,7 +270,7 @@ def by_index(space):
 
 
 def test_the_conv_rule_keeps_a_convolution_and_another_option():
-    strategy = DDPNAS(CELL, keep_rule="conv")
+    strategy = DDPNASPaper(CELL, keep_rule="conv")
     assert strategy.evaluations == 36  # T (K (K + 1) / 2 - 3)
     assert run(strategy, by_index(CELL)) == 36
     for options in strategy.distribution.survivors.values():
@@ -281,12 +279,12 @@ def test_the_conv_rule_keeps_a_convolution_and_another_option():
 
 def test_the_conv_rule_ends_where_a_decision_has_no_convolution():
     space = DecisionSpace([*CELL.decisions, Decision("f", ("a", "b", "c"))])
-    strategy = DDPNAS(space, keep_rule="conv")
+    strategy = DDPNASPaper(space, keep_rule="conv")
     total = strategy.evaluations
     assert run(strategy, by_index(space)) == total == strategy.evaluations
     assert len(strategy.distribution.survivors["f"]) == 1
     with pytest.raises(OptionError, match="keep_rule"):
-        DDPNAS(CELL, keep_rule="pool")
+        DDPNASPaper(CELL, keep_rule="pool")
 
 
 def test_what_cannot_occur_gets_no_probability():

@@ -49,7 +49,7 @@ def test_fair_cycles_over_a_sum_of_effects_stay_below_the_bound():
     lost = 0
     for seed in range(runs):
         strategy = create_strategy(
-            "ddpnas",
+            "ddpnas-paper",
             space,
             seed=seed,
             rule="decay",

@@ -4,7 +4,7 @@ import numpy as np
 
 from ddpnas import Rule
 from ddpnas.space import Decision, DecisionSpace
-from ddpnas.strategies import DDPNAS
+from ddpnas.strategies import DDPNASPaper
 from ddpnas.strategies._legal import LegalSampler
 
 OPERATIONS = ("none", "skip", "conv1", "conv3", "pool")
@@ -17,7 +17,7 @@ def test_every_survivor_that_the_rules_allow_occurs_in_a_cycle():
         Rule({("e2", "pool"): 1}, "no pool on e2", upper=0),
     ]
     space = DecisionSpace(CELL.decisions, rules)
-    sampler, strategy = LegalSampler(space), DDPNAS(space)
+    sampler, strategy = LegalSampler(space), DDPNASPaper(space)
     for seed in range(10):
         cycle = sampler.fair_cycle(strategy.distribution, np.random.default_rng(seed))
         assert all(sampler.holds(indices) for indices in cycle)

@@ -198,8 +198,7 @@ def _options(table: Table, contender: Contender, budget: Budget, epochs: int) ->
     """
     options = dict(contender.options)
     known = contender.strategy.options()
-    published = "rule" in known and options.get("rule", "model") != "model"
-    if "evaluations" not in known or published:
+    if "evaluations" not in known:
         return options
     planned = int(budget.amount)
     if budget.unit == "seconds":

@@ -14,7 +14,7 @@ from ddpnas.cli._options import Command, add_limit, add_space_options, new_parse
 from ddpnas.cli.spaces import describe
 from ddpnas.data.load import list_data, load_data
 from ddpnas.spaces.registry import about_space, list_spaces
-from ddpnas.strategies.registry import list_strategies, strategy_classes
+from ddpnas.strategies.registry import list_strategies, strategy_class
 from ddpnas.strategies.user_strategy import NamedStrategy
 
 __all__ = ["COMMANDS"]
@@ -51,7 +51,7 @@ def strategies(options: Namespace) -> None:
     """``ddpnas strategies``, or of one of them with its name."""
     if options.name is None:
         rows = [
-            [name, str(_documented(strategy_classes(name)[0]).short_description)]
+            [name, str(_documented(strategy_class(name)).short_description)]
             for name in list_strategies()
         ]
         show.table(["strategy", "what"], rows)
@@ -61,13 +61,11 @@ def strategies(options: Namespace) -> None:
         )
         return
     named = NamedStrategy.read(options.name)
-    known = named.options()
-    for made in named.classes():
-        documented = _documented(made)
-        meanings = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
-        parameters = inspect.signature(made).parameters
-        rows = [[n, _default(parameters[n]), meanings.get(n, "")] for n in known if n in parameters]
-        show.table(["option", "default", "meaning"], rows, title=documented.short_description)
+    made = named.made()
+    documented, parameters = _documented(made), inspect.signature(made).parameters
+    meanings = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
+    rows = [[n, _default(parameters[n]), meanings.get(n, "")] for n in named.options()]
+    show.table(["option", "default", "meaning"], rows, title=documented.short_description)
     word = shlex.quote(options.name)
     print(f"in a search: --strategy {word} --strategy-options.NAME VALUE")
 

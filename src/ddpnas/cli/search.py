@@ -42,8 +42,7 @@ EVALUATORS = ("supernet", "standalone")
 
 PRESETS = {
     "paper": {
-        "strategy": "ddpnas",
-        "strategy_options": {"rule": "paper"},
+        "strategy": "ddpnas-paper",
         "supernet": {"training": "path", "score": "accuracy"},
     }
 }
@@ -82,7 +81,7 @@ def _search_parser() -> ArgumentParser:
         "--strategy-options",
         type=dict[str, Any],
         default={},
-        help="of the strategy (`ddpnas strategies NAME`): --strategy-options.rule paper",
+        help="of the strategy (`ddpnas strategies NAME`): --strategy-options.keep 2",
     )
     parser.add_argument(
         "--evaluator",

@@ -14,23 +14,25 @@ restores exactly, the random generator included. Nothing here needs torch.
 
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
-from ddpnas.strategies.ddpnas_paper import DDPNAS
+from ddpnas.strategies.ddpnas import DDPNAS
+from ddpnas.strategies.ddpnas_paper import DDPNASPaper
 from ddpnas.strategies.elimination_bound import elimination_bound
 from ddpnas.strategies.registry import (
     create_strategy,
     list_strategies,
-    strategy_classes,
+    strategy_class,
     strategy_options,
 )
 
 __all__ = [
     "DDPNAS",
     "ChoiceEffect",
+    "DDPNASPaper",
     "Strategy",
     "choice_effects",
     "create_strategy",
     "elimination_bound",
     "list_strategies",
-    "strategy_classes",
+    "strategy_class",
     "strategy_options",
 ]

@@ -51,7 +51,7 @@ from ddpnas.strategies._posterior import (
 from ddpnas.strategies._risk import best_option_shares, variants
 from ddpnas.strategies.base import Base, recommend
 
-__all__ = ["ModelDDPNAS", "expected_improvement"]
+__all__ = ["DDPNAS", "expected_improvement"]
 
 Matrix = npt.NDArray[np.float64]
 Choices = npt.NDArray[np.int64]
@@ -64,10 +64,10 @@ _JUDGE = 10  # proposals between two judgements of the risk
 _TEMPERATURE = 0.1  # of theta, in normal scores
 
 
-class ModelDDPNAS(Base):
-    """DDPNAS with rule "model", the default: fair cycles and pruning by fitted effects.
+class DDPNAS(Base):
+    """DDPNAS with a fit of all scores: fair cycles, and pruning of the options least likely best.
 
-    With a budget, then proposals within what survives.
+    With a budget of ``evaluations``, proposals of the largest expected improvement follow.
 
     Args:
         space: decisions to search over.

@@ -41,13 +41,13 @@ from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies._legal import Indices
 from ddpnas.strategies.base import Base, recommend
 
-__all__ = ["DDPNAS", "choice_means", "survivor_softmax"]
+__all__ = ["DDPNASPaper", "choice_means", "survivor_softmax"]
 
 Row = npt.NDArray[np.float64]
 
 
-class DDPNAS(Base):
-    """DDPNAS with rule "paper", "momentum" or "decay": an update of theta and a pruning a stage.
+class DDPNASPaper(Base):
+    """DDPNAS as published: theta follows the mean scores of a stage, then every decision is pruned.
 
     Args:
         space: decisions to search over.
@@ -77,7 +77,7 @@ class DDPNAS(Base):
         decay: float = 0.5,
     ) -> None:
         if rule not in ("paper", "momentum", "decay"):
-            raise OptionError(f"rule is 'model', 'paper', 'momentum' or 'decay', not {rule!r}")
+            raise OptionError(f"rule is 'paper', 'momentum' or 'decay', not {rule!r}")
         if keep_rule not in ("any", "conv"):
             raise OptionError(f"keep_rule is 'any' or 'conv', not {keep_rule!r}")
         if cycles_per_stage < 1 or keep < 1:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.user_code import names_file
-from ddpnas.strategies.base import Strategy
-from ddpnas.strategies.ddpnas_paper import DDPNAS
+from ddpnas.strategies.base import Base, Strategy
+from ddpnas.strategies.ddpnas import DDPNAS
+from ddpnas.strategies.ddpnas_paper import DDPNASPaper
 from ddpnas.strategies.evolution import RegularizedEvolution
 from ddpnas.strategies.local_search import LocalSearch
 from ddpnas.strategies.mdenas import MdeNAS
@@ -20,60 +20,13 @@ from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
 from ddpnas.utils.options import check_seed, typed
 
-__all__ = ["create_strategy", "list_strategies", "strategy_classes", "strategy_options"]
+__all__ = ["create_strategy", "list_strategies", "strategy_class", "strategy_options"]
 
 
-def _ddpnas(
-    space: DecisionSpace,
-    seed: int = 0,
-    *,
-    rule: Literal["model", "paper", "momentum", "decay"] = "model",
-    evaluations: int | None = None,
-    cycles_per_stage: int | None = None,
-    max_risk: float | None = None,
-    patience: int | None = None,
-    explore: float | None = None,
-    keep: int | None = None,
-    keep_rule: Literal["any", "conv"] | None = None,
-    temperature: float | None = None,
-    momentum: float | None = None,
-    decay: float | None = None,
-) -> Strategy:
-    """Return DDPNAS: with fitted effects by default, exactly the published one by ``rule``.
-
-    None leaves an option at the default of the class that the rule selects.
-    """
-    model = {
-        "evaluations": evaluations,
-        "max_risk": max_risk,
-        "patience": patience,
-        "explore": explore,
-    }
-    published = {
-        "keep_rule": keep_rule,
-        "temperature": temperature,
-        "momentum": momentum,
-        "decay": decay,
-    }
-    mine, others = (model, published) if rule == "model" else (published, model)
-    if misfits := [name for name, value in others.items() if value is not None]:
-        raise OptionError(
-            f"rule {rule!r} has no option {misfits[0]!r}; it has: {', '.join(sorted(mine))}"
-        )
-    given: dict[str, Any] = {name: value for name, value in mine.items() if value is not None}
-    for name, value in (("cycles_per_stage", cycles_per_stage), ("keep", keep)):
-        if value is not None:
-            given[name] = value
-    if rule == "model":
-        from ddpnas.strategies.ddpnas import ModelDDPNAS  # brings SciPy's linear algebra
-
-        return ModelDDPNAS(space, seed, **given)
-    return DDPNAS(space, seed, rule=rule, **given)
-
-
-_STRATEGIES: dict[str, Callable[..., Strategy]] = {
+_STRATEGIES: dict[str, type[Base]] = {
     "asng": ASNG,
-    "ddpnas": _ddpnas,
+    "ddpnas": DDPNAS,
+    "ddpnas-paper": DDPNASPaper,
     "local-search": LocalSearch,
     "mdenas": MdeNAS,
     "migo": MIGO,
@@ -111,24 +64,20 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
         what = f"{option} of strategy {name!r}"
         given[option] = typed(what, str(parameters[option].annotation), value)
     check_seed(seed)
-    return _STRATEGIES[name](space, seed=seed, **given)
+    made: Any = _STRATEGIES[name]
+    strategy: Strategy = made(space, seed=seed, **given)
+    return strategy
 
 
-def strategy_classes(name: str) -> tuple[type, ...]:
-    """Return what a strategy of that name may be: "ddpnas" is one of two classes, by its rule.
+def strategy_class(name: str) -> type:
+    """Return the class of the strategy of that name.
 
     Raises:
         OptionError: an unknown name.
     """
     if name not in _STRATEGIES:
         raise _unknown(name)
-    if name == "ddpnas":
-        from ddpnas.strategies.ddpnas import ModelDDPNAS
-
-        return ModelDDPNAS, DDPNAS
-    made = _STRATEGIES[name]
-    assert isinstance(made, type)
-    return (made,)
+    return _STRATEGIES[name]
 
 
 def strategy_options(name: str) -> dict[str, Any]:
@@ -137,9 +86,7 @@ def strategy_options(name: str) -> dict[str, Any]:
     Raises:
         OptionError: an unknown name.
     """
-    if name not in _STRATEGIES:
-        raise _unknown(name)
-    parameters = inspect.signature(_STRATEGIES[name]).parameters.values()
+    parameters = inspect.signature(strategy_class(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in ("space", "seed")}
 
 

@@ -27,8 +27,7 @@ from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.registry import (
     create_strategy,
     list_strategies,
-    strategy_classes,
-    strategy_options,
+    strategy_class,
 )
 
 __all__ = ["NamedStrategy", "refuse_other_strategy", "strategy_again"]
@@ -61,13 +60,13 @@ class NamedStrategy:
         source = read_file(name, "strategy", OptionError)
         return cls(f"{source.path}:{source.attribute}", source)
 
-    def classes(self) -> tuple[type, ...]:
-        """Return what the strategy may be, see :func:`ddpnas.strategies.registry.strategy_classes`.
+    def made(self) -> type:
+        """Return the strategy's class.
 
         Raises:
             OptionError: no such strategy, or its file fails.
         """
-        return strategy_classes(self.name) if self.source is None else (self._own_class,)
+        return strategy_class(self.name) if self.source is None else self._own_class
 
     def options(self) -> dict[str, Any]:
         """Return the options that the strategy takes, with their defaults.
@@ -75,9 +74,7 @@ class NamedStrategy:
         Raises:
             OptionError: no such strategy, or its file fails.
         """
-        if self.source is None:
-            return strategy_options(self.name)
-        parameters = inspect.signature(self._own_class).parameters.values()
+        parameters = inspect.signature(self.made()).parameters.values()
         return {
             p.name: p.default
             for p in parameters
