@@ -33,6 +33,7 @@ from ddpnas import CostTable, JointDistribution, count_costs, create_space, fron
 from ddpnas.errors import InfeasibleError
 from ddpnas.generation._milp import Programme
 from ddpnas.generation.cost_ranges import cost_bounds
+from ddpnas.generation.limits import parse_limits
 from ddpnas.generation.objective import objective_rows, objective_value
 from ddpnas.space import Decision, DecisionSpace
 
@@ -146,10 +147,10 @@ def measure(case: Case, number: int, by_programme: int) -> dict[str, Any]:
         cpu.append(statistics.median(ms for _, _, ms in runs))
         if i % number < by_programme:
             rows = objective_rows("log_theta", instance.distribution, case.space)
-            bounds = {name: (-np.inf, up) for name, up in instance.limits.items()}
+            limits = parse_limits(instance.limits)
             value = np.concatenate(rows)
             solved, ms, used = timed(
-                lambda: Programme(case.space, case.costs).maximise(value, bounds)  # noqa: B023
+                lambda: Programme(case.space, case.costs).maximise(value, limits)  # noqa: B023
             )
             other.append(ms)
             other_cpu.append(used)

@@ -145,7 +145,7 @@ def test_generate_prints_an_architecture_within_the_limits_as_table_and_as_json(
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert record["text"] in printed and "proven optimal" in printed
-    assert re.search(r"macs\s+[\d,]+\s+300,000\s+[\d,]+", printed)
+    assert re.search(r"macs\s+[\d,]+\s+at most 300,000\s+[\d,]+", printed)
 
 
 def test_an_answer_is_printed_where_it_cannot_be_kept(capsys, caplog, run, tmp_path):
@@ -175,7 +175,7 @@ def test_train_compares_the_generated_network_with_random_ones(capsys, run, tmp_
     words = ["train", run, "--epochs", "1", "--random", "2", "--limit-train-images", "100"]
     assert main([*words, "--out", out, "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
-    assert "within macs <= 300,000" in printed
+    assert "within macs at most 300,000" in printed
     for row in ("found", "random 1", "random 2", "random, mean"):
         assert re.search(rf"{row} .*[\d,]+ .*\d+\.\d\d.* %", printed), row
     kept = json.loads((tmp_path / "trained" / "result.json").read_text())
@@ -485,9 +485,9 @@ def test_a_wrong_input_gets_one_sentence(capsys, words, says, tmp_path):
         (["generate", "--limit", "macs=10"], "least reachable is"),
         (["generate", "--limit", "mac=1M"], "did you mean 'macs'"),
         (["generate", "--limit", "macs=-5"], "least reachable is"),
-        (["generate", "--limit", "macs=2x"], "such as --limit macs=20M"),
-        (["generate", "--limit", "macs"], "such as --limit macs=20M"),
-        (["generate", "--limit", "macs=1M", "--limit", "macs=2M"], "one limit a cost"),
+        (["generate", "--limit", "macs=2x"], "cannot read the limit '2x'; write 20M"),
+        (["generate", "--limit", "macs"], "such as macs=20M"),
+        (["generate", "--limit", "macs=1M", "--limit", "macs=2M"], "two limits on macs"),
         (["generate", "--space", "darts"], "leave --space out"),
         (["train", "--epochs", "0"], "at least 1, not 0"),
         (["train", "--epochs", "-2"], "at least 1, not -2"),

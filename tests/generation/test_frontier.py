@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ddpnas import CostTable, JointDistribution, Rule, create_space, frontier, generate
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.space import Decision, DecisionSpace
-from tests.problems import everything, objectives, problems, value, within
+from tests.generation.problems import everything, objectives, problems, value, within
 
 
 def points_of(space, distribution, costs, limits, axes, objective):
@@ -141,7 +141,7 @@ def test_rules_may_be_given_too_and_limits_on_other_costs():
     limit = np.median([one.costs["c1"] for one in free])
     found = frontier(distribution, space, "c0", {"c1": limit}, costs, rules=[rule])
     assert all(list(one.architecture.values()).count("a") == 2 for one in found)
-    assert all(one.slack["c1"] >= 0 for one in found)
+    assert all(one.margin["c1"] >= 0 for one in found)
 
 
 def test_a_cost_without_a_table_is_told():

@@ -103,7 +103,7 @@ def test_generation_obeys_the_rule_within_the_limit():
     free = generate(learned, SMALL, None, costs)
     tight = generate(learned, SMALL, {"macs": 0.9 * free.costs["macs"]}, costs)
     assert SMALL.check(tight.architecture) == tight.architecture
-    assert tight.slack["macs"] >= 0 and tight.log_prob < free.log_prob
+    assert tight.margin["macs"] >= 0 and tight.log_prob < free.log_prob
     assert tight.certificate.gap == pytest.approx(0, abs=1e-6)
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 import shlex
 from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.errors import OptionError
-from ddpnas.generation.limits import Limit
 from ddpnas.space.user_code import names_file
 
 __all__ = [
@@ -30,7 +26,6 @@ __all__ = [
     "new_parser",
     "own_space",
     "own_strategy",
-    "parse_limits",
 ]
 
 # What a module of commands lists: how to make the parser of each, and what to call then.
@@ -104,8 +99,8 @@ def add_limit(parser: ArgumentParser) -> None:
         "--limit",
         action="append",
         default=[],
-        help="macs=20M (at most), macs>=10M or macs=10M..20M; may be repeated; K, M and G are "
-        "thousands, millions, ...",
+        help="a limit on a cost: macs=20M (at most), macs>=10M or macs=10M..20M; may be repeated; "
+        "K, M and G stand for thousands, millions and billions",
     )
 
 
@@ -123,42 +118,6 @@ def add_seed_and_device(parser: ArgumentParser) -> None:
 def add_quiet(parser: ArgumentParser) -> None:
     """Add --quiet."""
     parser.add_argument("--quiet", action="store_true", help="no progress, results only")
-
-
-def parse_limits(texts: list[str]) -> dict[str, Limit]:
-    """Return limits from texts such as ``macs=20M``, ``macs>=10M`` or ``macs=10M..20M``.
-
-    Raises:
-        OptionError: a text of another form, or a limit named twice.
-    """
-    limits: dict[str, Limit] = {}
-    for text in texts:
-        found = re.fullmatch(r"\s*([^<>=\s]+?)\s*(<=|>=|=)\s*([^<>=]+?)\s*", text)
-        name, relation, ends = found.groups() if found else ("", "", "")
-        low, dots, up = ends.partition("..")
-        try:
-            amounts = [_amount(end) for end in ((low, up) if dots else (low,))]
-        except ValueError:
-            name = ""
-        if not name or name in limits or (dots and relation != "="):
-            raise OptionError(
-                f"cannot read the limit {text!r}; one limit a cost, such as --limit macs=20M, "
-                "macs>=10M or macs=10M..20M"
-            )
-        if dots:
-            limits[name] = (amounts[0], amounts[1])
-        else:
-            limits[name] = (amounts[0], math.inf) if relation == ">=" else amounts[0]
-    return limits
-
-
-def _amount(text: str) -> float:
-    scales = {"K": 1e3, "M": 1e6, "G": 1e9}
-    scale = scales.get(text[-1:].upper(), 1.0)
-    value = float(text[:-1] if scale != 1.0 else text) * scale
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
 
 
 def fields(kind: Any, options: Namespace) -> Any:

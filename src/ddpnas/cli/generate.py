@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from ddpnas.cli.keep import keep
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated, top_k
-from ddpnas.generation.limits import Limit, amount, plain_limits
+from ddpnas.generation.limits import amount
 from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.rescore import Rescored
 from ddpnas.runs.rescore import rescore as score_again
@@ -99,7 +98,7 @@ def _record(
     chosen = listed[at]
     return {
         **chosen,
-        "limits": plain_limits(question.limits),
+        "limits": {name: limit.to_json() for name, limit in question.limits.items()},
         "objective": options.objective,
         "survivors_only": options.survivors_only,
         "height": options.height,
@@ -121,9 +120,9 @@ def _one(one: Generated, question: Question) -> dict[str, Any]:
         "architecture": dict(one.architecture),
         "text": question.space.format(one.architecture),
         "costs": one.costs,
-        "slack": one.slack,
+        "margin": one.margin,
         "log_prob": one.log_prob,
-        "certificate": dataclasses.asdict(one.certificate),
+        "certificate": {**dataclasses.asdict(one.certificate), "gap": one.certificate.gap},
     }
 
 
@@ -132,17 +131,10 @@ def _show_costs(one: Generated, question: Question) -> None:
     for name, value in one.costs.items():
         limit, left = "-", "-"
         if name in question.limits:
-            limit = _limit(question.limits[name])
-            left = amount(one.slack[name])
+            limit = question.limits[name].describe()
+            left = amount(one.margin[name])
         rows.append([name, amount(value), limit, left, question.costs[name].unit])
     show.table(["cost", "value", "limit", "left", "unit"], rows)
-
-
-def _limit(limit: Limit) -> str:
-    if not isinstance(limit, tuple):
-        return amount(limit)
-    low, up = limit
-    return f"at least {amount(low)}" if up == math.inf else f"{amount(low)} to {amount(up)}"
 
 
 def _show_proof(one: Generated, at: int) -> None:

@@ -10,9 +10,10 @@ from docstring_parser import Docstring
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
-from ddpnas.cli._options import Command, add_limit, add_space_options, new_parser, parse_limits
+from ddpnas.cli._options import Command, add_limit, add_space_options, new_parser
 from ddpnas.cli.spaces import describe
 from ddpnas.data.load import list_data, load_data
+from ddpnas.generation.limits import parse_limits
 from ddpnas.spaces.registry import about_space, list_spaces
 from ddpnas.strategies.registry import list_strategies, strategy_class
 from ddpnas.strategies.user_strategy import NamedStrategy

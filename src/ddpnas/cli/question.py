@@ -8,12 +8,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli._options import add_limit, add_space, parse_limits
+from ddpnas.cli._options import add_limit, add_space
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.latency import require_same_network
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
-from ddpnas.generation.limits import Limit
+from ddpnas.generation.limits import Limit, parse_limits
 from ddpnas.generation.objective import Objective
 from ddpnas.runs.resume import run_space
 from ddpnas.runs.search import SearchResult

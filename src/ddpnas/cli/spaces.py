@@ -10,7 +10,7 @@ from ddpnas.cli import _show as show
 from ddpnas.costs.count import count_costs
 from ddpnas.generation.best import generate
 from ddpnas.generation.cost_ranges import cost_ranges
-from ddpnas.generation.limits import Limit, say_limits
+from ddpnas.generation.limits import Limit
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.registry import named_space
@@ -24,7 +24,7 @@ def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit])
     Args:
         name: published, or ``my_file.py:network``.
         options: of the space.
-        limits: cost name -> upper limit, or (lower, upper).
+        limits: Cost name -> limit.
 
     Raises:
         InfeasibleError: the limits cannot be met; it says the least reachable.
@@ -54,7 +54,8 @@ def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit])
         uniform = JointDistribution.uniform(space.decisions)
         found = generate(uniform, space, limits, costs)
         reached = ", ".join(f"{cost} {value:,.0f}" for cost, value in found.costs.items())
-        print(f"{say_limits(limits)} can be met, for instance by ({reached}):")
+        words = ", ".join(f"{name} {limit.describe()}" for name, limit in limits.items())
+        print(f"{words} can be met, for instance by ({reached}):")
         print(space.format(found.architecture))
 
 

@@ -28,7 +28,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
 from ddpnas.errors import OptionError, RunError
-from ddpnas.generation.limits import Limit, checked_limits, read_limits, say_limits
+from ddpnas.generation.limits import Limit, checked_limits
 from ddpnas.runs.resume import run_data, run_generated, run_space
 from ddpnas.runs.search import SearchResult, check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
@@ -214,12 +214,13 @@ def _what_to_train(
     height = parametric = None
     space_options = options.space_options
     if options.architecture is None and (record := run_generated(options.run)):
-        chosen, limits = Architecture(record["architecture"]), read_limits(record["limits"])
+        chosen = Architecture(record["architecture"])
+        limits = {name: Limit.from_json(limit) for name, limit in record["limits"].items()}
         given = map(CostTable.from_dict, record.get("tables", []))
         tables = {table.name: table for table in given}
         height, parametric = record.get("height"), record.get("parametric")
         space_options = {**record["space_options"], **space_options}
-        within = say_limits(limits)
+        within = ", ".join(f"{name} {limit.describe()}" for name, limit in limits.items())
         show.line(
             f"the architecture generated last{f', within {within}' if within else ''}",
             quiet=options.quiet,
@@ -250,8 +251,8 @@ def _check_limits(
     for table in costs.values():
         require_same_network(table, space)
     sizes = recipe.network.get(str(searched.name), {})
-    for name, (_, limit) in checked_limits(limits, costs).items():
-        if costs[name].cost(architecture) > limit and sizes:
+    for name, limit in checked_limits(limits, costs).items():
+        if costs[name].cost(architecture) > limit.upper and sizes:
             own = " ".join(
                 f"--space-options.{option.replace('_', '-')} {searched.options[option]}"
                 for option in sizes
@@ -259,8 +260,8 @@ def _check_limits(
             raise OptionError(
                 f"at the size that recipe {recipe.name} gives the network it has "
                 f"{costs[name].cost(architecture):,.0f} {costs[name].unit}, over the limit "
-                f"{name} <= {limit:,.0f}; generate one at that size, or keep the searched size: "
-                f"{own}"
+                f"{name} <= {limit.upper:,.0f}; generate one at that size, or keep the searched "
+                f"size: {own}"
             )
 
 

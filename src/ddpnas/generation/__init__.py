@@ -9,15 +9,18 @@ paths on a decision diagram, or a 0-1 programme where the diagram would be too l
 from ddpnas.generation.best import Certificate, Generated, generate, sample_within, top_k
 from ddpnas.generation.cost_ranges import CostRange, cost_bounds, cost_ranges
 from ddpnas.generation.frontier import frontier
+from ddpnas.generation.limits import Limit, parse_limits
 
 __all__ = [
     "Certificate",
     "CostRange",
     "Generated",
+    "Limit",
     "cost_bounds",
     "cost_ranges",
     "frontier",
     "generate",
+    "parse_limits",
     "sample_within",
     "top_k",
 ]

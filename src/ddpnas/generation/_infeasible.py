@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 
 from ddpnas.errors import InfeasibleError, Unmet
 from ddpnas.generation._problem import Problem
-from ddpnas.generation.limits import Bounds, amount
+from ddpnas.generation.limits import Limit, amount
 
 __all__ = ["infeasible"]
 
 Side = tuple[str, str, float]  # name of the cost, "<=" or ">=", the limit
 
 
-def infeasible(problem: Problem, bounds: Bounds) -> InfeasibleError:
-    """Return the error that says why nothing is within the bounds, which is known to be so."""
-    sides = [(name, "<=", up) for name, (_, up) in bounds.items() if up < math.inf]
-    sides += [(name, ">=", low) for name, (low, _) in bounds.items() if low > -math.inf]
+def infeasible(problem: Problem, limits: Mapping[str, Limit]) -> InfeasibleError:
+    """Return the error that says why nothing is within the limits, which is known to be so."""
+    sides = [(name, "<=", one.upper) for name, one in limits.items() if one.upper < math.inf]
+    sides += [(name, ">=", one.lower) for name, one in limits.items() if one.lower > -math.inf]
     conflict = list(sides)
     for side in sides:  # leave out whatever is not needed for the conflict
         fewer = [other for other in conflict if other != side]
@@ -27,7 +29,7 @@ def infeasible(problem: Problem, bounds: Bounds) -> InfeasibleError:
     unmet = []
     for side in conflict:
         name, relation, limit = side
-        others = _bounds([other for other in conflict if other != side])
+        others = _limits([other for other in conflict if other != side])
         architecture = problem.extreme(name, 1.0 if relation == "<=" else -1.0, others)
         assert architecture is not None  # the others can be met
         reachable = problem.costs[name].cost(architecture)
@@ -35,12 +37,12 @@ def infeasible(problem: Problem, bounds: Bounds) -> InfeasibleError:
     return InfeasibleError(_sentence(problem, unmet), unmet)
 
 
-def _bounds(sides: list[Side]) -> Bounds:
-    bounds: Bounds = {}
-    for name, relation, limit in sides:
-        low, up = bounds.get(name, (-math.inf, math.inf))
-        bounds[name] = (low, limit) if relation == "<=" else (limit, up)
-    return bounds
+def _limits(sides: list[Side]) -> dict[str, Limit]:
+    limits: dict[str, Limit] = {}
+    for name, relation, end in sides:
+        side = {"upper" if relation == "<=" else "lower": end}
+        limits[name] = dataclasses.replace(limits.get(name, Limit()), **side)
+    return limits
 
 
 def _possible(problem: Problem, sides: list[Side]) -> bool:
@@ -49,7 +51,7 @@ def _possible(problem: Problem, sides: list[Side]) -> bool:
         return problem.extreme(next(iter(problem.costs)), 1.0, {}) is not None
     name, relation, _ = sides[0]
     sign = 1.0 if relation == "<=" else -1.0
-    return problem.extreme(name, sign, _bounds(sides)) is not None
+    return problem.extreme(name, sign, _limits(sides)) is not None
 
 
 def _sentence(problem: Problem, unmet: list[Unmet]) -> str:

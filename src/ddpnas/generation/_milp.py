@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DdpnasError
-from ddpnas.generation.limits import within
+from ddpnas.generation.limits import Limit, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Programme", "Solution"]
@@ -78,22 +78,22 @@ class Programme:
     def maximise(
         self,
         objective: Vector,
-        bounds: Mapping[str, tuple[float, float]],
+        limits: Mapping[str, Limit],
         without: Sequence[Mapping[str, str]] = (),
     ) -> Solution | None:
-        """Return the optimum and its proof, or None when nothing is within the bounds.
+        """Return the optimum and its proof, or None when nothing is within the limits.
 
         Args:
             objective: a finite value an option; may leave out the products.
-            bounds: cost name -> (lower, upper).
+            limits: cost name -> limit.
             without: choices that may not be made all together, any number of times.
         """
         from scipy.optimize import Bounds, LinearConstraint, milp
 
         objective = np.pad(objective, (0, self.width - len(objective)))
         constraints = self._structure()
-        for name, (low, up) in bounds.items():
-            constraints.append(_limit_row(self.row(self.costs[name]), self.costs[name], low, up))
+        for name, limit in limits.items():
+            constraints.append(_limit_row(self.row(self.costs[name]), self.costs[name], limit))
         for choices in without:
             cut = np.zeros(self.width)
             cut[[self.column[pair] for pair in choices.items()]] = 1.0
@@ -111,7 +111,7 @@ class Programme:
             if result.x is None:
                 raise DdpnasError(f"the solver gave up: {result.message}")
             architecture = self._read(result.x)
-            if within(architecture, bounds, self.costs) and all(
+            if within(architecture, limits, self.costs) and all(
                 rule.holds(architecture) for rule in self.rules
             ):
                 value = float(objective @ self._indicator(architecture))
@@ -160,13 +160,13 @@ class Programme:
         return x
 
 
-def _limit_row(row: Vector, table: CostTable, low: float, up: float) -> Row:
+def _limit_row(row: Vector, table: CostTable, limit: Limit) -> Row:
     """Return a limit as a row scaled such that the solver's tolerance (1e-6) does not blur it.
 
     Integer costs are divided by their greatest common divisor and compared half a unit beyond
     the limit, which no architecture can reach; others are scaled to largest coefficient 1.
     """
-    low, up = low - table.fixed, up - table.fixed
+    low, up = limit.lower - table.fixed, limit.upper - table.fixed
     if np.all(row == np.round(row)) and np.any(row) and float(table.fixed).is_integer():
         divisor = float(np.gcd.reduce(np.abs(row).astype(np.int64)))
         low = math.ceil(low / divisor) - 0.5 if math.isfinite(low) else low

@@ -19,6 +19,7 @@ import numpy as np
 
 from ddpnas.generation._diagram import Diagram, Indices, Layer, Vector, to_go
 from ddpnas.generation._labels import Labels, Mask, Range
+from ddpnas.generation.limits import Limit
 
 __all__ = ["Path", "best_paths", "ranges_of"]
 
@@ -36,16 +37,17 @@ class Path:
     value: float
 
 
-def ranges_of(diagram: Diagram, bounds: Sequence[tuple[float, float]]) -> list[Range]:
-    """Return the range of each cost of a diagram under bounds in the units of the tables.
+def ranges_of(diagram: Diagram, limits: Sequence[Limit]) -> list[Range]:
+    """Return the range of each cost of a diagram under limits in the units of the tables.
 
     A cost of fractions may lie a few units, the rounding of a sum, outside its range; the caller
     looks at the sum itself.
     """
     ranges = []
-    for i, (low, up) in enumerate(bounds):
+    for i, limit in enumerate(limits):
         spare = 0.0 if diagram.units[i] >= 1 else float(len(diagram.layers) + 4)
-        lower, upper = diagram.in_units(i, low) - spare, diagram.in_units(i, up) + spare
+        lower = diagram.in_units(i, limit.lower) - spare
+        upper = diagram.in_units(i, limit.upper) + spare
         ranges.append(Range(diagram, i, lower, upper))
     return ranges
 
@@ -53,17 +55,17 @@ def ranges_of(diagram: Diagram, bounds: Sequence[tuple[float, float]]) -> list[R
 def best_paths(
     diagram: Diagram,
     values: Sequence[Vector],
-    bounds: Sequence[tuple[float, float]],
+    limits: Sequence[Limit],
     accept: Callable[[list[int]], bool],
     matter: Callable[[list[int]], Sequence[bool]],
 ) -> Iterator[Path]:
-    """Yield the paths within the bounds by falling value.
+    """Yield the paths within the limits by falling value.
 
     Args:
         diagram: the architectures.
         values: of each arc of each layer, whole numbers.
-        bounds: (lower, upper) of each cost.
-        accept: whether the options of a path are within the bounds, exactly.
+        limits: on each cost, in the units of the tables.
+        accept: whether the options of a path are within the limits, exactly.
         matter: in which layers a path has to differ from the one given to count as another one.
 
     Raises:
@@ -71,7 +73,7 @@ def best_paths(
     """
     if diagram.empty:
         return
-    ranges = ranges_of(diagram, bounds)
+    ranges = ranges_of(diagram, limits)
     if not all(limit.reachable(Labels.start(len(ranges)), 0)[0] for limit in ranges):
         return
     search = _Search(diagram.layers, list(values), ranges, accept)

@@ -16,13 +16,13 @@ from ddpnas.costs.table import CostTable
 from ddpnas.generation._diagram import Diagram, Vector
 from ddpnas.generation._milp import Programme
 from ddpnas.generation._paths import best_paths
-from ddpnas.generation.limits import within
+from ddpnas.generation.limits import Limit, within
 from ddpnas.generation.objective import whole_rows
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Problem"]
 
-Bounds = Mapping[str, tuple[float, float]]
+Limits = Mapping[str, Limit]
 
 
 class Problem:
@@ -30,7 +30,7 @@ class Problem:
 
     Args:
         space: decisions and rules.
-        costs: the tables that bounds may name.
+        costs: the tables that limits may name.
         rules: further rules.
         allowed: which options of each decision may be chosen; all if left out.
     """
@@ -62,8 +62,8 @@ class Problem:
         """The 0-1 programme."""
         return Programme(self.space, self.costs, self._rules, self._allowed)
 
-    def best(self, rows: Sequence[Vector], bounds: Bounds) -> Iterator[tuple[Architecture, float]]:
-        """Yield different architectures within the bounds by falling value, best first.
+    def best(self, rows: Sequence[Vector], limits: Limits) -> Iterator[tuple[Architecture, float]]:
+        """Yield different architectures within the limits by falling value, best first.
 
         Each with a bound on the value of all that come after it; minus infinity where it is
         proven by exhaustion. Architectures that differ only in decisions that do not matter
@@ -71,51 +71,51 @@ class Problem:
 
         Args:
             rows: value of each option of each decision.
-            bounds: cost name -> (lower, upper).
+            limits: cost name -> limit.
         """
         if self.diagram is not None:
             values = self.diagram.values(whole_rows(list(rows)))
             yielded = []
             try:
-                for architecture in self._paths(self.diagram, values, bounds):
+                for architecture in self._paths(self.diagram, values, limits):
                     yielded.append(architecture)
                     yield architecture, -np.inf
             except OverflowError:
-                yield from self._programmes(np.concatenate(rows), bounds, yielded)
+                yield from self._programmes(np.concatenate(rows), limits, yielded)
         else:
-            yield from self._programmes(np.concatenate(rows), bounds, [])
+            yield from self._programmes(np.concatenate(rows), limits, [])
 
-    def extreme(self, name: str, sign: float, bounds: Bounds) -> Architecture | None:
-        """Return the architecture of the least (sign 1) or most (-1) cost within the bounds."""
+    def extreme(self, name: str, sign: float, limits: Limits) -> Architecture | None:
+        """Return the architecture of the least (sign 1) or most (-1) cost within the limits."""
         if self.diagram is not None:
             at = list(self.costs).index(name)
             values = [-sign * layer.cost[at] for layer in self.diagram.layers]
             try:
-                return next(self._paths(self.diagram, values, bounds), None)
+                return next(self._paths(self.diagram, values, limits), None)
             except OverflowError:
                 pass  # the programme answers
-        solved = self.programme.maximise(-sign * self.programme.row(self.costs[name]), bounds)
+        solved = self.programme.maximise(-sign * self.programme.row(self.costs[name]), limits)
         return solved.architecture if solved is not None else None
 
     def _paths(
-        self, diagram: Diagram, values: Sequence[Vector], bounds: Bounds
+        self, diagram: Diagram, values: Sequence[Vector], limits: Limits
     ) -> Iterator[Architecture]:
         def accept(options: list[int]) -> bool:
-            return within(diagram.decode(options), bounds, self.costs)
+            return within(diagram.decode(options), limits, self.costs)
 
         def matter(options: list[int]) -> list[bool]:
             active = set(self.space.active(diagram.decode(options)))
             return [self.space.decisions[layer.decision].name in active for layer in diagram.layers]
 
-        ends = [bounds.get(name, (-np.inf, np.inf)) for name in self.costs]
-        for path in best_paths(diagram, values, ends, accept, matter):
+        limit_of = [limits.get(name, Limit()) for name in self.costs]
+        for path in best_paths(diagram, values, limit_of, accept, matter):
             yield diagram.decode(path.options)
 
     def _programmes(
-        self, objective: Vector, bounds: Bounds, found: Sequence[Architecture]
+        self, objective: Vector, limits: Limits, found: Sequence[Architecture]
     ) -> Iterator[tuple[Architecture, float]]:
         without = [self._mattering(architecture) for architecture in found]
-        while (solved := self.programme.maximise(objective, bounds, without)) is not None:
+        while (solved := self.programme.maximise(objective, limits, without)) is not None:
             yield solved.architecture, solved.bound
             without.append(self._mattering(solved.architecture))
 

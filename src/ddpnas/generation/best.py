@@ -22,7 +22,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
 from ddpnas.generation._infeasible import infeasible
 from ddpnas.generation._problem import Problem
-from ddpnas.generation.limits import Bounds, Limit, checked_limits, slack, within
+from ddpnas.generation.limits import Limit, Limits, checked_limits, within
 from ddpnas.generation.objective import Objective, objective_name, objective_rows, objective_value
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
@@ -44,14 +44,17 @@ class Certificate:
     Attributes:
         objective: the value of the architecture.
         bound: no architecture within the limits has a larger value.
-        gap: their difference relative to the value, 0 for a proven optimum.
-        seconds: that the solver took.
+        seconds: Time that the solver took.
     """
 
     objective: float
     bound: float
-    gap: float
     seconds: float
+
+    @property
+    def gap(self) -> float:
+        """How far the bound is above the value, relative to it; 0 for a proven optimum."""
+        return (self.bound - self.objective) / max(1e-9, abs(self.objective))
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,27 @@ class Generated:
         objective: "log_theta", "theta" or "score" (values given), whose sum was maximised.
         log_prob: natural logarithm of the architecture's probability.
         costs: value of every cost table given.
-        slack: how far each limited cost is from the nearer end of its limit; never negative.
-        certificate: of optimality.
+        limits: The limits that were met.
+        certificate: The proof that no other architecture within them is better.
     """
 
     architecture: Architecture
     objective: str
     log_prob: float
     costs: dict[str, float]
-    slack: dict[str, float]
+    limits: dict[str, Limit]
     certificate: Certificate
+
+    @property
+    def margin(self) -> dict[str, float]:
+        """How far each limited cost is from the nearer end of its limit; never negative."""
+        return {name: limit.margin(self.costs[name]) for name, limit in self.limits.items()}
 
 
 def generate(
     distribution: JointDistribution,
     space: DecisionSpace,
-    limits: Mapping[str, Limit] | None = None,
+    limits: Limits | None = None,
     costs: Mapping[str, CostTable] | None = None,
     *,
     objective: Objective = "log_theta",
@@ -91,8 +99,8 @@ def generate(
         distribution: what a search learned; pruned options take part with the probability that
             they have, unless ``survivors_only``.
         space: the decisions and rules.
-        limits: cost name -> upper limit, or (lower, upper), both inclusive, in the unit of the
-            table.
+        limits: Cost name -> limit in the unit of the table: a number or "20M" (at most), ">=10M",
+            (lower, upper) or "10M..20M"; see :meth:`Limit.parse`. Limits are inclusive.
         costs: cost name -> table; one for every limit, further ones are only reported.
         objective: maximise the sum of log theta ("log_theta", the likelihood), the sum of theta
             ("theta", as the authors' generator does), or of the values given here for each
@@ -104,7 +112,7 @@ def generate(
 
     Raises:
         InfeasibleError: with the least reachable value of the limit that cannot be met.
-        OptionError: a limit without a cost table, or one that is no range.
+        OptionError: A limit cannot be read, or its cost has no table.
     """
     return top_k(
         distribution,
@@ -122,7 +130,7 @@ def top_k(
     distribution: JointDistribution,
     space: DecisionSpace,
     k: int,
-    limits: Mapping[str, Limit] | None = None,
+    limits: Limits | None = None,
     costs: Mapping[str, CostTable] | None = None,
     *,
     objective: Objective = "log_theta",
@@ -139,26 +147,28 @@ def top_k(
         raise OptionError(f"k is at least 1, not {k}")
     started = time.perf_counter()
     costs = dict(costs or {})
-    bounds = checked_limits(limits or {}, costs)
+    checked = checked_limits(limits or {}, costs)
     for table in costs.values():
         table.check(space)
     rows = objective_rows(objective, distribution, space)
     allowed = distribution.alive if survivors_only else None
-    problem = Problem(space, {name: costs[name] for name in bounds}, rules, allowed)
+    problem = Problem(space, {name: costs[name] for name in checked}, rules, allowed)
     found: dict[Architecture, Generated] = {}
-    for architecture, bound in problem.best(rows, bounds):
+    for architecture, bound in problem.best(rows, checked):
         network = space.canonical(architecture)
         if network in found:
             continue
         value = objective_value(rows, space, architecture)
         bound = max(bound, value)
         seconds = time.perf_counter() - started
-        certificate = Certificate(value, bound, (bound - value) / max(1e-9, abs(value)), seconds)
-        found[network] = describe(architecture, distribution, objective, bounds, costs, certificate)
+        certificate = Certificate(value, bound, seconds)
+        found[network] = describe(
+            architecture, distribution, objective, checked, costs, certificate
+        )
         if len(found) == k:
             break
     if not found:
-        raise infeasible(problem, bounds)
+        raise infeasible(problem, checked)
     return list(found.values())
 
 
@@ -166,7 +176,7 @@ def describe(
     architecture: Architecture,
     distribution: JointDistribution,
     objective: Objective,
-    bounds: Bounds,
+    limits: Mapping[str, Limit],
     costs: Mapping[str, CostTable],
     certificate: Certificate,
 ) -> Generated:
@@ -177,14 +187,14 @@ def describe(
         objective=objective_name(objective),
         log_prob=distribution.log_prob(architecture),
         costs=reached,
-        slack={name: slack(reached[name], *ends) for name, ends in bounds.items()},
+        limits=dict(limits),
         certificate=certificate,
     )
 
 
 def sample_within(
     space: DecisionSpace,
-    limits: Mapping[str, Limit],
+    limits: Limits,
     costs: Mapping[str, CostTable],
     rng: np.random.Generator,
     tries: int = 2_000,
@@ -198,10 +208,10 @@ def sample_within(
     Raises:
         InfeasibleError: no architecture is within the limits.
     """
-    bounds = checked_limits(limits, costs)
+    checked = checked_limits(limits, costs)
     for _ in range(tries):
         architecture = space.sample(rng)
-        if within(architecture, bounds, costs):
+        if within(architecture, checked, costs):
             return architecture
     rows = tuple(rng.dirichlet(np.ones(len(d.options))) for d in space.decisions)
     uniform = JointDistribution.uniform(space.decisions)

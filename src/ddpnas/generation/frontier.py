@@ -8,7 +8,6 @@ architecture.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -22,14 +21,13 @@ from ddpnas.generation._labels import Labels
 from ddpnas.generation._paths import ranges_of
 from ddpnas.generation._problem import Problem
 from ddpnas.generation.best import Certificate, Generated, describe
-from ddpnas.generation.limits import Limit, checked_limits, within
+from ddpnas.generation.limits import Limit, Limits, checked_limits, within
 from ddpnas.generation.objective import Objective, objective_rows, objective_value, whole_rows
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 
 __all__ = ["frontier"]
 
-FREE = (-math.inf, math.inf)
 _EQUAL = 1e-13  # of the largest objective: by so much rounding makes equal ones differ
 _MOST_LABELS = 2_000_000
 
@@ -38,7 +36,7 @@ def frontier(
     distribution: JointDistribution,
     space: DecisionSpace,
     cost: str | Sequence[str],
-    limits: Mapping[str, Limit] | None = None,
+    limits: Limits | None = None,
     costs: Mapping[str, CostTable] | None = None,
     *,
     objective: Objective = "log_theta",
@@ -60,7 +58,7 @@ def frontier(
         space: the decisions and rules.
         cost: name of the cost, or names of several: then no other architecture is better in one
             of objective and costs without being worse in another.
-        limits: cost name -> limit, on these costs or others.
+        limits: Cost name -> limit, on these costs or others; see :func:`ddpnas.generate`.
         costs: cost name -> table.
         objective: see :func:`ddpnas.generate`.
         survivors_only: leave pruned options out.
@@ -76,8 +74,8 @@ def frontier(
     for name in axes:
         if name not in costs:
             raise OptionError(nearest("cost", name, costs))
-    bounds = checked_limits(limits or {}, costs)
-    used = list(dict.fromkeys([*axes, *bounds]))
+    checked = checked_limits(limits or {}, costs)
+    used = list(dict.fromkeys([*axes, *checked]))
     rows = objective_rows(objective, distribution, space)
     allowed = distribution.alive if survivors_only else None
     problem = Problem(space, {name: costs[name] for name in used}, rules, allowed)
@@ -85,14 +83,15 @@ def frontier(
     if diagram is None:
         raise OptionError("no frontier: the rules of the space have too many partial sums")
     points: list[tuple[tuple[float, ...], Architecture]] = []
-    labels = _merge(diagram, whole_rows(rows), [bounds.get(name, FREE) for name in used], len(axes))
+    limit_of = [checked.get(name, Limit()) for name in used]
+    labels = _merge(diagram, whole_rows(rows), limit_of, len(axes))
     for label in range(len(labels)):
         architecture = diagram.decode(labels.path(label))
-        if within(architecture, bounds, costs):
+        if within(architecture, checked, costs):
             reached = tuple(costs[name].cost(architecture) for name in axes)
             points.append((reached, architecture))
     if not points:
-        raise infeasible(problem, bounds)
+        raise infeasible(problem, checked)
     points.sort(key=lambda point: point[0])
     values = [objective_value(rows, space, architecture) for _, architecture in points]
     largest = sum(float(np.abs(row).max()) for row in rows)
@@ -101,8 +100,8 @@ def frontier(
     seconds = time.perf_counter() - started
     result = []
     for i in _without_repeats(space, points, values):
-        certificate = Certificate(values[i], values[i], 0.0, seconds)
-        found = describe(points[i][1], distribution, objective, bounds, costs, certificate)
+        certificate = Certificate(values[i], values[i], seconds)
+        found = describe(points[i][1], distribution, objective, checked, costs, certificate)
         result.append(found)
     return result
 
@@ -159,14 +158,12 @@ def _without_repeats(
     return kept
 
 
-def _merge(
-    diagram: Diagram, rows: list[Vector], bounds: Sequence[tuple[float, float]], axes: int
-) -> Labels:
+def _merge(diagram: Diagram, rows: list[Vector], limits: Sequence[Limit], axes: int) -> Labels:
     """Return the labels at the end that none dominates in value and the first ``axes`` costs."""
-    labels = Labels.start(len(bounds))
+    labels = Labels.start(len(limits))
     if diagram.empty:
         return labels.keep(np.zeros(1, dtype=np.bool_))
-    ranges = ranges_of(diagram, bounds)
+    ranges = ranges_of(diagram, limits)
     for at, (layer, values) in enumerate(
         zip(diagram.layers, diagram.values(rows), strict=True), start=1
     ):

@@ -1,125 +1,242 @@
-"""Limits on costs: how they are given, checked, and said."""
+"""Limits on costs: read from numbers, pairs and texts, checked, kept in files, put into words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
 
-__all__ = [
-    "Bounds",
-    "Limit",
-    "amount",
-    "checked_limits",
-    "limit_arguments",
-    "plain_limits",
-    "read_limits",
-    "say_limits",
-    "slack",
-    "within",
-]
+__all__ = ["Limit", "LimitLike", "Limits", "amount", "checked_limits", "parse_limits", "within"]
 
-Limit = float | tuple[float, float]
-Bounds = dict[str, tuple[float, float]]
+_SCALES = {"K": 1e3, "M": 1e6, "G": 1e9}
 
 
-def checked_limits(limits: Mapping[str, Limit], costs: Mapping[str, CostTable]) -> Bounds:
-    """Return (lower, upper) of every limit; infinite where there is none.
+@dataclass(frozen=True)
+class Limit:
+    """The values that a cost may have, from ``lower`` to ``upper``, both included.
+
+    Attributes:
+        lower: Least allowed cost, in the unit of the cost table; minus infinity for none.
+        upper: Largest allowed cost; infinity for none.
 
     Raises:
-        OptionError: a limit without a cost table, or one that is no range.
+        OptionError: The ends are not numbers, or ``lower`` is above ``upper``.
+
+    Examples:
+        >>> limit = Limit.parse("10M..20M")
+        >>> limit.holds(20e6), limit.margin(18e6)
+        (True, 2000000.0)
+        >>> str(limit)
+        '10,000,000..20,000,000'
     """
-    bounds = {}
-    for name, limit in limits.items():
+
+    lower: float = -math.inf
+    upper: float = math.inf
+
+    def __post_init__(self) -> None:
+        ends = self.lower < math.inf and self.upper > -math.inf
+        if not (ends and self.lower <= self.upper):  # false for NaN, too
+            raise OptionError(f"a limit cannot range from {self.lower} to {self.upper}")
+
+    @classmethod
+    def parse(cls, limit: LimitLike, *, of: float | None = None) -> Limit:
+        """Return the limit that a number, a pair or a text stands for.
+
+        A number is the largest allowed cost, and a pair is (lower, upper). The texts are those of
+        the command line: ``"20M"`` (at most), ``">=10M"`` (at least), ``"10M..20M"`` (a range whose
+        ends may be left out) and ``"50%"`` (a share of ``of``). K, M and G stand for thousands,
+        millions and billions. A limit is returned unchanged.
+
+        Args:
+            limit: What to read.
+            of: The cost that percentages refer to, such as that of a network to be shrunk.
+
+        Raises:
+            OptionError: It cannot be read, or a percentage has nothing to refer to.
+
+        Examples:
+            >>> Limit.parse(2_000_000) == Limit.parse("2M") == Limit(upper=2e6)
+            True
+            >>> Limit.parse("50%", of=3e8)
+            Limit(lower=-inf, upper=150000000.0)
+        """
+        if isinstance(limit, Limit):
+            return limit
+        if isinstance(limit, tuple):
+            return cls(float(limit[0]), float(limit[1]))
+        if not isinstance(limit, str):
+            return cls(upper=float(limit))
+        text = limit.strip()
+        relation = next((sign for sign in ("<=", ">=", "=") if text.startswith(sign)), "")
+        lower, dots, upper = text.removeprefix(relation).partition("..")
+        try:
+            if not dots:
+                value = _number(lower, of)
+                return cls(lower=value) if relation == ">=" else cls(upper=value)
+            if relation in ("", "="):
+                return cls(
+                    _number(lower, of) if lower.strip() else -math.inf,
+                    _number(upper, of) if upper.strip() else math.inf,
+                )
+        except ValueError:
+            pass  # told below
+        if "%" in text and of is None:
+            raise OptionError(f"there is no cost that {limit!r} could be a share of")
+        raise OptionError(
+            f"cannot read the limit {limit!r}; write 20M (at most), >=10M (at least) or 10M..20M"
+        )
+
+    def __str__(self) -> str:
+        """Return the exact text that :meth:`parse` reads."""
+        lower, upper = ("" if math.isinf(end) else _exact(end) for end in (self.lower, self.upper))
+        return upper if upper and not lower else f"{lower}..{upper}"
+
+    def describe(self) -> str:
+        """Return the limit for a sentence.
+
+        Examples:
+            >>> Limit.parse(">=1.5M").describe()
+            'at least 1,500,000'
+        """
+        if math.isinf(self.lower):
+            return "unlimited" if math.isinf(self.upper) else f"at most {amount(self.upper)}"
+        if math.isinf(self.upper):
+            return f"at least {amount(self.lower)}"
+        return f"{amount(self.lower)} to {amount(self.upper)}"
+
+    def to_json(self) -> float | list[float | None]:
+        """Return plain data: a number for an upper limit alone, else [lower, upper] or None."""
+        if math.isinf(self.lower) and math.isfinite(self.upper):
+            return self.upper
+        return [end if math.isfinite(end) else None for end in (self.lower, self.upper)]
+
+    @classmethod
+    def from_json(cls, data: float | Sequence[float | None]) -> Limit:
+        """Return the limit that :meth:`to_json` described."""
+        if not isinstance(data, Sequence):
+            return cls(upper=data)
+        lower, upper = data
+        return cls(-math.inf if lower is None else lower, math.inf if upper is None else upper)
+
+    def holds(self, cost: float) -> bool:
+        """Return whether the cost is within the limit."""
+        return self.lower <= cost <= self.upper
+
+    def margin(self, cost: float) -> float:
+        """Return how far the cost is from the nearer end of the limit; negative outside it."""
+        return min(self.upper - cost, cost - self.lower)
+
+
+LimitLike = Limit | float | tuple[float, float] | str  # what Limit.parse reads
+Limits = Mapping[str, LimitLike]  # cost name -> limit
+
+
+def parse_limits(limits: Limits | Iterable[str]) -> dict[str, Limit]:
+    """Return the limits by name of the cost.
+
+    Args:
+        limits: A mapping from cost names to whatever :meth:`Limit.parse` reads, or texts such as
+            ``macs=20M``, ``macs>=10M`` and ``macs=10M..20M``, at most one for each cost.
+
+    Raises:
+        OptionError: A limit cannot be read, or two limits name the same cost.
+
+    Examples:
+        >>> parse_limits(["macs=20M", "params>=1K"])["macs"] == parse_limits({"macs": 2e7})["macs"]
+        True
+    """
+    if isinstance(limits, Mapping):
+        return {name: _named(name, limit) for name, limit in limits.items()}
+    parsed: dict[str, Limit] = {}
+    for text in limits:
+        found = re.fullmatch(r"\s*([^<>=\s]+)\s*([<>=].*)", text)
+        if found is None:
+            raise OptionError(
+                f"cannot read the limit {text!r}; name the cost, such as macs=20M, macs>=10M or "
+                "macs=10M..20M"
+            )
+        name, limit = found.groups()
+        if name in parsed:
+            raise OptionError(f"two limits on {name}; write a range: {name}=10M..20M")
+        parsed[name] = _named(name, limit.removeprefix("="))
+    return parsed
+
+
+def checked_limits(limits: Limits, costs: Mapping[str, CostTable]) -> dict[str, Limit]:
+    """Return the limits by name of the cost, each of which has a table.
+
+    Args:
+        limits: Cost name -> whatever :meth:`Limit.parse` reads.
+        costs: Cost name -> table.
+
+    Raises:
+        OptionError: A limit cannot be read, or its cost has no table.
+
+    Examples:
+        >>> checked_limits({"macs": "2K"}, {"macs": CostTable("macs", "MACs", 0, {})})
+        {'macs': Limit(lower=-inf, upper=2000.0)}
+    """
+    for name in limits:
         if name not in costs:
             raise OptionError(
-                f"{nearest('limit', name, costs)}; any other needs its table: --costs TABLE.json, "
-                f"made by `ddpnas latency` for milliseconds"
+                f"{nearest('limit', name, costs)}; any other cost needs a table: --costs "
+                f"TABLE.json, which `ddpnas latency` makes for milliseconds"
             )
-        low, up = _ends(limit)
-        if math.isnan(low) or math.isnan(up) or not low <= up:
-            raise OptionError(f"the limit on {name} is no range: from {low} to {up}")
-        bounds[name] = (float(low), float(up))
-    return bounds
-
-
-def _ends(limit: Limit) -> tuple[float, float]:
-    """Return (lower, upper), infinite where there is none."""
-    return limit if isinstance(limit, tuple) else (-math.inf, limit)
+    return parse_limits(limits)
 
 
 def within(
-    architecture: Mapping[str, str],
-    bounds: Mapping[str, tuple[float, float]],
-    costs: Mapping[str, CostTable],
+    architecture: Mapping[str, str], limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
 ) -> bool:
-    """Return whether every cost of the architecture is within its bounds, both inclusive."""
-    return all(low <= costs[name].cost(architecture) <= up for name, (low, up) in bounds.items())
+    """Return whether every limited cost of the architecture is within its limit.
 
+    Args:
+        architecture: An option for every decision.
+        limits: Cost name -> limit.
+        costs: Cost name -> table, one for every limit.
 
-def slack(cost: float, low: float, up: float) -> float:
-    """Return how far a cost is from the nearer end of its limit; negative outside it."""
-    return min(up - cost, cost - low)
-
-
-def plain_limits(limits: Mapping[str, Limit]) -> dict[str, float | list[float | None]]:
-    """Return limits as plain data for JSON: an upper limit, or [lower, upper], None for none."""
-
-    def finite(end: float) -> float | None:
-        return end if math.isfinite(end) else None
-
-    return {
-        name: [finite(limit[0]), finite(limit[1])] if isinstance(limit, tuple) else limit
-        for name, limit in limits.items()
-    }
-
-
-def read_limits(plain: Mapping[str, float | list[float | None]]) -> dict[str, Limit]:
-    """Return the limits that :func:`plain_limits` described."""
-    limits: dict[str, Limit] = {}
-    for name, limit in plain.items():
-        if isinstance(limit, list):
-            low, up = limit
-            limits[name] = (-math.inf if low is None else low, math.inf if up is None else up)
-        else:
-            limits[name] = limit
-    return limits
-
-
-def say_limits(limits: Mapping[str, Limit]) -> str:
-    """Return limits for a sentence: ``macs <= 20,000,000, 10 <= latency_ms <= 20``."""
-    said = []
-    for name, limit in limits.items():
-        low, up = _ends(limit)
-        if low == -math.inf:
-            said.append(f"{name} <= {amount(up)}")
-        elif up == math.inf:
-            said.append(f"{name} >= {amount(low)}")
-        else:
-            said.append(f"{amount(low)} <= {name} <= {amount(up)}")
-    return ", ".join(said)
-
-
-def limit_arguments(limits: Mapping[str, Limit]) -> list[str]:
-    """Return limits exactly, as the command line takes them: ``macs=20000000``, ``macs>=5``."""
-
-    def exact(end: float) -> str:
-        return f"{end:.0f}" if float(end).is_integer() else repr(float(end))
-
-    texts = []
-    for name, limit in limits.items():
-        low, up = _ends(limit)
-        if low == -math.inf:
-            texts.append(f"{name}={exact(up)}")
-        elif up == math.inf:
-            texts.append(f"{name}>={exact(low)}")
-        else:
-            texts.append(f"{name}={exact(low)}..{exact(up)}")
-    return texts
+    Examples:
+        >>> table = CostTable("macs", "MACs", 5, {(("op", "conv"),): 10})
+        >>> within({"op": "conv"}, {"macs": Limit(upper=15)}, {"macs": table})
+        True
+    """
+    return all(limit.holds(costs[name].cost(architecture)) for name, limit in limits.items())
 
 
 def amount(value: float) -> str:
-    """Return a cost for a sentence: whole numbers in full, others with six digits."""
+    """Return a cost for a sentence: whole numbers in full, others with six digits.
+
+    Examples:
+        >>> amount(2e6), amount(1.23456789)
+        ('2,000,000', '1.23457')
+    """
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.6g}"
+
+
+def _named(name: str, limit: LimitLike) -> Limit:
+    """Return the limit; an error says on which cost it is."""
+    try:
+        return Limit.parse(limit)
+    except OptionError as error:
+        raise OptionError(f"limit on {name}: {error}") from None
+
+
+def _number(text: str, of: float | None) -> float:
+    """Return a finite number of a limit's text; ValueError when it is none."""
+    text = text.strip().replace(",", "")
+    if text.endswith("%") and of is not None:
+        value = float(text[:-1]) / 100 * of
+    else:
+        scale = _SCALES.get(text[-1:].upper(), 1.0)
+        value = float(text[:-1] if scale != 1.0 else text) * scale
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _exact(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else repr(float(value))

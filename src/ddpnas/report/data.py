@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.errors import ArchitectureError, RunError
+from ddpnas.generation.limits import Limit
 from ddpnas.runs.resume import read_config, run_generated
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
@@ -112,13 +113,10 @@ class Run:
         return self.generated["text"] if self.generated is not None else self.text
 
     @property
-    def limits(self) -> dict[str, tuple[float | None, float | None]]:
-        """The limits that the chosen architecture had to meet: lower and upper by cost."""
+    def limits(self) -> dict[str, Limit]:
+        """The limits that the chosen architecture had to meet, by name of the cost."""
         given = self.generated["limits"] if self.generated is not None else {}
-        return {
-            name: (limit[0], limit[1]) if isinstance(limit, list) else (None, limit)
-            for name, limit in given.items()
-        }
+        return {name: Limit.from_json(limit) for name, limit in given.items()}
 
 
 def said_path(path: Path) -> str:

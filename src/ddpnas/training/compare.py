@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import sample_within
-from ddpnas.generation.limits import Limit, checked_limits, within
+from ddpnas.generation.limits import Limit, Limits, checked_limits, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.baselines import build_baseline
@@ -63,7 +62,7 @@ def compare(
     data: Data | Any,
     *,
     costs: Mapping[str, CostTable] | None = None,
-    limits: Mapping[str, Limit] | None = None,
+    limits: Limits | None = None,
     rules: Sequence[Rule] = (),
     random: int = 0,
     same_size: int = 0,
@@ -158,16 +157,16 @@ def _drawn(
     space: SearchSpace,
     rules: Sequence[Rule],
     costs: Mapping[str, CostTable],
-    limits: Mapping[str, Limit],
+    limits: Limits,
     rng: np.random.Generator,
 ) -> Architecture:
     """Return a random architecture within limits and rules, in its canonical form if that is."""
-    bounds = checked_limits(limits, costs)
+    checked = checked_limits(limits, costs)
     drawn_from = DecisionSpace(space.decisions, (*space.rules, *rules))
     for _ in range(_TRIES):
         drawn = sample_within(drawn_from, limits, costs, rng)
         form = space.canonical(drawn)
-        if within(form, bounds, costs) and all(rule.holds(form) for rule in drawn_from.rules):
+        if within(form, checked, costs) and all(rule.holds(form) for rule in drawn_from.rules):
             return form
     return drawn
 
@@ -176,15 +175,16 @@ def _same_size(
     space: SearchSpace,
     architecture: Architecture,
     costs: Mapping[str, CostTable],
-    limits: Mapping[str, Limit],
+    limits: Limits,
 ) -> dict[str, Limit]:
     """Return the limits, and that the multiply-adds are about the architecture's."""
     if "macs" not in costs:
         raise OptionError("same_size compares multiply-adds, and there is no cost 'macs'")
     size = costs["macs"].cost(space.canonical(architecture))
     lowest, highest = (share * size for share in _SAME_SIZE)
-    low, high = checked_limits(limits, costs).get("macs", (-math.inf, math.inf))
-    return {**limits, "macs": (max(low, lowest), min(high, highest))}
+    checked = checked_limits(limits, costs)
+    given = checked.get("macs", Limit())
+    return {**checked, "macs": Limit(max(given.lower, lowest), min(given.upper, highest))}
 
 
 def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ddpnas.generation.limits import read_limits, say_limits
+from ddpnas.generation.limits import Limit
 from ddpnas.space.user_code import names_file
 
 __all__ = ["model_card"]
@@ -142,7 +142,8 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 def _limits(about: Mapping[str, Any]) -> str:
     if not about["limits"]:
         return ""
-    return f"Found within the limits: `{say_limits(read_limits(about['limits']))}`.\n"
+    words = [f"{name} {Limit.from_json(one).describe()}" for name, one in about["limits"].items()]
+    return f"Found within the limits: {', '.join(words)}.\n"
 
 
 def _listed(items: Sequence[str]) -> str:

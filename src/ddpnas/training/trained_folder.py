@@ -32,7 +32,7 @@ from torch import Tensor
 from ddpnas._version import __version__
 from ddpnas.data.data import Data
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
-from ddpnas.generation.limits import Limit, plain_limits
+from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import Source
@@ -222,7 +222,7 @@ def save_networks(
     space: SearchSpace,
     networks: Sequence[Compared],
     *,
-    limits: Mapping[str, Limit] | None = None,
+    limits: Limits | None = None,
     searched: SearchSpace | None = None,
 ) -> None:
     """Write the first network and the figures of all into a folder, for :func:`ddpnas.load`.
@@ -254,7 +254,7 @@ def save_networks(
         "mean": list(data.mean),
         "std": list(data.std),
         "costs": first.costs,
-        "limits": plain_limits(limits or {}),
+        "limits": {n: one.to_json() for n, one in parse_limits(limits or {}).items()},
         "provenance": {
             "data": {
                 "name": data.name,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from ddpnas.generation.best import Generated
+from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Column, Figure, Legend, Section, Table, amount, percent
 from ddpnas.report.svg import Axis, Chart
@@ -42,8 +44,9 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
     usual = statistics.median(p.log_prob for p in view.random)
     lowest = max(min(heights), 1.5 * usual) if min(heights) < usual else min(usual, *heights)
     shown = [p for p in view.random if p.log_prob >= lowest]
-    high = run.limits.get(name, (None, None))[1]
-    right = max([*costs, at, *(p.costs[name] for p in shown), high or 0])
+    high = run.limits.get(name, Limit()).upper
+    limited = math.isfinite(high)
+    right = max([*costs, at, *(p.costs[name] for p in shown), high if limited else 0])
     chart = Chart(
         f"Probability against {name}",
         f"{len(points)} networks on the exact frontier, from {amount(costs[0])} to "
@@ -54,7 +57,7 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
         height=300 if alone else 270,
         left=46,
     )
-    if high is not None:
+    if limited:
         chart.upright(high, "limit")
     for p in shown:
         title = f"random: {p.costs[name]:,.0f} {unit}, log probability {p.log_prob:.1f}, {p.text}"

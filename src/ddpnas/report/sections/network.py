@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Block,
@@ -92,14 +94,14 @@ def _accuracy_tiles(trained: Comparison) -> list[Tile]:
 
 
 def _cost_tile(view: View, name: str, value: float) -> Tile:
-    low, high = view.run.limits.get(name, (None, None))
+    limit = view.run.limits.get(name, Limit())
     unit = _LABELS.get(name) or view.units.get(name, name)
-    if high is None:
-        note = "no limit was set" if low is None else f"at least {amount(low)}"
-        return Tile(unit, amount(value), value, note)
-    least = f"at least {amount(low)}, " if low is not None else ""
-    share = value / high if high > 0 else None
-    return Tile(unit, amount(value), value, f"{least}limit {amount(high)}", share)
+    least = f"at least {amount(limit.lower)}" if math.isfinite(limit.lower) else ""
+    if math.isinf(limit.upper):
+        return Tile(unit, amount(value), value, least or "no limit was set")
+    share = value / limit.upper if limit.upper > 0 else None
+    most = f"limit {amount(limit.upper)}"
+    return Tile(unit, amount(value), value, f"{least}, {most}" if least else most, share)
 
 
 def _answer(view: View) -> tuple[str, ...]:
@@ -243,10 +245,12 @@ def _drawing(svg: str, what: str) -> str:
 
 def _cost_table(view: View) -> Table:
     limits = view.run.limits
-    lower = any(low is not None for low, _ in limits.values())
+    lower = any(math.isfinite(limit.lower) for limit in limits.values())
     rows = []
     for name, value in view.chosen_costs.items():
-        low, high = limits.get(name, (None, None))
+        limit = limits.get(name, Limit())
+        low = limit.lower if math.isfinite(limit.lower) else None
+        high = limit.upper if math.isfinite(limit.upper) else None
         left = high - value if high is not None else None
         rows.append((name, value, *([low] if lower else []), high, left))
     return Table(

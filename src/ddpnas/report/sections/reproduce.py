@@ -11,7 +11,6 @@ from typing import Any
 from ddpnas.data.load import DataConfig
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.standalone import StandaloneConfig
-from ddpnas.generation.limits import limit_arguments, read_limits
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.data import Run, said_path
@@ -57,8 +56,8 @@ def run_commands(view: View) -> list[str]:
         lines.append(_join(["search", *_search_words(run), "--out", folder]))
     if run.generated is not None:
         words = ["generate", folder, *own]
-        for limit in limit_arguments(read_limits(run.generated["limits"])):
-            words += ["--limit", limit]
+        for name, limit in run.limits.items():
+            words += ["--limit", f"{name}={limit}"]
         if (objective := run.generated.get("objective", _LIKELIEST)) != _LIKELIEST:
             words += ["--objective", objective]
         for path in run.generated.get("costs_from", []):

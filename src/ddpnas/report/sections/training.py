@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from html import escape
 
+from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Block,
@@ -106,18 +108,19 @@ def _cost_figure(view: View, trained: Comparison) -> Figure | None:
         (n.costs[name], n.evaluation.accuracy, n) for n in trained.networks if name in n.costs
     ]
     costs, accuracies = [p[0] for p in points], [p[1] for p in points]
-    high = view.run.limits.get(name, (None, None))[1]
+    high = view.run.limits.get(name, Limit()).upper
+    limited = math.isfinite(high)
+    right = max([*costs, high if limited else 0])
     chart = Chart(
         f"Accuracy against {name}",
         f"{len(points)} networks; found: {percent(trained.found.evaluation.accuracy)} at "
         f"{amount(trained.found.costs[name])} {view.units.get(name, name)}.",
-        Axis(view.units.get(name, name), min(costs), max([*costs, high or 0]), amount, pad=0.1,
-             most=4),
+        Axis(view.units.get(name, name), min(costs), right, amount, pad=0.1, most=4),
         Axis("", min(accuracies), max(accuracies), lambda v: f"{100 * v:.1f} %", pad=0.2),
         width=350,
-            height=260,
-    )  # fmt: skip
-    if high is not None:
+        height=260,
+    )
+    if limited:
         chart.upright(high, "limit")
     for cost, accuracy, n in sorted(points, key=lambda p: p[2] is trained.found):
         series, mark = _series(trained, n)
