@@ -10,9 +10,6 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
@@ -21,7 +18,7 @@ from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.supernet import Choice, Condition
+from ddpnas.space.supernet import Condition, walk
 
 __all__ = ["count_costs"]
 
@@ -60,10 +57,10 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
     with torch.device("meta"):
         opened = space.opened()
     terms: dict[str, dict[Condition, int]] = {name: {} for name in _UNITS}
-    for owned in _owned(opened, ()):
-        parameters, buffers = own_tensors(owned.modules)
-        _pay(terms["params"], owned.choices, sum(p.numel() for p in parameters))
-        _pay(terms["size_bytes"], owned.choices, stored_bytes(parameters, buffers, weights))
+    for condition, modules, _ in walk(opened):
+        parameters, buffers = own_tensors(modules)
+        _pay(terms["params"], condition, sum(p.numel() for p in parameters))
+        _pay(terms["size_bytes"], condition, stored_bytes(parameters, buffers, weights))
     counted: dict[str, tuple[int, int]] = {}
     for part in find_parts(space, opened):
         if part.key not in counted:
@@ -94,37 +91,8 @@ def _run_costs(space: SearchSpace, opened: nn.Module, part: Part) -> tuple[int, 
     return costs
 
 
-@dataclass(frozen=True)
-class _Owned:
-    """The modules that belong to the same choices."""
-
-    choices: Condition
-    modules: list[nn.Module]
-
-
-def _owned(module: nn.Module, choices: Condition) -> Iterator[_Owned]:
-    """Yield the modules outside all choices, then those of every option likewise."""
-    modules, inner = _split(module)
-    yield _Owned(choices, modules)
-    for choice in inner:
-        for name, option in zip(choice.names, choice.options, strict=True):
-            yield from _owned(option, (*choices, (choice.decision, name)))
-
-
-def _split(module: nn.Module) -> tuple[list[nn.Module], list[Choice]]:
-    """Return the module and those in it that stand outside all choices, and the choices."""
-    if isinstance(module, Choice):
-        return [], [module]
-    modules, choices = [module], []
-    for child in module.children():
-        inner_modules, inner_choices = _split(child)
-        modules += inner_modules
-        choices += inner_choices
-    return modules, choices
-
-
-def _pay(costs: dict[Condition, int], pairs: Condition, cost: int) -> None:
+def _pay(costs: dict[Condition, int], condition: Condition, cost: int) -> None:
     """Add a cost to the term of these choices."""
-    key = term_key(pairs)
+    key = term_key(condition)
     if key is not None:
         costs[key] = costs.get(key, 0) + cost

@@ -8,7 +8,6 @@ exceed it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from ddpnas.costs.network import peak_bytes, quick_norms
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.supernet import Choice, Condition
+from ddpnas.space.supernet import Condition, walk
 
 __all__ = ["peak_limit"]
 
@@ -50,15 +49,19 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
     given: Any = example
     for module in opened:
         outputs: list[Tensor] = []
-        for pairs, option in _options(space, module, ()):
-            kept: list[Tensor] = []
+        for condition, inside, choices in walk(module):
+            if inside and choices:
+                raise _refused(space, f"a {type(inside[0]).__name__} has choices inside")
+            if not inside:  # a choice: its options come next
+                continue
+            option, kept = inside[0], list[Tensor]()
 
             def run(option: nn.Module = option, given: Any = given, to: Any = kept) -> None:
                 to.append(option(given))
 
             over = peak_bytes(option, run, [example, given]) > at_most
-            key = term_key(pairs)
-            if not pairs:
+            key = term_key(condition)
+            if not condition:
                 fixed += over
             elif over and key is not None:
                 terms[key] = terms.get(key, 0) + 1
@@ -70,19 +73,6 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
         given = outputs[0]
     about = {**space.identity, "options": space.plain_options, "at_most_bytes": at_most}
     return CostTable("places_over_peak", "places", fixed, terms, about)
-
-
-def _options(
-    space: SearchSpace, module: nn.Module, pairs: Condition
-) -> Iterator[tuple[Condition, nn.Module]]:
-    """Yield the module itself, or what can stand in its place and under which choices."""
-    if isinstance(module, Choice):
-        for name, option in zip(module.names, module.options, strict=True):
-            yield from _options(space, option, (*pairs, (module.decision, name)))
-    elif any(isinstance(inner, Choice) for inner in module.modules()):
-        raise _refused(space, f"a {type(module).__name__} has choices inside")
-    else:
-        yield pairs, module
 
 
 def _is_alias(output: Tensor, example: Tensor) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.space.supernet import Choice, Supernet
+from ddpnas.space.supernet import Supernet, walk
 
 __all__ = ["compile_options"]
 
@@ -32,11 +32,9 @@ def compile_options(supernet: Supernet, backend: str) -> None:
     if backend not in known:
         raise OptionError(nearest("backend of torch.compile", backend, known))
     options = [
-        option
-        for choice in supernet.modules()
-        if isinstance(choice, Choice)
-        for option in choice.options
-        if not any(isinstance(inner, Choice) for inner in option.modules())
+        modules[0]
+        for condition, modules, choices in walk(supernet.network)
+        if condition and not choices
     ]
     dynamo = torch._dynamo.config  # imported here by torch, a second's work
     forms = _FORMS * len(options)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ddpnas.space.supernet import Choice, Supernet
+from ddpnas.space.supernet import Supernet
 
 __all__ = ["Replay"]
 
@@ -34,7 +34,6 @@ class Replay:
     def __init__(self, supernet: Supernet, inputs: Tensor) -> None:
         self._supernet, self._inputs = supernet, inputs
         self._kept = _Kept()
-        self._choices = [m for m in supernet.modules() if isinstance(m, Choice)]
         self._differing: frozenset[str] = frozenset()
 
     def __enter__(self) -> Self:
@@ -42,7 +41,7 @@ class Replay:
             if decision in self._differing:
                 self._kept.close()
 
-        for choice in self._choices:
+        for choice in self._supernet.choices:
             choice.watch = asked
         return self
 
@@ -52,7 +51,7 @@ class Replay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for choice in self._choices:
+        for choice in self._supernet.choices:
             choice.watch = None
 
     def run(self, path: Mapping[str, str], following: Mapping[str, str] | None) -> Any:

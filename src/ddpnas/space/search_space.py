@@ -34,18 +34,10 @@ from ddpnas.space.choose import BuildChoice, Choose, DeclareChoices
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import on_meta
-from ddpnas.space.supernet import Choice, Condition, Supernet, outside_choices
+from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import Source
 
-__all__ = [
-    "Choice",
-    "Choose",
-    "Condition",
-    "SearchSpace",
-    "Supernet",
-    "outside_choices",
-    "visit_options",
-]
+__all__ = ["SearchSpace", "Text"]
 
 NetworkOptions = Mapping[str, Any]
 Text = tuple[Callable[[Mapping[str, str]], str], Callable[[str], Mapping[str, str]]]

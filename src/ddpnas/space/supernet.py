@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from ddpnas.space.layers import NoConnection
 
-__all__ = ["Choice", "Condition", "Supernet", "is_absent", "outside_choices"]
+__all__ = ["Choice", "Condition", "Supernet", "is_absent", "outside_choices", "walk"]
 
+# (decision, option) pairs, outermost first: all of them are chosen. () always holds.
 Condition = tuple[tuple[str, str], ...]
 
 
 class Choice(nn.Module):
     """All options of one decision at one place of a supernet, of which the active one runs.
 
+    Args:
+        decision: Name of the decision.
+        names: Names of its options.
+        modules: Module of each option, in the same order.
+
     Attributes:
-        active: index of the option that runs; None outside a supernet, where none is chosen.
-        watch: called with the decision whenever a run of the network depends on it.
+        active: Index of the option that runs; None outside a supernet, where none is chosen.
+        watch: Called with the decision's name whenever a run of the network depends on it.
+
+    Example:
+        >>> pool = Choice("pool", ("max", "none"), (nn.MaxPool2d(2), NoConnection()))
+        >>> pool.active = 1
+        >>> pool.chosen, is_absent(pool)
+        (NoConnection(), True)
     """
 
     def __init__(self, decision: str, names: Sequence[str], modules: Sequence[nn.Module]) -> None:
@@ -48,9 +60,10 @@ class Choice(nn.Module):
 
 
 def is_absent(module: nn.Module) -> bool:
-    """Return whether a path of a supernet has nothing here, so that what only leads here can rest.
+    """Return True if the active option of a choice is "no connection".
 
-    False in a network of one architecture: that runs, and counts, all that it is made of.
+    A cell may then skip every operation that only feeds this edge. The answer is False for
+    anything but a choice, so a built network runs, and counts, all that it is made of.
     """
     return (
         isinstance(module, Choice)
@@ -60,37 +73,47 @@ def is_absent(module: nn.Module) -> bool:
 
 
 class Supernet(nn.Module):
-    """A network with every option in it, of which one path runs: weights shared by all.
+    """A network with every option in it, of which one path runs: all paths share weights.
 
-    Changing the path sets one integer a choice; nothing is rebuilt.
+    Setting the path changes one integer for each choice; nothing is rebuilt.
+    :meth:`ddpnas.SearchSpace.supernet` makes one.
+
+    Args:
+        network: Network made with every decision open.
+
+    Attributes:
+        network: The same network.
+        choices: Its choices, in the order of its modules.
+
+    Example:
+        >>> from ddpnas import create_space
+        >>> space = create_space("toy", input_shape=(1, 8, 8))
+        >>> supernet = space.supernet()
+        >>> supernet.set_path({d.name: d.options[0] for d in space.decisions})
+        >>> len(supernet.path_parameters()) < len(list(supernet.parameters()))
+        True
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._choices: dict[str, list[Choice]] = {}
-        for module in network.modules():
-            if isinstance(module, Choice):
-                self._choices.setdefault(module.decision, []).append(module)
-                module.active = 0
+        self.choices = tuple(module for module in network.modules() if isinstance(module, Choice))
+        for choice in self.choices:
+            choice.active = 0
 
     def set_path(self, architecture: Mapping[str, str]) -> None:
-        """Make the network of this architecture the one that runs."""
-        for decision, choices in self._choices.items():
-            for choice in choices:
-                choice.active = choice.names.index(architecture[decision])
+        """Make the path of this architecture the one that runs."""
+        for choice in self.choices:
+            choice.active = choice.names.index(architecture[choice.decision])
 
     def path_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the active path, each once; inactive options are not visited."""
-        found: dict[int, nn.Parameter] = {}
-
-        def walk(module: nn.Module) -> None:
-            parameters, choices = outside_choices(module)
-            found.update((id(parameter), parameter) for parameter in parameters)
-            for choice in choices:
-                walk(choice.chosen)
-
-        walk(self.network)
+        found = {
+            id(parameter): parameter
+            for _, modules, _ in walk(self.network, active_only=True)
+            for module in modules
+            for parameter in module.parameters(recurse=False)
+        }
         return list(found.values())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,14 +121,52 @@ class Supernet(nn.Module):
         return self.network(*args, **kwargs)
 
 
-def outside_choices(module: nn.Module) -> tuple[list[nn.Parameter], list[Choice]]:
-    """Return the module's parameters outside all choices, and its outermost choices."""
+def walk(
+    module: nn.Module, condition: Condition = (), *, active_only: bool = False
+) -> Iterator[tuple[Condition, list[nn.Module], list[Choice]]]:
+    """Yield what stands in a network outside all choices, then the same for each option.
+
+    Options are visited depth first: an option comes before the options of choices inside it.
+
+    Args:
+        module: Network or part of one, made with every decision open.
+        condition: Choices under which the module itself stands.
+        active_only: Visit only the active option of each choice, that is, the path of a supernet.
+
+    Yields:
+        (condition, modules, choices): the choices under which these modules stand, the modules
+        outside all further choices, the module itself first, and those further choices. A choice
+        directly inside an option has no modules.
+
+    Example:
+        >>> pool = Choice("pool", ("max", "none"), (nn.MaxPool2d(2), NoConnection()))
+        >>> for condition, modules, choices in walk(nn.Sequential(nn.ReLU(), pool)):
+        ...     print(condition, [type(m).__name__ for m in modules], len(choices))
+        () ['Sequential', 'ReLU'] 1
+        (('pool', 'max'),) ['MaxPool2d'] 0
+        (('pool', 'none'),) ['NoConnection'] 0
+    """
+    modules, choices = outside_choices(module)
+    yield condition, modules, choices
+    for choice in choices:
+        for index, (name, option) in enumerate(zip(choice.names, choice.options, strict=True)):
+            if not active_only or index == choice.active:
+                inner = (*condition, (choice.decision, name))
+                yield from walk(option, inner, active_only=active_only)
+
+
+def outside_choices(module: nn.Module) -> tuple[list[nn.Module], list[Choice]]:
+    """Return the module and those in it that stand outside all choices, and the outermost choices.
+
+    Args:
+        module: Network or part of one. If it is a choice, nothing stands outside.
+    """
     if isinstance(module, Choice):
         return [], [module]
-    parameters = [p for p in module.parameters(recurse=False)]
+    modules: list[nn.Module] = [module]
     choices: list[Choice] = []
     for child in module.children():
-        inner_parameters, inner_choices = outside_choices(child)
-        parameters += inner_parameters
+        inner_modules, inner_choices = outside_choices(child)
+        modules += inner_modules
         choices += inner_choices
-    return parameters, choices
+    return modules, choices
