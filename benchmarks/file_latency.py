@@ -22,7 +22,7 @@ import torch
 
 import ddpnas
 from benchmarks.record import write_record
-from ddpnas.export.onnx_runtime import OnnxFile, latencies
+from ddpnas.export import Deployable, Input, OnnxFile, measure_latencies
 from ddpnas.training.baselines import build_baseline
 
 
@@ -40,13 +40,13 @@ def measure(path: Path, space: ddpnas.SearchSpace) -> list[dict[str, Any]]:
                 else build_baseline(network["text"], space.input_shape, classes)
             )
             file = Path(folder) / f"{index}.onnx"
-            ddpnas.export_onnx(built.eval(), file, input_shape=space.input_shape)
+            ddpnas.export_onnx(Deployable(built, Input(space.input_shape)), file)
             files.append(OnnxFile(file))
             rows.append({"name": network["name"], "accuracy": network["accuracy"]})
-        for row, one, file_costs in zip(
-            rows, latencies(files), (n["costs"] for n in compared["networks"]), strict=True
+        for row, (median_ms, _), file_costs in zip(
+            rows, measure_latencies(files), (n["costs"] for n in compared["networks"]), strict=True
         ):
-            row["median_ms"] = one.median_ms
+            row["median_ms"] = median_ms
             row |= {name: file_costs[name] for name in ("macs", "params")}
     return rows
 

@@ -12,7 +12,14 @@ from pathlib import Path
 from PIL import Image
 
 import ddpnas
-from ddpnas.export import measure_files, raw_inputs, verdict
+from ddpnas.export import (
+    Deployable,
+    OnnxFile,
+    measure_files,
+    quantize_onnx,
+    raw_inputs,
+    summarize_int8,
+)
 
 PHOTOS = Path("photos")  # your own folder: photos/cat/1.jpg, photos/dog/7.png, ...
 RUN = Path("runs/photos")
@@ -90,7 +97,8 @@ ddpnas.training.save_networks(RUN / "trained", space, trained, limits=LIMIT)
 # %%
 model = ddpnas.load(RUN / "trained")
 images = raw_inputs(data, unseen, 500)
-exported = ddpnas.export_onnx(model, RUN / "net.onnx", preprocessing=True, images=images)
+deployed = Deployable.of(model, preprocessing=True)
+exported = ddpnas.export_onnx(deployed, RUN / "net.onnx", images=images)
 print(exported.takes.layout)
 print(exported.agreement.explain())
 print(exported.counts.explain())
@@ -101,16 +109,12 @@ print(exported.counts.explain())
 # Calibrated on training images. Smaller is certain; whether it is as good and as fast is measured.
 
 # %%
-int8 = ddpnas.export.quantise_onnx(
-    exported.path, RUN / "net-int8.onnx", raw_inputs(data, data.train, 500)
-)
-files = [ddpnas.export.OnnxFile(exported.path), ddpnas.export.OnnxFile(int8.path)]
+int8 = quantize_onnx(exported.path, RUN / "net-int8.onnx", raw_inputs(data, data.train, 500))
+files = [OnnxFile(exported.path), OnnxFile(int8.path)]
 measured = measure_files(files, data, unseen)
 for name, one in zip(("float", "int8"), measured, strict=True):
-    print(
-        f"{name}: {one.bytes:,} bytes, {100 * one.accuracy:.1f} %, {one.latency.median_ms:.2f} ms"
-    )
-print(verdict(*measured))
+    print(f"{name}: {one.bytes:,} bytes, {100 * one.accuracy:.1f} %, {one.latency_ms:.2f} ms")
+print(summarize_int8(*measured))
 
 # %% [markdown]
 # ## Predict

@@ -45,10 +45,10 @@ def test_all_files_at_once_with_what_was_checked(trained, capsys, tmp_path):
     assert "checked on 500 test images of fashion-mnist-12k" in out
     assert out.count("same class for 500 of 500") == 2
     assert f"the {known.costs['params']:,.0f} and {known.costs['macs']:,.0f} of the network" in out
-    assert "as its folder claims" in out
+    assert "as its folder states" in out
     assert "uint8 NHWC" in out and "NOT" not in out
     assert "calibrated on 80 training images" in out
-    assert f"{100 * known.evaluation.accuracy:.2f} %" in out  # the float file's is the network's
+    assert f"{100 * known.evaluation.accuracy:.2f}" in out  # the float file's is the network's
     assert "int8 against float: " in out
     opened = ddpnas.export.OnnxFile(names["onnx"])
     assert opened.classes == ddpnas.load(folder).classes
@@ -69,7 +69,7 @@ def test_its_own_images_are_needed_for_int8_and_replaced_otherwise(capsys, tmp_p
     (tmp_path / "mine.npz").unlink()
     assert main(["export", folder, "--onnx", onnx]) == 0
     out = capsys.readouterr().out
-    assert "checked on 500 images of Fashion-MNIST (its own data cannot be read" in out
+    assert "checked on 500 images of Fashion-MNIST (the training data cannot be read" in out
     assert "mine.npz" in refused(capsys, folder, "--int8", onnx)
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 import ddpnas
 from ddpnas import export_onnx
-from ddpnas.export import OnnxFile
+from ddpnas.export import Deployable, Input, OnnxFile
 from ddpnas.spaces import shufflenet
 from tests.export.networks import settled, small_network
 
@@ -19,7 +19,7 @@ def test_the_file_computes_what_the_network_does_and_is_as_large_as_claimed(
     # A file takes its time by the operation: of blocks that are alike, two a stage are enough.
     monkeypatch.setattr(shufflenet, "STAGES", [(width, 2) for width, _ in shufflenet.STAGES])
     space, network = small_network(name)
-    done = export_onnx(network, tmp_path / "net.onnx", input_shape=space.input_shape)
+    done = export_onnx(Deployable(network, Input(space.input_shape)), tmp_path / "net.onnx")
     assert done.agreement.equal_top1 == done.agreement.inputs == 64
     claimed = ddpnas.count_network(network, space.input_shape)
     counts = done.counts
@@ -51,7 +51,7 @@ def own_network(choose, num_classes=4, input_shape=(1, 12, 10)):
 def test_a_users_own_space(wide, tmp_path):
     space = ddpnas.SearchSpace(own_network)
     network = settled(space.build({"gate": "gelu", "wide": wide}))
-    done = export_onnx(network, tmp_path / "net.onnx", input_shape=space.input_shape)
+    done = export_onnx(Deployable(network, Input(space.input_shape)), tmp_path / "net.onnx")
     assert done.counts.add_up
     assert done.counts.folded_params == 12  # the convolution before BatchNorm has a bias already
 
@@ -71,9 +71,8 @@ def test_a_network_over_tokens(tmp_path):
             return self.last(x.mean(1))
 
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 20, (30, 6)))
-    done = export_onnx(
-        Words(), tmp_path / "net.onnx", input_shape=(6,), input_dtype=torch.int64, images=tokens
-    )
+    model = Deployable(Words(), Input((6,), dtype=torch.int64))
+    done = export_onnx(model, tmp_path / "net.onnx", images=tokens)
     assert done.agreement.inputs == 30
     assert OnnxFile(done.path).takes.dtype == torch.int64
     assert done.counts.add_up and done.counts.file.macs == 6 * 8 * 24 + 2 * 6 * 6 * 8 + 8 * 3

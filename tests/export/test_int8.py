@@ -6,9 +6,17 @@ import torch
 import ddpnas
 from ddpnas import export_onnx
 from ddpnas.errors import OptionError
-from ddpnas.export import OnnxFile, quantise_onnx
-from ddpnas.export.file_measurements import Measured, measure_files, verdict
-from ddpnas.export.onnx_runtime import Latency, latencies, raw_inputs
+from ddpnas.export import (
+    Deployable,
+    FileMeasurement,
+    Input,
+    OnnxFile,
+    measure_files,
+    measure_latencies,
+    quantize_onnx,
+    raw_inputs,
+    summarize_int8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +35,11 @@ def files(data, tmp_path_factory):
     trained = ddpnas.train(space.build(space.parse(choices)), data, epochs=2, device="cpu")
     folder = tmp_path_factory.mktemp("int8")
     test = raw_inputs(data, data.test, 500)
-    done = export_onnx(
-        trained.model,
-        folder / "float.onnx",
-        input_shape=data.input_shape,
-        mean=data.mean,
-        std=data.std,
-        classes=data.classes,
-        preprocessing=True,
-        images=test,
-    )
-    made = quantise_onnx(done.path, folder / "int8.onnx", raw_inputs(data, data.train, 200))
-    assert made.calibrated_on == 200 and made.bytes == made.path.stat().st_size
+    takes = Input(data.input_shape, data.mean, data.std, preprocessing=True)
+    deployable = Deployable(trained.model, takes, data.classes)
+    done = export_onnx(deployable, folder / "float.onnx", images=test)
+    made = quantize_onnx(done.path, folder / "int8.onnx", raw_inputs(data, data.train, 200))
+    assert made.agreement.inputs == 200 and made.bytes == made.path.stat().st_size
     return OnnxFile(done.path), OnnxFile(made.path)
 
 
@@ -49,20 +50,20 @@ def test_weights_are_integers_by_channel_and_input_and_output_are_as_they_were(f
     model = onnx.load_from_string(after.content)
     scales = {i.name: list(i.dims) for i in model.graph.initializer}
     kinds = {i.name: i.data_type for i in model.graph.initializer}
-    dequantised = {
+    dequantized = {
         n.output[0]: n.input for n in model.graph.node if n.op_type == "DequantizeLinear"
     }
     convolutions = [n for n in model.graph.node if n.op_type == "Conv"]
     assert len(convolutions) > 5
     for node in convolutions:
-        weight, scale, *_ = dequantised[node.input[1]]
+        weight, scale, *_ = dequantized[node.input[1]]
         assert kinds[weight] == onnx.TensorProto.INT8 and scales[scale] == scales[weight][:1]
     for one in (before, after):
         given = one.session.get_inputs()[0]
         assert given.type == "tensor(uint8)" and given.shape == ["batch", 28, 28, 1]
         assert one.session.get_outputs()[0].type == "tensor(float)"
     assert after.takes == before.takes and after.classes == before.classes
-    assert after.metadata["quantisation"] == "int8, calibrated on 200 images"
+    assert after.metadata["quantization"] == "int8, calibrated on 200 images"
 
 
 def test_int8_names_nearly_the_same_classes_on_unseen_images(files, data):
@@ -72,31 +73,32 @@ def test_int8_names_nearly_the_same_classes_on_unseen_images(files, data):
     raw = raw_inputs(data, data.test, 500)
     same = files[0].outputs(raw).argmax(1) == files[1].outputs(raw).argmax(1)
     assert same.float().mean() > 0.9
-    assert before.latency.median_ms > 0 and before.images == 2000
+    assert before.latency_ms > 0 and before.images == 2000
 
 
 def test_what_is_worse_is_said():
     def measured(size, right, ms):
-        return Measured(size, right, 200, Latency(ms, 0.1))
+        return FileMeasurement(size, right, 200, ms, 0.1)
 
     before = measured(1000, 190, 2.0)
-    assert verdict(before, measured(300, 190, 1.0)) == (
-        "int8 against float: as accurate, 0.30 times the size, 0.50 times the time on this machine"
+    assert summarize_int8(before, measured(300, 190, 1.0)) == (
+        "int8 against float: same accuracy, 0.30 times the size, 0.50 times the latency on this "
+        "machine"
     )
-    worse = verdict(before, measured(300, 186, 3.0))
-    assert "2.00 points less accurate (4 of 200 images)" in worse
-    assert worse.endswith("int8 is WORSE here in being less accurate and slower")
-    assert "1.00 points more accurate" in verdict(before, measured(300, 192, 1.0))
+    worse = summarize_int8(before, measured(300, 186, 3.0))
+    assert "accuracy 2.00 points lower (4 of 200 images)" in worse
+    assert worse.endswith("The int8 file is WORSE: less accurate and slower")
+    assert "1.00 points higher" in summarize_int8(before, measured(300, 192, 1.0))
 
 
 def test_the_times_of_files_are_measured_in_turns(files):
-    for one in latencies(files, seconds=0.1):
-        assert one.median_ms > 0 and one.iqr_ms >= 0
+    for median_ms, iqr_ms in measure_latencies(files, seconds=0.1):
+        assert median_ms > 0 and iqr_ms >= 0
 
 
 def test_images_of_another_shape_are_refused(files, tmp_path):
     path = tmp_path / "float.onnx"
     path.write_bytes(files[0].content)
     with pytest.raises(OptionError, match="of shape"):
-        quantise_onnx(path, tmp_path / "x.onnx", torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
+        quantize_onnx(path, tmp_path / "x.onnx", torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
     assert not (tmp_path / "x.onnx").exists()

@@ -12,9 +12,8 @@ from torch import nn
 import ddpnas
 from ddpnas import export_onnx
 from ddpnas.errors import ExportError, OptionError
-from ddpnas.export import OnnxFile, export_program
-from ddpnas.export._agreement import compare
-from ddpnas.export._deployed import Input
+from ddpnas.export import Deployable, Input, OnnxFile, export_torch
+from ddpnas.export.exported import check_outputs
 from tests.export.networks import settled
 
 
@@ -33,7 +32,11 @@ def network():
 
 
 SHAPE, MEAN, STD = (3, 8, 10), (0.2, 0.4, 0.6), (0.3, 0.2, 0.1)
-OPTIONS = {"input_shape": SHAPE, "mean": MEAN, "std": STD, "classes": list("abcde")}
+
+
+def described(network, about=None, preprocessing=False):
+    takes = Input(SHAPE, MEAN, STD, preprocessing)
+    return Deployable(network, takes, tuple("abcde"), about or {})
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +52,9 @@ def files(network, pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     return [
         export_onnx(
-            network,
+            described(network, {"architecture": "a;b"}, preprocessing=inside),
             folder / f"{inside}.onnx",
-            **OPTIONS,
-            preprocessing=inside,
             images=pictures,
-            about={"architecture": "a;b"},
         )
         for inside in (False, True)
     ]
@@ -102,7 +102,7 @@ def test_the_file_says_what_is_needed_to_use_it_and_nothing_of_the_machine(files
 
 
 def test_a_fixed_batch_of_one(network, tmp_path):
-    done = export_onnx(network, tmp_path / "one.onnx", **OPTIONS, dynamic_batch=False)
+    done = export_onnx(described(network), tmp_path / "one.onnx", dynamic_batch=False)
     opened = OnnxFile(done.path)
     assert opened.session.get_inputs()[0].shape == [1, 3, 8, 10]
     assert len(opened.outputs(opened.takes.random(3))) == 3
@@ -110,7 +110,7 @@ def test_a_fixed_batch_of_one(network, tmp_path):
 
 def test_the_model_stays_as_it_was(network, tmp_path):
     network.train()
-    export_onnx(network, tmp_path / "net.onnx", **OPTIONS)
+    export_onnx(described(network), tmp_path / "net.onnx")
     assert network.training and all(p.requires_grad for p in network.parameters())
     network.eval()
 
@@ -118,26 +118,27 @@ def test_the_model_stays_as_it_was(network, tmp_path):
 def test_a_file_that_disagrees_is_not_written(network, pictures, tmp_path, monkeypatch):
     outputs = OnnxFile.outputs
     monkeypatch.setattr(OnnxFile, "outputs", lambda self, raw: outputs(self, raw) * 1.01)
-    with pytest.raises(ExportError, match="does not compute what the network does"):
-        export_onnx(network, tmp_path / "net.onnx", **OPTIONS, images=pictures)
+    with pytest.raises(ExportError, match="does not compute what the network computes"):
+        export_onnx(described(network), tmp_path / "net.onnx", images=pictures)
     assert not list(tmp_path.iterdir())
 
 
 def test_another_class_is_a_disagreement_unless_the_two_are_equally_likely():
     takes, x = Input((2,)), torch.tensor([[1.0, 1.0001], [5.0, 0.0]])
-    assert compare(nn.Identity(), x.clone(), takes, x).equal_top1 == 2
+    assert check_outputs(nn.Identity(), x.clone(), takes, x).equal_top1 == 2
     tie = torch.tensor([[1.0001, 1.0], [5.0, 0.0]])
-    assert compare(nn.Identity(), tie, takes, x).equal_top1 == 1
+    assert check_outputs(nn.Identity(), tie, takes, x).equal_top1 == 1
     with pytest.raises(ExportError):
-        compare(nn.Identity(), torch.tensor([[1.0, 1.0], [float("nan"), 0.0]]), takes, x)
+        check_outputs(nn.Identity(), torch.tensor([[1.0, 1.0], [float("nan"), 0.0]]), takes, x)
 
 
 def test_a_torch_export_file_gives_the_same_without_this_package(network, pictures, tmp_path):
     path = tmp_path / "net.pt2"
-    found = export_program(network, path, **OPTIONS, preprocessing=True, images=pictures)
+    found = export_torch(described(network, preprocessing=True), path, images=pictures)
+    assert found.bytes == path.stat().st_size
     with zipfile.ZipFile(path) as parts:
-        assert not any(b"deployed.py" in parts.read(part) for part in parts.namelist())
-    assert found.equal_top1 == found.inputs == 120
+        assert not any(b"_graph.py" in parts.read(part) for part in parts.namelist())
+    assert found.agreement.equal_top1 == found.agreement.inputs == 120
     extra = {"metadata.json": ""}
     read = torch.export.load(path, extra_files=extra).module()
     for n in (1, 3):
@@ -154,20 +155,23 @@ def _expected(network, pictures):
 
 def test_wrong_inputs_are_refused_in_a_sentence(network, tmp_path, monkeypatch):
     path = tmp_path / "net.onnx"
-    for options, sentence in (
-        ({}, "with its input_shape"),
-        ({"input_shape": SHAPE, "preprocessing": True}, "preprocessing is for images"),
-        ({"input_shape": SHAPE, "mean": (0.5,), "std": (0.5,)}, "each of 3 channels"),
-        ({**OPTIONS, "images": torch.zeros(2, 3, 9, 9, dtype=torch.uint8)}, "of shape"),
-        ({**OPTIONS, "images": torch.zeros(2, *SHAPE)}, "uint8 images"),
+    with pytest.raises(OptionError, match="preprocessing is for images"):
+        Input(SHAPE, preprocessing=True)
+    with pytest.raises(OptionError, match="each of 3 channels"):
+        Input(SHAPE, mean=(0.5,), std=(0.5,))
+    with pytest.raises(OptionError, match=r"Sequential is unknown: export Deployable\(model"):
+        export_onnx(network, path)
+    for images, sentence in (
+        (torch.zeros(2, 3, 9, 9, dtype=torch.uint8), "of shape"),
+        (torch.zeros(2, *SHAPE), "uint8 images"),
     ):
         with pytest.raises(OptionError, match=sentence):
-            export_onnx(network, path, **options)
+            export_onnx(described(network), path, images=images)
     with pytest.raises(OptionError, match="there is no file"):
         OnnxFile(path)
     path.write_bytes(b"no network")
-    with pytest.raises(OptionError, match="is no ONNX file"):
+    with pytest.raises(OptionError, match="as an ONNX file"):
         OnnxFile(path)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(OptionError, match=r"onnxscript: pip install 'ddpnas\[onnx\]'"):
-        export_onnx(network, path, **OPTIONS)
+        export_onnx(described(network), path)

@@ -15,13 +15,13 @@ from ddpnas.data.load import load_data
 from ddpnas.data.preprocessing import as_image_batch, resized_images
 from ddpnas.data.splits import Split
 from ddpnas.errors import DataError, OptionError, RunError
-from ddpnas.export.file_costs import Sizes
-from ddpnas.export.file_measurements import measure_files, verdict
-from ddpnas.export.int8 import quantise_onnx
+from ddpnas.export.deployable import Deployable
+from ddpnas.export.file_measurements import measure_files, summarize_int8
+from ddpnas.export.int8 import quantize_onnx
 from ddpnas.export.onnx import export_onnx
 from ddpnas.export.onnx_runtime import OnnxFile, raw_inputs
 from ddpnas.export.timm_strings import timm_code
-from ddpnas.export.torch_export import export_program
+from ddpnas.export.torch_export import export_torch
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.registry import create_space, list_spaces
 from ddpnas.training.trained_folder import load
@@ -31,23 +31,29 @@ from ddpnas.utils.onnx import need_onnx
 
 __all__ = ["COMMANDS"]
 
-_MOST = 500  # images to check or calibrate with
+_MAX_IMAGES = 500  # to check or calibrate with
 
 
 def _export_parser() -> ArgumentParser:
-    parser = new_parser("make files to deploy of a trained network, and check them")
-    parser.add_argument("folder", help="of a trained network, or of a run with one in trained/")
-    parser.add_argument("--onnx", help="file to write for ONNX runtimes")
-    parser.add_argument("--torch-export", help="file to write for torch.export.load")
-    parser.add_argument("--int8", help="ONNX file to write with 8-bit integers for weights")
+    parser = new_parser("write a trained network as files to deploy, and check them")
+    parser.add_argument("folder", help="folder of a trained network, or of a run that has one")
+    parser.add_argument("--onnx", help="ONNX file to write, for onnxruntime and other runtimes")
+    parser.add_argument("--torch-export", help="torch.export file to write, for torch.export.load")
+    parser.add_argument("--int8", help="ONNX file to write with 8-bit weights and activations")
     parser.add_argument(
         "--preprocessing",
         action="store_true",
-        help="take uint8 images, height and width before channels, and normalise them inside",
+        help="normalize inside the file, which then takes uint8 images (height, width, channels)",
     )
-    parser.add_argument("--fixed-batch", action="store_true", help="take one image at a time only")
-    parser.add_argument("--timm", action="store_true", help="print it as code for timm")
-    parser.add_argument("--data", help="images to check and calibrate with; default: its own")
+    parser.add_argument(
+        "--fixed-batch", action="store_true", help="accept exactly one image at a time"
+    )
+    parser.add_argument(
+        "--timm", action="store_true", help="print code that builds the network with timm"
+    )
+    parser.add_argument(
+        "--data", help="data to check and calibrate with; default: what the network was trained on"
+    )
     add_own_space(parser)
     return parser
 
@@ -55,7 +61,9 @@ def _export_parser() -> ArgumentParser:
 def export(options: Namespace) -> None:
     """``ddpnas export``."""
     if not (options.onnx or options.torch_export or options.int8 or options.timm):
-        raise OptionError("what should be written? --onnx FILE, --torch-export, --int8 or --timm")
+        raise OptionError(
+            "nothing to export: give --onnx FILE, --torch-export FILE, --int8 FILE or --timm"
+        )
     if options.onnx or options.int8:
         need_onnx("onnx", "onnxscript", "onnxruntime")
     model = load(options.folder, space=options.space)
@@ -65,91 +73,100 @@ def export(options: Namespace) -> None:
         return
     data, unseen, raw, named = _images(model, options)
     print(f"checked on {named}\n")
-    given = {
-        "preprocessing": options.preprocessing,
-        "dynamic_batch": not options.fixed_batch,
-        "images": raw,
-    }
+    deployable = Deployable.of(model, preprocessing=options.preprocessing)
+    dynamic = not options.fixed_batch
     if options.torch_export:
         with writable(Path(options.torch_export)):
-            agreement = export_program(model, options.torch_export, **given)
-        print(f"{options.torch_export}: torch.export, read back; {agreement.explain()}")
+            done = export_torch(deployable, options.torch_export, dynamic_batch=dynamic, images=raw)
+        print(f"{done.path}: torch.export file")
+        print(f"  read back: {done.agreement.explain()}")
     if not (options.onnx or options.int8):
         return
     with tempfile.TemporaryDirectory() as scratch:
         path = options.onnx or str(Path(scratch) / "float.onnx")
         with writable(Path(path)):
-            done = export_onnx(model, path, **given)
-        if options.onnx:
-            print(f"{path}: {done.takes.layout} -> logits of {len(model.classes)} classes")
+            done = export_onnx(deployable, path, dynamic_batch=dynamic, images=raw)
+        if options.onnx and done.counts is not None:
+            print(f"{path}: {done.takes.layout} -> logits for {len(model.classes)} classes")
             print(f"  in onnxruntime: {done.agreement.explain()}")
-            print(f"  {done.counts.explain()}, {_claimed(model, done.counts.network)}")
+            size = done.counts.network
+            print(f"  {done.counts.explain()}, {_check_claims(model, size.params, size.macs)}")
         if options.int8 and data is not None and unseen is not None:
             _int8(options, path, data, unseen)
 
 
-def _claimed(model: TrainedModel, found: Sizes) -> str:
-    """Return whether the network is as large as its folder says."""
+def _check_claims(model: TrainedModel, params: int, macs: int) -> str:
+    """Return in words whether the network has the size that its folder states."""
     costs = model.about.get("costs", {})
     wrong = [
         f"{costs[name]:,.0f} {name}"
-        for name, value in (("params", found.params), ("macs", found.macs))
+        for name, value in (("params", params), ("macs", macs))
         if name in costs and costs[name] != value
     ]
-    return f"NOT the {' and '.join(wrong)} that it claims" if wrong else "as its folder claims"
+    return (
+        f"NOT the {' and '.join(wrong)} that its folder states" if wrong else "as its folder states"
+    )
 
 
 def _timm_space(model: TrainedModel) -> SearchSpace:
     name = str(model.about["space"])
     if name not in list_spaces():
-        raise OptionError(f"timm has block strings for published mobile networks, not for {name}")
+        raise OptionError(
+            f"timm has block strings for mobile networks only, not for space {name!r}"
+        )
     return create_space(name, **model.about["space_options"])
 
 
 def _int8(options: Namespace, path: str, data: Data, unseen: Split) -> None:
     with writable(Path(options.int8)):
-        made = quantise_onnx(path, options.int8, raw_inputs(data, data.train, _MOST))
-    print(f"{made.path}: int8, calibrated on {made.calibrated_on} training images\n")
+        made = quantize_onnx(path, options.int8, raw_inputs(data, data.train, _MAX_IMAGES))
+    print(f"{made.path}: int8, calibrated on {made.agreement.inputs} training images\n")
     files = [OnnxFile(path), OnnxFile(made.path)]
     before, after = measure_files(files, data, unseen)
     split = "test" if data.test is not None else "validation"
     show.table(
-        ["file", "bytes", f"{split} accuracy", "ms an image", "interquartile range"],
+        [
+            "file",
+            "size (bytes)",
+            f"{split} accuracy (%)",
+            "latency (ms)",
+            "interquartile range (ms)",
+        ],
         [
             [
                 name,
                 f"{one.bytes:,}",
-                f"{100 * one.accuracy:.2f} %",
-                f"{one.latency.median_ms:.3f}",
-                f"{one.latency.iqr_ms:.3f}",
+                f"{100 * one.accuracy:.2f}",
+                f"{one.latency_ms:.3f}",
+                f"{one.latency_iqr_ms:.3f}",
             ]
             for name, one in ((options.onnx or "float", before), (options.int8, after))
         ],
-        title=f"{len(unseen):,} {split} images; one thread of the processor, one image at a time",
+        title=f"{len(unseen):,} {split} images; latency of one image on one CPU thread",
     )
-    print(verdict(before, after))
+    print(summarize_int8(before, after))
 
 
 def _images(
     model: TrainedModel, options: Namespace
 ) -> tuple[Data | None, Split | None, Tensor | None, str]:
-    """Return data, its unseen split, inputs of it, and what they are in words."""
+    """Return data, its unseen split, inputs to check with, and a description of these."""
     try:
         data = _data(model, options)
     except (DataError, RunError) as error:
         if options.int8 or options.data:
             raise
-        reason = f"its own data cannot be read: {error}"
+        reason = f"the training data cannot be read: {error}"
         if not model.mean:
             return None, None, None, f"noise ({reason})"
         embedded = load_data("fashion-mnist-12k")
         channels, height, width = model.input_shape
-        images = as_image_batch(raw_inputs(embedded, embedded.valid, _MOST), channels)
+        images = as_image_batch(raw_inputs(embedded, embedded.valid, _MAX_IMAGES), channels)
         fitted = resized_images(images, (height, width)).contiguous()
         return None, None, fitted, f"{len(fitted)} images of Fashion-MNIST ({reason})"
     unseen = data.valid if data.test is None else data.test
     split = "validation" if data.test is None else "test"
-    raw = raw_inputs(data, unseen, _MOST)
+    raw = raw_inputs(data, unseen, _MAX_IMAGES)
     return data, unseen, raw, f"{len(raw)} {split} images of {data.name}"
 
 
@@ -162,9 +179,9 @@ def _data(model: TrainedModel, options: Namespace) -> Data:
     data = load_data(options.data, **size)
     if data.input_shape != model.input_shape or data.classes != model.classes:
         raise DataError(
-            f"{options.data} has classes {', '.join(data.classes)} and inputs of shape "
-            f"{data.input_shape}; the network has {', '.join(model.classes)} and "
-            f"{model.input_shape}"
+            f"{options.data} has inputs of shape {data.input_shape} and the classes "
+            f"{', '.join(data.classes)}; the network takes {model.input_shape} and knows "
+            f"{', '.join(model.classes)}"
         )
     return data
 

@@ -1,8 +1,8 @@
-"""Parameters and multiply-adds of a network, of its graph, and of the file made of it.
+"""Parameters and multiply-adds of a network, of its graph, and of the file made from it.
 
-A file may hold less than the network, for two reasons, and both are counted here: parts of a
-network that reach no output (an auxiliary head, a node whose output nobody uses) are not in its
-graph, and BatchNorm after a convolution is folded into it, its scale and shift becoming a bias.
+A file may hold less than its network, for two reasons, and both are counted here. Parts that do
+not reach the output (an auxiliary head, a node that nothing uses) are not in the graph. And
+BatchNorm after a convolution is folded into it: its scale and shift become a bias.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ __all__ = ["Counts", "Sizes", "count"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Parameters, and multiply-adds of one input."""
+    """Size of a network or file.
+
+    Attributes:
+        params: Number of parameters.
+        macs: Multiply-adds for one input.
+    """
 
     params: int
     macs: int
@@ -29,13 +34,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Counts:
-    """Where the numbers of a network and its file differ, and by what.
+    """Sizes of a network and of its file, and what explains the difference.
 
     Attributes:
-        network: of the module in evaluation mode, as claimed for the architecture.
-        unreachable: of its parts that reach no output.
-        folded_params: terms of BatchNorm that became, or are no longer needed as, a bias.
-        file: counted in the file alone.
+        network: Size of the module in evaluation mode.
+        unreachable: Size of its parts that do not reach the output.
+        folded_params: Number of BatchNorm parameters that folding made unnecessary.
+        file: Size counted in the file alone.
     """
 
     network: Sizes
@@ -45,7 +50,7 @@ class Counts:
 
     @property
     def add_up(self) -> bool:
-        """Whether the file holds the network but for what is unreachable or folded."""
+        """Whether the file holds exactly what is neither unreachable nor folded."""
         left = self.network.params - self.unreachable.params - self.folded_params
         return self.file == Sizes(left, self.network.macs - self.unreachable.macs)
 
@@ -55,23 +60,24 @@ class Counts:
         text = f"{file.params:,} parameters, {file.macs:,} MACs in the file"
         if self.unreachable.params or self.unreachable.macs:
             text += (
-                f"; {self.unreachable.params:,} and {self.unreachable.macs:,} in parts that reach "
-                "no output"
+                f"; {self.unreachable.params:,} and {self.unreachable.macs:,} in parts that do not "
+                "reach the output"
             )
         if self.folded_params:
             text += f"; {self.folded_params:,} of BatchNorm folded into convolutions"
-        verdict = "together" if self.add_up else "which together are NOT"
-        return f"{text}: {verdict} the {network.params:,} and {network.macs:,} of the network"
+        adds_up = "adds up" if self.add_up else "does NOT add up"
+        of_network = f"the {network.params:,} and {network.macs:,} of the network"
+        return f"{text}; this {adds_up} to {of_network}"
 
 
 def count(network: nn.Module, program: ExportedProgram, example: Tensor, file: Any) -> Counts:
-    """Return the sizes of network, program and file beside each other.
+    """Count network, program and file.
 
     Args:
-        network: as deployed.
-        program: its functional graph, as it was translated into the file.
-        example: one input.
-        file: the ``onnx.ModelProto``.
+        network: The network as it is deployed.
+        program: Its functional graph, as it was translated into the file.
+        example: One input of the graph.
+        file: The ``onnx.ModelProto``.
     """
     params = sum(p.numel() for p in network.parameters())
     claimed = Sizes(params, _macs(network, example))
@@ -85,7 +91,7 @@ def count(network: nn.Module, program: ExportedProgram, example: Tensor, file: A
 
 
 def _macs(module: nn.Module, example: Tensor) -> int:
-    """Return the multiply-adds of one input, on the meta device: no kernel fuses there."""
+    """Return the multiply-adds of one input, on the meta device, where no kernels are fused."""
     module = copy.deepcopy(module).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(example.to("meta"))
@@ -100,7 +106,7 @@ def _reached_params(program: ExportedProgram) -> int:
 
 
 def _folded(program: ExportedProgram, file: Any) -> int:
-    """Return how many parameters the graph's BatchNorm terms are more than the file's."""
+    """Return how many more parameters the graph has for BatchNorm than the file."""
     signature = program.graph_signature
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     tensors: dict[Any, Any] = {key: program.state_dict[name] for key, name in named.items()}
@@ -111,7 +117,7 @@ def _folded(program: ExportedProgram, file: Any) -> int:
     for norm in norms:
         source = norm.args[0]
         if "conv" not in str(source.target) or len(source.users) > 1:
-            continue
+            continue  # the exporter folds only a norm that directly follows its convolution
         kept += 1
         bias = source.args[2] if len(source.args) > 2 else None
         scale, shift, mean, variance, before = (
@@ -121,13 +127,14 @@ def _folded(program: ExportedProgram, file: Any) -> int:
         factor = (variance + norm.args[-1]).rsqrt() * (1 if scale is None else scale)
         after = ((0 if before is None else before) - mean) * factor
         after = after if shift is None else after + shift
-        # A bias of zeros is left out of the file.
+        # The exporter leaves out a bias that is all zeros.
         saved += sum(t.numel() for t in terms) - int(bool(after.any())) * after.numel()
+    # If the file keeps other norms than these, claim nothing: the sizes then do not add up.
     return saved if kept == len(norms) else 0
 
 
 def _file_params(file: Any, parameters: set[str], buffers: set[str]) -> int:
-    """Return the sizes of the weights in the file: float constants but buffers and numbers."""
+    """Return the number of weights in the file: float constants except buffers and scalars."""
     from onnx import TensorProto
 
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -136,6 +143,8 @@ def _file_params(file: Any, parameters: set[str], buffers: set[str]) -> int:
         for i in file.graph.initializer
         if i.data_type in floats and (torch.Size(i.dims).numel() > 1 or i.name in parameters)
     }
+    # Of the four inputs of a BatchNormalization node, scale and shift are parameters; mean and
+    # variance are buffers.
     norms = [list(n.input) for n in file.graph.node if n.op_type == "BatchNormalization"]
     in_norms = {name for inputs in norms for name in inputs[1:]}
     total = sum(sizes.get(name, 0) for inputs in norms for name in inputs[1:3])
@@ -143,7 +152,7 @@ def _file_params(file: Any, parameters: set[str], buffers: set[str]) -> int:
 
 
 def _file_macs(file: Any) -> int:
-    """Return the multiply-adds of one input, from the shapes that ONNX infers."""
+    """Return the multiply-adds of one input, using the shapes that ONNX infers."""
     import onnx
 
     single = onnx.ModelProto()

@@ -1,65 +1,126 @@
-"""What int8 costs and gains: accuracy, size and time of two files beside each other."""
+"""FileMeasurement: size, accuracy and latency of exported files, to compare float and int8."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from ddpnas.data.data import Data
 from ddpnas.data.splits import Split
-from ddpnas.export.onnx_runtime import Latency, OnnxFile, latencies
+from ddpnas.export.onnx_runtime import OnnxFile
+from ddpnas.utils.onnx import quiet
 
-__all__ = ["Measured", "measure_files", "verdict"]
+__all__ = ["FileMeasurement", "measure_files", "measure_latencies", "summarize_int8"]
+
+
+_TURNS = 5
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A file on the images of a split.
+class FileMeasurement:
+    """Size of a file, its accuracy on a split, and its latency on this machine.
 
     Attributes:
-        bytes: size of the file.
-        right: images whose class it names.
-        images: in the split.
-        latency: of one image.
+        bytes: Size of the file.
+        right: Number of images whose class it predicts correctly.
+        images: Number of images in the split.
+        latency_ms: Milliseconds for one image on one thread, median.
+        latency_iqr_ms: Interquartile range of these milliseconds.
     """
 
     bytes: int
     right: int
     images: int
-    latency: Latency
+    latency_ms: float
+    latency_iqr_ms: float
 
     @property
     def accuracy(self) -> float:
-        """Fraction right."""
+        """Fraction of the images whose class it predicts correctly."""
         return self.right / self.images
 
 
-def measure_files(files: Sequence[OnnxFile], data: Data, split: Split) -> list[Measured]:
-    """Return size, accuracy and time of each file, the times measured in turns."""
-    times = latencies(files)
+def measure_files(files: Sequence[OnnxFile], data: Data, split: Split) -> list[FileMeasurement]:
+    """Measure size, accuracy and latency of each file.
+
+    Args:
+        files: Files to compare, opened. Their latencies are measured in turns.
+        data: Data set that holds the split.
+        split: Images to measure the accuracy on.
+    """
+    latencies = measure_latencies(files)
     return [
-        Measured(len(file.content), file.count_right(data, split), len(split), latency)
-        for file, latency in zip(files, times, strict=True)
+        FileMeasurement(
+            len(file.content), file.count_right(data, split), len(split), median_ms, iqr_ms
+        )
+        for file, (median_ms, iqr_ms) in zip(files, latencies, strict=True)
     ]
 
 
-def verdict(before: Measured, after: Measured) -> str:
-    """Return in a sentence what the int8 file gained or lost against the float one."""
+def measure_latencies(files: Sequence[OnnxFile], seconds: float = 1.0) -> list[tuple[float, float]]:
+    """Return the milliseconds that one input takes in each file: (median, interquartile range).
+
+    The clock is the processor time of one thread. On an idle machine that equals the time that
+    passes; on a busy one it leaves out what other programs use. Files are measured in turns after
+    one warm-up turn, so that a change of the clock rate affects all of them.
+
+    Args:
+        files: Files to compare, opened.
+        seconds: Time to measure each file for, in all turns together.
+    """
+    with quiet():  # the import looks for compilers
+        from torch.utils.benchmark import Timer
+
+    timers = []
+    for file in files:
+        feed = {file.session.get_inputs()[0].name: file.takes.feed(file.takes.random(1)).numpy()}
+        timers.append(
+            Timer(
+                "run(None, feed)",
+                globals={"run": file.session.run, "feed": feed},
+                timer=time.process_time,
+                num_threads=1,
+            )
+        )
+    turns: list[list[float]] = [[] for _ in files]
+    for turn in range(_TURNS + 1):
+        for times, timer in zip(turns, timers, strict=True):
+            measured = timer.blocked_autorange(min_run_time=seconds / _TURNS)
+            if turn > 0:
+                times += measured.times
+    quartiles = [torch.tensor(times).quantile(torch.tensor([0.25, 0.5, 0.75])) for times in turns]
+    return [(1000 * float(q[1]), 1000 * float(q[2] - q[0])) for q in quartiles]
+
+
+def summarize_int8(before: FileMeasurement, after: FileMeasurement) -> str:
+    """Return in one sentence what an int8 file gains or loses against the float file.
+
+        >>> before = FileMeasurement(1000, 190, 200, 2.0, 0.1)
+        >>> summarize_int8(before, FileMeasurement(300, 190, 200, 1.0, 0.1))
+        'int8 against float: same accuracy, 0.30 times the size, 0.50 times the latency on ...'
+
+    Args:
+        before: Measurement of the float file.
+        after: Measurement of the int8 file, on the same images.
+    """
     lost = before.right - after.right
     points = 100 * abs(lost) / before.images
     accuracy = (
-        f"{points:.2f} points {'less' if lost > 0 else 'more'} accurate ({abs(lost):,} of "
+        f"accuracy {points:.2f} points {'lower' if lost > 0 else 'higher'} ({abs(lost):,} of "
         f"{before.images:,} images)"
         if lost
-        else "as accurate"
+        else "same accuracy"
     )
     size = f"{after.bytes / before.bytes:.2f} times the size"
-    ratio = after.latency.median_ms / before.latency.median_ms
-    time = f"{ratio:.2f} times the time on this machine"
+    ratio = after.latency_ms / before.latency_ms
+    time = f"{ratio:.2f} times the latency on this machine"
     worse = [
         *(["less accurate"] if lost > 0 else []),
         *(["slower"] if ratio > 1.05 else []),
         *(["larger"] if after.bytes > before.bytes else []),
     ]
-    end = f": int8 is WORSE here in being {' and '.join(worse)}" if worse else ""
+    end = f". The int8 file is WORSE: {' and '.join(worse)}" if worse else ""
     return f"int8 against float: {accuracy}, {size}, {time}{end}"

@@ -1,97 +1,91 @@
-"""quantise_onnx(): an int8 file of a float one, calibrated on training images."""
+"""quantize_onnx(): an int8 file of a float one, calibrated on training images."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ddpnas.export._deployed import Input
+from ddpnas.export.deployable import Input
+from ddpnas.export.exported import Agreement, Exported, write_checked
 from ddpnas.export.onnx_runtime import OnnxFile
-from ddpnas.utils.files import write_atomic
 from ddpnas.utils.onnx import need_onnx, quiet
 
-__all__ = ["Quantised", "quantise_onnx"]
+__all__ = ["quantize_onnx"]
 
 
-@dataclass(frozen=True)
-class Quantised:
-    """An int8 file.
+def quantize_onnx(source: str | Path, path: str | Path, images: Tensor) -> Exported:
+    """Write the int8 form of a float ONNX file.
 
-    Attributes:
-        path: of the file.
-        bytes: its size.
-        calibrated_on: images that were run through the float network.
-    """
+    This is static quantization by onnxruntime. Weights are signed with one scale per channel,
+    activations are unsigned. Both are written as pairs of QuantizeLinear and DequantizeLinear,
+    which runtimes turn into integer arithmetic. The scale of an activation comes from its minimum
+    and maximum over the given images. Input, output and a normalization inside the graph keep
+    their types.
 
-    path: Path
-    bytes: int
-    calibrated_on: int
+    Weights use 7 of their 8 bits. With 8 bits, x86 processors without VNNI instructions overflow
+    silently, so that the accuracy measured here would not hold there.
 
-
-def quantise_onnx(source: str | Path, path: str | Path, images: Tensor) -> Quantised:
-    """Write the int8 form of a float ONNX file; return what it is.
-
-    Static quantisation by onnxruntime: signed weights with a scale for each channel and unsigned
-    activations, written as pairs of QuantizeLinear and DequantizeLinear, which runtimes turn into
-    integer arithmetic. Weights use 7 of the 8 bits: with all of them, x86 processors without VNNI
-    instructions overflow silently, and the accuracy measured here would not hold there. The scale
-    of each activation comes from the least and largest value that it takes on the given images.
-    Input and output stay as they are in the float file, and so does a normalisation inside.
+        >>> import tempfile, torch
+        >>> from ddpnas.export import Deployable, Input, export_onnx, quantize_onnx
+        >>> model = Deployable(torch.nn.Linear(16, 2), Input((16,)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = export_onnx(model, f"{folder}/net.onnx")
+        ...     small = quantize_onnx(done.path, f"{folder}/int8.onnx", torch.randn(100, 16))
+        >>> small.agreement.inputs
+        100
 
     Args:
-        source: written by :func:`ddpnas.export_onnx`.
-        path: of the int8 file.
-        images: of the training split, as for :func:`ddpnas.export_onnx`; some hundreds do.
+        source: File written by :func:`ddpnas.export_onnx`.
+        path: Int8 file to write.
+        images: Raw inputs of the training split, as for :func:`ddpnas.export_onnx`. A few hundred
+            are enough.
 
     Raises:
-        OptionError: onnx or onnxruntime is missing; images of another shape.
+        OptionError: If onnx or onnxruntime is missing, or the images have another shape.
     """
     need_onnx("onnx", "onnxruntime")
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    takes = OnnxFile(source).takes
+    before = OnnxFile(source)
     with tempfile.TemporaryDirectory() as folder, quiet():
-        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantization.quantize_static(
             str(prepared),
-            str(quantised),
-            _Images(takes, images, onnx.load(prepared).graph.input[0]),
+            str(quantized),
+            _Images(before.takes, images, onnx.load(prepared).graph.input[0]),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             reduce_range=True,
             calibrate_method=quantization.CalibrationMethod.MinMax,
-            nodes_to_exclude=_normalisation(onnx.load(prepared)),
+            nodes_to_exclude=_normalization(onnx.load(prepared)),
         )
-        file = onnx.load(quantised)
+        file = onnx.load(quantized)
     described = onnx.load(source, load_external_data=False).metadata_props
     file.ClearField("metadata_props")
     for entry in described:
         file.metadata_props.add(key=entry.key, value=entry.value)
-    file.metadata_props.add(key="quantisation", value=f"int8, calibrated on {len(images)} images")
+    file.metadata_props.add(key="quantization", value=f"int8, calibrated on {len(images)} images")
     content: bytes = file.SerializeToString()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, content)
-    return Quantised(path, len(content), len(images))
+    agreement = Agreement.of(OnnxFile(content).outputs(images), before.outputs(images))
+    return write_checked(content, path, before.takes, agreement)
 
 
-def _normalisation(file: Any) -> list[str]:
-    """Return the names of the nodes that normalise images: they take whole pixel values."""
+def _normalization(file: Any) -> list[str]:
+    """Return the names of the nodes that normalize images: their inputs are pixel values."""
     constants = {"pixel_mean", "pixel_scale"}
     return [node.name for node in file.graph.node if constants & set(node.input)]
 
 
 class _Images:
-    """What onnxruntime's calibration reads: one batch after another, then None."""
+    """The reader that onnxruntime's calibration asks for: batches, then None."""
 
     def __init__(self, takes: Input, images: Tensor, declared: Any) -> None:
         first = declared.type.tensor_type.shape.dim[0]
@@ -99,5 +93,5 @@ class _Images:
         self._feeds = ({declared.name: batch.numpy()} for batch in takes.batches(images, size))
 
     def get_next(self) -> dict[str, Any] | None:
-        """Return the next batch."""
+        """Return the next batch, or None after the last."""
         return next(self._feeds, None)

@@ -2,100 +2,72 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import ExportedProgram
 
-from ddpnas._version import __version__
 from ddpnas.errors import ExportError
-from ddpnas.export._agreement import Agreement, compare
-from ddpnas.export._deployed import Input, deploy, describe
-from ddpnas.export.file_costs import Counts, count
+from ddpnas.export._file_costs import count
+from ddpnas.export._graph import file_metadata, trace
+from ddpnas.export.deployable import Deployable, as_deployable
+from ddpnas.export.exported import Exported, check_outputs, write_checked
 from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.files import write_atomic
 from ddpnas.utils.onnx import need_onnx, quiet
 
-__all__ = ["Exported", "export_onnx", "metadata"]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A file and what is known of it.
-
-    Attributes:
-        path: of the file.
-        bytes: its size.
-        takes: what goes in.
-        agreement: of its outputs with the network's.
-        counts: its parameters and multiply-adds beside the network's.
-    """
-
-    path: Path
-    bytes: int
-    takes: Input
-    agreement: Agreement
-    counts: Counts
+__all__ = ["export_onnx"]
 
 
 def export_onnx(
-    model: nn.Module | TrainedModel,
+    model: Deployable | TrainedModel,
     path: str | Path,
     *,
-    input_shape: Sequence[int] | None = None,
-    mean: Sequence[float] = (),
-    std: Sequence[float] = (),
-    classes: Sequence[str] = (),
-    preprocessing: bool = False,
     dynamic_batch: bool = True,
-    input_dtype: torch.dtype = torch.float32,
-    about: Mapping[str, Any] | None = None,
     images: Tensor | None = None,
 ) -> Exported:
-    """Write the network as an ONNX file; return what the file is and how it was checked.
+    """Write a network as an ONNX file, after checking it in onnxruntime.
 
-    The graph has one input, ``input``, and one output, ``logits``. It is first run by
-    onnxruntime on the given images and written only if it computes what the network does. The
-    file's metadata holds what is needed to use it: ``classes``, ``mean``, ``std``,
-    ``input_shape`` and ``about`` as JSON, ``input_layout``, ``preprocessing``, ``params`` and
-    ``macs`` as text. Auxiliary heads and whatever else reaches no output are left out.
+    The graph has one input, ``input``, and one output, ``logits``. Auxiliary heads, and anything
+    else that does not reach the output, are left out. Before the file is written, onnxruntime
+    runs it: its outputs must match the network's within 0.1 % of the largest output.
+
+    The metadata of the file says how to use it: ``classes``, ``mean``, ``std``, ``input_shape``,
+    ``about`` and ``versions`` as JSON; ``input_layout``, ``preprocessing``, ``params`` and
+    ``macs`` as text.
+
+        >>> import tempfile
+        >>> from ddpnas.export import Deployable, Input, export_onnx
+        >>> model = Deployable(torch.nn.Linear(16, 2), Input((16,)), classes=("cat", "dog"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = export_onnx(model, f"{folder}/net.onnx")
+        >>> done.agreement.equal_top1, done.counts.file.params
+        (64, 34)
 
     Args:
-        model: what :func:`ddpnas.load` returns, which says the next four and ``about`` itself;
-            or any module, left as it is. Evaluation mode is what is exported.
-        path: of the file, usually ``.onnx``.
-        input_shape: without the batch: (channels, height, width) for images.
-        mean: per channel of images scaled to [0, 1]; empty for inputs taken as they are.
-        std: likewise.
-        classes: names by output.
-        preprocessing: whether normalisation is in the graph, see :class:`ddpnas.export.Input`:
-            it then takes uint8 images, height and width before channels. Resizing is outside.
-        dynamic_batch: whether it takes any number of inputs at once; otherwise one.
-        input_dtype: of inputs that are no images; ``torch.int64`` for tokens.
-        about: where the network comes from (architecture, data, versions, ...), plain data.
-        images: to check with, uint8 (N, C, H, W) where ``mean`` is given; noise if left out.
+        model: A network loaded with :func:`ddpnas.load`, or any other module in a
+            :class:`ddpnas.export.Deployable`. The module itself stays unchanged.
+        path: File to write, usually ``.onnx``.
+        dynamic_batch: Whether the file takes any number of inputs at once; otherwise exactly one.
+        images: Raw inputs to check the file with, uint8 (N, C, H, W) if the network normalizes.
+            Noise by default.
 
     Raises:
-        ExportError: torch cannot translate the network, or the file does not compute the same.
-        OptionError: onnx, onnxscript or onnxruntime is missing; shapes that disagree.
+        ExportError: If torch cannot translate the network, or the outputs do not match.
+        OptionError: If onnx, onnxscript or onnxruntime is missing, or shapes do not match.
     """
     need_onnx("onnx", "onnxscript", "onnxruntime")
-    given, takes, classes, origin = describe(
-        model, input_shape, mean, std, classes, preprocessing, input_dtype, about
-    )
-    network, program = deploy(given, takes, dynamic_batch)
+    model = as_deployable(model)
+    takes = model.takes
+    network, program = trace(model, dynamic_batch)
     translated = _translate(program, dynamic_batch)
     file = translated.model_proto
     _strip(file)
     counts = count(network, translated.exported_program, takes.feed(takes.random(1)), file)
     described = {
-        **metadata(takes, classes, origin),
+        **file_metadata(model),
         "params": str(counts.file.params),
         "macs": str(counts.file.macs),
     }
@@ -103,25 +75,8 @@ def export_onnx(
         file.metadata_props.add(key=key, value=value)
     content: bytes = file.SerializeToString()
     raw = takes.random(64) if images is None else images
-    agreement = compare(network, OnnxFile(content).outputs(raw), takes, raw)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, content)
-    return Exported(path, len(content), takes, agreement, counts)
-
-
-def metadata(takes: Input, classes: Sequence[str], about: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a file says of itself, as texts."""
-    return {
-        "classes": json.dumps(list(classes)),
-        "mean": json.dumps(takes.mean),
-        "std": json.dumps(takes.std),
-        "input_shape": json.dumps(takes.shape),
-        "input_layout": takes.layout,
-        "preprocessing": "normalisation inside" if takes.preprocessing else "outside",
-        "about": json.dumps(dict(about)),
-        "versions": json.dumps({"ddpnas": __version__, "torch": torch.__version__}),
-    }
+    agreement = check_outputs(network, OnnxFile(content).outputs(raw), takes, raw)
+    return write_checked(content, path, takes, agreement, counts)
 
 
 def _translate(program: ExportedProgram, dynamic_batch: bool) -> Any:
@@ -142,7 +97,7 @@ def _translate(program: ExportedProgram, dynamic_batch: bool) -> Any:
 
 
 def _strip(file: Any) -> None:
-    """Remove what the exporter notes for debugging: it holds paths of this machine."""
+    """Remove the exporter's notes for debugging: they hold paths of this machine."""
     graph = file.graph
     for part in (graph, *graph.node, *graph.initializer, *graph.value_info):
         part.ClearField("metadata_props")

@@ -1,4 +1,4 @@
-"""Mobile networks in timm's words: its block strings, and code that builds the network with it."""
+"""Mobile networks for timm: its block strings, and code that builds the same network with it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,23 @@ ArchDef = list[list[str]]
 
 
 def timm_arch_def(space: SearchSpace, architecture: Mapping[str, str]) -> ArchDef:
-    """Return timm's block strings of an architecture, such as ``ir_r1_k3_s2_e6_c24``, by stage.
+    """Return the block strings of an architecture, one list per stage.
 
-    timm's ``decode_arch_def`` reads them. For MobileNetV3 the 1x1 convolution after the blocks is
-    a stage of its own, as it is in timm.
+    timm's ``decode_arch_def`` reads them. As in timm, the 1x1 convolution after the blocks of
+    MobileNetV3 is a separate stage.
+
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("mobilenet-v2")
+        >>> first = {decision.name: decision.options[0] for decision in space.decisions}
+        >>> timm_arch_def(space, first)[1][0]
+        'ds_r1_k3_s2_c24'
+
+    Args:
+        space: One of the published mobile spaces: mobilenet-v2, mobilenet-v3 or mnasnet.
+        architecture: An architecture of the space.
 
     Raises:
-        OptionError: the space is none of timm's mobile networks.
+        OptionError: If timm has no block strings for this space.
     """
     if space.name not in _ARCH_DEFS:
         raise OptionError(
@@ -38,10 +48,23 @@ def timm_arch_def(space: SearchSpace, architecture: Mapping[str, str]) -> ArchDe
 def timm_code(space: SearchSpace, architecture: Mapping[str, str]) -> str:
     """Return Python code that builds the same network with timm, as ``model``.
 
-    Weights fit in the order of the state dictionaries.
+    The state dictionaries have the same order, so weights can be copied entry by entry.
+
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("mobilenet-v2")
+        >>> first = {decision.name: decision.options[0] for decision in space.decisions}
+        >>> print(timm_code(space, first))
+        from torch import nn
+        ...
+        arch_def = [
+        ...
+
+    Args:
+        space: One of the published mobile spaces: mobilenet-v2, mobilenet-v3 or mnasnet.
+        architecture: An architecture of the space.
 
     Raises:
-        OptionError: see :func:`timm_arch_def`.
+        OptionError: If timm has no block strings for this space.
     """
     stages = timm_arch_def(space, architecture)
     name = str(space.name)

@@ -1,68 +1,70 @@
-"""export_program(): a network as a ``torch.export`` file, for torch without this package."""
+"""export_torch(): a network as a ``torch.export`` file, which runs without this package."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ddpnas.export._agreement import Agreement, compare
-from ddpnas.export._deployed import deploy, describe
-from ddpnas.export.onnx import metadata
+from ddpnas.export._graph import file_metadata, trace
+from ddpnas.export.deployable import Deployable, as_deployable
+from ddpnas.export.exported import Exported, check_outputs, write_checked
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.files import write_atomic
 from ddpnas.utils.onnx import quiet
 
-__all__ = ["export_program"]
+__all__ = ["export_torch"]
 
 
-def export_program(
-    model: nn.Module | TrainedModel,
+def export_torch(
+    model: Deployable | TrainedModel,
     path: str | Path,
     *,
-    input_shape: Sequence[int] | None = None,
-    mean: Sequence[float] = (),
-    std: Sequence[float] = (),
-    classes: Sequence[str] = (),
-    preprocessing: bool = False,
     dynamic_batch: bool = True,
-    input_dtype: torch.dtype = torch.float32,
-    about: Mapping[str, Any] | None = None,
     images: Tensor | None = None,
-) -> Agreement:
-    """Write the network as a ``.pt2`` file of ``torch.export``; return how it was checked.
+) -> Exported:
+    """Write a network as a ``.pt2`` file of ``torch.export``, after checking it.
 
-    ``torch.export.load(path).module()`` is the network, without this package. The arguments are
-    those of :func:`ddpnas.export_onnx`; what that writes into the metadata is here the extra
-    file ``metadata.json``. What is read back is compared with the network before the file is
-    written.
+    ``torch.export.load(path).module()`` is the network; this package is not needed to run it. The
+    extra file ``metadata.json`` inside holds what :func:`ddpnas.export_onnx` writes as metadata.
+    Before the file is written, it is read back and compared with the network.
+
+        >>> import tempfile
+        >>> from ddpnas.export import Deployable, Input, export_torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model = Deployable(torch.nn.Linear(16, 2), Input((16,)))
+        ...     done = export_torch(model, f"{folder}/net.pt2")
+        ...     torch.export.load(done.path).module()(torch.zeros(3, 16)).shape
+        torch.Size([3, 2])
+
+    Args:
+        model: A network loaded with :func:`ddpnas.load`, or any other module in a
+            :class:`ddpnas.export.Deployable`. The module itself stays unchanged.
+        path: File to write, usually ``.pt2``.
+        dynamic_batch: Whether the file takes any number of inputs at once; otherwise exactly one.
+        images: Raw inputs to check the file with, uint8 (N, C, H, W) if the network normalizes.
+            Noise by default.
 
     Raises:
-        ExportError: the program read back does not compute what the network does.
+        ExportError: If the outputs of the file do not match the network's.
+        OptionError: If shapes do not match.
     """
-    given, takes, classes, origin = describe(
-        model, input_shape, mean, std, classes, preprocessing, input_dtype, about
-    )
-    network, program = deploy(given, takes, dynamic_batch)
+    model = as_deployable(model)
+    takes = model.takes
+    network, program = trace(model, dynamic_batch)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # full paths of this machine's files
+        node.meta.pop("stack_trace", None)  # holds full paths of this machine's files
     content = io.BytesIO()
-    described = json.dumps(metadata(takes, classes, origin), indent=1)
+    metadata = json.dumps(file_metadata(model), indent=1)
     with quiet():
-        torch.export.save(program, content, extra_files={"metadata.json": described})
+        torch.export.save(program, content, extra_files={"metadata.json": metadata})
         content.seek(0)
         read = torch.export.load(content).module()
     raw = takes.random(64) if images is None else images
     size = 100 if dynamic_batch else 1
     with torch.inference_mode():
         outputs = torch.cat([read(batch) for batch in takes.batches(raw, size)])
-    agreement = compare(network, outputs, takes, raw)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, content.getvalue())
-    return agreement
+    agreement = check_outputs(network, outputs, takes, raw)
+    return write_checked(content.getvalue(), path, takes, agreement)
