@@ -24,7 +24,7 @@ import torch
 import ddpnas
 from benchmarks.record import write_record
 from ddpnas import Architecture, CostTable, JointDistribution
-from ddpnas.benchmarks import Table, load
+from ddpnas.benchmarks import Table, load_table
 from ddpnas.runs.resume import run_data, run_space
 
 SHARES = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # of random architectures that a limit lets through
@@ -119,12 +119,12 @@ def main() -> None:
     results: dict[str, Any] = {}
     if options.runs:
         for run in options.runs:
-            truth = Truth(load("nasbench201"), ddpnas.count_costs(run_space(run))["macs"])
+            truth = Truth(load_table("nasbench201"), ddpnas.count_costs(run_space(run))["macs"])
             results[run.name] = [truth.rows(*by_run(run))]
             show(run.name, results[run.name])
     else:
         for name in ("nasbench201", "nasbench-macro"):
-            truth = Truth(load(name), ddpnas.count_costs(ddpnas.create_space(name))["macs"])
+            truth = Truth(load_table(name), ddpnas.count_costs(ddpnas.create_space(name))["macs"])
             results[name] = [truth.rows(*by_table(truth.table, s)) for s in range(options.seeds)]
             show(name, results[name])
     if options.out:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import write_record
-from ddpnas.benchmarks import Table, load
+from ddpnas.benchmarks import Table, load_table
 from ddpnas.benchmarks.experiment import Budget, Contender, run_trial
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
 from ddpnas.space.decisions import Decision, DecisionSpace
@@ -57,7 +57,7 @@ def on_macro(named: Named) -> Callable[[Contender, int, int], list[float]]:
     """Return the function that gives the accuracy found by each search."""
 
     def accuracies(contender: Contender, searches: int, evaluations: int) -> list[float]:
-        table, budget = named(load("nasbench-macro")), Budget(evaluations, "evaluations")
+        table, budget = named(load_table("nasbench-macro")), Budget(evaluations, "evaluations")
         return [run_trial(table, contender, seed, budget).test for seed in range(searches)]
 
     return accuracies

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record import write_record
-from ddpnas.benchmarks import Table, load
+from ddpnas.benchmarks import Table, load_table
 from ddpnas.benchmarks.synthetic import EXAMPLES, make_table
 from ddpnas.strategies.ddpnas import DDPNAS
 
@@ -35,7 +35,7 @@ TIMES = (20, 40, 60)
 
 def tables(searches: range) -> Iterator[tuple[str, int, Table, np.ndarray, np.ndarray]]:
     """Yield name, seed, table, score and true value of every search."""
-    macro, cell = load("nasbench-macro"), load("nasbench201")
+    macro, cell = load_table("nasbench-macro"), load_table("nasbench201")
     for seed in searches:
         yield "nasbench-macro", seed, macro, macro.valid[0], macro.test[0]
         yield "nasbench201", seed, cell, cell.valid[12], cell.valid[12]

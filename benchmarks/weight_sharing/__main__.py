@@ -24,7 +24,7 @@ from benchmarks.record import write_record
 from benchmarks.weight_sharing.methods import METHODS
 from benchmarks.weight_sharing.task import Plan, Stopwatch, Task, distinct_cells, test_accuracy
 from ddpnas import SearchSpace, SupernetConfig, create_space
-from ddpnas.benchmarks import load
+from ddpnas.benchmarks import load_table
 from ddpnas.data import Data, load_data
 
 JUDGED_SEED = 1234  # of the networks of the rank correlation, the same for all searches
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     data, space = _data(options), _space(options)
-    table = load(options.space)
+    table = load_table(options.space)
     judged = distinct_cells(space, options.judged, JUDGED_SEED)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)

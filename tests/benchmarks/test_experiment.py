@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from ddpnas.benchmarks import load
+from ddpnas.benchmarks import load_table
 from ddpnas.benchmarks.experiment import Budget, Contender, compare, run_trial, summarise
 from ddpnas.benchmarks.results import regrets, write_results
 from ddpnas.cli import main
@@ -31,16 +31,16 @@ def test_contenders_carry_typed_options():
 
 
 OWN = """
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
 from tools import first
 
-class Mine(Base):
+class Mine(BaseStrategy):
     def __init__(self, space, seed=0, *, evaluations=100, batch=1):
         super().__init__(space, seed, evaluations)
         self.batch = batch
 
-    def _propose(self):
-        return [self.space.encode(self.space.sample(self._rng)) for _ in range(first(self.batch))]
+    def propose(self):
+        return [self.space.encode(self.space.sample(self.rng)) for _ in range(first(self.batch))]
 """
 
 
@@ -68,14 +68,14 @@ def test_a_strategy_of_a_users_file_takes_part(tmp_path):
 
 
 def test_a_search_in_seconds_spends_no_more_than_its_budget():
-    trial = run_trial(load(*NASBENCH201), RANDOM, 0, Budget(2000.0, "seconds"))
+    trial = run_trial(load_table(*NASBENCH201), RANDOM, 0, Budget(2000.0, "seconds"))
     assert 2000 - 208 < trial.seconds <= 2000
     assert 10 <= trial.evaluations <= 61
     assert trial.curve[-1] == trial.test
 
 
 def test_a_search_in_evaluations_uses_them_all():
-    trial = run_trial(load("nasbench-macro"), RANDOM, 0, Budget(30.0, "evaluations"))
+    trial = run_trial(load_table("nasbench-macro"), RANDOM, 0, Budget(30.0, "evaluations"))
     assert trial.evaluations == 30
 
 
@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs():
 
 
 def test_results_are_csv_and_json(tmp_path):
-    table, budget = load(*NASBENCH201), Budget(2000.0, "seconds")
+    table, budget = load_table(*NASBENCH201), Budget(2000.0, "seconds")
     trials = compare(NASBENCH201, [RANDOM], budget, 3, workers=1)
     write_results(tmp_path, table, budget, trials, summarise(trials, 100), {"seeds": 3})
     rows = list(csv.DictReader((tmp_path / "trials.csv").open()))

@@ -3,7 +3,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from ddpnas.benchmarks import list_tables, load
+from ddpnas.benchmarks import list_tables, load_table
 from ddpnas.benchmarks.experiment import Budget, compare
 from ddpnas.errors import ArchitectureError, DataError, OptionError
 
@@ -21,7 +21,7 @@ def two_datasets(tmp_path):
 
 
 def test_nasbench201_has_the_published_optima():
-    table = load("nasbench201", dataset="cifar10")
+    table = load_table("nasbench201", dataset="cifar10")
     assert table.space.size == len(table.rows) == 15625
     assert table.epochs == (12, 200)
     assert table.test[200].max() == pytest.approx(94.37, abs=0.01)
@@ -30,7 +30,7 @@ def test_nasbench201_has_the_published_optima():
 
 
 def test_a_query_answers_for_the_architecture_that_was_asked():
-    table = load("nasbench201")
+    table = load_table("nasbench201")
     archive = np.load(resources.files("ddpnas.benchmarks") / "embedded/nasbench201.npz")
     for row in (0, 1, 777, 15624):
         architecture = table.space.decode(archive["arch"][row].tolist())
@@ -45,14 +45,14 @@ def test_a_query_answers_for_the_architecture_that_was_asked():
 
 
 def test_macro_is_scored_by_the_first_run_and_judged_by_the_mean_of_three():
-    table = load("nasbench-macro")
+    table = load_table("nasbench-macro")
     assert table.space.size == 6561
     assert table.test[0].max() == pytest.approx(93.1267, abs=1e-3)
     assert table.query(table.space.decode([0] * 8)).seconds is None
 
 
 def test_a_table_by_path_with_several_data_sets_and_ragged_decisions(two_datasets):
-    first, second = (load("mine", dataset, two_datasets) for dataset in (None, "two"))
+    first, second = (load_table("mine", dataset, two_datasets) for dataset in (None, "two"))
     assert [len(d.options) for d in first.space.decisions] == [2, 3]
     architecture = first.space.decode([1, 2])
     assert first.query(architecture, 12).valid == pytest.approx(0.12)
@@ -64,19 +64,19 @@ def test_a_table_by_path_with_several_data_sets_and_ragged_decisions(two_dataset
 def test_what_is_not_there_is_named_with_what_is(two_datasets, tmp_path):
     assert list_tables() == ["nasbench-macro", "nasbench201"]
     with pytest.raises(OptionError, match="did you mean 'nasbench201'"):
-        load("nasbench202")
+        load_table("nasbench202")
     with pytest.raises(OptionError, match="known: one, two"):
-        load("mine", "three", two_datasets)
+        load_table("mine", "three", two_datasets)
     with pytest.raises(OptionError, match="12, 200 epochs, not 13"):
-        load("nasbench201").query(load("nasbench201").space.decode([0] * 6), 13)
+        load_table("nasbench201").query(load_table("nasbench201").space.decode([0] * 6), 13)
     with pytest.raises(DataError, match="no benchmark table"):
-        load("mine", path=tmp_path / "missing.npz")
+        load_table("mine", path=tmp_path / "missing.npz")
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(DataError, match="not a benchmark table"):
-        load("mine", path=tmp_path / "text.npz")
+        load_table("mine", path=tmp_path / "text.npz")
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
     with pytest.raises(DataError, match="it has no 'arch'"):
-        load("mine", path=tmp_path / "other.npz")
+        load_table("mine", path=tmp_path / "other.npz")
     arrays = dict(np.load(two_datasets))
     np.savez(
         tmp_path / "part.npz",
@@ -85,7 +85,7 @@ def test_what_is_not_there_is_named_with_what_is(two_datasets, tmp_path):
             for k, v in arrays.items()
         },
     )
-    part = load("mine", path=tmp_path / "part.npz")
+    part = load_table("mine", path=tmp_path / "part.npz")
     with pytest.raises(ArchitectureError, match="no row"):
         part.query(part.space.decode([1, 1]))
     with pytest.raises(OptionError, match="has 5 of 6 architectures"):
@@ -109,4 +109,4 @@ def test_a_table_with_wrong_values_is_refused_when_it_is_read(two_datasets, chan
     arrays = dict(np.load(two_datasets))
     np.savez(two_datasets, **arrays | {name: of(arrays[name]) for name, of in change.items()})
     with pytest.raises(DataError, match=says):
-        load("mine", path=two_datasets)
+        load_table("mine", path=two_datasets)

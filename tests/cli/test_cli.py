@@ -41,14 +41,14 @@ def network(choose, num_classes=10, input_shape=(1, 28, 28)):
 
 
 OWN_STRATEGY = """
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
 
-class Mine(Base):
+class Mine(BaseStrategy):
     def __init__(self, space, seed=0, *, evaluations=3, at_most=9):
         super().__init__(space, seed, min(evaluations, at_most))
 
-    def _propose(self):
-        return [self._legal.uniform(self._rng)]
+    def propose(self):
+        return [self.legal.uniform(self.rng)]
 """
 
 
@@ -393,7 +393,8 @@ def test_the_options_of_a_strategy_are_explained(capsys, name):
 def test_the_options_of_a_strategy_of_ones_own_are_listed(capsys, tmp_path):
     named = f"{tmp_path / 'mine.py'}:Mine"
     told = '"""Mine.\n\n        Args:\n            at_most: bound.\n        """'
-    code = OWN_STRATEGY.replace("Mine(Base):", f"Mine(Base):\n    {told}").replace("=9", "")
+    head = "Mine(BaseStrategy):"
+    code = OWN_STRATEGY.replace(head, f"{head}\n    {told}").replace("=9", "")
     (tmp_path / "mine.py").write_text(code)
     assert main(["strategies", named]) == 0
     printed = capsys.readouterr().out

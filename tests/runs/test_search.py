@@ -24,7 +24,7 @@ from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.search import open_space
 from ddpnas.space import DecisionSpace
 from ddpnas.strategies import strategy_options
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
 
 from ..conftest import striped_images
 
@@ -424,14 +424,14 @@ def test_a_search_killed_ten_times_at_random_moments_ends_as_the_unbroken_one(tm
     assert one.distribution.to_dict() == other.distribution.to_dict()
 
 
-class Twice(Base):
+class Twice(BaseStrategy):
     """A strategy of one's own: random pairs."""
 
     def __init__(self, space, seed=0, *, pairs=2):
         super().__init__(space, seed, 2 * pairs)
 
-    def _propose(self):
-        return [self._legal.uniform(self._rng) for _ in range(2)]
+    def propose(self):
+        return [self.legal.uniform(self.rng) for _ in range(2)]
 
 
 def test_a_strategy_of_ones_own_searches_and_resumes_from_python(small_space, stripes, tmp_path):
@@ -456,15 +456,15 @@ def test_a_strategy_of_ones_own_searches_and_resumes_from_python(small_space, st
 
 
 OWN_STRATEGY = """
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
 from pairs import together
 
-class Twice(Base):
+class Twice(BaseStrategy):
     def __init__(self, space, seed=0, *, pairs=2):
         super().__init__(space, seed, 2 * pairs)
 
-    def _propose(self):
-        return [self._legal.uniform(self._rng) for _ in range(together())]
+    def propose(self):
+        return [self.legal.uniform(self.rng) for _ in range(together())]
 """
 
 
@@ -498,8 +498,8 @@ def test_a_strategy_of_a_file_is_resumed_by_its_name(own_strategy, striped_file,
         run(broken, on_progress=stop_after(after))
     with pytest.raises(RunError, match=f"the strategy of .*: --strategy {own_strategy}$"):
         resume(broken)
-    with pytest.raises(RunError, match="is of 'Twice' in its file, not of 'Base'"):
-        resume(broken, strategy=own_strategy.replace("Twice", "Base"))
+    with pytest.raises(RunError, match="is of 'Twice' in its file, not of 'BaseStrategy'"):
+        resume(broken, strategy=own_strategy.replace("Twice", "BaseStrategy"))
     (tmp_path / "pairs.py").write_text("def together(): return 1")
     says = (
         r"code in \S+pairs.py is no longer that of \S+broken, whose architectures another strategy"

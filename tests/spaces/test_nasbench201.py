@@ -56,7 +56,7 @@ def test_parameters_and_multiply_adds_are_those_of_the_benchmark(cell, params, m
 
 
 def test_costs_of_all_15625_cells_equal_the_benchmarks_table():
-    table = benchmarks.load("nasbench201")
+    table = benchmarks.load_table("nasbench201")
     costs = count_costs(SPACE)
     for choice in itertools.product(OPERATIONS, repeat=len(EDGES)):
         cell = {f"{i}<-{j}": op for (i, j), op in zip(EDGES, choice)}

@@ -5,7 +5,7 @@ import numpy as np
 from ddpnas import Rule
 from ddpnas.space import Decision, DecisionSpace
 from ddpnas.strategies import DDPNASPaper
-from ddpnas.strategies._legal import LegalSampler
+from ddpnas.strategies.legal import LegalSampler
 
 OPERATIONS = ("none", "skip", "conv1", "conv3", "pool")
 CELL = DecisionSpace([Decision(f"e{i}", OPERATIONS) for i in range(3)])

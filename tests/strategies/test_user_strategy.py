@@ -8,22 +8,22 @@ from ddpnas import create_space
 from ddpnas.errors import OptionError, RunError
 from ddpnas.space.user_code import read_source
 from ddpnas.strategies import strategy_options
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
 from ddpnas.strategies.user_strategy import NamedStrategy, strategy_again
 
 FILE = """
 import numpy as np
 from ddpnas.errors import OptionError
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
 
-class Mine(Base):
+class Mine(BaseStrategy):
     def __init__(self, space, seed=0, *, evaluations=4, shift=0):
         if shift < 0:
             raise OptionError("shift is at least 0")
         super().__init__(space, seed, evaluations // (1 - (shift > 9)))
 
-    def _propose(self):
-        return [self._legal.uniform(self._rng)]
+    def propose(self):
+        return [self.legal.uniform(self.rng)]
 
 class Open(Mine):
     def __init__(self, space, seed=0, **options):
@@ -38,7 +38,7 @@ class OfArrays(Mine):
         return {**super().state_dict(), "weights": np.ones(3)}
 
 class Fails(Mine):
-    def _learn(self, architectures, scores):
+    def learn(self, architectures, scores):
         self.scores[99]
 
 class Silent(Mine):
@@ -90,7 +90,7 @@ def test_a_class_of_a_file_is_made_with_its_options(file, monkeypatch):
     assert named.name == f"{file}:Mine" and named.source.content == file.read_bytes()
     assert named.options() == {"evaluations": 4, "shift": 0}
     strategy = named.create(create_space("toy"), 1, evaluations=7)
-    assert isinstance(strategy, Base) and strategy.evaluations == 7
+    assert isinstance(strategy, BaseStrategy) and strategy.evaluations == 7
     named.rehearse(create_space("toy"), 1, evaluations=1)
     passed_on = NamedStrategy.read("mine.py:Open").create(create_space("toy"), evaluations=9)
     assert passed_on.evaluations == 9
@@ -152,13 +152,13 @@ def test_members_that_the_protocol_leaves_empty_are_not_there(file):
 
 
 LATER = """
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
 
-class One(Base):
+class One(BaseStrategy):
     def __init__(self, space, seed=0):
         super().__init__(space, seed, 1)
 
-    def _propose(self):
+    def propose(self):
         from {module} import first
         return [first(self.space)]
 """

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import yaml
 
 from ddpnas.benchmarks.table import Table
-from ddpnas.benchmarks.tables import load
+from ddpnas.benchmarks.tables import load_table
 from ddpnas.errors import OptionError
 from ddpnas.space.user_code import names_file
 from ddpnas.strategies.user_strategy import NamedStrategy
@@ -223,7 +223,7 @@ def compare(
     """Return the trials of all contenders with the seeds 0, 1, ..., in that order.
 
     Args:
-        source: name, data set and path of the table, as :func:`load` takes them.
+        source: name, data set and path of the table, as :func:`load_table` takes them.
         contenders: what is compared; each is created once here, so that a wrong option is
             reported before anything runs.
         budget: of each search.
@@ -239,7 +239,7 @@ def compare(
     if seeds < 1:
         raise OptionError("seeds are at least 1")
     check_workers(workers, executor)
-    table = load(*source)
+    table = load_table(*source)
     if len(table.rows) < table.space.size:
         raise OptionError(
             f"table {table.name!r} has {len(table.rows):,} of {table.space.size:,} architectures; "
@@ -268,7 +268,7 @@ _Task = tuple[Contender, list[int], Budget, int]
 
 def _run_task(source: _Source, task: _Task) -> list[Trial]:
     contender, seeds, budget, epochs = task
-    table = load(*source)
+    table = load_table(*source)
     return [run_trial(table, contender, seed, budget, epochs) for seed in seeds]
 
 

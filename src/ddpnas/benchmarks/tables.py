@@ -1,4 +1,4 @@
-"""load(): a benchmark table by name or from a file."""
+"""load_table(): a benchmark table by name or from a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddpnas.benchmarks.table import Table
 from ddpnas.errors import DataError, OptionError, nearest
 from ddpnas.space.decisions import Decision, DecisionSpace
 
-__all__ = ["list_tables", "load"]
+__all__ = ["list_tables", "load_table"]
 
 _EMBEDDED = {"nasbench201": "nasbench201.npz", "nasbench-macro": "nasbench_macro.npz"}
 _ACCURACY = re.compile(r"acc(\d+)_valid")
@@ -30,7 +30,7 @@ def list_tables() -> list[str]:
 
 
 @lru_cache(maxsize=4)
-def load(name: str, dataset: str | None = None, path: str | Path | None = None) -> Table:
+def load_table(name: str, dataset: str | None = None, path: str | Path | None = None) -> Table:
     """Return a benchmark table.
 
     Args:

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.benchmarks.experiment import Budget, Contender, compare, summarise
 from ddpnas.benchmarks.results import can_plot, plot_regret, write_results
-from ddpnas.benchmarks.tables import list_tables, load
+from ddpnas.benchmarks.tables import list_tables, load_table
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser
 from ddpnas.errors import OptionError, RunError
@@ -59,7 +59,7 @@ def benchmark(options: Namespace) -> None:
     if (folder / "experiment.json").exists() and not options.overwrite:
         raise RunError(f"{folder} holds a benchmark; give another --out, or --overwrite")
     source = (options.name, options.dataset, options.table)
-    table = load(*source)
+    table = load_table(*source)
     started = time.perf_counter()
     trials = compare(
         source,

@@ -12,7 +12,7 @@ interrupted between the two continues where it stopped. ``state_dict`` is plain 
 restores exactly, the random generator included. Nothing here needs torch.
 """
 
-from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.base import BaseStrategy, Strategy
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.ddpnas_paper import DDPNASPaper
@@ -26,6 +26,7 @@ from ddpnas.strategies.registry import (
 
 __all__ = [
     "DDPNAS",
+    "BaseStrategy",
     "ChoiceEffect",
     "DDPNASPaper",
     "Strategy",

@@ -18,23 +18,44 @@ from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generation.best import generate
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies._legal import Indices, LegalSampler
+from ddpnas.strategies.legal import Indices, LegalSampler
 
-__all__ = ["Base", "Strategy", "frequencies", "recommend"]
+__all__ = ["BaseStrategy", "Strategy", "frequencies", "recommend"]
 
 logger = logging.getLogger(__name__)
 
 
-class Base(ABC):
+class BaseStrategy(ABC):
     """Asks for ``evaluations`` architectures and recommends the one that scored best.
 
-    A subclass implements :meth:`_propose`, and :meth:`_learn` if it learns. Inside, an architecture
+    A subclass implements :meth:`propose`, and :meth:`learn` if it learns. Inside, an architecture
     is the tuple of its option indices.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for; None where a schedule decides.
+        space: Decisions to search over.
+        seed: Seed for ``rng``.
+        evaluations: Number of scores to ask for; None where a schedule decides.
+
+    Attributes:
+        space: The decisions.
+        history: Option indices of every scored architecture, in order.
+        scores: Finite scores in the same order, higher is better.
+        rng: The source of all randomness; saved and restored with the state.
+        legal: Draws, neighbours and fair cycles that obey the rules of the space.
+        stage: Number of prunings so far.
+        nan_scores: Number of scores that were not finite.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision("kernel", ("3", "5")), Decision("skip", ("no", "yes"))])
+        >>> class Blind(BaseStrategy):
+        ...     def propose(self):
+        ...         return [self.legal.uniform(self.rng)]
+        >>> strategy = Blind(space, seed=0, evaluations=3)
+        >>> while not strategy.done:
+        ...     strategy.tell(batch := strategy.ask(), [0.5] * len(batch))
+        >>> len(strategy.history)
+        3
     """
 
     def __init__(self, space: DecisionSpace, seed: int, evaluations: int | None) -> None:
@@ -47,8 +68,8 @@ class Base(ABC):
         self.scores: list[float] = []
         self._total = evaluations
         self._asked: list[Indices] | None = None
-        self._rng = np.random.default_rng(seed)
-        self._legal = LegalSampler(space)
+        self.rng = np.random.default_rng(seed)
+        self.legal = LegalSampler(space)
         self._sizes = tuple(len(d.options) for d in space.decisions)
 
     @property
@@ -82,7 +103,7 @@ class Base(ABC):
             raise RuntimeError("the search is done; there is nothing to ask")
         if self._asked is None:
             left = None if self._total is None else self._total - len(self.history)
-            self._asked = self._propose()[:left]
+            self._asked = self.propose()[:left]
         return [self.space.decode(indices) for indices in self._asked]
 
     def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
@@ -100,7 +121,7 @@ class Base(ABC):
         self.history.extend(told)
         self.scores.extend(finite)
         self._asked = None
-        self._learn(told, finite)
+        self.learn(told, finite)
 
     def _finite(self, scores: Sequence[float]) -> list[float]:
         good = [float(score) for score in scores if math.isfinite(score)]
@@ -113,10 +134,10 @@ class Base(ABC):
         return [float(score) if math.isfinite(score) else worst for score in scores]
 
     @abstractmethod
-    def _propose(self) -> list[Indices]:
+    def propose(self) -> list[Indices]:
         """Return the next architectures, at least one, as tuples of option indices."""
 
-    def _learn(  # noqa: B027 - a strategy may have nothing to learn
+    def learn(  # noqa: B027 - a strategy may have nothing to learn
         self, architectures: list[Indices], scores: list[float]
     ) -> None:
         """Learn finite scores, which are in the history already."""
@@ -129,7 +150,7 @@ class Base(ABC):
             "stage": self.stage,
             "nan_scores": self.nan_scores,
             "asked": None if self._asked is None else [list(a) for a in self._asked],
-            "rng": self._rng.bit_generator.state,
+            "rng": self.rng.bit_generator.state,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -140,7 +161,7 @@ class Base(ABC):
         self.nan_scores = state["nan_scores"]
         asked = state["asked"]
         self._asked = None if asked is None else [tuple(a) for a in asked]
-        self._rng.bit_generator.state = state["rng"]
+        self.rng.bit_generator.state = state["rng"]
 
 
 def frequencies(
@@ -173,7 +194,7 @@ class Strategy(Protocol):
     """What a search needs of a strategy.
 
     One of your own is a class with these members, or derives from
-    :class:`ddpnas.strategies.base.Base`, which has them. :func:`ddpnas.search` makes it as
+    :class:`ddpnas.strategies.base.BaseStrategy`, which has them. :func:`ddpnas.search` makes it as
     ``strategy(space, seed=seed, **strategy_options)``, and
     :class:`ddpnas.testing.StrategyContract` tests it.
     """

@@ -37,7 +37,6 @@ from scipy.special import ndtr
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies._legal import Indices
 from ddpnas.strategies._posterior import (
     Effects,
     Likeness,
@@ -49,7 +48,8 @@ from ddpnas.strategies._posterior import (
     normal_scores,
 )
 from ddpnas.strategies._risk import best_option_shares, variants
-from ddpnas.strategies.base import Base, recommend
+from ddpnas.strategies.base import BaseStrategy, recommend
+from ddpnas.strategies.legal import Indices
 
 __all__ = ["DDPNAS", "expected_improvement"]
 
@@ -64,7 +64,7 @@ _JUDGE = 10  # proposals between two judgements of the risk
 _TEMPERATURE = 0.1  # of theta, in normal scores
 
 
-class DDPNAS(Base):
+class DDPNAS(BaseStrategy):
     """DDPNAS with a fit of all scores: fair cycles, and pruning of the options least likely best.
 
     With a budget of ``evaluations``, proposals of the largest expected improvement follow.
@@ -188,14 +188,15 @@ class DDPNAS(Base):
                 break
         return found
 
-    def _propose(self) -> list[Indices]:
+    def propose(self) -> list[Indices]:
+        """Return a stage of fair cycles; with a budget, a cycle or the best proposal."""
         if self.scheduled and self._distribution.longest <= self.keep:  # nothing to decide
-            return self._legal.fair_cycle(self._distribution, self._rng)[:1]
+            return self.legal.fair_cycle(self._distribution, self.rng)[:1]
         if self.scheduled:
             return [
                 architecture
                 for _ in range(self._cycles_asked)
-                for architecture in self._legal.fair_cycle(self._distribution, self._rng)
+                for architecture in self.legal.fair_cycle(self._distribution, self.rng)
             ]
         told = len(self.history)
         if told == 0 or told < self.explore * self.evaluations:
@@ -213,9 +214,7 @@ class DDPNAS(Base):
 
     def _spread_cycle(self) -> list[Indices]:
         """Return, of some fair cycles, the one that repeats the fewest pairs of choices."""
-        drawn = [
-            self._legal.fair_cycle(self._distribution, self._rng) for _ in range(_CYCLES_DRAWN)
-        ]
+        drawn = [self.legal.fair_cycle(self._distribution, self.rng) for _ in range(_CYCLES_DRAWN)]
         seen = np.array(self.history, dtype=np.int64).reshape(-1, len(self._sizes))
 
         def repeated(cycle: list[Indices]) -> int:
@@ -236,13 +235,13 @@ class DDPNAS(Base):
         """Return what was not scored yet and obeys the rules, without repetition."""
         codes, first = np.unique(self._code(pool), return_index=True)
         pool = pool[first[~np.isin(codes, self._code(np.array(self.history)))]]
-        return pool[self._holds(pool)] if self._legal.rules else pool
+        return pool[self._holds(pool)] if self.legal.rules else pool
 
     def _any_survivor(self) -> Indices:
         theta = np.zeros((len(self._sizes), max(self._sizes)))
         for row, mask in zip(theta, self._distribution.alive, strict=True):
             row[: len(mask)] = mask / mask.sum()
-        return self._legal.draw(theta, self._distribution, self._rng)
+        return self.legal.draw(theta, self._distribution, self.rng)
 
     def _alive_only(self, choices: Choices) -> Choices:
         """Return the architectures with what was pruned replaced by the likeliest survivor."""
@@ -254,7 +253,7 @@ class DDPNAS(Base):
         return result
 
     def _holds(self, pool: Choices) -> Mask:
-        return np.array([self._legal.holds(row) for row in pool.tolist()], dtype=np.bool_)
+        return np.array([self.legal.holds(row) for row in pool.tolist()], dtype=np.bool_)
 
     def _code(self, choices: Choices) -> npt.NDArray[np.int64]:
         """Return a number for each architecture; different ones collide once in 2^64."""
@@ -278,7 +277,8 @@ class DDPNAS(Base):
                 self._fitted = fit(self._likeness, choices, self._z(), self._prior)
         return self._fitted
 
-    def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
+    def learn(self, architectures: list[Indices], scores: list[float]) -> None:
+        """Fit all scores again, move theta, and prune what is due."""
         self._fitted = None
         n = len(self.history)
         if len(architectures) == 1 and n % min(_REFIT, max(1, n // 8)) and not self.done:
@@ -355,13 +355,13 @@ class DDPNAS(Base):
             weights,
             self._distribution.alive,
             np.random.default_rng([len(self.history), again]),
-            self._holds if self._legal.rules else None,
+            self._holds if self.legal.rules else None,
         )
 
     def _prunable(self) -> list[Mask]:
         """Return which options of each decision survive and may be pruned."""
         masks = [mask.copy() for mask in self._distribution.alive]
-        if (spared := self._legal.spared(self._distribution)) is not None:
+        if (spared := self.legal.spared(self._distribution)) is not None:
             for mask, option in zip(masks, spared, strict=True):
                 mask[option] = False
         return masks

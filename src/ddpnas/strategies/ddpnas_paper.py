@@ -38,15 +38,15 @@ import numpy.typing as npt
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies._legal import Indices
-from ddpnas.strategies.base import Base, recommend
+from ddpnas.strategies.base import BaseStrategy, recommend
+from ddpnas.strategies.legal import Indices
 
 __all__ = ["DDPNASPaper", "choice_means", "survivor_softmax"]
 
 Row = npt.NDArray[np.float64]
 
 
-class DDPNASPaper(Base):
+class DDPNASPaper(BaseStrategy):
     """DDPNAS as published: theta follows the mean scores of a stage, then every decision is pruned.
 
     Args:
@@ -124,12 +124,12 @@ class DDPNASPaper(Base):
             for mask, groups in zip(self._distribution.alive, self._groups, strict=True)
         )
 
-    def _propose(self) -> list[Indices]:
+    def propose(self) -> list[Indices]:
         """Return one cycle; of it one architecture where nothing is to be pruned."""
-        cycle = self._legal.fair_cycle(self._distribution, self._rng)
+        cycle = self.legal.fair_cycle(self._distribution, self.rng)
         return cycle if self._stages_left else cycle[:1]
 
-    def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
+    def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Learn a cycle's scores; the last cycle of a stage updates theta and prunes."""
         self._cycles.append(choice_means(self._distribution, architectures, scores))
         if len(self._cycles) == self.cycles_per_stage:
@@ -153,7 +153,7 @@ class DDPNASPaper(Base):
                 rows.append(theta + self._velocity[i])
         learned = self._distribution.with_rows(rows)
         self._distribution = learned.prune(
-            self.keep, self._rng, self._groups, self._legal.spared(learned)
+            self.keep, self.rng, self._groups, self.legal.spared(learned)
         )
         self._cycles = []
         self.stage += 1

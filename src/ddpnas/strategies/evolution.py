@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
-from ddpnas.strategies._legal import Indices
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
+from ddpnas.strategies.legal import Indices
 
 __all__ = ["RegularizedEvolution"]
 
 
-class RegularizedEvolution(Base):
+class RegularizedEvolution(BaseStrategy):
     """Regularized evolution: mutates the best of a random sample of the youngest architectures.
 
     Args:
@@ -44,14 +44,15 @@ class RegularizedEvolution(Base):
             raise OptionError(f"batch is at least 1, not {batch}")
         self.population, self.sample, self.batch = population, sample, batch
 
-    def _propose(self) -> list[Indices]:
+    def propose(self) -> list[Indices]:
+        """Return random architectures until the population is full, then children."""
         missing = self.population - len(self.history)
         if missing > 0:
-            return [self._legal.uniform(self._rng) for _ in range(min(self.batch, missing))]
+            return [self.legal.uniform(self.rng) for _ in range(min(self.batch, missing))]
         return [self._child() for _ in range(self.batch)]
 
     def _child(self) -> Indices:
         oldest = len(self.history) - self.population
-        drawn = self._rng.choice(self.population, self.sample, replace=False) + oldest
+        drawn = self.rng.choice(self.population, self.sample, replace=False) + oldest
         parent = max(drawn.tolist(), key=self.scores.__getitem__)
-        return self._legal.mutate(self.history[parent], self._rng)
+        return self.legal.mutate(self.history[parent], self.rng)

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies._legal import Indices
-from ddpnas.strategies.base import Base, recommend
+from ddpnas.strategies.base import BaseStrategy, recommend
+from ddpnas.strategies.legal import Indices
 
 __all__ = ["Learned", "one_hot", "rank_utilities"]
 
@@ -30,7 +30,7 @@ Matrix = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
-class Learned(Base, ABC):
+class Learned(BaseStrategy, ABC):
     """Batches from theta, or fair cycles with pruning; families implement :meth:`_update`.
 
     Args:
@@ -92,13 +92,15 @@ class Learned(Base, ABC):
         """The most likely architecture that obeys all rules."""
         return recommend(self.distribution, self.space)
 
-    def _propose(self) -> list[Indices]:
+    def propose(self) -> list[Indices]:
+        """Return a batch drawn from theta; with pruning, a fair cycle."""
         distribution = self.distribution
         if self.pruning:
-            return self._legal.fair_cycle(distribution, self._rng)
-        return [self._legal.draw(self._theta, distribution, self._rng) for _ in range(self.batch)]
+            return self.legal.fair_cycle(distribution, self.rng)
+        return [self.legal.draw(self._theta, distribution, self.rng) for _ in range(self.batch)]
 
-    def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
+    def learn(self, architectures: list[Indices], scores: list[float]) -> None:
+        """Update theta; with pruning, prune after the last cycle of a stage."""
         alive_mass = (self._theta * self._alive).sum(axis=1, keepdims=True)
         p = self._theta * self._alive / alive_mass
         p = self._update(p, np.array(architectures), np.array(scores))
@@ -107,7 +109,7 @@ class Learned(Base, ABC):
             self._cycles += 1
             if self._cycles == self.cycles_per_stage:
                 learned = self.distribution
-                pruned = learned.prune(1, self._rng, spare=self._legal.spared(learned))
+                pruned = learned.prune(1, self.rng, spare=self.legal.spared(learned))
                 for row, alive in zip(self._alive, pruned.alive, strict=True):
                     row[: len(alive)] = alive
                 self._cycles = 0

@@ -11,13 +11,13 @@ from typing import Any
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
-from ddpnas.strategies._legal import Indices
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
+from ddpnas.strategies.legal import Indices
 
 __all__ = ["LocalSearch"]
 
 
-class LocalSearch(Base):
+class LocalSearch(BaseStrategy):
     """Local search: scores neighbours in random order and moves to the first better one.
 
     At a local optimum it starts anew from the best of ``starts`` random architectures.
@@ -40,12 +40,14 @@ class LocalSearch(Base):
         self._incumbent: tuple[Indices, float] | None = None
         self._queue: list[Indices] = []
 
-    def _propose(self) -> list[Indices]:
+    def propose(self) -> list[Indices]:
+        """Return a random start, or the next neighbour of the incumbent."""
         if self._starting > 0:
-            return [self._legal.uniform(self._rng)]
+            return [self.legal.uniform(self.rng)]
         return [self._queue.pop()]
 
-    def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
+    def learn(self, architectures: list[Indices], scores: list[float]) -> None:
+        """Move to a better architecture; start anew at a local optimum."""
         ((indices, score),) = zip(architectures, scores, strict=True)
         better = self._incumbent is None or score > self._incumbent[1]
         if better:
@@ -62,8 +64,8 @@ class LocalSearch(Base):
     def _fill_queue(self) -> None:
         assert self._incumbent is not None
         seen = set(self.history)
-        neighbours = self._legal.neighbours(self._incumbent[0])
-        order = self._rng.permutation(len(neighbours))
+        neighbours = self.legal.neighbours(self._incumbent[0])
+        order = self.rng.permutation(len(neighbours))
         self._queue = [neighbours[i] for i in order if neighbours[i] not in seen]
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from typing import Any
 
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import DecisionSpace
-from ddpnas.strategies._legal import Indices
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
+from ddpnas.strategies.legal import Indices
 
 __all__ = ["OptunaStrategy"]
 
 _TRIES = 200  # suggestions before a uniformly drawn architecture is taken instead
 
 
-class OptunaStrategy(Base):
+class OptunaStrategy(BaseStrategy):
     """Asks an Optuna study; each decision is a categorical parameter.
 
     A suggestion that breaks a rule is told as failed and the next one is asked. Optuna's
@@ -69,17 +69,19 @@ class OptunaStrategy(Base):
             for d in self.space.decisions
         }
 
-    def _propose(self) -> list[Indices]:
+    def propose(self) -> list[Indices]:
+        """Return the next suggestion that obeys the rules."""
         for _ in range(_TRIES):
             self._trial = self._study.ask(self._parameters)
             indices = tuple(self._trial.params[d.name] for d in self.space.decisions)
-            if self._legal.holds(indices):
+            if self.legal.holds(indices):
                 return [indices]
             self._study.tell(self._trial, state=self._optuna.trial.TrialState.FAIL)
         self._trial = None
-        return [self._legal.uniform(self._rng)]
+        return [self.legal.uniform(self.rng)]
 
-    def _learn(self, architectures: list[Indices], scores: list[float]) -> None:
+    def learn(self, architectures: list[Indices], scores: list[float]) -> None:
+        """Tell the study the score."""
         if self._trial is not None:
             self._study.tell(self._trial, scores[0])
         else:
@@ -97,12 +99,12 @@ class OptunaStrategy(Base):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, by replaying the history."""
         self._start()
-        self._rng = type(self._rng)(type(self._rng.bit_generator)(self.seed))
+        self.rng = type(self.rng)(type(self.rng.bit_generator)(self.seed))
         for indices, score in zip(state["history"], state["scores"], strict=True):
-            self._propose()
-            self._learn([tuple(indices)], [score])
+            self.propose()
+            self.learn([tuple(indices)], [score])
         if state["asked"] is not None:
-            self._propose()
+            self.propose()
         super().load_state_dict(state)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
-from ddpnas.strategies._legal import Indices
-from ddpnas.strategies.base import Base
+from ddpnas.strategies.base import BaseStrategy
+from ddpnas.strategies.legal import Indices
 
 __all__ = ["RandomSearch"]
 
 
-class RandomSearch(Base):
+class RandomSearch(BaseStrategy):
     """Random search: architectures drawn uniformly, independently of each other.
 
     Args:
@@ -28,5 +28,6 @@ class RandomSearch(Base):
             raise OptionError(f"batch is at least 1, not {batch}")
         self.batch = batch
 
-    def _propose(self) -> list[Indices]:
-        return [self._legal.uniform(self._rng) for _ in range(self.batch)]
+    def propose(self) -> list[Indices]:
+        """Return a batch of uniformly drawn architectures."""
+        return [self.legal.uniform(self.rng) for _ in range(self.batch)]

@@ -8,7 +8,7 @@ from typing import Any
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.user_code import names_file
-from ddpnas.strategies.base import Base, Strategy
+from ddpnas.strategies.base import BaseStrategy, Strategy
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.ddpnas_paper import DDPNASPaper
 from ddpnas.strategies.evolution import RegularizedEvolution
@@ -23,7 +23,7 @@ from ddpnas.utils.options import check_seed, typed
 __all__ = ["create_strategy", "list_strategies", "strategy_class", "strategy_options"]
 
 
-_STRATEGIES: dict[str, type[Base]] = {
+_STRATEGIES: dict[str, type[BaseStrategy]] = {
     "asng": ASNG,
     "ddpnas": DDPNAS,
     "ddpnas-paper": DDPNASPaper,

@@ -163,7 +163,7 @@ class NamedStrategy:
     def _cannot(self, why: str) -> str:
         return (
             f"{self.name} cannot search: {why}; see ddpnas.strategies.Strategy, or derive it from "
-            f"ddpnas.strategies.base.Base"
+            f"ddpnas.strategies.base.BaseStrategy"
         )
 
 
