@@ -6,8 +6,7 @@ import torch
 import ddpnas
 from ddpnas import Recipe
 from ddpnas.errors import RunError
-from ddpnas.training.checkpoint import load_checkpoint
-from ddpnas.training.session import CHECKPOINTS
+from ddpnas.training.checkpoint import CHECKPOINTS, load_checkpoint
 
 ARCHITECTURE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
 PLAIN = Recipe(epochs=4, batch_size=16)

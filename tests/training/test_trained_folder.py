@@ -8,10 +8,12 @@ import shutil
 import pytest
 import torch
 import yaml
+from torch import nn
 
 import ddpnas
 from ddpnas import Recipe
-from ddpnas.errors import RunError
+from ddpnas.errors import OptionError, RunError
+from ddpnas.training.trained_folder import prepare_folder, read_comparison
 
 ARCHITECTURE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
 OWN = """
@@ -124,6 +126,76 @@ def test_a_function_of_a_program_is_given_again(stripes, tmp_path):
     with pytest.raises(RunError, match=r"function of a Python program; go on from there"):
         ddpnas.load(tmp_path)
     assert ddpnas.load(tmp_path, space=space).text == "op=conv1"
+
+
+class Tied(nn.Module):
+    """A user's network with tied weights and a buffer."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.BatchNorm1d(width))
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(self.body(x)).relu()).relu())
+
+
+QUICK = Recipe(epochs=2, batch_size=16, keep_best=True)
+
+
+def test_a_network_without_a_space_is_saved_and_loaded_by_what_builds_it(stripes, tmp_path):
+    result = ddpnas.train(Tied(), stripes, QUICK, device="cpu", folder=tmp_path / "checkpoints")
+    result.save(tmp_path / "net")
+    model = ddpnas.load(tmp_path / "net", model=Tied)
+    x = torch.randn(4, 1, 8, 8)
+    torch.testing.assert_close(model.network(x), result.model(x), rtol=0, atol=0)
+    assert ddpnas.evaluate(model, stripes) == result.evaluation
+    assert (len(model.architecture), model.text, model.classes) == (0, "", stripes.classes)
+    (kept,) = read_comparison(tmp_path / "net").networks
+    assert kept.result.history == result.history and kept.result.recipe == result.recipe
+    assert kept.costs == {"params": sum(p.numel() for p in Tied().parameters())}
+    card = (tmp_path / "net" / "README.md").read_text()
+    assert "a `Tied`" in card and 'ddpnas.load("net", model=Tied)' in card
+    with pytest.raises(RunError, match=r"\(Tied\) belongs to no search space; load it from Python"):
+        ddpnas.load(tmp_path / "net")
+    with pytest.raises(OptionError, match="function or class that returns the untrained network"):
+        ddpnas.load(tmp_path / "net", model=Tied())
+    with pytest.raises(RunError, match="of another network"):
+        ddpnas.load(tmp_path / "net", model=lambda: Tied(width=5))
+
+
+def test_a_network_of_a_space_is_saved_with_its_architecture(small_space, stripes, tmp_path):
+    architecture = small_space.parse(ARCHITECTURE)
+    result = ddpnas.train(small_space.build(architecture), stripes, QUICK, device="cpu")
+    result.save(tmp_path, space=small_space, architecture=architecture)
+    model = ddpnas.load(tmp_path)
+    x = torch.randn(4, 1, 8, 8)
+    torch.testing.assert_close(model.network(x), result.model(x))
+    assert model.architecture == architecture
+    (kept,) = read_comparison(tmp_path).networks
+    assert kept.costs["macs"] == ddpnas.count_costs(small_space)["macs"].cost(architecture)
+    with pytest.raises(OptionError, match="both the space and the architecture"):
+        result.save(tmp_path, space=small_space)
+    with pytest.raises(RunError, match="they hold figures, but no network"):
+        kept.result.save(tmp_path / "again")
+    with pytest.raises(RunError, match="holds figures only"):
+        kept.result.model(x)
+
+
+def test_a_folder_is_prepared_and_its_checkpoints_are_removed(stripes, tmp_path):
+    place = prepare_folder(tmp_path)
+    result = ddpnas.train(Tied(), stripes, QUICK, device="cpu", folder=place / "network")
+    with pytest.raises(RunError, match="unfinished training; continue it with --resume"):
+        prepare_folder(tmp_path)
+    assert prepare_folder(tmp_path, resume=True) == place and (place / "network").exists()
+    result.save(tmp_path)
+    assert not place.exists() and (tmp_path / "last.safetensors").exists() == bool(result.last)
+    with pytest.raises(RunError, match="holds a trained network"):
+        prepare_folder(tmp_path, resume=True)
+    prepare_folder(tmp_path, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_that_hold_no_trained_network_are_refused(tmp_path):

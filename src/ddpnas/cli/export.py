@@ -109,7 +109,7 @@ def _check_claims(model: TrainedModel, params: int, macs: int) -> str:
 
 
 def _timm_space(model: TrainedModel) -> SearchSpace:
-    name = str(model.about["space"])
+    name = str(model.about["space"] or model.about["network"])
     if name not in list_spaces():
         raise OptionError(
             f"timm has block strings for mobile networks only, not for space {name!r}"

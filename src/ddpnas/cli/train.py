@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,23 +26,20 @@ from ddpnas.costs.latency import require_same_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
-from ddpnas.errors import OptionError, RunError
+from ddpnas.errors import OptionError
 from ddpnas.generation.limits import Limit, checked_limits
 from ddpnas.runs.resume import run_data, run_generated, run_space
 from ddpnas.runs.search import SearchResult, check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.training.compare import compare, final_space, inference_space
+from ddpnas.training.compare import compare
 from ddpnas.training.distributed import is_main_process
+from ddpnas.training.final_spaces import final_space, inference_space
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import Compared
-from ddpnas.training.session import CHECKPOINTS
-from ddpnas.training.trained_folder import FILES, save_networks
-from ddpnas.utils.files import writable
+from ddpnas.training.trained_folder import prepare_folder, save_networks
 
 __all__ = ["COMMANDS"]
-
-_CHECKPOINTS = "training"  # folder in --out
 
 
 def _train_parser() -> ArgumentParser:
@@ -107,7 +103,7 @@ def train(options: Namespace) -> None:
     costs = {**count_costs(inference_space(space)), **tables}
     _check_limits(recipe, searched, space, architecture, costs, limits)
     out = Path(options.out or (f"{options.run}/trained" if options.run else "runs/trained"))
-    _prepare(out, resume=options.resume, overwrite=options.overwrite)
+    checkpoints = prepare_folder(out, resume=options.resume, overwrite=options.overwrite)
     show.line(f"training {space.format(architecture)}", quiet=options.quiet)
     with show.TrainProgress(quiet=options.quiet) as progress:
         trained = compare(
@@ -125,14 +121,12 @@ def train(options: Namespace) -> None:
             device=options.device,
             mixed_precision=options.mixed_precision,
             track=options.track,
-            folder=out / _CHECKPOINTS,
+            folder=checkpoints,
             resume=options.resume,
             on_epoch=progress.update,
         )
-    if is_main_process():
-        other = searched if searched.plain_options != space.plain_options else None
-        save_networks(out, space, trained, limits=limits, searched=other)
-        _remove_checkpoints(out / _CHECKPOINTS)
+    other = searched if searched.plain_options != space.plain_options else None
+    save_networks(out, space, trained, limits=limits, searched=other)
     _show_trained(trained, costs, limits)
     print(f"\nkept in {out}: the weights, how to rebuild the network, all figures, a model card")
     copied = f"{out / Path(str(space.name)).name}"  # of a space's own file, where there is one
@@ -145,36 +139,6 @@ def train(options: Namespace) -> None:
 def _recipe(options: Namespace) -> Recipe:
     changes = {name: options[name] for name in ("epochs", "patience") if options[name] is not None}
     return create_recipe(options.recipe, **options.recipe_options, **changes)
-
-
-def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the folder, or refuse one that holds something."""
-    checkpoints = [p for name in CHECKPOINTS for p in out.glob(f"{_CHECKPOINTS}/*/{name}")]
-    if (out / "result.json").exists() and not overwrite:
-        raise RunError(f"{out} holds a trained network; give another --out, or --overwrite")
-    if checkpoints and not (resume or overwrite):
-        raise RunError(
-            f"{out} holds an unfinished training; go on by the same command with --resume, or "
-            f"--overwrite it"
-        )
-    with writable(out):
-        out.mkdir(parents=True, exist_ok=True)
-        if is_main_process() and overwrite:
-            for name in FILES:
-                (out / name).unlink(missing_ok=True)
-            if not resume:
-                shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints, and the folders where a tracker left nothing."""
-    for one in folder.iterdir():
-        for name in CHECKPOINTS:
-            (one / name).unlink(missing_ok=True)
-        if not any(one.iterdir()):
-            one.rmdir()
-    if not any(folder.iterdir()):
-        folder.rmdir()
 
 
 _Within = tuple[dict[str, Limit], dict[str, CostTable], list[Rule]]

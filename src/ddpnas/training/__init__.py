@@ -1,8 +1,9 @@
 """Training: one epoch on a path of a supernet, and the recipes that train a found network."""
 
-from ddpnas.training.compare import compare, final_space, inference_space
+from ddpnas.training.compare import compare
 from ddpnas.training.device import pick_device
 from ddpnas.training.evaluate import evaluate
+from ddpnas.training.final_spaces import final_space, inference_space
 from ddpnas.training.recipes import RECIPES, Recipe, create_recipe
 from ddpnas.training.results import Compared, EvaluationResult, TrainResult
 from ddpnas.training.steps import train_epoch

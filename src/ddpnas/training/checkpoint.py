@@ -14,15 +14,23 @@ from torch import Tensor
 from ddpnas.errors import RunError
 from ddpnas.utils.files import write_atomic
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINTS", "load_checkpoint", "save_checkpoint", "save_weights"]
+
+# Files of one training: everything after the last whole epoch, and the best epoch's weights.
+CHECKPOINTS = ("last.safetensors", "best.safetensors")
 
 _FORM = "4"  # another one whenever a search's state has other parts, or it would go on otherwise
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     """Write the tensors, and the plain data as JSON in the file's metadata."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(whole, metadata={"form": _FORM, "state": json.dumps(plain)}))
+    metadata = {"form": _FORM, "state": json.dumps(plain)}
+    write_atomic(path, save(_separate(tensors), metadata=metadata))
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write the weights of a network in the form that model hubs read."""
+    write_atomic(path, save(_separate(weights), metadata={"format": "pt"}))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -46,3 +54,18 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
             f"that version, or start again with --overwrite"
         )
     return tensors, plain
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors on the CPU, contiguous and each in memory of its own.
+
+    The file format refuses tensors that share memory, as tied weights do.
+    """
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        whole = tensor.detach().cpu().contiguous()
+        at = whole.untyped_storage().data_ptr()
+        found[name] = whole.clone() if at in seen else whole
+        seen.add(at)
+    return found

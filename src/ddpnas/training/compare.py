@@ -22,38 +22,16 @@ from ddpnas.generation.limits import Limit, Limits, checked_limits, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.baselines import build_baseline
-from ddpnas.training.recipes import Recipe, create_recipe
+from ddpnas.training.final_spaces import inference_space
+from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.train import train
 from ddpnas.utils.options import check_seed
 
-__all__ = ["compare", "final_space", "inference_space"]
+__all__ = ["compare"]
 
 _TRIES = 100  # random architectures whose canonical form may be outside the limits
 _SAME_SIZE = (0.9, 1.1)  # of the multiply-adds
-
-
-def final_space(space: SearchSpace, recipe: Recipe | str, **options: Any) -> SearchSpace:
-    """Return the space at the size that the recipe gives the final network.
-
-    Args:
-        space: as searched.
-        recipe: see :func:`ddpnas.training.create_recipe`; its ``network`` may name options
-            for the space.
-        options: of the space, over those of the recipe.
-    """
-    changes = {**create_recipe(recipe).network.get(str(space.name), {}), **options}
-    return space.with_options(**changes) if changes else space
-
-
-def inference_space(space: SearchSpace) -> SearchSpace:
-    """Return the space without what its networks have for training only.
-
-    That is auxiliary heads and drop path, the options ``auxiliary`` and ``drop_path``.
-    """
-    off = {"auxiliary": False, "drop_path": 0.0}
-    changes = {name: value for name, value in off.items() if space.options.get(name)}
-    return space.with_options(**changes) if changes else space
 
 
 def compare(

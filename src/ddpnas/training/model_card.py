@@ -35,8 +35,8 @@ def model_card(name: str, about: Mapping[str, Any], result: Mapping[str, Any]) -
 
 # {name}
 
-A classifier of {len(about["classes"])} classes: an architecture of the search space
-`{about["space"]}`, trained with [ddpnas](https://arxiv.org/abs/1905.13543) {versions["ddpnas"]}.
+A classifier of {len(about["classes"])} classes: {_kind(about)}, trained with
+[ddpnas](https://arxiv.org/abs/1905.13543) {versions["ddpnas"]}.
 
 {_table([["network", *about["costs"], f"{first['split']} accuracy"], *_rows(about, result)])}
 
@@ -48,7 +48,7 @@ Multiply-adds (MACs) are those of one image.
 ```python
 import ddpnas
 
-model = ddpnas.load("{name}"{_space_argument(name, about)})
+model = ddpnas.load("{name}"{_load_argument(name, about)})
 probabilities = model.predict(["image.png"])  # (1, {len(about["classes"])})
 print(model.classes[int(probabilities[0].argmax())])
 ```
@@ -58,16 +58,7 @@ print(model.classes[int(probabilities[0].argmax())])
 - input: {_input(about)}
 - classes: {_listed(about["classes"])}
 
-## Architecture
-
-```
-{about["text"]}
-```
-
-Options of the space: {_listed([f"{k}={v}" for k, v in about["space_options"].items()])}
-
-{_limits(about)}
-## Training
+{_architecture(about)}{_limits(about)}## Training
 
 - data: {data["name"]}, {_sizes(data["sizes"])}; fingerprint `{data["fingerprint"]}`
 - recipe: {_listed([f"{k}={v}" for k, v in first["recipe"].items()])}
@@ -83,7 +74,7 @@ def _front(name: str, about: Mapping[str, Any], first: Mapping[str, Any]) -> dic
     return {
         "library_name": "ddpnas",
         "pipeline_tag": "image-classification",
-        "tags": ["neural-architecture-search", about["space"]],
+        "tags": ["neural-architecture-search", about["space"]] if about["space"] else [],
         "model-index": [
             {
                 "name": name,
@@ -119,9 +110,32 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
 
 
-def _space_argument(name: str, about: Mapping[str, Any]) -> str:
-    own = names_file(about["space"])
-    return f', space="{name}/{about["space"]}"' if own else ""
+def _kind(about: Mapping[str, Any]) -> str:
+    if about["space"] is None:
+        return f"a `{about['network']}`"
+    return f"an architecture of the search space `{about['space']}`"
+
+
+def _load_argument(name: str, about: Mapping[str, Any]) -> str:
+    """Return what :func:`ddpnas.load` needs for code that is not in the package."""
+    if about["space"] is None:
+        return f", model={about['network']}"
+    return f', space="{name}/{about["space"]}"' if names_file(about["space"]) else ""
+
+
+def _architecture(about: Mapping[str, Any]) -> str:
+    if about["space"] is None:
+        return ""
+    options = _listed([f"{k}={v}" for k, v in about["space_options"].items()])
+    return f"""## Architecture
+
+```
+{about["text"]}
+```
+
+Options of the space: {options}
+
+"""
 
 
 def _input(about: Mapping[str, Any]) -> str:
@@ -143,7 +157,7 @@ def _limits(about: Mapping[str, Any]) -> str:
     if not about["limits"]:
         return ""
     words = [f"{name} {Limit.from_json(one).describe()}" for name, one in about["limits"].items()]
-    return f"Found within the limits: {', '.join(words)}.\n"
+    return f"Found within the limits: {', '.join(words)}.\n\n"
 
 
 def _listed(items: Sequence[str]) -> str:

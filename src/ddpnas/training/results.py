@@ -10,9 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ddpnas.costs.count import count_costs
 from ddpnas.data.data import Data
-from ddpnas.errors import RunError
+from ddpnas.errors import OptionError, RunError
 from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.final_spaces import inference_space
 from ddpnas.training.recipes import Recipe
 
 __all__ = ["Compared", "Comparison", "EvaluationResult", "TrainResult"]
@@ -100,6 +103,40 @@ class TrainResult:
     seconds: float
     data: Data | None = field(default=None, repr=False)
     last: dict[str, Tensor] | None = field(default=None, repr=False)
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        space: SearchSpace | None = None,
+        architecture: Architecture | None = None,
+    ) -> None:
+        """Write the network with its preprocessing and figures, for :func:`ddpnas.load`.
+
+        A network of a space is rebuilt from space and architecture when it is loaded. Any other
+        network is loaded with the function that builds it: ``ddpnas.load(folder, model=...)``.
+
+        Args:
+            folder: Made if it is not there; its files of a trained network are replaced.
+            space: The space that built the network, if one did.
+            architecture: The architecture in that space.
+
+        Raises:
+            OptionError: A space without an architecture, or the reverse.
+            RunError: This result was read from a file, which holds figures only.
+        """
+        from ddpnas.training.trained_folder import save_networks  # it imports this file
+
+        if (space is None) != (architecture is None):
+            raise OptionError("give both the space and the architecture of the network, or neither")
+        if space is None or architecture is None:
+            text, chosen = "", Architecture({})
+            costs = {"params": float(sum(p.numel() for p in self.model.parameters()))}
+        else:
+            text, chosen = space.format(architecture), space.check(architecture)
+            tables = count_costs(inference_space(space))
+            costs = {name: table.cost(chosen) for name, table in tables.items()}
+        save_networks(folder, space, [Compared("network", text, chosen, costs, self)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures and the recipe as plain data, without weights and images."""

@@ -26,7 +26,7 @@ from ddpnas.training._timm_parts import (
     remove_drop_paths,
     schedule_of,
 )
-from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
+from ddpnas.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
 from ddpnas.training.device import place
 from ddpnas.training.distributed import Processes
 from ddpnas.training.metrics import confusion
@@ -36,10 +36,7 @@ from ddpnas.training.steps import train_epoch
 from ddpnas.training.sync_norm import synchronise_norms
 from ddpnas.utils.options import refuse_differences
 
-__all__ = ["CHECKPOINTS", "Session"]
-
-# last: everything, after the last whole epoch; best: weights of the best epoch so far.
-CHECKPOINTS = ("last.safetensors", "best.safetensors")
+__all__ = ["Session"]
 
 
 class Session:
