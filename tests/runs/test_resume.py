@@ -32,7 +32,7 @@ def test_a_run_over_python_objects_says_where_to_go_on(from_python):
     assert "ReLU" in read_config(from_python)["space_options"]["activation"]
     with pytest.raises(RunError, match=r"came from Python objects.*resume=True"):
         run_data(from_python)
-    with pytest.raises(RunError, match="'mine', is a function of a Python program"):
+    with pytest.raises(RunError, match="'mine', was made in a Python program"):
         run_space(from_python)
 
 

@@ -449,7 +449,7 @@ def test_a_strategy_of_ones_own_searches_and_resumes_from_python(small_space, st
         run(tmp_path / "run", on_progress=stop_after(3))
     resumed = run(tmp_path / "run", resume=True)
     assert timeless(resumed.history) == timeless(whole.history)
-    with pytest.raises(RunError, match=r"Twice', is a class of a Python program; go on from there"):
+    with pytest.raises(RunError, match=r"Twice', was made in a Python program; continue from"):
         resume(tmp_path / "run")
     with pytest.raises(OptionError, match="a name or a class"):
         search(small_space, stripes, Twice(small_space))
@@ -501,9 +501,7 @@ def test_a_strategy_of_a_file_is_resumed_by_its_name(own_strategy, striped_file,
     with pytest.raises(RunError, match="is of 'Twice' in its file, not of 'BaseStrategy'"):
         resume(broken, strategy=own_strategy.replace("Twice", "BaseStrategy"))
     (tmp_path / "pairs.py").write_text("def together(): return 1")
-    says = (
-        r"code in \S+pairs.py is no longer that of \S+broken, whose architectures another strategy"
-    )
+    says = r"code in \S+pairs.py is no longer that of \S+broken; restore the file"
     with pytest.raises(RunError, match=says):
         resume(broken, strategy=own_strategy)
     with pytest.raises(RunError, match=says):

@@ -1,13 +1,13 @@
 """A user's own space from a file."""
 
+import importlib
 import textwrap
 
 import pytest
 import torch
 
 from ddpnas.errors import RunError, SpaceError
-from ddpnas.space.user_code import names_file, read_source, refuse_other_code
-from ddpnas.spaces import space_again
+from ddpnas.space.user_code import UserCode, confirmed_name, names_file
 from ddpnas.spaces.user_space import space_from_file
 
 FILE = """
@@ -28,6 +28,11 @@ rule = Rule({("layer1", "plain"): 1.0, ("layer2", "plain"): 1.0}, says="one laye
 space = SearchSpace(network, (3,), input_dtype=torch.int64, rules=[rule])
 number = 3
 """
+
+
+def confirm(name, given, kept=None, **more):
+    """Return the name to reopen runs/a by."""
+    return confirmed_name("space", "runs/a", name, given, known=(), kept=kept, **more)
 
 
 @pytest.fixture
@@ -55,7 +60,7 @@ def test_what_is_no_space_is_told(file):
         with pytest.raises(SpaceError, match=r"mine.py:network; known: network, space$"):
             space_from_file(name)
     with pytest.raises(RunError, match=r"--space FILE.py:network"):
-        space_again("runs/a", f"{file}:network", {}, f"{file}")
+        confirm(f"{file}:network", f"{file}")
 
 
 def test_a_file_space_is_recognised_by_its_form():
@@ -88,7 +93,7 @@ def network(choose, width=2):
 
 def fingerprint(path, text):
     path.write_text(text)
-    return read_source(path, "network").fingerprint()
+    return UserCode.read(f"{path}:network", "space", SpaceError).fingerprint()
 
 
 def test_comments_layout_and_docstrings_are_no_part_of_a_files_fingerprint(tmp_path):
@@ -102,20 +107,16 @@ def test_a_file_that_changed_since_is_refused_by_what_was_made_from_it(tmp_path)
     file = tmp_path / "mine.py"
     code = fingerprint(file, CODE)
     name = f"{file}:network"
-    options = {"input_shape": (3,)}
     file.write_text(SAME)
-    assert space_again("runs/a", name, options, name, code=code).options["width"] == 2
-    file.write_text(CODE.replace("width=2", "width=5"))
-    assert space_again("runs/a", name, options, name).options["width"] == 5  # of before it was kept
-    with pytest.raises(RunError, match=r"mine.py is no longer"):
-        space_again("runs/a", name, options, name, code=code["file"])  # as an older version kept it
+    confirm(name, name, code)
+    file.write_text("raise SystemExit  # not executed")
+    confirm(name, name, None)  # killed before the fingerprint was kept
     with pytest.raises(RunError, match=r"mine.py is no longer that of runs/a.*restore the file"):
-        space_again("runs/a", name, options, name, code=code)
+        confirm(name, name, code)
     with pytest.raises(RunError, match=r"or name its copy: --space net/mine.py:network"):
-        space_again("net", name, options, name, code=code, copy="net/mine.py:network")
+        confirm(name, name, code, copy="net/mine.py:network")
     with pytest.raises(RunError, match=r"is of 'network' in its file, not of 'other'"):
-        space_again("runs/a", name, options, f"{file}:other")
-    refuse_other_code(None, code, "runs/a")  # the space itself, from Python
+        confirm(name, f"{file}:other")
 
 
 def test_what_is_executed_is_the_file_as_it_is_now(tmp_path):
@@ -162,12 +163,11 @@ def test_what_a_file_imports_from_its_folder_is_part_of_it(tmp_path):
     assert set(space.source.imported) == set(BESIDE) - {"mine.py", "torch_models.py"}
     code = space.source.fingerprint()
     write(tmp_path, {"parts/wide.py": "# wide\ndef width(): return 5", "torch_models.py": "x = 1"})
-    space_again("runs/a", name, space.options, name, code=code)
+    confirm(name, name, code)
     write(tmp_path, {"parts/wide.py": "def width(): return 6"})  # as long, and as old
     assert space_from_file(name, input_shape=(3,)).output_shape == (6,)
-    space_again("runs/a", name, space.options, name, code=code["file"])  # as an older version kept
     with pytest.raises(RunError, match=r"code in \S+parts/wide.py is no longer that of runs/a"):
-        space_again("runs/a", name, space.options, name, code=code)
+        confirm(name, name, code)
 
 
 def test_files_in_other_folders_have_what_lies_beside_them(tmp_path):
@@ -181,6 +181,20 @@ def test_files_in_other_folders_have_what_lies_beside_them(tmp_path):
     (tmp_path / "one" / "blocks.py").write_text("def linear(:")
     with pytest.raises(SpaceError, match=r"mine.py fails: SyntaxError"):
         space_from_file(f"{tmp_path / 'one' / 'mine.py'}:network", input_shape=(3,))
+
+
+def test_an_import_that_changed_since_the_file_was_read_is_refused(tmp_path):
+    write(tmp_path, BESIDE)
+    code = UserCode.read(f"{tmp_path / 'mine.py'}:network", "space", SpaceError)
+    write(tmp_path, {"parts/wide.py": "def width(): return 9"})
+    with pytest.raises(SpaceError, match=r"wide.py changed after \S+mine.py was read"):
+        code.execute(SpaceError)
+
+
+def test_a_file_in_the_folder_does_not_stand_in_for_a_package_of_its_name(tmp_path):
+    write(tmp_path, {**BESIDE, "wave.py": "raise SystemExit"})
+    space_from_file(f"{tmp_path / 'mine.py'}:network", input_shape=(3,))
+    assert importlib.import_module("wave").Wave_read
 
 
 def test_a_file_that_fails_is_told_with_the_line(file):

@@ -6,10 +6,10 @@ import pytest
 
 from ddpnas import create_space
 from ddpnas.errors import OptionError, RunError
-from ddpnas.space.user_code import read_source
-from ddpnas.strategies import strategy_options
+from ddpnas.space.user_code import UserCode, confirmed_name
+from ddpnas.strategies import list_strategies, strategy_options
 from ddpnas.strategies.base import BaseStrategy
-from ddpnas.strategies.user_strategy import NamedStrategy, strategy_again
+from ddpnas.strategies.user_strategy import NamedStrategy
 
 FILE = """
 import numpy as np
@@ -176,26 +176,37 @@ def test_each_of_two_files_in_a_folder_finds_what_it_imports_later(tmp_path):
     assert [{*indices} for indices in asked] == [{0}, {1}]
 
 
+def kept(name):
+    """Return the fingerprint of a file as a run folder keeps it."""
+    return json.loads(json.dumps(UserCode.read(name, "strategy", OptionError).fingerprint()))
+
+
+def confirm(name, given, code=None):
+    """Return the name to reopen runs/a by."""
+    known = list_strategies()
+    return confirmed_name("strategy", "runs/a", name, given, known=known, kept=code)
+
+
 def test_code_in_a_file_goes_on_when_it_is_named_and_as_it_was(file):
-    name, code = f"{file}:Mine", json.loads(json.dumps(read_source(file, "Mine").fingerprint()))
+    name, code = f"{file}:Mine", kept(f"{file}:Mine")
     moved = file.rename(file.with_name("moved.py"))
-    assert strategy_again("runs/a", name, f"{moved}:Mine", code=code) == f"{moved}:Mine"
+    assert confirm(name, f"{moved}:Mine", code) == f"{moved}:Mine"
     with pytest.raises(RunError, match=f"the strategy of runs/a is .* executed: --strategy {name}"):
-        strategy_again("runs/a", name, None, code=code)
+        confirm(name, None, code)
     with pytest.raises(RunError, match=r"is of 'Mine' in its file, not of 'Open'; .*--strategy FI"):
-        strategy_again("runs/a", name, f"{moved}:Open", code=code)
-    with pytest.raises(OptionError, match="there is no file .* with a strategy"):
-        strategy_again("runs/a", name, name, code=code)
+        confirm(name, f"{moved}:Open", code)
+    with pytest.raises(RunError, match="there is no file .* with a strategy"):
+        confirm(name, name, code)
     moved.write_text("raise SystemExit  # not executed\n")
-    with pytest.raises(RunError, match=r"moved.py is no longer that of runs/a, whose architecture"):
-        strategy_again("runs/a", name, f"{moved}:Mine", code=code)
+    with pytest.raises(RunError, match=r"moved.py is no longer that of runs/a; restore"):
+        confirm(name, f"{moved}:Mine", code)
 
 
 def test_a_strategy_that_is_in_no_file_has_its_name_alone():
-    assert strategy_again("runs/a", "sng", None) == strategy_again("runs/a", "sng", "sng") == "sng"
+    assert confirm("sng", None) == confirm("sng", "sng") == "sng"
     with pytest.raises(
         RunError, match="is of strategy sng, not mine.py:Mine; leave --strategy out"
     ):
-        strategy_again("runs/a", "sng", "mine.py:Mine")
-    with pytest.raises(RunError, match="'program.Mine', is a class of a Python program"):
-        strategy_again("runs/a", "program.Mine", None)
+        confirm("sng", "mine.py:Mine")
+    with pytest.raises(RunError, match="'program.Mine', was made in a Python program"):
+        confirm("program.Mine", None)

@@ -123,7 +123,7 @@ def test_a_function_of_a_program_is_given_again(stripes, tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     space = ddpnas.SearchSpace(runpy.run_path(tmp_path / "mine.py")["network"])
     ddpnas.training.save_networks(tmp_path, space, trained_by(space, "op=conv1", stripes))
-    with pytest.raises(RunError, match=r"function of a Python program; go on from there"):
+    with pytest.raises(RunError, match=r"was made in a Python program; continue from"):
         ddpnas.load(tmp_path)
     assert ddpnas.load(tmp_path, space=space).text == "op=conv1"
 
@@ -209,7 +209,7 @@ def test_folders_that_hold_no_trained_network_are_refused(tmp_path):
     [
         ({"space": 3}, "no proper 'space'"),
         ({"classes": None}, "no proper 'classes'"),
-        ({"space": "os.system"}, "function of a Python program"),
+        ({"space": "os.system"}, "was made in a Python program"),
         ({"architecture": {"a": "b"}}, "does not belong to its space"),
         ({"space_options": {"channels": 3}}, "of another network"),
         ({"space_options": {"nonsense": 3}}, "damaged"),

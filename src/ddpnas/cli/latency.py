@@ -21,7 +21,8 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.runs.resume import run_generated, run_space
 from ddpnas.runs.search import SearchResult
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces.registry import named_space, space_again
+from ddpnas.space.user_code import confirmed_name
+from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]
@@ -97,8 +98,10 @@ def _import(options: Namespace, path: str) -> None:
     measurements = read_measurements(path)
     wanted = {**measurements["options"], **options.space_options}
     code = measurements.get("space_code")
-    space = space_again(path, measurements["space"], wanted, options.space, code=code)
-    _finish(import_latency(measurements, space), out)
+    name = confirmed_name(
+        "space", path, measurements["space"], options.space, known=list_spaces(), kept=code
+    )
+    _finish(import_latency(measurements, named_space(name, wanted)), out)
 
 
 def _check(options: Namespace, run: str) -> None:

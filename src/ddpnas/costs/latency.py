@@ -27,7 +27,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import changed_files, without_folders
+from ddpnas.space.user_code import without_folders
 from ddpnas.utils.files import read_json, writable
 
 __all__ = [
@@ -284,7 +284,8 @@ def require_same_network(table: CostTable, space: SearchSpace) -> None:
     own = space.identity["space"]
     if isinstance(name, str) and without_folders(name) != own:
         raise OptionError(f"the table of {table.name} is of space {name!r}, not {own!r}")
-    if changed := changed_files(space.source, table.about.get("space_code")):
+    source, kept = space.source, table.about.get("space_code")
+    if source is not None and (changed := source.changed(kept)):
         raise OptionError(
             f"the table of {table.name} is of other code than that in "
             f"{' and '.join(map(str, changed))}; restore it, or make the table again"

@@ -22,7 +22,7 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import refuse_other_code
+from ddpnas.space.user_code import confirmed_name
 from ddpnas.spaces.user_space import space_from_file
 from ddpnas.training.device import pick_device
 from ddpnas.training.recipes import RECIPES, Recipe
@@ -167,9 +167,8 @@ class _Training:
         if isinstance(self.space, SearchSpace):
             return self.space
         name, options = self.space
-        space = space_from_file(name, **options)
-        refuse_other_code(space.source, self.code, "this search")
-        return space
+        same = confirmed_name("space", "this search", name, name, known=(), kept=self.code)
+        return space_from_file(same, **options)
 
 
 def _train_one(training: _Training, architecture: Architecture) -> Evaluation:

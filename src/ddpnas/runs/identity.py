@@ -19,9 +19,8 @@ from ddpnas.data.data import Data
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.standalone import StandaloneConfig
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import Source, refuse_other_code
+from ddpnas.space.user_code import UserCode
 from ddpnas.strategies.registry import list_strategies, strategy_options
-from ddpnas.strategies.user_strategy import refuse_other_strategy
 from ddpnas.utils.options import refuse_differences
 
 __all__ = ["about_run", "note_processes", "refuse_another", "run_identity", "versions"]
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_identity(
-    config: Mapping[str, Any], space: SearchSpace, data: Data, strategy: Source | None
+    config: Mapping[str, Any], space: SearchSpace, data: Data, strategy: UserCode | None
 ) -> dict[str, Any]:
     """Return what has to be equal for a run to go on as if it had not been interrupted.
 
@@ -55,7 +54,7 @@ def run_identity(
     }
 
 
-def _fingerprint(source: Source | None) -> dict[str, Any] | None:
+def _fingerprint(source: UserCode | None) -> dict[str, Any] | None:
     return None if source is None else source.fingerprint()
 
 
@@ -77,7 +76,7 @@ def refuse_another(
     before: Mapping[str, Any],
     now: Mapping[str, Any],
     space: SearchSpace,
-    strategy: Source | None,
+    strategy: UserCode | None,
     folder: Path,
 ) -> None:
     """Raise :class:`RunError` when a run would go on as another one.
@@ -89,9 +88,10 @@ def refuse_another(
         strategy: its file, of a user's own.
         folder: of the run.
     """
-    refuse_other_code(space.source, before.get("code"), folder)
-    refuse_other_strategy(strategy, before.get("strategy_code"), folder)
     codes = {"space": "code", "strategy": "strategy_code"}
+    for source, kept in ((space.source, "code"), (strategy, "strategy_code")):
+        if source is not None:
+            source.require(before.get(kept), folder)
     same = [what for what, code in codes.items() if None not in (now[code], before.get(code))]
     known = strategy_options(now["strategy"]) if now["strategy"] in list_strategies() else {}
     refuse_differences(

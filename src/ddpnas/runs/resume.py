@@ -18,8 +18,9 @@ from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces.registry import space_again
-from ddpnas.strategies.user_strategy import strategy_again
+from ddpnas.space.user_code import confirmed_name
+from ddpnas.spaces.registry import list_spaces, named_space
+from ddpnas.strategies.registry import list_strategies
 from ddpnas.utils.files import read_json
 
 __all__ = ["read_config", "resume", "run_data", "run_generated", "run_space"]
@@ -105,7 +106,8 @@ def run_space(
     config = read_config(run)
     options = {**config["space_options"], **(options or {})}
     code = _identity(run).get("code")
-    return space_again(run, str(config["space"]), options, space, code=code)
+    name = confirmed_name("space", run, str(config["space"]), space, known=list_spaces(), kept=code)
+    return named_space(name, options)
 
 
 def run_generated(run: str | Path) -> dict[str, Any]:
@@ -146,7 +148,9 @@ def resume(
     """
     config = read_config(run)
     code = _identity(run).get("strategy_code")
-    named = strategy_again(run, str(config["strategy"]), strategy, code=code)
+    named = confirmed_name(
+        "strategy", run, str(config["strategy"]), strategy, known=list_strategies(), kept=code
+    )
     alone = config.get("evaluator") == "standalone"
     return search(
         run_space(run, space=space),

@@ -22,7 +22,7 @@ from ddpnas.runs.loop import Progress, SearchLoop
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import Source
+from ddpnas.space.user_code import UserCode
 from ddpnas.spaces.registry import named_space
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
@@ -231,7 +231,7 @@ def _create_strategy(
     space: SearchSpace,
     seed: int,
     options: Mapping[str, Any],
-) -> tuple[str, Source | None, Strategy]:
+) -> tuple[str, UserCode | None, Strategy]:
     """Return the name of a strategy, the file that it is from if any, and the strategy."""
     if isinstance(strategy, str):
         named = NamedStrategy.read(strategy)

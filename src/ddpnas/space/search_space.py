@@ -35,7 +35,7 @@ from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import on_meta
 from ddpnas.space.supernet import Choice, Condition, Supernet
-from ddpnas.space.user_code import Source
+from ddpnas.space.user_code import UserCode
 
 __all__ = ["SearchSpace", "Text"]
 
@@ -89,7 +89,7 @@ class SearchSpace(DecisionSpace):
     ) -> None:
         self.network = network
         self.name = name or getattr(network, "__name__", type(network).__name__)
-        self.source: Source | None = None
+        self.source: UserCode | None = None
         self.input_dtype = input_dtype
         self.final_options = dict(final_options or {})
         self._given: dict[str, Any] = {"rules": rules, "text": text, "canonical": canonical}

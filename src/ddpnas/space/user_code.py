@@ -1,9 +1,8 @@
-"""A user's own file, named as ``my_file.py:object``: executed as it was read, with what it imports.
+"""Code of a user, named as ``my_file.py:object``: read once, fingerprinted, executed as read.
 
-It is executed because the user names it, never because a file in a run folder does. What it
-imports from its own folder is found there, so that the file may lie anywhere, whatever folder the
-process runs in; and the code that is executed is the code whose fingerprint is kept, not what the
-process or a ``.pyc`` file holds of a file that has changed since.
+A file is executed because the user names it, never because a file in a run folder does. It may
+lie anywhere, and what it imports from its own folder is found there. Its code is fingerprinted
+before it is executed, so that code which changed since a run began is refused, not run.
 """
 
 from __future__ import annotations
@@ -11,62 +10,265 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
+import importlib
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_loader
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePath
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 from ddpnas.errors import DdpnasError, RunError, nearest
 
-__all__ = [
-    "Source",
-    "as_user_error",
-    "changed_files",
-    "execute",
-    "named_again",
-    "names_file",
-    "not_there",
-    "read_file",
-    "read_source",
-    "refuse_other_code",
-    "without_folders",
-]
+__all__ = ["UserCode", "as_user_error", "confirmed_name", "names_file", "without_folders"]
+
+
+@dataclass(frozen=True)
+class UserCode:
+    """A Python file as it was when it was read, and the name of an object in it.
+
+    Attributes:
+        path: Absolute path of the file.
+        attribute: Name of the object; empty if the user left it out.
+        content: Content of the file.
+        imported: Content of the files in its folder that it imports, and that these import, by
+            their path from there, such as "blocks.py" or "layers/conv.py".
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "mine.py")
+        >>> _ = file.write_text("answer = 42  # a comment")
+        >>> code = UserCode.read(f"{file}:answer", "number", RunError)
+        >>> code.attribute, code.execute(RunError).answer
+        ('answer', 42)
+        >>> kept = code.fingerprint()
+        >>> _ = file.write_text("answer = 42")
+        >>> UserCode.read(f"{file}:answer", "number", RunError).changed(kept)
+        []
+    """
+
+    path: Path
+    attribute: str
+    content: bytes
+    imported: Mapping[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, name: str, what: str, error: type[DdpnasError]) -> UserCode:
+        """Return the code that a user names, as it is now; nothing is executed.
+
+        Args:
+            name: ``path/of/file.py:object``; the object may be left out.
+            what: Thing that the file should hold, for the message.
+            error: Raised if there is no such file, or it is not Python.
+        """
+        file, _, attribute = (name + ":" if name.endswith(".py") else name).rpartition(":")
+        path = Path(file).expanduser().resolve()
+        if not path.is_file():
+            raise error(f"there is no file {file!r} with a {what}")
+        try:
+            content = path.read_bytes()
+            return cls(path, attribute, content, _imported(path, content))
+        except (SyntaxError, ValueError) as reason:
+            raise error(f"{file} fails: {type(reason).__name__}: {reason}") from reason
+
+    def execute(self, error: type[DdpnasError]) -> ModuleType:
+        """Return the module that the file makes.
+
+        The file is executed as it was read. What it imports from its folder must still be what
+        was read with it; so a worker process runs the same code as the process that sent it.
+
+        Args:
+            error: Raised if the file fails, or a file that it imports has changed.
+        """
+        self._import_from_folder(error)
+        module = ModuleType(f"ddpnas_own_{self.path.stem}")
+        module.__file__ = str(self.path)
+        sys.modules[module.__name__] = module  # so that classes defined there can be found again
+        try:
+            code = compile(self.content, self.path, "exec", dont_inherit=True)
+            exec(code, module.__dict__)  # noqa: S102 - the user named the file
+        except Exception as reason:
+            raise error(_failure(self, reason)) from reason
+        return module
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return hashes of the code; comments, layout and docstrings do not count."""
+        imports = {name: _hash(content) for name, content in self.imported.items()}
+        return {"file": _hash(self.content), "imports": imports}
+
+    def changed(self, kept: Mapping[str, Any] | None) -> list[Path]:
+        """Return the files whose code is no longer that of a fingerprint that was kept.
+
+        Args:
+            kept: As :meth:`fingerprint` returned it. None if none was kept; nothing is compared.
+        """
+        if kept is None:
+            return []
+        now, before = self.fingerprint(), kept["imports"]
+        changed = [self.path] if now["file"] != kept["file"] else []
+        for name in {**before, **now["imports"]}:
+            if now["imports"].get(name) != before.get(name):
+                changed.append(self.path.parent / name)
+        return changed
+
+    def require(
+        self, kept: Mapping[str, Any] | None, holder: str | Path, copy: str | Path | None = None
+    ) -> None:
+        """Raise :class:`RunError` if the code is no longer that of a fingerprint that was kept.
+
+        Args:
+            kept: See :meth:`changed`.
+            holder: Folder that kept it, for the message.
+            copy: Name of a copy that the user could name instead.
+        """
+        if changed := self.changed(kept):
+            instead = (
+                f"name its copy: --space {copy}" if copy else "search again with another --out"
+            )
+            raise RunError(
+                f"the code in {' and '.join(map(str, changed))} is no longer that of {holder}; "
+                f"restore the file, or {instead}"
+            )
+
+    def not_there(self, kind: str, known: Iterable[str], example: str) -> str:
+        """Return the sentence for a name that the file lacks, or that was left out.
+
+        Args:
+            kind: Kind of thing that is named, such as "strategy".
+            known: Names of that kind in the file.
+            example: One of these, or what it could be called.
+        """
+        if self.attribute:
+            return f"in {self.path}: {nearest(kind, self.attribute, known)}"
+        return (
+            f"which {kind} of {self.path}? Name it as {self.path}:{example}; known: "
+            f"{', '.join(known) or 'none'}"
+        )
+
+    def _import_from_folder(self, error: type[DdpnasError]) -> None:
+        """Let import statements of the file, now and later, find what lies in its folder."""
+        folder = self.path.parent
+        modules = {}
+        for name, content in self.imported.items():
+            if not (folder / name).is_file() or (folder / name).read_bytes() != content:
+                raise error(f"{folder / name} changed after {self.path} was read; start again")
+            parts = name.removesuffix(".py").removesuffix("/__init__").split("/")
+            modules[".".join(parts)] = (folder / name, content)
+        # A .pyc file is told from its source by second and size, too coarse for quick edits.
+        sys.dont_write_bytecode = True
+        importlib.invalidate_caches()
+        sys.meta_path[:] = [
+            finder
+            for finder in sys.meta_path
+            if not (isinstance(finder, _FolderFinder) and finder.file == self.path)
+        ]
+        if not modules:
+            return
+        roots = {name.partition(".")[0] for name in modules}
+        sys.meta_path.insert(0, _FolderFinder(self.path, roots))
+        # The process may hold modules of these names from another folder, or from before an edit.
+        if any(_is_another(name, *modules[name]) for name in modules):
+            for name in list(sys.modules):
+                if name.partition(".")[0] in roots:
+                    del sys.modules[name]
+        _imports_read.update({name: content for name, (_, content) in modules.items()})
+
+
+_imports_read: dict[str, bytes] = {}  # what the modules that files imported were read as
+
+
+def _is_another(name: str, path: Path, content: bytes) -> bool:
+    """Return whether the process holds a module of this name that is not this file as read."""
+    if name not in sys.modules:
+        return False
+    elsewhere = getattr(sys.modules[name], "__file__", None) != str(path)
+    return elsewhere or _imports_read.get(name, content) != content
+
+
+class _FolderFinder(MetaPathFinder):
+    """Finds modules in the folder of a user's file: those that the file imports, and no others.
+
+    With the folder on ``sys.path`` instead, any file in it would also stand in for a package of
+    the same name that is imported later, such as an ``onnx.py`` for ONNX.
+    """
+
+    def __init__(self, file: Path, roots: Collection[str]) -> None:
+        self.file, self._roots = file, roots
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how the module is loaded; None for one that the file does not import."""
+        if path is not None or fullname not in self._roots:
+            return None
+        spec = PathFinder.find_spec(fullname, [str(self.file.parent)])
+        if spec is not None and spec.loader is None:  # a folder without __init__.py
+            spec.submodule_search_locations = [str(self.file.parent / fullname)]
+        return spec
 
 
 def names_file(name: str) -> bool:
-    """Return whether the name has the form ``file.py:object``, or is a Python file's alone."""
+    """Return whether a name has the form ``file.py:object``, or is that of a Python file.
+
+    Example:
+        >>> names_file("spaces/mine.py:network"), names_file("darts")
+        (True, False)
+    """
     return name.endswith(".py") or name.rpartition(":")[0].endswith(".py")
 
 
 def without_folders(name: str) -> str:
-    """Return a name as others may read it: that of something in a file without where it lies."""
+    """Return a name as shared files give it: for code in a file, without the path to it.
+
+    Example:
+        >>> without_folders("/home/me/mine.py:network")
+        'mine.py:network'
+    """
     return Path(name).name if names_file(name) else name
 
 
-def named_again(
-    what: str, holder: str | Path, name: str, given: str | None, copy: str | Path | None = None
+def confirmed_name(
+    what: str,
+    holder: str | Path,
+    name: str,
+    given: str | None,
+    *,
+    known: Collection[str],
+    kept: Mapping[str, Any] | None = None,
+    copy: str | Path | None = None,
 ) -> str:
-    """Return the name that something in a folder is made by: of code in a file, the user's.
+    """Return the name of the space or strategy of a folder, confirmed by the user if it is code.
+
+    Code in a file is executed only because the user names it once more, never because a folder
+    does. It must still be the code that the folder was written with.
 
     Args:
-        what: is named, "space" or "strategy", as in the option of the command line.
-        holder: the folder or file that is of it, for messages.
-        name: as the holder keeps it.
-        given: the name once more by the user, who may have moved the file.
-        copy: what the user could name instead, where there is a copy of the file.
+        what: "space" or "strategy", as in the option of the command line.
+        holder: Folder or file that is reopened, for messages.
+        name: Name that the holder keeps.
+        given: Name that the user gives; a file may have moved.
+        known: Names that the package has.
+        kept: Fingerprint of the file that the holder keeps.
+        copy: Name of a copy of the file that the user could give.
+
+    Returns:
+        ``given`` for code in a file, else ``name``.
 
     Raises:
-        RunError: a file has to be named, or something else than the holder's is named.
+        RunError: The user has to name a file, names something else, or its code has changed; or
+            what the holder names is neither in the package nor in a file.
     """
     if not names_file(name):
         if given not in (None, name):
             raise RunError(f"{holder} is of {what} {name}, not {given}; leave --{what} out")
+        if name not in known:
+            raise RunError(
+                f"the {what} of {holder}, {name!r}, was made in a Python program; continue from "
+                f"that program, with the {what} itself as {what}=..."
+            )
         return name
     if given is None:
         raise RunError(
@@ -79,191 +281,41 @@ def named_again(
             f"{holder} is of {wanted!r} in its file, not of {asked!r}; name it as "
             f"--{what} FILE.py:{wanted}"
         )
+    UserCode.read(given, what, RunError).require(kept, holder, copy)
     return given
 
 
-def read_file(name: str, what: str, error: type[DdpnasError]) -> Source:
-    """Return the file that is named, as it is now.
-
-    Args:
-        name: ``path/of/file.py:object``; the object may be left out.
-        what: is to be in the file, for the message.
-        error: raised where there is no such file, or it is no Python.
-    """
-    file, _, attribute = (name + ":" if name.endswith(".py") else name).rpartition(":")
-    path = Path(file).expanduser().resolve()
-    if not path.is_file():
-        raise error(f"there is no file {file!r} with a {what}")
-    try:
-        return read_source(path, attribute)
-    except (SyntaxError, ValueError) as reason:
-        raise error(f"{file} fails: {type(reason).__name__}: {reason}") from reason
-
-
-def not_there(source: Source, kind: str, known: Iterable[str], example: str) -> str:
-    """Return the sentence for a name that a file lacks, or that was left out.
-
-    Args:
-        source: the file, and the name.
-        kind: of thing that is named.
-        known: what the file has of that kind.
-        example: one of these, or what it could be called.
-    """
-    if source.attribute:
-        return f"in {source.path}: {nearest(kind, source.attribute, known)}"
-    return (
-        f"which {kind} of {source.path}? Name it as {source.path}:{example}; known: "
-        f"{', '.join(known) or 'none'}"
-    )
-
-
-def execute(source: Source, error: type[DdpnasError]) -> ModuleType:
-    """Return the module that a file makes, of what was read, never of a cache of it.
-
-    Args:
-        source: the file.
-        error: raised where the file fails.
-    """
-    _find_beside(source)
-    module = ModuleType(f"ddpnas_own_{source.path.stem}")
-    module.__file__ = str(source.path)
-    sys.modules[module.__name__] = module  # so that classes defined there can be found again
-    try:
-        code = compile(source.content, source.path, "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102 - the user named the file
-    except Exception as reason:
-        raise error(_failure(source, reason)) from reason
-    return module
-
-
 @contextlib.contextmanager
-def as_user_error(source: Source, error: type[DdpnasError]) -> Iterator[None]:
-    """Have what goes wrong in code of a file end in a sentence; what is one already passes.
+def as_user_error(code: UserCode, error: type[DdpnasError]) -> Iterator[None]:
+    """Re-raise any exception from user code as ``error``, naming file and line.
+
+    A :class:`DdpnasError` passes unchanged.
 
     Args:
-        source: the file.
-        error: raised for the rest.
+        code: The user's file.
+        error: Raised for all other exceptions.
     """
     try:
         yield
     except DdpnasError:
         raise
     except Exception as reason:
-        raise error(_failure(source, reason)) from reason
+        raise error(_failure(code, reason)) from reason
 
 
-def _failure(source: Source, reason: Exception) -> str:
+def _failure(code: UserCode, reason: Exception) -> str:
     calls = traceback.extract_tb(reason.__traceback__)
-    lines = [call.lineno for call in calls if call.filename == str(source.path)]
+    lines = [call.lineno for call in calls if call.filename == str(code.path)]
     where = f" in line {lines[-1]}" if lines else ""
-    return f"{source.path} fails{where}: {type(reason).__name__}: {reason}"
+    return f"{code.path} fails{where}: {type(reason).__name__}: {reason}"
 
 
-def _find_beside(source: Source) -> None:
-    """Have the import statements of a file, now and later, find what was read in its folder."""
-    sys.meta_path[:] = [
-        finder
-        for finder in sys.meta_path
-        if not (isinstance(finder, _Beside) and finder.file == source.path)
-    ]
-    if not source.imported:
-        return
-    finder = _Beside(source)
-    sys.meta_path.insert(0, finder)
-    if any(map(finder.differs_from, finder.files)):
-        for name in [*finder.files, *finder.folders]:
-            sys.modules.pop(name, None)
+def _imported(path: Path, content: bytes) -> dict[str, bytes]:
+    """Return the content of all files in the folder that a file's import statements name.
 
-
-class _Beside(MetaPathFinder):
-    """Finds the modules that lie beside a file.
-
-    Attributes:
-        file: that imports them; of another in its folder they may have been read at another time.
-        files: path and content of each module, by its name.
-        folders: path of each package that has no file of its own, likewise.
+    They are found without executing anything, since the fingerprint is needed before that, and
+    imports inside functions count before the functions are called.
     """
-
-    def __init__(self, source: Source) -> None:
-        self.file = source.path
-        self.files: dict[str, tuple[Path, bytes]] = {}
-        self.folders: dict[str, Path] = {}
-        for name, content in source.imported.items():
-            parts = name.removesuffix(".py").removesuffix("/__init__").split("/")
-            folder = self.file.parent
-            self.files[".".join(parts)] = (folder / name, content)
-            for end in range(1, len(parts)):
-                self.folders[".".join(parts[:end])] = folder.joinpath(*parts[:end])
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return how the module is loaded; None for one that is not beside the file."""
-        if fullname in self.files:
-            return spec_from_loader(fullname, _AsRead(fullname, *self.files[fullname]))
-        if fullname not in self.folders:
-            return None
-        spec = ModuleSpec(fullname, None, is_package=True)
-        spec.submodule_search_locations = [str(self.folders[fullname])]
-        return spec
-
-    def differs_from(self, name: str) -> bool:
-        """Return whether a module of that name is loaded that is not what this would load."""
-        if name not in sys.modules:
-            return False
-        module, (path, content) = sys.modules[name], self.files[name]
-        loader = module.__spec__ and module.__spec__.loader
-        if isinstance(loader, _AsRead) and loader.content != content:
-            return True
-        return getattr(module, "__file__", None) != str(path)
-
-
-class _AsRead(SourceFileLoader):
-    """Loads a module from the content of its file as it was read before."""
-
-    def __init__(self, fullname: str, path: Path, content: bytes) -> None:
-        super().__init__(fullname, str(path))
-        self.content = content
-
-    def path_stats(self, path: str | bytes) -> NoReturn:
-        """Raise OSError, so that no ``.pyc`` file is read or written."""
-        raise OSError(f"{path!r} is loaded as it was read")
-
-    def get_data(self, path: Any) -> bytes:
-        """Return the content of the file, as it was read."""
-        return self.content
-
-
-@dataclass(frozen=True)
-class Source:
-    """A Python file, and the function, class or space in it that was taken.
-
-    Attributes:
-        path: of the file.
-        attribute: name in it.
-        content: of the file.
-        imported: content of the files in its folder that it imports, and that these import, by
-            their path from there, such as "blocks.py" or "layers/conv.py".
-    """
-
-    path: Path
-    attribute: str
-    content: bytes
-    imported: Mapping[str, bytes] = field(default_factory=dict)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return hashes of the code: comments, layout and docstrings do not count."""
-        imports = {name: _hash(content) for name, content in self.imported.items()}
-        return {"file": _hash(self.content), "imports": imports}
-
-
-def read_source(path: Path, attribute: str) -> Source:
-    """Return a file as it is now, with what its import statements name in its folder.
-
-    Raises:
-        SyntaxError, ValueError: one of the files is no Python.
-    """
-    content = path.read_bytes()
     imported: dict[str, bytes] = {}
     waiting = [(PurePath(path.name), content)]
     while waiting:
@@ -274,54 +326,7 @@ def read_source(path: Path, attribute: str) -> Source:
                 if found not in imported and beside != path and beside.is_file():
                     imported[found] = beside.read_bytes()
                     waiting.append((PurePath(found), imported[found]))
-    return Source(path, attribute, content, dict(sorted(imported.items())))
-
-
-def changed_files(source: Source | None, code: Mapping[str, Any] | str | None) -> list[Path]:
-    """Return which files of a source are no longer those whose fingerprint was kept.
-
-    Args:
-        source: the file; of None, for what was made in Python, nothing is compared.
-        code: its fingerprint, as it was kept. An older version's folder has none, or a text, that
-            of the file alone; what is not there is not compared.
-    """
-    if source is None or code is None:
-        return []
-    kept = {"file": code} if isinstance(code, str) else code
-    now = source.fingerprint()
-    before = kept.get("imports", now["imports"])
-    changed = [source.path] if now["file"] != kept["file"] else []
-    for name in {**before, **now["imports"]}:
-        if now["imports"].get(name) != before.get(name):
-            changed.append(source.path.parent / name)
-    return changed
-
-
-def refuse_other_code(
-    source: Source | None,
-    code: Mapping[str, Any] | str | None,
-    holder: str | Path,
-    copy: str | Path | None = None,
-    *,
-    whose: str = "weights and scores belong to another network",
-) -> None:
-    """Raise :class:`RunError` when a file is no longer the one whose fingerprint was kept.
-
-    Args:
-        source: see :func:`changed_files`.
-        code: likewise.
-        holder: the folder that kept it.
-        copy: where a copy of the file is, to be named as it is.
-        whose: what of the folder is of the code that was kept, for the message.
-    """
-    changed = changed_files(source, code)
-    if not changed:
-        return
-    instead = f"name its copy: --space {copy}" if copy else "search again with another --out"
-    raise RunError(
-        f"the code in {' and '.join(map(str, changed))} is no longer that of {holder}, whose "
-        f"{whose}; restore the file, or {instead}"
-    )
+    return dict(sorted(imported.items()))
 
 
 def _imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

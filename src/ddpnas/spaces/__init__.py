@@ -10,7 +10,6 @@ from ddpnas.spaces.registry import (
     create_space,
     list_spaces,
     named_space,
-    space_again,
 )
 
-__all__ = ["about_space", "create_space", "list_spaces", "named_space", "space_again"]
+__all__ = ["about_space", "create_space", "list_spaces", "named_space"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import execute, not_there, read_file
+from ddpnas.space.user_code import UserCode
 
 __all__ = ["space_from_file"]
 
@@ -25,15 +25,15 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     Raises:
         SpaceError: no such file or name in it, or no name given, or the file fails.
     """
-    source = read_file(name, "search space", SpaceError)
-    module = execute(source, SpaceError)
+    source = UserCode.read(name, "search space", SpaceError)
+    module = source.execute(SpaceError)
     file, attribute = source.path, source.attribute
     network = getattr(module, attribute, None)
     given = isinstance(network, SearchSpace)
     if network is None or not (given or callable(network)):
         there = _candidates(module)
         example = "network" if "network" in there else next(iter(there), "network")
-        raise SpaceError(not_there(source, "network function", there, example))
+        raise SpaceError(source.not_there("network function", there, example))
     function = network.network if given else network
     if "num_classes" not in inspect.signature(function).parameters:
         options.pop("num_classes", None)

@@ -5,32 +5,22 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddpnas.errors import OptionError, RunError, nearest
+from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.space.user_code import (
-    Source,
-    as_user_error,
-    execute,
-    named_again,
-    names_file,
-    not_there,
-    read_file,
-    refuse_other_code,
-)
+from ddpnas.space.user_code import UserCode, as_user_error, names_file
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.registry import (
     create_strategy,
-    list_strategies,
     strategy_class,
 )
 
-__all__ = ["NamedStrategy", "refuse_other_strategy", "strategy_again"]
+__all__ = ["NamedStrategy"]
 
 _ASKED = ("architecture", "ask", "done", "tell")  # what anything needs of a strategy
 _SEARCHED = (*_ASKED, "distribution", "evaluations", "load_state_dict", "stage", "state_dict")
@@ -46,7 +36,7 @@ class NamedStrategy:
     """
 
     name: str
-    source: Source | None = None
+    source: UserCode | None = None
 
     @classmethod
     def read(cls, name: str) -> NamedStrategy:
@@ -57,7 +47,7 @@ class NamedStrategy:
         """
         if not names_file(name):
             return cls(name)
-        source = read_file(name, "strategy", OptionError)
+        source = UserCode.read(name, "strategy", OptionError)
         return cls(f"{source.path}:{source.attribute}", source)
 
     def made(self) -> type:
@@ -167,57 +157,13 @@ class NamedStrategy:
         )
 
 
-def strategy_again(
-    holder: str | Path,
-    name: str,
-    given: str | None,
-    *,
-    code: Mapping[str, Any] | None = None,
-) -> str:
-    """Return the name of the strategy that a run folder is of, to go on with.
-
-    Args:
-        holder: the folder.
-        name: of the strategy, as the folder keeps it.
-        given: the name once more by the user, see :func:`ddpnas.space.user_code.named_again`.
-        code: fingerprint of the file, where one was kept.
-
-    Raises:
-        RunError: a file has to be named, or its code has changed, or another strategy than the
-            folder's is named, or the strategy is neither one of the package nor in a file.
-        OptionError: there is no such file.
-    """
-    again = named_again("strategy", holder, name, given)
-    if names_file(name):
-        refuse_other_strategy(NamedStrategy.read(again).source, code, holder)
-    elif name not in list_strategies():
-        raise RunError(
-            f"the strategy of {holder}, {name!r}, is a class of a Python program; go on from "
-            f"there: ddpnas.search(space, data, strategy, out={str(holder)!r}, resume=True)"
-        )
-    return again
-
-
-def refuse_other_strategy(
-    source: Source | None, code: Mapping[str, Any] | None, holder: str | Path
-) -> None:
-    """Raise :class:`RunError` when a strategy's file is no longer that of a run folder.
-
-    Args:
-        source: the file.
-        code: fingerprint that the folder kept.
-        holder: the folder.
-    """
-    refuse_other_code(source, code, holder, whose="architectures another strategy asked for")
-
-
 @functools.cache
 def _class_in(
     path: Path, attribute: str, content: bytes, imported: tuple[tuple[str, bytes], ...]
 ) -> type:
     """Return the class that a file defines, which is executed once a process."""
-    source = Source(path, attribute, content, dict(imported))
-    module = execute(source, OptionError)
+    source = UserCode(path, attribute, content, dict(imported))
+    module = source.execute(OptionError)
     classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
     if attribute not in classes:
         own = sorted(
@@ -225,7 +171,7 @@ def _class_in(
             for name, value in classes.items()
             if value.__module__ == module.__name__ and _has(value, "ask") and _has(value, "tell")
         )
-        raise OptionError(not_there(source, "strategy", own, next(iter(own), "MyStrategy")))
+        raise OptionError(source.not_there("strategy", own, next(iter(own), "MyStrategy")))
     return classes[attribute]
 
 

@@ -36,7 +36,8 @@ from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces.registry import list_spaces, space_again
+from ddpnas.space.user_code import confirmed_name
+from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.training.checkpoint import CHECKPOINTS, save_weights
 from ddpnas.training.distributed import is_main_process
 from ddpnas.training.final_spaces import inference_space
@@ -319,8 +320,9 @@ def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None
     if isinstance(given, SearchSpace):
         return given
     try:
-        code = about.get("space_code")
-        return space_again(path, name, options, given, code=code, copy=path / name)
+        kept, known = about.get("space_code"), list_spaces()
+        named = confirmed_name("space", path, name, given, known=known, kept=kept, copy=path / name)
+        return named_space(named, options)
     except (OptionError, SpaceError, TypeError) as error:
         if name not in list_spaces():
             raise  # what the user named is wrong, not the folder
