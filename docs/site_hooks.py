@@ -22,7 +22,7 @@ PAGES = (
     "docs/**/*.md",
     "docs/*.svg",
     "records/**/*",
-    "examples/own_images.*",
+    "examples/*",
     "src/ddpnas/*/embedded/README.md",
 )
 

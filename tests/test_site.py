@@ -1,5 +1,7 @@
 """The site builds without a warning, has every name and command, and fetches nothing."""
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
@@ -19,11 +21,15 @@ def test_the_site_builds_with_every_name_and_command_and_fetches_nothing(tmp_pat
 
     build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True))
     pages = {page: page.read_text() for page in tmp_path.rglob("*.html")}
-    reference = "".join(text for page, text in pages.items() if page.parent.name == "api")
-    headings = set(
-        re.findall(r'doc-(?:object-name[^>]*|heading")>\s*(?:ddpnas\.)?(\w+)', reference)
-    )
-    assert set(ddpnas.__all__) - headings == {"__version__"}
+    names = re.compile(r'doc-(?:object-name[^>]*|heading")>\s*(?:ddpnas\.)?(?:\w+\.)*(\w+)')
+    reference = {page: text for page, text in pages.items() if page.parent.name == "api"}
+    headings = {page.stem: set(names.findall(text)) for page, text in reference.items()}
+    public = {module.name for module in pkgutil.iter_modules(ddpnas.__path__)}
+    assert set(headings) == public - {"utils", "cli", "__main__", "_version"}
+    for room, shown in headings.items():
+        lacking = set(importlib.import_module(f"ddpnas.{room}").__all__) - shown
+        assert lacking <= {"nearest"}, f"docs/api/{room}.md"
+    assert set(ddpnas.__all__) - set().union(*headings.values()) <= {"__version__", *headings}
     commands = pages[tmp_path / "docs" / "commands.html"]
     assert set(re.findall(r'<h2 id="ddpnas-(\w+)"', commands)) == set(COMMANDS)
     for text in pages.values():

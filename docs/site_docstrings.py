@@ -1,4 +1,8 @@
-"""Sphinx roles in docstrings, such as :func:`ddpnas.generate`, as links of this site."""
+"""What docstrings need before they become pages: links for Sphinx roles, blocks for examples.
+
+A role such as :func:`ddpnas.generate` becomes a link. The heading ``Example:`` becomes the one
+that mkdocstrings knows, so that the lines below it are shown as code.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,20 @@ from typing import Any
 from griffe import Extension, GriffeError, Object
 
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`([\w.]+)`")
+EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
 
 
-class Roles(Extension):
-    """Links the name in a role to where it is documented, if it is.
+class Docstrings(Extension):
+    """Rewrites every docstring of the package.
 
-    A name that the package does not have is an error.
+    The name in a role becomes a link to where it is documented, if it is. A name that the package
+    does not have is an error.
     """
 
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
-        """Replace the roles in an object's docstring."""
+        """Replace roles and the headings of examples in an object's docstring."""
         if obj.docstring:
+            obj.docstring.value = EXAMPLE.sub(r"\1Examples:", obj.docstring.value)
             obj.docstring.value = ROLE.sub(lambda role: _link(obj, role[1]), obj.docstring.value)
 
 
