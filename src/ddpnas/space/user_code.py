@@ -10,16 +10,16 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import importlib
 import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_loader
 from pathlib import Path, PurePath
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from ddpnas.errors import DdpnasError, RunError, nearest
 
@@ -75,15 +75,15 @@ class UserCode:
             raise error(f"{file} fails: {type(reason).__name__}: {reason}") from reason
 
     def execute(self, error: type[DdpnasError]) -> ModuleType:
-        """Return the module that the file makes.
+        """Return the module that the file makes, executed as it was read.
 
-        The file is executed as it was read. What it imports from its folder must still be what
-        was read with it; so a worker process runs the same code as the process that sent it.
+        So is what it imports from its folder. A worker process that is sent this object therefore
+        runs the same code, even if the files have changed since.
 
         Args:
-            error: Raised if the file fails, or a file that it imports has changed.
+            error: Raised if the file fails.
         """
-        self._import_from_folder(error)
+        self._import_from_folder()
         module = ModuleType(f"ddpnas_own_{self.path.stem}")
         module.__file__ = str(self.path)
         sys.modules[module.__name__] = module  # so that classes defined there can be found again
@@ -148,66 +148,84 @@ class UserCode:
             f"{', '.join(known) or 'none'}"
         )
 
-    def _import_from_folder(self, error: type[DdpnasError]) -> None:
-        """Let import statements of the file, now and later, find what lies in its folder."""
-        folder = self.path.parent
-        modules = {}
-        for name, content in self.imported.items():
-            if not (folder / name).is_file() or (folder / name).read_bytes() != content:
-                raise error(f"{folder / name} changed after {self.path} was read; start again")
-            parts = name.removesuffix(".py").removesuffix("/__init__").split("/")
-            modules[".".join(parts)] = (folder / name, content)
-        # A .pyc file is told from its source by second and size, too coarse for quick edits.
-        sys.dont_write_bytecode = True
-        importlib.invalidate_caches()
+    def _import_from_folder(self) -> None:
+        """Let import statements of the file, now and later, find what was read in its folder."""
         sys.meta_path[:] = [
             finder
             for finder in sys.meta_path
             if not (isinstance(finder, _FolderFinder) and finder.file == self.path)
         ]
-        if not modules:
+        if not self.imported:
             return
-        roots = {name.partition(".")[0] for name in modules}
-        sys.meta_path.insert(0, _FolderFinder(self.path, roots))
+        finder = _FolderFinder(self)
+        sys.meta_path.insert(0, finder)
         # The process may hold modules of these names from another folder, or from before an edit.
-        if any(_is_another(name, *modules[name]) for name in modules):
-            for name in list(sys.modules):
-                if name.partition(".")[0] in roots:
-                    del sys.modules[name]
-        _imports_read.update({name: content for name, (_, content) in modules.items()})
-
-
-_imports_read: dict[str, bytes] = {}  # what the modules that files imported were read as
+        if any(_is_another(name, *finder.files[name]) for name in finder.files):
+            for name in [*finder.files, *finder.folders]:
+                sys.modules.pop(name, None)
 
 
 def _is_another(name: str, path: Path, content: bytes) -> bool:
     """Return whether the process holds a module of this name that is not this file as read."""
-    if name not in sys.modules:
+    module = sys.modules.get(name)
+    if module is None:
         return False
-    elsewhere = getattr(sys.modules[name], "__file__", None) != str(path)
-    return elsewhere or _imports_read.get(name, content) != content
+    loader = getattr(module.__spec__, "loader", None)
+    edited = isinstance(loader, _AsRead) and loader.content != content
+    return edited or getattr(module, "__file__", None) != str(path)
 
 
 class _FolderFinder(MetaPathFinder):
-    """Finds modules in the folder of a user's file: those that the file imports, and no others.
+    """Finds modules in the folder of a user's file, those that it imports, as they were read.
 
-    With the folder on ``sys.path`` instead, any file in it would also stand in for a package of
-    the same name that is imported later, such as an ``onnx.py`` for ONNX.
+    The folder on ``sys.path`` would not do. A worker process that starts later has to run the code
+    that was fingerprinted, whatever the files hold by then; and any file in the folder would stand
+    in for a package of its name, such as an ``onnx.py`` for ONNX.
+
+    Attributes:
+        file: The user's file.
+        files: Path and content of each module by its name.
+        folders: Path of each package without a file of its own, by its name.
     """
 
-    def __init__(self, file: Path, roots: Collection[str]) -> None:
-        self.file, self._roots = file, roots
+    def __init__(self, code: UserCode) -> None:
+        self.file = code.path
+        self.files: dict[str, tuple[Path, bytes]] = {}
+        self.folders: dict[str, Path] = {}
+        for name, content in code.imported.items():
+            path = code.path.parent / name
+            parts = name.removesuffix(".py").removesuffix("/__init__").split("/")
+            self.files[".".join(parts)] = (path, content)
+            for end in range(1, len(parts)):
+                self.folders[".".join(parts[:end])] = code.path.parent.joinpath(*parts[:end])
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return how the module is loaded; None for one that the file does not import."""
-        if path is not None or fullname not in self._roots:
+        if fullname in self.files:
+            return spec_from_loader(fullname, _AsRead(fullname, *self.files[fullname]))
+        if fullname not in self.folders:
             return None
-        spec = PathFinder.find_spec(fullname, [str(self.file.parent)])
-        if spec is not None and spec.loader is None:  # a folder without __init__.py
-            spec.submodule_search_locations = [str(self.file.parent / fullname)]
+        spec = ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = [str(self.folders[fullname])]
         return spec
+
+
+class _AsRead(SourceFileLoader):
+    """Loads a module from the content of its file as it was read before."""
+
+    def __init__(self, fullname: str, path: Path, content: bytes) -> None:
+        super().__init__(fullname, str(path))
+        self.content = content
+
+    def path_stats(self, path: str | bytes) -> NoReturn:
+        """Raise OSError, so that no ``.pyc`` file is read or written."""
+        raise OSError(f"{path!r} is loaded as it was read")
+
+    def get_data(self, path: Any) -> bytes:
+        """Return the content of the file, as it was read."""
+        return self.content
 
 
 def names_file(name: str) -> bool:
