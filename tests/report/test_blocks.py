@@ -1,6 +1,6 @@
 import pytest
 
-from ddpnas.report.blocks import Column, Table, amount, csv_records, duration, written
+from ddpnas.report.blocks import Column, DataTable, csv_records, duration, short_amount, written
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_durations_are_written_in_two_units_at_most(seconds, says):
      (1.25, "1.25")],
 )  # fmt: skip
 def test_amounts_are_written_with_thousands_and_letters(value, says):
-    assert amount(value) == says
+    assert short_amount(value) == says
 
 
 def test_values_are_written_by_the_kind_of_their_column():
@@ -34,6 +34,6 @@ def test_values_are_written_by_the_kind_of_their_column():
 
 
 def test_csv_keeps_numbers_in_full_and_names_the_unit():
-    table = Table("t", "", (Column("time", "seconds", "s"), Column("a b")), ((1 / 3, None),))
+    table = DataTable("t", "", (Column("time", "seconds", "s"), Column("a b")), ((1 / 3, None),))
     assert csv_records(table, "r") == [{"run": "r", "time_s": 1 / 3, "a_b": ""}]
     assert list(csv_records(table, None)[0]) == ["time_s", "a_b"]

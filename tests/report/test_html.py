@@ -109,7 +109,7 @@ def test_the_found_network_stands_beside_random_ones_and_those_of_its_size(writt
     for mean, number, what in ((sum(random) / 2, "2", "networks"), (same, "1", "network")):
         better = "better" if found > mean else "not better"
         assert f"That is {better} than the mean of {number} random {what}" in text
-    assert "within the same limits and of about its size" in text
+    assert "within the same limits and of about the same size" in text
     assert "--random 2 --same-size 1" in text
 
 
@@ -253,7 +253,7 @@ def test_what_cannot_be_reported_gets_one_sentence(run, tmp_path):
     with pytest.raises(OptionError, match="needs a run folder"):
         write_report([], tmp_path / "page.html")
     (tmp_path / "mine.html").write_text("my own page")
-    with pytest.raises(RunError, match="not a report of ddpnas and is kept"):
+    with pytest.raises(RunError, match="is not a report, so it is kept"):
         write_report(run, tmp_path / "mine.html")
     with pytest.raises(RunError, match="is a folder"):
         write_report(run, tmp_path)
@@ -286,7 +286,7 @@ def test_thousands_of_rows_are_cut_on_the_page_but_not_in_the_csv(run, tmp_path)
     path = write_report(run, tmp_path / "page.html")
     page, rows = read(path), rows_of(tmp_path / "page-data" / "history.csv")
     assert len(rows) == 15 * 170 + 1 and len(page.tables["history"]) == 2001
-    assert "the first 2000 of 2550" in page.text and path.stat().st_size < 2_000_000
+    assert "first 2000 of 2550 rows" in page.text and path.stat().st_size < 2_000_000
 
 
 def test_scores_that_are_losses_are_shown_as_accuracies(run, tmp_path):
@@ -360,7 +360,7 @@ def test_a_class_without_test_images_has_no_accuracy(run, tmp_path):
 def test_only_files_of_a_report_are_replaced(run, tmp_path):
     (tmp_path / "page-data").mkdir()
     (tmp_path / "page-data" / "mine.csv").write_text("mine")
-    with pytest.raises(RunError, match="not a report's and is kept"):
+    with pytest.raises(RunError, match="belongs to no report, so it is kept"):
         write_report(run, tmp_path / "page.html")
     assert (tmp_path / "page-data" / "mine.csv").read_text() == "mine"
 

@@ -1,4 +1,4 @@
-"""View: a run with everything that a report computes from it, each computed once."""
+"""View: a run with everything that a report computes from it, each computed only once."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 
 __all__ = ["MOST_FITTED", "View"]
 
-MOST_FITTED = 500  # accuracies that effects are fitted to: the fit takes their number cubed
+MOST_FITTED = 500  # accuracies to fit effects to: the time of the fit grows with their cube
 
 
 class View:
-    """A run, and what follows from it.
+    """A run, and what a report computes from it.
 
     Args:
-        run: what its folder holds.
-        space: for a run over a user's own space, its ``file.py:network``: the file is executed
-            only because the user names it. Without it, what needs the networks is left out.
-        tables: of further costs (latency, energy, ...), beside ``latency.json`` in the folder
-            and those that the network was generated with.
-        before: of the same folder, read earlier: the space is not made and counted once more
-            unless its options have changed.
+        run: Content of the run folder.
+        space: For a run over a user's own space, its ``file.py:network``. The file is executed
+            only if it is named here. Otherwise everything that needs the networks is left out.
+        tables: Tables of further costs (latency, energy, ...). ``latency.json`` in the folder and
+            the tables that the network was generated with are always used.
+        before: An earlier view of the same folder. Its space and costs are reused unless the
+            options of the space have changed.
 
     Raises:
-        SpaceError, OptionError: a table is of another space, or of other options of it.
+        SpaceError, OptionError: If a table belongs to another space, or to other options of it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class View:
 
     @functools.cached_property
     def space(self) -> SearchSpace | None:
-        """The space of the final networks; None where its code was not named."""
+        """The space of the final networks; None if its code is a file that was not named."""
         if self._before is not None:
             return self._before.space
         name, options = self._network["space"], self._network["generated"]
@@ -73,11 +73,11 @@ class View:
         except RunError:
             if self.space_name is not None:
                 raise
-            return None  # a function of a Python program
+            return None  # a function of a Python program, which cannot be found by its name
 
     @functools.cached_property
     def costs(self) -> Mapping[str, CostTable]:
-        """What an architecture costs; without the space, only what the given tables say."""
+        """Cost tables by name; without the space, only those that were given."""
         return {**self._counted, **{table.name: table for table in self.tables}}
 
     @functools.cached_property
@@ -88,7 +88,7 @@ class View:
 
     @property
     def _network(self) -> dict[str, Any]:
-        """What the final networks depend on."""
+        """Everything that the final networks depend on, to tell whether a view can be reused."""
         generated = self.run.generated
         return {
             "space": str(self.run.config["space"]),
@@ -105,7 +105,7 @@ class View:
 
     @functools.cached_property
     def chosen_costs(self) -> dict[str, float]:
-        """What the chosen architecture costs."""
+        """Costs of the chosen architecture by name."""
         if self.run.chosen is None:
             return {}
         told = dict(self.run.generated["costs"]) if self.run.generated is not None else {}
@@ -114,7 +114,7 @@ class View:
 
     @functools.cached_property
     def effects(self) -> tuple[ChoiceEffect, ...]:
-        """The effect of every choice on validation accuracy; empty before accuracies differ."""
+        """Effect of every choice on validation accuracy; empty while all accuracies are equal."""
         step = -(-len(self.run.history) // MOST_FITTED) or 1
         architectures = [record["architecture"] for record in self.run.history[::step]]
         try:
@@ -124,12 +124,12 @@ class View:
 
     @functools.cached_property
     def random(self) -> list[Point]:
-        """Random architectures of the space with their costs."""
+        """Random architectures of the space, with their costs."""
         space = self.space or self.run.space
         return random_points(space, self.run.distribution, self.costs)
 
     def frontier(self, name: str) -> list[Generated]:
-        """Return every best trade-off between probability and a cost."""
+        """Return every best trade-off between probability and the named cost."""
         if name not in self._frontiers:
             space = self.space or self.run.space
             self._frontiers[name] = frontier(self.run.distribution, space, name, None, self.costs)
@@ -137,6 +137,6 @@ class View:
 
     @property
     def latency_check(self) -> Mapping[str, Any] | None:
-        """What ``ddpnas latency check`` measured of the chosen network, None before it."""
+        """What ``ddpnas latency check`` measured for the chosen network; None if it did not."""
         found = self.run.latency_check
         return found if found is not None and found["text"] == self.run.chosen_text else None

@@ -1,7 +1,7 @@
-"""What a report is made of: sections of figures, tables, facts and commands, as frozen data.
+"""The parts of a report as frozen data: sections of figures, tables, facts and commands.
 
-A number stands here as it is; how it is written on the page is decided by the kind of its column,
-and the CSV files are written from the same rows.
+Tables hold raw numbers. The kind of a column decides how the page writes them; the CSV files are
+written from the same rows, with all digits.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ __all__ = [
     "Block",
     "Column",
     "Commands",
+    "DataTable",
     "Fact",
     "Facts",
     "Figure",
     "Gallery",
     "Headline",
     "Legend",
-    "Picture",
     "Section",
-    "Table",
+    "Thumbnail",
     "Tile",
-    "amount",
     "csv_records",
     "duration",
     "percent",
@@ -37,29 +36,43 @@ Kind = Literal["text", "count", "amount", "number", "percent", "seconds", "signe
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: heading, how its values are written, and their unit."""
+    """A column of a table.
+
+        >>> Column("predicted", "number", "ms").heading
+        'predicted (ms)'
+
+    Attributes:
+        name: Heading, without the unit.
+        kind: How the page writes the values.
+        unit: Unit of the raw values.
+    """
 
     name: str
     kind: Kind = "text"
     unit: str = ""
 
     @property
+    def heading(self) -> str:
+        """The heading on the page. Values of the kind "seconds" carry their unit themselves."""
+        return f"{self.name} ({self.unit})" if self.unit and self.kind != "seconds" else self.name
+
+    @property
     def key(self) -> str:
-        """The column's name in the CSV file, with its unit."""
+        """The name of the column in the CSV file, with its unit."""
         name = self.name.replace(" ", "_")
         return f"{name}_{self.unit}" if self.unit else name
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of values.
+class DataTable:
+    """Rows of raw values.
 
     Attributes:
-        name: of the CSV file, without its ending; None: on the page only.
-        caption: what the rows are.
-        columns: of each row.
-        rows: raw values; None is an empty cell.
-        folded: whether the page shows it only when asked for.
+        name: Name of the CSV file without ``.csv``; None to show the table on the page only.
+        caption: What the rows are.
+        columns: The columns.
+        rows: One tuple of raw values per row; None is an empty cell.
+        folded: Whether the page shows the table only on request.
     """
 
     name: str | None
@@ -71,7 +84,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Legend:
-    """The entry of one series: number of its colour, mark, and what it is."""
+    """The legend of one series: number of its color, its mark, and what it is."""
 
     series: int
     mark: str
@@ -80,18 +93,18 @@ class Legend:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture made of text (SVG), what it shows in a sentence, and its numbers."""
+    """A drawing as SVG text, with caption, legend, and its numbers as a table."""
 
     svg: str
     caption: str
     legend: tuple[Legend, ...] = ()
-    table: Table | None = None
+    table: DataTable | None = None
     wide: bool = False
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A small image: PNG as base64 text, and what it shows."""
+class Thumbnail:
+    """A small image: PNG as base64 text, with alternative text and caption."""
 
     png: str
     alt: str
@@ -100,16 +113,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Small images with their captions."""
+    """Small images with captions, and their numbers as a table."""
 
     caption: str
-    pictures: tuple[Picture, ...]
-    table: Table
+    pictures: tuple[Thumbnail, ...]
+    table: DataTable
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and its value, with the raw number where it is one."""
+    """A name and its value as text, with the raw number if it is one."""
 
     name: str
     value: str
@@ -118,7 +131,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and values."""
+    """A list of names and values."""
 
     facts: tuple[Fact, ...]
 
@@ -131,12 +144,12 @@ class Commands:
     lines: tuple[str, ...]
 
 
-Block = Figure | Table | Gallery | Facts | Commands
+Block = Figure | DataTable | Gallery | Facts | Commands
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: what it says in words, then its blocks."""
+    """A part of the page: some sentences, then blocks."""
 
     id: str
     title: str
@@ -146,13 +159,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that answers the first question, large.
+    """A number in large type at the top of the page.
 
     Attributes:
-        name: what it is.
-        value, raw: as written, and the number itself.
-        note: beneath it.
-        share: part of a limit that is used, for a bar; None without.
+        name: What the number is.
+        value: The number as text.
+        raw: The number.
+        note: Small text below it.
+        share: Fraction of the limit that is used, drawn as a bar; None for no bar.
     """
 
     name: str
@@ -164,7 +178,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Headline:
-    """What the page answers first."""
+    """The top of the page: title, status, some sentences, and the most important numbers."""
 
     title: str
     status: str
@@ -174,12 +188,20 @@ class Headline:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction as a percentage with two decimals."""
+    """Return a fraction as a percentage with two decimals.
+
+    >>> percent(0.7925)
+    '79.25 %'
+    """
     return f"{100 * fraction:.2f} %"
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in words of at most two units: ``340 ms``, ``41.3 s``, ``2 h 5 min``."""
+    """Return seconds as text with at most two units.
+
+    >>> duration(0.34), duration(41.3), duration(7500)
+    ('340 ms', '41.3 s', '2 h 5 min')
+    """
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 59.95:
@@ -191,8 +213,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def amount(value: float) -> str:
-    """Return a quantity with three or four significant digits: ``3.27 M``, ``9,408``."""
+def short_amount(value: float) -> str:
+    """Return a quantity with three or four significant digits.
+
+    >>> short_amount(3268032), short_amount(9408)
+    ('3.27 M', '9,408')
+    """
     for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
         if abs(value) >= (scale if scale > 1e3 else 1e4):
             digits = 2 if abs(value) < 10 * scale else 1
@@ -201,7 +227,7 @@ def amount(value: float) -> str:
 
 
 def written(value: Any, kind: Kind) -> str:
-    """Return a value as a table shows it."""
+    """Return a raw value as a table on the page shows it."""
     if value is None:
         return "-"
     if kind == "count":
@@ -219,8 +245,8 @@ def written(value: Any, kind: Kind) -> str:
     return str(value)
 
 
-def csv_records(table: Table, run: str | None) -> list[dict[str, Any]]:
-    """Return the rows of a table's CSV, numbers in full; the run comes first where one is given."""
+def csv_records(table: DataTable, run: str | None) -> list[dict[str, Any]]:
+    """Return the rows of a table for its CSV file, led by the name of the run if one is given."""
     first = {} if run is None else {"run": run}
     keys = [column.key for column in table.columns]
     return [
@@ -230,5 +256,9 @@ def csv_records(table: Table, run: str | None) -> list[dict[str, Any]]:
 
 
 def short(text: str, most: int) -> str:
-    """Return the text, cut to so many characters with a sign that it was."""
+    """Return the text, cut to ``most`` characters with an ellipsis.
+
+    >>> short("mobilenet", 7)
+    'mobile…'
+    """
     return text if len(text) <= most else text[: most - 1] + "\u2026"

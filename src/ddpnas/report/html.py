@@ -1,10 +1,10 @@
-"""write_report(): one self-contained page about one run or several, and its numbers as CSV."""
+"""write_report(): a self-contained page about one run or several, and its numbers as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,37 +15,59 @@ from ddpnas.errors import OptionError, RunError
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Commands,
+    DataTable,
     Facts,
     Figure,
     Gallery,
     Headline,
     Section,
-    Table,
     csv_records,
     written,
 )
 from ddpnas.report.data import Run, read_run
-from ddpnas.report.sections import frontier as section_frontier
-from ddpnas.report.sections import network as sections_network
-from ddpnas.report.sections import search as sections_search
-from ddpnas.report.sections.comparison import comparison, comparison_headline
-from ddpnas.report.sections.distribution import distribution
-from ddpnas.report.sections.latency import latency
-from ddpnas.report.sections.mistakes import mistakes
-from ddpnas.report.sections.reproduce import missing, reproduce
-from ddpnas.report.sections.training import training
+from ddpnas.report.sections.comparison import comparison_headline, comparison_sections
+from ddpnas.report.sections.distribution import distribution_section
+from ddpnas.report.sections.effects import effects_section
+from ddpnas.report.sections.frontier import frontier_section
+from ddpnas.report.sections.headline import headline
+from ddpnas.report.sections.history import history_section
+from ddpnas.report.sections.latency import latency_section
+from ddpnas.report.sections.missing import missing_section
+from ddpnas.report.sections.mistakes import mistakes_section
+from ddpnas.report.sections.network import network_section
+from ddpnas.report.sections.reproduce import reproduce_section
+from ddpnas.report.sections.search import search_section
+from ddpnas.report.sections.search_time import time_section
+from ddpnas.report.sections.skip_connections import skips_section
+from ddpnas.report.sections.training import training_section
 from ddpnas.report.svg import mark_shape, shade
 from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
 
+# In the order of the page: first the answer, then how it came about, then how to repeat it.
+_SECTIONS: tuple[Callable[[View], Section | None], ...] = (
+    network_section,
+    search_section,
+    history_section,
+    distribution_section,
+    effects_section,
+    frontier_section,
+    skips_section,
+    training_section,
+    mistakes_section,
+    latency_section,
+    time_section,
+    reproduce_section,
+    missing_section,
+)
 _ROWS_SHOWN = 2000  # of a table; its CSV file has all
 _MARK = 'name="generator" content="ddpnas'
 
 
 @dataclass(frozen=True)
 class RunPart:
-    """All that the page says of one run."""
+    """The part of a page about one run."""
 
     label: str
     headline: Headline
@@ -54,7 +76,14 @@ class RunPart:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page: of one run its own sections, of several the comparison and then each."""
+    """A page: the sections of one run, or a comparison of several runs followed by each run.
+
+    Attributes:
+        headline: Top of the page.
+        sections: Sections of the run or of the comparison.
+        runs: The compared runs; empty for a single run.
+        parts: Every run, whose tables go into the CSV files.
+    """
 
     headline: Headline
     sections: tuple[Section, ...]
@@ -70,24 +99,39 @@ def write_report(
     costs: Sequence[CostTable] = (),
     trained: str | Path | None = None,
 ) -> Path:
-    """Write the report of a run, or the comparison of several, and return its path.
+    """Write the report of a run, or a comparison of several runs, as an HTML page.
 
-    One HTML file that needs nothing else, and beside it the folder ``NAME-data`` with every table
-    as CSV. A search that still runs is reported as far as it is.
+    The page is a single file without scripts or links to other files. All of its tables are also
+    written as CSV, into the folder ``NAME-data`` next to it. The report of an unfinished search
+    covers what has been scored so far.
+
+        >>> import tempfile, torch, ddpnas
+        >>> images, labels = torch.zeros(12, 1, 8, 8, dtype=torch.uint8), torch.arange(12) % 2
+        >>> data = ddpnas.make_data((images, labels))
+        >>> space = ddpnas.create_space("toy", input_shape=(1, 8, 8), num_classes=2)
+        >>> with tempfile.TemporaryDirectory() as run:
+        ...     found = ddpnas.search(space, data, "random", out=run, device="cpu",
+        ...                           strategy_options={"evaluations": 2})
+        ...     ddpnas.write_report(run).name
+        'report.html'
 
     Args:
-        runs: a run folder or several.
-        path: of the page; default ``report.html``, in the folder of a single run.
-        space: for runs over a user's own space, its ``file.py:network``: a file is executed only
-            because the user names it. Without it, what needs the networks is left out.
-        costs: tables of further costs (latency, energy, ...), beside ``latency.json`` of the
-            run folder.
-        trained: of a single run, the folder of a training other than ``RUN/trained``.
+        runs: One run folder, or several to compare.
+        path: File to write; by default ``report.html``, in the run folder if there is only one.
+        space: For runs over your own space, its ``file.py:network``. The file is executed only if
+            you name it here. Otherwise the page leaves out what needs the networks.
+        costs: Tables of further costs (latency, energy, ...). ``latency.json`` in a run folder is
+            always used.
+        trained: For a single run, the folder of a training other than ``RUN/trained``.
+
+    Returns:
+        Path of the page.
 
     Raises:
-        RunError: a folder holds no run, ``trained`` is no training of the run's, or ``path``
-            holds something else than a report.
-        OptionError: no run, the same one twice, or ``trained`` with several runs.
+        RunError: If a folder is not a run, ``trained`` does not belong to the run, or ``path``
+            exists and is not a report.
+        OptionError: If there is no run, a run occurs twice, or ``trained`` is given for several
+            runs.
     """
     folders = [Path(r) for r in ([runs] if isinstance(runs, (str, Path)) else runs)]
     if path is None:
@@ -95,14 +139,14 @@ def write_report(
     path = Path(path)
     views = [View(run, space, costs) for run in read_runs(folders, trained)]
     if path.is_dir():
-        raise RunError(f"{path} is a folder; name a file, such as --out {path / 'report.html'}")
+        raise RunError(f"{path} is a folder; give a file, such as --out {path / 'report.html'}")
     if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:4000]:
-        raise RunError(f"{path} is not a report of ddpnas and is kept; give another --out")
+        raise RunError(f"{path} is not a report, so it is kept; give another --out")
     page = make_page(views)
     tables = csv_files(page)
     data = path.with_name(f"{path.stem}-data")
     if data.exists() and not path.exists():
-        raise RunError(f"{data} is not a report's and is kept; give another --out")
+        raise RunError(f"{data} belongs to no report, so it is kept; give another --out")
     with writable(path.parent):
         data.mkdir(parents=True, exist_ok=True)
         for old in data.glob("*.csv"):
@@ -114,18 +158,23 @@ def write_report(
 
 
 def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> list[Run]:
-    """Return the runs with labels that tell them apart.
+    """Read runs and give them distinct labels.
 
     Args:
-        folders: of the runs.
-        trained: of a single run, see :func:`read_run`.
+        folders: Run folders.
+        trained: For a single run, the folder of a training other than ``RUN/trained``.
+
+    Raises:
+        RunError, OptionError: See :func:`write_report`.
     """
     if not folders:
         raise OptionError("a report needs a run folder")
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise OptionError("a comparison takes each run once")
+        raise OptionError("a comparison takes each run once; a run is given twice")
     if trained is not None and len(folders) > 1:
-        raise OptionError("a training is named for a single run; a comparison takes RUN/trained")
+        raise OptionError(
+            "--trained is for a single run; a comparison uses RUN/trained of each run"
+        )
     names = [folder.resolve().name for folder in folders]
     return [
         read_run(folder, name if names.count(name) == 1 else str(folder), trained)
@@ -134,41 +183,26 @@ def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> lis
 
 
 def make_page(views: Sequence[View]) -> Page:
-    """Return what the page says, without any HTML."""
+    """Return the content of the page, without any HTML."""
     parts = tuple(_part(view) for view in views)
     if len(parts) == 1:
         return Page(parts[0].headline, parts[0].sections, (), parts)
-    return Page(comparison_headline(views), comparison(views), parts, parts)
+    return Page(comparison_headline(views), comparison_sections(views), parts, parts)
 
 
 def _part(view: View) -> RunPart:
-    sections = [
-        sections_network.network(view),
-        sections_search.searched(view),
-        sections_search.accuracy(view),
-        distribution(view),
-        sections_search.effects(view),
-        section_frontier.frontiers(view),
-        sections_search.skips(view),
-        training(view),
-        mistakes(view),
-        latency(view),
-        sections_search.time(view),
-        reproduce(view),
-        missing(view),
-    ]
-    there = tuple(section for section in sections if section is not None)
-    return RunPart(view.run.label, sections_network.headline(view), there)
+    sections = [section for make in _SECTIONS if (section := make(view)) is not None]
+    return RunPart(view.run.label, headline(view), tuple(sections))
 
 
 def page_html(page: Page, *, data_folder: str = "", live: str = "", policy: str = "") -> str:
     """Return the page as HTML.
 
     Args:
-        page: what it says.
-        data_folder: name of the folder with the CSV files; empty where there is none.
-        live: what a page that renews itself has in its head.
-        policy: further directives of its content security policy.
+        page: Content of the page.
+        data_folder: Name of the folder with the CSV files; empty if there is none.
+        live: HTML for the head of a page that renews itself.
+        policy: Further directives for its content security policy.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -198,7 +232,7 @@ def page_html(page: Page, *, data_folder: str = "", live: str = "", policy: str 
 
 
 def _key(mark: str) -> str:
-    """Return the small picture of a series in a legend."""
+    """Return the sample of a series for a legend."""
     if mark in ("line", "dashed"):
         shape = f'<path class="line {mark}" d="M-8 0H8"/>'
     elif mark.startswith("heat"):
@@ -213,7 +247,7 @@ def _key(mark: str) -> str:
 
 
 def _command_words(line: str) -> list[str]:
-    """Return a command in the parts between which it may be broken: an option with its value."""
+    """Split a command where a line may break: an option stays with its value."""
     parts: list[str] = []
     for word in line.split(" "):
         if (
@@ -228,25 +262,25 @@ def _command_words(line: str) -> list[str]:
     return parts
 
 
-def tables_of(sections: Iterable[Section]) -> list[Table]:
-    """Return every table that is kept as CSV."""
+def _tables_of(sections: Iterable[Section]) -> list[DataTable]:
+    """Return every table that gets a CSV file."""
     tables = []
     for section in sections:
         for block in section.blocks:
-            table = block if isinstance(block, Table) else getattr(block, "table", None)
+            table = block if isinstance(block, DataTable) else getattr(block, "table", None)
             if table is not None and table.name is not None:
                 tables.append(table)
     return tables
 
 
 def csv_files(page: Page) -> dict[str, str]:
-    """Return the CSV texts by name; the rows of all runs in one file, the run in each row."""
+    """Return the CSV texts by name. A file has the rows of all runs, each led by its run."""
     rows: dict[str, list[dict[str, object]]] = {}
     for part in page.parts:
-        for table in tables_of(part.sections):
+        for table in _tables_of(part.sections):
             rows.setdefault(str(table.name), []).extend(csv_records(table, part.label))
     if page.runs:
-        for table in tables_of(page.sections):
+        for table in _tables_of(page.sections):
             rows[str(table.name)] = csv_records(table, None)
     files = {}
     for name, records in rows.items():

@@ -1,4 +1,4 @@
-"""Numbers that a report computes from what a run holds: time, skip connections, costs."""
+"""Numbers that a report computes from a run: time, stages, skip connections, costs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -15,26 +16,30 @@ from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 
 __all__ = [
+    "SPLIT_NAMES",
     "Point",
     "SkipCount",
     "SkipStage",
+    "StageMean",
     "is_skip",
+    "mean_and_spread",
     "pruned_after",
     "random_points",
     "skip_count",
     "skip_stages",
+    "stage_means",
     "time_spent",
 ]
 
+SPLIT_NAMES = {"test": "test", "valid": "validation"}
 _SKIP = re.compile(r"skip|identity", re.IGNORECASE)
 _DRAWS = 2000
 
 
 def time_spent(run: Run) -> dict[str, float]:
-    """Return the seconds of the search by what they were spent on.
+    """Return the seconds of the search by activity.
 
-    Trainings that ran at the same time, on several workers, count for as long as they were waited
-    for.
+    If several workers trained at the same time, the time counts once, as it passed.
     """
 
     def total(name: str) -> float:
@@ -43,7 +48,8 @@ def time_spent(run: Run) -> dict[str, float]:
     evaluating, validation = total("seconds"), total("valid_seconds")
     training = min(total("train_seconds"), evaluating - validation)
     if not any("train_seconds" in record for record in run.history):
-        training = evaluating - validation  # all weights together, before the scores
+        # A supernet trains all weights together before it scores: no record has its own time.
+        training = evaluating - validation
     return {
         "training": training,
         "validation": validation,
@@ -53,8 +59,34 @@ def time_spent(run: Run) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class StageMean:
+    """The mean accuracy of a stage.
+
+    Attributes:
+        stage: Number of prunings before it, 0 for the first.
+        start, end: Its evaluations, from ``start`` to before ``end``.
+        mean: Mean validation accuracy; not finite if a training diverged.
+    """
+
+    stage: int
+    start: int
+    end: int
+    mean: float
+
+
+def stage_means(run: Run) -> list[StageMean]:
+    """Return the mean validation accuracy of each stage, in order."""
+    means, accuracies = [], run.accuracies
+    for stage, records in groupby(enumerate(run.history), key=lambda pair: pair[1]["stage"]):
+        members = [i for i, _ in records]
+        mean = math.fsum(accuracies[i] for i in members) / len(members)
+        means.append(StageMean(stage, members[0], members[-1] + 1, mean))
+    return means
+
+
 def pruned_after(run: Run, decision: str, option: str) -> int | None:
-    """Return after which stage the option was pruned, None for a survivor."""
+    """Return the stage after which an option was pruned, None for a survivor."""
     for stage in run.stages:
         if option not in stage.distribution.survivors[decision]:
             return stage.number
@@ -62,12 +94,16 @@ def pruned_after(run: Run, decision: str, option: str) -> int | None:
 
 
 def is_skip(option: str) -> bool:
-    """Return whether the option passes its input on as it is, by its name."""
+    """Return whether an option is a skip connection, judged by its name.
+
+    >>> is_skip("skip_connect"), is_skip("conv3")
+    (True, False)
+    """
     return _SKIP.search(option) is not None
 
 
 def _with_skip(space: DecisionSpace) -> list[tuple[int, Decision, int]]:
-    """Return (index of decision, decision, index of its skip) of the decisions that have one."""
+    """Return (index, decision, index of its skip option) for each decision that has one."""
     return [
         (i, decision, next(k for k, option in enumerate(decision.options) if is_skip(option)))
         for i, decision in enumerate(space.decisions)
@@ -77,16 +113,16 @@ def _with_skip(space: DecisionSpace) -> list[tuple[int, Decision, int]]:
 
 @dataclass(frozen=True)
 class SkipStage:
-    """Skip connections after a stage, beside what pruning at random would leave.
+    """Skip connections after a stage, and what random pruning would have left.
 
     Attributes:
-        stage: number of prunings.
-        expected: number of skip connections in a network drawn from what survives.
-        uniform: the same under equal probabilities of all options.
-        surviving: decisions whose skip connection was not pruned.
-        by_chance: how many that would be on average if pruning were random.
-        spread: standard deviation of that number.
-        decisions: how many offer a skip connection.
+        stage: Number of prunings so far.
+        expected: Mean number of skip connections in a network drawn from the survivors.
+        uniform: The same if all options were equally probable.
+        surviving: Number of decisions that still offer a skip connection.
+        by_chance: Mean of that number if pruning were random.
+        spread: Standard deviation of that number if pruning were random.
+        decisions: Number of decisions that offered a skip connection at the start.
     """
 
     stage: int
@@ -99,7 +135,7 @@ class SkipStage:
 
 
 def skip_stages(run: Run) -> list[SkipStage]:
-    """Return the skip connections after each stage; empty where no option is one by its name."""
+    """Return the skip connections after each stage; empty if no option is called like one."""
     offered = _with_skip(run.space)
     if not offered:
         return []
@@ -133,9 +169,13 @@ def skip_stages(run: Run) -> list[SkipStage]:
 
 @dataclass(frozen=True)
 class SkipCount:
-    """Skip connections of the found architecture, beside random ones that obey the same rules.
+    """Skip connections of an architecture, and of random ones that obey the same rules.
 
-    ``low`` and ``high`` enclose 90 % of ``draws`` random ones, ``mean`` is theirs.
+    Attributes:
+        found: Number in the architecture.
+        mean: Mean number in random architectures.
+        low, high: 90 % of the random architectures have a number in this range.
+        draws: Number of random architectures.
     """
 
     found: int
@@ -146,7 +186,7 @@ class SkipCount:
 
 
 def skip_count(space: DecisionSpace, architecture: Mapping[str, str]) -> SkipCount:
-    """Return how many skip connections the architecture has, and how many random ones have."""
+    """Count the skip connections of an architecture and of random ones."""
     rng = np.random.default_rng(0)
     counts = [sum(is_skip(option) for option in space.sample(rng).values()) for _ in range(_DRAWS)]
     low, high = np.quantile(counts, [0.05, 0.95])
@@ -161,7 +201,7 @@ def skip_count(space: DecisionSpace, architecture: Mapping[str, str]) -> SkipCou
 
 @dataclass(frozen=True)
 class Point:
-    """An architecture by what it costs and how likely it is."""
+    """An architecture in text form, with its costs and its log probability."""
 
     text: str
     costs: Mapping[str, float]
@@ -174,7 +214,7 @@ def random_points(
     costs: Mapping[str, CostTable],
     number: int = 150,
 ) -> list[Point]:
-    """Return random architectures that obey the rules, each network once."""
+    """Return up to ``number`` random architectures that obey the rules, each network once."""
     rng = np.random.default_rng(0)
     drawn = {space.canonical(space.sample(rng)): None for _ in range(number)}
     return [
@@ -188,5 +228,9 @@ def random_points(
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and sample standard deviation (0 of a single value)."""
+    """Return mean and sample standard deviation, which is 0 for a single value.
+
+    >>> mean_and_spread([1.0, 3.0])
+    (2.0, 1.4142135623730951)
+    """
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

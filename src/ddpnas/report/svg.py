@@ -1,8 +1,8 @@
-"""Chart: lines, points, bands and axes as SVG text whose colours come from the page's styles.
+"""Chart: lines, points, bands and axes as SVG text, colored by the style sheet of the page.
 
-A series has a number, not a colour: the page's style sheet gives each number a colour for light
-and dark screens, and every series has a mark of its own, so that nothing hangs on colour alone.
-All text from outside is escaped here.
+A series has a number, not a color. The style sheet gives each number a color for light and for
+dark screens. Every series also has its own mark, so that no information depends on color alone.
+Text that comes from outside is escaped here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-__all__ = ["MARKS", "Axis", "Chart", "mark_shape", "picture", "shade", "ticks"]
+__all__ = ["MARKS", "Axis", "Chart", "mark_shape", "shade", "svg_image", "ticks"]
 
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "ring")
 _WIDTH = 450
@@ -20,7 +20,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 20, 14, 44
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Return round numbers within a range, at most ``most``."""
+    """Return round numbers within a range, about ``most`` of them.
+
+    >>> ticks(0, 97)
+    [0.0, 20.0, 40.0, 60.0, 80.0]
+    """
     if not high > low:
         return [low]
     raw = (high - low) / most
@@ -32,7 +36,16 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 class Axis:
-    """A range of numbers with a heading; ``write`` makes the text of a tick."""
+    """A range of numbers with a heading and ticks.
+
+    Args:
+        label: Heading, with the unit.
+        low, high: Ends of the range; a range of one value is widened.
+        write: Makes the text of a tick.
+        whole: Whether only whole numbers get a tick.
+        pad: Fraction of the range to add at both ends.
+        most: About how many ticks to draw.
+    """
 
     def __init__(
         self,
@@ -57,14 +70,14 @@ class Axis:
         self.write = write
 
     def share(self, value: float) -> float:
-        """Return where a value lies, 0 at the low end and 1 at the high one."""
+        """Return the position of a value: 0 at the low end, 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
 
 
-def picture(
+def svg_image(
     width: float, height: float, body: str, title: str, description: str, kind: str = "chart"
 ) -> str:
-    """Return an SVG image that says in words what it shows."""
+    """Return an SVG image with a title and a description for screen readers."""
     return (
         f'<svg class="{kind}" style="--w:{width:.0f}" '
         f'viewBox="0 0 {width:g} {height:g}" role="img" '
@@ -74,7 +87,20 @@ def picture(
 
 
 class Chart:
-    """A plot that is drawn step by step and then asked for its text."""
+    """A plot. Draw its parts in order, from back to front; :meth:`text` returns the SVG.
+
+        >>> chart = Chart("Loss", "It falls.", Axis("epoch", 0, 2), Axis("", 0, 1))
+        >>> chart.line([(0, 1.0), (2, 0.5)], series=1)
+        >>> chart.text()[:18]
+        '<svg class="chart"'
+
+    Args:
+        title: What the chart shows.
+        description: What it shows in words, for those who do not see it.
+        x, y: The axes.
+        width, height: Size in pixels.
+        left: Pixels to the left of the plot, for the texts of the vertical axis.
+    """
 
     def __init__(
         self,
@@ -93,17 +119,17 @@ class Chart:
         self._body: list[str] = []
 
     def x(self, value: float) -> float:
-        """Return the horizontal place of a value."""
+        """Return the horizontal position of a value in pixels."""
         return self._left + self._x_axis.share(value) * (self._width - self._left - _RIGHT)
 
     def y(self, value: float) -> float:
-        """Return the vertical place of a value."""
+        """Return the vertical position of a value in pixels."""
         return _TOP + (1 - self._y_axis.share(value)) * (self._height - _TOP - _BOTTOM)
 
     def band(self, start: float, end: float, label: str, *, shaded: bool) -> None:
-        """Draw a part of the horizontal axis, named at its top."""
+        """Mark a part of the horizontal axis, with a label at the top."""
         left, right = self.x(start), self.x(end)
-        if right - left < 7 * len(label):  # too narrow for more than its last word
+        if right - left < 7 * len(label):  # too narrow for more than the last word
             label = label.rpartition(" ")[2]
         self._body.append(
             f'<rect class="band{" shaded" if shaded else ""}" x="{left:.1f}" y="{_TOP}" '
@@ -121,14 +147,14 @@ class Chart:
         self._body.append(f'<polyline class="line s{series}{dash}" points="{path}"/>')
 
     def steps(self, points: Sequence[tuple[float, float]], series: int) -> None:
-        """Draw a line that keeps its height until the next point."""
+        """Draw a step function: the height changes at each point."""
         corners = [points[0]]
         for (_, before), (x, y) in itertools.pairwise(points):
             corners += [(x, before), (x, y)]
         self.line(corners, series)
 
     def area(self, points: Sequence[tuple[float, float, float]], series: int) -> None:
-        """Fill between two heights: points of (x, low, high)."""
+        """Fill the area between two heights, given as (x, low, high)."""
         there = [f"{self.x(x):.1f},{self.y(high):.1f}" for x, _, high in points]
         back = [f"{self.x(x):.1f},{self.y(low):.1f}" for x, low, _ in reversed(points)]
         self._body.append(f'<polygon class="area s{series}" points="{" ".join(there + back)}"/>')
@@ -136,21 +162,21 @@ class Chart:
     def dot(
         self, x: float, y: float, series: int, title: str, *, mark: str = "circle", size: float = 4
     ) -> None:
-        """Draw a point that tells what it is when the pointer rests on it."""
+        """Draw a point whose title appears when the pointer rests on it."""
         self._body.append(
             f'<g class="dot s{series}" transform="translate({self.x(x):.1f} {self.y(y):.1f})">'
             f"<title>{escape(title)}</title>{mark_shape(mark, size)}</g>"
         )
 
     def interval(self, low: float, high: float, y: float, series: int) -> None:
-        """Draw a horizontal range."""
+        """Draw a horizontal line from ``low`` to ``high``."""
         at = self.y(y)
         self._body.append(
             f'<path class="line s{series}" d="M{self.x(low):.1f} {at:.1f}H{self.x(high):.1f}"/>'
         )
 
     def upright(self, x: float, label: str) -> None:
-        """Draw a vertical line through the whole chart, with its name at the foot."""
+        """Draw a vertical line through the chart, with a label at the bottom."""
         at = self.x(x)
         left = at > self._width - 120
         anchor, aside = ("end", -5) if left else ("start", 5)
@@ -185,25 +211,25 @@ class Chart:
         return "".join(parts)
 
     def text(self, y_names: Sequence[tuple[float, str]] | None = None) -> str:
-        """Return the whole image.
+        """Return the SVG text.
 
         Args:
-            y_names: names of places on the vertical axis, instead of its numbers.
+            y_names: Pairs of (height, text) to show on the vertical axis instead of its ticks.
         """
         names = y_names or [(tick, self._y_axis.write(tick)) for tick in self._y_axis.ticks]
         body = "".join(self._body)
-        return picture(
+        return svg_image(
             self._width, self._height, self._axes(names) + body, self._title, self._description
         )
 
 
 def shade(probability: float) -> float:
-    """Return how strong the colour of a probability is: small ones can still be told apart."""
+    """Return the opacity for a probability, spread so that small ones remain distinguishable."""
     return float(probability**0.6)
 
 
 def mark_shape(mark: str, size: float) -> str:
-    """Return the SVG element of a mark around (0, 0)."""
+    """Return the SVG element of a mark centered at (0, 0)."""
     if mark == "square":
         return f'<rect x="{-size:g}" y="{-size:g}" width="{2 * size:g}" height="{2 * size:g}"/>'
     if mark == "triangle":

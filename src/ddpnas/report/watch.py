@@ -16,7 +16,8 @@ __all__ = ["Watch"]
 
 HOST = "127.0.0.1"
 
-# Asks for the page again and replaces what changed; whatever the reader has opened stays open.
+# Fetches the page every three seconds and replaces its content if it changed. Tables that the
+# reader has opened stay open.
 _HEAD = """
 <link rel="icon" href="data:,">
 <script>
@@ -45,16 +46,17 @@ setTimeout(renew, 3000);
 
 
 class Watch:
-    """A server of one page about one run or several; reads the folders, never writes.
+    """A server for the report of one run or several. It reads the folders and never writes.
 
     Args:
-        runs: run folders, finished or not.
-        port: to listen on; 0 for any that is free.
-        space: see :func:`ddpnas.write_report`.
+        runs: Run folders, finished or not.
+        port: Port to listen on; 0 for any free one.
+        space: For runs over your own space, its ``file.py:network``, see
+            :func:`ddpnas.write_report`.
 
     Raises:
-        RunError: a folder holds no run.
-        OptionError: the port is taken or out of range.
+        RunError: If a folder is not a run.
+        OptionError: If the port is taken or out of range.
     """
 
     def __init__(self, runs: list[str], port: int = 8000, space: str | None = None) -> None:
@@ -69,26 +71,26 @@ class Watch:
             self._server = ThreadingHTTPServer((HOST, port), _handler(self))
         except (OSError, OverflowError) as error:
             raise OptionError(
-                f"port {port} cannot be used ({error}); give another --port"
+                f"port {port} cannot be used ({error}); choose another with --port"
             ) from None
         self._server.daemon_threads = True
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """Address to open in a browser."""
         return f"http://{HOST}:{self._server.server_address[1]}/"
 
     def serve(self) -> None:
-        """Answer until :meth:`close`, or an interruption from the keyboard."""
+        """Answer requests until :meth:`close` or a keyboard interrupt."""
         self._server.serve_forever(poll_interval=0.2)
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop answering requests."""
         self._server.shutdown()
         self._server.server_close()
 
     def page(self) -> tuple[bytes, str]:
-        """Return the page as it is now, and its tag; made anew only when a file has changed."""
+        """Return the current page and its tag; it is made again only if a file has changed."""
         with self._lock:
             state = self._files()
             if state != self._state:
@@ -103,7 +105,7 @@ class Watch:
             return self._page, f'"{hashlib.sha256(self._page).hexdigest()[:16]}"'
 
     def _files(self) -> tuple[tuple[str, int, int], ...]:
-        """Return name, time and size of the files that the page is made of."""
+        """Return name, time and size of the files that the page is made from."""
         found = []
         for folder in self._folders:
             for name in ("*.json", "*.jsonl", "trained/*.json"):
@@ -114,7 +116,7 @@ class Watch:
 
 
 def _handler(watch: Watch) -> type[BaseHTTPRequestHandler]:
-    """Return the class that answers for a watch: the page at /, and nothing else."""
+    """Return the request handler of a watch, which serves the page at / and nothing else."""
 
     class Handler(BaseHTTPRequestHandler):
         server_version = "ddpnas"
@@ -128,7 +130,7 @@ def _handler(watch: Watch) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, *, body: bool) -> None:
             host = (self.headers.get("Host") or "").rpartition(":")[0]
-            if host not in (HOST, "localhost"):  # another name that was made to point here
+            if host not in (HOST, "localhost"):  # DNS rebinding: a foreign name that points here
                 self.send_error(403)
                 return
             if self.path != "/":
@@ -136,7 +138,7 @@ def _handler(watch: Watch) -> type[BaseHTTPRequestHandler]:
                 return
             try:
                 page, tag = watch.page()
-            except (DdpnasError, FileNotFoundError) as error:  # it may be replaced right now
+            except (DdpnasError, FileNotFoundError) as error:  # the run may be replaced right now
                 self.send_error(503, explain=str(error))
                 return
             if self.headers.get("If-None-Match") == tag:

@@ -1,32 +1,37 @@
-"""Several runs side by side: one table, the curves over each other, where the choices agree."""
+"""The page about several runs answers: which is best, are they comparable, do they agree?"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
 
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Block,
     Column,
+    DataTable,
     Figure,
     Headline,
     Legend,
     Section,
-    Table,
     Tile,
-    amount,
     percent,
 )
-from ddpnas.report.measures import mean_and_spread, time_spent
+from ddpnas.report.charts import (
+    CostPoint,
+    Curve,
+    accuracy_by_cost,
+    curves_by_epoch,
+    whole_percent,
+)
+from ddpnas.report.measures import mean_and_spread, stage_means, time_spent
 from ddpnas.report.svg import MARKS, Axis, Chart
 
-__all__ = ["comparison", "comparison_headline"]
+__all__ = ["comparison_headline", "comparison_sections"]
 
 
 def comparison_headline(views: Sequence[View]) -> Headline:
-    """Return the answer of a comparison: which found network is the most accurate."""
+    """Return which found network is the most accurate, and what hinders the comparison."""
     trained = [v for v in views if v.run.trained is not None]
     words = []
     tiles = []
@@ -37,8 +42,8 @@ def comparison_headline(views: Sequence[View]) -> Headline:
         best, label = max(scored)
         least, other = min(scored)
         words.append(
-            f"The most accurate found network is that of {label} with {percent(best)}; that of "
-            f"{other} reaches {percent(least)}."
+            f"The most accurate found network comes from {label} ({percent(best)}), the least "
+            f"accurate from {other} ({percent(least)})."
         )
     for v in views:
         if v.run.trained is not None:
@@ -55,24 +60,24 @@ def comparison_headline(views: Sequence[View]) -> Headline:
 
 
 def _warnings(views: Sequence[View]) -> list[str]:
-    """Return what makes the numbers of these runs incomparable."""
+    """Return what makes the numbers of these runs hard to compare."""
     words = []
     data = {v.run.fingerprint for v in views}
     if len(data) > 1:
-        words.append("They searched on different images: accuracies do not compare.")
+        words.append("The runs used different images, so their accuracies cannot be compared.")
     if any(v.run.space.decisions != views[0].run.space.decisions for v in views):
-        words.append("They searched different spaces.")
+        words.append("The runs searched different spaces.")
     recipes = {
         (str(v.run.trained.found.result.recipe), v.run.trained.found.evaluation.split)
         for v in views
         if v.run.trained
     }
     if len(recipes) > 1:
-        words.append("The found networks were trained by different recipes or for different times.")
+        words.append("The found networks were trained with different recipes or numbers of epochs.")
     return words
 
 
-def comparison(views: Sequence[View]) -> tuple[Section, ...]:
+def comparison_sections(views: Sequence[View]) -> tuple[Section, ...]:
     """Return the sections that compare the runs."""
     sections = [_side_by_side(views), _scores(views), _choices(views), _training(views)]
     return tuple(section for section in sections if section is not None)
@@ -117,7 +122,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 run.config["seed"],
             )
         )
-    table = Table(
+    table = DataTable(
         "comparison",
         "The runs",
         (
@@ -139,8 +144,8 @@ def _side_by_side(views: Sequence[View]) -> Section:
     )
     words = (
         (
-            "Accuracy is that of the found network after training by itself; the best score is "
-            "the highest validation accuracy in the search."
+            "Accuracy is that of the found network, trained from scratch. The best score is the "
+            "highest validation accuracy during the search."
         ),
     )
     return Section("comparison", "Side by side", words, (table,))
@@ -154,7 +159,7 @@ def _scores(views: Sequence[View]) -> Section | None:
         "Validation accuracy of the scored architectures, run by run",
         f"{len(views)} runs; the highest score is {percent(max(scores))}.",
         Axis("scored architectures", 0, max(len(v.run.history) for v in views), whole=True),
-        Axis("", min(scores), max(scores), lambda x: f"{100 * x:.0f} %", pad=0.06),
+        Axis("", min(scores), max(scores), whole_percent, pad=0.06),
         left=50,
     )
     for i, v in enumerate(views):
@@ -165,18 +170,16 @@ def _scores(views: Sequence[View]) -> Section | None:
             if math.isfinite(accuracy):
                 title = f"{v.run.label}, {k + 1}: {percent(accuracy)}"
                 chart.dot(k + 0.5, accuracy, series, title, mark=mark, size=2.6)
-        for _, group in groupby(enumerate(v.run.history), key=lambda pair: pair[1]["stage"]):
-            there = [k for k, _ in group]
-            mean = math.fsum(reached[k] for k in there) / len(there)
-            if math.isfinite(mean):
-                chart.line([(there[0], mean), (there[-1] + 1, mean)], series)
-    caption = "Points are architectures, lines the means of the stages."
+        for one in stage_means(v.run):
+            if math.isfinite(one.mean):
+                chart.line([(one.start, one.mean), (one.end, one.mean)], series)
+    caption = "Points are architectures; lines are the means of stages."
     figure = Figure(chart.text(), caption, _legend(views))
     return Section("scores", "The searches", (), (figure,))
 
 
 def _choices(views: Sequence[View]) -> Section | None:
-    """Return where the chosen architectures agree, beside what chance would give."""
+    """Return where the chosen architectures agree, and how often chance would make them."""
     decided = [v for v in views if v.run.chosen is not None]
     first = views[0].run.space.decisions
     if len(decided) < 2 or any(v.run.space.decisions != first for v in decided):
@@ -188,7 +191,7 @@ def _choices(views: Sequence[View]) -> Section | None:
         agree += same
         by_chance += len(decision.options) ** (1.0 - len(made))
         rows.append((decision.name, *made, "yes" if same else "no"))
-    table = Table(
+    table = DataTable(
         "choices",
         "The choices of each run",
         (Column("decision"), *(Column(f"in {v.run.label}") for v in decided), Column("agree")),
@@ -204,54 +207,33 @@ def _choices(views: Sequence[View]) -> Section | None:
 
 
 def _training(views: Sequence[View]) -> Section | None:
-    trained = [(i, v, v.run.trained) for i, v in enumerate(views) if v.run.trained is not None]
-    if len(trained) < 2:
+    """Return loss curves and accuracies of the trained networks of all runs."""
+    trained = [(_series(i), v.run.label, v.run.trained) for i, v in enumerate(views)]
+    compared = [(series, label, t) for series, label, t in trained if t is not None]
+    if len(compared) < 2:
         return None
     blocks: list[Block] = []
-    curves = [
-        (i, v, [(r["epoch"], r["loss"]) for r in t.found.result.history if "loss" in r])
-        for i, v, t in trained
-        if t is not None
+    losses = [
+        (series, label, [(r["epoch"], r["loss"]) for r in t.found.result.history if "loss" in r])
+        for series, label, t in compared
     ]
-    curves = [curve for curve in curves if curve[2]]
+    curves = [Curve(label, *series, points) for series, label, points in losses if points]
     if curves:
-        values = [y for _, _, points in curves for _, y in points]
-        last = max(x for _, _, points in curves for x, _ in points)
-        chart = Chart(
-            "Training loss of the found networks",
-            f"{len(curves)} networks over up to {last:.0f} epochs.",
-            Axis("epoch", 1, last, whole=True),
-            Axis("", min(values), max(values), pad=0.05),
-            width=350,
-            height=260,
-            left=50,
-        )
-        for i, v, points in curves:
-            series, mark = _series(i)
-            chart.line(points, series)
-            for x, y in points if len(points) <= 60 else points[-1:]:
-                chart.dot(x, y, series, f"{v.run.label}, epoch {x:.0f}: {y:.4f}", mark=mark, size=3)
-        blocks.append(Figure(chart.text(), "Training loss by epoch.", _legend(views)))
-    networks = [(i, v, n) for i, v, t in trained if t is not None for n in (t.found, *t.random)]
-    networks = [entry for entry in networks if "macs" in entry[2].costs]
-    if networks:
-        sizes = [n.costs["macs"] for _, _, n in networks]
-        accuracies = [n.evaluation.accuracy for _, _, n in networks]
-        chart = Chart(
+        svg = curves_by_epoch("Training loss of the found networks", curves, "{:.4g}".format)
+        blocks.append(Figure(svg, "Training loss by epoch.", _legend(views)))
+    points = [
+        CostPoint(f"{label}, {n.name}", *series, n.costs["macs"], n.evaluation.accuracy, size)
+        for series, label, t in compared
+        for n, size in ((t.found, 6.0), *((one, 3.0) for one in t.random))
+        if "macs" in n.costs
+    ]
+    if points:
+        svg = accuracy_by_cost(
             "Accuracy against multiply-adds",
-            f"{len(networks)} networks of {len(trained)} runs.",
-            Axis("MACs", min(sizes), max(sizes), amount, pad=0.1, most=4),
-            Axis("", min(accuracies), max(accuracies), lambda x: f"{100 * x:.1f} %", pad=0.1),
-            width=350,
-            height=260,
+            f"{len(points)} networks of {len(compared)} runs.",
+            "MACs",
+            points,
         )
-        for i, v, n in reversed(networks):
-            series, mark = _series(i)
-            found = n.name == "found"
-            accuracy, macs = n.evaluation.accuracy, n.costs["macs"]
-            title = f"{v.run.label}, {n.name}: {percent(accuracy)}, {macs:,.0f} MACs"
-            size = 6.0 if found else 3.0
-            chart.dot(macs, accuracy, series, title, mark=mark, size=size)
-        caption = "Large: the found networks. Small: the random ones trained beside them."
-        blocks.append(Figure(chart.text(), caption, _legend(views)))
+        caption = "Large: the found networks. Small: the random networks of the same run."
+        blocks.append(Figure(svg, caption, _legend(views)))
     return Section("trained", "Trained from scratch", (), tuple(blocks))

@@ -1,19 +1,19 @@
-"""The section on the distribution: what each option's probability became, stage by stage."""
+"""The section that answers: what did the search learn about each option?"""
 
 from __future__ import annotations
 
 from html import escape
 
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Column, Figure, Legend, Section, Table, short
+from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section, short
 from ddpnas.report.measures import pruned_after
-from ddpnas.report.svg import picture, shade
+from ddpnas.report.svg import shade, svg_image
 
-__all__ = ["distribution"]
+__all__ = ["distribution_section"]
 
 
-def distribution(view: View) -> Section | None:
-    """Return the probabilities of all options by stage, with what was pruned."""
+def distribution_section(view: View) -> Section | None:
+    """Return the probability of every option stage by stage, and what was pruned."""
     run = view.run
     if len(run.stages) < 2:
         return None
@@ -24,9 +24,9 @@ def distribution(view: View) -> Section | None:
         Figure(_theta_map(view, options, members), "", wide=len(members) > 12)
         for options, members in groups.items()
     ]
-    table = Table(
+    table = DataTable(
         "distribution",
-        "Probability of every option at the end",
+        "Probability of every option at the end and after each stage",
         (
             Column("decision"),
             Column("option"),
@@ -47,20 +47,21 @@ def distribution(view: View) -> Section | None:
         ),
         folded=True,
     )
+    # The caption, the legend and the table belong to all maps: they follow the last one.
     last = pictures[-1]
     pictures[-1] = Figure(
         last.svg,
-        "A row for each decision, a column for each option. In a field, time goes from left to "
-        "right, a block a stage. A cross marks the stage after which the option was pruned, a "
-        "frame what survived.",
+        "Rows are decisions, columns are options. In each field, time runs from left to right, one "
+        "block per stage. A cross marks the stage after which the option was pruned; a frame marks "
+        "an option that survived.",
         tuple(Legend(1, f"heat {p}", f"{p:g}") for p in (0.05, 0.2, 0.5, 1.0)),
         table,
         last.wide,
     )
     words = (
         (
-            "The search keeps a probability for every option of every decision and prunes the "
-            "least probable option of each decision stage by stage."
+            "The search keeps a probability for every option of every decision. After each stage "
+            "it prunes options with a low probability."
         ),
     )
     return Section("distribution", "What the search learned", words, tuple(pictures))
@@ -103,7 +104,7 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
             )
             for s, probability in enumerate(history):
                 at = x + s * block
-                if gone is not None and stages[s].number >= gone:
+                if gone is not None and stages[s].number >= gone:  # pruned: a cross, then nothing
                     middle, half = at + block / 2, min(3.2, block / 2)
                     if stages[s].number == gone:
                         parts.append(
@@ -124,12 +125,12 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
             parts.append("</g>")
     over = max(12.0, 5.9 * min(20, len(options[-1])) - cell / 2)
     width, height = left + len(options) * cell + over, head + len(members) * row + 4
-    return picture(
+    return svg_image(
         width,
         height,
         "".join(parts),
         "Probability of every option by stage",
         f"{len(members)} decisions with {len(options)} options each over {len(stages) - 1} "
-        f"stages; the same numbers are in the table below.",
+        f"stages; the table below has the same numbers.",
         "map",
     )

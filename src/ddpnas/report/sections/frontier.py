@@ -1,4 +1,4 @@
-"""The section on limits: every best trade-off between probability and cost, and what lies below."""
+"""The section that answers: what do the limits cost, and what would a larger network give?"""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import statistics
 from ddpnas.generation.best import Generated
 from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Column, Figure, Legend, Section, Table, amount, percent
+from ddpnas.report.blocks import (
+    Column,
+    DataTable,
+    Figure,
+    Legend,
+    Section,
+    percent,
+    short_amount,
+)
 from ddpnas.report.svg import Axis, Chart
 
-__all__ = ["frontiers"]
+__all__ = ["frontier_section"]
 
 
-def frontiers(view: View) -> Section | None:
-    """Return the exact frontier of each cost with the chosen network, random ones and limits."""
+def frontier_section(view: View) -> Section | None:
+    """Return the exact frontier of each cost, with the chosen network, random ones and limits."""
     chosen = view.run.chosen
     if chosen is None or not view.costs:
         return None
@@ -24,9 +32,9 @@ def frontiers(view: View) -> Section | None:
     figures = tuple(_figure(view, name, alone=len(names) == 1) for name in names)
     words = (
         (
-            "Every point on the line is the most probable network at its cost, proven so: nothing "
-            "lies above it. Random networks lie far below, because the search holds them to be "
-            "worse; whether they are, only training tells."
+            "Each point on the line is provably the most probable network at its cost: no network "
+            "lies above the line. Random networks lie far below because the search considers them "
+            "worse. Only training shows whether they are."
         ),
     )
     return Section("frontier", "What the limits cost", words, figures)
@@ -41,6 +49,8 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
     heights = [p.log_prob for p in points]
     at = view.costs[name].cost(run.chosen)
     height = run.distribution.log_prob(run.chosen)
+    # Random networks can be so improbable that the frontier would be a flat line at the top: the
+    # axis then ends a bit below their median.
     usual = statistics.median(p.log_prob for p in view.random)
     lowest = max(min(heights), 1.5 * usual) if min(heights) < usual else min(usual, *heights)
     shown = [p for p in view.random if p.log_prob >= lowest]
@@ -49,9 +59,9 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
     right = max([*costs, at, *(p.costs[name] for p in shown), high if limited else 0])
     chart = Chart(
         f"Probability against {name}",
-        f"{len(points)} networks on the exact frontier, from {amount(costs[0])} to "
-        f"{amount(costs[-1])} {unit}; chosen: {amount(at)}.",
-        Axis(unit, min(costs), right, amount, pad=0.04, most=4),
+        f"{len(points)} networks on the exact frontier, from {short_amount(costs[0])} to "
+        f"{short_amount(costs[-1])} {unit}; chosen: {short_amount(at)}.",
+        Axis(unit, min(costs), right, short_amount, pad=0.04, most=4),
         Axis("", lowest, max(heights), "{:g}".format, pad=0.06),
         width=450 if alone else 350,
         height=300 if alone else 270,
@@ -88,23 +98,23 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
         legend.append(Legend(2, "triangle", "random, trained"))
     chart.dot(at, height, 3, f"chosen: {at:,.0f} {unit}", mark="diamond", size=6.5)
     hidden = len(view.random) - len(shown)
-    caption = "The height is the logarithm of a network's probability under what was learned."
+    caption = "Height: log probability of a network under the learned distribution."
     if hidden:
-        caption += f" {hidden} of {len(view.random)} random networks lie below the picture."
+        caption += f" {hidden} of {len(view.random)} random networks lie below the chart."
     return Figure(chart.text(), caption, tuple(legend), _table(view, name, points))
 
 
 def _thinned(points: list[Generated], most: int) -> list[Generated]:
-    """Return at most so many of the points, evenly spaced."""
+    """Return at most ``most`` of the points, evenly spaced."""
     step = -(-len(points) // most)
     return points[::step]
 
 
-def _table(view: View, name: str, points: list[Generated]) -> Table:
+def _table(view: View, name: str, points: list[Generated]) -> DataTable:
     text = (view.space or view.run.space).format
     shown = _thinned(points, 500)
     caption = "The exact frontier" + ("" if len(shown) == len(points) else ", thinned")
-    return Table(
+    return DataTable(
         f"frontier_{name}",
         caption,
         (Column(name, "amount"), Column("log probability", "number"), Column("architecture")),

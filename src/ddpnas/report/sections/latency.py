@@ -1,4 +1,4 @@
-"""The section on latency: what a table predicts against what whole networks took."""
+"""The section that answers: how far can the predicted latency be trusted?"""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from ddpnas.costs.table import CostTable
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Block, Column, Fact, Facts, Figure, Legend, Section, Table
+from ddpnas.report.blocks import Block, Column, DataTable, Fact, Facts, Figure, Legend, Section
 from ddpnas.report.svg import Axis, Chart
 
-__all__ = ["latency"]
+__all__ = ["latency_section"]
 
 
-def latency(view: View) -> Section | None:
-    """Return predicted against measured milliseconds, for every table that was checked."""
+def latency_section(view: View) -> Section | None:
+    """Return predicted and measured milliseconds for every table that was checked."""
     blocks: list[Block] = []
     words: list[str] = []
     for table in view.tables:
@@ -43,10 +43,10 @@ def _words(table: CostTable, check: Mapping[str, Any]) -> str:
     about = table.about
     threads = about.get("threads")
     return (
-        f"Measured by {about.get('backend')} on {about.get('machine')}, batch "
+        f"Measured with {about.get('backend')} on {about.get('machine')}, batch size "
         f"{about.get('batch')}, {threads} thread{'' if threads == 1 else 's'}. Each of "
-        f"{check['architectures']} random networks is predicted by a table fitted to the others; "
-        f"the mean error is {check['mape_percent']:.1f} %, the largest "
+        f"{check['architectures']} random networks is predicted by a table fitted to the others. "
+        f"The mean error is {check['mape_percent']:.1f} %, the largest "
         f"{check['worst_percent']:.1f} %."
     )
 
@@ -59,8 +59,8 @@ def _figure(view: View, table: CostTable, check: Mapping[str, Any]) -> Figure:
     values = [v for predicted, measured, _, _ in networks for v in (predicted, measured)]
     chart = Chart(
         "Measured against predicted latency",
-        f"{len(networks)} random networks; on the line the prediction is right.",
-        Axis("predicted ms", min(values), max(values), pad=0.05, most=5),
+        f"{len(networks)} random networks; on the line, the prediction is exact.",
+        Axis("predicted (ms)", min(values), max(values), pad=0.05, most=5),
         Axis("", min(values), max(values), pad=0.05),
         left=50,
     )
@@ -77,9 +77,9 @@ def _figure(view: View, table: CostTable, check: Mapping[str, Any]) -> Figure:
         chart.dot(found["predicted_ms"], found["measured_ms"], 3, title, mark="diamond", size=6)
         legend.append(Legend(3, "diamond", "chosen"))
     backend = str(table.about.get("backend", ""))
-    rows = Table(
+    rows = DataTable(
         "latency",
-        "Predicted and measured milliseconds",
+        "Predicted and measured latency",
         (
             Column("backend"),
             Column("predicted", "number", "ms"),
@@ -90,5 +90,5 @@ def _figure(view: View, table: CostTable, check: Mapping[str, Any]) -> Figure:
         tuple((backend, *network) for network in networks),
         folded=True,
     )
-    caption = "Upwards: measured milliseconds of whole networks that the prediction did not see."
+    caption = "Height: measured milliseconds of whole networks that the prediction did not use."
     return Figure(chart.text(), caption, tuple(legend), rows)

@@ -1,4 +1,7 @@
-"""The images that the found network got wrong: it is loaded and shown them once more."""
+"""The section that answers: which images does the found network get wrong?
+
+The network is loaded and run on the images once more.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from ddpnas.data.data import Data
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DdpnasError
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Column, Gallery, Picture, Section, Table, percent
+from ddpnas.report.blocks import Column, DataTable, Gallery, Section, Thumbnail, percent
 from ddpnas.space.user_code import names_file
 from ddpnas.training.trained_folder import load
 
-__all__ = ["mistakes"]
+__all__ = ["mistakes_section"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,15 @@ _PIXELS = 96
 
 @dataclass(frozen=True)
 class Mistake:
-    """One image that was taken for another class."""
+    """A misclassified image.
+
+    Attributes:
+        index: Place of the image among those tested.
+        image: Pixels, uint8 (C, H, W).
+        label: Index of the true class.
+        predicted: Index of the predicted class.
+        confidence: Probability of the predicted class.
+    """
 
     index: int
     image: Tensor
@@ -40,10 +51,10 @@ class Mistake:
     confidence: float
 
 
-def mistakes(view: View) -> Section | None:
-    """Return the misclassified images of which the network was most certain.
+def mistakes_section(view: View) -> Section | None:
+    """Return the misclassified images that the network was most certain about.
 
-    None without a trained network, or where its space is a file that nobody named.
+    None without a trained network, or if its space is a user's file that the caller did not name.
     """
     trained = view.run.trained
     if trained is None or (names_file(str(view.run.config["space"])) and view.space is None):
@@ -51,9 +62,10 @@ def mistakes(view: View) -> Section | None:
     try:
         model = load(trained.path, space=view.space_name)
         data = model.load_data(view.run.path)
-    except DdpnasError as error:  # said here alone: the page is for others, too
-        logger.warning("the report lacks what the network gets wrong: %s", error)
-        words = ("The images cannot be shown: they, or the network, could not be read again.",)
+    except DdpnasError as error:
+        # The reason may name local paths, so it goes to the log and not on the page.
+        logger.warning("the report leaves out the misclassified images: %s", error)
+        words = ("The images cannot be shown, because they or the network could not be read.",)
         return Section("mistakes", "What it gets wrong", words, ())
     images, labels = _images(_split(data, trained.found.evaluation.split))
     if images is None or not model.mean:
@@ -63,13 +75,13 @@ def mistakes(view: View) -> Section | None:
     right = 1 - len(wrong) / len(labels)
     words = (
         (
-            f"{len(wrong)} of {len(labels):,} images are taken for another class "
-            f"({percent(right)} are right). These are the ones of which the network was most "
-            f"certain: look for wrong labels and for what the network may have learned instead."
+            f"{len(wrong)} of {len(labels):,} images are misclassified ({percent(right)} are "
+            f"correct). Shown are those that the network was most certain about: look for wrong "
+            f"labels, and for what the network may have learned instead."
         ),
     )
     if not wrong:
-        return Section("mistakes", "What it gets wrong", words[:1], ())
+        return Section("mistakes", "What it gets wrong", words, ())
     return Section("mistakes", "What it gets wrong", words, (_gallery(data.classes, wrong),))
 
 
@@ -80,7 +92,7 @@ def _split(data: Data, name: str) -> Split:
 
 
 def _images(split: Split) -> tuple[Tensor | None, Tensor]:
-    """Return at most 5,000 images, evenly spaced, and their labels; None for what are no images."""
+    """Return up to 5,000 evenly spaced images and their labels; None for data without images."""
     at = torch.linspace(0, len(split) - 1, min(len(split), _MOST_IMAGES)).long()
     if isinstance(split, TensorSplit):
         images = split.inputs[at]
@@ -104,22 +116,22 @@ def _mistakes(images: Tensor, labels: Tensor, probabilities: Tensor) -> list[Mis
 def _gallery(classes: tuple[str, ...], wrong: list[Mistake]) -> Gallery:
     pictures = []
     for m in wrong[:_SHOWN]:
-        said = f"{classes[m.label]}, taken for {classes[m.predicted]}"
+        said = f"{classes[m.label]}, predicted as {classes[m.predicted]}"
         share = f"{100 * m.confidence:.0f} %"
-        pictures.append(Picture(_png(m.image), f"{said} ({share} certain)", f"{said}, {share}"))
-    table = Table(
+        pictures.append(Thumbnail(_png(m.image), f"{said} ({share} certain)", f"{said}, {share}"))
+    table = DataTable(
         "mistakes",
-        "Misclassified images, the most certain first",
+        "Misclassified images, most certain first",
         (
             Column("image", "count"),
             Column("class"),
-            Column("taken for"),
+            Column("predicted as"),
             Column("certainty", "percent"),
         ),
         tuple((m.index, classes[m.label], classes[m.predicted], m.confidence) for m in wrong),
         folded=True,
     )
-    caption = f"{len(pictures)} of {len(wrong)}: the class, what it was taken for, how certainly."
+    caption = f"{len(pictures)} of {len(wrong)}: true class, predicted class, certainty."
     return Gallery(caption, tuple(pictures), table)
 
 

@@ -1,9 +1,8 @@
-"""The commands that repeat a run, and what it was made with."""
+"""The section that answers: how can the run be repeated, and what was it made with?"""
 
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,20 @@ from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.standalone import StandaloneConfig
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
+from ddpnas.report.commands import command, user_code_words
 from ddpnas.report.data import Run, said_path
-from ddpnas.space.user_code import names_file
 from ddpnas.training.recipes import RECIPES
 from ddpnas.training.results import Comparison
 
-__all__ = ["missing", "reproduce", "run_commands"]
+__all__ = ["reproduce_section", "run_commands"]
 
-_FROM_DATA = ("num_classes", "input_shape")  # options that a space takes from the data
-_LIKELIEST = "log-theta"  # the objective of `ddpnas generate` that need not be named
+_FROM_DATA = ("num_classes", "input_shape")  # options of a space that the data set
+_LIKELIEST = "log-theta"  # the default objective of `ddpnas generate`
 _NAMED = ("name", "source", "epochs", "network")  # of a recipe: no option of its own
 
 
-def reproduce(view: View) -> Section:
-    """Return the commands that made the run, and versions and machine."""
+def reproduce_section(view: View) -> Section:
+    """Return the commands that made the run, and its versions and machine."""
     run = view.run
     made = run.made_with
     facts = [Fact(name, str(made[name])) for name in
@@ -35,25 +34,25 @@ def reproduce(view: View) -> Section:
     lines = run_commands(view)
     words = []
     if "data" not in run.config:
-        words.append("The data came from Python objects: the search is repeated from Python.")
+        words.append("The data came from Python objects, so only a Python program can repeat it.")
     words.append(
-        "The same seed on the same device gives the same result; on another one the last digits "
-        "of scores may differ."
+        "The same seed on the same device gives the same result. On another device, the last "
+        "digits of scores may differ."
     )
-    words.append("Of files and folders that were named by their full paths, these are the names.")
+    words.append("Files and folders that were given by full path appear by name only.")
     blocks = (Commands("In a shell", tuple(lines)), Facts(tuple(facts)))
-    return Section("reproduce", "Repeat it", tuple(words), blocks)
+    return Section("reproduce", "Reproduce this run", tuple(words), blocks)
 
 
 def run_commands(view: View) -> list[str]:
-    """Return the command lines: search, generate, train, report."""
+    """Return the commands that repeat the run: search, generate, train, report."""
     run = view.run
     config = run.config
     folder = said_path(run.path)
-    own = _own("space", run.space_name)
+    own = user_code_words("space", run.space_name)
     lines = []
     if "data" in config:
-        lines.append(_join(["search", *_search_words(run), "--out", folder]))
+        lines.append(command("search", *_search_words(run), "--out", folder))
     if run.generated is not None:
         words = ["generate", folder, *own]
         for name, limit in run.limits.items():
@@ -70,10 +69,10 @@ def run_commands(view: View) -> list[str]:
         if rescored := run.generated.get("rescored", 0):
             words += ["--rescore", str(rescored)]
         words += _options("--space-options", run.generated["space_options"])
-        lines.append(_join(words))
+        lines.append(command(*words))
     if run.trained is not None:
-        lines.append(_join(["train", folder, *own, *_train_words(run, run.trained)]))
-    lines.append(_join(["report", folder, *own]))
+        lines.append(command("train", folder, *own, *_train_words(run, run.trained)))
+    lines.append(command("report", folder, *own))
     return lines
 
 
@@ -126,11 +125,6 @@ def _train_words(run: Run, trained: Comparison) -> list[str]:
     return [*words, "--seed", str(result.seed)]
 
 
-def _own(option: str, name: str) -> list[str]:
-    """Return the words that name code in a user's file; none for what the package has."""
-    return [f"--{option}", name] if names_file(name) else []
-
-
 def _options(prefix: str, options: Mapping[str, Any]) -> list[str]:
     words = []
     for name, value in options.items():
@@ -144,30 +138,3 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
     return str(value)
-
-
-def _join(words: list[str]) -> str:
-    return shlex.join(["ddpnas", *words])
-
-
-def missing(view: View) -> Section | None:
-    """Return what the report does not hold yet, and the commands that add it."""
-    run = view.run
-    own = _own("space", run.space_name)
-    folder = shlex.join([said_path(run.path), *own])
-    lines = []
-    if not run.finished:
-        again = _own("strategy", run.strategy_name)
-        lines.append(_join(["resume", said_path(run.path), *own, *again]))
-    if run.generated is None:
-        lines.append(f"ddpnas generate {folder} --limit macs=20M")
-    if run.trained is None:
-        lines.append(f"ddpnas train {folder} --random 5 --same-size 5")
-    elif len(run.trained.random) < 5:
-        lines.append(f"ddpnas train {folder} --random 5 --same-size 5 --overwrite")
-    if view.space is None and own:
-        lines.append(f"ddpnas report {folder}")
-    if not lines:
-        return None
-    words = ("What is not in this report, these commands add:",)
-    return Section("missing", "What is missing", words, (Commands("In a shell", tuple(lines)),))

@@ -1,10 +1,10 @@
-"""The section on training: networks trained alike, curves, accuracy by class, confusion."""
+"""The section that answers: is the found network better than others trained the same way?"""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from ddpnas.generation.limits import Limit
@@ -12,25 +12,32 @@ from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Block,
     Column,
+    DataTable,
     Figure,
     Legend,
     Section,
-    Table,
-    amount,
     percent,
     short,
+    short_amount,
 )
-from ddpnas.report.svg import MARKS, Axis, Chart, picture
+from ddpnas.report.charts import (
+    CostPoint,
+    Curve,
+    accuracy_by_cost,
+    curves_by_epoch,
+    whole_percent,
+)
+from ddpnas.report.measures import SPLIT_NAMES
+from ddpnas.report.svg import MARKS, Axis, Chart, svg_image
 from ddpnas.training.results import Compared, Comparison
 
-__all__ = ["training"]
+__all__ = ["training_section"]
 
-_SPLITS = {"test": "test", "valid": "validation"}
 _MOST_CLASSES = 100  # of a confusion matrix that is drawn
 
 
-def training(view: View) -> Section | None:
-    """Return the networks that were trained: figures, curves, accuracy by class, confusion."""
+def training_section(view: View) -> Section | None:
+    """Return the trained networks: accuracy, curves, accuracy by class, confused classes."""
     trained = view.run.trained
     if trained is None:
         return None
@@ -43,18 +50,18 @@ def training(view: View) -> Section | None:
     result = trained.found.result
     words = (
         (
-            f"Recipe {result.recipe.name}, {result.recipe.epochs} epochs, seed "
-            f"{result.seed}, the same for every network."
+            f"Every network was trained with recipe {result.recipe.name} for "
+            f"{result.recipe.epochs} epochs with seed {result.seed}."
         ),
     )
     return Section("training", "Trained from scratch", words, tuple(blocks))
 
 
-def _networks_table(view: View, trained: Comparison) -> Table:
+def _networks_table(view: View, trained: Comparison) -> DataTable:
     costs = list(trained.found.costs)
-    return Table(
+    return DataTable(
         "networks",
-        "Networks trained alike",
+        "Trained networks",
         (
             Column("network"),
             Column("accuracy", "percent"),
@@ -78,7 +85,7 @@ def _networks_table(view: View, trained: Comparison) -> Table:
 
 
 def _series(trained: Comparison, network: Compared) -> tuple[int, str]:
-    """Return number and mark of a series: found 1, random 6, same size 5, baselines 2 and on."""
+    """Return color and mark of a network: found 1, random 6, same size 5, baselines 2 to 4."""
     if network is trained.found:
         return 1, "diamond"
     if network in trained.random:
@@ -100,82 +107,62 @@ def _legend(trained: Comparison) -> tuple[Legend, ...]:
 
 
 def _cost_figure(view: View, trained: Comparison) -> Figure | None:
-    names = [n for n in (*view.run.limits, *trained.found.costs) if n in trained.found.costs]
+    """Return accuracy against the first limited cost, or the first cost without limits."""
+    found = trained.found
+    names = [n for n in (*view.run.limits, *found.costs) if n in found.costs]
     if not names:
         return None
     name = names[0]
+    unit = view.units.get(name, name)
     points = [
-        (n.costs[name], n.evaluation.accuracy, n) for n in trained.networks if name in n.costs
+        CostPoint(n.name, *_series(trained, n), n.costs[name], n.evaluation.accuracy, 5.5)
+        for n in trained.networks
+        if name in n.costs
     ]
-    costs, accuracies = [p[0] for p in points], [p[1] for p in points]
-    high = view.run.limits.get(name, Limit()).upper
-    limited = math.isfinite(high)
-    right = max([*costs, high if limited else 0])
-    chart = Chart(
+    limit = view.run.limits.get(name, Limit()).upper
+    svg = accuracy_by_cost(
         f"Accuracy against {name}",
-        f"{len(points)} networks; found: {percent(trained.found.evaluation.accuracy)} at "
-        f"{amount(trained.found.costs[name])} {view.units.get(name, name)}.",
-        Axis(view.units.get(name, name), min(costs), right, amount, pad=0.1, most=4),
-        Axis("", min(accuracies), max(accuracies), lambda v: f"{100 * v:.1f} %", pad=0.2),
-        width=350,
-        height=260,
+        f"{len(points)} networks; found: {percent(found.evaluation.accuracy)} at "
+        f"{short_amount(found.costs[name])} {unit}.",
+        unit,
+        points,
+        limit if math.isfinite(limit) else None,
     )
-    if limited:
-        chart.upright(high, "limit")
-    for cost, accuracy, n in sorted(points, key=lambda p: p[2] is trained.found):
-        series, mark = _series(trained, n)
-        title = f"{n.name}: {percent(accuracy)}, {cost:,.0f} {view.units.get(name, name)}"
-        chart.dot(cost, accuracy, series, title, mark=mark, size=5.5)
-    split = _SPLITS[trained.found.evaluation.split]
-    caption = f"{split.capitalize()} accuracy of each network by its cost."
-    return Figure(chart.text(), caption, _legend(trained))
+    split = SPLIT_NAMES[found.evaluation.split]
+    caption = f"{split.capitalize()} accuracy of each network against its cost."
+    return Figure(svg, caption, _legend(trained))
 
 
 def _curves(trained: Comparison) -> list[Figure]:
-    figures = []
-    known = {
-        "loss": "Training loss",
-        "valid_accuracy": "Validation accuracy",
-    }
-    first = True
-    for key, title in known.items():
-        curves = [(n, [(r["epoch"], r[key]) for r in n.result.history if r.get(key) is not None])
-                  for n in trained.networks]  # fmt: skip
-        curves = [(n, points) for n, points in curves if points]
-        if not curves:
-            continue
-        values = [y for _, points in curves for _, y in points]
-        epochs = [x for _, points in curves for x, _ in points]
-        write = "{:g}".format if key == "loss" else (lambda v: f"{100 * v:.0f} %")
-        chart = Chart(
-            f"{title} by epoch",
-            f"{len(curves)} networks over {max(epochs):.0f} epochs.",
-            Axis("epoch", min(epochs), max(epochs), whole=True),
-            Axis("", min(values), max(values), write, pad=0.05),
-            width=350,
-            height=250,
-            left=50,
-        )
-        for n, points in reversed(curves):
-            series, mark = _series(trained, n)
-            chart.line(points, series)
-            size = 2.6 if len(points) > 40 else 3.4
-            for x, y in points if len(points) <= 100 else points[-1:]:
-                said = f"{y:.4f}" if key == "loss" else percent(y)
-                chart.dot(x, y, series, f"{n.name}, epoch {x:.0f}: {said}", mark=mark, size=size)
-        table = None
-        if first:
-            table = _history_table(trained)
-            first = False
-        figures.append(Figure(chart.text(), f"{title} of each network.", _legend(trained), table))
+    """Return a figure for each value that was recorded by epoch."""
+    figures: list[Figure] = []
+    recorded: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("loss", "Training loss", "{:.4g}".format),
+        ("valid_accuracy", "Validation accuracy", percent),
+    )
+    for key, title, write in recorded:
+        curves = [
+            Curve(
+                n.name,
+                *_series(trained, n),
+                [(r["epoch"], r[key]) for r in n.result.history if r.get(key) is not None],
+            )
+            for n in trained.networks
+        ]
+        curves = [curve for curve in curves if curve.points]
+        if curves:
+            svg = curves_by_epoch(f"{title} by epoch", curves, write)
+            table = _history_table(trained) if not figures else None
+            caption = f"{title} of each network by epoch."
+            figures.append(Figure(svg, caption, _legend(trained), table))
     return figures
 
 
-def _history_table(trained: Comparison) -> Table:
+def _history_table(trained: Comparison) -> DataTable:
     keys = list(dict.fromkeys(k for n in trained.networks for r in n.result.history for k in r))
     keys = [k for k in keys if k != "epoch"]
     kinds = {"seconds": "seconds"}
-    return Table(
+    return DataTable(
         "curves",
         "Every epoch",
         (
@@ -206,7 +193,7 @@ def _per_class(trained: Comparison) -> Figure:
     chart = Chart(
         "Accuracy by class",
         f"Weakest: {trained.classes[order[0]]} with {percent(reached[order[0]])}.",
-        Axis("", min(values), 1.0, lambda v: f"{100 * v:.0f} %", pad=0.02),
+        Axis("", min(values), 1.0, whole_percent, pad=0.02),
         Axis("", 0, len(order), most=1),
         width=350,
         height=66 + 19 * len(order),
@@ -224,7 +211,7 @@ def _per_class(trained: Comparison) -> Figure:
         chart.dot(reached[c], y, 1, title, mark="diamond", size=5)
         name = trained.classes[c]
         names.append((y, short(name, 16)))
-    table = Table(
+    table = DataTable(
         "classes",
         "Accuracy by class",
         (
@@ -241,10 +228,10 @@ def _per_class(trained: Comparison) -> Figure:
     legend = [Legend(1, "diamond", "found")]
     if random:
         legend.append(Legend(6, "circle", f"mean of {len(random)} random"))
-    return Figure(chart.text(names), "Weakest classes first.", tuple(legend), table)
+    return Figure(chart.text(names), "Accuracy by class, weakest first.", tuple(legend), table)
 
 
-def _confusion(classes: Sequence[str], found: Compared) -> Figure | Table:
+def _confusion(classes: Sequence[str], found: Compared) -> Figure | DataTable:
     number = len(classes)
     wrong = sorted(
         (
@@ -255,19 +242,19 @@ def _confusion(classes: Sequence[str], found: Compared) -> Figure | Table:
         ),
         reverse=True,
     )
-    table = Table(
+    table = DataTable(
         "confusion",
-        "What is taken for what, most frequent first",
-        (Column("class"), Column("taken for"), Column("images", "count")),
+        "Confused classes, most frequent first",
+        (Column("class"), Column("predicted as"), Column("images", "count")),
         tuple((classes[c], classes[k], count) for count, c, k in wrong if count > 0),
         folded=True,
     )
     if number > _MOST_CLASSES:
         return table
     count, c, k = wrong[0]
-    said = f"Most often {classes[c]} is taken for {classes[k]}: {count} times."
-    caption = "A row for each true class of the found network, a column for what it was taken for."
-    return Figure(_matrix(classes, found, said), caption, (), table)
+    said = f"Most frequent: {classes[c]} predicted as {classes[k]}, {count} times."
+    caption = "Rows: true class. Columns: class that the found network predicts."
+    return Figure(_matrix(classes, found, said), caption, table=table)
 
 
 def _matrix(classes: Sequence[str], found: Compared, said: str) -> str:
@@ -291,7 +278,7 @@ def _matrix(classes: Sequence[str], found: Compared, said: str) -> str:
             share = count / total
             place = f'x="{left + k * cell:.1f}" y="{head + c * cell:.1f}"'
             kind = "heat" if k == c else "heat wrong"
-            title = f"{escape(name)}, taken for {escape(classes[k])}: {count} of {total}"
+            title = f"{escape(name)}, predicted as {escape(classes[k])}: {count} of {total}"
             parts.append(
                 f'<g><title>{title}</title><rect class="{kind}" style="--p:{share:.3f}" {place} '
                 f'width="{cell - 1:.1f}" height="{cell - 1:.1f}"/>'
@@ -303,7 +290,7 @@ def _matrix(classes: Sequence[str], found: Compared, said: str) -> str:
                     f'y="{head + at + 4:.1f}" text-anchor="middle">{count}</text>'
                 )
             parts.append("</g>")
-    return picture(
+    return svg_image(
         left + number * cell + 30,
         head + number * cell + 4,
         "".join(parts),

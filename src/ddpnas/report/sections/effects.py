@@ -1,0 +1,82 @@
+"""The section that answers: which choices matter, and how sure is that?"""
+
+from __future__ import annotations
+
+from ddpnas.report.analysis import MOST_FITTED, View
+from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section, short
+from ddpnas.report.svg import Axis, Chart
+
+__all__ = ["effects_section"]
+
+_MOST_SHOWN = 30
+
+
+def effects_section(view: View) -> Section | None:
+    """Return the effect of each choice on validation accuracy, with its uncertainty."""
+    found = view.effects
+    if not found:
+        return None
+    largest = sorted(found, key=lambda e: -abs(e.mean))[:_MOST_SHOWN]
+    shown = [e for e in found if e in largest]
+    reach = max(abs(e.mean) + 2 * e.spread for e in shown)
+    best, worst = max(found, key=lambda e: e.mean), min(found, key=lambda e: e.mean)
+    chart = Chart(
+        "Effect of the choices on validation accuracy",
+        f"Largest gain: {best.option} at {best.decision}, {100 * best.mean:+.1f} percentage "
+        f"points; largest loss: {worst.option} at {worst.decision}, {100 * worst.mean:+.1f}.",
+        Axis("percentage points", -100 * reach, 100 * reach, _signed, pad=0.02),
+        Axis("", 0, len(shown), most=1),
+        height=66 + 17 * len(shown),
+        left=180,
+    )
+    names = []
+    chart.upright(0, "")
+    for i, effect in enumerate(shown):
+        y = len(shown) - i - 0.5
+        chosen = view.run.chosen
+        series = 1 if chosen is not None and chosen[effect.decision] == effect.option else 6
+        low, high = (100 * (effect.mean + side * 2 * effect.spread) for side in (-1, 1))
+        chart.interval(low, high, y, series)
+        title = (
+            f"{effect.decision} = {effect.option}: {100 * effect.mean:+.2f} points, standard "
+            f"deviation {100 * effect.spread:.2f}, seen {effect.count} times"
+        )
+        mark = "circle" if series == 1 else "ring"
+        chart.dot(100 * effect.mean, y, series, title, mark=mark, size=3.6)
+        names.append((y, short(f"{effect.decision} {effect.option}", 25)))
+    table = DataTable(
+        "effects",
+        "The effect of every choice",
+        (
+            Column("decision"),
+            Column("option"),
+            Column("effect on accuracy", "signed"),
+            Column("standard deviation", "number"),
+            Column("seen", "count"),
+        ),
+        tuple((e.decision, e.option, e.mean, e.spread, e.count) for e in found),
+        folded=True,
+    )
+    part = (
+        f"the {len(shown)} largest of {len(found)} effects"
+        if len(shown) < len(found)
+        else "all choices"
+    )
+    words = (
+        (
+            "The effect of a choice is the change of validation accuracy against the mean over all "
+            "options of its decision, while the other choices are random. All effects are fitted "
+            "to all scores together. If an interval includes zero, the search has not shown that "
+            "the choice matters."
+        ),
+    )
+    caption = f"Mean and two standard deviations of {part}."
+    if len(view.run.history) > MOST_FITTED:
+        caption += f" Fitted to at most {MOST_FITTED} evenly spaced architectures."
+    legend = [Legend(1, "circle", "chosen"), Legend(6, "ring", "not chosen")]
+    figure = Figure(chart.text(names), caption, tuple(legend), table)
+    return Section("effects", "What the choices are worth", words, (figure,))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}" if value else "0"

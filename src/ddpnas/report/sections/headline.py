@@ -1,0 +1,139 @@
+"""The top of the page: how good is the network, and does it meet the limits?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ddpnas.generation.limits import Limit
+from ddpnas.report.analysis import View
+from ddpnas.report.blocks import Headline, Tile, duration, percent, short_amount
+from ddpnas.report.data import said_path
+from ddpnas.report.measures import SPLIT_NAMES, mean_and_spread, time_spent
+from ddpnas.training.results import Compared, Comparison
+
+__all__ = ["headline"]
+
+_LABELS = {"macs": "multiply-adds", "params": "parameters", "latency_ms": "latency in ms"}
+_ENOUGH = 5  # networks to compare with, for more than an indication
+
+
+def headline(view: View) -> Headline:
+    """Return accuracy beside that of random networks, costs within the limits, and search time."""
+    run = view.run
+    tiles: list[Tile] = []
+    if run.trained is not None:
+        tiles += _accuracy_tiles(run.trained)
+    elif run.history:
+        best = max(run.accuracies)
+        name = "best so far" if not run.finished else "best in the search"
+        note = "validation accuracy"
+        if run.shared:
+            note += " with shared weights, before training on its own"
+        tiles.append(Tile(name, percent(best), best, note))
+    for name, value in view.chosen_costs.items():
+        if name in run.limits or name in _LABELS:
+            tiles.append(_cost_tile(view, name, value))
+    spent = sum(time_spent(run).values())
+    if run.history:
+        note = f"{len(run.history)} architectures scored"
+        tiles.append(Tile("search time", duration(spent), spent, note))
+    return Headline(
+        title=f"A network for {run.data_name}",
+        status=_status(view),
+        words=_answer(view),
+        tiles=tuple(tiles),
+        details={
+            "run": said_path(run.path),
+            "space": run.space_name,
+            "strategy": run.strategy_name,
+            "started": str(run.made_with.get("started", "")).replace("T", " ")[:16],
+        },
+    )
+
+
+def _status(view: View) -> str:
+    run = view.run
+    if run.finished:
+        return "finished"
+    total = f" of {run.planned}" if run.planned is not None else ""
+    return f"unfinished: {len(run.history)}{total} architectures scored"
+
+
+def _accuracy_tiles(trained: Comparison) -> list[Tile]:
+    found = trained.found
+    split, accuracy = SPLIT_NAMES[found.evaluation.split], found.evaluation.accuracy
+    tiles = [Tile("found network", percent(accuracy), accuracy, f"{split} accuracy")]
+    for name, networks in (
+        ("random networks", trained.random),
+        ("random, same size", trained.same_size),
+    ):
+        if networks:
+            mean, spread = mean_and_spread([n.evaluation.accuracy for n in networks])
+            pm = f" \u00b1 {100 * spread:.2f}" if len(networks) > 1 else ""
+            note = f"mean{' and standard deviation' if pm else ''} of {len(networks)}"
+            tiles.append(Tile(name, f"{100 * mean:.2f}{pm} %", mean, note))
+    return tiles
+
+
+def _cost_tile(view: View, name: str, value: float) -> Tile:
+    limit = view.run.limits.get(name, Limit())
+    unit, text = _LABELS.get(name) or view.units.get(name, name), short_amount(value)
+    least = f"at least {short_amount(limit.lower)}" if math.isfinite(limit.lower) else ""
+    if math.isinf(limit.upper):
+        return Tile(unit, text, value, least or "no limit set")
+    share = value / limit.upper if limit.upper > 0 else None
+    most = f"limit {short_amount(limit.upper)}"
+    return Tile(unit, text, value, f"{least}, {most}" if least else most, share)
+
+
+def _answer(view: View) -> tuple[str, ...]:
+    run = view.run
+    words = []
+    if not run.finished:
+        words.append(
+            "The search is not finished: this page ends with its last scored architecture."
+        )
+    if run.trained is not None:
+        words += _training_words(run.trained, bool(run.limits))
+    elif run.finished:
+        within = " within the limits" if run.limits else ""
+        words.append(
+            f"The search considers this architecture the most likely to be the best{within}. Only "
+            f"training it from scratch shows how good it is."
+        )
+    return tuple(words)
+
+
+def _training_words(trained: Comparison, limited: bool) -> list[str]:
+    """Return sentences that compare the found network with the random ones."""
+    found = trained.found
+    epochs = found.result.recipe.epochs
+    split = SPLIT_NAMES[found.evaluation.split]
+    words = [
+        (
+            f"Trained from scratch for {epochs} epochs, the found network classifies "
+            f"{percent(found.evaluation.accuracy)} of the {split} images correctly."
+        )
+    ]
+    within = " within the same limits" if limited else ""
+    if trained.random:
+        words.append(_compared(found, trained.random, f"{within}, trained the same way"))
+    if trained.same_size:
+        words.append(_compared(found, trained.same_size, f"{within} and of about the same size"))
+    numbers = [len(group) for group in (trained.random, trained.same_size) if group]
+    if numbers and min(numbers) < _ENOUGH:
+        words.append(f"Fewer than {_ENOUGH} networks to compare with are an indication, not proof.")
+    return words
+
+
+def _compared(found: Compared, others: Sequence[Compared], which: str) -> str:
+    mean, _ = mean_and_spread([n.evaluation.accuracy for n in others])
+    number = len(others)
+    beaten = sum(found.evaluation.accuracy > n.evaluation.accuracy for n in others)
+    of_them = "all" if beaten == number else "none" if beaten == 0 else str(beaten)
+    better = "better" if found.evaluation.accuracy > mean else "not better"
+    return (
+        f"That is {better} than the mean of {number} random network{'s' if number > 1 else ''}"
+        f"{which} ({percent(mean)}), and better than {of_them} of them."
+    )

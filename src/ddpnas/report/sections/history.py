@@ -1,0 +1,96 @@
+"""The section that answers: how did the search go, and did it improve?"""
+
+from __future__ import annotations
+
+import math
+
+from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.report.analysis import View
+from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section, percent
+from ddpnas.report.charts import whole_percent
+from ddpnas.report.measures import stage_means
+from ddpnas.report.svg import Axis, Chart
+
+__all__ = ["history_section"]
+
+_MOST_DOTS = 1500
+
+
+def history_section(view: View) -> Section | None:
+    """Return the validation accuracy of every scored architecture, stage by stage."""
+    run = view.run
+    if not run.history:
+        return None
+    scores = run.accuracies
+    total = max(run.planned or 0, len(scores))
+    finite = [s for s in scores if math.isfinite(s)] or [0.0]
+    chart = Chart(
+        "Validation accuracy of the scored architectures",
+        f"{len(scores)} architectures in order; from {percent(scores[0])} at the start to a best "
+        f"of {percent(max(finite))}.",
+        Axis("scored architectures", 0, total, "{:g}".format, whole=True),
+        Axis("", min(finite), max(finite), whole_percent, pad=0.08),
+        left=50,
+    )
+    stages = stage_means(run)
+    for one in stages:
+        chart.band(one.start, one.end, f"stage {one.stage + 1}", shaded=one.stage % 2 == 1)
+    for one in stages:
+        if math.isfinite(one.mean):
+            chart.line([(one.start, one.mean), (one.end, one.mean)], 2)
+    text = (view.space or run.space).format
+    step = -(-len(scores) // _MOST_DOTS)
+    for i, record in list(enumerate(run.history))[::step]:
+        if math.isfinite(scores[i]):
+            title = f"{i + 1}: {percent(scores[i])}, {text(record['architecture'])}"
+            chart.dot(i + 0.5, scores[i], 1, title)
+    optional = (
+        Column("score", "number"),
+        Column("loss", "number"),
+        Column("lr", "number"),
+        Column("seconds", "seconds"),
+    )
+    # A column for what every record has: evaluators differ in what they measure.
+    measured = [c for c in optional if all(c.name in record for record in run.history)]
+    if [record["score"] for record in run.history] == scores:
+        measured = [c for c in measured if c.name != "score"]
+    table = DataTable(
+        "history",
+        "Every scored architecture",
+        (
+            Column("evaluation", "count"),
+            Column("stage", "count"),
+            Column("accuracy", "percent"),
+            *measured,
+            Column("architecture"),
+        ),
+        tuple(
+            (
+                i + 1,
+                record["stage"] + 1,
+                scores[i],
+                *(record[column.name] for column in measured),
+                text(record["architecture"]),
+            )
+            for i, record in enumerate(run.history)
+        ),
+        folded=True,
+    )
+    words = []
+    if run.shared:
+        settings = SupernetConfig(**run.config["supernet"])
+        learning = settings.training == "path" or settings.epochs > 0
+        words.append(
+            "The shared weights keep learning during the search, which raises later scores. "
+            "Compare scores within a stage, not across stages."
+            if learning
+            else "All architectures were scored with the same shared weights, trained before the "
+            "first score. Stages differ in which options were already pruned."
+        )
+    figure = Figure(
+        chart.text(),
+        "Validation accuracy of each architecture, and the mean of each stage.",
+        (Legend(1, "circle", "one architecture"), Legend(2, "line", "mean of the stage")),
+        table,
+    )
+    return Section("accuracy", "How the search went", tuple(words), (figure,))

@@ -1,0 +1,34 @@
+"""The section that answers: what does this report lack, and which commands add it?"""
+
+from __future__ import annotations
+
+from ddpnas.report.analysis import View
+from ddpnas.report.blocks import Commands, Section
+from ddpnas.report.commands import command, user_code_words
+from ddpnas.report.data import said_path
+
+__all__ = ["missing_section"]
+
+
+def missing_section(view: View) -> Section | None:
+    """Return the commands that add what the report lacks; None if it is complete."""
+    run = view.run
+    folder = said_path(run.path)
+    own = user_code_words("space", run.space_name)
+    compare = ("--random", "5", "--same-size", "5")
+    lines = []
+    if not run.finished:
+        strategy = user_code_words("strategy", run.strategy_name)
+        lines.append(command("resume", folder, *own, *strategy))
+    if run.generated is None:
+        lines.append(command("generate", folder, *own, "--limit", "macs=20M"))
+    if run.trained is None:
+        lines.append(command("train", folder, *own, *compare))
+    elif len(run.trained.random) < 5:
+        lines.append(command("train", folder, *own, *compare, "--overwrite"))
+    if view.space is None and own:
+        lines.append(command("report", folder, *own))
+    if not lines:
+        return None
+    words = ("These commands add what this report lacks:",)
+    return Section("missing", "What is missing", words, (Commands("In a shell", tuple(lines)),))
