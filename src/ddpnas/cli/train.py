@@ -22,7 +22,6 @@ from ddpnas.cli._options import (
 from ddpnas.cli.keep import keep_place
 from ddpnas.cli.question import cell_rules
 from ddpnas.costs.count import count_costs
-from ddpnas.costs.latency import require_same_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
@@ -213,7 +212,7 @@ def _check_limits(
     Measured costs hold for the size that was measured alone.
     """
     for table in costs.values():
-        require_same_network(table, space)
+        table.check(inference_space(space))
     sizes = recipe.network.get(str(searched.name), {})
     for name, limit in checked_limits(limits, costs).items():
         if costs[name].cost(architecture) > limit.upper and sizes:

@@ -12,12 +12,7 @@ from ddpnas.utils.lazy import lazy_names
 if TYPE_CHECKING:
     from ddpnas.costs.config import LatencyConfig
     from ddpnas.costs.count import count_costs
-    from ddpnas.costs.latency import (
-        LatencyCheck,
-        check_latency,
-        measure_latency,
-        require_same_network,
-    )
+    from ddpnas.costs.latency import LatencyCheck, check_latency, measure_latency
     from ddpnas.costs.network import count_network
     from ddpnas.costs.peak import peak_limit
     from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
@@ -35,7 +30,6 @@ __all__ = [
     "measure_latency",
     "peak_limit",
     "read_measurements",
-    "require_same_network",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -52,6 +46,5 @@ __getattr__, __dir__ = lazy_names(
         "measure_latency": "ddpnas.costs.latency",
         "peak_limit": "ddpnas.costs.peak",
         "read_measurements": "ddpnas.costs.remote_latency",
-        "require_same_network": "ddpnas.costs.latency",
     },
 )

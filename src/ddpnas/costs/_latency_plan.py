@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ddpnas.costs._parts import Hole, Part, caller, find_parts, term_key
+from ddpnas.costs._parts import Hole, Part, caller, find_parts
 from ddpnas.costs.network import makes_constant
+from ddpnas.costs.table import add_term
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
@@ -109,13 +110,7 @@ def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Condition, 
         plan: what was timed.
         times: probe name -> time.
     """
-    terms: dict[Condition, float] = {(): 0.0}
-
-    def pay(pairs: Condition, time: float) -> None:
-        key = term_key(pairs)
-        if key is not None:
-            terms[key] = terms.get(key, 0.0) + time
-
+    terms: dict[Condition, float] = {}
     for part in plan.parts:
         if part.operations == 0:
             continue
@@ -130,8 +125,9 @@ def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Condition, 
                 time -= each * _size(hole)
                 for option in hole.options:
                     if option not in hole.nothing:
-                        pay((*part.choices, (hole.decision, option)), each * _size(hole))
-        pay(part.choices, time)
+                        choices = (*part.choices, (hole.decision, option))
+                        add_term(terms, choices, each * _size(hole))
+        add_term(terms, part.choices, time)
     return terms
 
 

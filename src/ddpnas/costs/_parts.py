@@ -24,7 +24,7 @@ from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice, Condition
 
-__all__ = ["Hole", "Part", "caller", "find_parts", "term_key"]
+__all__ = ["Hole", "Part", "caller", "find_parts"]
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,6 @@ def caller(
         opened.get_submodule(path).forward = _Filled(queue)
     module = opened.get_submodule(part.path)
     return lambda: module(*args, **kwargs)
-
-
-def term_key(pairs: Condition) -> Condition | None:
-    """Return the choices, each named once, in an order that does not depend on their nesting.
-
-    None when they contradict each other, so that the part can never run.
-    """
-    key = tuple(sorted(set(pairs)))
-    return key if len({decision for decision, _ in key}) == len(key) else None
 
 
 class _Filled:

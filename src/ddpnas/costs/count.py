@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ddpnas.costs._parts import Part, caller, find_parts, term_key
+from ddpnas.costs._parts import Part, caller, find_parts
 from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
-from ddpnas.costs.table import CostTable
+from ddpnas.costs.table import CostTable, add_term
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Condition, walk
@@ -59,20 +59,19 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
     terms: dict[str, dict[Condition, int]] = {name: {} for name in _UNITS}
     for condition, modules, _ in walk(opened):
         parameters, buffers = own_tensors(modules)
-        _pay(terms["params"], condition, sum(p.numel() for p in parameters))
-        _pay(terms["size_bytes"], condition, stored_bytes(parameters, buffers, weights))
+        add_term(terms["params"], condition, sum(p.numel() for p in parameters))
+        add_term(terms["size_bytes"], condition, stored_bytes(parameters, buffers, weights))
     counted: dict[str, tuple[int, int]] = {}
     for part in find_parts(space, opened):
         if part.key not in counted:
             counted[part.key] = _run_costs(space, opened, part)
         macs, written = counted[part.key]
-        _pay(terms["macs"], part.choices, macs)
-        _pay(terms["activation_bytes"], part.choices, written)
+        add_term(terms["macs"], part.choices, macs)
+        add_term(terms["activation_bytes"], part.choices, written)
     about = {**space.identity, "options": space.plain_options}
     about_of = {name: about for name in _UNITS} | {"size_bytes": {**about, "weights": weights}}
     return {
-        name: CostTable(name, unit, terms[name].pop((), 0), terms[name], about_of[name])
-        for name, unit in _UNITS.items()
+        name: CostTable(name, unit, 0, terms[name], about_of[name]) for name, unit in _UNITS.items()
     }
 
 
@@ -89,10 +88,3 @@ def _run_costs(space: SearchSpace, opened: nn.Module, part: Part) -> tuple[int, 
                 f"outputs with ddpnas.space.layers.add, or give a module that returns zeros"
             )
     return costs
-
-
-def _pay(costs: dict[Condition, int], condition: Condition, cost: int) -> None:
-    """Add a cost to the term of these choices."""
-    key = term_key(condition)
-    if key is not None:
-        costs[key] = costs.get(key, 0) + cost

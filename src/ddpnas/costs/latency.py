@@ -27,7 +27,6 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import without_folders
 from ddpnas.utils.files import read_json, writable
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "latency_table",
     "measure_latency",
     "plan_of",
-    "require_same_network",
 ]
 
 OnProgress = Callable[[int, int, int], object]
@@ -133,9 +131,7 @@ def latency_table(
     """
     summaries = {name: summary(rounds) for name, rounds in times.items()}
     medians = {name: found["median_ms"] for name, found in summaries.items()}
-    terms = raw_terms(plan, medians)
-    fixed = terms.pop(())
-    raw = CostTable("latency_ms", "ms", fixed, terms)
+    raw = CostTable("latency_ms", "ms", 0.0, raw_terms(plan, medians))
     networks = plan.networks
     found = check_additivity(
         [raw.cost(architecture) for architecture in networks.values()],
@@ -156,8 +152,8 @@ def latency_table(
     return CostTable(
         "latency_ms",
         "ms",
-        found.overhead_ms + found.scale * fixed,
-        {pairs: found.scale * time for pairs, time in terms.items()},
+        found.overhead_ms + found.scale * raw.fixed,
+        {choices: found.scale * time for choices, time in raw.terms.items()},
         {
             **about,
             "parts": {n: s for n, s in summaries.items() if n not in networks},
@@ -247,7 +243,7 @@ def check_latency(
     if table.name != "latency_ms" or not fields <= set(about):
         raise OptionError(f"the table of {table.name} was not measured by ddpnas latency")
     config = LatencyConfig(**{name: about[name] for name in fields})
-    require_same_network(table, space)
+    table.check(space)
     if about["machine"] != machine(config.device):
         raise OptionError(
             f"the table is of another machine: {about['machine']}; this is {machine(config.device)}"
@@ -273,27 +269,3 @@ def check_latency(
         iqr_ms=found["iqr_ms"],
         error_percent=100 * (predicted / found["median_ms"] - 1),
     )
-
-
-def require_same_network(table: CostTable, space: SearchSpace) -> None:
-    """Raise :class:`OptionError` when a table says that it is of another space, width or input.
-
-    A table that does not say of what it is (an own one) is taken as it is.
-    """
-    name, made_with = table.about.get("space"), table.about.get("options")
-    own = space.identity["space"]
-    if isinstance(name, str) and without_folders(name) != own:
-        raise OptionError(f"the table of {table.name} is of space {name!r}, not {own!r}")
-    source, kept = space.source, table.about.get("space_code")
-    if source is not None and (changed := source.changed(kept)):
-        raise OptionError(
-            f"the table of {table.name} is of other code than that in "
-            f"{' and '.join(map(str, changed))}; restore it, or make the table again"
-        )
-    if isinstance(made_with, Mapping):
-        before = json.loads(json.dumps(made_with))
-        now = json.loads(json.dumps(space.plain_options))
-        differing = [option for option in before if option in now and before[option] != now[option]]
-        if differing:
-            listed = ", ".join(f"{o} {before[o]} instead of {now[o]}" for o in differing)
-            raise OptionError(f"the table of {table.name} is of another network: {listed}")

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.costs._parts import term_key
 from ddpnas.costs.network import peak_bytes, quick_norms
-from ddpnas.costs.table import CostTable
+from ddpnas.costs.table import CostTable, add_term
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Condition, walk
@@ -45,7 +44,7 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
         example = torch.empty(1, *space.input_shape, dtype=space.input_dtype)
     if not isinstance(opened, nn.Sequential) or type(opened).forward is not nn.Sequential.forward:
         raise _refused(space, f"it is a {type(opened).__name__}")
-    fixed, terms = 0, dict[Condition, float]()
+    terms: dict[Condition, int] = {}
     given: Any = example
     for module in opened:
         outputs: list[Tensor] = []
@@ -59,12 +58,8 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
             def run(option: nn.Module = option, given: Any = given, to: Any = kept) -> None:
                 to.append(option(given))
 
-            over = peak_bytes(option, run, [example, given]) > at_most
-            key = term_key(condition)
-            if not condition:
-                fixed += over
-            elif over and key is not None:
-                terms[key] = terms.get(key, 0) + 1
+            if peak_bytes(option, run, [example, given]) > at_most:
+                add_term(terms, condition, 1)
             outputs += kept
         if not all(isinstance(output, Tensor) for output in outputs):
             raise _refused(space, "not all its modules give one tensor")
@@ -72,7 +67,7 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
             raise _refused(space, "whether more than an output stays in use depends on a choice")
         given = outputs[0]
     about = {**space.identity, "options": space.plain_options, "at_most_bytes": at_most}
-    return CostTable("places_over_peak", "places", fixed, terms, about)
+    return CostTable("places_over_peak", "places", 0, terms, about)
 
 
 def _is_alias(output: Tensor, example: Tensor) -> bool:

@@ -1,8 +1,8 @@
 """CostTable: what an architecture costs, as a sum over its choices.
 
-One table holds one cost (multiply-adds, parameters, milliseconds, ...). It is plain data: made
-by :mod:`ddpnas.costs`, by a user's own measurement, or read from JSON; it is what
-:func:`ddpnas.generate` solves over.
+A table holds one cost (multiply-adds, parameters, milliseconds, ...). It is plain data: made by
+:mod:`ddpnas.costs`, by your own measurement, or read from JSON. :func:`ddpnas.generate` and
+:func:`ddpnas.frontier` solve over it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,34 @@ from ddpnas.errors import DataError, SpaceError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.utils.files import write_atomic
 
-__all__ = ["CostTable"]
+__all__ = ["CostTable", "add_term", "term_key"]
 
-_Pairs = tuple[tuple[str, str], ...]
+_Choices = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class CostTable:
-    """One cost: a fixed part plus a term for every set of choices that brings a cost with it.
+    """One cost: a fixed part, and a term for every set of choices that adds to it.
+
+    Terms of the same choices are added, whatever order they are written in. A term whose choices
+    contradict each other is never paid and left out, and a term without choices is part of
+    ``fixed``.
 
     Attributes:
-        name: what is counted, as used in limits ("macs", "params", "latency_ms").
-        unit: the unit of all numbers here.
-        fixed: what every architecture pays.
-        terms: ``{((decision, option), ...): cost}``; a term is paid when all its choices are
-            made. One pair is the common case; a choice inside an option of another carries the
-            pairs of its parents too, so that it costs nothing when it is not there.
-        about: provenance (machine, versions, ...), not used in arithmetic.
+        name: What is counted, as used in limits ("macs", "params", "latency_ms").
+        unit: The unit of all numbers here.
+        fixed: What every architecture pays.
+        terms: ``{((decision, option), ...): cost}``. An architecture pays a term when it makes all
+            its choices. One pair is the common case. A choice inside an option of another decision
+            carries the pairs of its parents too, so that it costs nothing when it is not there.
+        about: Where the numbers come from (machine, versions, ...). The entries "space", "options"
+            and "space_code" say of which network they are; see :meth:`check`.
+
+    Example:
+        >>> terms = {(("op", "conv"),): 90, (("op", "conv"), ("act", "relu")): 5}
+        >>> table = CostTable("macs", "MACs", 10, terms)
+        >>> table.cost({"op": "conv", "act": "relu"}), table.cost({"op": "pool", "act": "relu"})
+        (105.0, 10.0)
     """
 
     name: str
@@ -44,50 +55,114 @@ class CostTable:
     terms: Mapping[tuple[tuple[str, str], ...], float]
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        terms: dict[_Choices, float] = {}
+        for choices, cost in self.terms.items():
+            add_term(terms, choices, cost)
+        object.__setattr__(self, "fixed", self.fixed + terms.pop((), 0))
+        object.__setattr__(self, "terms", terms)
+
     def cost(self, architecture: Mapping[str, str]) -> float:
-        """Return the cost of the architecture, in ``unit``; exact for integer costs."""
-        made = set(architecture.items())
+        """Return the cost of the architecture, in ``unit``; exact for whole numbers.
+
+        Args:
+            architecture: An option for every decision.
+
+        Example:
+            >>> CostTable("macs", "MACs", 10, {(("op", "conv"),): 90}).cost({"op": "conv"})
+            100.0
+        """
         paid = [
-            cost
-            for first in ((), *((pair,) for pair in made))
-            for pairs, cost in self._by_first.get(first, ())
-            if made.issuperset(pairs)
+            terms.get(tuple(architecture.get(decision) for decision in decisions), 0)
+            for decisions, terms in self._by_decisions.items()
         ]
         return math.fsum([self.fixed, *paid])
 
     @cached_property
-    def _by_first(self) -> dict[_Pairs, list[tuple[_Pairs, float]]]:
-        """The terms under the first of their choices: most terms of a table are not paid."""
-        found: dict[_Pairs, list[tuple[_Pairs, float]]] = {}
-        for pairs, cost in self.terms.items():
-            found.setdefault(pairs[:1], []).append((pairs, cost))
+    def _by_decisions(self) -> dict[tuple[str, ...], dict[tuple[str | None, ...], float]]:
+        """The terms by their decisions, then by the options of these.
+
+        Of terms over the same decisions an architecture pays at most one, which is looked up. So a
+        table with a term for every whole architecture costs a single look, too.
+        """
+        found: dict[tuple[str, ...], dict[tuple[str | None, ...], float]] = {}
+        for choices, cost in self.terms.items():
+            decisions, options = zip(*choices, strict=True)
+            found.setdefault(decisions, {})[options] = cost
         return found
 
     def check(self, space: DecisionSpace) -> None:
-        """Raise :class:`SpaceError` when a term speaks of a choice that the space lacks."""
+        """Raise :class:`ddpnas.errors.SpaceError` where the table is not of this space.
+
+        Every choice of a term has to be one of the space. Where the table says of which network
+        it is and the space knows one, it has to be the same: the same space, the same code of a
+        user's file, and the same options, such as width and input shape.
+
+        Args:
+            space: A :class:`ddpnas.SearchSpace`, or its decisions alone.
+
+        Example:
+            >>> import ddpnas
+            >>> table = ddpnas.count_costs(ddpnas.create_space("toy", width=8))["macs"]
+            >>> table.check(ddpnas.create_space("toy", width=4))
+            Traceback (most recent call last):
+            ...
+            ddpnas.errors.SpaceError: the table of macs is of another network: width 8 instead of 4
+        """
         options = {decision.name: set(decision.options) for decision in space.decisions}
-        for pairs in self.terms:
-            for decision, option in pairs:
+        for choices in self.terms:
+            for decision, option in choices:
                 if decision not in options:
-                    raise SpaceError(
-                        f"cost table {self.name!r}: " + nearest("decision", decision, options)
-                    )
-                if option not in options[decision]:
-                    kind = f"option of decision {decision!r}"
-                    raise SpaceError(
-                        f"cost table {self.name!r}: " + nearest(kind, option, options[decision])
-                    )
+                    unknown = nearest("decision", decision, options)
+                elif option not in options[decision]:
+                    unknown = nearest(f"option of decision {decision!r}", option, options[decision])
+                else:
+                    continue
+                raise SpaceError(f"cost table {self.name!r}: {unknown}")
+        self._check_network(space)
+
+    def _check_network(self, space: DecisionSpace) -> None:
+        # A SearchSpace knows its network, bare decisions do not. Its class would load torch, which
+        # tables do without, so that what it knows is asked for by name.
+        identity = getattr(space, "identity", None)
+        if identity is None:
+            return
+        name, code = self.about.get("space"), self.about.get("space_code")
+        if isinstance(name, str) and name != identity["space"]:
+            raise SpaceError(
+                f"the table of {self.name} is of space {name!r}, not {identity['space']!r}"
+            )
+        source = getattr(space, "source", None)
+        if source is not None and (changed := source.changed(code)):
+            raise SpaceError(
+                f"the table of {self.name} is of other code than that in "
+                f"{' and '.join(map(str, changed))}; restore it, or make the table again"
+            )
+        # As JSON, since the options of a table from a file are: lists instead of tuples.
+        before = json.loads(json.dumps(self.about.get("options") or {}))
+        now = json.loads(json.dumps(getattr(space, "plain_options", {})))
+        differing = [name for name in before if name in now and before[name] != now[name]]
+        if differing:
+            listed = ", ".join(
+                f"{name} {before[name]} instead of {now[name]}" for name in differing
+            )
+            raise SpaceError(f"the table of {self.name} is of another network: {listed}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        terms = [
-            {"choices": [list(p) for p in pairs], "cost": c} for pairs, c in self.terms.items()
-        ]
+        """Return plain data for JSON.
+
+        Example:
+            >>> CostTable("ms", "ms", 1, {(("op", "conv"),): 2}).to_dict()["terms"]
+            [{'choices': [['op', 'conv']], 'cost': 2}]
+        """
         return {
             "name": self.name,
             "unit": self.unit,
             "fixed": self.fixed,
-            "terms": terms,
+            "terms": [
+                {"choices": [list(pair) for pair in choices], "cost": cost}
+                for choices, cost in self.terms.items()
+            ],
             "about": dict(self.about),
         }
 
@@ -95,26 +170,47 @@ class CostTable:
     def from_dict(cls, data: Mapping[str, Any]) -> CostTable:
         """Return the table that :meth:`to_dict` described.
 
+        Args:
+            data: Plain data; ``about`` may be missing. Equal terms are added.
+
         Raises:
-            DataError: a part is missing or of the wrong kind, or a cost is no finite number.
+            DataError: A part is missing or of the wrong kind, or a cost is not a finite number.
+
+        Example:
+            >>> table = CostTable("ms", "ms", 1, {(("op", "conv"),): 2})
+            >>> CostTable.from_dict(table.to_dict()) == table
+            True
         """
         try:
-            terms = {
-                tuple((str(d), str(o)) for d, o in term["choices"]): _number(term["cost"])
-                for term in data["terms"]
-            }
+            terms: dict[_Choices, float] = {}
+            for term in data["terms"]:
+                choices = tuple(
+                    (str(decision), str(option)) for decision, option in term["choices"]
+                )
+                add_term(terms, choices, _number(term["cost"]))
             fixed, about = _number(data["fixed"]), dict(data.get("about", {}))
             return cls(str(data["name"]), str(data["unit"]), fixed, terms, about)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"not a cost table: {error!r}") from None
 
     def save(self, path: str | Path) -> None:
-        """Write the table as JSON."""
+        """Write the table as JSON.
+
+        Args:
+            path: The file, which is replaced.
+        """
         write_atomic(Path(path), json.dumps(self.to_dict(), indent=1).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> CostTable:
-        """Return the table in a JSON file; :class:`DataError` when it is not one."""
+        """Return the table in a JSON file.
+
+        Args:
+            path: A file that :meth:`save` wrote, or one of that form.
+
+        Raises:
+            DataError: There is no such file, or it is not a cost table.
+        """
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -125,7 +221,40 @@ class CostTable:
             raise DataError(f"{path} is not a cost table: {error}") from None
 
 
+def add_term(terms: dict[_Choices, Any], choices: _Choices, cost: float) -> None:
+    """Add a cost to the term of these choices; nothing where the choices contradict each other.
+
+    Args:
+        terms: The terms so far, by :func:`term_key`; changed in place.
+        choices: The (decision, option) pairs under which the cost is paid, in any order.
+        cost: What is paid.
+
+    Example:
+        >>> terms = {}
+        >>> add_term(terms, (("b", "x"), ("a", "y")), 1)
+        >>> add_term(terms, (("a", "y"), ("b", "x")), 2)
+        >>> terms
+        {(('a', 'y'), ('b', 'x')): 3}
+    """
+    key = term_key(choices)
+    if key is not None:
+        terms[key] = terms.get(key, 0) + cost
+
+
+def term_key(choices: _Choices) -> _Choices | None:
+    """Return the choices in the one order in which a table keeps them, each once.
+
+    None where they name two options of one decision, so that they are never made together.
+
+    Example:
+        >>> term_key((("b", "x"), ("a", "y"), ("b", "x")))
+        (('a', 'y'), ('b', 'x'))
+    """
+    key = tuple(sorted(set(choices)))
+    return key if len({decision for decision, _ in key}) == len(key) else None
+
+
 def _number(value: Any) -> float:
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no finite number")
+        raise ValueError(f"{value!r} is not a finite number")
     return value
