@@ -17,7 +17,6 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from PIL import Image
 import ddpnas
 from benchmarks.record import write_record
 from ddpnas.data import Loader
-from ddpnas.data import data as dataset
 
 
 def make_folder(root: Path, images: int, pixels: int, classes: int = 4) -> None:
@@ -76,8 +74,7 @@ def main() -> None:
             rates, own = passes(data, options.batch_size, options.passes)
             rows.append((size, "in memory", reading, rates, own))
             for workers in options.workers:
-                with mock.patch.object(dataset, "IN_MEMORY_BYTES", 0):  # as if it did not fit
-                    data = ddpnas.load_data(folder, image_size=size, workers=workers)
+                data = ddpnas.load_data(folder, in_memory_bytes=0, image_size=size, workers=workers)
                 rates, own = passes(data, options.batch_size, options.passes)
                 rows.append((size, f"streamed, workers {workers}", None, rates, own))
     print(f"{options.images} JPEG files of {options.pixels} x {options.pixels}; images a second")

@@ -42,7 +42,7 @@ if not PHOTOS.exists():
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
 
 data = ddpnas.load_data(PHOTOS)
-unseen = data.valid if data.test is None else data.test
+unseen = data.splits[data.held_out]
 print(f"{len(data.classes)} classes, images of {data.input_shape}")
 print(f"{len(data.train)} to train on, {len(data.valid)} to choose by, {len(unseen)} unseen")
 

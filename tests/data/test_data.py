@@ -8,8 +8,8 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from ddpnas import make_data
+from ddpnas.data._images import fit_image
 from ddpnas.data.data import stratified
-from ddpnas.data.preprocessing import fit_image
 from ddpnas.data.splits import DatasetSplit, TensorSplit
 from ddpnas.errors import DataError
 
@@ -182,3 +182,12 @@ def test_splits_that_cannot_be_joined_are_refused():
     items = [(torch.zeros(3), i % 2) for i in range(8)]
     with pytest.raises(DataError, match="give all as one of both"):
         make_data(Listed(items), test=(torch.zeros(8, 3), torch.arange(8) % 2))
+
+
+def test_the_splits_that_there_are_have_names():
+    pair = (torch.zeros(8, 3), torch.arange(8) % 2)
+    data = make_data(pair)
+    assert list(data.splits) == ["train", "valid"] and data.held_out == "valid"
+    data = make_data(pair, test=pair)
+    assert list(data.splits) == ["train", "valid", "test"] and data.held_out == "test"
+    assert data.splits["test"] is data.test and data.splits["train"] is data.train

@@ -10,7 +10,6 @@ from PIL import Image
 
 from ddpnas import list_data, load_data
 from ddpnas.data import DataConfig, Loader
-from ddpnas.data import data as dataset_module
 from ddpnas.data.load import as_data
 from ddpnas.data.splits import DatasetSplit
 from ddpnas.errors import DataError, OptionError
@@ -97,11 +96,10 @@ def test_large_images_are_reduced_to_64_pixels_unless_told_otherwise(tmp_path):
     assert load_data(tmp_path, image_size=80).input_shape == (3, 80, 80)
 
 
-def test_a_set_too_large_for_memory_is_read_batch_by_batch(tmp_path, monkeypatch):
+def test_a_set_too_large_for_memory_is_read_batch_by_batch(tmp_path):
     write_folder(tmp_path, {"a": 10, "b": 10})
     small = load_data(tmp_path)
-    monkeypatch.setattr(dataset_module, "IN_MEMORY_BYTES", 1000)
-    large = load_data(tmp_path, workers=1)
+    large = load_data(tmp_path, in_memory_bytes=1000, workers=1)
     assert isinstance(large.train, DatasetSplit) and large.input_shape == small.input_shape
     assert large.mean == pytest.approx(small.mean)
     batches = [
@@ -111,12 +109,11 @@ def test_a_set_too_large_for_memory_is_read_batch_by_batch(tmp_path, monkeypatch
     torch.testing.assert_close(*batches)
 
 
-def test_splits_of_a_large_set_are_all_read_batch_by_batch_and_can_be_joined(tmp_path, monkeypatch):
+def test_splits_of_a_large_set_are_all_read_batch_by_batch_and_can_be_joined(tmp_path):
     write_folder(tmp_path / "train", {"a": 10, "b": 10})
     for split in ("valid", "test"):
         write_folder(tmp_path / split, {"a": 1, "b": 1})
-    monkeypatch.setattr(dataset_module, "IN_MEMORY_BYTES", 5000)  # less than train, more than valid
-    data = load_data(tmp_path)
+    data = load_data(tmp_path, in_memory_bytes=5000)  # less than train, more than valid
     assert {type(s) for s in (data.train, data.valid, data.test)} == {DatasetSplit}
     joined = Loader(data, [data.train, data.valid], torch.device("cpu"))
     assert (
@@ -124,15 +121,14 @@ def test_splits_of_a_large_set_are_all_read_batch_by_batch_and_can_be_joined(tmp
     )  # of 22, 5 batches
 
 
-def test_an_unreadable_image_is_named_wherever_it_is_met(tmp_path, monkeypatch):
+def test_an_unreadable_image_is_named_wherever_it_is_met(tmp_path):
     write_folder(tmp_path, {"a": 10, "b": 10})
     broken = tmp_path / "b" / "5.png"
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(DataError, match=r"b.5\.png cannot be read"):
         load_data(tmp_path)
-    monkeypatch.setattr(dataset_module, "IN_MEMORY_BYTES", 1000)
     with pytest.raises(DataError, match=r"b.5\.png cannot be read") as error:
-        data = load_data(tmp_path, workers=1)
+        data = load_data(tmp_path, in_memory_bytes=1000, workers=1)
         splits = [data.train, data.valid, data.test]
         list(Loader(data, splits, torch.device("cpu")).eval_batches(9))
     assert "\n" not in str(error.value)

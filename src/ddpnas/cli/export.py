@@ -12,7 +12,6 @@ from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_own_space, new_parser
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
-from ddpnas.data.preprocessing import as_image_batch, resized_images
 from ddpnas.data.splits import Split
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.export.deployable import Deployable
@@ -32,6 +31,7 @@ from ddpnas.utils.onnx import need_onnx
 __all__ = ["COMMANDS"]
 
 _MAX_IMAGES = 500  # to check or calibrate with
+_SPLITS = {"test": "test", "valid": "validation"}
 
 
 def _export_parser() -> ArgumentParser:
@@ -123,7 +123,7 @@ def _int8(options: Namespace, path: str, data: Data, unseen: Split) -> None:
     print(f"{made.path}: int8, calibrated on {made.agreement.inputs} training images\n")
     files = [OnnxFile(path), OnnxFile(made.path)]
     before, after = measure_files(files, data, unseen)
-    split = "test" if data.test is not None else "validation"
+    split = _SPLITS[data.held_out]
     show.table(
         [
             "file",
@@ -160,12 +160,10 @@ def _images(
         if not model.mean:
             return None, None, None, f"noise ({reason})"
         embedded = load_data("fashion-mnist-12k")
-        channels, height, width = model.input_shape
-        images = as_image_batch(raw_inputs(embedded, embedded.valid, _MAX_IMAGES), channels)
-        fitted = resized_images(images, (height, width)).contiguous()
+        fitted = model.preprocessing.fit(raw_inputs(embedded, embedded.valid, _MAX_IMAGES))
         return None, None, fitted, f"{len(fitted)} images of Fashion-MNIST ({reason})"
-    unseen = data.valid if data.test is None else data.test
-    split = "validation" if data.test is None else "test"
+    unseen = data.splits[data.held_out]
+    split = _SPLITS[data.held_out]
     raw = raw_inputs(data, unseen, _MAX_IMAGES)
     return data, unseen, raw, f"{len(raw)} {split} images of {data.name}"
 

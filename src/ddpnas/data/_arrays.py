@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpnas.data._images import channels_first
 from ddpnas.data._labels import read_labels
-from ddpnas.data.preprocessing import channels_first
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from ddpnas.data._arrays import FORM, Found, classes_of, splits_of
+from ddpnas.data._images import resized_images
 from ddpnas.data.data import as_split
-from ddpnas.data.preprocessing import resized_images
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 

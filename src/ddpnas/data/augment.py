@@ -1,7 +1,7 @@
 """Augmentation: what happens to a batch of training images, on the device where it lies.
 
 Images of a batch are changed independently. What is drawn for a batch comes from one generator
-on the CPU, for all processes alike, each of which takes its share of the images; policies and
+on the CPU, for all processes alike, each of which takes its shard of the images; policies and
 random erasing, which are torchvision's and timm's, draw from the global generators, which the
 training seeds for every epoch.
 """
@@ -16,26 +16,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Augmentation", "Share", "crop_and_flip", "cutout", "resized_crop"]
+__all__ = ["Augmentation", "Shard", "crop_and_flip", "cutout", "resized_crop"]
 
 
 @dataclass(frozen=True)
-class Share:
-    """Which images of a batch a process has: every ``of``-th, from ``index`` on.
+class Shard:
+    """The part of every batch that one of several processes has: each ``size``-th image.
 
-    Drawing for the whole batch and keeping the share makes several processes do together what
-    one does alone.
+    All processes draw random numbers for the whole batch and keep those of their shard. Together
+    they do what a single process would do.
+
+    Args:
+        rank: Number of the process, from 0; the first image of its shard.
+        size: Number of processes.
+
+    Example:
+        >>> Shard(rank=1, size=3).take(torch.arange(8))
+        tensor([1, 4, 7])
     """
 
-    index: int = 0
-    of: int = 1
+    rank: int = 0
+    size: int = 1
 
     def take(self, values: Tensor, dim: int = 0) -> Tensor:
-        """Return the values that belong to the share."""
-        if self.of == 1:
+        """Return the values that belong to the shard."""
+        if self.size == 1:
             return values
         return values.index_select(
-            dim, torch.arange(self.index, values.shape[dim], self.of, device=values.device)
+            dim, torch.arange(self.rank, values.shape[dim], self.size, device=values.device)
         )
 
 
@@ -58,33 +66,33 @@ class Augmentation:
     erase: float = 0.0
 
     def of_images(
-        self, images: Tensor, count: int, share: Share, generator: torch.Generator
+        self, images: Tensor, count: int, shard: Shard, generator: torch.Generator
     ) -> Tensor:
         """Return uint8 images (N, C, H, W), cropped, mirrored and changed by the policy.
 
         Args:
-            images: the share's.
-            count: images of the whole batch.
-            share: see :class:`Share`.
-            generator: on the CPU.
+            images: Images of the shard.
+            count: Number of images in the whole batch.
+            shard: See :class:`Shard`.
+            generator: Generator on the CPU.
         """
         if self.crop == "resized":
-            images = resized_crop(images, self.flip, count, share, generator)
+            images = resized_crop(images, self.flip, count, shard, generator)
         else:
             pad = max(1, round(images.shape[-1] / 8))  # 4 pixels at 32, as is usual there
             pad = pad if self.crop == "shift" else 0
-            images = crop_and_flip(images, pad, self.flip, generator, count, share)
+            images = crop_and_flip(images, pad, self.flip, generator, count, shard)
         if self.policy != "none":
             change = _policy(self.policy)
             images = torch.stack([change(image) for image in images])
         return images
 
     def of_inputs(
-        self, inputs: Tensor, count: int, share: Share, generator: torch.Generator
+        self, inputs: Tensor, count: int, shard: Shard, generator: torch.Generator
     ) -> Tensor:
         """Return normalised images with parts blanked (to the mean) or made noise."""
         if self.cutout > 0:
-            inputs = cutout(inputs, self.cutout, generator, count, share)
+            inputs = cutout(inputs, self.cutout, generator, count, shard)
         if self.erase > 0:
             from timm.data.random_erasing import RandomErasing
 
@@ -107,7 +115,7 @@ def _policy(name: str) -> Callable[[Tensor], Tensor]:
     return change
 
 
-_ALL = Share()
+_ALL = Shard()
 
 
 def crop_and_flip(
@@ -116,7 +124,7 @@ def crop_and_flip(
     flip: bool,
     generator: torch.Generator,
     count: int | None = None,
-    share: Share = _ALL,
+    shard: Shard = _ALL,
 ) -> Tensor:
     """Return each image shifted by up to ``pad`` pixels (zeros come in) and perhaps mirrored.
 
@@ -126,12 +134,12 @@ def crop_and_flip(
         flip: whether half of them, at random, are mirrored left to right.
         generator: on the CPU, so that every device sees the same shifts.
         count: images of the whole batch; N if left out.
-        share: that the images are of it.
+        shard: The shard that the images belong to.
     """
     n, channels, height, width = images.shape
     count = n if count is None else count
-    shift = share.take(torch.randint(0, 2 * pad + 1, (2, count), generator=generator), dim=1)
-    mirror = share.take(torch.rand(count, generator=generator) < 0.5)
+    shift = shard.take(torch.randint(0, 2 * pad + 1, (2, count), generator=generator), dim=1)
+    mirror = shard.take(torch.rand(count, generator=generator) < 0.5)
     padded = functional.pad(images, (pad, pad, pad, pad))
     device = images.device
     if device.type == "cpu":  # copying whole rows is several times faster there than gathering
@@ -154,7 +162,7 @@ def crop_and_flip(
 
 
 def resized_crop(
-    images: Tensor, flip: bool, count: int, share: Share, generator: torch.Generator
+    images: Tensor, flip: bool, count: int, shard: Shard, generator: torch.Generator
 ) -> Tensor:
     """Return a random part of each image at full size, perhaps mirrored.
 
@@ -163,7 +171,7 @@ def resized_crop(
     Arguments as of :func:`crop_and_flip`.
     """
     drawn = torch.rand((5, count), generator=generator)
-    area, ratio, row, column, mirror = share.take(drawn, dim=1)
+    area, ratio, row, column, mirror = shard.take(drawn, dim=1)
     side = (0.08 + 0.92 * area).sqrt()
     stretch = torch.exp((2 * ratio - 1) * 0.5 * torch.log(torch.tensor(4 / 3)))
     tall, wide = (side / stretch).clamp(max=1), (side * stretch).clamp(max=1)
@@ -184,7 +192,7 @@ def cutout(
     side: int,
     generator: torch.Generator,
     count: int | None = None,
-    share: Share = _ALL,
+    shard: Shard = _ALL,
 ) -> Tensor:
     """Return images with a square set to 0, its centre anywhere in the image.
 
@@ -193,8 +201,8 @@ def cutout(
     """
     n, _, height, width = inputs.shape
     count = n if count is None else count
-    centre_row = share.take(torch.randint(0, height, (count,), generator=generator))
-    centre_column = share.take(torch.randint(0, width, (count,), generator=generator))
+    centre_row = shard.take(torch.randint(0, height, (count,), generator=generator))
+    centre_column = shard.take(torch.randint(0, width, (count,), generator=generator))
 
     def inside(centre: Tensor, length: int) -> Tensor:
         place = torch.arange(length) - centre[:, None] + side // 2

@@ -19,16 +19,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ddpnas.data._images import channels_first, fit_image
 from ddpnas.data._labels import read_labels
-from ddpnas.data.preprocessing import channels_first, fit_image
+from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 
 __all__ = ["Data", "make_data"]
 
 logger = logging.getLogger(__name__)
-
-IN_MEMORY_BYTES = 2 * 1024**3  # larger sets of images are read batch by batch
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,22 @@ class Data:
     std: tuple[float, ...] = ()
     flip: bool = True
     source: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name: "train", "valid" and perhaps "test"."""
+        found = {"train": self.train, "valid": self.valid}
+        return found if self.test is None else {**found, "test": self.test}
+
+    @property
+    def held_out(self) -> str:
+        """Name of the split that a final network is measured on: "test", else "valid"."""
+        return "valid" if self.test is None else "test"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become inputs."""
+        return Preprocessing(self.input_shape, self.mean, self.std)
 
     def fingerprint(self) -> str:
         """Return a hash of what a search sees: training and validation items and classes."""

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddpnas.data import data as _dataset
-from ddpnas.data.preprocessing import fit_image, open_image
+from ddpnas.data._images import fit_image, open_image
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 
@@ -47,7 +46,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
 
 def read_folder(
-    path: Path, image_size: int | None, workers: int
+    path: Path, image_size: int | None, workers: int, in_memory_bytes: int
 ) -> tuple[tuple[str, ...], dict[str, Split]]:
     """Return (classes, splits) of a folder of images.
 
@@ -56,6 +55,7 @@ def read_folder(
             folder a class; or with folders a class only.
         image_size: pixels a side; None for the median of the images' smaller sides, at most 64.
         workers: processes that read images of sets too large for memory.
+        in_memory_bytes: larger sets are read batch by batch.
 
     Raises:
         DataError: no classes, one class, a class without images, an unreadable image (which).
@@ -79,7 +79,7 @@ def read_folder(
     images = {key: FolderImages(files, size, mode) for key, files in samples.items()}
     channels = 1 if mode == "L" else 3
     total = sum(len(files) for files in samples.values()) * channels * size**2
-    if total <= _dataset.IN_MEMORY_BYTES:  # all splits or none, so that they can be joined
+    if total <= in_memory_bytes:  # all splits or none, so that they can be joined
         return classes, {key: _in_memory(files) for key, files in images.items()}
     return classes, {
         key: _streamed(files, roots[key] or path, workers) for key, files in images.items()
@@ -93,6 +93,7 @@ def read_labelled(
     mode: str,
     split: str | None,
     workers: int,
+    in_memory_bytes: int,
 ) -> dict[str, Split]:
     """Return splits of a folder of images whose classes and size are given.
 
@@ -104,6 +105,7 @@ def read_labelled(
         mode: "L" for one grey channel or "RGB".
         split: the wanted one; None for test, or else valid, or else train.
         workers: processes that read images of sets too large for memory.
+        in_memory_bytes: larger sets are read batch by batch.
 
     Raises:
         DataError: a class that is not known, no images, an unreadable image (which).
@@ -117,7 +119,7 @@ def read_labelled(
     _say_left_out(path, [there[name]], [samples])
     images = FolderImages(samples, size, mode)
     total = len(images) * (1 if mode == "L" else 3) * size[0] * size[1]
-    if total <= _dataset.IN_MEMORY_BYTES:
+    if total <= in_memory_bytes:
         return {name: _in_memory(images)}
     return {name: _streamed(images, there[name], workers)}
 

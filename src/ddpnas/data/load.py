@@ -15,12 +15,13 @@ from ddpnas.data import _files as files
 from ddpnas.data import folder
 from ddpnas.data._arrays import FORM, Found, splits_of
 from ddpnas.data.data import Data, make_data
-from ddpnas.data.preprocessing import as_image_batch, resized_images
+from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError, OptionError, nearest
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]
 
+IN_MEMORY_BYTES = 2 * 1024**3  # of all splits together
 _MOST_PIXELS = 4096  # a side
 
 # Embedded sets: file in ddpnas/data/embedded, class names by label.
@@ -77,11 +78,14 @@ def list_data() -> list[str]:
     return sorted(_EMBEDDED)
 
 
-def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
+def load_data(
+    data: str | Path | DataConfig, *, in_memory_bytes: int = IN_MEMORY_BYTES, **options: Any
+) -> Data:
     """Return the task of that name or at that path.
 
     Args:
         data: name, path, or a whole :class:`DataConfig`.
+        in_memory_bytes: Larger folders of images are read batch by batch.
         options: further fields of :class:`DataConfig`.
 
     Raises:
@@ -105,7 +109,9 @@ def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
             raise DataError(f"there is no file or folder {str(path)!r}; as a name: {hint}")
         config = dataclasses.replace(config, data=str(path.resolve()))
     found = _read_arrays(config.data)
-    classes, splits = found or folder.read_folder(path, config.image_size, config.workers)
+    classes, splits = found or folder.read_folder(
+        path, config.image_size, config.workers, in_memory_bytes
+    )
     if "train" not in splits:
         raise DataError(f"{path} has no train_images and train_labels; needed: {FORM}")
     if config.data in _EMBEDDED:
@@ -123,6 +129,7 @@ def load_labelled(
     input_shape: Sequence[int],
     split: str | None = None,
     workers: int = 0,
+    in_memory_bytes: int = IN_MEMORY_BYTES,
 ) -> tuple[str, Split]:
     """Return (name of the split, images with labels) to score a trained network on.
 
@@ -132,17 +139,19 @@ def load_labelled(
         input_shape: of the network, (channels, height, width).
         split: "train", "valid" or "test"; by default the last of these that is there.
         workers: processes that read images where they do not fit in memory.
+        in_memory_bytes: Larger folders of images are read batch by batch.
 
     Raises:
         DataError: nothing there, classes that the network does not know, or no such split.
     """
-    channels, height, width = input_shape
+    preprocessing = Preprocessing(tuple(input_shape))
+    channels, height, width = preprocessing.image_shape
     path = Path(data).expanduser()
     arrays = _read_arrays(str(data))
     if arrays is None:
         mode = "L" if channels == 1 else "RGB"
         found: Mapping[str, Split] = folder.read_labelled(
-            path, tuple(classes), (height, width), mode, split, workers
+            path, tuple(classes), (height, width), mode, split, workers, in_memory_bytes
         )
     else:
         names, splits = arrays
@@ -152,10 +161,7 @@ def load_labelled(
                 f"{', '.join(classes)}"
             )
         found = {
-            name: TensorSplit(
-                resized_images(as_image_batch(one.inputs, channels), (height, width)),
-                one.labels,
-            )
+            name: TensorSplit(preprocessing.fit(one.inputs), one.labels)
             for name, one in splits.items()
             if isinstance(one, TensorSplit)
         }

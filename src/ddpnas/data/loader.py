@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ddpnas.data._stream import Stream
-from ddpnas.data.augment import Augmentation, Share
+from ddpnas.data.augment import Augmentation, Shard
 from ddpnas.data.data import Data
-from ddpnas.data.preprocessing import Normalisation
+from ddpnas.data.preprocessing import Normalizer
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 
 __all__ = ["Loader"]
@@ -29,8 +29,8 @@ class Loader:
         device: where the batches are wanted.
         augmentation: of training batches, and may be set later; by default images are shifted,
             and mirrored if the data allows that.
-        share: of every training batch that this process is to have; of evaluation batches it
-            has every so many whole, whose statistics are then those of one process.
+        shard: The part of every training batch that this process gets. Of the evaluation batches
+            it gets whole ones, so that their statistics are those of a single process.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Loader:
         device: torch.device,
         *,
         augmentation: Augmentation | None = None,
-        share: Share | None = None,
+        shard: Shard | None = None,
     ) -> None:
         self.device = device
         self.augmentation = augmentation or Augmentation(flip=data.flip)
-        self._share = share or Share()
+        self._shard = shard or Shard()
         self._splits: list[Split] = [
             TensorSplit(s.inputs.to(device), s.labels.to(device))
             if isinstance(s, TensorSplit)
@@ -60,7 +60,7 @@ class Loader:
             ]
         streamed = [s for s in self._splits if isinstance(s, DatasetSplit)]
         self._stream = Stream(streamed, pinned=device.type == "cuda") if streamed else None
-        self._normalise = Normalisation(data.mean, data.std, device) if data.mean else None
+        self._normalize = Normalizer(data.mean, data.std, device) if data.mean else None
 
     def __len__(self) -> int:
         return sum(len(split) for split in self._splits)
@@ -87,7 +87,7 @@ class Loader:
         order = torch.randperm(len(self), generator=generator)
         size = min(batch_size, len(self))
         whole = list(order[: self.steps(batch_size) * size].split(size))  # type: ignore[no-untyped-call]
-        chunks = [self._share.take(chunk) for chunk in whole]
+        chunks = [self._shard.take(chunk) for chunk in whole]
         for inputs, labels in self._read(chunks, seed):
             yield self._prepare(inputs, (size, generator)), labels
 
@@ -98,7 +98,7 @@ class Loader:
         """
         count = -(-len(self) // batch_size)
         chunks = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
-        chunks = chunks[self._share.index :: self._share.of]
+        chunks = chunks[self._shard.rank :: self._shard.size]
         for inputs, labels in self._read(chunks, seed=0):
             yield self._prepare(inputs, None), labels
 
@@ -117,10 +117,10 @@ class Loader:
             )
 
     def _prepare(self, inputs: Tensor, training: tuple[int, torch.Generator] | None) -> Tensor:
-        if self._normalise is None:
+        if self._normalize is None:
             return inputs
         if training is None:
-            return self._normalise(inputs)
+            return self._normalize(inputs)
         count, generator = training
-        images = self.augmentation.of_images(inputs, count, self._share, generator)
-        return self.augmentation.of_inputs(self._normalise(images), count, self._share, generator)
+        images = self.augmentation.of_images(inputs, count, self._shard, generator)
+        return self.augmentation.of_inputs(self._normalize(images), count, self._shard, generator)

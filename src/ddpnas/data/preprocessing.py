@@ -1,176 +1,154 @@
-"""Images, one by one or as arrays: opened, brought to one form and size."""
+"""Preprocessing: from any image to the input of a network, the same in training and in use."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from ddpnas.data._images import as_image_batch, fit_image, open_image, resized_images
 from ddpnas.errors import DataError
 
-__all__ = [
-    "Normalisation",
-    "as_image_batch",
-    "channels_first",
-    "fit_image",
-    "open_image",
-    "resized_images",
-]
-
-_CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency, which is dropped
+__all__ = ["Normalizer", "Preprocessing"]
 
 
-_ORIENTATION = 0x0112  # tag of EXIF: how a camera was held
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+@dataclass(frozen=True)
+class Preprocessing:
+    """Turns images into inputs of a network: resizing, conversion of channels, normalization.
 
-
-@contextlib.contextmanager
-def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image file, whose pixels are read only when they are used.
-
-    Raises:
-        DataError: what is wrong with which file, also where that shows while it is used.
-    """
-    try:
-        with Image.open(path) as image:
-            yield image
-    except DataError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"the image {path} cannot be read: {error}") from None
-    except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise DataError(
-            f"the image {path} cannot be read: it has more than {most:,} pixels; make it smaller"
-        ) from None
-
-
-def channels_first(images: np.ndarray[Any, Any] | Tensor, name: str) -> Tensor:
-    """Return several images as (N, C, H, W) with 1 or 3 channels, wherever these stand.
+    Every image becomes what the training images became, in whatever form it comes.
 
     Args:
-        images: (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or, transparency being dropped,
-            4 channels.
-        name: of the images, for messages.
+        shape: Shape of one input, (channels, height, width) for images.
+        mean: Mean of each channel, for images scaled to [0, 1]. Empty for inputs that are not
+            images: they are taken unchanged.
+        std: Standard deviation of each channel, for images scaled to [0, 1].
 
-    Raises:
-        DataError: another shape, or an array of which it cannot be told where the channels are.
+    Example:
+        >>> preprocessing = Preprocessing((3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
+        >>> grey = np.full((10, 20), 255, dtype=np.uint8)
+        >>> inputs = preprocessing(grey)
+        >>> inputs.shape, float(inputs.max())
+        (torch.Size([1, 3, 8, 8]), 2.0)
     """
-    batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
-    if batch.ndim == 3:
-        return batch[:, None]
-    first, last = (batch.ndim == 4 and batch.shape[i] in _CHANNELS for i in (1, -1))
-    shape = "x".join(map(str, batch.shape))
-    if not (first or last):
-        raise DataError(
-            f"{name} have the shape {shape}; needed is (N, H, W), (N, H, W, C) or (N, C, H, W) "
-            f"with 1, 3 or 4 channels (more can be given from Python, as tensors of floats)"
-        )
-    if first and last and not isinstance(images, Tensor):
-        raise DataError(
-            f"{name} have the shape {shape}, so that their channels may be first or last; give "
-            f"images of more than 4 pixels a side"
-        )
-    return batch[:, :3] if first else batch[..., :3].movedim(-1, 1).contiguous()
+
+    shape: tuple[int, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __call__(self, images: Any) -> Tensor:
+        """Return the inputs for these images, (N, *shape), float32 and normalized.
+
+        Args:
+            images: A path, a PIL image, a uint8 array or tensor ((H, W), (H, W, C) or, for
+                several images, (N, H, W), (N, H, W, C), (N, C, H, W)), or a list of any of these.
+                Floating-point arrays and tensors (N, *shape) are taken unchanged.
+
+        Raises:
+            DataError: Something cannot be read as an image, or has another shape.
+        """
+        if isinstance(images, (str, Path, Image.Image)):
+            images = [images]
+        if isinstance(images, Sequence):
+            if not images:
+                raise DataError("there is no image to preprocess")
+            return torch.cat([self._input(image) for image in images])
+        return self._input(images)
+
+    def fit(self, images: Any) -> Tensor:
+        """Return the images at the shape of an input, uint8 (N, C, H, W), not normalized.
+
+        They are cropped to cover the shape, resized, and converted to grey or color.
+
+        Args:
+            images: A path, a PIL image, or a uint8 array or tensor, see :meth:`__call__`.
+
+        Raises:
+            DataError: The images cannot be read.
+        """
+        channels, height, width = self.image_shape
+        if isinstance(images, (str, Path)):
+            with open_image(images) as image:
+                return self.fit(image)
+        if isinstance(images, Image.Image):
+            return fit_image(images, (height, width), "L" if channels == 1 else "RGB")[None]
+        batch = resized_images(as_image_batch(images, channels), (height, width))
+        return batch.contiguous()
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return uint8 images (N, *shape) as normalized float32, channels last in memory."""
+        return Normalizer(self.mean, self.std, images.device)(images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image; :class:`DataError` if inputs are no images."""
+        if len(self.shape) != 3:
+            raise DataError(f"this network takes tensors of shape {self.shape}, not images")
+        channels, height, width = self.shape
+        return channels, height, width
+
+    def require_images(self) -> None:
+        """Check that the inputs are images.
+
+        Raises:
+            DataError: They are taken unchanged, so there is nothing to resize and normalize.
+        """
+        if not self.mean:
+            raise DataError(
+                f"this network takes tensors of shape {self.shape} unchanged, not images"
+            )
+
+    def _input(self, image: Any) -> Tensor:
+        if isinstance(image, Sequence) and not isinstance(image, str):
+            raise DataError("images are given in one list, not in lists of lists")
+        if not isinstance(image, (str, Path, Image.Image, np.ndarray, Tensor)):
+            raise DataError(
+                f"an image is a path, a PIL image, an array or a tensor, not {type(image).__name__}"
+            )
+        if isinstance(image, (np.ndarray, Tensor)) and image.dtype not in (np.uint8, torch.uint8):
+            return self._check(self._numbers(torch.as_tensor(image)))
+        self.require_images()
+        return self.normalize(self._check(self.fit(image)))
+
+    def _numbers(self, inputs: Tensor) -> Tensor:
+        if inputs.is_floating_point():
+            return inputs.float()
+        if self.mean:
+            raise DataError(f"images are uint8, and inputs made of them floats, not {inputs.dtype}")
+        return inputs
+
+    def _check(self, inputs: Tensor) -> Tensor:
+        if tuple(inputs.shape[1:]) != self.shape:
+            raise DataError(
+                f"an input has shape {tuple(inputs.shape[1:])}; this network takes {self.shape}"
+            )
+        return inputs
 
 
-def as_image_batch(images: Any, channels: int) -> Tensor:
-    """Return uint8 images as (N, channels, H, W), grey made colour or the reverse if need be.
+class Normalizer:
+    """Turns uint8 images into normalized float32 ones, with statistics kept on a device.
 
     Args:
-        images: array or tensor: (H, W), (H, W, C), (N, H, W), (N, H, W, C) or (N, C, H, W), with
-            1, 3 or, transparency being dropped, 4 channels; a tensor may be (C, H, W) too.
-        channels: 1 or 3.
+        mean: Mean of each channel, for images scaled to [0, 1].
+        std: Standard deviation of each channel, for images scaled to [0, 1].
+        device: Device of the images.
 
-    Raises:
-        DataError: another shape.
-    """
-    batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
-    if batch.ndim == 2:
-        batch = batch[None, None]
-    elif batch.ndim == 3 and isinstance(images, Tensor) and batch.shape[0] in (1, 3):
-        batch = batch[None]
-    elif batch.ndim == 3 and batch.shape[-1] in _CHANNELS:
-        batch = batch[..., :3].movedim(-1, 0)[None]
-    else:
-        batch = channels_first(images, "uint8 images")
-    if batch.shape[1] == channels:
-        return batch
-    if batch.shape[1] == 1:
-        return batch.expand(-1, channels, -1, -1)
-    from torchvision.transforms.v2 import functional
-
-    grey: Tensor = functional.rgb_to_grayscale(batch)
-    return grey
-
-
-def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Tensor:
-    """Return the image as (C, height, width) uint8: upright, cropped, resized, converted.
-
-    Args:
-        image: of any size, turned as its EXIF orientation says; what is transparent becomes
-            white, 16 bits a pixel become 8.
-        size: pixels a side, or (height, width).
-        mode: "L" for one grey channel or "RGB".
-
-    Raises:
-        ValueError: pixels of 32 bits, whose range is not known.
-    """
-    height, width = (size, size) if isinstance(size, int) else size
-    image = _upright(image)
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image)
-        if pixels.min() < 0 or pixels.max() > 0xFFFF:
-            raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
-        image = Image.fromarray((pixels // 256).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert(mode)
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    array = np.asarray(image, dtype=np.uint8)
-    return torch.from_numpy(array[None].copy() if mode == "L" else array.transpose(2, 0, 1).copy())
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Return the image as a viewer shows it.
-
-    ``ImageOps.exif_transpose`` also writes the EXIF data anew, which fails where it is damaged.
-    """
-    image.load()  # a TIFF is turned by that, and then says so no more
-    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    return image if turn is None else image.transpose(turn)
-
-
-class Normalisation:
-    """Turns uint8 images into normalised float32 ones, with the statistics of a data set.
-
-    Args:
-        mean, std: by channel, of images scaled to [0, 1].
-        device: of the images.
+    Example:
+        >>> Normalizer((0.5,), (0.25,), "cpu")(torch.zeros(1, 1, 1, 1, dtype=torch.uint8)).item()
+        -2.0
     """
 
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], device: torch.device | str
     ) -> None:
         shape = (1, -1, 1, 1)
+        # The pixels' own range: one subtraction and one multiplication a batch.
         self._mean = torch.tensor(mean, device=device).mul(255).view(shape)
         self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(shape)
 
@@ -178,17 +156,3 @@ class Normalisation:
         """Return (N, C, H, W) float32, channels last in memory."""
         inputs = images.to(torch.float32, memory_format=torch.channels_last)
         return inputs.sub_(self._mean).mul_(self._scale)
-
-
-def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (N, C, height, width) uint8: resized to cover that size, what is over cut off."""
-    height, width = images.shape[-2:]
-    if (height, width) == size:
-        return images
-    from torchvision.transforms.v2 import functional
-
-    covering = [max(size[0], height * size[1] // width), max(size[1], width * size[0] // height)]
-    result: Tensor = functional.center_crop(
-        functional.resize(images, covering, antialias=True), list(size)
-    )
-    return result

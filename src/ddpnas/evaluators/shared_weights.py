@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddpnas.data.augment import Augmentation, Share
+from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DataError, DivergedError, OptionError
@@ -105,8 +105,8 @@ class SharedWeights:
         self._pool: list[Step] = []  # this round's, where they are drawn beforehand
         self._parameters = list(self.supernet.parameters())
         self._optimizer = make_sgd(self._parameters, config, device)
-        self._share = Share(processes.rank, processes.size)
-        self._train = Loader(data, [data.train], device, share=self._share)
+        self._shard = processes.shard
+        self._train = Loader(data, [data.train], device, shard=self._shard)
         self._all = JointDistribution.uniform(space.decisions)
         options = self._all.longest
         paths = options if config.training == "fair" else 1
@@ -243,12 +243,12 @@ class SharedWeights:
         Args:
             paths: they have about equal parts, in order.
             batch_size: of the whole batch.
-            inputs: this process's share of the batch.
+            inputs: this process's shard of the batch.
             labels: likewise.
         """
         owners = torch.arange(batch_size) * len(paths) // batch_size
         whole = owners.bincount(minlength=len(paths)).tolist()
-        own = self._share.take(owners).bincount(minlength=len(paths)).tolist()
+        own = self._shard.take(owners).bincount(minlength=len(paths)).tolist()
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
         parts = zip(

@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ddpnas.data.augment import Share
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import OptionError
@@ -91,8 +90,7 @@ class SupernetEvaluator:
         self._weights = SharedWeights(
             space, data, evaluations, self.config, seed, self.device, processes
         )
-        share = Share(processes.rank, processes.size)
-        self._valid = Loader(data, [data.valid], self.device, share=share)
+        self._valid = Loader(data, [data.valid], self.device, shard=processes.shard)
         weight = self.config.prior_weight
         self._prior = Prior(space, data, seed, self.device) if weight > 0 else None
         self._scale = Scale()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.data.preprocessing import Normalisation
+from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
 from ddpnas.training.trained_model import TrainedModel
 
@@ -87,7 +87,7 @@ class Input:
             return raw.permute(0, 2, 3, 1).contiguous()
         if not self.mean:
             return raw.to(self.dtype)
-        return Normalisation(self.mean, self.std, raw.device)(raw).contiguous()
+        return Preprocessing(self.shape, self.mean, self.std).normalize(raw).contiguous()
 
     def batches(self, raw: Tensor, size: int = 100) -> Iterator[Tensor]:
         """Yield :meth:`feed` of the raw inputs in batches of ``size``."""

@@ -19,6 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from ddpnas.data.augment import Shard
 from ddpnas.errors import DdpnasError, OptionError, RunError
 
 __all__ = [
@@ -54,6 +55,11 @@ class Processes:
     def first(self) -> bool:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
+
+    @property
+    def shard(self) -> Shard:
+        """The part of every batch that is this process's."""
+        return Shard(self.rank, self.size)
 
     def on_first(self, call: Callable[[], T]) -> T | None:
         """Return what the call gives on the first process, None on the others.

@@ -85,12 +85,10 @@ def _images(
             f"{found.name} has inputs of shape {found.input_shape} and {len(found.classes)} "
             f"classes; the network takes {model.input_shape} and knows {len(model.classes)}"
         )
-    splits = {"train": found.train, "valid": found.valid, "test": found.test}
-    name = split or ("test" if found.test is not None else "valid")
-    if (images_of := splits.get(name)) is None:
-        there = ", ".join(key for key, value in splits.items() if value is not None)
-        raise DataError(f"{found.name} has no split {name!r}; it has {there}")
-    return found.name, name, images_of
+    name = split or found.held_out
+    if name not in found.splits:
+        raise DataError(f"{found.name} has no split {name!r}; it has {', '.join(found.splits)}")
+    return found.name, name, found.splits[name]
 
 
 def _called_alike(model: TrainedModel, data: str | Path) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.data.augment import Augmentation, Share
+from ddpnas.data.augment import Augmentation, Shard
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DivergedError, OptionError, RunError
@@ -40,7 +40,7 @@ __all__ = ["Session"]
 
 
 class Session:
-    """One training, in this process's share.
+    """One training, as this process takes part in it.
 
     Everything random in an epoch follows from the seed and the epoch's number, so that a training
     that was killed goes on from its last checkpoint as if nothing had happened.
@@ -64,7 +64,7 @@ class Session:
         folder: Path | None,
     ) -> None:
         self.accelerator, self.data, self.seed, self.folder = accelerator, data, seed, folder
-        self._share = Share(accelerator.process_index, accelerator.num_processes)
+        self._shard = Shard(accelerator.process_index, accelerator.num_processes)
         whole = data.test is None or recipe.keep_best
         augmentation = Augmentation(
             recipe.crop, data.flip, recipe.policy, recipe.cutout, recipe.erase
@@ -74,17 +74,17 @@ class Session:
             [data.train] if whole else [data.train, data.valid],
             accelerator.device,
             augmentation=augmentation,
-            share=self._share,
+            shard=self._shard,
         )
         batch_size = self._train.batch_size(recipe.batch_size)
         self.recipe = dataclasses.replace(recipe, batch_size=batch_size)
         size = min(batch_size, len(self._train))
-        if size % self._share.of:
+        if size % self._shard.size:
             raise OptionError(
-                f"a batch of {size} images cannot be shared by {self._share.of} processes; give a "
-                f"batch_size that can"
+                f"a batch of {size} images cannot be shared equally by {self._shard.size} "
+                f"processes; give a batch_size that is a multiple of {self._shard.size}"
             )
-        self._mix = mix_of(recipe, len(data.classes), size // self._share.of)
+        self._mix = mix_of(recipe, len(data.classes), size // self._shard.size)
         steps = self._train.steps(batch_size)
         self.model = place(model, accelerator.device).train()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -132,7 +132,7 @@ class Session:
         self.model.train()
         self._wrapped.train()
         try:
-            with seeded(seed + 7_919 * self._share.index):
+            with seeded(seed + 7_919 * self._shard.rank):
                 loss = train_epoch(
                     self._wrapped,
                     self._train.train_batches(self.recipe.batch_size or 1, seed),
@@ -176,7 +176,7 @@ class Session:
     def _finish(self) -> TrainResult:
         begun = time.perf_counter()
         self._set_drop_paths(1.0)
-        if self._share.of > 1:
+        if self._shard.size > 1:
             self.accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
         final = self._evaluated()
         remove_drop_paths(final)
@@ -184,8 +184,7 @@ class Session:
         if self._best is not None and self._best_epoch() < len(self._history):
             last = _weights(final)
             final.load_state_dict(self._best)
-        split = "valid" if self.data.test is None else "test"
-        evaluation = self._evaluate(final, split)
+        evaluation = self._evaluate(final, self.data.held_out)
         trained = sum(record["seconds"] for record in self._history)
         result = TrainResult(
             model=final,
@@ -206,7 +205,7 @@ class Session:
     def _evaluated(self) -> nn.Module:
         """Return the network that is evaluated, in evaluation mode, the same in all processes."""
         found: nn.Module = self.model if self._average is None else self._average.module
-        if self._share.of > 1:
+        if self._shard.size > 1:
             from accelerate.utils import broadcast
 
             for buffer in found.buffers():
@@ -215,8 +214,8 @@ class Session:
 
     def _evaluate(self, model: nn.Module, split: str) -> EvaluationResult:
         if split not in self._unseen:  # once: what is on a device or read ahead stays there
-            images = self.data.test if split == "test" and self.data.test else self.data.valid
-            loader = Loader(self.data, [images], self.accelerator.device, share=self._share)
+            found = self.data.splits[split]
+            loader = Loader(self.data, [found], self.accelerator.device, shard=self._shard)
             self._unseen[split] = loader
         batches = self._unseen[split].eval_batches(500)
         counts = confusion(model, batches, len(self.data.classes))

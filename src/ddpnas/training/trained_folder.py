@@ -196,7 +196,7 @@ def save_networks(
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint(),
-                "sizes": _sizes(data),
+                "sizes": {name: len(split) for name, split in data.splits.items()},
                 "source": _source(data),
             },
             "seed": first.result.seed,
@@ -375,11 +375,6 @@ def _source(data: Data) -> dict[str, Any]:
     """Return how the data is read, with the name of its file or folder instead of the path."""
     source = dict(data.source)
     return {**source, "data": Path(source["data"]).name} if source else source
-
-
-def _sizes(data: Data) -> dict[str, int]:
-    splits = {"train": data.train, "valid": data.valid, "test": data.test}
-    return {name: len(split) for name, split in splits.items() if split is not None}
 
 
 def _remove_files(folder: Path) -> None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from ddpnas.data.data import Data
 from ddpnas.data.folder import images_below
-from ddpnas.data.preprocessing import (
-    Normalisation,
-    as_image_batch,
-    fit_image,
-    open_image,
-    resized_images,
-)
+from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import Architecture
 from ddpnas.training.trained_images import find_images, read_images
@@ -62,27 +54,14 @@ class TrainedModel:
         first = next(self.network.parameters(), None)
         return first.device if first is not None else torch.device("cpu")
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become inputs of the network."""
+        return Preprocessing(self.input_shape, self.mean, self.std)
+
     def preprocess(self, images: Any) -> Tensor:
-        """Return the images as the network takes them: (N, *input_shape), normalised.
-
-        They become what the training images became: converted to grey or colour, cropped to a
-        square, resized, and normalised by channel.
-
-        Args:
-            images: a path, a PIL image, a uint8 array or tensor ((H, W), (H, W, C) or, of
-                several, (N, H, W), (N, H, W, C), (N, C, H, W)), or a list of any of these.
-                Floating-point tensors (N, *input_shape) are taken as they are.
-
-        Raises:
-            DataError: what cannot be read as an image.
-        """
-        if isinstance(images, (str, Path, Image.Image)):
-            images = [images]
-        if isinstance(images, Sequence):
-            if not images:
-                raise DataError("there is no image to preprocess")
-            return torch.cat([self._prepare_one(image) for image in images])
-        return self._prepare_one(images)
+        """Return images as the network takes them, see :class:`ddpnas.data.Preprocessing`."""
+        return self.preprocessing(images)
 
     def predict(self, images: Any, *, batch_size: int = 256) -> Tensor:
         """Return the probability of each class, (N, number of classes), on the CPU.
@@ -111,7 +90,7 @@ class TrainedModel:
         Raises:
             DataError: a folder has no images, or the network takes none.
         """
-        self._image_shape()
+        self.preprocessing.require_images()
         files: list[str] = []
         for path in paths:
             files += map(str, images_below(Path(path)) if Path(path).is_dir() else [path])
@@ -153,53 +132,6 @@ class TrainedModel:
 
     def _try_one(self, file: str) -> Tensor | DataError:
         try:
-            return self._prepare_one(file)
+            return self.preprocess(file)
         except DataError as error:
             return error
-
-    def _prepare_one(self, image: Any) -> Tensor:
-        if isinstance(image, Sequence) and not isinstance(image, str):
-            raise DataError("images are given in one list, not in lists of lists")
-        if isinstance(image, (str, Path)):
-            with open_image(image) as opened:
-                return self._prepare_one(opened)
-        if isinstance(image, Image.Image):
-            channels, height, width = self._image_shape()
-            fitted = fit_image(image, (height, width), "L" if channels == 1 else "RGB")
-            return self._normalise(fitted[None])
-        if not isinstance(image, (np.ndarray, Tensor)):
-            raise DataError(
-                f"an image is a path, a PIL image, an array or a tensor, not {type(image).__name__}"
-            )
-        if image.dtype not in (np.uint8, torch.uint8):
-            return self._check(self._numbers(torch.as_tensor(image)))
-        channels, height, width = self._image_shape()
-        return self._normalise(
-            resized_images(as_image_batch(image, channels), (height, width)).contiguous()
-        )
-
-    def _numbers(self, inputs: Tensor) -> Tensor:
-        if inputs.is_floating_point():
-            return inputs.float()
-        if self.mean:
-            raise DataError(f"images are uint8, and inputs made of them floats, not {inputs.dtype}")
-        return inputs
-
-    def _image_shape(self) -> tuple[int, int, int]:
-        if not self.mean:
-            raise DataError(
-                f"this network takes tensors of shape {self.input_shape} as they are, not images"
-            )
-        channels, height, width = self.input_shape
-        return channels, height, width
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        return Normalisation(self.mean, self.std, images.device)(self._check(images))
-
-    def _check(self, inputs: Tensor) -> Tensor:
-        if tuple(inputs.shape[1:]) != self.input_shape:
-            raise DataError(
-                f"an input has shape {tuple(inputs.shape[1:])}; this network takes "
-                f"{self.input_shape}"
-            )
-        return inputs

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpnas.data.data import Data
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DdpnasError
 from ddpnas.report.analysis import View
@@ -67,7 +66,7 @@ def mistakes_section(view: View) -> Section | None:
         logger.warning("the report leaves out the misclassified images: %s", error)
         words = ("The images cannot be shown, because they or the network could not be read.",)
         return Section("mistakes", "What it gets wrong", words, ())
-    images, labels = _images(_split(data, trained.found.evaluation.split))
+    images, labels = _images(data.splits[trained.found.evaluation.split])
     if images is None or not model.mean:
         return None
     probabilities = model.predict(images)
@@ -83,12 +82,6 @@ def mistakes_section(view: View) -> Section | None:
     if not wrong:
         return Section("mistakes", "What it gets wrong", words, ())
     return Section("mistakes", "What it gets wrong", words, (_gallery(data.classes, wrong),))
-
-
-def _split(data: Data, name: str) -> Split:
-    if name == "test" and data.test is not None:
-        return data.test
-    return data.valid
 
 
 def _images(split: Split) -> tuple[Tensor | None, Tensor]:

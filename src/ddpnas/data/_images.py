@@ -1,0 +1,172 @@
+"""Images, one by one or as arrays: opened, brought to one form and size."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ddpnas.errors import DataError
+
+__all__ = [
+    "as_image_batch",
+    "channels_first",
+    "fit_image",
+    "open_image",
+    "resized_images",
+]
+
+_CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency, which is dropped
+
+
+_ORIENTATION = 0x0112  # tag of EXIF: how a camera was held
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@contextlib.contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image file, whose pixels are read only when they are used.
+
+    Raises:
+        DataError: what is wrong with which file, also where that shows while it is used.
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"the image {path} cannot be read: {error}") from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise DataError(
+            f"the image {path} cannot be read: it has more than {most:,} pixels; make it smaller"
+        ) from None
+
+
+def channels_first(images: np.ndarray[Any, Any] | Tensor, name: str) -> Tensor:
+    """Return several images as (N, C, H, W) with 1 or 3 channels, wherever these stand.
+
+    Args:
+        images: (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or, transparency being dropped,
+            4 channels.
+        name: of the images, for messages.
+
+    Raises:
+        DataError: another shape, or an array of which it cannot be told where the channels are.
+    """
+    batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    if batch.ndim == 3:
+        return batch[:, None]
+    first, last = (batch.ndim == 4 and batch.shape[i] in _CHANNELS for i in (1, -1))
+    shape = "x".join(map(str, batch.shape))
+    if not (first or last):
+        raise DataError(
+            f"{name} have the shape {shape}; needed is (N, H, W), (N, H, W, C) or (N, C, H, W) "
+            f"with 1, 3 or 4 channels (more can be given from Python, as tensors of floats)"
+        )
+    if first and last and not isinstance(images, Tensor):
+        raise DataError(
+            f"{name} have the shape {shape}, so that their channels may be first or last; give "
+            f"images of more than 4 pixels a side"
+        )
+    return batch[:, :3] if first else batch[..., :3].movedim(-1, 1).contiguous()
+
+
+def as_image_batch(images: Any, channels: int) -> Tensor:
+    """Return uint8 images as (N, channels, H, W), grey made colour or the reverse if need be.
+
+    Args:
+        images: array or tensor: (H, W), (H, W, C), (N, H, W), (N, H, W, C) or (N, C, H, W), with
+            1, 3 or, transparency being dropped, 4 channels; a tensor may be (C, H, W) too.
+        channels: 1 or 3.
+
+    Raises:
+        DataError: another shape.
+    """
+    batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    if batch.ndim == 2:
+        batch = batch[None, None]
+    elif batch.ndim == 3 and isinstance(images, Tensor) and batch.shape[0] in (1, 3):
+        batch = batch[None]
+    elif batch.ndim == 3 and batch.shape[-1] in _CHANNELS:
+        batch = batch[..., :3].movedim(-1, 0)[None]
+    else:
+        batch = channels_first(images, "uint8 images")
+    if batch.shape[1] == channels:
+        return batch
+    if batch.shape[1] == 1:
+        return batch.expand(-1, channels, -1, -1)
+    from torchvision.transforms.v2 import functional
+
+    grey: Tensor = functional.rgb_to_grayscale(batch)
+    return grey
+
+
+def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Tensor:
+    """Return the image as (C, height, width) uint8: upright, cropped, resized, converted.
+
+    Args:
+        image: of any size, turned as its EXIF orientation says; what is transparent becomes
+            white, 16 bits a pixel become 8.
+        size: pixels a side, or (height, width).
+        mode: "L" for one grey channel or "RGB".
+
+    Raises:
+        ValueError: pixels of 32 bits, whose range is not known.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    image = _upright(image)
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() > 0xFFFF:
+            raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
+        image = Image.fromarray((pixels // 256).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert(mode)
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    array = np.asarray(image, dtype=np.uint8)
+    return torch.from_numpy(array[None].copy() if mode == "L" else array.transpose(2, 0, 1).copy())
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image as a viewer shows it.
+
+    ``ImageOps.exif_transpose`` also writes the EXIF data anew, which fails where it is damaged.
+    """
+    image.load()  # a TIFF is turned by that, and then says so no more
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return (N, C, height, width) uint8: resized to cover that size, what is over cut off."""
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images
+    from torchvision.transforms.v2 import functional
+
+    covering = [max(size[0], height * size[1] // width), max(size[1], width * size[0] // height)]
+    result: Tensor = functional.center_crop(
+        functional.resize(images, covering, antialias=True), list(size)
+    )
+    return result
