@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddpnas.data.augment import Augmentation, Shard, crop_and_flip, cutout, resized_crop
-from ddpnas.training._accelerate import seeded
+from ddpnas.utils.seeds import seeded
 
 IMAGES = torch.randint(0, 256, (12, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
 

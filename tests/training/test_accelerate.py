@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import ddpnas
 from ddpnas import Recipe
 from ddpnas.errors import OptionError
-from ddpnas.training._accelerate import accelerated, seeded
+from ddpnas.training._accelerate import accelerated
 
 from ..conftest import striped_images
 
@@ -77,20 +77,6 @@ def test_a_tracker_follows_the_training(small_space, stripes, tmp_path):
     read = EventAccumulator(str(events.parent)).Reload()
     losses = [event.value for event in read.Scalars("loss")]
     assert losses == pytest.approx([record["loss"] for record in result.history])
-
-
-def test_all_generators_are_seeded_inside_and_go_on_outside():
-    import random
-
-    def draw():
-        return torch.rand(1).item(), np.random.rand(), random.random()
-
-    with seeded(1):
-        first = draw()
-    before = draw()
-    with seeded(1):
-        assert draw() == first
-    assert draw() != before
 
 
 def test_two_processes_train_what_one_does(tmp_path):

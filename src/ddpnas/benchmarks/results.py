@@ -7,17 +7,16 @@ import dataclasses
 import importlib.util
 import io
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ddpnas._version import __version__
 from ddpnas.benchmarks.experiment import GRID, Budget, Summary, Trial
 from ddpnas.benchmarks.table import Table
 from ddpnas.errors import OptionError
+from ddpnas.utils.environment import environment
 from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["can_plot", "plot_regret", "write_results"]
@@ -58,16 +57,8 @@ def write_results(
             for x, row in zip(spent, zip(*curves.values(), strict=True), strict=True)
         ],
     )
-    import scipy
-
-    made_with = {
-        "ddpnas": __version__,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-    }
-    record = {**about, "summary": [dataclasses.asdict(s) for s in summaries], **made_with}
+    figures = [dataclasses.asdict(s) for s in summaries]
+    record = {**about, "summary": figures, **environment("numpy", "scipy")}
     write_atomic(folder / "experiment.json", (json.dumps(record, indent=1) + "\n").encode())
 
 

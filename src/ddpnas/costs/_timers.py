@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import shutil
 import tempfile
 import time
@@ -12,12 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from ddpnas._version import __version__
 from ddpnas.costs._latency_plan import LatencyPlan, Probe
 from ddpnas.costs._onnx_probes import export_probes
 from ddpnas.costs._parts import caller
@@ -25,6 +22,7 @@ from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
 from ddpnas.errors import OptionError
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.utils.environment import environment
 from ddpnas.utils.onnx import need_onnx
 
 __all__ = ["machine", "opened_timer", "versions"]
@@ -122,16 +120,7 @@ def machine(device: str) -> str:
 
 def versions(backend: str) -> dict[str, str]:
     """Return the versions of what takes part in a measurement."""
-    found = {
-        "ddpnas": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-    }
-    if backend == "onnxruntime":
-        need_onnx("onnxruntime")
-        import onnxruntime
-
-        found["onnxruntime"] = onnxruntime.__version__
-    return found
+    if backend != "onnxruntime":
+        return environment("torch", "numpy")
+    need_onnx("onnxruntime")
+    return environment("torch", "numpy", "onnxruntime")

@@ -12,9 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ddpnas._version import __version__
 from ddpnas.costs import stopwatch
 from ddpnas.costs._onnx_probes import export_probes
 from ddpnas.costs.config import LatencyConfig
@@ -22,6 +19,7 @@ from ddpnas.costs.latency import latency_table, plan_of
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, SpaceError
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.utils.environment import versions
 from ddpnas.utils.files import writable
 
 __all__ = ["export_latency", "import_latency", "read_measurements"]
@@ -53,7 +51,7 @@ def export_latency(
         "options": space.plain_options,
         "settings": dataclasses.asdict(config),
         "names": list(plan.probes),
-        "exported_with": {"ddpnas": __version__, "torch": torch.__version__},
+        "exported_with": versions("torch"),
     }
     folder = Path(out)
     target = folder / stopwatch.MANIFEST

@@ -18,6 +18,7 @@ from ddpnas.data.loader import Loader
 from ddpnas.evaluators.base import Evaluation
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.utils.seeds import seeded
 
 __all__ = [
     "Prior",
@@ -54,8 +55,7 @@ class Prior:
 
     def measure(self, architecture: Architecture) -> dict[str, float]:
         """Return ``naswot`` and ``synflow``, logarithms; NaN what the inputs do not allow."""
-        with torch.random.fork_rng():
-            torch.manual_seed(self._seed)
+        with seeded(self._seed):
             network = self._space.build(architecture, path=True).to(self._device)
             flow = math.nan
             if self._inputs.is_floating_point():

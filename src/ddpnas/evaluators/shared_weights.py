@@ -33,6 +33,7 @@ from ddpnas.training.device import autocast, place
 from ddpnas.training.distributed import Processes
 from ddpnas.training.steps import train_epoch
 from ddpnas.training.sync_norm import synchronise_norms
+from ddpnas.utils.seeds import derive_seed, seeded
 
 __all__ = ["Round", "SharedWeights", "make_sgd"]
 
@@ -92,8 +93,7 @@ class SharedWeights:
         self._config, self._seed, self._evaluations = config, seed, evaluations
         self._device, self._processes = device, processes
         self._epochs = 0  # trained
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.supernet = space.supernet()
         place(self.supernet, device)
         synchronise_norms(self.supernet, processes)
@@ -151,8 +151,7 @@ class SharedWeights:
         group["params"] = path
         seed = self._epoch_seed()
         try:
-            with torch.random.fork_rng():
-                torch.manual_seed(seed + self._processes.rank)  # dropout: other units in each
+            with seeded(seed + self._processes.rank):  # dropout: other units in each
                 loss = train_epoch(
                     self.supernet,
                     self._train.train_batches(self._batch_size, seed),
@@ -196,8 +195,7 @@ class SharedWeights:
         order = rng.permutation(len(self._pool))
         losses: list[Tensor] = []
         lr = self._config.lr
-        with torch.random.fork_rng():
-            torch.manual_seed(seed + self._processes.rank)
+        with seeded(seed + self._processes.rank):
             for step, batch in enumerate(self._train.train_batches(batch_size, seed)):
                 epochs = done + step / steps
                 if self._config.interleave:
@@ -282,7 +280,7 @@ class SharedWeights:
         return JointDistribution(self._all.decisions, self._all.rows, masks)
 
     def _epoch_seed(self) -> int:
-        return int(np.random.SeedSequence([self._seed, self._epochs]).generate_state(1)[0])
+        return derive_seed(self._seed, self._epochs)
 
     def _set_lr(self, progress: float) -> float:
         """Set and return the learning rate at this part of its cosine, in [0, 1]."""

@@ -27,6 +27,7 @@ from ddpnas.spaces.user_space import space_from_file
 from ddpnas.training.device import pick_device
 from ddpnas.training.recipes import RECIPES, Recipe
 from ddpnas.training.train import train
+from ddpnas.utils.seeds import seeded
 from ddpnas.utils.workers import check_workers, run_tasks, worker_number
 
 __all__ = ["StandaloneConfig", "StandaloneEvaluator"]
@@ -177,8 +178,7 @@ def _train_one(training: _Training, architecture: Architecture) -> Evaluation:
     torch.set_num_threads(training.threads or before)
     started = time.perf_counter()
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(training.seed)
+        with seeded(training.seed):
             network = training.opened.build(architecture, path=True)
         trained = train(
             network,

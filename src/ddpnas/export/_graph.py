@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ddpnas._version import __version__
 from ddpnas.export.deployable import Deployable
+from ddpnas.utils.environment import versions
 from ddpnas.utils.onnx import quiet
 
 __all__ = ["file_metadata", "trace"]
@@ -70,7 +70,7 @@ def file_metadata(model: Deployable) -> dict[str, str]:
         "input_layout": takes.layout,
         "preprocessing": "normalization inside" if takes.preprocessing else "outside",
         "about": json.dumps(dict(model.about)),
-        "versions": json.dumps({"ddpnas": __version__, "torch": torch.__version__}),
+        "versions": json.dumps(versions("torch")),
     }
 
 

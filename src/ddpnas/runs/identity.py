@@ -5,22 +5,20 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from ddpnas._version import __version__
 from ddpnas.data.data import Data
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.standalone import StandaloneConfig
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode
 from ddpnas.strategies.registry import list_strategies, strategy_options
+from ddpnas.utils.environment import environment
 from ddpnas.utils.options import refuse_differences
 
 __all__ = ["about_run", "note_processes", "refuse_another", "run_identity", "versions"]
@@ -125,11 +123,7 @@ def note_processes(made_with: Mapping[str, Any], processes: int) -> None:
 def versions(device: torch.device, processes: int) -> dict[str, Any]:
     """Return what a run was made with: versions, machine, device, number of processes, date."""
     return {
-        "ddpnas": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": platform.platform(),
+        **environment("torch", "numpy"),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "device": str(device),

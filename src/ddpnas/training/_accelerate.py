@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ddpnas.errors import OptionError, nearest
 from ddpnas.training.device import pick_device
 
-__all__ = ["PRECISIONS", "TRACKERS", "accelerated", "seeded"]
+__all__ = ["PRECISIONS", "TRACKERS", "accelerated"]
 
 PRECISIONS = ("no", "bf16", "fp16")
 TRACKERS = ("tensorboard", "mlflow", "wandb")
@@ -78,18 +74,3 @@ def accelerated(
         for state, content in zip(states, before, strict=True):
             state.clear()
             state.update(content)
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed all generators inside (torch's, NumPy's, Python's) and put their states back after."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)

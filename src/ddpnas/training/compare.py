@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_network
@@ -27,6 +24,7 @@ from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.train import train
 from ddpnas.utils.options import check_seed
+from ddpnas.utils.seeds import seeded
 
 __all__ = ["compare"]
 
@@ -100,10 +98,12 @@ def compare(
             chosen_by_name[f"same size {i + 1}"] = _drawn(space, rules, tables, alike, rng)
     for name, chosen in chosen_by_name.items():
         reached = {key: table.cost(chosen) for key, table in tables.items()}
-        network = _seeded(seed, partial(space.build, chosen))
+        with seeded(seed):
+            network = space.build(chosen)
         trained.append((name, space.format(chosen), chosen, reached, network))
     for name in baselines:
-        network = _seeded(seed, partial(build_baseline, name, data.input_shape, len(data.classes)))
+        with seeded(seed):
+            network = build_baseline(name, data.input_shape, len(data.classes))
         counted = count_network(network, data.input_shape)
         reached = {key: counted[key] for key in tables if key in counted}
         trained.append((name, name, Architecture({}), reached, network))
@@ -163,9 +163,3 @@ def _same_size(
     checked = checked_limits(limits, costs)
     given = checked.get("macs", Limit())
     return {**checked, "macs": Limit(max(given.lower, lowest), min(given.upper, highest))}
-
-
-def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return build()

@@ -17,7 +17,6 @@ from ddpnas.data.augment import Augmentation, Shard
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DivergedError, OptionError, RunError
-from ddpnas.training._accelerate import seeded
 from ddpnas.training._timm_parts import (
     average_of,
     drop_paths_of,
@@ -35,6 +34,7 @@ from ddpnas.training.results import EvaluationResult, TrainResult
 from ddpnas.training.steps import train_epoch
 from ddpnas.training.sync_norm import synchronise_norms
 from ddpnas.utils.options import refuse_differences
+from ddpnas.utils.seeds import seeded
 
 __all__ = ["Session"]
 

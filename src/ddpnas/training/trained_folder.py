@@ -19,7 +19,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +29,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ddpnas._version import __version__
 from ddpnas.data.data import Data
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
 from ddpnas.generation.limits import Limits, parse_limits
@@ -44,6 +42,7 @@ from ddpnas.training.final_spaces import inference_space
 from ddpnas.training.model_card import model_card
 from ddpnas.training.results import Compared, Comparison
 from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.environment import environment
 from ddpnas.utils.files import read_json, writable, write_atomic
 
 __all__ = ["load", "prepare_folder", "read_comparison", "save_networks"]
@@ -201,12 +200,7 @@ def save_networks(
             },
             "seed": first.result.seed,
             "searched_space_options": None if searched is None else searched.plain_options,
-            "versions": {
-                "ddpnas": __version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-                "machine": platform.platform(),
-            },
+            "versions": environment("torch"),
         },
     }
     result = {"classes": list(data.classes), "networks": [one.to_dict() for one in networks]}

@@ -29,7 +29,7 @@ def reproduce_section(view: View) -> Section:
     run = view.run
     made = run.made_with
     facts = [Fact(name, str(made[name])) for name in
-             ("ddpnas", "torch", "numpy", "python", "machine", "device", "threads", "cpus")
+             ("ddpnas", "torch", "numpy", "python", "platform", "device", "threads", "cpus")
              if name in made]  # fmt: skip
     lines = run_commands(view)
     words = []
