@@ -28,7 +28,7 @@ def test_measure_prints_how_far_off_the_table_is_and_writes_it(capsys, tmp_path)
     assert main(["latency", *TOY, *QUICK, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "round 1: 8 of 8" in printed and "torch, batch 1, 1 thread" in printed
-    assert "left-out network" in printed and "Kendall's tau" in printed
+    assert "left out of the fit" in printed and "Kendall's tau" in printed
     table = CostTable.load(out)
     assert table.about["check"]["architectures"] == 4
     assert list(out.parent.iterdir()) == [out]

@@ -26,7 +26,10 @@ def test_rules_and_the_final_networks_options_are_told(capsys):
     words = ["--space-options.channels", "4", "--space-options.cells", "4"]
     assert main(["spaces", "darts", *words, "--space-options.input_shape", "[3, 16, 16]"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert f"of which {create_space('darts').valid_size:,} obey: node 2 of the normal cell" in out
+    assert (
+        f"of which {create_space('darts').valid_size:,} obey the rules: node 2 of the normal cell"
+        in out
+    )
     assert "search network: channels=4, cells=4" in out
     assert "final network: channels=36, cells=20" in out
 
@@ -34,7 +37,7 @@ def test_rules_and_the_final_networks_options_are_told(capsys):
 def test_limits_that_can_be_met_are_met_by_an_example(capsys):
     assert main(["spaces", "toy", "--limit", "params=200"]) == 0
     out = capsys.readouterr().out
-    assert "params <= 200 can be met" in out and "layer1=" in out
+    assert "params at most 200: possible, for example with" in out and "layer1=" in out
 
 
 def test_limits_that_cannot_be_met_are_told_with_the_least_reachable(capsys):

@@ -108,7 +108,7 @@ def test_the_found_network_stands_beside_random_ones_and_those_of_its_size(writt
     text = " ".join(read(written).text.split())
     for mean, number, what in ((sum(random) / 2, "2", "networks"), (same, "1", "network")):
         better = "better" if found > mean else "not better"
-        assert f"That is {better} than the mean of {number} random {what}" in text
+        assert f"It is {better} than the mean of {number} random {what}" in text
     assert "within the same limits and of about the same size" in text
     assert "--random 2 --same-size 1" in text
 

@@ -1,4 +1,4 @@
-"""Drawing: tables, the picture of the pruning, progress on a terminal or as plain lines."""
+"""What several commands print: tables, how options were pruned, and progress."""
 
 from __future__ import annotations
 
@@ -20,30 +20,43 @@ from ddpnas.runs.loop import Progress, own_seconds
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 
-__all__ = ["SearchProgress", "TrainProgress", "duration", "line", "pruning", "sizes", "table"]
+__all__ = [
+    "LatencyProgress",
+    "SearchProgress",
+    "TrainProgress",
+    "clock",
+    "line",
+    "pruning",
+    "sizes",
+    "table",
+]
 
 
 def console() -> Console:
-    """Return a console on standard output; wide where that is no terminal."""
+    """Return a console on standard output; a wide one if that is not a terminal."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=160)
 
 
 def line(text: str, *, quiet: bool = False) -> None:
-    """Print a line, unless quiet."""
+    """Print a line unless ``quiet``."""
     if not quiet:
         print(text, flush=True)
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as ``m:ss`` or ``h:mm:ss``."""
+def clock(seconds: float) -> str:
+    """Return seconds as on a clock.
+
+    >>> clock(75), clock(3725)
+    ('1:15', '1:02:05')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def sizes(data: Data) -> str:
-    """Return how many classes and images the data has."""
+    """Return the numbers of classes and images in words."""
     test = f", {len(data.test):,} test" if data.test is not None else ""
     return (
         f"{len(data.classes)} classes, {len(data.train):,} training, {len(data.valid):,} "
@@ -54,7 +67,7 @@ def sizes(data: Data) -> str:
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None
 ) -> None:
-    """Print a table; numbers, but for the first column, to the right."""
+    """Print a table. Columns of numbers, except the first column, are aligned to the right."""
     drawn = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
         numeric = i > 0 and all(re.fullmatch(r"-|[\d.,]+( .{1,12})? ?%?", row[i]) for row in rows)
@@ -67,11 +80,11 @@ def table(
 def pruning(distribution: JointDistribution, stages: Sequence[Mapping[str, Any]]) -> None:
     """Print how the distribution was pruned.
 
-    A row a decision; for each option its probability theta at the end, and either that it
-    survived or the stage at whose end it was pruned.
+    Each row is a decision. Each cell is an option with its final probability theta, and with
+    "kept" or the stage after which it was pruned.
     """
     drawn = Table(
-        title="theta at the end; s3: pruned at the end of stage 3",
+        title="final theta of each option; s3: pruned after stage 3",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
@@ -93,10 +106,10 @@ def pruning(distribution: JointDistribution, stages: Sequence[Mapping[str, Any]]
 
 
 class SearchProgress:
-    """Shows a search as it goes: a live display on a terminal, else a line an evaluation.
+    """Shows a running search: a live display on a terminal, elsewhere one line per evaluation.
 
     Attributes:
-        begun: whether the search has begun, and its folder with it.
+        begun: Whether the search has begun, so that its folder exists.
     """
 
     def __init__(self, space: DecisionSpace | None, *, quiet: bool) -> None:
@@ -123,7 +136,7 @@ class SearchProgress:
             self._live.stop()
 
     def update(self, progress: Progress) -> None:
-        """Take what :func:`ddpnas.search` reports."""
+        """Show the progress that :func:`ddpnas.search` reports."""
         self.begun = True
         if self._quiet:
             return
@@ -160,50 +173,67 @@ class SearchProgress:
                 f"loss {epoch['loss']:.3f}{_pace(epoch)}"
             )
         if progress.seconds_left is not None:
-            parts.append(f"left {duration(progress.seconds_left)}")
+            parts.append(f"time left {clock(progress.seconds_left)}")
         if progress.record is not None and self._space is not None:
             parts.append(self._space.format(progress.record["architecture"]))
         return "  ".join(parts)
 
 
 def _pace(record: Mapping[str, Any]) -> str:
-    """Return how many images a second were trained on, where that is known."""
+    """Return the training speed, or nothing if it was not recorded."""
     if "train_images" not in record:
         return ""
     return f", {record['train_images'] / record['train_seconds']:,.0f} images/s"
 
 
-class TrainProgress:
-    """Shows the training of one or several networks, a line an epoch or one that is renewed."""
+class ProgressLine:
+    """A line that is renewed on a terminal; elsewhere, one printed line per completed part.
+
+    Args:
+        quiet: Whether to print nothing.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._console = console()
-        self._started = time.perf_counter()
+        self._terminal = console().is_terminal
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if not self._quiet and self._console.is_terminal:
-            print()
+    def __exit__(self, *error: object) -> None:
+        if not self._quiet and self._terminal:
+            print()  # what follows begins on a new line
 
-    def update(self, name: str, record: Mapping[str, float]) -> None:
-        """Take what :func:`ddpnas.training.compare.compare` reports."""
+    def show(self, text: str, *, complete: bool = True) -> None:
+        """Replace the line on a terminal; elsewhere, print it if it completes a part."""
         if self._quiet:
             return
+        if self._terminal:
+            print(f"\r\x1b[2K{text}", end="", flush=True)
+        elif complete:
+            print(text, flush=True)
+
+
+class TrainProgress(ProgressLine):
+    """Shows the training of one or several networks, one line per epoch."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._started = time.perf_counter()
+
+    def update(self, name: str, record: Mapping[str, float]) -> None:
+        """Show an epoch, as :func:`ddpnas.compare` reports it."""
         valid = record.get("valid_accuracy")
-        text = (
+        self.show(
             f"{name}: epoch {record['epoch']:.0f}, loss {record['loss']:.3f}, "
             + (f"validation accuracy {100 * valid:.2f} %, " if valid is not None else "")
-            + f"{record['seconds']:.1f} s, {duration(time.perf_counter() - self._started)} in all"
+            + f"{record['seconds']:.1f} s, {clock(time.perf_counter() - self._started)} in total"
         )
-        if self._console.is_terminal:
-            print(f"\r\x1b[2K{text}", end="", flush=True)
-        else:
-            print(text, flush=True)
+
+
+class LatencyProgress(ProgressLine):
+    """Shows how far a round of latency measurements is."""
+
+    def update(self, number: int, done: int, total: int) -> None:
+        """Show progress, as :func:`ddpnas.measure_latency` reports it."""
+        self.show(f"round {number}: {done} of {total}", complete=done == total)

@@ -21,29 +21,35 @@ __all__ = ["COMMANDS"]
 
 
 def _benchmark_parser() -> ArgumentParser:
-    parser = new_parser("compare strategies on a table of trained networks, with many seeds")
-    parser.add_argument("name", help=f"{' or '.join(list_tables())}, or a name for --table")
-    parser.add_argument("--table", help="a .npz table of your own")
-    parser.add_argument("--dataset", help="one of the table's; default: its first")
+    parser = new_parser("compare strategies on a table of trained networks, over many seeds")
+    parser.add_argument("name", help=f"{' or '.join(list_tables())}, or any name with --table")
+    parser.add_argument("--table", help="your own table, a .npz file")
+    parser.add_argument("--dataset", help="data set of the table; default: its first")
     parser.add_argument(
         "--strategies",
         default="ddpnas,random,regularized-evolution",
-        help="joined by commas; with options: sng:pruning=true:delta=0.5; one of your own: "
-        "mine.py:MyStrategy, whose file is executed",
+        help="names joined by commas, with options as in sng:pruning=true:delta=0.5, or your own "
+        "as mine.py:MyStrategy (the file is executed)",
     )
-    parser.add_argument("--seeds", type=int, default=500, help="runs of each strategy, a seed each")
     parser.add_argument(
-        "--budget", default="12000s", help="simulated seconds (12000s) or evaluations (60)"
+        "--seeds", type=int, default=500, help="number of runs of each strategy, one seed each"
+    )
+    parser.add_argument(
+        "--budget",
+        default="12000s",
+        help="budget of a run: simulated seconds (12000s) or evaluations (60)",
     )
     parser.add_argument(
         "--epochs",
         type=int,
-        help="training epochs of the validation accuracy that scores; default: the fewest "
-        "in the table",
+        help="score by validation accuracy after this many epochs; default: the fewest in the "
+        "table",
     )
-    parser.add_argument("--workers", type=int, help="processes; default: one a CPU")
-    parser.add_argument("--executor", default="local", help="where they run: local or ray")
-    parser.add_argument("--out", default="runs/benchmark", help="folder for CSV files and plot")
+    parser.add_argument("--workers", type=int, help="number of processes; default: one per CPU")
+    parser.add_argument("--executor", default="local", help="where the processes run: local or ray")
+    parser.add_argument(
+        "--out", default="runs/benchmark", help="folder for the CSV files and the plot"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the results in --out")
     add_json(parser)
     return parser
@@ -53,11 +59,11 @@ def benchmark(options: Namespace) -> None:
     """``ddpnas benchmark``."""
     contenders = [Contender.parse(text) for text in options.strategies.split(",")]
     if len({contender.label for contender in contenders}) < len(contenders):
-        raise OptionError("a strategy is named twice in --strategies")
+        raise OptionError("--strategies names a strategy twice")
     budget = Budget.parse(options.budget)
     folder = Path(options.out)
     if (folder / "experiment.json").exists() and not options.overwrite:
-        raise RunError(f"{folder} holds a benchmark; give another --out, or --overwrite")
+        raise RunError(f"{folder} already holds a benchmark; give another --out, or --overwrite")
     source = (options.name, options.dataset, options.table)
     table = load_table(*source)
     started = time.perf_counter()
@@ -99,15 +105,22 @@ def benchmark(options: Namespace) -> None:
         ]
         for s in summaries
     ]
-    columns = ["strategy", "test %", "std", "95 % interval", "recommended %", "evaluations"]
+    columns = [
+        "strategy",
+        "test accuracy (%)",
+        "std (points)",
+        "95 % interval (%)",
+        "recommended (%)",
+        "evaluations",
+    ]
     title = (
-        f"{table.name}, {table.dataset}: test accuracy of the architecture chosen by validation, "
-        f"budget {options.budget}, {options.seeds} seeds"
+        f"{table.name}, {table.dataset}: test accuracy of the architecture with the best "
+        f"validation accuracy; budget {options.budget}, {options.seeds} seeds"
     )
     show.table(columns, rows, title=title)
-    print(f"{seconds:.0f} s; written to {folder}")
+    print(f"finished in {seconds:.0f} s; wrote {folder}")
     if not can_plot():
-        print("no plot: it needs matplotlib, pip install 'ddpnas[report]'")
+        print("no plot, because matplotlib is missing: pip install 'ddpnas[report]'")
 
 
 def _draw_progress(done: int, total: int) -> None:

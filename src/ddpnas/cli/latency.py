@@ -1,12 +1,11 @@
-"""``ddpnas latency``: a table of milliseconds of a space, measured here or elsewhere."""
+"""``ddpnas latency``: measure a latency table of a space, here or on another machine."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -27,32 +26,34 @@ from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]
 
-TABLE = "latency.json"  # of a run
+TABLE = "latency.json"  # in a run folder
 
 
 def _parser() -> ArgumentParser:
-    parser = new_parser("measure a table of milliseconds, whose limits `generate` can then keep")
+    parser = new_parser(
+        "measure a latency table, so that `ddpnas generate` can keep limits on milliseconds"
+    )
     parser.add_argument(
         "action",
         nargs="*",
         default=[],
-        help="nothing: measure here; export: write files that measure elsewhere; import FILE: make "
-        "the table of what was measured there; check RUN: a table's prediction for a run's network "
-        "against a new measurement",
+        help="nothing: measure on this machine; export: write files that measure on another "
+        "machine; import FILE: make the table from what was measured there; check RUN: measure the "
+        "network of a run and compare it with the table's prediction",
     )
     parser.add_argument(
-        "--run", help="measure the space of a run, with its options, into its latency.json"
+        "--run", help="measure the space of this run, with its options, into RUN/latency.json"
     )
     add_space(parser, None)
-    parser.add_argument("--out", help="the table, a JSON file; of export: a folder")
-    parser.add_argument("--table", help="of check: the table, if not the run's latency.json")
+    parser.add_argument("--out", help="JSON file to write; for export: folder to write")
+    parser.add_argument("--table", help="for check: the table, if not RUN/latency.json")
     parser.add_class_arguments(LatencyConfig)
     add_quiet(parser)
     return parser
 
 
 def latency(options: Namespace) -> None:
-    """``ddpnas latency``, of this machine, or ``export``, ``import FILE``, ``check RUN``."""
+    """``ddpnas latency``, with or without ``export``, ``import FILE`` or ``check RUN``."""
     action, *words = options.action or ["measure"]
     if action not in ACTIONS:
         raise OptionError(nearest("action of `ddpnas latency`", action, ACTIONS))
@@ -72,7 +73,7 @@ def _measure(options: Namespace) -> None:
     config = fields(LatencyConfig, options)
     with writable(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-    with _Progress(quiet=options.quiet) as progress:
+    with show.LatencyProgress(quiet=options.quiet) as progress:
         table = measure_latency(
             space, config, partial=out.with_name(out.name + ".part"), on_progress=progress.update
         )
@@ -82,15 +83,16 @@ def _measure(options: Namespace) -> None:
 def _export(options: Namespace) -> None:
     out = _needed(options, "out", "--out FOLDER")
     space = _wanted_space(options)
-    with _Progress(quiet=options.quiet) as progress:
+    with show.LatencyProgress(quiet=options.quiet) as progress:
         export_latency(
             space,
             out,
             fields(LatencyConfig, options),
             lambda i, count: progress.update(1, i, count),
         )
-    print(f"next: copy {out} to the machine, run there: python measure.py (NumPy and onnxruntime)")
-    print(f"then here: ddpnas latency import {out}/measurements.json --out table.json")
+    print(f"next: copy {out} to the other machine and run there: python measure.py")
+    print("it needs NumPy and onnxruntime")
+    print(f"then run here: ddpnas latency import {out}/measurements.json --out table.json")
 
 
 def _import(options: Namespace, path: str) -> None:
@@ -134,16 +136,19 @@ def _finish(table: CostTable, out: Path) -> None:
     tau = "-" if check["kendall_tau"] is None else f"{check['kendall_tau']:.2f}"
     interval = "-" if low is None else f"{low:.2f} to {high:.2f}"
     show.table(
-        ["latency of float32 networks", about["machine"]],
+        ["latency table (float32, ms)", about["machine"]],
         [
-            ["measured by", f"{about['backend']}, batch {about['batch']}, {_threads(about)}"],
-            ["load of the machine", " to ".join(str(load) for load in about["load"])],
+            ["measured with", f"{about['backend']}, batch {about['batch']}, {_threads(about)}"],
+            [
+                "load of the machine, before and after",
+                " to ".join(str(load) for load in about["load"]),
+            ],
             ["distinct parts timed", str(len(about["parts"]))],
-            ["whole networks to check the sums", str(check["architectures"])],
+            ["whole networks timed to check it", str(check["architectures"])],
             ["fitted overhead and scale", f"{check['overhead_ms']:.3g} ms, {check['scale']:.3f}"],
-            ["error on a left-out network", _error(check)],
-            ["error of the unfitted sums", f"{check['unfitted_mape_percent']:.1f} %"],
-            ["Kendall's tau, left out", f"{tau} (95 %: {interval})"],
+            ["error on a network left out of the fit", _error(check)],
+            ["error without the fit", f"{check['unfitted_mape_percent']:.1f} %"],
+            ["Kendall's tau, left out of the fit", f"{tau} (95 % interval: {interval})"],
         ],
     )
     print(f"wrote {out}")
@@ -163,7 +168,7 @@ def _threads(about: Mapping[str, Any]) -> str:
 def _needed(options: Namespace, name: str, example: str) -> str:
     value = options[name]
     if value is None:
-        raise OptionError(f"`ddpnas latency` needs --{name}, such as {example}")
+        raise OptionError(f"`ddpnas latency` needs --{name}: for example {example}")
     return str(value)
 
 
@@ -174,32 +179,7 @@ def _wanted_space(options: Namespace) -> SearchSpace:
     return named_space(name, options.space_options)
 
 
-class _Progress:
-    """Shows how far a round is: a line that is renewed on a terminal, else one a round."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._terminal = sys.stdout.isatty()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if not self._quiet and self._terminal:
-            print()
-
-    def update(self, number: int, i: int, count: int) -> None:
-        """Take what :func:`ddpnas.measure_latency` reports."""
-        if self._quiet:
-            return
-        text = f"round {number}: {i} of {count}"
-        if self._terminal:
-            print(f"\r\x1b[2K{text}", end="", flush=True)
-        elif i == count:
-            print(text, flush=True)
-
-
-# What the first word may be: the function, and what the second word is.
+# First word of the command: its function, and what the second word names.
 ACTIONS: dict[str, tuple[Callable[..., None], str | None]] = {
     "measure": (_measure, None),
     "export": (_export, None),

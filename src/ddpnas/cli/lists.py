@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_limit, add_space_options, new_parser
-from ddpnas.cli.spaces import describe
+from ddpnas.cli.spaces import show_space
 from ddpnas.data.load import list_data, load_data
 from ddpnas.generation.limits import parse_limits
 from ddpnas.spaces.registry import about_space, list_spaces
@@ -42,7 +42,7 @@ def _data_parser() -> ArgumentParser:
 def spaces(options: Namespace) -> None:
     """``ddpnas spaces``, or of one of them with its name."""
     if options.name is not None:
-        describe(options.name, options.space_options, parse_limits(options.limit))
+        show_space(options.name, options.space_options, parse_limits(options.limit))
         return
     show.table(["space", "what"], [[name, about_space(name)] for name in list_spaces()])
     print("one of them: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")

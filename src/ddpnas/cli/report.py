@@ -15,19 +15,23 @@ __all__ = ["COMMANDS"]
 
 
 def _report_parser() -> ArgumentParser:
-    parser = new_parser("one page about a run, finished or not, or a comparison of several")
+    parser = new_parser(
+        "write a page about a run, finished or not, or a comparison of several runs"
+    )
     parser.add_argument("runs", nargs="+", help="run folders")
     parser.add_argument(
-        "--out", help="the HTML file; default: RUN/report.html, of several report.html"
+        "--out",
+        help="HTML file to write; default: RUN/report.html, or report.html for several runs",
     )
     parser.add_argument(
         "--costs",
         action="append",
         default=[],
-        help="a table of another cost (latency, energy, ...), JSON; may be repeated",
+        help="JSON table of another cost (latency, energy, ...); may be repeated",
     )
     parser.add_argument(
-        "--trained", help="of one run: where ddpnas train --out put a training, if not RUN/trained"
+        "--trained",
+        help="for one run: the folder that `ddpnas train --out` wrote, if not RUN/trained",
     )
     add_own_space(parser)
     return parser
@@ -40,13 +44,17 @@ def report(options: Namespace) -> None:
         options.runs, options.out, space=options.space, costs=tables, trained=options.trained
     )
     print(f"report: {path}")
-    print(f"its numbers: {path.with_name(f'{path.stem}-data')}/*.csv")
+    print(f"tables: {path.with_name(f'{path.stem}-data')}/*.csv")
 
 
 def _watch_parser() -> ArgumentParser:
-    parser = new_parser("show the report of a run in the browser, renewed while it goes on")
+    parser = new_parser(
+        "serve the report of a run for the browser; it renews itself during the search"
+    )
     parser.add_argument("runs", nargs="+", help="run folders")
-    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; 0 for any free one")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port on 127.0.0.1; 0 for any free one"
+    )
     add_own_space(parser)
     return parser
 
@@ -55,7 +63,7 @@ def watch(options: Namespace) -> None:
     """``ddpnas watch``."""
     server = Watch(options.runs, options.port, options.space)
     with contextlib.suppress(KeyboardInterrupt):
-        print(f"open {server.address} (Ctrl-C ends it)", flush=True)
+        print(f"open {server.address} in a browser; stop with Ctrl-C", flush=True)
         server.serve()
 
 

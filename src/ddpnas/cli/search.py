@@ -175,7 +175,7 @@ def _show_result(run: str, result: SearchResult) -> None:
     best = max(record["accuracy"] for record in result.history)
     print(f"architecture found: {result.text}")
     print(
-        f"{len(result.history)} architectures scored in {show.duration(result.seconds)}; best "
+        f"{len(result.history)} architectures scored in {show.clock(result.seconds)}; best "
         f"validation accuracy {100 * best:.2f} %"
     )
     print(f"run folder: {run}")

@@ -1,4 +1,4 @@
-"""``ddpnas spaces NAME``: what a space holds, before anything is trained."""
+"""``ddpnas spaces NAME``: decisions, size and costs of a space, before any training."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.registry import named_space
 
-__all__ = ["describe"]
+__all__ = ["show_space"]
 
 
-def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit]) -> None:
+def show_space(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit]) -> None:
     """Print decisions, size, costs and defaults of a space, and whether the limits can be met.
 
     Args:
-        name: published, or ``my_file.py:network``.
-        options: of the space.
-        limits: Cost name -> limit.
+        name: Name of a published space, or ``my_file.py:network``.
+        options: Options of the space.
+        limits: Limits by name of the cost.
 
     Raises:
-        InfeasibleError: the limits cannot be met; it says the least reachable.
+        InfeasibleError: If no architecture meets the limits; the message names the lowest
+            reachable costs.
     """
     space = named_space(name, options)
     _decisions(space)
@@ -37,7 +38,7 @@ def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit])
         size = [
             f"--space-options.{n.replace('_', '-')} {v}" for n, v in space.final_options.items()
         ]
-        print(f"final network:  {_listed(space.final_options)}; its costs, and limits on them:")
+        print(f"final network:  {_listed(space.final_options)}; for its costs and limits on them:")
         print(f"                ddpnas spaces {name} {' '.join(size)}")
     costs = count_costs(space)
     ranges = cost_ranges(space, costs)
@@ -46,38 +47,39 @@ def describe(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit])
         for r in ranges
     ]
     title = (
-        f"of the search network: least and most of all; median of {ranges[0].samples:,} random "
-        f"architectures"
+        f"costs of the search network: exact minimum and maximum, median of "
+        f"{ranges[0].samples:,} random architectures"
     )
-    show.table(["cost", "least", "median", "most", "unit"], rows, title=title)
+    show.table(["cost", "minimum", "median", "maximum", "unit"], rows, title=title)
     if limits:
         uniform = JointDistribution.uniform(space.decisions)
         found = generate(uniform, space, limits, costs)
         reached = ", ".join(f"{cost} {value:,.0f}" for cost, value in found.costs.items())
         words = ", ".join(f"{name} {limit.describe()}" for name, limit in limits.items())
-        print(f"{words} can be met, for instance by ({reached}):")
+        print(f"{words}: possible, for example with {reached}:")
         print(space.format(found.architecture))
 
 
 def _decisions(space: SearchSpace) -> None:
-    """Print a row for every set of decisions with the same options."""
+    """Print one row for each set of decisions that have the same options."""
     options = Counter(decision.options for decision in space.decisions)
     rows = []
     for names, count in options.items():
         first, *others = (d.name for d in space.decisions if d.options == names)
         decisions = f"{first} ... {others[-1]}" if others else first
         rows.append([decisions, str(count), ", ".join(names)])
-    show.table(["decisions", "how many", "options"], rows, title=repr(space))
+    show.table(["decisions", "count", "options"], rows, title=repr(space))
 
 
 def _size(space: SearchSpace) -> str:
+    """Return the number of architectures and, if there are rules, how many obey them."""
     size = f"{space.size:,} architectures"
     if not space.rules:
         return size
-    valid = f", of which {space.valid_size:,} obey" if space.valid_size is not None else " under"
+    valid = "some" if space.valid_size is None else f"{space.valid_size:,}"
     rules = [rule.says for rule in space.rules]
-    more = f" and {len(rules) - 1} rules alike" if len(rules) > 1 else ""
-    return f"{size}{valid}: {rules[0]}{more}"
+    more = f" (and {len(rules) - 1} similar rules)" if len(rules) > 1 else ""
+    return f"{size}, of which {valid} obey the rules: {rules[0]}{more}"
 
 
 def _listed(options: Mapping[str, Any]) -> str:

@@ -71,7 +71,7 @@ class Watch:
             self._server = ThreadingHTTPServer((HOST, port), _handler(self))
         except (OSError, OverflowError) as error:
             raise OptionError(
-                f"port {port} cannot be used ({error}); choose another with --port"
+                f"port {port} cannot be used ({error}); give another --port"
             ) from None
         self._server.daemon_threads = True
 

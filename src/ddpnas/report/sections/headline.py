@@ -134,6 +134,6 @@ def _compared(found: Compared, others: Sequence[Compared], which: str) -> str:
     of_them = "all" if beaten == number else "none" if beaten == 0 else str(beaten)
     better = "better" if found.evaluation.accuracy > mean else "not better"
     return (
-        f"That is {better} than the mean of {number} random network{'s' if number > 1 else ''}"
+        f"It is {better} than the mean of {number} random network{'s' if number > 1 else ''}"
         f"{which} ({percent(mean)}), and better than {of_them} of them."
     )

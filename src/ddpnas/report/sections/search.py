@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Fact, Facts, Section
+from ddpnas.report.measures import SPLIT_NAMES
 
 __all__ = ["search_section"]
 
 _MOST_CLASSES = 20
+_SPLITS = {"train": "training", **SPLIT_NAMES}
 
 
 def search_section(view: View) -> Section:
@@ -28,7 +30,7 @@ def search_section(view: View) -> Section:
     if run.data:
         classes = run.data["classes"]
         shape = " x ".join(map(str, run.data["input_shape"]))
-        items = ", ".join(f"{count:,} {name}" for name, count in run.data["items"].items())
+        items = ", ".join(f"{count:,} {_SPLITS[name]}" for name, count in run.data["items"].items())
         facts.append(Fact("items", f"{items}; each of {shape} values"))
         facts.append(Fact("classes", ", ".join(classes[:_MOST_CLASSES]) + _more(classes)))
     strategy = run.strategy_name
