@@ -6,7 +6,7 @@ two inputs a node) within one limit 1 s; 200 x 10 within two limits 2 s; the who
 those of DARTS, counted; of 200 x 10 they are random. Distributions are random, from nearly decided
 to nearly uniform; the first limit lies 10 to 90 % of the way from the least cost to that of the
 likeliest architecture, each further one 80 to 100 % of the way to that of the best within those
-before. Beside it in the same process: the same as a 0-1 programme by HiGHS alone, the
+before. Beside it in the same process: the same as a 0-1 program by HiGHS alone, the
 authors' dynamic programming over rounded weights, and evolutionary search with rejection.
 
     python -m benchmarks.generate --instances 100 --out records/generate/generate.json
@@ -31,7 +31,7 @@ from benchmarks.evolution import evolve
 from benchmarks.record import write_record
 from ddpnas import CostTable, JointDistribution, count_costs, create_space, frontier, generate
 from ddpnas.errors import InfeasibleError
-from ddpnas.generation._milp import Programme
+from ddpnas.generation._milp import ZeroOneProgram
 from ddpnas.generation.cost_ranges import cost_bounds
 from ddpnas.generation.limits import parse_limits
 from ddpnas.generation.objective import objective_rows, objective_value
@@ -138,7 +138,7 @@ def figures(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 def measure(case: Case, number: int, by_programme: int) -> dict[str, Any]:
-    """Return times of one case, and of the 0-1 programme on the first instances of each kind."""
+    """Return times of one case, and of the 0-1 program on the first instances of each kind."""
     wall, cpu, other, other_cpu, equal = [], [], [], [], 0
     generate(*_arguments(case, next(instances(case, 1))))  # imports and caches
     for i, instance in enumerate(instances(case, number)):
@@ -150,7 +150,7 @@ def measure(case: Case, number: int, by_programme: int) -> dict[str, Any]:
             limits = parse_limits(instance.limits)
             value = np.concatenate(rows)
             solved, ms, used = timed(
-                lambda: Programme(case.space, case.costs).maximise(value, limits)  # noqa: B023
+                lambda: ZeroOneProgram(case.space, case.costs).maximize(value, limits)  # noqa: B023
             )
             other.append(ms)
             other_cpu.append(used)
@@ -279,7 +279,7 @@ def main() -> None:
     """Measure, print tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instances", type=int, default=100, help="of each sharpness")
-    parser.add_argument("--programme", type=int, default=10, help="of these also as 0-1 programme")
+    parser.add_argument("--programme", type=int, default=10, help="of these also as 0-1 program")
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args()
     space, counted = proxyless()

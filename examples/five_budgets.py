@@ -4,7 +4,7 @@
     ddpnas latency --run runs/photos
     python examples/five_budgets.py runs/photos --latency runs/photos/latency.json --out five/
 
-The search is not repeated: each budget is an integer programme over what it learned. For
+The search is not repeated: each budget is an integer program over what it learned. For
 multiply-adds, and for milliseconds if a table is given, budgets lie evenly between the cheapest
 network there is and the most likely one; each network is the provably most likely one within its
 budget. Written are `networks.json` (with the text that `ddpnas train --architecture` takes) and

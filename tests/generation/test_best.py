@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpnas import CostTable, JointDistribution, generate, top_k
+from ddpnas import CostTable, JointDistribution, frontier, generate, top_k
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generation import sample_within
 from ddpnas.generation._problem import Problem
@@ -82,14 +82,13 @@ def test_top_k_are_the_k_best_networks_that_brute_force_finds(problem, objective
 
 @settings(max_examples=60)
 @given(problems(), st.integers(1, 4))
-def test_the_programme_finds_the_same_as_the_diagram(problem, k):
+def test_the_program_finds_the_same_as_the_diagram(problem, k):
     space, distribution, costs, limits = problem
-    by_diagram, by_programme = (Problem(space, {n: costs[n] for n in limits}) for _ in range(2))
-    by_programme.__dict__["diagram"] = None
-    bounds = checked_limits(limits, costs)
+    checked = checked_limits(limits, costs)
     values = []
-    for solver in (by_diagram, by_programme):
-        found = itertools.islice(solver.best(distribution.rows, bounds), k)
+    for method in ("auto", "program"):
+        solver = Problem(space, {n: costs[n] for n in limits}, method=method)
+        found = itertools.islice(solver.best(distribution.rows, checked), k)
         values.append([value(a, space, distribution, "theta")[0] for a, _ in found])
     assert values[0] == pytest.approx(values[1], abs=1e-8)
 
@@ -101,6 +100,54 @@ def test_nested_decisions_do_not_hide_further_networks():
     rows = [np.array([0.6, 0.1, 0.3]), *(np.arange(7.0, 0, -1) for _ in inner)]
     found = top_k(uniform.with_rows(rows), space, 4)
     assert [one.architecture["outer"] for one in found] == ["plain", "other", "deep", "deep"]
+
+
+def whole_architectures(decisions, options=3):
+    """Return a space and a table with a term for each of its architectures."""
+    made = [Decision(f"d{i}", tuple("abcdefg"[:options])) for i in range(decisions)]
+    space = DecisionSpace(made)
+    rng = np.random.default_rng(0)
+    terms = {tuple(a.items()): int(rng.integers(1, 10**6)) for a in everything(space)}
+    return space, CostTable("ms", "ms", 5, terms)
+
+
+@pytest.mark.parametrize("method", ["auto", "program"])
+def test_a_table_of_whole_architectures_is_solved_exactly(method):
+    space, table = whole_architectures(4)
+    distribution = JointDistribution.uniform(space.decisions).with_rows(
+        [np.random.default_rng(i).dirichlet(np.ones(3)) for i in range(4)]
+    )
+    costs = {"ms": table}
+    every = sorted(everything(space), key=lambda a: -value(a, space, distribution, "theta")[0])
+    for limit in (200_000, 500_000):
+        solver = Problem(space, costs, method=method)
+        found = itertools.islice(
+            solver.best(distribution.rows, checked_limits({"ms": limit}, costs)), 3
+        )
+        expected = [a for a in every if within(a, costs, {"ms": limit})][:3]
+        assert [dict(a) for a, _ in found] == expected
+    assert table.cost(solver.extreme("ms", 1.0, {})) == 5 + min(table.terms.values())
+
+
+def test_a_table_of_thousands_of_whole_architectures_is_solved():
+    space, table = whole_architectures(5, options=5)  # 3,125 terms of five choices
+    uniform = JointDistribution.uniform(space.decisions)
+    cheapest = min(table.terms.values())
+    found = generate(uniform, space, {"ms": 5 + cheapest}, {"ms": table})
+    assert table.terms[tuple(found.architecture.items())] == cheapest
+    curve = frontier(uniform, space, "ms", None, {"ms": table})
+    assert curve[0].costs["ms"] == 5 + cheapest
+    with pytest.raises(InfeasibleError, match=f"least reachable is {5 + cheapest:,}"):
+        generate(uniform, space, {"ms": 5}, {"ms": table})
+
+
+def test_the_order_of_choices_in_a_term_does_not_matter():
+    _, space, _ = two_costs()
+    joint = {(("a", "big"), ("b", "small")): 10, (("b", "small"), ("a", "big")): 20}
+    table = CostTable("ms", "ms", 0, joint)
+    for method in ("auto", "program"):
+        most = Problem(space, {"ms": table}, method=method).extreme("ms", -1.0, {})
+        assert table.cost(most) == 30
 
 
 def two_costs():

@@ -3,7 +3,7 @@
 In: a distribution over architectures, cost tables and limits. Out: the likeliest architecture
 (:func:`generate`), the likeliest ones (:func:`top_k`), the whole trade-off (:func:`frontier`), or
 the sentence that says which limits conflict. Every answer is exact: resource-constrained longest
-paths on a decision diagram, or a 0-1 programme where the diagram would be too large.
+paths on a decision diagram, or a 0-1 program where the diagram would be too large.
 """
 
 from ddpnas.generation.best import Certificate, Generated, generate, sample_within, top_k

@@ -1,13 +1,20 @@
-"""Programme: a space within limits as a 0-1 programme, solved by HiGHS to a proven optimum.
+"""ZeroOneProgram: a space within limits as a 0-1 program, which HiGHS solves to a proven optimum.
 
-One binary a (decision, option), one more a product of choices that has a joint cost:
+The fallback for spaces whose decision diagram would be too large. One binary variable x for each
+(decision, option), and one variable z for each joint choice that has a cost of its own:
 
-    maximise    the sum of the values of the choices
-    subject to  one option a decision, every rule, every limit on a cost.
+    maximize    sum of value * x
+    subject to  sum of x over a decision's options = 1
+                lower <= sum of weight * x <= upper              for each rule
+                lower <= fixed + sum of cost * (x or z) <= upper for each limit
+                z = product of its x                             as linear inequalities
+
+All rows are sparse: a table of 15,625 whole architectures has as many z, and 100,000 rows.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +28,10 @@ from ddpnas.errors import DdpnasError
 from ddpnas.generation.limits import Limit, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
-__all__ = ["Programme", "Solution"]
+__all__ = ["Solution", "ZeroOneProgram"]
 
 Vector = npt.NDArray[np.float64]
-Row = tuple[Vector, float, float]
+Row = tuple[dict[int, float], float, float]  # column -> coefficient; lower and upper end
 
 # HiGHS stops at an absolute gap of 1e-6; objectives are scaled up so that this means 1e-9.
 _OBJECTIVE_SCALE = 1e3
@@ -39,14 +46,14 @@ class Solution:
     bound: float
 
 
-class Programme:
-    """The constraints of a space.
+class ZeroOneProgram:
+    """The variables and constraints of a space.
 
     Args:
-        space: decisions and rules.
-        costs: the tables that limits may name.
-        rules: further rules.
-        allowed: which options of each decision may be chosen; all if left out.
+        space: Decisions and rules.
+        costs: The tables that limits may name.
+        rules: Further rules.
+        allowed: Which options of each decision may be chosen; all if left out.
     """
 
     def __init__(
@@ -61,21 +68,21 @@ class Programme:
         self.rules = (*space.rules, *rules)
         pairs = [(d.name, option) for d in space.decisions for option in d.options]
         self.column = {pair: i for i, pair in enumerate(pairs)}
-        products = sorted({k for t in costs.values() for k in t.terms if len(k) != 1})
-        self.product = {pairs: len(self.column) + i for i, pairs in enumerate(products)}
+        products = sorted({key for t in costs.values() for key in t.terms if len(key) != 1})
+        self.product = {key: len(self.column) + i for i, key in enumerate(products)}
         self.width = len(self.column) + len(products)
         self.upper = np.ones(self.width)
         if allowed is not None:
             self.upper[: len(self.column)] = np.concatenate(allowed)
 
     def row(self, table: CostTable) -> Vector:
-        """Return the coefficients of a cost, without its fixed part."""
+        """Return the coefficient of each variable in a cost, without its fixed part."""
         row = np.zeros(self.width)
-        for pairs, cost in table.terms.items():
-            row[self.column[pairs[0]] if len(pairs) == 1 else self.product[pairs]] += cost
+        for choices, cost in table.terms.items():
+            row[self.column[choices[0]] if len(choices) == 1 else self.product[choices]] = cost
         return row
 
-    def maximise(
+    def maximize(
         self,
         objective: Vector,
         limits: Mapping[str, Limit],
@@ -84,26 +91,29 @@ class Programme:
         """Return the optimum and its proof, or None when nothing is within the limits.
 
         Args:
-            objective: a finite value an option; may leave out the products.
-            limits: cost name -> limit.
-            without: choices that may not be made all together, any number of times.
+            objective: A finite value for each option, followed by one for each product or none.
+            limits: Cost name -> limit.
+            without: Choices that must not all be made together, any number of times.
         """
         from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import vstack
 
         objective = np.pad(objective, (0, self.width - len(objective)))
-        constraints = self._structure()
-        for name, limit in limits.items():
-            constraints.append(_limit_row(self.row(self.costs[name]), self.costs[name], limit))
-        for choices in without:
-            cut = np.zeros(self.width)
-            cut[[self.column[pair] for pair in choices.items()]] = 1.0
-            constraints.append((cut, -np.inf, len(choices) - 1.0))
+        rows = [
+            _limit_row(self.row(self.costs[n]), self.costs[n], one) for n, one in limits.items()
+        ]
+        rows += [self._cut(choices) for choices in without]
         while True:
+            matrix, lower, upper = self._structure
+            if rows:
+                further, low, up = self._sparse(rows)
+                matrix = vstack([matrix, further], format="csr")
+                lower, upper = np.concatenate([lower, low]), np.concatenate([upper, up])
             result: Any = milp(
                 -objective * _OBJECTIVE_SCALE,
                 integrality=np.ones(self.width, dtype=np.int64),
                 bounds=Bounds(np.zeros(self.width), self.upper),
-                constraints=[LinearConstraint(row, low, up) for row, low, up in constraints],
+                constraints=LinearConstraint(matrix, lower, upper),
                 options={"mip_rel_gap": 0.0},
             )
             if result.status == 2:  # infeasible
@@ -111,39 +121,48 @@ class Programme:
             if result.x is None:
                 raise DdpnasError(f"the solver gave up: {result.message}")
             architecture = self._read(result.x)
+            # The solver works within tolerances; whether the limits hold is decided exactly.
             if within(architecture, limits, self.costs) and all(
                 rule.holds(architecture) for rule in self.rules
             ):
                 value = float(objective @ self._indicator(architecture))
                 bound = max(value, -float(result.mip_dual_bound) / _OBJECTIVE_SCALE)
                 return Solution(architecture, value, bound)
-            # Within the solver's tolerance but outside the limits: forbid exactly this one.
-            cut = self._indicator(architecture)
-            cut[len(self.column) :] = 0.0
-            constraints.append((cut, -np.inf, len(architecture) - 1.0))
+            rows.append(self._cut(architecture))  # forbid exactly this one, and try again
 
-    def _structure(self) -> list[Row]:
+    @functools.cached_property
+    def _structure(self) -> tuple[Any, Vector, Vector]:
+        """The constraints that hold whatever the limits are: a sparse matrix and its two ends."""
         rows: list[Row] = []
         for decision in self.space.decisions:
-            row = np.zeros(self.width)
-            row[[self.column[(decision.name, option)] for option in decision.options]] = 1.0
-            rows.append((row, 1.0, 1.0))
+            columns = [self.column[decision.name, option] for option in decision.options]
+            rows.append((dict.fromkeys(columns, 1.0), 1.0, 1.0))
         for rule in self.rules:
-            row = np.zeros(self.width)
-            for pair, weight in rule.weights.items():
-                row[self.column[pair]] = weight
-            rows.append((row, rule.lower, rule.upper))
-        for pairs, column in self.product.items():  # z = x1 x2 ... as linear inequalities
-            distinct = set(pairs)
-            row = np.zeros(self.width)
-            row[column] = 1.0
-            row[[self.column[pair] for pair in distinct]] = -1.0
-            rows.append((row, 1.0 - len(distinct), np.inf))
-            for pair in distinct:
-                row = np.zeros(self.width)
-                row[column], row[self.column[pair]] = 1.0, -1.0
-                rows.append((row, -np.inf, 0.0))
-        return rows
+            weights = {self.column[pair]: float(w) for pair, w in rule.weights.items()}
+            rows.append((weights, rule.lower, rule.upper))
+        for choices, column in self.product.items():
+            # z = x1 x2 ... xk: z >= x1 + ... + xk - (k - 1), and z <= xi for each of them.
+            factors = [self.column[pair] for pair in choices]
+            row = {column: 1.0, **dict.fromkeys(factors, -1.0)}
+            rows.append((row, 1.0 - len(factors), np.inf))
+            rows += [({column: 1.0, factor: -1.0}, -np.inf, 0.0) for factor in factors]
+        return self._sparse(rows)
+
+    def _sparse(self, rows: Sequence[Row]) -> tuple[Any, Vector, Vector]:
+        """Return the rows as a sparse matrix, and their lower and upper ends."""
+        from scipy.sparse import csr_array
+
+        starts = np.cumsum([0, *(len(row) for row, _, _ in rows)])
+        columns = [column for row, _, _ in rows for column in row]
+        values = [value for row, _, _ in rows for value in row.values()]
+        matrix = csr_array((values, columns, starts), shape=(len(rows), self.width))
+        matrix.eliminate_zeros()
+        return matrix, np.array([low for _, low, _ in rows]), np.array([up for _, _, up in rows])
+
+    def _cut(self, choices: Mapping[str, str]) -> Row:
+        """Return the row that forbids to make all these choices together."""
+        columns = [self.column[pair] for pair in choices.items()]
+        return dict.fromkeys(columns, 1.0), -np.inf, len(columns) - 1.0
 
     def _read(self, x: Vector) -> Architecture:
         choices = {}
@@ -153,10 +172,11 @@ class Programme:
         return Architecture(choices)
 
     def _indicator(self, architecture: Architecture) -> Vector:
+        """Return the variables of an architecture, each 0 or 1."""
         x = np.zeros(self.width)
         x[[self.column[pair] for pair in architecture.items()]] = 1.0
-        for pairs, column in self.product.items():
-            x[column] = all(architecture[decision] == option for decision, option in pairs)
+        for choices, column in self.product.items():
+            x[column] = all(architecture[decision] == option for decision, option in choices)
         return x
 
 
@@ -171,6 +191,7 @@ def _limit_row(row: Vector, table: CostTable, limit: Limit) -> Row:
         divisor = float(np.gcd.reduce(np.abs(row).astype(np.int64)))
         low = math.ceil(low / divisor) - 0.5 if math.isfinite(low) else low
         up = math.floor(up / divisor) + 0.5 if math.isfinite(up) else up
-        return row / divisor, low, up
-    scale = float(np.abs(row).max()) or 1.0
-    return row / scale, low / scale, up / scale
+    else:
+        divisor = float(np.abs(row).max()) or 1.0
+        low, up = low / divisor, up / divisor
+    return {int(i): float(row[i] / divisor) for i in np.flatnonzero(row)}, low, up

@@ -1,20 +1,32 @@
 """Problem: a space, its rules and the costs in question, ready to be solved any number of times.
 
-Solved over the diagram of legal architectures (`diagram`); where rules of many uneven
-weights make that too large, as a 0-1 programme (`programme`). Both are exact.
+The solver in one paragraph: choosing an option for each decision under limits on additive costs is
+a resource-constrained longest path through a decision diagram. It is solved exactly by label
+setting with dominance, where a Lagrangian bound, whose multipliers are the duals of the linear
+relaxation, drops what cannot become the optimum. The k best are found by Lawler's partition. A
+diagram that would be too large is replaced by a 0-1 program.
+
+Read the files in this order:
+
+    _diagram   the layered graph of legal architectures, and exact whole-number costs
+    _labels    partial architectures, and which of them dominate others
+    _paths     the best path within limits, the k best ones, and the proof
+    _milp      the 0-1 program
+    _problem   both behind one interface
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ddpnas.costs.table import CostTable
 from ddpnas.generation._diagram import Diagram, Vector
-from ddpnas.generation._milp import Programme
+from ddpnas.generation._milp import ZeroOneProgram
 from ddpnas.generation._paths import best_paths
 from ddpnas.generation.limits import Limit, within
 from ddpnas.generation.objective import whole_rows
@@ -22,17 +34,20 @@ from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Problem"]
 
-Limits = Mapping[str, Limit]
-
 
 class Problem:
     """What may be chosen, and what it costs.
 
     Args:
-        space: decisions and rules.
-        costs: the tables that limits may name.
-        rules: further rules.
-        allowed: which options of each decision may be chosen; all if left out.
+        space: Decisions and rules.
+        costs: The tables that limits may name.
+        rules: Further rules.
+        allowed: Which options of each decision may be chosen; all if left out.
+        method: "auto" solves over the decision diagram, or by the 0-1 program where the diagram
+            would be too large. "program" always takes the 0-1 program.
+
+    Raises:
+        SpaceError: A table is not of this space.
     """
 
     def __init__(
@@ -41,6 +56,8 @@ class Problem:
         costs: Mapping[str, CostTable],
         rules: Sequence[Rule] = (),
         allowed: Sequence[npt.NDArray[np.bool_]] | None = None,
+        *,
+        method: Literal["auto", "program"] = "auto",
     ) -> None:
         for table in costs.values():
             table.check(space)
@@ -48,57 +65,68 @@ class Problem:
         self.costs = dict(costs)
         self._rules = rules
         self._allowed = allowed
+        self._method = method
 
     @functools.cached_property
     def diagram(self) -> Diagram | None:
-        """The legal architectures as paths; None where that is too large."""
+        """The legal architectures as paths; None where the 0-1 program is used instead."""
+        if self._method == "program":
+            return None
         try:
             return Diagram(self.space, list(self.costs.values()), self._rules, self._allowed)
         except OverflowError:
             return None
 
     @functools.cached_property
-    def programme(self) -> Programme:
-        """The 0-1 programme."""
-        return Programme(self.space, self.costs, self._rules, self._allowed)
+    def program(self) -> ZeroOneProgram:
+        """The 0-1 program."""
+        return ZeroOneProgram(self.space, self.costs, self._rules, self._allowed)
 
-    def best(self, rows: Sequence[Vector], limits: Limits) -> Iterator[tuple[Architecture, float]]:
-        """Yield different architectures within the limits by falling value, best first.
+    def best(
+        self, rows: Sequence[Vector], limits: Mapping[str, Limit]
+    ) -> Iterator[tuple[Architecture, float]]:
+        """Yield (architecture, bound): no later architecture has a larger value than ``bound``.
 
-        Each with a bound on the value of all that come after it; minus infinity where it is
-        proven by exhaustion. Architectures that differ only in decisions that do not matter
+        Architectures come by falling value. The diagram proves this order itself and yields minus
+        infinity as the bound. Architectures that differ only in decisions that do not matter
         (``space.active``) are yielded once.
 
         Args:
-            rows: value of each option of each decision.
-            limits: cost name -> limit.
+            rows: The value of each option of each decision.
+            limits: Cost name -> limit.
         """
+        yielded: list[Architecture] = []
         if self.diagram is not None:
             values = self.diagram.values(whole_rows(list(rows)))
-            yielded = []
             try:
                 for architecture in self._paths(self.diagram, values, limits):
                     yielded.append(architecture)
                     yield architecture, -np.inf
+                return
             except OverflowError:
-                yield from self._programmes(np.concatenate(rows), limits, yielded)
-        else:
-            yield from self._programmes(np.concatenate(rows), limits, [])
+                pass  # too many labels: the program goes on behind what was yielded
+        yield from self._by_program(np.concatenate(rows), limits, yielded)
 
-    def extreme(self, name: str, sign: float, limits: Limits) -> Architecture | None:
-        """Return the architecture of the least (sign 1) or most (-1) cost within the limits."""
+    def extreme(self, name: str, sign: float, limits: Mapping[str, Limit]) -> Architecture | None:
+        """Return the architecture of least (sign 1) or most (-1) cost; None if there is none.
+
+        Args:
+            name: Name of the cost.
+            sign: 1 for the least, -1 for the most.
+            limits: Cost name -> limit that the architecture has to meet.
+        """
         if self.diagram is not None:
             at = list(self.costs).index(name)
             values = [-sign * layer.cost[at] for layer in self.diagram.layers]
             try:
                 return next(self._paths(self.diagram, values, limits), None)
             except OverflowError:
-                pass  # the programme answers
-        solved = self.programme.maximise(-sign * self.programme.row(self.costs[name]), limits)
+                pass  # the program answers
+        solved = self.program.maximize(-sign * self.program.row(self.costs[name]), limits)
         return solved.architecture if solved is not None else None
 
     def _paths(
-        self, diagram: Diagram, values: Sequence[Vector], limits: Limits
+        self, diagram: Diagram, values: Sequence[Vector], limits: Mapping[str, Limit]
     ) -> Iterator[Architecture]:
         def accept(options: list[int]) -> bool:
             return within(diagram.decode(options), limits, self.costs)
@@ -111,11 +139,12 @@ class Problem:
         for path in best_paths(diagram, values, limit_of, accept, matter):
             yield diagram.decode(path.options)
 
-    def _programmes(
-        self, objective: Vector, limits: Limits, found: Sequence[Architecture]
+    def _by_program(
+        self, objective: Vector, limits: Mapping[str, Limit], found: Sequence[Architecture]
     ) -> Iterator[tuple[Architecture, float]]:
+        """Yield the optimum, the optimum without it, and so on."""
         without = [self._mattering(architecture) for architecture in found]
-        while (solved := self.programme.maximise(objective, limits, without)) is not None:
+        while (solved := self.program.maximize(objective, limits, without)) is not None:
             yield solved.architecture, solved.bound
             without.append(self._mattering(solved.architecture))
 
