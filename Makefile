@@ -16,7 +16,7 @@ SEED ?= 0
 search: $(VENV)/.installed
 	$(BIN)/ddpnas search --data fashion-mnist-12k --limit-train-images $(IMAGES) \
 	    --space nasbench201 --space-options.channels 8 --space-options.cells-per-stage 1 \
-	    --supernet.warmup-epochs $(PASSES) --seed $(SEED) --out $(OUT) --overwrite
+	    --evaluator-options.warmup-epochs $(PASSES) --seed $(SEED) --out $(OUT) --overwrite
 	$(BIN)/ddpnas generate $(OUT) --limit macs=2M --rescore 50
 	$(BIN)/ddpnas train $(OUT) --random 3 --same-size 3 --epochs $(EPOCHS) --seed $(SEED) \
 	    --limit-train-images $(IMAGES) --overwrite

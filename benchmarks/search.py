@@ -1,4 +1,4 @@
-"""Where the time of a whole search goes: training, validation, the prior, the strategy, saving.
+"""Where the time of a whole search goes: training, validation, proxies, the strategy, saving.
 
 Claim: the strategy and the checkpoints take less than 2 % together. The default search, or with
 ``--paper`` the published one, in the size of ``make search``, with a run folder; the shares come
@@ -19,7 +19,6 @@ import torch
 
 import ddpnas
 from benchmarks.record import write_record
-from ddpnas import SupernetConfig
 
 
 def main() -> None:
@@ -48,14 +47,14 @@ def main() -> None:
             data,
             out=Path(folder) / "run",
             strategy="ddpnas-paper" if options.paper else "ddpnas",
-            supernet=SupernetConfig(training="path") if options.paper else None,
+            evaluator_options={"training": "path"} if options.paper else None,
             on_progress=note,
         )
         whole = time.perf_counter() - started
     measured = [*result.history, *epochs]
     parts = {
         part: sum(record.get(f"{part}_seconds", 0.0) for record in measured)
-        for part in ("train", "valid", "prior", "strategy", "saving")
+        for part in ("train", "valid", "proxy", "strategy", "saving")
     }
     parts["rest"] = whole - sum(parts.values())
     images = sum(record.get("train_images", 0) for record in measured)

@@ -1,10 +1,10 @@
 """What the options of a search step are worth on this machine, each against the default step.
 
 The default: float32, channels-last, nothing compiled, SGD over all tensors at once; on CUDA a step
-recorded. Against it, in turn in one process, on the same paths and batch: bfloat16
-(``--supernet.mixed-precision bf16``), compiled options (``--supernet.compile inductor``; its
-seconds of compiling are reported apart), the default memory layout, SGD's other ways, and on CUDA
-steps that are not recorded and convolutions chosen by trial.
+recorded. Against it, in turn in one process, on the same paths and batch: bfloat16 (the option
+``mixed_precision``), compiled options (``compile``; the seconds of compiling are reported apart),
+the default memory layout, SGD's other ways, and on CUDA steps that are not recorded and
+convolutions chosen by trial.
 
     python -m benchmarks.step_options --out records/speed/step-options.json
 """

@@ -75,8 +75,8 @@ def table(n, seed=0):
 def main(rows=3000):
     """Search on so many rows; print the best network within each of three limits."""
     space = ddpnas.SearchSpace(network, (16,))
-    supernet = ddpnas.SupernetConfig(batch_size=64, lr=0.05)
-    result = ddpnas.search(space, table(rows), supernet=supernet, device="cpu")
+    options = {"batch_size": 64, "lr": 0.05}
+    result = ddpnas.search(space, table(rows), evaluator_options=options, device="cpu")
     costs = ddpnas.count_costs(space)
     for limit in (4000, 6000, 8000):
         found = ddpnas.generate(result.distribution, space, {"params": limit}, costs)

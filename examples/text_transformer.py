@@ -120,8 +120,8 @@ def sequences(n, seed=0):
 def main(n=1000):
     """Search on so many sequences; print the best network within each of three limits."""
     space = ddpnas.SearchSpace(network, (20,), input_dtype=torch.int64)
-    supernet = ddpnas.SupernetConfig(batch_size=64, lr=0.1)
-    result = ddpnas.search(space, sequences(n), supernet=supernet, device="cpu")
+    options = {"batch_size": 64, "lr": 0.1}
+    result = ddpnas.search(space, sequences(n), evaluator_options=options, device="cpu")
     costs = ddpnas.count_costs(space)
     for limit in (60_000, 90_000, 120_000):
         found = ddpnas.generate(result.distribution, space, {"macs": limit}, costs)

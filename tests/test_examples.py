@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.evaluators import shared_weights
 from ddpnas.testing import SpaceContract
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -38,7 +37,13 @@ class TestText(SpaceContract):
 
 @pytest.mark.parametrize(("module", "rows"), [(TABULAR, 150), (TEXT, 150)])
 def test_the_example_searches_and_generates_within_its_limits(module, rows, capsys, monkeypatch):
-    monkeypatch.setattr(shared_weights, "_STEPS", 100)  # of training: not what is tested
+    search = ddpnas.search
+
+    def short(*given, evaluator_options, **more):
+        options = {**evaluator_options, "warmup_epochs": 40}  # training is not what is tested
+        return search(*given, evaluator_options=options, **more)
+
+    monkeypatch.setattr(ddpnas, "search", short)
     space, result = module.main(rows)
     assert space.check(result.architecture)
     lines = capsys.readouterr().out.splitlines()
@@ -62,9 +67,9 @@ def test_an_example_is_a_space_of_the_command_line(tmp_path):
 
 def test_one_search_gives_networks_for_five_budgets_of_each_cost(stripes, small_space, tmp_path):
     pytest.importorskip("matplotlib")
-    supernet = ddpnas.SupernetConfig(batch_size=32, warmup_epochs=2, prior=0)
+    evaluator = {"batch_size": 32, "warmup_epochs": 2, "proxy_weight": 0}
     options = {"cycles_per_stage": 1}
-    ddpnas.search(small_space, stripes, strategy_options=options, supernet=supernet,
+    ddpnas.search(small_space, stripes, strategy_options=options, evaluator_options=evaluator,
                   out=tmp_path / "run")  # fmt: skip
     macs = ddpnas.count_costs(small_space)["macs"]
     terms = {pairs: cost / 1000 for pairs, cost in macs.terms.items()}
@@ -97,7 +102,7 @@ def test_the_walk_from_a_folder_of_images_to_a_deployed_file(tmp_path, monkeypat
         (
             "out=RUN",
             "out=RUN, strategy_options={'cycles_per_stage': 1}, "
-            "supernet=ddpnas.SupernetConfig(warmup_epochs=2, prior=0)",
+            "evaluator_options={'warmup_epochs': 2, 'proxy_weight': 0}",
         ),
     ):
         assert reduced.count(full) == 1

@@ -23,9 +23,10 @@ import torch
 from benchmarks.record import write_record
 from benchmarks.weight_sharing.methods import METHODS
 from benchmarks.weight_sharing.task import Plan, Stopwatch, Task, distinct_cells, test_accuracy
-from ddpnas import SearchSpace, SupernetConfig, create_space
+from ddpnas import SearchSpace, create_space
 from ddpnas.benchmarks import load_table
 from ddpnas.data import Data, load_data
+from ddpnas.evaluators import SupernetConfig
 
 JUDGED_SEED = 1234  # of the networks of the rank correlation, the same for all searches
 
@@ -183,7 +184,7 @@ def _supernet(options: argparse.Namespace) -> SupernetConfig:
         lr=options.lr,
         weight_decay=options.weight_decay,
         score=options.score,
-        prior=options.prior,
+        proxy_weight=options.prior,
         distinct_paths=options.distinct_paths,
         shared_gradients=options.shared_gradients,
         training="fair",

@@ -19,10 +19,15 @@ from benchmarks.weight_sharing.task import (
     measure_speed,
     rank_correlation,
 )
-from ddpnas import Architecture, SupernetConfig, count_costs, create_strategy
+from ddpnas import Architecture, count_costs, create_strategy
 from ddpnas.data import Loader
-from ddpnas.evaluators import StandaloneEvaluator, SupernetEvaluator
-from ddpnas.evaluators.proxies import Prior, Scale, naswot, synflow
+from ddpnas.evaluators import (
+    StandaloneConfig,
+    StandaloneEvaluator,
+    SupernetConfig,
+    SupernetEvaluator,
+)
+from ddpnas.evaluators.proxies import ProxyScores, Scale, naswot, synflow
 from ddpnas.strategies.ddpnas import DDPNAS
 
 __all__ = ["METHODS"]
@@ -54,7 +59,7 @@ def largest(task: Task, watch: Stopwatch) -> Outcome:
 
 def random_search(task: Task, watch: Stopwatch) -> Outcome:
     """Train random architectures alone for a few epochs until the time is up; take the best."""
-    evaluator = StandaloneEvaluator(task.space, task.data, task.standalone_epochs, seed=task.seed)
+    evaluator = _alone(task, task.standalone_epochs)
     rng = np.random.default_rng(task.seed)
     scored: list[tuple[float, Architecture]] = []
     while not scored or watch.seconds < task.seconds:
@@ -62,6 +67,11 @@ def random_search(task: Task, watch: Stopwatch) -> Outcome:
         scored.append((next(evaluator.evaluate([architecture])).score, architecture))
     best = max(scored, key=lambda pair: pair[0])
     return Outcome(best[1], details={"scored": len(scored), "score": best[0]})
+
+
+def _alone(task: Task, epochs: int) -> StandaloneEvaluator:
+    config = StandaloneConfig(epochs=epochs, threads=torch.get_num_threads())
+    return StandaloneEvaluator(task.space, task.data, config, seed=task.seed)
 
 
 def by_naswot(task: Task, watch: Stopwatch) -> Outcome:
@@ -107,7 +117,7 @@ def one_shot(training: Literal["fair", "uniform"], task: Task, watch: Stopwatch)
 
     "uniform" is SPOS without its evolution, "fair" is FairNAS; a tenth of the time scores.
     """
-    task = replace(task, supernet=replace(task.supernet, prior=0.0))
+    task = replace(task, supernet=replace(task.supernet, proxy_weight=0.0))
     speed = measure_speed(task)
     config = replace(
         task.supernet,
@@ -128,7 +138,9 @@ def one_shot(training: Literal["fair", "uniform"], task: Task, watch: Stopwatch)
 
 def paper(task: Task, watch: Stopwatch) -> Outcome:
     """DDPNAS as published, with as many cycles a stage as the time allows."""
-    config = replace(task.supernet, training="path", score="accuracy", prior=0.0, augment=True)
+    config = replace(
+        task.supernet, training="path", score="accuracy", proxy_weight=0.0, augment=True
+    )
     return _an_epoch_a_score(task, watch, "ddpnas-paper", config)
 
 
@@ -189,7 +201,7 @@ def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
 def prior(task: Task, watch: Stopwatch) -> Outcome:
     """One stage of DDPNAS scored untrained, then finalists: no weights are shared.
 
-    The score is that of ``SupernetConfig(prior=1)``: NASWOT and synflow on one scale.
+    The score is that of ``SupernetConfig(proxy_weight=1)``: NASWOT and synflow on one scale.
     """
     plan = task.plan
     strategy = create_strategy(
@@ -199,7 +211,7 @@ def prior(task: Task, watch: Stopwatch) -> Outcome:
         cycles_per_stage=plan.prior_cycles,
         keep=len_of_cycle(task) - 1,
     )
-    measure, scale = Prior(task.space, task.data, task.seed).measure, Scale()
+    measure, scale = ProxyScores(task.space, task.data, task.seed).measure, Scale()
 
     def scores(architectures: Sequence[Architecture]) -> list[float]:
         values = [measure(architecture) for architecture in architectures]
@@ -233,9 +245,9 @@ def _train_finalists(
 ) -> Architecture:
     """Train each alone, equally long, and return the best by validation; note all in details."""
     each = seconds / (len(candidates) * measure_speed(task, candidates).train)
-    evaluator = StandaloneEvaluator(task.space, task.data, max(1, int(each)), seed=task.seed)
+    evaluator = _alone(task, max(1, int(each)))
     scores = [evaluation.score for evaluation in evaluator.evaluate(candidates)]
-    details["finalist_epochs"] = evaluator.epochs
+    details["finalist_epochs"] = evaluator.config.epochs
     details["finalists"] = [
         {"text": task.space.format(c), "score": score}
         for c, score in zip(candidates, scores, strict=True)
@@ -266,7 +278,7 @@ def _search(
 
 
 def _tau(task: Task, evaluator: SupernetEvaluator) -> float:
-    return rank_correlation(task, lambda cells: [e.score for e in evaluator.scores(cells)])
+    return rank_correlation(task, lambda cells: [e.score for e in evaluator.rescore(cells)])
 
 
 def len_of_cycle(task: Task) -> int:

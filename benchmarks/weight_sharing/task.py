@@ -12,10 +12,10 @@ import numpy as np
 from scipy.stats import kendalltau
 from torch.nn import functional
 
-from ddpnas import Architecture, SearchSpace, SupernetConfig
+from ddpnas import Architecture, SearchSpace
 from ddpnas.benchmarks.table import Table
 from ddpnas.data import Data, Loader
-from ddpnas.evaluators import SupernetEvaluator
+from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 
 __all__ = [
     "Outcome",
@@ -158,10 +158,10 @@ def measure_speed(task: Task, paths: Sequence[Architecture] = ()) -> Speed:
             loss = functional.cross_entropy(evaluator.supernet(inputs), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             train += time.process_time() - before
-    evaluator.score(paths[0])  # with a prior, the first score sets the scale
+    evaluator.rescore(paths[:1])  # with proxies, the first score sets the scale
     before = time.process_time()
     for path in paths[:3]:
-        evaluator.score(path)
+        evaluator.rescore([path])
     score = (time.process_time() - before) / 3
     return Speed(train / len(paths) / (2 * size) * len(training), score)
 

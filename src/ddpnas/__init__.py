@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ddpnas.costs.table import CostTable
     from ddpnas.data.data import Data, make_data
     from ddpnas.data.load import list_data, load_data
-    from ddpnas.evaluators.config import SupernetConfig
-    from ddpnas.evaluators.standalone import StandaloneConfig
     from ddpnas.export.onnx import export_onnx
     from ddpnas.generation.best import Generated, generate, top_k
     from ddpnas.generation.frontier import frontier
@@ -53,8 +51,6 @@ __all__ = [
     "Rule",
     "SearchResult",
     "SearchSpace",
-    "StandaloneConfig",
-    "SupernetConfig",
     "TrainResult",
     "TrainedModel",
     "__version__",
@@ -98,8 +94,6 @@ __getattr__, __dir__ = lazy_names(
         "Rule": "ddpnas.space.decisions",
         "SearchResult": "ddpnas.runs.search",
         "SearchSpace": "ddpnas.space.search_space",
-        "StandaloneConfig": "ddpnas.evaluators.standalone",
-        "SupernetConfig": "ddpnas.evaluators.config",
         "TrainResult": "ddpnas.training.results",
         "TrainedModel": "ddpnas.training.trained_model",
         "compare": "ddpnas.training.compare",

@@ -1,4 +1,4 @@
-"""Contract tests for your own search space or strategy: subclass, say how it is made, run pytest.
+"""Contract tests for your space, strategy or evaluator: subclass, say how it is made, run pytest.
 
     import ddpnas.testing
 
@@ -10,15 +10,21 @@
         def make_strategy(self, space, seed):
             return MyStrategy(space, seed)
 
+    class TestMyEvaluator(ddpnas.testing.EvaluatorContract):
+        def make_evaluator(self, space, data, seed):
+            return MyEvaluator(space, data, seed=seed)
+
 The spaces and strategies of this package are tested by the same. A failure says what is wrong in
 its message; neither class needs anything but pytest to run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import zlib
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,14 +33,17 @@ from torch import Tensor
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_network
+from ddpnas.data.data import Data, make_data
 from ddpnas.errors import DdpnasError
+from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice
 from ddpnas.spaces.registry import create_space
 from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.registry import create_strategy
 
-__all__ = ["SpaceContract", "StrategyContract"]
+__all__ = ["EvaluatorContract", "SpaceContract", "StrategyContract"]
 
 
 class SpaceContract:
@@ -247,6 +256,124 @@ class StrategyContract:
             return
         _run(strategy)
         assert rule.holds(strategy.architecture)
+
+
+class EvaluatorContract:
+    """What every evaluator promises."""
+
+    def make_evaluator(self, space: SearchSpace, data: Data, seed: int) -> Evaluator:
+        """Return a new evaluator."""
+        raise NotImplementedError
+
+    def make_space(self) -> SearchSpace:
+        """Return the space to score architectures of; its inputs and classes are the data's."""
+        return create_space("toy", num_classes=2, input_shape=(1, 8, 8))
+
+    def make_data(self) -> Data:
+        """Return the data: by default 48 images of noise, brighter in one of two classes."""
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.arange(48) % 2
+        pixels = torch.randint(0, 128, (48, 1, 8, 8), generator=generator)
+        images = (pixels + 96 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+        return make_data((images, labels), name="noise", flip=False)
+
+    def make_batch(self, space: SearchSpace) -> list[Architecture]:
+        """Return the architectures that are scored, the same in every test."""
+        rng = np.random.default_rng(0)
+        return list(dict.fromkeys(space.sample(rng) for _ in range(5)))
+
+    def test_every_architecture_gets_a_score_in_order(self) -> None:
+        """One evaluation an architecture; its details are numbers."""
+        space, data = self.make_space(), self.make_data()
+        batch = self.make_batch(space)
+        found = list(self.make_evaluator(space, data, 0).evaluate(batch))
+        assert len(found) == len(batch), f"{len(batch)} were asked, {len(found)} came"
+        for evaluation in found:
+            numbers = [evaluation.score, *evaluation.details.values()]
+            assert all(isinstance(number, (int, float)) for number in numbers)
+
+    def test_the_same_seed_gives_the_same_scores(self) -> None:
+        """Everything random comes from the seed, and the global random state is left alone."""
+        space, data = self.make_space(), self.make_data()
+        batch, found = self.make_batch(space), []
+        for other in (1, 2):
+            torch.manual_seed(other)
+            expected = torch.rand(1)
+            torch.manual_seed(other)
+            found.append(_scores(self.make_evaluator(space, data, 7).evaluate(batch)))
+            assert torch.equal(torch.rand(1), expected), "the global random state was changed"
+        assert found[0] == found[1]
+
+    def test_scoring_again_changes_nothing_and_depends_on_the_architecture_alone(self) -> None:
+        """Asked twice, alone or in company, an architecture has the same score afterwards."""
+        space, data = self.make_space(), self.make_data()
+        batch = self.make_batch(space)
+        evaluator = self.make_evaluator(space, data, 0)
+        list(evaluator.evaluate(batch))
+        try:
+            together = _scores(evaluator.rescore(batch))
+        except DdpnasError:
+            return  # nothing is left to judge by
+        assert _scores(evaluator.rescore(batch)) == together
+        assert _scores(evaluator.rescore(batch[::-1]))[::-1] == together
+        alone = [evaluator.rescore([architecture])[0].score for architecture in batch]
+        assert alone == together, "a score depends on what else is scored"
+
+    def test_its_state_restores_in_the_middle_of_a_batch(self) -> None:
+        """A fresh evaluator with the state goes on as the unbroken one, from every checkpoint."""
+        space, data = self.make_space(), self.make_data()
+        batch = self.make_batch(space)
+        unbroken = self.make_evaluator(space, data, 3)
+        whole = _scores(unbroken.evaluate(batch))
+        for done in range(len(batch)):
+            first, scores = self.make_evaluator(space, data, 3), []
+            asked = first.evaluate(batch)
+            scores = [next(asked).score for _ in range(done)]
+            second = self._restored(first, space, data)
+            scores += _scores(second.evaluate(batch[done:]))
+            assert scores == whole, f"interrupted after {done} scores it goes on otherwise"
+
+    def test_its_state_restores_while_it_prepares(self) -> None:
+        """Interrupted after any part of what precedes the scores, it does the rest."""
+        space, data = self.make_space(), self.make_data()
+        batch = self.make_batch(space)
+        evaluator = self.make_evaluator(space, data, 3)
+        parts = len(list(evaluator.prepare(batch)))
+        assert list(evaluator.prepare(batch)) == [], "what is prepared is prepared again"
+        whole = _scores(evaluator.evaluate(batch))
+        for part in (i for i in {0, parts // 2, parts - 1} if 0 <= i < parts):
+            first = self.make_evaluator(space, data, 3)
+            preparing = first.prepare(batch)
+            for _ in range(part + 1):
+                next(preparing)
+            second = self._restored(first, space, data)
+            assert len(list(second.prepare(batch))) == parts - part - 1
+            assert _scores(second.evaluate(batch)) == whole
+
+    def _restored(self, evaluator: Evaluator, space: SearchSpace, data: Data) -> Evaluator:
+        """Return a fresh evaluator with the state of this one, taken through JSON."""
+        tensors, plain = evaluator.state_dict()
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        fresh = self.make_evaluator(space, data, 3)
+        fresh.load_state_dict(copies, json.loads(json.dumps(plain)))
+        return fresh
+
+    def test_its_identity_is_plain_data(self) -> None:
+        """What scores depend on is the same for equal evaluators, and survives JSON."""
+        space, data = self.make_space(), self.make_data()
+        one, other = (self.make_evaluator(space, data, 0).identity() for _ in range(2))
+        assert json.loads(json.dumps(one)) == one == other
+
+    def test_it_serves_a_strategy_or_says_why_not(self) -> None:
+        """``requires`` returns, or raises an error of this package."""
+        space, data = self.make_space(), self.make_data()
+        strategy = create_strategy("random", space, evaluations=3)
+        with contextlib.suppress(DdpnasError):
+            self.make_evaluator(space, data, 0).requires(strategy)
+
+
+def _scores(found: Iterable[Evaluation]) -> list[float]:
+    return [evaluation.score for evaluation in found]
 
 
 def _run(strategy: Strategy) -> list[tuple[Architecture, float]]:

@@ -24,7 +24,7 @@ from ddpnas.strategies import strategy_options
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
 QUICK = [
     *SMALL, "--strategy-options.cycles-per-stage", "1", "--device", "cpu",
-    "--supernet.warmup-epochs", "2", "--supernet.prior", "0",
+    "--evaluator-options.warmup-epochs", "2", "--evaluator-options.proxy-weight", "0",
 ]  # fmt: skip
 OWN_SPACE = """
 from torch import nn
@@ -93,7 +93,7 @@ def refused(capsys, *words):
 def test_the_papers_preset_can_be_overridden_by_what_follows():
     _, options = parse(["search", "--preset", "paper", "--strategy-options.keep", "2"])
     assert options.strategy == "ddpnas-paper" and options.strategy_options == {"keep": 2}
-    assert options.supernet.training == "path"
+    assert options.evaluator_options == {"training": "path", "score": "accuracy"}
 
 
 @pytest.mark.parametrize("seed", ["-1", "5000000000", "1.5"])
@@ -108,9 +108,9 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):
 
 def test_a_fair_search_says_what_it_trains(capsys, tmp_path):
     fair = [
-        "--supernet.warmup-epochs",
+        "--evaluator-options.warmup-epochs",
         "1",
-        "--supernet.epochs",
+        "--evaluator-options.epochs",
         "1",
     ]
     out = str(tmp_path / "run")
@@ -211,7 +211,7 @@ def test_own_images_and_own_space_from_search_to_training(capsys, tmp_path):
     (tmp_path / "space.py").write_text(OWN_SPACE)
     space, out = f"{tmp_path / 'space.py'}:network", str(tmp_path / "run")
     search = ["search", "--space", space, "--data", folder, "--out", out, "--device", "cpu"]
-    search += ["--supernet.warmup-epochs", "5"]
+    search += ["--evaluator-options.warmup-epochs", "5"]
     assert main([*search, "--quiet"]) == 0
     assert "architecture found: block1=" in capsys.readouterr().out
     # Code is executed because it is named on the command line, never because a run names it.
@@ -243,7 +243,7 @@ def test_a_strategy_of_ones_own_searches_and_what_it_found_is_used(capsys, tmp_p
     strategy = ["--strategy", f"{tmp_path / 'mine.py'}:Mine"]
     out = str(tmp_path / "run")
     search = ["search", "--space", "toy", "--data", images(tmp_path / "images"), *strategy]
-    search += ["--out", out, "--device", "cpu", "--supernet.warmup-epochs", "1", "--quiet"]
+    search += ["--out", out, "--device", "cpu", "--evaluator-options.warmup-epochs", "1", "--quiet"]
     search += ["--space-options.width", "4", "--strategy-options.at-mots", "2"]
     assert "did you mean 'at_most'" in refused(capsys, *search)
     assert not (tmp_path / "run").exists()
@@ -276,7 +276,7 @@ def test_a_run_and_its_images_may_move(capsys, tmp_path, monkeypatch):
     (tmp_path / "space.py").write_text(OWN_SPACE)
     own = ["--space", f"{tmp_path / 'space.py'}:network"]
     few = ["--strategy", "random", "--strategy-options.evaluations", "3"]
-    short = ["--device", "cpu", "--supernet.warmup-epochs", "2", "--quiet"]
+    short = ["--device", "cpu", "--evaluator-options.warmup-epochs", "2", "--quiet"]
     assert main(["search", *own, "--data", "images", "--out", "run", *few, *short]) == 0
     train = ["train", "run", *own, "--epochs", "1", "--device", "cpu"]
     assert main(train) == 0
@@ -311,7 +311,7 @@ def test_an_interrupted_search_or_training_says_the_command_that_goes_on(
     own = ["--space", f"{tmp_path / 'my space.py'}:network"]
     strategy = ["--strategy", f"{tmp_path / 'my strategy.py'}:Mine"]
     folder = ["--data", images(tmp_path / "images")]
-    short = ["--device", "cpu", "--supernet.warmup-epochs", "1", "--quiet"]
+    short = ["--device", "cpu", "--evaluator-options.warmup-epochs", "1", "--quiet"]
 
     def interrupted(kind, *words):
         """Return the words of the command that the interrupted one prints; it is 2 reports long."""
@@ -378,9 +378,9 @@ def test_every_option_of_every_command_has_a_help_text():
 
 def test_the_configuration_is_printed_as_the_help_says(capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(["search", "--supernet.prior", "0.25", "--print-config"])
+        main(["search", "--evaluator-options.proxy-weight", "0.25", "--print-config"])
     assert stopped.value.code in (0, None)
-    assert yaml.safe_load(capsys.readouterr().out)["supernet"]["prior"] == 0.25
+    assert yaml.safe_load(capsys.readouterr().out)["evaluator_options"] == {"proxy-weight": 0.25}
 
 
 @pytest.mark.parametrize("name", list_strategies())
@@ -409,7 +409,10 @@ def test_what_to_type_next_works_for_a_space_of_ones_own(capsys, tmp_path):
     folder = images(tmp_path / "images", classes=("cat", "dog", "owl"))
     out = str(tmp_path / "a run")
     words = ["search", "--space", f"{tmp_path / 'space.py'}:network", "--data", folder]
-    assert main([*words, "--out", out, "--device", "cpu", "--supernet.warmup-epochs", "2"]) == 0
+    assert (
+        main([*words, "--out", out, "--device", "cpu", "--evaluator-options.warmup-epochs", "2"])
+        == 0
+    )
     told = re.findall(r"^(?:next|then): ddpnas (.*)$", capsys.readouterr().out, re.MULTILINE)
     generate, train = (shlex.split(line) for line in told)
     generate = [word.replace("macs=...", "macs=10M") for word in generate]
@@ -443,7 +446,7 @@ def test_help_is_there_for_every_command(capsys):
             main(words)
         assert stopped.value.code == 0
     printed = capsys.readouterr().out
-    assert "--image-size" in printed and "--supernet.batch-size" in printed
+    assert "--image-size" in printed and "--evaluator-options" in printed
 
 
 @pytest.mark.parametrize(
@@ -451,7 +454,10 @@ def test_help_is_there_for_every_command(capsys):
     [
         (["serch"], "did you mean 'search'"),
         (["search", "--spce", "x"], "did you mean '--space'"),
-        (["search", "--supernet.batchsize", "3"], "did you mean '--supernet.batch-size'"),
+        (
+            ["search", "--evaluator-options.batchsize", "3"],
+            "did you mean 'batch_size'",
+        ),
         (["search", "--space", "nasbench21"], "did you mean 'nasbench201'"),
         (["search", "--space-options.chanels", "3"], "did you mean 'channels'"),
         (["search", "--strategy", "ddpna"], "did you mean 'ddpnas'"),
@@ -467,7 +473,7 @@ def test_help_is_there_for_every_command(capsys):
         (["search", "--config", "/no/such.yaml"], "no/such.yaml"),
         (["search", "--device", "nonsense"], "try cpu"),
         (["search", "--space", "absent.py:network"], "no file 'absent.py'"),
-        (["search", "--supernet.lr", "0"], "above 0"),
+        (["search", "--evaluator-options.lr", "0"], "above 0"),
         (["search", "--valid-fraction", "1.5"], "valid_fraction"),
         (["resume", "/no/such/run"], "not a run folder"),
         (["generate", "/no/such/run"], "result.json"),
@@ -541,10 +547,11 @@ def test_images_smaller_than_the_network_can_take(capsys, tmp_path):
 def test_divergence_is_said_and_the_checkpoint_before_it_is_intact(capsys, tmp_path):
     out = str(tmp_path / "r")
     says = refused(
-        capsys, "search", *QUICK, "--limit-train-images", "300", "--supernet.lr", "1e20",
-        "--supernet.clip", "0", "--supernet.batch-size", "300", "--out", out, "--quiet",
+        capsys, "search", *QUICK, "--limit-train-images", "300", "--evaluator-options.lr", "1e20",
+        "--evaluator-options.clip", "0", "--evaluator-options.batch-size", "300",
+        "--out", out, "--quiet",
     )  # fmt: skip
-    assert re.search(r"in epoch \d+, .*try --supernet.lr", says)
+    assert re.search(r"in epoch \d+, .*try --evaluator-options.lr", says)
     assert "unfinished run" in refused(capsys, "search", *QUICK, "--out", out)
     again = refused(capsys, "resume", out)
     assert says == again

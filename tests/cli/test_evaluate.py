@@ -147,7 +147,7 @@ def test_a_training_killed_at_any_moment_is_gone_on_with(capsys, toy, tmp_path):
 def test_a_wider_final_network_has_to_keep_the_limits(capsys, tmp_path):
     run = str(tmp_path / "run")
     few = ["--limit-train-images", "40", "--device", "cpu"]
-    quick = ["--supernet.warmup-epochs", "1", "--supernet.prior", "0"]
+    quick = ["--evaluator-options.warmup-epochs", "1", "--evaluator-options.proxy-weight", "0"]
     search = [
         *("search", *SMALL, *few, *quick, "--strategy", "random"),
         *("--strategy-options.evaluations", "2", "--out", run, "--quiet"),

@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import SupernetConfig
 from ddpnas.errors import OptionError
-from ddpnas.evaluators import SupernetEvaluator, supernet
-from ddpnas.evaluators.proxies import Prior, Scale, naswot, synflow
+from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
+from ddpnas.evaluators.proxies import ProxyScores, Scale, naswot, synflow
 
 
 def test_naswot_counts_agreeing_relus():
@@ -62,66 +61,65 @@ def test_what_does_not_vary_or_is_never_finite_says_nothing():
     assert scale("same", 2.0) == scale("none", math.nan) == scale("none", 1.0) == 0
 
 
-def test_the_prior_depends_on_the_architecture_and_the_seed_alone(small_space, stripes):
+def test_the_proxies_depend_on_the_architecture_and_the_seed_alone(small_space, stripes):
     path, other = (small_space.sample(np.random.default_rng(i)) for i in range(2))
-    prior = Prior(small_space, stripes, 0)
+    proxies = ProxyScores(small_space, stripes, 0)
     torch.manual_seed(5)
-    first = prior.measure(path)
-    prior.measure(other)
-    assert prior.measure(path) == Prior(small_space, stripes, 0).measure(path) == first
-    assert prior.measure(other) != first
-    assert Prior(small_space, stripes, 1).measure(path) != first
+    first = proxies.measure(path)
+    proxies.measure(other)
+    assert proxies.measure(path) == ProxyScores(small_space, stripes, 0).measure(path) == first
+    assert proxies.measure(other) != first
+    assert ProxyScores(small_space, stripes, 1).measure(path) != first
 
 
-def evaluator(space, data, **settings):
+def evaluator(space, data, scale_from, **settings):
     config = SupernetConfig(
         training="fair", warmup_epochs=1, epochs=1, batch_size=16, score="loss", **settings
     )
-    return SupernetEvaluator(space, data, 20, config, device="cpu")
+    return SupernetEvaluator(space, data, 20, config, device="cpu", scale_from=scale_from)
 
 
-def test_a_prior_of_one_ranks_by_the_untrained_and_of_none_by_the_shared(
-    small_space, stripes, monkeypatch
+def test_a_weight_of_one_ranks_by_the_proxies_and_of_none_by_the_shared_weights(
+    small_space, stripes
 ):
-    monkeypatch.setattr(supernet, "_SCALE_OF", 15)
     rng = np.random.default_rng(0)
     batch = [small_space.sample(rng) for _ in range(15)]
-    untrained = list(evaluator(small_space, stripes, prior=1.0).evaluate(batch))
+    untrained = list(evaluator(small_space, stripes, 15, proxy_weight=1.0).evaluate(batch))
     scale = Scale()
     scale.learn([e.details for e in untrained])
     for e in untrained:
         parts = [scale(name, e.details[name]) for name in ("naswot", "synflow")]
         assert e.score == pytest.approx(np.mean(parts))
-    weighed = list(evaluator(small_space, stripes, prior=0.5).evaluate(batch))
-    plain = list(evaluator(small_space, stripes, prior=0).evaluate(batch))
+    weighed = list(evaluator(small_space, stripes, 15, proxy_weight=0.5).evaluate(batch))
+    plain = list(evaluator(small_space, stripes, 15, proxy_weight=0).evaluate(batch))
     shared = Scale()
     shared.learn([{"loss": e.score} for e in plain])
-    for both, of_shared, of_prior in zip(weighed, plain, untrained, strict=True):
+    for both, of_shared, of_proxies in zip(weighed, plain, untrained, strict=True):
         assert both.details["valid_loss"] == of_shared.details["valid_loss"]
-        expected = (shared("loss", of_shared.score) + of_prior.score) / 2
+        expected = (shared("loss", of_shared.score) + of_proxies.score) / 2
         assert both.score == pytest.approx(expected)
 
 
-def test_scores_with_a_prior_go_on_on_the_same_scale_after_an_interruption(
-    small_space, stripes, monkeypatch
-):
-    monkeypatch.setattr(supernet, "_SCALE_OF", 12)  # more than the batch
+def test_scores_with_proxies_keep_their_scale_after_an_interruption(small_space, stripes):
+    # The scale is taken from more architectures than the batch has.
     rng = np.random.default_rng(0)
     batch = [small_space.sample(rng) for _ in range(9)]
-    whole = [e.score for e in evaluator(small_space, stripes, prior=0.5).evaluate(batch)]
-    first = evaluator(small_space, stripes, prior=0.5)
+    whole = [e.score for e in evaluator(small_space, stripes, 12, proxy_weight=0.5).evaluate(batch)]
+    first = evaluator(small_space, stripes, 12, proxy_weight=0.5)
     given = first.evaluate(batch)
     scores = [next(given).score for _ in range(4)]
     tensors, plain = first.state_dict()
-    second = evaluator(small_space, stripes, prior=0.5)
+    second = evaluator(small_space, stripes, 12, proxy_weight=0.5)
     second.load_state_dict({k: v.clone() for k, v in tensors.items()}, plain)
     scores += [e.score for e in second.evaluate(batch[4:])]
     assert scores == whole
 
 
-@pytest.mark.parametrize("settings", [{"prior": 1.1}, {"prior": 0.5, "training": "path"}])
-def test_priors_out_of_range_or_without_shared_scores_are_refused(settings):
-    with pytest.raises(OptionError, match="prior"):
+@pytest.mark.parametrize(
+    "settings", [{"proxy_weight": 1.1}, {"proxy_weight": 0.5, "training": "path"}]
+)
+def test_proxies_out_of_range_or_beside_scores_of_other_weights_are_refused(settings):
+    with pytest.raises(OptionError, match="proxy_weight"):
         SupernetConfig(**settings)
 
 
@@ -139,6 +137,6 @@ def test_networks_on_numbers_of_a_vocabulary_have_no_synflow():
     inputs = torch.randint(10, (40, 3))
     space = ddpnas.SearchSpace(network, (3,), input_dtype=torch.int64)
     data = ddpnas.data.as_data((inputs, inputs[:, 0] % 2))
-    measured = Prior(space, data, 0).measure(space.sample(np.random.default_rng(0)))
+    measured = ProxyScores(space, data, 0).measure(space.sample(np.random.default_rng(0)))
     assert math.isnan(measured["synflow"])
     assert not math.isnan(measured["naswot"])

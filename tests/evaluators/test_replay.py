@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ddpnas
 from ddpnas.evaluators._replay import Replay
-from ddpnas.evaluators.scoring import most_accurate, verdicts
+from ddpnas.evaluators.scoring import score_paths
 from ddpnas.space.supernet import Choice
 from ddpnas.training.distributed import ALONE, Processes
 
@@ -131,9 +131,9 @@ def test_a_network_that_looks_ahead_at_what_is_chosen_gives_what_separate_runs_g
     supernet = space.supernet().eval()
     ends = [{"3<-2": "none"}, {"3<-1": "none"}, {"2<-1": "none"}, {}]
     paths = [{**path, **end} for path in paths_of(space, 5, seed) for end in ends]
-    found = verdicts(supernet, space.decisions, paths, batches(1), ALONE)
+    found = score_paths(supernet, space.decisions, paths, batches(1), ALONE)
     for path, together in zip(paths, found, strict=True):
-        assert verdicts(supernet, space.decisions, [path], batches(1), ALONE) == [together]
+        assert score_paths(supernet, space.decisions, [path], batches(1), ALONE) == [together]
 
 
 def test_noise_ends_what_is_shared_and_not_the_run():
@@ -176,47 +176,17 @@ def test_nothing_is_left_on_the_supernet():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_verdicts_are_those_of_separate_passes_bit_for_bit(seed):
+def test_scores_are_those_of_separate_passes_bit_for_bit(seed):
     space, supernet = supernet_of(chain)
     paths = paths_of(space, 15, seed)
-    found = verdicts(supernet, space.decisions, paths, batches(), ALONE)
+    found = score_paths(supernet, space.decisions, paths, batches(), ALONE)
     for path, together in zip(paths, found, strict=True):
-        assert verdicts(supernet, space.decisions, [path], batches(), ALONE) == [together]
+        assert score_paths(supernet, space.decisions, [path], batches(), ALONE) == [together]
 
 
 def test_scores_are_taken_where_the_batches_lie():
     space, supernet = supernet_of(chain)
     paths = paths_of(space, 3)
     elsewhere = Processes(device=torch.device("meta"))  # alone, and the evaluator on another device
-    found = verdicts(supernet, space.decisions, paths, batches(), elsewhere)
-    assert found == verdicts(supernet, space.decisions, paths, batches(), ALONE)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_most_accurate_is_the_first_best_of_all(seed):
-    space, supernet = supernet_of(chain)
-    torch.manual_seed(seed)
-    for parameter in supernet.parameters():
-        nn.init.normal_(parameter)
-    paths = paths_of(space, 15, seed)
-    found = verdicts(supernet, space.decisions, paths, batches(), ALONE)
-    accuracies = [verdict.accuracy for verdict in found]
-    best = most_accurate(supernet, space.decisions, paths, batches(), 24)
-    assert best == (int(np.argmax(accuracies)), max(accuracies))
-
-
-def test_a_validation_ends_where_its_outcome_cannot_matter_any_more():
-    def network(choose):
-        return choose("sign", {"right": nn.Identity, "wrong": Negate})
-
-    space = ddpnas.SearchSpace(network, (2,))
-    supernet = space.supernet().eval()
-    labels = torch.arange(8) % 2
-    rounds = [(nn.functional.one_hot(labels, 2).float(), labels)] * 4
-    ran = []
-    for option in supernet.network.options:
-        option.register_forward_hook(lambda module, *_: ran.append(type(module).__name__))
-    paths = [space.parse("sign=wrong"), space.parse("sign=right")]
-    assert most_accurate(supernet, space.decisions, paths, rounds, 32) == (1, 1.0)
-    assert ran.count("Negate") == 3  # 16 of 32 in the lead would do for a draw
-    assert ran.count("Identity") == 4
+    found = score_paths(supernet, space.decisions, paths, batches(), elsewhere)
+    assert found == score_paths(supernet, space.decisions, paths, batches(), ALONE)

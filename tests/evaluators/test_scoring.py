@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional
 
 import ddpnas
-from ddpnas.evaluators.scoring import verdicts
+from ddpnas.evaluators.scoring import score_paths
 from ddpnas.training.distributed import ALONE
 
 
@@ -32,8 +32,8 @@ def test_accuracy_and_loss_are_means_over_all_images_not_over_batches(names, dty
     outputs = (2 * torch.randn(1500, 3, generator=generator)).to(dtype)
     labels = torch.randint(0, 3, (1500,), generator=generator)
     batches = list(zip(outputs.split(700), labels.split(700), strict=True))
-    found = verdicts(space.supernet().eval(), space.decisions, paths, batches, ALONE)
-    for name, verdict in zip(names, found, strict=True):
+    found = score_paths(space.supernet().eval(), space.decisions, paths, batches, ALONE)
+    for name, score in zip(names, found, strict=True):
         of_path = FACTORS[name] * outputs.double()
-        assert verdict.accuracy == float((of_path.argmax(dim=1) == labels).double().mean())
-        assert verdict.loss == pytest.approx(float(functional.cross_entropy(of_path, labels)))
+        assert score.accuracy == float((of_path.argmax(dim=1) == labels).double().mean())
+        assert score.loss == pytest.approx(float(functional.cross_entropy(of_path, labels)))

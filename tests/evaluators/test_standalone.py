@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ddpnas import StandaloneConfig, create_space, create_strategy, rescore, search
+from ddpnas import create_space, create_strategy, rescore, search
 from ddpnas.errors import OptionError, RunError
-from ddpnas.evaluators import StandaloneEvaluator
+from ddpnas.evaluators import StandaloneConfig, StandaloneEvaluator
 from ddpnas.spaces.user_space import space_from_file
 
 GOOD = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
@@ -18,7 +18,7 @@ def test_a_score_does_not_depend_on_what_was_scored_before(small_space, stripes)
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    evaluator = StandaloneEvaluator(small_space, stripes, 3, device="cpu")
+    evaluator = StandaloneEvaluator(small_space, stripes, StandaloneConfig(epochs=3), device="cpu")
     forth = [e.score for e in evaluator.evaluate(architectures)]
     back = [e.score for e in evaluator.evaluate(architectures[::-1])]
     assert forth == back[::-1]
@@ -26,7 +26,7 @@ def test_a_score_does_not_depend_on_what_was_scored_before(small_space, stripes)
 
 
 def test_training_tells_a_network_from_one_that_is_cut_off(small_space, stripes):
-    evaluator = StandaloneEvaluator(small_space, stripes, 12, device="cpu")
+    evaluator = StandaloneEvaluator(small_space, stripes, StandaloneConfig(epochs=12), device="cpu")
     architectures = [small_space.parse(text) for text in (CUT_OFF, GOOD)]
     cut_off, good = evaluator.evaluate(architectures)
     assert good.score > cut_off.score + 0.2
@@ -35,17 +35,17 @@ def test_training_tells_a_network_from_one_that_is_cut_off(small_space, stripes)
 
 def test_test_images_are_not_used(small_space, stripes):
     spoiled = dataclasses.replace(stripes, test=stripes.train)
-    one, other = (
-        next(StandaloneEvaluator(small_space, data, 1, device="cpu").evaluate(
-            [small_space.parse(GOOD)])).score
-        for data in (stripes, spoiled)
-    )  # fmt: skip
-    assert one == other
+
+    def score(data):
+        evaluator = StandaloneEvaluator(small_space, data, StandaloneConfig(epochs=1), device="cpu")
+        return next(evaluator.evaluate([small_space.parse(GOOD)])).score
+
+    assert score(stripes) == score(spoiled)
 
 
 def test_it_serves_any_strategy(small_space, stripes):
     strategy = create_strategy("random", small_space, evaluations=3)
-    evaluator = StandaloneEvaluator(small_space, stripes, 1, device="cpu")
+    evaluator = StandaloneEvaluator(small_space, stripes, StandaloneConfig(epochs=1), device="cpu")
     while not strategy.done:
         batch = strategy.ask()
         assert list(evaluator.prepare(batch)) == []
@@ -63,18 +63,19 @@ def test_scores_do_not_depend_on_workers_or_where_the_space_comes_from(tmp_path,
     space = create_space("toy", num_classes=3, input_shape=(1, 8, 8))
     rng = np.random.default_rng(0)
     asked = [space.sample(rng) for _ in range(3)]
+    two = StandaloneConfig(epochs=2)
     alone = [
         e.score
         for e in StandaloneEvaluator(
-            space, stripes, 2, device="cpu", threads=1
+            space, stripes, two, device="cpu"
         ).evaluate(asked)
     ]  # fmt: skip
-    together = StandaloneEvaluator(own, stripes, 2, device="cpu", threads=1, workers=2)
+    together = StandaloneEvaluator(own, stripes, dataclasses.replace(two, workers=2), device="cpu")
     assert [e.score for e in together.evaluate(asked)] == alone
     with open(tmp_path / "own.py", "a") as file:
         file.write("\n\nunused = 1\n")  # before a worker reads it
     with pytest.raises(RunError, match=r"own.py is no longer that of this search"):
-        next(StandaloneEvaluator(own, stripes, 2, device="cpu").evaluate(asked))
+        next(StandaloneEvaluator(own, stripes, two, device="cpu").evaluate(asked))
 
 
 def test_a_search_trains_each_candidate_and_resumes_exactly(tmp_path, stripes):
@@ -82,7 +83,8 @@ def test_a_search_trains_each_candidate_and_resumes_exactly(tmp_path, stripes):
     arguments = {
         "strategy": "regularized-evolution",
         "strategy_options": {"evaluations": 5, "population": 3, "sample": 2},
-        "standalone": StandaloneConfig(epochs=1),
+        "evaluator": "standalone",
+        "evaluator_options": {"epochs": 1},
         "device": "cpu",
     }
 
@@ -96,14 +98,14 @@ def test_a_search_trains_each_candidate_and_resumes_exactly(tmp_path, stripes):
     whole = search(space, stripes, **arguments)
     with pytest.raises(StopSearchError):
         search(space, stripes, out=tmp_path / "run", on_progress=stop, **arguments)
-    arguments["standalone"] = StandaloneConfig(epochs=2)
-    with pytest.raises(RunError, match="standalone.epochs was 1 and is 2"):
+    arguments["evaluator_options"] = {"epochs": 2}
+    with pytest.raises(RunError, match="evaluator_options.epochs was 1 and is 2"):
         search(space, stripes, out=tmp_path / "run", resume=True, **arguments)
-    arguments["standalone"] = StandaloneConfig(epochs=1)
+    arguments["evaluator_options"] = {"epochs": 1}
     resumed = search(space, stripes, out=tmp_path / "run", resume=True, **arguments)
     assert resumed.architecture == whole.architecture
     assert [r["score"] for r in resumed.history] == [r["score"] for r in whole.history]
-    with pytest.raises(RunError, match="trained each candidate on its own"):
+    with pytest.raises(OptionError, match="trained each candidate on its own"):
         rescore(tmp_path / "run", [whole.architecture], space=space, data=stripes)
 
 

@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import SupernetConfig
 from ddpnas.errors import DivergedError, OptionError
-from ddpnas.evaluators import SupernetEvaluator
+from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.evaluators._compile import compile_options
 from ddpnas.training.cuda_graphs import Captures
 from tests.recorder import Recorder
@@ -94,7 +93,7 @@ def test_the_global_random_state_is_left_alone(small_space, stripes):
 
 def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
     one = evaluator(small_space, stripes, config=dataclasses.replace(CONFIG, lr=1e30, clip=0))
-    with pytest.raises(DivergedError, match=r"in epoch \d+ of 12, .*try --supernet.lr"):
+    with pytest.raises(DivergedError, match=r"in epoch \d+ of 12, .*try --evaluator-options.lr"):
         list(one.evaluate(cells(small_space, 12)))
 
 
@@ -117,7 +116,9 @@ def test_settings_out_of_range_are_refused(settings):
         SupernetConfig(**settings)
 
 
-FAIR = SupernetConfig(warmup_epochs=2, epochs=1, score="accuracy", prior=0, batch_size=16, lr=0.05)
+FAIR = SupernetConfig(
+    warmup_epochs=2, epochs=1, score="accuracy", proxy_weight=0, batch_size=16, lr=0.05
+)
 
 
 def cycle_of(space, options):
@@ -137,7 +138,7 @@ def test_a_batch_is_trained_before_it_is_scored_and_scored_with_the_same_weights
     before = {k: v.clone() for k, v in one.supernet.state_dict().items()}
     found = list(one.evaluate(batch))
     assert all(torch.equal(before[k], v) for k, v in one.supernet.state_dict().items())
-    assert [e.score for e in found] == [one.score(a).score for a in batch]
+    assert [e.score for e in found] == [one.rescore([a])[0].score for a in batch]
     assert len(list(one.prepare(batch))) == 1
 
 
@@ -194,7 +195,7 @@ def test_what_all_paths_of_a_step_use_may_learn_by_the_mean_of_their_gradients(
     change = {}
     for how in ("sum", "mean"):
         config = SupernetConfig(
-            warmup_epochs=1, prior=0, batch_size=len(stripes.train) // 5, momentum=0,
+            warmup_epochs=1, proxy_weight=0, batch_size=len(stripes.train) // 5, momentum=0,
             weight_decay=0, clip=0, augment=False, shared_gradients=how,
         )  # fmt: skip
         one = evaluator(small_space, stripes, config=config)
@@ -212,9 +213,9 @@ def test_fair_training_raises_the_scores(small_space, stripes):
     config = dataclasses.replace(FAIR, warmup_epochs=50, batch_size=8, lr=0.1)
     trained = evaluator(small_space, stripes, config=config)
     batch = cells(small_space, 10)
-    trained_scores = [e.score for e in trained.evaluate(batch)]
-    assert np.mean(trained_scores) > np.mean([e.details["accuracy"] for e in map(
-        evaluator(small_space, stripes, config=config).score, batch)]) + 0.1  # fmt: skip
+    untrained = evaluator(small_space, stripes, config=config).rescore(batch)
+    after = [e.details["accuracy"] for e in trained.evaluate(batch)]
+    assert np.mean(after) > np.mean([e.details["accuracy"] for e in untrained]) + 0.1
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_interleaved_paths_take_turns_and_are_scored_with_the_same_weights(small
     assert len(epochs) == 3  # as many as when each has one of its own
     assert paths == [batch[i % 3] for i in range(3 * steps)]
     found = list(one.evaluate(batch))
-    assert [e.score for e in found] == [one.score(a).score for a in batch]
+    assert [e.score for e in found] == [one.rescore([a])[0].score for a in batch]
 
 
 def test_the_rate_of_interleaved_epochs_falls_over_the_whole_search(small_space, stripes):
@@ -342,23 +343,11 @@ def test_scores_together_are_those_of_each_alone(small_space, stripes):
     batch = cells(small_space, 12)
     for _ in one.prepare(batch):
         pass
-    together = one.scores(batch)
+    together = one.rescore(batch)
     for architecture, evaluation in zip(batch, together, strict=True):
-        alone = one.score(architecture)
+        [alone] = one.rescore([architecture])
         assert alone.score == evaluation.score
         assert alone.details["valid_loss"] == evaluation.details["valid_loss"]
-
-
-def test_the_best_is_that_of_all_scores(small_space, stripes):
-    config = dataclasses.replace(FAIR, eval_batch_size=20)
-    one = evaluator(small_space, stripes, config=config)
-    batch = cells(small_space, 12)
-    for _ in one.prepare(batch):
-        pass
-    scores = [e.score for e in one.scores(batch)]
-    best, accuracy = one.best(batch)
-    assert best == batch[int(np.argmax(scores))]
-    assert accuracy == max(scores)
 
 
 def test_half_precision_trains_alike(small_space, stripes):
@@ -434,7 +423,7 @@ def test_a_backend_that_torch_does_not_know_is_refused(small_space, stripes):
 def test_training_images_are_changed_where_that_is_asked_published_or_they_are_seen_often(
     small_space, stripes, settings, changed
 ):
-    own = {"batch_size": 16, "warmup_epochs": 1, "prior": 0, **settings}
+    own = {"batch_size": 16, "warmup_epochs": 1, "proxy_weight": 0, **settings}
     one = evaluator(small_space, stripes, config=SupernetConfig(**own))
     as_they_are = {image.numpy().tobytes() for image in stripes.train.inputs}
     mean, std = stripes.mean[0], stripes.std[0]
@@ -458,12 +447,12 @@ def test_too_few_images_for_a_step_are_refused(small_space, stripes):
     with pytest.raises(
         ddpnas.errors.DataError, match="3 training images are too few .* takes 5 paths"
     ):
-        evaluator(small_space, few, config=SupernetConfig(prior=0))
+        evaluator(small_space, few, config=SupernetConfig(proxy_weight=0))
 
 
 def test_by_default_a_small_set_is_passed_over_more_often(small_space, stripes):
     def passes(data, **settings):
-        one = evaluator(small_space, data, config=SupernetConfig(prior=0, **settings))
+        one = evaluator(small_space, data, config=SupernetConfig(proxy_weight=0, **settings))
         return next(one.prepare(cells(small_space, 1)))["epochs"]
 
     few = ddpnas.make_data(

@@ -303,12 +303,11 @@ def test_scores_that_are_losses_are_shown_as_accuracies(run, tmp_path):
 
 def test_a_search_by_separate_trainings_is_reported_too(run, tmp_path):
     config = yaml.safe_load((run / "config.yaml").read_text())
-    del config["supernet"]
-    config |= {"evaluator": "standalone", "standalone": {"epochs": 2, "recipe": "quick"}}
+    config |= {"evaluator": "standalone", "evaluator_options": {"epochs": 2, "recipe": "quick"}}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     page = read(write_report(run, tmp_path / "page.html"))
     assert "trained on its own for 2 epochs" in page.text and "through shared" not in page.text
-    assert "--evaluator standalone --standalone.epochs 2" in page.text
+    assert "--evaluator standalone --evaluator-options.epochs 2" in page.text
 
 
 def test_a_training_elsewhere_is_reported_where_it_is_named(run, tmp_path):

@@ -2,12 +2,11 @@ import pytest
 from torch import nn
 
 import ddpnas
-from ddpnas import SupernetConfig
 from ddpnas.errors import RunError
 from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.resume import read_config, run_data, run_space
 
-CONFIG = SupernetConfig(batch_size=32, warmup_epochs=2, prior=0)
+CONFIG = {"batch_size": 32, "warmup_epochs": 2, "proxy_weight": 0}
 SHORT = {"cycles_per_stage": 1}
 
 
@@ -24,7 +23,9 @@ def from_python(tmp_path_factory, stripes):
 
     out = tmp_path_factory.mktemp("python") / "run"
     space = ddpnas.SearchSpace(mine, (1, 8, 8), activation=nn.ReLU)
-    ddpnas.search(space, stripes, out=out, supernet=CONFIG, strategy_options=SHORT, device="cpu")
+    ddpnas.search(
+        space, stripes, out=out, evaluator_options=CONFIG, strategy_options=SHORT, device="cpu"
+    )
     return out
 
 
@@ -38,7 +39,7 @@ def test_a_run_over_python_objects_says_where_to_go_on(from_python):
 
 def test_a_published_space_is_made_again_at_another_size(small_space, stripes, tmp_path):
     ddpnas.search(
-        small_space, stripes, out=tmp_path / "r", supernet=CONFIG, strategy_options=SHORT,
+        small_space, stripes, out=tmp_path / "r", evaluator_options=CONFIG, strategy_options=SHORT,
         device="cpu",
     )  # fmt: skip
     again = run_space(tmp_path / "r")
@@ -61,8 +62,10 @@ def test_folders_that_hold_no_run_are_refused(tmp_path):
 
 
 def test_a_setting_of_another_version_is_named(tmp_path):
-    (tmp_path / "config.yaml").write_text("space: toy\nsupernet: {lr: 0.1, tomorrow: 1}\n")
-    with pytest.raises(RunError, match=r"supernet\.tomorrow, which this version"):
+    (tmp_path / "config.yaml").write_text(
+        "space: toy\nevaluator: supernet\nevaluator_options: {lr: 0.1, tomorrow: 1}\n"
+    )
+    with pytest.raises(RunError, match=r"evaluator_options\.tomorrow, which this version"):
         read_config(tmp_path)
 
 

@@ -53,11 +53,11 @@ def together(tmp_path_factory):
     torch.save((images, labels), folder / "stripes.pt")
     data = ddpnas.make_data((images, labels), name="stripes", flip=True)
     space = ddpnas.SearchSpace(network, (1, 8, 8))
-    arguments = {"strategy_options": OPTIONS, "supernet": CONFIG, "device": "cpu"}
+    arguments = {"strategy_options": OPTIONS, "evaluator_options": CONFIG, "device": "cpu"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(risk, "_DRAWS", DRAWS)  # as the two processes do
         alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
-        fair = ddpnas.search(space, data, **{**arguments, "supernet": FAIR})
+        fair = ddpnas.search(space, data, **{**arguments, "evaluator_options": FAIR})
         with pytest.raises(StopSearchError):
             ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -130,7 +130,7 @@ def broken(model, decisions, paths, batches, processes):
         raise DataError("the image a.png cannot be read")
     return unbroken(model, decisions, paths, batches, processes)
 
-unbroken, supernet.verdicts = supernet.verdicts, broken
+unbroken, supernet.score_paths = supernet.score_paths, broken
 sys.exit(main(sys.argv[1:]))
 """
 

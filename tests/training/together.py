@@ -1,6 +1,5 @@
 """What the processes of test_together.py do: run by torchrun, the results go to a JSON file."""
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,13 +9,12 @@ from torch import nn
 from torch.nn import functional
 
 import ddpnas
-from ddpnas import SupernetConfig
 from ddpnas.training.distributed import join, leave
 from ddpnas.training.sync_norm import synchronise_norms
 
 # 31 and 7: uneven parts
-CONFIG = SupernetConfig(training="path", batch_size=31, eval_batch_size=7, lr=0.1)
-FAIR = dataclasses.replace(CONFIG, training="fair", warmup_epochs=1, epochs=3)
+CONFIG = {"training": "path", "batch_size": 31, "eval_batch_size": 7, "lr": 0.1}
+FAIR = {**CONFIG, "training": "fair", "warmup_epochs": 1, "epochs": 3}
 OPTIONS = {"cycles_per_stage": 1}
 
 
@@ -75,12 +73,12 @@ def main(folder):
     found["step"] = step(model, processes, x[mine], y[mine])
     reported = []
     space = ddpnas.SearchSpace(network, (1, 8, 8))
-    arguments = {"strategy_options": OPTIONS, "supernet": CONFIG}
+    arguments = {"strategy_options": OPTIONS, "evaluator_options": CONFIG}
     result = ddpnas.search(
         space, data, out=folder / "run", on_progress=reported.append, **arguments
     )
     found["history"], found["text"], found["reports"] = result.history, result.text, len(reported)
-    fair = {"strategy_options": OPTIONS, "supernet": FAIR}
+    fair = {"strategy_options": OPTIONS, "evaluator_options": FAIR}
     found["fair"] = ddpnas.search(space, data, **fair).history
     result = ddpnas.search(space, data, out=folder / "begun", resume=True, **arguments)
     found["resumed"] = result.history
@@ -91,7 +89,7 @@ def main(folder):
         "differs": lambda: processes.check_equal(
             "numbers", "same", [torch.tensor([1.0, 2.0, float(processes.rank)])]
         ),
-        "too few": lambda: ddpnas.search(space, data, supernet=SupernetConfig(batch_size=1)),
+        "too few": lambda: ddpnas.search(space, data, evaluator_options={"batch_size": 1}),
     }.items():
         try:
             call()

@@ -31,7 +31,12 @@ __all__ = [
 # What a module of commands lists: how to make the parser of each, and what to call then.
 Command = tuple[Callable[[], ArgumentParser], Callable[[Namespace], None]]
 
-FREE = ("--space-options", "--strategy-options", "--recipe-options")  # take any --name.option
+FREE = (  # take any --name.option
+    "--space-options",
+    "--strategy-options",
+    "--evaluator-options",
+    "--recipe-options",
+)
 
 
 def new_parser(description: str) -> ArgumentParser:

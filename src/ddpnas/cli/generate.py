@@ -15,10 +15,10 @@ from ddpnas.cli._options import Command, add_json, new_parser, own_space
 from ddpnas.cli.keep import keep
 from ddpnas.cli.question import Question, add_question, read_question
 from ddpnas.errors import OptionError
+from ddpnas.evaluators.base import Evaluation
 from ddpnas.generation.best import Generated, top_k
 from ddpnas.generation.limits import amount
 from ddpnas.runs.folder import GENERATED
-from ddpnas.runs.rescore import Rescored
 from ddpnas.runs.rescore import rescore as score_again
 
 __all__ = ["COMMANDS"]
@@ -55,7 +55,7 @@ def generate(options: Namespace) -> None:
         question.costs,
         **question.options,
     )
-    rescored: list[Rescored] = []
+    rescored: list[Evaluation] = []
     if options.rescore:
         candidates = [one.architecture for one in found[: options.rescore]]
         rescored = score_again(
@@ -88,13 +88,13 @@ def _record(
     options: Namespace,
     question: Question,
     found: Sequence[Generated],
-    rescored: Sequence[Rescored],
+    rescored: Sequence[Evaluation],
     at: int,
 ) -> dict[str, Any]:
     """Return what ``generated.json`` holds: the chosen architecture, and the list it is from."""
     listed = [_one(one, question) for one in found]
     for record, score in zip(listed, rescored, strict=False):
-        record.update(score=score.score, accuracy=score.accuracy)
+        record.update(score=score.score, accuracy=score.details["accuracy"])
     chosen = listed[at]
     return {
         **chosen,
@@ -148,14 +148,14 @@ def _show_proof(one: Generated, at: int) -> None:
 
 
 def _show_list(
-    found: Sequence[Generated], question: Question, rescored: Sequence[Rescored]
+    found: Sequence[Generated], question: Question, rescored: Sequence[Evaluation]
 ) -> None:
     names = list(question.costs)
     rows = []
     for i, one in enumerate(found):
         shown = ["-", "-"] if rescored else []
         if i < len(rescored):
-            shown = [f"{rescored[i].score:.4f}", f"{100 * rescored[i].accuracy:.2f} %"]
+            shown = [f"{rescored[i].score:.4f}", f"{100 * rescored[i].details['accuracy']:.2f} %"]
         rows.append(
             [
                 str(i + 1),
@@ -169,7 +169,7 @@ def _show_list(
     show.table(["", "objective", *scores, *names, "architecture"], rows, title="the best networks")
 
 
-def _show_choice(rescored: Sequence[Rescored], at: int) -> None:
+def _show_choice(rescored: Sequence[Evaluation], at: int) -> None:
     n, first, best = len(rescored), rescored[0].score, rescored[at].score
     if at == 0:
         print(f"rescoring {n} candidates did not change the choice (score {first:.4f})")

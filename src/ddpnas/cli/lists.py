@@ -1,4 +1,4 @@
-"""``ddpnas spaces``, ``strategies`` and ``data``: what there is."""
+"""``ddpnas spaces``, ``strategies``, ``evaluators`` and ``data``: what there is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_limit, add_space_options, new_parser
 from ddpnas.cli.spaces import show_space
 from ddpnas.data.load import list_data, load_data
+from ddpnas.evaluators.registry import (
+    evaluator_class,
+    evaluator_config,
+    evaluator_options,
+    list_evaluators,
+)
 from ddpnas.generation.limits import parse_limits
 from ddpnas.spaces.registry import about_space, list_spaces
 from ddpnas.strategies.registry import list_strategies, strategy_class
@@ -32,6 +38,12 @@ def _spaces_parser() -> ArgumentParser:
 def _strategies_parser() -> ArgumentParser:
     parser = new_parser("list the search strategies, or the options of one of them")
     parser.add_argument("name", nargs="?", help="of a strategy, or your own: my_file.py:MyStrategy")
+    return parser
+
+
+def _evaluators_parser() -> ArgumentParser:
+    parser = new_parser("list where scores may come from, or the options of one evaluator")
+    parser.add_argument("name", nargs="?", help="of an evaluator")
     return parser
 
 
@@ -71,6 +83,23 @@ def strategies(options: Namespace) -> None:
     print(f"in a search: --strategy {word} --strategy-options.NAME VALUE")
 
 
+def evaluators(options: Namespace) -> None:
+    """``ddpnas evaluators``, or of one of them with its name."""
+    if options.name is None:
+        rows = [
+            [name, str(_documented(evaluator_class(name)).short_description)]
+            for name in list_evaluators()
+        ]
+        show.table(["evaluator", "what"], rows)
+        print("the options of one of them: ddpnas evaluators NAME")
+        return
+    documented = _documented(type(evaluator_config(options.name, {})))
+    meanings = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
+    rows = [[n, str(v), meanings[n]] for n, v in evaluator_options(options.name).items()]
+    show.table(["option", "default", "meaning"], rows, title=documented.short_description)
+    print(f"in a search: --evaluator {options.name} --evaluator-options.NAME VALUE")
+
+
 def _default(parameter: inspect.Parameter) -> str:
     return "needed" if parameter.default is parameter.empty else str(parameter.default)
 
@@ -97,5 +126,6 @@ def data(options: Namespace) -> None:
 COMMANDS: dict[str, Command] = {
     "spaces": (_spaces_parser, spaces),
     "strategies": (_strategies_parser, strategies),
+    "evaluators": (_evaluators_parser, evaluators),
     "data": (_data_parser, data),
 }

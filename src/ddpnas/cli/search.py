@@ -26,8 +26,7 @@ from ddpnas.cli._options import (
 )
 from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
-from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.evaluators.standalone import StandaloneConfig
+from ddpnas.evaluators.registry import evaluator_options
 from ddpnas.runs.resume import read_config
 from ddpnas.runs.resume import resume as resume_run
 from ddpnas.runs.search import SearchResult, open_space
@@ -37,13 +36,11 @@ from ddpnas.utils.files import read_records
 
 __all__ = ["COMMANDS"]
 
-EVALUATORS = ("supernet", "standalone")
-
-
 PRESETS = {
     "paper": {
         "strategy": "ddpnas-paper",
-        "supernet": {"training": "path", "score": "accuracy"},
+        "evaluator": "supernet",
+        "evaluator_options": {"training": "path", "score": "accuracy"},
     }
 }
 
@@ -86,10 +83,15 @@ def _search_parser() -> ArgumentParser:
     parser.add_argument(
         "--evaluator",
         default="supernet",
-        help="supernet: shared weights score; standalone: each candidate is trained on its own",
+        help="where scores come from (`ddpnas evaluators`): supernet (shared weights), standalone "
+        "(each candidate is trained on its own) or table (a benchmark table)",
     )
-    parser.add_class_arguments(SupernetConfig, "supernet")
-    parser.add_class_arguments(StandaloneConfig, "standalone")
+    parser.add_argument(
+        "--evaluator-options",
+        type=dict[str, Any],
+        default={},
+        help="of the evaluator (`ddpnas evaluators NAME`): --evaluator-options.warmup-epochs 20",
+    )
     add_seed_and_device(parser)
     parser.add_argument("--out", default="runs/search", help="the run folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
@@ -114,10 +116,7 @@ def _resume_parser() -> ArgumentParser:
 def search(options: Namespace) -> None:
     """``ddpnas search``."""
     join(options.device)
-    if options.evaluator not in EVALUATORS:
-        raise OptionError(nearest("evaluator", options.evaluator, EVALUATORS))
-    alone = options.evaluator == "standalone"
-    standalone = fields(StandaloneConfig, options.standalone) if alone else None
+    evaluator_options(options.evaluator, **options.evaluator_options)  # before data is read
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
@@ -132,8 +131,8 @@ def search(options: Namespace) -> None:
             out=options.out,
             seed=options.seed,
             strategy_options=options.strategy_options,
-            supernet=fields(SupernetConfig, options.supernet),
-            standalone=standalone,
+            evaluator=options.evaluator,
+            evaluator_options=options.evaluator_options,
             device=options.device,
             overwrite=options.overwrite,
             on_progress=progress.update,
@@ -172,7 +171,7 @@ def _show_result(run: str, result: SearchResult) -> None:
     if not current().first:
         return
     show.pruning(result.distribution, read_records(Path(run) / "distributions.jsonl"))
-    best = max(record["accuracy"] for record in result.history)
+    best = max(record.get("accuracy", record["score"]) for record in result.history)
     print(f"architecture found: {result.text}")
     print(
         f"{len(result.history)} architectures scored in {show.clock(result.seconds)}; best "
@@ -180,7 +179,7 @@ def _show_result(run: str, result: SearchResult) -> None:
     )
     print(f"run folder: {run}")
     config = read_config(run)
-    rescore = "" if config.get("evaluator") == "standalone" else " --rescore 50"
+    rescore = " --rescore 50" if config["evaluator"] == "supernet" else ""
     own = own_space(str(config["space"]))
     folder = shlex.quote(run)
     print(f"next: ddpnas generate {folder}{own} --limit macs=...{rescore}")

@@ -1,15 +1,28 @@
-"""Where a score comes from: weights shared by all architectures, or a training of its own."""
+"""Where a score comes from: shared weights, a training of each architecture, or a table.
 
-from ddpnas.evaluators.base import Evaluation, Evaluator
+In: a search space, data and options. Out: an :class:`Evaluator`, which gives each architecture of
+a batch an :class:`Evaluation`. :func:`create_evaluator` makes one by name; your own is any object
+with the same methods, most simply a subclass of :class:`BaseEvaluator`.
+"""
+
+from ddpnas.evaluators.base import BaseEvaluator, Evaluation, Evaluator
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.registry import create_evaluator, evaluator_options, list_evaluators
 from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
 from ddpnas.evaluators.supernet import SupernetEvaluator
+from ddpnas.evaluators.table import TableConfig, TableEvaluator
 
 __all__ = [
+    "BaseEvaluator",
     "Evaluation",
     "Evaluator",
     "StandaloneConfig",
     "StandaloneEvaluator",
     "SupernetConfig",
     "SupernetEvaluator",
+    "TableConfig",
+    "TableEvaluator",
+    "create_evaluator",
+    "evaluator_options",
+    "list_evaluators",
 ]

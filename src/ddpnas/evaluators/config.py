@@ -13,69 +13,76 @@ TRAININGS = ("fair", "uniform", "path")
 SCORES = ("accuracy", "loss")
 PRECISIONS = ("no", "bf16")
 SHARED_GRADIENTS = ("sum", "mean")
-_VIEWS = 20  # of an image by an option, up to which it is not learned by heart
+# An option that sees an image at most this often does not overfit it (records/weight-sharing.md).
+_VIEWS_WITHOUT_OVERFITTING = 20
 
 
 @dataclass(frozen=True)
 class SupernetConfig:
     """How the shared weights are trained, and how paths are scored with them.
 
-    The defaults are what did best on real images; ``SupernetConfig(training="path")`` is as
-    published.
+    The defaults did best on real images. ``SupernetConfig(training="path")`` is the published way.
 
     Args:
-        training: "fair" (in every step each option of each decision once, in disjoint paths),
-            "uniform" (one random path a step) or "path" (the paper's: each architecture an epoch
-            before its score).
-        warmup_epochs: passes over the training images before the first score, over all choices
-            alike; with "path" there are none. Each costs what a pass over one path costs. None is
-            16 for each option of the longest decision, since a pass divides the images among
-            them, or for small sets more: as many as make 2,500 steps, but at most 300.
-        epochs: passes before the scores of each batch, on the choices that occur in it; the
-            first batch has the warm-up besides. With "path" it is always one pass a score.
-        score: "accuracy" (a fraction), or "loss" (the negative mean cross-entropy); None is
+        training: "fair" (every step trains each option of each decision once, in disjoint paths),
+            "uniform" (one random path a step) or "path" (the paper's: each architecture is trained
+            for an epoch before its score).
+        warmup_epochs: Passes over the training images before the first score, over all options
+            alike; there are none with "path". Each costs as much as a pass over one path. None is
+            16 for each option of the longest decision, because a pass divides the images among
+            them. Small sets get more: as many as make 2,500 steps, but at most 300.
+        epochs: Passes before the scores of each batch, over the options that occur in it. The first
+            batch has the warm-up as well. With "path" it is always one pass a score.
+        score: "accuracy" (a fraction) or "loss" (the negative mean cross-entropy). None is
             "accuracy" with "path" and "loss" otherwise.
-        prior: weight of zero-cost proxies, scores of the untrained network (NASWOT and synflow
-            alike), beside the score of the shared weights, from 0 to 1; None is 0 with "path" and
-            0.5 otherwise. Above 0, both are in standard deviations of the first batch of
-            architectures, or of random ones (what is more than 3 worse counts as 3), so that a
-            score serves to compare them and nothing else. Not with "path", unless interleaved.
-        augment: shift training images, and mirror them if the data allows. None is yes with "path",
-            and otherwise if the warm-up has more than 20 passes for each option of the longest
-            decision: an option that sees an image more rarely does not overfit it.
-        batch_size: images of a path's training step (a fair step has as many for each of its
-            paths); None is 128, and less for sets so small that an epoch would have few steps.
-        eval_batch_size: images a validation step, at most; statistics are taken over them.
-        lr: first learning rate of SGD. With "path" it falls along a cosine over all epochs of
-            the search, otherwise over the passes before each batch of scores, so that scores
-            come from settled weights.
-        lr_min: last learning rate.
-        momentum: of SGD.
-        weight_decay: of the parameters of the trained paths.
-        clip: largest norm of the gradient of a step, 0 for none.
-        shared_gradients: of weights that several paths of a fair step use, such as the stem's:
-            their gradients' "sum", or "mean", so that they learn no faster than options, which one
-            path uses.
-        interleave: with "path", train the architectures of a batch in turns, a step each,
-            instead of an epoch each, and score them when all are trained, with the same weights.
-        mixed_precision: of training steps and scores: "no" is float32, "bf16" pays on GPUs made for
-            it (on a processor without such instructions it is several times slower, with them
-            0.9 to 1.2 times the time).
-        compile: backend of torch.compile for the options of choices, such as "inductor"; None
-            does not compile. It needs a compiler and gained nothing on the processors tried.
-        distinct_paths: so many different paths train the weights before a batch of scores, drawn
-            at its beginning (all options are among them equally often); 0 draws new ones for every
-            step. None is 320 where steps are recorded as CUDA graphs and 0 elsewhere. With
-            "path" the architectures themselves are trained.
-        cuda_graphs: on CUDA, record a step and replay it: small networks otherwise wait for the
-            processor. Elsewhere it changes nothing.
+        proxy_weight: Weight of zero-cost proxies, which score the untrained network (NASWOT and
+            synflow, half each), from 0 to 1. The rest is the weight of the shared weights' score.
+            None is 0 with "path" and 0.5 otherwise. Above 0, all are in standard deviations over
+            the first batch of architectures or over random ones (more than 3 worse counts as 3),
+            so such scores only serve to compare architectures. Not with "path", unless interleaved.
+        augment: Shift training images, and mirror them if the data allows. None is yes with "path".
+            Otherwise it is yes if the warm-up has more than 20 passes for each option of the
+            longest decision: an option that sees an image more rarely does not overfit it.
+        batch_size: Images in a path's training step (a fair step has as many for each of its
+            paths). None is 128, and less for sets so small that an epoch would have few steps.
+        eval_batch_size: Images in a validation step, at most. BatchNorm uses their statistics.
+        lr: First learning rate of SGD. With "path" it falls along a cosine over all epochs of the
+            search, otherwise over the passes before each batch of scores, so that scores come from
+            settled weights.
+        lr_min: Last learning rate.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of the parameters of the trained paths.
+        clip: Largest norm of the gradient of a step; 0 does not clip.
+        shared_gradients: Gradients of weights that several paths of a fair step use, such as the
+            stem: their "sum", or their "mean", so that these weights learn no faster than options,
+            which one path uses.
+        interleave: With "path", train the architectures of a batch in turns, one step each, instead
+            of one epoch each, and score them with the same weights when all are trained.
+        mixed_precision: Precision of training steps and scores: "no" is float32; "bf16" pays off on
+            GPUs made for it. On a processor without such instructions it is several times slower,
+            with them it takes 0.9 to 1.2 times as long.
+        compile: Backend of torch.compile for the options of choices, such as "inductor"; None does
+            not compile. It needs a compiler, and gained nothing on the processors tried.
+        distinct_paths: Number of distinct paths that are sampled before a batch of scores and train
+            the weights, all options equally often; 0 samples new paths at every step. None is 320
+            where steps are recorded as CUDA graphs and 0 elsewhere. With "path", the architectures
+            themselves are trained.
+        cuda_graphs: On CUDA, record a step and replay it: otherwise small networks wait for the
+            processor. It changes nothing elsewhere.
+
+    Raises:
+        OptionError: A value out of range, or options that contradict each other.
+
+    Example:
+        >>> SupernetConfig().score_by, SupernetConfig(training="path").score_by
+        ('loss', 'accuracy')
     """
 
     training: Literal["fair", "uniform", "path"] = "fair"
     warmup_epochs: int | None = None
     epochs: int = 0
     score: Literal["accuracy", "loss"] | None = None
-    prior: float | None = None
+    proxy_weight: float | None = None
     augment: bool | None = None
     batch_size: int | None = None
     eval_batch_size: int = 500
@@ -103,43 +110,43 @@ class SupernetConfig:
             raise OptionError(nearest("shared gradients", self.shared_gradients, known))
         sizes = (self.batch_size, self.eval_batch_size)
         if any(size is not None and size < 1 for size in sizes) or self.lr <= 0:
-            raise OptionError("batch sizes are at least 1 and the learning rate is above 0")
+            raise OptionError("batch sizes must be at least 1 and the learning rate above 0")
         counts = (self.warmup_epochs, self.epochs, self.distinct_paths)
         if any(count is not None and count < 0 for count in counts):
-            raise OptionError("warmup_epochs, epochs and distinct_paths are not negative")
-        if not 0 <= self.prior_weight <= 1:
-            raise OptionError(f"prior is from 0 to 1, not {self.prior}")
-        if self.prior_weight > 0 and self.training == "path" and not self.interleave:
+            raise OptionError("warmup_epochs, epochs and distinct_paths must not be negative")
+        if not 0 <= self.weight_of_proxies <= 1:
+            raise OptionError(f"proxy_weight must be from 0 to 1, not {self.proxy_weight}")
+        if self.weight_of_proxies > 0 and self.training == "path" and not self.interleave:
             raise OptionError(
-                "a prior is weighed against scores of the same weights; use it with training fair "
-                "or uniform, or interleave"
+                "proxy_weight needs scores that come from the same weights: use training fair or "
+                "uniform, or interleave"
             )
         if self.interleave and self.training != "path":
             raise OptionError(
-                f"interleave is a way of training paths; with training {self.training!r} every "
-                f"step already has other paths, leave it out"
+                f"interleave belongs to training 'path'; with training {self.training!r} every "
+                f"step already has other paths, so leave it out"
             )
 
     @property
     def score_by(self) -> Literal["accuracy", "loss"]:
-        """What the score of the shared weights is, see ``score``."""
+        """The score of the shared weights, with the default of ``score`` resolved."""
         if self.score is None:
             return "accuracy" if self.training == "path" else "loss"
         return self.score
 
     def augmented(self, views: float) -> bool:
-        """Return whether training images are changed at random, see ``augment``.
+        """Return whether training images are augmented, with the default of ``augment`` resolved.
 
         Args:
-            views: how often an option sees an image before the first score.
+            views: How often an option sees an image before the first score.
         """
         if self.augment is None:
-            return self.training == "path" or views > _VIEWS
+            return self.training == "path" or views > _VIEWS_WITHOUT_OVERFITTING
         return self.augment
 
     @property
-    def prior_weight(self) -> float:
-        """The weight of the training-free score, see ``prior``."""
-        if self.prior is None:
+    def weight_of_proxies(self) -> float:
+        """The weight of the zero-cost proxies, with the default of ``proxy_weight`` resolved."""
+        if self.proxy_weight is None:
             return 0.0 if self.training == "path" else 0.5
-        return self.prior
+        return self.proxy_weight

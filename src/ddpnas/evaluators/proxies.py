@@ -1,4 +1,4 @@
-"""Prior: a training-free score beside that of shared weights, both on one scale."""
+"""ProxyScores: scores of untrained networks, and the scale on which they join trained ones."""
 
 from __future__ import annotations
 
@@ -21,28 +21,35 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.seeds import seeded
 
 __all__ = [
-    "Prior",
+    "ProxyScores",
     "Scale",
-    "measured",
     "naswot",
     "synflow",
-    "weighed",
+    "with_proxies",
+    "with_proxy_weight",
 ]
 
 _CPU = torch.device("cpu")
-_BATCH = 128  # items that NASWOT compares, as in its paper
-_WORST = -3.0  # in standard deviations: how much worse does not matter
+_BATCH = 128  # inputs that NASWOT compares, as in its paper
+_WORST = -3.0  # in standard deviations; how much worse a broken network is does not matter
 
 
-class Prior:
-    """NASWOT and synflow of architectures, untrained, with the same seed for all.
+class ProxyScores:
+    """NASWOT and synflow of untrained architectures, all initialized with the same seed.
 
     Args:
-        space: builds them.
-        data: its training items are what NASWOT compares.
-        seed: of the initial weights and the items.
-        device: where they are computed, or else the CPU if it has no double precision, as Apple's
-            GPUs; initial weights are those of the CPU.
+        space: Builds the networks.
+        data: NASWOT compares some of its training inputs.
+        seed: Seed for the initial weights and the choice of inputs.
+        device: Where the scores are computed; the CPU instead if it has no double precision, as
+            Apple's GPUs. Initial weights are always those of the CPU.
+
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small")
+        >>> space = ddpnas.create_space("toy", input_shape=data.input_shape)
+        >>> sorted(ProxyScores(space, data, 0).measure(space.decode([0] * len(space.decisions))))
+        ['naswot', 'synflow']
     """
 
     def __init__(
@@ -54,7 +61,10 @@ class Prior:
         self._inputs, _ = next(loader.train_batches(min(_BATCH, len(data.train)), seed))
 
     def measure(self, architecture: Architecture) -> dict[str, float]:
-        """Return ``naswot`` and ``synflow``, logarithms; NaN what the inputs do not allow."""
+        """Return ``naswot`` and ``synflow``, both logarithms.
+
+        Synflow is NaN for inputs that are not floating point, such as token numbers.
+        """
         with seeded(self._seed):
             network = self._space.build(architecture, path=True).to(self._device)
             flow = math.nan
@@ -67,10 +77,15 @@ class Prior:
 class Scale:
     """Brings numbers of different units to one: standard deviations from the median.
 
-    Median and spread (the distance of the quartiles, for a normal variable 1.349 standard
-    deviations) are those of the architectures that it learned from. What is far below the median
-    or not finite counts as 3 below it: that a network is broken is enough to know. A number that
-    does not vary says nothing.
+    Median and spread are those of the architectures that it learned from. The spread is the
+    interquartile range over 1.349, which is the standard deviation of a normal variable. Values far
+    below the median, or not finite, count as 3 below it. A number that does not vary becomes 0.
+
+    Example:
+        >>> scale = Scale()
+        >>> scale.learn([{"naswot": value} for value in (1.0, 2.0, 3.0)])
+        >>> scale("naswot", 2.0), scale("naswot", float("-inf"))
+        (0.0, -3.0)
     """
 
     def __init__(self) -> None:
@@ -78,11 +93,15 @@ class Scale:
 
     @property
     def known(self) -> bool:
-        """Whether it has learned yet."""
+        """Whether it has learned from architectures yet."""
         return bool(self._of)
 
     def learn(self, values_of: Sequence[Mapping[str, float]]) -> None:
-        """Take median and spread from these architectures."""
+        """Take median and spread from the values of these architectures.
+
+        Args:
+            values_of: For each architecture, its values by name.
+        """
         for name in values_of[0]:
             column = np.array([values[name] for values in values_of], dtype=np.float64)
             column = column[np.isfinite(column)]
@@ -90,7 +109,7 @@ class Scale:
             self._of[name] = float(middle), float(high - low) / 1.349
 
     def __call__(self, name: str, value: float) -> float:
-        """Return the number in standard deviations from the median."""
+        """Return the value of that name in standard deviations from the median."""
         middle, deviation = self._of[name]
         if deviation == 0:
             return 0.0
@@ -105,32 +124,38 @@ class Scale:
         self._of = {name: (pair[0], pair[1]) for name, pair in data.items()}
 
 
-def measured(
-    prior: Prior, plain: Sequence[Evaluation], architectures: Sequence[Architecture]
+def with_proxies(
+    proxies: ProxyScores, shared: Sequence[Evaluation], architectures: Sequence[Architecture]
 ) -> list[dict[str, float]]:
-    """Return ``shared``, the score of each evaluation, beside what the prior measures."""
+    """Return for each architecture its score by shared weights, its proxies and their time.
+
+    Args:
+        proxies: Computes ``naswot`` and ``synflow``; how long it took is ``proxy_seconds``.
+        shared: Evaluations by shared weights; their score is called ``shared``.
+        architectures: What was evaluated.
+    """
     found = []
-    for evaluation, architecture in zip(plain, architectures, strict=True):
+    for evaluation, architecture in zip(shared, architectures, strict=True):
         started = time.perf_counter()
-        untrained = prior.measure(architecture)
+        untrained = proxies.measure(architecture)
         seconds = time.perf_counter() - started
-        found.append({"shared": evaluation.score, **untrained, "prior_seconds": seconds})
+        found.append({"shared": evaluation.score, **untrained, "proxy_seconds": seconds})
     return found
 
 
-def weighed(
-    plain: Sequence[Evaluation],
+def with_proxy_weight(
+    shared: Sequence[Evaluation],
     values: Sequence[Mapping[str, float]],
     scale: Scale,
     weight: float,
 ) -> list[Evaluation]:
-    """Return evaluations whose score is weighed against the prior's, all on the scale.
+    """Return evaluations whose score is the weighted mean of shared weights and proxies.
 
     Args:
-        plain: of the shared weights.
-        values: what :func:`measured` gave for them.
-        scale: of the values.
-        weight: of the prior, in [0, 1]; NASWOT and synflow have half of it each.
+        shared: Evaluations by shared weights.
+        values: What :func:`with_proxies` returned for them.
+        scale: Brings all values to standard deviations from their median.
+        weight: Weight of the proxies, in [0, 1]; NASWOT and synflow get half of it each.
     """
     weights = {"shared": 1 - weight, "naswot": weight / 2, "synflow": weight / 2}
     return [
@@ -138,7 +163,7 @@ def weighed(
             sum(w * scale(name, of[name]) for name, w in weights.items()),
             {**evaluation.details, **{k: v for k, v in of.items() if k != "shared"}},
         )
-        for evaluation, of in zip(plain, values, strict=True)
+        for evaluation, of in zip(shared, values, strict=True)
     ]
 
 
@@ -150,21 +175,25 @@ _ACTIVATIONS = (
 def naswot(network: nn.Module, inputs: Tensor) -> float:
     """Return log |det K| of the kernel of activation patterns of a batch; higher is better.
 
-    K[i, j] counts the units that inputs i and j agree on (both above zero, or both not). -inf where
-    two inputs have the same pattern, or nothing has one. Mellor et al., "Neural Architecture
-    Search without Training", ICML 2021, arXiv 2006.04647.
+    K[i, j] counts the units on which inputs i and j agree: both above zero, or both not. The value
+    is -inf if two inputs have the same pattern, or if no unit has one. Mellor et al., "Neural
+    Architecture Search without Training", ICML 2021, arXiv 2006.04647.
 
     Args:
-        network: untrained, in training mode, so that BatchNorm uses the batch.
-        inputs: the batch, prepared as for training; the paper's has 128.
+        network: Untrained, in training mode, so that BatchNorm uses the batch.
+        inputs: The batch, prepared as for training; 128 in the paper.
+
+    Example:
+        >>> naswot(nn.ReLU(), torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))  # K = [[2, 0], [0, 2]]
+        1.3862943611198906
     """
     kernel = torch.zeros(len(inputs), len(inputs), dtype=torch.float64, device=inputs.device)
 
     def count(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        if output.dim() == 4:  # in the order of memory; any order of the units will do
+        if output.dim() == 4:  # channels last lie in memory; the order of the units is irrelevant
             output = output.permute(0, 2, 3, 1)
         on = (output > 0).flatten(1).to(torch.float32)
-        if len(on) == len(kernel):  # else not a row an item of the batch
+        if len(on) == len(kernel):  # otherwise its rows are not the inputs of the batch
             active = on.sum(dim=1)
             agree = on.shape[1] - active[:, None] - active[None, :] + 2 * (on @ on.T)
             kernel.add_(agree.double())
@@ -180,17 +209,24 @@ def naswot(network: nn.Module, inputs: Tensor) -> float:
 def synflow(network: nn.Module, input_shape: tuple[int, ...]) -> float:
     """Return the logarithm of the synaptic flow, sum of w dR/dw; higher is better.
 
-    R is the sum of the outputs for an input of ones with all weights replaced by their absolute
-    values. -inf where nothing flows. Tanaka et al., NeurIPS 2020, arXiv 2006.05467; as a score of
-    architectures without BatchNorm: Abdelfattah et al., ICLR 2021, arXiv 2101.08134.
+    R is the sum of the outputs for an input of ones when all weights are replaced by their absolute
+    values. The value is -inf if nothing flows. Tanaka et al., NeurIPS 2020, arXiv 2006.05467; as a
+    score of architectures, without BatchNorm: Abdelfattah et al., ICLR 2021, arXiv 2101.08134.
 
     Args:
-        network: untrained; left as it is.
-        input_shape: of one input.
+        network: Untrained; a copy is used.
+        input_shape: Shape of one input, without the batch.
+
+    Example:
+        >>> network = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.constant_(network.weight, -3.0)
+        >>> synflow(network, (2,)) == math.log(6.0)
+        True
     """
     linear = copy.deepcopy(network).double().eval()
     for module in linear.modules():
-        if isinstance(module, _BatchNorm) or _activates(module):  # nothing is negative here
+        # All weights and inputs are positive, so activations would change nothing.
+        if isinstance(module, _BatchNorm) or _activates(module):
             module.forward = lambda x: x
     with torch.no_grad():
         for parameter in linear.parameters():

@@ -1,4 +1,4 @@
-"""What paths are worth with the same weights: what they have in common is computed once."""
+"""score_paths(): accuracy and loss of many paths with the same weights, sharing their work."""
 
 from __future__ import annotations
 
@@ -15,43 +15,54 @@ from ddpnas.space.decisions import Decision
 from ddpnas.space.supernet import Supernet
 from ddpnas.training.distributed import Processes
 
-__all__ = ["Verdict", "most_accurate", "verdicts"]
+__all__ = ["PathScore", "score_paths"]
 
 Paths = Sequence[Mapping[str, str]]
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a path is worth on a set of images.
+class PathScore:
+    """How well a path does on a set of images.
 
     Attributes:
-        accuracy: fraction of images that are right.
-        loss: mean cross-entropy.
+        accuracy: Fraction of images that are right.
+        loss: Mean cross-entropy.
     """
 
     accuracy: float
     loss: float
 
 
-def verdicts(
+def score_paths(
     supernet: Supernet,
     decisions: Sequence[Decision],
     paths: Paths,
-    batches: Batches,
+    batches: Iterable[tuple[Tensor, Tensor]],
     processes: Processes,
-) -> list[Verdict]:
-    """Return what each path is worth.
+) -> list[PathScore]:
+    """Return accuracy and loss of each path.
 
-    The same as of separate passes over the batches, bit for bit: all paths take a batch one
-    after another, those next to each other that begin alike, see :class:`Replay`.
+    The values are those of separate passes over the batches, bit for bit. All paths take a batch
+    one after another, sorted so that paths with the same beginning are neighbours;
+    :class:`Replay` computes such a beginning once.
 
     Args:
-        supernet: in evaluation mode, on the device of the batches.
-        decisions: in the order in which the network meets them, as far as it has one.
-        paths: architectures.
+        supernet: In evaluation mode, on the device of the batches.
+        decisions: In the order in which the network meets them, as far as it has one.
+        paths: Architectures.
         batches: (inputs, labels).
-        processes: those that evaluate together, each on batches of its own.
+        processes: The processes that evaluate together, each on its own batches.
+
+    Example:
+        >>> import ddpnas
+        >>> from ddpnas.training.distributed import ALONE
+        >>> space = ddpnas.create_space("toy", num_classes=4)
+        >>> images, labels = torch.zeros(4, *space.input_shape), torch.arange(4)
+        >>> path = space.decode([0] * len(space.decisions))
+        >>> supernet = space.supernet().eval()
+        >>> [found] = score_paths(supernet, space.decisions, [path], [(images, labels)], ALONE)
+        >>> found.accuracy  # equal images get equal answers
+        0.25
     """
     order = _order(decisions, paths)
     found: list[list[Tensor]] = [[] for _ in paths]
@@ -64,51 +75,18 @@ def verdicts(
         sums = torch.stack([torch.stack(of_path) for of_path in found]).cpu().double().sum(dim=1)
     if processes.size > 1:
         sums = processes.sum(sums.to(processes.device))
-    return [Verdict(right / count, loss / count) for count, right, loss in sums.tolist()]
+    return [PathScore(right / count, loss / count) for count, right, loss in sums.tolist()]
 
 
 def _sums(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return how many there are, how many are right, and the summed loss."""
+    """Return (images, images that are right, summed loss) of a batch."""
     loss = functional.cross_entropy(outputs.float(), labels, reduction="sum")
     right = (outputs.argmax(dim=1) == labels).sum()
     return torch.stack([loss.new_tensor(len(labels)), right.to(loss.dtype), loss])
 
 
-def most_accurate(
-    supernet: Supernet, decisions: Sequence[Decision], paths: Paths, batches: Batches, inputs: int
-) -> tuple[int, float]:
-    """Return which path gets the most inputs right, the first of equal ones, and the fraction.
-
-    Exact, and with less work than all scores: after each batch, paths are left out that could
-    not become the best if they were right on everything that is still to come.
-
-    Args:
-        supernet: in evaluation mode, on the device of the batches.
-        decisions: as for :func:`verdicts`.
-        paths: architectures.
-        batches: (inputs, labels).
-        inputs: in all batches together.
-    """
-    order = _order(decisions, paths)
-    right = torch.zeros(len(paths), dtype=torch.long)
-    left = inputs
-    with torch.inference_mode():
-        for batch, labels in batches:
-            found = [
-                (index, (outputs.argmax(dim=1) == labels).sum())
-                for index, outputs in _outputs(supernet, paths, order, batch)
-            ]
-            for index, count in found:
-                right[index] += count.cpu()
-            left -= len(labels)
-            lead = int(right[order].max())
-            order = [index for index in order if int(right[index]) + left >= lead]
-    best = min(order, key=lambda index: (-int(right[index]), index))
-    return best, int(right[best]) / inputs
-
-
 def _order(decisions: Sequence[Decision], paths: Paths) -> list[int]:
-    """Return the indices of the paths, those next to each other that begin alike."""
+    """Return the indices of the paths, those with the same beginning next to each other."""
     return sorted(
         range(len(paths)), key=lambda i: [d.options.index(paths[i][d.name]) for d in decisions]
     )

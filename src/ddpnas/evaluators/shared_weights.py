@@ -49,13 +49,14 @@ class Round:
     Attributes:
         architectures: the batch.
         epochs: how many.
-        of_all: the first so many train all options; the others those that occur in the batch.
+        warmup_epochs: Number of leading epochs that train every option. Later epochs train only
+            options that occur in the batch.
         scored: architectures that were scored before.
     """
 
     architectures: Sequence[Architecture]
     epochs: int
-    of_all: int
+    warmup_epochs: int
     scored: int
 
 
@@ -185,11 +186,11 @@ class SharedWeights:
         self.supernet.train()
         seed = self._epoch_seed()
         rng = np.random.default_rng(seed)
-        alive = self._all if done < round_.of_all else self._occurring(round_.architectures)
+        alive = self._all if done < round_.warmup_epochs else self._occurring(round_.architectures)
         at_once = alive.longest if self._config.training == "fair" else 1
         batch_size = min(self._batch_size * at_once, len(self._train))
         steps = self._train.steps(batch_size)
-        if done in (0, round_.of_all) or not self._pool:
+        if done in (0, round_.warmup_epochs) or not self._pool:
             groups = self._drawn_beforehand(round_, alive, at_once)
             self._pool = [self._captures.step(self._step_on(paths, batch_size)) for paths in groups]
         order = rng.permutation(len(self._pool))
@@ -297,7 +298,7 @@ class SharedWeights:
         of = f" of {self._evaluations}" if self._config.training == "path" else ""
         return DivergedError(
             f"{what} in epoch {self._epochs + 1}{of}, at learning rate {lr:.3g}; "
-            f"try --supernet.lr {self._config.lr / 4:g}"
+            f"try --evaluator-options.lr {self._config.lr / 4:g}"
         )
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,8 +1,8 @@
 """StandaloneEvaluator: train each architecture alone, from scratch, and score it.
 
-The dearest and most honest score: no weights are shared, no score depends on another, and the
-architectures of a batch can be trained at the same time. What a strategy finds by it is the
-baseline of searches with shared weights on one's own data.
+This is the most expensive and the most honest score. No weights are shared, no score depends on
+another, and the architectures of a batch can be trained at the same time. Use it as the baseline
+for searches with shared weights on your data.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ddpnas.data.data import Data
 from ddpnas.errors import OptionError, nearest
-from ddpnas.evaluators.base import Evaluation
+from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import confirmed_name
 from ddpnas.spaces.user_space import space_from_file
 from ddpnas.training.device import pick_device
-from ddpnas.training.recipes import RECIPES, Recipe
+from ddpnas.training.recipes import RECIPES
 from ddpnas.training.train import train
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.workers import check_workers, run_tasks, worker_number
@@ -38,13 +37,19 @@ class StandaloneConfig:
     """How each candidate is trained on its own.
 
     Args:
-        epochs: passes over the training images.
-        recipe: how it is trained, one of `ddpnas recipes`.
-        threads: of each training on the CPU; scores of another number may differ in their last
-            digits.
-        workers: trainings at the same time, each in a process of its own; 1 trains in this one.
+        epochs: Passes over the training images.
+        recipe: How each network is trained, one of `ddpnas recipes`.
+        threads: CPU threads of each training. Another number may change the last digits of scores.
+        workers: Trainings at the same time, each in a process of its own; 1 trains in this one.
             Scores do not depend on it.
-        executor: where the workers are: "local" for processes of this machine, or "ray".
+        executor: Where the workers run: "local" for processes on this machine, or "ray".
+
+    Raises:
+        OptionError: A value out of range, an unknown recipe, or workers that cannot run here.
+
+    Example:
+        >>> StandaloneConfig(epochs=10, workers=4).recipe
+        'quick'
     """
 
     epochs: int = 5
@@ -60,111 +65,104 @@ class StandaloneConfig:
             raise OptionError(nearest("recipe", self.recipe, RECIPES))
         check_workers(self.workers, self.executor)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what scores depend on, as plain data."""
-        return {"epochs": self.epochs, "recipe": self.recipe, "threads": self.threads}
 
+class StandaloneEvaluator(BaseEvaluator):
+    """Scores an architecture by its validation accuracy after it was trained from scratch.
 
-class StandaloneEvaluator:
-    """Scores an architecture by its validation accuracy after a training of its own.
-
-    All begin from the same seed and see the same images in the same order, whatever was scored
-    before and wherever it is trained, so that nothing has to be kept between two scores.
+    All networks start from the same seed and see the same images in the same order, whatever was
+    scored before and wherever they are trained. So there is no state to keep between two scores.
 
     Args:
-        space: builds the networks.
-        data: its training split trains, its validation split scores; test images are not used.
-        epochs: of each training.
-        recipe: see :func:`ddpnas.train`.
-        seed: of initial weights, shuffling and augmentation.
-        device: "auto", "cpu", "cuda", ...; several local workers take its devices in turn.
-        threads: of each training on the CPU; None leaves torch's number, which is 1 in workers.
-        workers, executor: see :class:`StandaloneConfig`.
+        space: Builds the networks.
+        data: Its training split trains, its validation split scores. Test images are not used.
+        config: How each network is trained; None is the default :class:`StandaloneConfig`.
+        seed: Seed for initial weights, shuffling and augmentation.
+        device: "auto", "cpu", "cuda", ...; several local workers share its devices evenly.
 
-    Raises:
-        OptionError: workers that cannot be.
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small", limit_train_images=50)
+        >>> space = ddpnas.create_space("toy", num_classes=10, input_shape=data.input_shape)
+        >>> evaluator = StandaloneEvaluator(space, data, StandaloneConfig(epochs=1), device="cpu")
+        >>> [found] = evaluator.evaluate([space.decode([0] * len(space.decisions))])
+        >>> found.details["train_images"]
+        40
     """
 
     def __init__(
         self,
         space: SearchSpace,
         data: Data,
-        epochs: int,
-        recipe: Recipe | str = "quick",
+        config: StandaloneConfig | None = None,
         *,
         seed: int = 0,
         device: str = "auto",
-        threads: int | None = None,
-        workers: int = 1,
-        executor: str = "local",
     ) -> None:
-        check_workers(workers, executor)
-        self.epochs = epochs
+        self.config = config or StandaloneConfig()
         self.device = pick_device(device)
-        self._workers, self._executor = workers, executor
+        # Workers receive a user's space as the name of its file: functions in a file that was
+        # executed here cannot be sent to another process.
         name = str(space.name)
         self._training = _Training(
             space=space if space.source is None else (name, space.options),
             code=None if space.source is None else space.source.fingerprint(),
             data=dataclasses.replace(data, test=None),  # train() then keeps the validation apart
-            epochs=epochs,
-            recipe=recipe,
+            config=self.config,
             seed=seed,
             device=device,
-            threads=threads,
         )
 
-    def prepare(self, architectures: Sequence[Architecture]) -> Iterator[Mapping[str, float]]:
-        """Yield nothing: no score depends on what came before."""
-        return iter(())
-
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
-        """Yield the validation accuracy of each, in order.
+        """Yield the validation accuracy of each architecture, in order.
 
-        Details: ``accuracy`` (a fraction), ``loss`` of the last epoch, ``train_images`` (of all
+        Details: ``accuracy`` (a fraction), ``loss`` in the last epoch, ``train_images`` (over all
         epochs) and ``train_seconds``.
 
         Raises:
-            DivergedError: a training's loss became NaN or infinite.
-            RunError: worker after worker died of an architecture, or the code of a user's own
-                space has changed before a worker read it.
+            DivergedError: The loss of a training became NaN or infinite.
+            RunError: An architecture killed one worker after another, or the code of a user's space
+                changed before a worker read it.
         """
         yield from run_tasks(
             _train_one,
             self._training,
             architectures,
-            workers=self._workers,
-            executor=self._executor,
+            workers=self.config.workers,
+            executor=self.config.executor,
             accelerated=self.device.type != "cpu",
         )
 
-    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return nothing: there is no state."""
-        return {}, {}
+    def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        """Raise :class:`OptionError`: without training there is nothing to judge by."""
+        raise OptionError(
+            "the search trained each candidate on its own, so it left no shared weights to judge "
+            "others by"
+        )
 
-    def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+    def identity(self) -> dict[str, Any]:
+        """Return what scores depend on: workers and executor are left out."""
+        config = self.config
+        return {"epochs": config.epochs, "recipe": config.recipe, "threads": config.threads}
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What all trainings have in common; a space of a user's file as its name and options.
+    """What all trainings have in common, sent to each worker once.
 
-    Such a file is executed once more in each worker, if its code is still that of the search.
+    A space from a user's file is its name and options. Each worker executes the file again if its
+    code is still that of the search.
     """
 
     space: SearchSpace | tuple[str, Mapping[str, Any]]
     code: Mapping[str, Any] | None
     data: Data
-    epochs: int
-    recipe: Recipe | str
+    config: StandaloneConfig
     seed: int
     device: str
-    threads: int | None
 
     @functools.cached_property
     def opened(self) -> SearchSpace:
-        """The space, made once in each worker."""
+        """The space, created once in each worker."""
         if isinstance(self.space, SearchSpace):
             return self.space
         name, options = self.space
@@ -175,7 +173,7 @@ class _Training:
 def _train_one(training: _Training, architecture: Architecture) -> Evaluation:
     """Return the score of one architecture, wherever this runs."""
     before = torch.get_num_threads()
-    torch.set_num_threads(training.threads or before)
+    torch.set_num_threads(training.config.threads)
     started = time.perf_counter()
     try:
         with seeded(training.seed):
@@ -183,8 +181,8 @@ def _train_one(training: _Training, architecture: Architecture) -> Evaluation:
         trained = train(
             network,
             training.data,
-            training.recipe,
-            epochs=training.epochs,
+            training.config.recipe,
+            epochs=training.config.epochs,
             seed=training.seed,
             device=_own_device(training.device),
         )

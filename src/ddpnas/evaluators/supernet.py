@@ -1,29 +1,31 @@
-"""SupernetEvaluator: weights shared by all paths, trained as the search goes, score its paths.
+"""SupernetEvaluator: one set of weights, shared by all architectures, scores each of them.
 
-How the weights are trained between the scores is the setting ``training``:
+How the weights are trained between the scores is the option ``training``:
 
-* ``"path"``, the paper's: each architecture's own path is trained one epoch and then scored, so
-  that every score comes from other weights, and a path from those that the epoch before left.
-* ``"fair"``: all choices are trained before the first score, and then those that occur in a batch
-  of architectures before any of these is scored. In every step each choice is trained once, in
-  disjoint random paths whose gradients are summed (strict fairness: Chu et al., "FairNAS", ICCV
-  2021, arXiv 1907.01845). Each path of a step has images of its own, so that a pass over all
-  choices costs what one over a path costs; FairNAS shows all of them the same. All scores of a
-  batch come from the same weights and can be compared; what is pruned takes no more time.
-* ``"uniform"``: likewise, with one random path a step (Guo et al., "Single Path One-Shot", ECCV
+* ``"path"`` is the paper's way. Each architecture's own path is trained for one epoch and then
+  scored. Every score therefore comes from other weights, and each path starts from the weights
+  that the epoch before left.
+* ``"fair"`` trains all options before the first score, and those that occur in a batch of
+  architectures before that batch is scored. In every step each option is trained once, in disjoint
+  random paths whose gradients are summed (strict fairness: Chu et al., "FairNAS", ICCV 2021,
+  arXiv 1907.01845). Each path of a step has its own images, so a pass over all options costs as
+  much as a pass over one path; FairNAS shows the same images to all. All scores of a batch come
+  from the same weights and can be compared, and pruned options take no more time.
+* ``"uniform"`` is the same with one random path a step (Guo et al., "Single Path One-Shot", ECCV
   2020, arXiv 1904.00420).
 
-With ``interleave``, the epochs that "path" gives the architectures of a batch are mixed: they take
-turns, a step each, and all are scored afterwards with the same weights, so that none is ahead for
-having come last.
+With ``interleave``, the epochs that "path" gives to the architectures of a batch are mixed: they
+take turns, one step each. All are scored afterwards with the same weights, so that none has the
+advantage of being trained last.
 
 A score is measured on the whole validation split: the accuracy, or the negative cross-entropy,
-which tells paths apart that get as many images right. How the weights are trained is in
+which separates paths that get the same number of images right. The training itself is in
 :mod:`ddpnas.evaluators.shared_weights`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -33,11 +35,10 @@ from torch import Tensor
 
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
-from ddpnas.errors import OptionError
-from ddpnas.evaluators.base import Evaluation
+from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.evaluators.proxies import Prior, Scale, measured, weighed
-from ddpnas.evaluators.scoring import most_accurate, verdicts
+from ddpnas.evaluators.proxies import ProxyScores, Scale, with_proxies, with_proxy_weight
+from ddpnas.evaluators.scoring import score_paths
 from ddpnas.evaluators.shared_weights import Round, SharedWeights
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
@@ -47,26 +48,38 @@ from ddpnas.training.distributed import ALONE, Processes
 
 __all__ = ["SupernetEvaluator"]
 
-_SCORED_TOGETHER = 40  # architectures: the more, the more they share, and the rarer a checkpoint
-_SCALE_OF = 40  # architectures that the scale of scores with a prior is taken from, or more
+# Architectures scored in one go. More share more of their work, but a checkpoint comes later.
+_SCORED_TOGETHER = 40
 
 
-class SupernetEvaluator:
-    """Scores paths of one supernet that is trained as it goes.
+class SupernetEvaluator(BaseEvaluator):
+    """Scores paths of one supernet that is trained as the search goes.
 
     Args:
-        space: makes the supernet; its input shape and classes are those of ``data``.
-        data: its training split trains, its validation split scores.
-        evaluations: how many will be asked in all; the length of the learning-rate schedule.
-        config: see :class:`SupernetConfig`.
-        seed: of the initial weights and of every epoch's shuffling and augmentation. An epoch's
-            randomness depends on the seed and its number alone.
+        space: Creates the supernet. Its input shape and classes must be those of ``data``.
+        data: Its training split trains, its validation split scores.
+        evaluations: Number of architectures that will be scored in all, the length of the
+            learning-rate schedule of ``training="path"``.
+        config: How to train and to score; None is the default :class:`SupernetConfig`.
+        seed: Seed for the initial weights and for each epoch's shuffling and augmentation.
         device: "auto", "cpu", "cuda", ...
-        processes: those that search together, each on its part of every training batch and on
-            validation batches of its own; they take their own devices.
+        processes: The processes that search together. Each trains on its part of every batch and
+            validates on its own batches, on its own device.
+        scale_from: With proxies, scores are scaled by the first batch of architectures if it has at
+            least this many, otherwise by this many random ones.
 
     Raises:
-        OptionError: a setting out of range.
+        OptionError: A setting out of range.
+
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small", limit_train_images=50)
+        >>> space = ddpnas.create_space("toy", num_classes=10, input_shape=data.input_shape)
+        >>> config = SupernetConfig(training="path", batch_size=25)
+        >>> evaluator = SupernetEvaluator(space, data, 1, config, device="cpu")
+        >>> [found] = evaluator.evaluate([space.decode([0] * len(space.decisions))])
+        >>> found.score == found.details["accuracy"]
+        True
     """
 
     def __init__(
@@ -79,163 +92,153 @@ class SupernetEvaluator:
         seed: int = 0,
         device: str = "auto",
         processes: Processes = ALONE,
+        scale_from: int = 40,
     ) -> None:
         self.config = config or SupernetConfig()
         self.device = pick_device(device) if processes.size == 1 else processes.device
         self._processes = processes
-        self._space, self._seed = space, seed
-        self._count = 0  # scores given
-        self._round = 0  # epochs trained of those before the next batch
-        self._ready = 0  # architectures of the present batch still to score
+        self._space, self._seed, self._scale_from = space, seed, scale_from
+        # Where the search stands: how many scores were given, and, of the present batch, how many
+        # epochs have been trained and how many architectures are trained for but not yet scored.
+        self._scored = 0
+        self._epochs_done = 0
+        self._left_to_score = 0
         self._weights = SharedWeights(
             space, data, evaluations, self.config, seed, self.device, processes
         )
         self._valid = Loader(data, [data.valid], self.device, shard=processes.shard)
-        weight = self.config.prior_weight
-        self._prior = Prior(space, data, seed, self.device) if weight > 0 else None
+        weight = self.config.weight_of_proxies
+        self._proxies = ProxyScores(space, data, seed, self.device) if weight > 0 else None
         self._scale = Scale()
 
     @property
     def supernet(self) -> Supernet:
-        """The network with the present weights."""
+        """The network with its present weights."""
         return self._weights.supernet
 
     def prepare(self, architectures: Sequence[Architecture]) -> Iterator[dict[str, float]]:
         """Train what has to be trained before the batch is scored; yield after each epoch.
 
-        The state may be saved whenever this yields. Nothing is done where the batch, or the
-        part of it that an interrupted search still has to score, is ready. Yields ``epoch`` (of
-        ``epochs`` before the batch, from 1), ``loss`` (mean training cross-entropy), ``lr`` (the
-        epoch's last), ``train_images`` and ``train_seconds``.
+        The state may be saved whenever this yields. Nothing is done where the batch, or the part of
+        it that an interrupted search still has to score, is ready.
+
+        Yields:
+            ``epoch`` (from 1) of ``epochs`` before the batch, ``loss`` (mean training
+            cross-entropy), ``lr`` (the epoch's last), ``train_images`` and ``train_seconds``.
 
         Raises:
-            DivergedError: the loss became NaN or infinite, with the epoch and what to try.
+            DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
         """
-        if not self._together or self._ready > 0:
+        if not self._trains_before_scoring or self._left_to_score > 0:
             return
-        of_all = self._weights.warmup_epochs if self._count == 0 else 0
-        own = self.config.epochs + of_all
-        length = len(architectures) if self.config.interleave else own
-        round_ = Round(architectures, length, 0 if self.config.interleave else of_all, self._count)
-        if length == 0:
-            self._ready = len(architectures)
-        while self._ready == 0:
-            epoch = self._weights.train_together(round_, self._round)
-            self._round += 1
-            at = {"epoch": self._round, "epochs": length}
-            if self._round >= length:
-                self._round, self._ready = 0, len(architectures)
-            yield {**at, **epoch}
+        if self.config.interleave:  # each architecture gets the epoch that "path" gives it
+            warmup_epochs, epochs = 0, len(architectures)
+        else:
+            warmup_epochs = self._weights.warmup_epochs if self._scored == 0 else 0
+            epochs = warmup_epochs + self.config.epochs
+        round_ = Round(architectures, epochs, warmup_epochs, self._scored)
+        if epochs == 0:
+            self._left_to_score = len(architectures)
+        while self._left_to_score == 0:
+            measured = self._weights.train_together(round_, self._epochs_done)
+            self._epochs_done += 1
+            position = {"epoch": self._epochs_done, "epochs": epochs}
+            # Before the yield: a checkpoint taken there must know that the batch is ready.
+            if self._epochs_done >= epochs:
+                self._epochs_done, self._left_to_score = 0, len(architectures)
+            yield {**position, **measured}
 
     @property
-    def _together(self) -> bool:
-        """Whether the architectures of a batch are trained before any of them is scored."""
+    def _trains_before_scoring(self) -> bool:
+        """Whether all architectures of a batch are trained before the first is scored."""
         return self.config.training != "path" or self.config.interleave
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
-        """Yield the score of each path; see ``training`` for what comes before.
+        """Yield the score of each path, after the training that the option ``training`` asks for.
 
-        Details: ``accuracy`` (a fraction) and ``valid_loss`` on the validation split,
-        ``valid_seconds``; where each is trained before its score also ``loss`` (mean training
-        cross-entropy), ``lr``, ``train_images`` and ``train_seconds``; with a prior ``naswot``,
-        ``synflow`` and ``prior_seconds``.
+        Details: ``accuracy`` (a fraction) and ``valid_loss`` on the validation split, and
+        ``valid_seconds``. If each path is trained right before its score, also ``loss`` (mean
+        training cross-entropy), ``lr``, ``train_images`` and ``train_seconds``. With proxies, also
+        ``naswot``, ``synflow`` and ``proxy_seconds``.
 
         Raises:
-            DivergedError: the loss became NaN or infinite, with the epoch and what to try.
+            DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
         """
         for _ in self.prepare(architectures):
             pass
-        step = _SCORED_TOGETHER if self._together else 1
-        if self._prior is not None and not self._scale.known:
-            step = max(1, len(architectures))  # they set the scale
-        for at in range(0, len(architectures), step):
-            part = architectures[at : at + step]
-            trained = {} if self._together else self._weights.train_path(part[0], self._count)
-            for evaluation in self.scores(part):
-                self._count += 1
-                self._ready = max(0, self._ready - 1)
+        step = _SCORED_TOGETHER if self._trains_before_scoring else 1
+        if self._proxies is not None and not self._scale.known:
+            step = max(1, len(architectures))  # the whole first batch sets the scale
+        for start in range(0, len(architectures), step):
+            part = architectures[start : start + step]
+            trained: Mapping[str, float] = {}
+            if not self._trains_before_scoring:
+                trained = self._weights.train_path(part[0], self._scored)
+            for evaluation in self.rescore(part):
+                self._scored += 1
+                self._left_to_score = max(0, self._left_to_score - 1)
                 yield Evaluation(evaluation.score, {**trained, **evaluation.details})
 
-    def score(self, architecture: Architecture) -> Evaluation:
-        """Return the score of a path with the present weights; nothing is trained."""
-        return self.scores([architecture])[0]
-
-    def scores(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+    def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
         """Return the score of each path with the present weights; nothing is trained.
 
-        What paths have in common at their beginning is computed once; the scores are those of
-        paths scored one by one. With a prior, the first call sets the scale: the scores have median
-        0 and deviation 1 over these architectures or, if they are few, over some drawn at random.
+        What paths have in common at their beginning is computed once; each score is that of a
+        separate run. With proxies, the first call sets the scale: the scores have median 0 and
+        deviation 1 over these architectures or, if they are few, over random ones.
         """
-        plain = self._plain(architectures)
-        if self._prior is None:
-            return plain
-        values = measured(self._prior, plain, architectures)
+        shared = self._shared_scores(architectures)
+        if self._proxies is None:
+            return shared
+        values = with_proxies(self._proxies, shared, architectures)
         if not self._scale.known:
-            self._scale.learn(values if len(values) >= _SCALE_OF else self._drawn_values())
-        return weighed(plain, values, self._scale, self.config.prior_weight)
+            few = len(values) < self._scale_from
+            self._scale.learn(self._random_values() if few else values)
+        return with_proxy_weight(shared, values, self._scale, self.config.weight_of_proxies)
 
-    def _plain(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+    def _shared_scores(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
         """Return the scores of the shared weights alone."""
         started = time.perf_counter()
         self.supernet.eval()
         batches = self._valid.eval_batches(self.config.eval_batch_size)
         with autocast(self.device, self.config.mixed_precision):
-            found = verdicts(
+            found = score_paths(
                 self.supernet, self._space.decisions, architectures, batches, self._processes
             )
         seconds = (time.perf_counter() - started) / len(architectures)
+        by_accuracy = self.config.score_by == "accuracy"
         return [
             Evaluation(
-                verdict.accuracy if self.config.score_by == "accuracy" else -verdict.loss,
-                {
-                    "accuracy": verdict.accuracy,
-                    "valid_loss": verdict.loss,
-                    "valid_seconds": seconds,
-                },
+                path.accuracy if by_accuracy else -path.loss,
+                {"accuracy": path.accuracy, "valid_loss": path.loss, "valid_seconds": seconds},
             )
-            for verdict in found
+            for path in found
         ]
 
-    def _drawn_values(self) -> list[dict[str, float]]:
-        """Return what sets the scale: of random architectures, the same for all searches."""
-        assert self._prior is not None
+    def _random_values(self) -> list[dict[str, float]]:
+        """Return values of random architectures, the same in all searches with this seed."""
+        assert self._proxies is not None
         rng = np.random.default_rng(self._seed)
-        drawn = list(dict.fromkeys(self._space.sample(rng) for _ in range(_SCALE_OF)))
-        return measured(self._prior, self._plain(drawn), drawn)
+        drawn = list(dict.fromkeys(self._space.sample(rng) for _ in range(self._scale_from)))
+        return with_proxies(self._proxies, self._shared_scores(drawn), drawn)
 
-    def best(self, architectures: Sequence[Architecture]) -> tuple[Architecture, float]:
-        """Return the most accurate path with the present weights, and its accuracy.
-
-        The same as the best of :meth:`scores` by accuracy (the first of equal ones), but a
-        validation ends where its outcome cannot matter any more.
-
-        Raises:
-            OptionError: there are several processes.
-        """
-        if self._processes.size > 1:
-            raise OptionError("the best of several is found by one process; use scores")
-        self.supernet.eval()
-        batches = self._valid.eval_batches(self.config.eval_batch_size)
-        with autocast(self.device, self.config.mixed_precision):
-            best, accuracy = most_accurate(
-                self.supernet, self._space.decisions, architectures, batches, len(self._valid)
-            )
-        return architectures[best], accuracy
+    def identity(self) -> dict[str, Any]:
+        """Return all options."""
+        return dataclasses.asdict(self.config)
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights and optimizer state as tensors, and the rest as plain data."""
         tensors, plain = self._weights.state_dict()
         return tensors, {
             **plain,
-            "count": self._count,
-            "round": self._round,
-            "ready": self._ready,
+            "scored": self._scored,
+            "epochs_done": self._epochs_done,
+            "left_to_score": self._left_to_score,
             "scale": self._scale.to_dict(),
         }
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self._weights.load_state_dict(tensors, plain)
-        self._count, self._round, self._ready = plain["count"], plain["round"], plain["ready"]
+        self._scored, self._epochs_done = plain["scored"], plain["epochs_done"]
+        self._left_to_score = plain["left_to_score"]
         self._scale.restore(plain["scale"])

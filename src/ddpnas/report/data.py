@@ -93,7 +93,7 @@ class Run:
     @property
     def shared(self) -> bool:
         """Whether scores came from shared weights, not from a training of each architecture."""
-        return str(self.config.get("evaluator", "supernet")) == "supernet"
+        return str(self.config["evaluator"]) == "supernet"
 
     @property
     def accuracies(self) -> list[float]:

@@ -6,8 +6,8 @@ to a run folder. :func:`resume` goes on with an interrupted one and ends with th
 """
 
 from ddpnas.runs.loop import Progress
-from ddpnas.runs.rescore import Rescored, rescore
+from ddpnas.runs.rescore import rescore
 from ddpnas.runs.resume import resume
 from ddpnas.runs.search import SearchResult, search
 
-__all__ = ["Progress", "Rescored", "SearchResult", "rescore", "resume", "search"]
+__all__ = ["Progress", "SearchResult", "rescore", "resume", "search"]

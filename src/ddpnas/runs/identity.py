@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import time
@@ -13,8 +12,8 @@ from typing import Any
 import torch
 
 from ddpnas.data.data import Data
-from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.evaluators.standalone import StandaloneConfig
+from ddpnas.evaluators.base import Evaluator
+from ddpnas.evaluators.registry import evaluator_options, list_evaluators
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode
 from ddpnas.strategies.registry import list_strategies, strategy_options
@@ -27,7 +26,11 @@ logger = logging.getLogger(__name__)
 
 
 def run_identity(
-    config: Mapping[str, Any], space: SearchSpace, data: Data, strategy: UserCode | None
+    config: Mapping[str, Any],
+    space: SearchSpace,
+    data: Data,
+    strategy: UserCode | None,
+    evaluator: Evaluator,
 ) -> dict[str, Any]:
     """Return what has to be equal for a run to go on as if it had not been interrupted.
 
@@ -36,17 +39,14 @@ def run_identity(
         space: what is searched.
         data: with what.
         strategy: file of a user's own strategy.
+        evaluator: gives the scores.
     """
-    names = ["space", "space_options", "strategy", "strategy_options", "seed"]
-    if config["evaluator"] == "supernet":
-        how = {"supernet": config["supernet"]}
-    else:
-        how = {"standalone": StandaloneConfig(**config["standalone"]).identity()}
+    names = ["space", "space_options", "strategy", "strategy_options", "evaluator", "seed"]
     return {
         **{name: config[name] for name in names},
         "code": _fingerprint(space.source),
         "strategy_code": _fingerprint(strategy),
-        **how,
+        "evaluator_options": evaluator.identity(),
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "decisions": [decision.to_dict() for decision in space.decisions],
     }
@@ -92,6 +92,7 @@ def refuse_another(
             source.require(before.get(kept), folder)
     same = [what for what, code in codes.items() if None not in (now[code], before.get(code))]
     known = strategy_options(now["strategy"]) if now["strategy"] in list_strategies() else {}
+    judge = now["evaluator"]
     refuse_differences(
         "run",
         before,
@@ -99,8 +100,7 @@ def refuse_another(
         defaults={
             "space_options": space.plain_defaults,
             "strategy_options": known,
-            "supernet": dataclasses.asdict(SupernetConfig()),
-            "standalone": StandaloneConfig().identity(),
+            "evaluator_options": evaluator_options(judge) if judge in list_evaluators() else {},
         },
         left_out=("data.name", *same),  # these may have moved
         instead="start a new run with another --out",

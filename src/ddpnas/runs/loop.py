@@ -224,4 +224,4 @@ def own_seconds(record: Mapping[str, Any]) -> float:
     """
     if "valid_seconds" not in record:
         return float(record["seconds"])
-    return sum(float(record.get(f"{part}_seconds", 0.0)) for part in ("train", "valid", "prior"))
+    return sum(float(record.get(f"{part}_seconds", 0.0)) for part in ("train", "valid", "proxy"))

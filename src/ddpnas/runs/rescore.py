@@ -8,36 +8,19 @@ in the search: the same score, with the weights that the search left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ddpnas.data.data import Data
 from ddpnas.errors import RunError
-from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.evaluators.supernet import SupernetEvaluator
+from ddpnas.evaluators.base import Evaluation
+from ddpnas.evaluators.registry import create_evaluator
 from ddpnas.runs.folder import CHECKPOINT
 from ddpnas.runs.resume import read_config, run_data, run_space
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.checkpoint import load_checkpoint
 
-__all__ = ["Rescored", "rescore"]
-
-
-@dataclass(frozen=True)
-class Rescored:
-    """What the search's weights say of an architecture.
-
-    Attributes:
-        architecture: what was scored.
-        score: as in the search's history: accuracy, a negative loss, or either weighed against
-            training-free scores, in deviations from those of the search's first architectures.
-        accuracy: of its path of the supernet on the validation split, a fraction.
-    """
-
-    architecture: Architecture
-    score: float
-    accuracy: float
+__all__ = ["rescore"]
 
 
 def rescore(
@@ -47,13 +30,13 @@ def rescore(
     space: SearchSpace | str | None = None,
     data: Data | str | Path | None = None,
     device: str = "auto",
-) -> list[Rescored]:
-    """Return the score of each architecture with the weights of a search, in the same order.
+) -> list[Evaluation]:
+    """Score architectures once more with the weights that a search left; return them in order.
 
-    The score is the search's own, on the whole validation split, so that they can be compared
-    with each other. Where the weights were trained on after the first scores
-    (``supernet.training="path"``, or ``supernet.epochs``), those of the history come from other
-    weights and cannot be compared with these.
+    The score is the search's own, on the whole validation split, so these scores can be compared
+    with each other. If the search went on training after its first scores (the options ``training``
+    "path" or ``epochs`` of the evaluator), scores in its history come from other weights and cannot
+    be compared with these.
 
     Args:
         run: folder of a finished search.
@@ -71,11 +54,6 @@ def rescore(
     config = read_config(run)
     if not (Path(run) / "result.json").is_file():
         raise RunError(f"the run in {run} is not finished; go on: ddpnas resume {run}")
-    if config.get("evaluator") == "standalone":
-        raise RunError(
-            f"the search of {run} trained each candidate on its own: it left no shared weights to "
-            f"judge others by"
-        )
     if not isinstance(space, SearchSpace):
         space = run_space(run, space=space)
     if not isinstance(data, Data):
@@ -84,16 +62,14 @@ def rescore(
     if saved is None:
         raise RunError(f"{run} holds no weights ({CHECKPOINT} is missing)")
     tensors, plain = saved
-    evaluator = SupernetEvaluator(
+    evaluator = create_evaluator(
+        config["evaluator"],
         space,
         data,
-        plain["evaluations"],
-        SupernetConfig(**config["supernet"]),
+        evaluations=plain["evaluations"],
         seed=config["seed"],
         device=device,
+        **config["evaluator_options"],
     )
     evaluator.load_state_dict(tensors, plain["evaluator"])
-    return [
-        Rescored(architecture, found.score, found.details["accuracy"])
-        for architecture, found in zip(architectures, evaluator.scores(architectures), strict=True)
-    ]
+    return evaluator.rescore(architectures)

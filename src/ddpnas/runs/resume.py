@@ -12,8 +12,7 @@ import yaml
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import RunError
-from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.evaluators.standalone import StandaloneConfig
+from ddpnas.evaluators.registry import evaluator_options, list_evaluators
 from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.search import SearchResult, search
@@ -41,13 +40,17 @@ def read_config(run: str | Path) -> dict[str, Any]:
         raise RunError(f"{path} is damaged: {error}") from None
     if not isinstance(config, dict) or "space" not in config:
         raise RunError(f"{path} is no configuration of a search")
-    for part, kind in (("supernet", SupernetConfig), ("standalone", StandaloneConfig)):
-        known = {field.name for field in dataclasses.fields(kind)}
-        if strange := sorted(set(config.get(part, {})) - known):
-            raise RunError(
-                f"{path} has the setting {part}.{strange[0]}, which this version of ddpnas does "
-                f"not know; use the version that wrote it"
-            )
+    known = (
+        evaluator_options(name) if (name := config.get("evaluator")) in list_evaluators() else {}
+    )
+    given = config.get("evaluator_options")
+    if given is None:
+        raise RunError(f"{path} was written by another version of ddpnas; use that version")
+    if known and (strange := sorted(set(given) - set(known))):
+        raise RunError(
+            f"{path} has the setting evaluator_options.{strange[0]}, which this version of ddpnas "
+            f"does not know; use the version that wrote it"
+        )
     return config
 
 
@@ -151,7 +154,12 @@ def resume(
     named = confirmed_name(
         "strategy", run, str(config["strategy"]), strategy, known=list_strategies(), kept=code
     )
-    alone = config.get("evaluator") == "standalone"
+    if config["evaluator"] not in list_evaluators():
+        raise RunError(
+            f"the evaluator of {run}, {config['evaluator']!r}, is a class of a Python program; go "
+            f"on from there: ddpnas.search(space, data, strategy, evaluator=..., out={str(run)!r}, "
+            f"resume=True)"
+        )
     return search(
         run_space(run, space=space),
         run_data(run, moved_to=data),
@@ -159,8 +167,8 @@ def resume(
         out=run,
         seed=config["seed"],
         strategy_options=config["strategy_options"],
-        supernet=SupernetConfig(**config["supernet"]),
-        standalone=StandaloneConfig(**config["standalone"]) if alone else None,
+        evaluator=config["evaluator"],
+        evaluator_options=config["evaluator_options"],
         device=device or config["device"],
         resume=True,
         on_progress=on_progress,

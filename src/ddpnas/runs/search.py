@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
-from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
-from ddpnas.evaluators.supernet import SupernetEvaluator
+from ddpnas.evaluators.base import Evaluator
+from ddpnas.evaluators.registry import create_evaluator, evaluator_options
 from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.identity import about_run, note_processes, refuse_another, run_identity, versions
 from ddpnas.runs.loop import Progress, SearchLoop
@@ -26,7 +24,8 @@ from ddpnas.space.user_code import UserCode
 from ddpnas.spaces.registry import named_space
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
-from ddpnas.training.distributed import join
+from ddpnas.training.device import pick_device
+from ddpnas.training.distributed import Processes, join
 from ddpnas.utils.files import read_json, read_records
 from ddpnas.utils.options import check_seed
 
@@ -107,39 +106,49 @@ def search(
     out: str | Path | None = None,
     seed: int = 0,
     strategy_options: Mapping[str, Any] | None = None,
-    supernet: SupernetConfig | None = None,
-    standalone: StandaloneConfig | None = None,
+    evaluator: str | Evaluator | Callable[..., Evaluator] = "supernet",
+    evaluator_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> SearchResult:
-    """Search the space, with shared weights if not told otherwise; return what was found.
+    """Search the space and return what was found.
 
-    Started in several processes by ``torchrun`` or ``accelerate launch``, all of them search
-    together, see :mod:`ddpnas.distributed`: each trains on its part of every batch, the first
-    writes the folder and reports progress, all return the result.
+    If ``torchrun`` or ``accelerate launch`` starts several processes, they search together: each
+    trains on its part of every batch, the first writes the folder and reports progress, and all
+    return the result.
 
     Args:
-        space: a search space, or the name of a published one, which is fitted to the data.
-        data: a name, a path, a pair of tensors, a Dataset: see :func:`ddpnas.data.as_data`.
-        strategy: a name in :func:`ddpnas.list_strategies`, or a class of your own, which is called
-            as ``strategy(space, seed=seed, **strategy_options)``; or ``my_file.py:MyStrategy``,
-            which is executed.
-        out: run folder; None keeps nothing on disk.
-        seed: of everything random.
-        strategy_options: of the strategy, see ``ddpnas strategies NAME``.
-        supernet: how the shared weights are trained.
-        standalone: given, each architecture is trained on its own, in this way, and no weights
-            are shared.
+        space: A search space, or the name of a published one, which is fitted to the data.
+        data: A name, a path, a pair of tensors, a Dataset: see :func:`ddpnas.data.as_data`.
+        strategy: A name in :func:`ddpnas.list_strategies`, or ``my_file.py:MyStrategy``, which is
+            executed; or your class, called as ``strategy(space, seed=seed, **strategy_options)``.
+        out: Run folder; None keeps nothing on disk.
+        seed: Seed for everything random.
+        strategy_options: Options of the strategy, see ``ddpnas strategies NAME``.
+        evaluator: Where scores come from: a name in :func:`ddpnas.evaluators.list_evaluators`
+            ("supernet": weights that all architectures share; "standalone": each is trained on its
+            own), an object with the methods of :class:`ddpnas.evaluators.Evaluator`, or your class,
+            called as ``evaluator(space, data, seed=seed, device=device, **evaluator_options)``.
+        evaluator_options: Options of the evaluator, see ``ddpnas evaluators NAME``.
         device: "auto", "cpu", "cuda", ...
-        resume: go on with the unfinished run in ``out``, to the result that it would have had.
-        overwrite: replace whatever run ``out`` holds.
-        on_progress: called at the start, after each evaluation, and after each epoch of training
+        resume: Continue the unfinished run in ``out``; the result is that of an unbroken run.
+        overwrite: Replace whatever run ``out`` holds.
+        on_progress: Called at the start, after each evaluation, and after each epoch of training
             that comes before the scores of a batch.
 
     Raises:
-        DdpnasError: for whatever does not fit, with a sentence that says what to change.
+        DdpnasError: Something does not fit; the message says what to change.
+
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small")
+        >>> options = {"table": "nasbench201"}  # known scores instead of training
+        >>> result = ddpnas.search("nasbench201", data, evaluator="table",
+        ...                        evaluator_options=options)
+        >>> result.history[0].keys() >= {"architecture", "score", "stage"}
+        True
     """
     check_seed(seed)
     processes = join(device)
@@ -147,36 +156,32 @@ def search(
     if isinstance(space, str):
         space = open_space(space, data, {})
     check_fit(space, data)
-    supernet = supernet or SupernetConfig()
     given = dict(strategy_options or {})
     named, source, plan = _create_strategy(strategy, space, seed, given)
+    judged_by, judge_options, judge = _create_evaluator(
+        evaluator,
+        dict(evaluator_options or {}),
+        space,
+        data,
+        evaluations=plan.evaluations,
+        seed=seed,
+        device=device,
+        processes=processes,
+    )
+    judge.requires(plan)
     config = {
         "space": space.name,
         "space_options": space.plain_options,
         **data.source,
         "strategy": named,
         "strategy_options": given,
-        "evaluator": "supernet" if standalone is None else "standalone",
-        "supernet": dataclasses.asdict(supernet),
-        "standalone": dataclasses.asdict(standalone or StandaloneConfig()),
+        "evaluator": judged_by,
+        "evaluator_options": judge_options,
         "seed": seed,
         "device": device,
     }
-    identity = run_identity(config, space, data, source)
+    identity = run_identity(config, space, data, source, judge)
     processes.check_equal("data, space or settings", json.dumps(identity))
-    evaluator: SupernetEvaluator | StandaloneEvaluator
-    if standalone is None:
-        evaluator = SupernetEvaluator(
-            space, data, plan.evaluations, supernet, seed=seed, device=device, processes=processes
-        )
-    elif processes.size == 1:
-        how = dataclasses.asdict(standalone)
-        evaluator = StandaloneEvaluator(space, data, **how, seed=seed, device=device)
-    else:
-        raise OptionError(
-            "standalone trainings are spread by --standalone.workers, start the search without "
-            "torchrun or accelerate"
-        )
     if out is None and resume:
         raise RunError("resume needs the run folder: out=...")
 
@@ -198,7 +203,8 @@ def search(
             note_processes(kept["made_with"], processes.size)
             return None
         about = about_run(space, data, plan.evaluations)
-        made_with = versions(evaluator.device, processes.size)
+        used = pick_device(device) if processes.size == 1 else processes.device
+        made_with = versions(used, processes.size)
         folder.write_identity(
             config, {"identity": identity, "about": about, "made_with": made_with}
         )
@@ -210,7 +216,7 @@ def search(
         if found is not None:
             return found
         report = on_progress if processes.first else None
-        history = SearchLoop(plan, evaluator, folder, report, processes).run()
+        history = SearchLoop(plan, judge, folder, report, processes).run()
         result = SearchResult(
             architecture=plan.architecture,
             text=space.format(plan.architecture),
@@ -241,8 +247,47 @@ def _create_strategy(
         kind = getattr(strategy, "__qualname__", type(strategy).__qualname__)
         return f"{strategy.__module__}.{kind}", None, strategy(space, seed=seed, **options)
     raise OptionError(
-        f"strategy is a name or a class, not an object such as {type(strategy).__name__}: a "
-        f"search makes its own"
+        f"strategy must be a name or a class, not an instance of {type(strategy).__name__}: pass "
+        f"the class and strategy_options"
+    )
+
+
+def _create_evaluator(
+    evaluator: str | Evaluator | Callable[..., Evaluator],
+    options: dict[str, Any],
+    space: SearchSpace,
+    data: Data,
+    *,
+    evaluations: int,
+    seed: int,
+    device: str,
+    processes: Processes,
+) -> tuple[str, dict[str, Any], Evaluator]:
+    """Return the name of an evaluator, its options as a run keeps them, and the evaluator."""
+    if isinstance(evaluator, str):
+        made = create_evaluator(
+            evaluator,
+            space,
+            data,
+            evaluations=evaluations,
+            seed=seed,
+            device=device,
+            processes=processes,
+            **options,
+        )
+        return evaluator, evaluator_options(evaluator, **options), made
+    if not isinstance(evaluator, type) and hasattr(evaluator, "evaluate"):
+        if options:
+            raise OptionError("evaluator_options go with a name or a class, not with an object")
+        kind = type(evaluator)
+        return f"{kind.__module__}.{kind.__qualname__}", options, cast(Evaluator, evaluator)
+    if callable(evaluator):
+        name = getattr(evaluator, "__qualname__", type(evaluator).__qualname__)
+        made = evaluator(space, data, seed=seed, device=device, **options)
+        return f"{evaluator.__module__}.{name}", options, made
+    raise OptionError(
+        f"evaluator must be a name, a class or an object with the methods of "
+        f"ddpnas.evaluators.Evaluator, not {evaluator!r}"
     )
 
 

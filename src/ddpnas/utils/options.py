@@ -30,6 +30,8 @@ def typed(what: str, annotation: str, value: Any) -> Any:
     if value is None and annotation.endswith("None"):
         return None
     kind = "str" if annotation.startswith("Literal") else annotation.split(" ")[0]
+    if value is False and "'no'" in annotation:
+        return "no"  # YAML, and so a command line, reads it as false
     if kind == "int" and not isinstance(value, bool) and isinstance(value, Integral):
         return int(value)
     if kind == "float" and not isinstance(value, bool):
@@ -96,7 +98,7 @@ def refuse_differences(
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Return settings within settings by names such as "supernet.lr"."""
+    """Return settings within settings by names such as "evaluator_options.lr"."""
     if isinstance(value, Mapping):
         items = list(value.items())
     elif isinstance(value, list) and value and isinstance(value[0], (list, Mapping)):

@@ -78,7 +78,7 @@ def history_section(view: View) -> Section | None:
     )
     words = []
     if run.shared:
-        settings = SupernetConfig(**run.config["supernet"])
+        settings = SupernetConfig(**run.config["evaluator_options"])
         learning = settings.training == "path" or settings.epochs > 0
         words.append(
             "The shared weights keep learning during the search, which raises later scores. "

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpnas.data.load import DataConfig
-from ddpnas.evaluators.config import SupernetConfig
-from ddpnas.evaluators.standalone import StandaloneConfig
+from ddpnas.evaluators.registry import evaluator_options, list_evaluators
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Commands, Fact, Facts, Section
 from ddpnas.report.commands import command, user_code_words
@@ -88,13 +87,12 @@ def _search_words(run: Run) -> list[str]:
             words += [f"--{field.name.replace('_', '-')}", _value(value)]
     words += ["--strategy", run.strategy_name]
     words += _options("--strategy-options", config["strategy_options"])
-    evaluator = config.get("evaluator", "supernet")
-    kind = StandaloneConfig if evaluator == "standalone" else SupernetConfig
-    standard = dataclasses.asdict(kind())
-    if evaluator == "standalone":
+    evaluator = config["evaluator"]
+    standard = evaluator_options(evaluator) if evaluator in list_evaluators() else {}
+    if evaluator != "supernet":
         words += ["--evaluator", evaluator]
-    changed = {k: v for k, v in config[evaluator].items() if v != standard.get(k)}
-    words += _options(f"--{evaluator}", changed)
+    changed = {k: v for k, v in config["evaluator_options"].items() if v != standard.get(k)}
+    words += _options("--evaluator-options", changed)
     return [*words, "--seed", str(config["seed"]), "--device", str(config["device"])]
 
 

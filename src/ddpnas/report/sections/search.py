@@ -51,13 +51,16 @@ def search_section(view: View) -> Section:
 
 
 def _how(view: View) -> str:
-    if not view.run.shared:
-        settings = view.run.config["standalone"]
+    evaluator, options = view.run.config["evaluator"], view.run.config["evaluator_options"]
+    if evaluator == "standalone":
         return (
-            f"Every architecture was trained on its own for {settings['epochs']} epochs (recipe "
-            f"{settings['recipe']}) and then scored on the validation images."
+            f"Every architecture was trained on its own for {options['epochs']} epochs (recipe "
+            f"{options['recipe']}) and then scored on the validation images."
         )
-    settings = SupernetConfig(**view.run.config["supernet"])
+    if evaluator != "supernet":
+        listed = f" ({_listed(options)})" if options else ""
+        return f"Scores came from the evaluator {evaluator}{listed}."
+    settings = SupernetConfig(**options)
     if settings.training == "path" and not settings.interleave:
         return (
             "Every architecture was trained for one epoch as a path through shared weights and "
@@ -68,10 +71,10 @@ def _how(view: View) -> str:
         f"Weights that all architectures share were trained (mode {mode}) before batches of "
         f"architectures were scored on the validation images."
     )
-    if settings.prior_weight > 0:
+    if settings.weight_of_proxies > 0:
         words += (
             f" The score weighs in what a network promises untrained (NASWOT and synflow, weight "
-            f"{settings.prior_weight:g})."
+            f"{settings.weight_of_proxies:g})."
         )
     return words
 

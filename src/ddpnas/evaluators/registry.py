@@ -1,0 +1,190 @@
+"""The evaluators by name, and their options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ddpnas.data.data import Data
+from ddpnas.errors import OptionError, nearest
+from ddpnas.evaluators.base import Evaluator
+from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
+from ddpnas.evaluators.supernet import SupernetEvaluator
+from ddpnas.evaluators.table import TableConfig, TableEvaluator
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.distributed import ALONE, Processes
+from ddpnas.utils.options import typed
+
+__all__ = [
+    "create_evaluator",
+    "evaluator_class",
+    "evaluator_config",
+    "evaluator_options",
+    "list_evaluators",
+]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What every evaluator is created for, beside its own options."""
+
+    evaluations: int
+    seed: int
+    device: str
+    processes: Processes
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A registered evaluator: its class, the dataclass of its options, and how it is made."""
+
+    kind: type
+    config: type
+    create: Callable[[SearchSpace, Data, Any, _Setting], Evaluator]
+
+
+def _supernet(
+    space: SearchSpace, data: Data, config: SupernetConfig, setting: _Setting
+) -> SupernetEvaluator:
+    return SupernetEvaluator(
+        space,
+        data,
+        setting.evaluations,
+        config,
+        seed=setting.seed,
+        device=setting.device,
+        processes=setting.processes,
+    )
+
+
+def _standalone(
+    space: SearchSpace, data: Data, config: StandaloneConfig, setting: _Setting
+) -> StandaloneEvaluator:
+    if setting.processes.size > 1:
+        raise OptionError(
+            "the evaluator standalone spreads its trainings by --evaluator-options.workers; start "
+            "the search without torchrun or accelerate"
+        )
+    return StandaloneEvaluator(space, data, config, seed=setting.seed, device=setting.device)
+
+
+def _table(
+    space: SearchSpace, data: Data, config: TableConfig, setting: _Setting
+) -> TableEvaluator:
+    return TableEvaluator.from_benchmark(space, config)
+
+
+_EVALUATORS: dict[str, _Entry] = {
+    "standalone": _Entry(StandaloneEvaluator, StandaloneConfig, _standalone),
+    "supernet": _Entry(SupernetEvaluator, SupernetConfig, _supernet),
+    "table": _Entry(TableEvaluator, TableConfig, _table),
+}
+
+
+def list_evaluators() -> list[str]:
+    """Return the names that :func:`create_evaluator` takes.
+
+    Example:
+        >>> list_evaluators()
+        ['standalone', 'supernet', 'table']
+    """
+    return sorted(_EVALUATORS)
+
+
+def create_evaluator(
+    name: str,
+    space: SearchSpace,
+    data: Data,
+    *,
+    evaluations: int,
+    seed: int = 0,
+    device: str = "auto",
+    processes: Processes = ALONE,
+    **options: Any,
+) -> Evaluator:
+    """Return the evaluator of that name.
+
+    Args:
+        name: One of :func:`list_evaluators`.
+        space: The searched space.
+        data: Its training split trains, its validation split scores.
+        evaluations: Number of architectures that will be scored in all. Learning rates that fall
+            over the whole search depend on it.
+        seed: Seed for initial weights, shuffling and augmentation.
+        device: "auto", "cpu", "cuda", ...
+        processes: The processes that search together.
+        options: Options of the evaluator; ``ddpnas evaluators NAME`` lists them.
+
+    Raises:
+        OptionError: Unknown name or option, or an option of another type or out of range.
+
+    Example:
+        >>> import ddpnas
+        >>> space, data = ddpnas.create_space("nasbench201"), ddpnas.load_data("sign-digits-small")
+        >>> table = create_evaluator("table", space, data, evaluations=1, table="nasbench201")
+        >>> [found] = table.evaluate([space.decode((3,) * 6)])
+        >>> f"{found.score:.3f}"
+        '0.691'
+    """
+    config = evaluator_config(name, options)
+    setting = _Setting(evaluations, seed, device, processes)
+    return _EVALUATORS[name].create(space, data, config, setting)
+
+
+def evaluator_class(name: str) -> type:
+    """Return the class of the evaluator of that name.
+
+    Raises:
+        OptionError: Unknown name.
+
+    Example:
+        >>> evaluator_class("table").__name__
+        'TableEvaluator'
+    """
+    return _entry(name).kind
+
+
+def evaluator_config(name: str, options: Mapping[str, Any]) -> Any:
+    """Return the dataclass of an evaluator's options, such as a :class:`SupernetConfig`.
+
+    Args:
+        name: One of :func:`list_evaluators`.
+        options: The options that are not to be the default.
+
+    Raises:
+        OptionError: Unknown name or option, or an option of another type or out of range.
+
+    Example:
+        >>> evaluator_config("standalone", {"epochs": 2}).recipe
+        'quick'
+    """
+    config = _entry(name).config
+    annotations = {field.name: str(field.type) for field in dataclasses.fields(config)}
+    given = {}
+    for option, value in options.items():
+        if option not in annotations:
+            raise OptionError(nearest(f"option of evaluator {name!r}", option, annotations))
+        given[option] = typed(f"{option} of evaluator {name!r}", annotations[option], value)
+    return config(**given)
+
+
+def evaluator_options(name: str, **given: Any) -> dict[str, Any]:
+    """Return all options of an evaluator: those given, and the defaults of the others.
+
+    Raises:
+        OptionError: Unknown name or option, or an option of another type or out of range.
+
+    Example:
+        >>> evaluator_options("table")
+        {'table': 'nasbench201', 'epochs': None}
+    """
+    return dataclasses.asdict(evaluator_config(name, given))
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _EVALUATORS:
+        raise OptionError(nearest("evaluator", name, _EVALUATORS))
+    return _EVALUATORS[name]
