@@ -24,6 +24,7 @@ def timm_arch_def(space: SearchSpace, architecture: Mapping[str, str]) -> ArchDe
     timm's ``decode_arch_def`` reads them. As in timm, the 1x1 convolution after the blocks of
     MobileNetV3 is a separate stage.
 
+    Example:
         >>> import ddpnas
         >>> space = ddpnas.create_space("mobilenet-v2")
         >>> first = {decision.name: decision.options[0] for decision in space.decisions}
@@ -50,6 +51,7 @@ def timm_code(space: SearchSpace, architecture: Mapping[str, str]) -> str:
 
     The state dictionaries have the same order, so weights can be copied entry by entry.
 
+    Example:
         >>> import ddpnas
         >>> space = ddpnas.create_space("mobilenet-v2")
         >>> first = {decision.name: decision.options[0] for decision in space.decisions}
