@@ -18,9 +18,11 @@ from ddpnas.cli.parser import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
-    "README.md",
+    "*.md",
+    "LICENSE",
+    "CITATION.cff",
     "docs/**/*.md",
-    "docs/*.svg",
+    "docs/**/*.svg",
     "records/**/*",
     "examples/*",
     "src/ddpnas/*/embedded/README.md",

@@ -1,6 +1,6 @@
 """Every block of code and every command on a page works as it stands.
 
-The pages are README.md and all of docs/ and records/. The rules for their writers:
+The pages are README.md and its neighbors, and all of docs/ and records/. Rules for their writers:
 
 - Python blocks of a page run in order and share their names. A block that begins with
   ``# NAME.py`` is also saved under that name, so that later blocks can import it.
@@ -26,8 +26,10 @@ from ddpnas.cli.parser import parse
 from ddpnas.evaluators import shared_weights
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("records/*.md"))]
-TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES if page.exists()}
+PAGES = sorted(
+    page for where in ("*.md", "docs/**/*.md", "records/*.md") for page in ROOT.glob(where)
+)
+TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
 
 
 def blocks(text, language=r"\w*"):
@@ -52,9 +54,9 @@ def commands(text):
 def test_commands_are_ones_that_the_parser_accepts(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words in commands(TEXTS[page]):
-        for run in (Path(word) for word in words if re.fullmatch(r"runs/[\w-]+", word)):
-            run.mkdir(parents=True, exist_ok=True)
-            (run / "config.yaml").write_text("seed: 0\n")
+        for run in re.findall(r"\bruns/[\w-]+", " ".join(words)):
+            Path(run).mkdir(parents=True, exist_ok=True)
+            Path(run, "config.yaml").write_text("seed: 0\n")
         parse(words)
     for module in re.findall(r"python -m (benchmarks(?:\.\w+)+)", TEXTS[page]):
         assert importlib.util.find_spec(module), module

@@ -47,9 +47,8 @@ def line(text: str, *, quiet: bool = False) -> None:
 def clock(seconds: float) -> str:
     """Return seconds as on a clock.
 
-    Example:
-        >>> clock(75), clock(3725)
-        ('1:15', '1:02:05')
+    >>> clock(75), clock(3725)
+    ('1:15', '1:02:05')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -6,7 +6,7 @@ weights rounded to two decimals. Here the problem is stated as it is,
     maximise    sum over the choices of log theta        (or of theta, or of any values)
     subject to  one option a decision, every rule of the space, every limit on a cost,
 
-and solved to a proven optimum (:mod:`ddpnas.solver`). What comes back carries the certificate,
+and solved to a proven optimum. What comes back carries the certificate,
 and what cannot be met is answered with the least that can.
 """
 

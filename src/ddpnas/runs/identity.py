@@ -77,7 +77,7 @@ def refuse_another(
     strategy: UserCode | None,
     folder: Path,
 ) -> None:
-    """Raise :class:`RunError` when a run would go on as another one.
+    """Raise :class:`ddpnas.errors.RunError` when a run would go on as another one.
 
     Args:
         before: identity of the run, as it was kept.

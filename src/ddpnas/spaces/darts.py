@@ -21,7 +21,6 @@ as the authors print it, or with a list a node. What has not two inputs a node i
 from __future__ import annotations
 
 import ast
-import functools
 import itertools
 import operator
 import re
@@ -35,7 +34,7 @@ from ddpnas.errors import ArchitectureError, OptionError
 from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
 from ddpnas.space.layers import FactorizedReduce, NoConnection, add, batch_norm, conv_bn, drop_path
-from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["CELLS", "EDGES", "OPERATIONS", "SPACE", "network"]
 
@@ -352,8 +351,7 @@ def _nodes(edges: str, text: str) -> list[list[tuple[str, int]]]:
     return nodes
 
 
-SPACE = functools.partial(
-    SearchSpace,
+SPACE = PublishedSpace(
     network,
     text=(format_genotype, parse_genotype),
     rules=input_rules,
