@@ -1,4 +1,4 @@
-"""Times of parts become the times of networks: exactly, where times add up by definition."""
+"""Times of units become the times of networks: exactly, where times add up by definition."""
 
 import functools
 import itertools
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from ddpnas import CostTable, create_space
 from ddpnas.costs._latency_plan import make_plan, raw_terms
-from ddpnas.costs._parts import caller
+from ddpnas.costs._units import bind
 from ddpnas.costs.network import makes_constant
 
 
@@ -50,8 +50,8 @@ def table_of(space, overhead=5):
             module.forward = lambda x: x
     times = {"call": overhead}
     for name, probe in plan.probes.items():
-        if probe.part is not None:
-            run = caller(opened, probe.part, probe.part.inputs, probe.outputs())
+        if probe.unit is not None:
+            run = bind(opened, probe.unit, probe.unit.inputs, probe.outputs())
             times[name] = elements(run) + overhead
     return CostTable("latency_ms", "ms", 0, raw_terms(plan, times))
 
@@ -91,7 +91,7 @@ def test_rules_leave_every_node_its_additions():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_disturbed_timings_give_nothing_a_time_below_zero(seed):
-    """Where an empty call was timed longer than a part, or less of it longer than all of it."""
+    """Where an empty call was timed longer than a unit, or less of it longer than all of it."""
     space = create_space("nasbench201", channels=2, cells_per_stage=1)
     plan = make_plan(space, 1, 4, seed=0)
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ddpnas.costs._parts import Hole, Part, caller, find_parts
+from ddpnas.costs._units import ChoiceSlot, CostUnit, bind, find_units
 from ddpnas.costs.network import makes_constant
 from ddpnas.costs.table import add_term
 from ddpnas.space.decisions import Architecture
@@ -27,36 +27,36 @@ _CALL = "call"
 
 @dataclass(frozen=True)
 class Probe:
-    """One thing to time: a part, a whole network, or a call that does nothing.
+    """One thing to time: a unit, a whole network, or a call that does nothing.
 
     Attributes:
         name: "part-KEY", "part-KEY-less", "network-NUMBER" or "call".
-        part: None for a whole network and for the call.
-        silent: decisions whose choices give None.
-        architecture: of a whole network.
+        unit: The unit; None for a whole network and for the call.
+        absent: Decisions whose slots return None.
+        architecture: The architecture of a whole network.
     """
 
     name: str
-    part: Part | None = None
-    silent: frozenset[str] = frozenset()
+    unit: CostUnit | None = None
+    absent: frozenset[str] = frozenset()
     architecture: Architecture | None = None
 
     def outputs(self) -> list[Any]:
-        """Return what the part's choices give, tensors on the meta device."""
-        assert self.part is not None
-        return [None if hole.decision in self.silent else hole.output for hole in self.part.holes]
+        """Return what the unit's slots return, tensors on the meta device."""
+        assert self.unit is not None
+        return [None if slot.decision in self.absent else slot.output for slot in self.unit.slots]
 
 
 @dataclass(frozen=True)
 class LatencyPlan:
-    """All parts of a space's networks, and each distinct thing to time once.
+    """All units of a space's networks, and each distinct thing to time once.
 
     Attributes:
-        parts: where something stands; parts with equal keys are timed once.
-        probes: by name.
+        units: All units; those with equal keys are timed once.
+        probes: What is timed, by name.
     """
 
-    parts: tuple[Part, ...]
+    units: tuple[CostUnit, ...]
     probes: Mapping[str, Probe]
 
     @property
@@ -69,85 +69,87 @@ def make_plan(space: SearchSpace, batch: int, architectures: int, seed: int) -> 
     """Return what to time.
 
     Args:
-        space: any.
-        batch: inputs at once.
-        architectures: how many random ones are timed whole, all different. They are canonical, as
-            some backends leave out what does not reach the output, which the table cannot know.
-        seed: of these.
+        space: The space to be measured.
+        batch: Number of inputs at once.
+        architectures: Number of random networks that are timed whole, all different. They are
+            canonical: some backends leave out what does not reach the output, which the table
+            cannot know.
+        seed: Seed for drawing them.
     """
     with torch.device("meta"):
         opened = space.opened()
-    parts = find_parts(space, opened, batch)
+    units = find_units(space, opened, batch)
     probes = {_CALL: Probe(_CALL)}
-    for part in parts:
-        if part.operations == 0:
+    for unit in units:
+        if unit.operations == 0:
             continue
-        if _name(part) not in probes:
-            probes[_name(part)] = Probe(_name(part), part)
-            silent = _dispensable(opened, part)
-            if silent:
-                probes[_less(part)] = Probe(_less(part), part, silent)
+        if _name(unit) not in probes:
+            probes[_name(unit)] = Probe(_name(unit), unit)
+            absent = _dispensable(opened, unit)
+            if absent:
+                probes[_without_inputs(unit)] = Probe(_without_inputs(unit), unit, absent)
     rng = np.random.default_rng(seed)
     drawn: dict[Architecture, None] = {}
-    for _ in range(100 * architectures):  # a small space may not have so many
+    for _ in range(100 * architectures):  # a small space may have fewer networks
         if len(drawn) < architectures:
             drawn[space.canonical(space.sample(rng))] = None
     for i, architecture in enumerate(drawn):
         probes[f"network-{i}"] = Probe(f"network-{i}", architecture=architecture)
-    return LatencyPlan(tuple(parts), probes)
+    return LatencyPlan(tuple(units), probes)
 
 
 def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Condition, float]:
     """Return the time of every set of choices, that of the network outside all choices as ``()``.
 
-    Of each part, the time of a call that does nothing is taken off: a whole network is one call. A
-    part that adds up fewer tensors where some of its choices give None was timed without them
-    too. The difference is a time for each element that is joined, which the options pay that
-    give something, one too many for each sum, so that the part's own time may be below 0. Apart
-    from that nothing takes less than no time: where a timing says so, it was disturbed.
+    The time of an empty call is subtracted from each unit, since a whole network is one call. A
+    unit that sums fewer tensors where some of its slots are absent was timed without them, too.
+    The difference is charged, per element, to the options that do return a tensor. A sum of n
+    tensors makes n - 1 additions but is charged n times, so that the unit's own term can be
+    negative. Anything else below 0 comes from a disturbed timing and counts as 0.
 
     Args:
-        plan: what was timed.
-        times: probe name -> time.
+        plan: What was timed.
+        times: Probe name -> time.
     """
     terms: dict[Condition, float] = {}
-    for part in plan.parts:
-        if part.operations == 0:
+    for unit in plan.units:
+        if unit.operations == 0:
             continue
-        time = max(times[_name(part)] - times[_CALL], 0.0)
-        joined = [hole for hole in part.holes if hole.nothing]
-        if _less(part) in plan.probes:
-            silent = plan.probes[_less(part)].silent
-            fewer = sum(_size(hole) for hole in joined if hole.decision in silent)
-            saved = max(times[_name(part)] - times[_less(part)], 0.0)
-            each = saved / fewer
-            for hole in joined:
-                time -= each * _size(hole)
-                for option in hole.options:
-                    if option not in hole.nothing:
-                        choices = (*part.choices, (hole.decision, option))
-                        add_term(terms, choices, each * _size(hole))
-        add_term(terms, part.choices, time)
+        time = max(times[_name(unit)] - times[_CALL], 0.0)
+        joined = [slot for slot in unit.slots if slot.absent]
+        if _without_inputs(unit) in plan.probes:
+            absent = plan.probes[_without_inputs(unit)].absent
+            fewer = sum(_size(slot) for slot in joined if slot.decision in absent)
+            saved = max(times[_name(unit)] - times[_without_inputs(unit)], 0.0)
+            each = saved / fewer  # time to add an element
+            for slot in joined:
+                time -= each * _size(slot)
+                for option in slot.options:
+                    if option not in slot.absent:
+                        choices = (*unit.choices, (slot.decision, option))
+                        add_term(terms, choices, each * _size(slot))
+        add_term(terms, unit.choices, time)
     return terms
 
 
-def _dispensable(opened: nn.Module, part: Part) -> frozenset[str]:
-    """Return decisions that can all give None while every sum of the part keeps a term.
+def _dispensable(opened: nn.Module, unit: CostUnit) -> frozenset[str]:
+    """Return decisions that can all be absent while every sum of the unit keeps a term.
 
-    Found one after another: without a term, a sum is replaced by a constant.
+    Found one after another: a sum that has lost its last term is replaced by a constant, which is
+    another operation, and the time of a unit with it would say nothing about additions.
     """
-    silent: frozenset[str] = frozenset()
-    decisions = {hole.decision: None for hole in part.holes if hole.nothing}
-    usual = _constants(opened, part, silent)
+    absent: frozenset[str] = frozenset()
+    decisions = {slot.decision: None for slot in unit.slots if slot.absent}
+    usual = _constants(opened, unit, absent)
     for decision in decisions:
-        if _constants(opened, part, silent | {decision}) == usual:
-            silent |= {decision}
-    return silent
+        if _constants(opened, unit, absent | {decision}) == usual:
+            absent |= {decision}
+    return absent
 
 
-def _constants(opened: nn.Module, part: Part, silent: frozenset[str]) -> int:
-    """Return how many constants the part makes with these decisions giving None."""
-    run = caller(opened, part, part.inputs, Probe("", part, silent).outputs())
+def _constants(opened: nn.Module, unit: CostUnit, absent: frozenset[str]) -> int:
+    """Return how many constants the unit makes while these decisions are absent."""
+    run = bind(opened, unit, unit.inputs, Probe("", unit, absent).outputs())
     counter = _Constants()
     with on_meta(), counter:
         run()
@@ -155,7 +157,7 @@ def _constants(opened: nn.Module, part: Part, silent: frozenset[str]) -> int:
 
 
 class _Constants(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the tensors that are made of nothing."""
+    """Counts the tensors that are made without any input."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -168,13 +170,13 @@ class _Constants(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _name(part: Part) -> str:
-    return f"part-{part.key}"
+def _name(unit: CostUnit) -> str:
+    return f"part-{unit.key}"
 
 
-def _less(part: Part) -> str:
-    return f"part-{part.key}-less"
+def _without_inputs(unit: CostUnit) -> str:
+    return f"part-{unit.key}-less"
 
 
-def _size(hole: Hole) -> int:
-    return sum(t.numel() for t in tree_leaves(hole.output) if isinstance(t, torch.Tensor))
+def _size(slot: ChoiceSlot) -> int:
+    return sum(t.numel() for t in tree_leaves(slot.output) if isinstance(t, torch.Tensor))

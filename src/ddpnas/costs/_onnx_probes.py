@@ -1,4 +1,4 @@
-"""ONNX files of what is timed: every distinct part, and some whole networks."""
+"""ONNX files of what is timed: every distinct unit, and some whole networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from ddpnas.costs._latency_plan import LatencyPlan, Probe
-from ddpnas.costs._parts import Part
+from ddpnas.costs._units import CostUnit
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable
 from ddpnas.utils.onnx import need_onnx, quiet
@@ -28,7 +28,7 @@ def export_probes(
 ) -> None:
     """Write NAME.onnx of everything in the plan; files that are there stay.
 
-    A part's choices are inputs of its file (what they give) and outputs (what they are given), so
+    A unit's slots are inputs of its file (what they return) and outputs (what they are given), so
     that everything is computed.
 
     Args:
@@ -63,24 +63,24 @@ def _prepared(
     if probe.architecture is not None:
         example = torch.zeros(batch, *space.input_shape, dtype=space.input_dtype)
         return space.build(probe.architecture), (example,)
-    if probe.part is None:
+    if probe.unit is None:
         return nn.Identity(), (torch.zeros(1),)
-    module = _PartModule(opened, probe.part, probe.outputs())
+    module = _UnitModule(opened, probe.unit, probe.outputs())
     return module, module.example()
 
 
-class _PartModule(nn.Module):
-    """A part as a function of tensors: its inputs and what its choices give, one after another.
+class _UnitModule(nn.Module):
+    """A unit as a function of tensors: its inputs and what its slots return, one after another.
 
     Returns its output and what its choices are given.
     """
 
-    def __init__(self, opened: nn.Module, part: Part, outputs: Sequence[Any]) -> None:
+    def __init__(self, opened: nn.Module, unit: CostUnit, outputs: Sequence[Any]) -> None:
         super().__init__()
-        self.module = opened.get_submodule(part.path)
-        self._choices = {h.path: opened.get_submodule(h.path) for h in part.holes}
-        self._paths = [hole.path for hole in part.holes]
-        self._flat, self._structure = tree_flatten((part.inputs, list(outputs)))
+        self.module = opened.get_submodule(unit.path)
+        self._choices = {s.path: opened.get_submodule(s.path) for s in unit.slots}
+        self._paths = [slot.path for slot in unit.slots]
+        self._flat, self._structure = tree_flatten((unit.inputs, list(outputs)))
 
     def example(self) -> tuple[Tensor, ...]:
         """Return zeros for every tensor."""

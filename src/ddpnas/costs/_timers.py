@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from ddpnas.costs._latency_plan import LatencyPlan, Probe
 from ddpnas.costs._onnx_probes import export_probes
-from ddpnas.costs._parts import caller
+from ddpnas.costs._units import bind
 from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
 from ddpnas.errors import OptionError
@@ -68,7 +68,7 @@ class _TorchTimer:
         self._space, self._plan, self._config = space, plan, config
         self._device = torch.device(config.device)
         with self._device:
-            self._opened = space.opened() if plan.parts else None
+            self._opened = space.opened() if plan.units else None
 
     def __call__(self, name: str) -> list[float]:
         """Return the quartiles of one round, in milliseconds.
@@ -95,11 +95,11 @@ class _TorchTimer:
             shape = (self._config.batch, *self._space.input_shape)
             example = self._real(torch.empty(shape, dtype=self._space.input_dtype, device="meta"))
             return lambda: network(example)
-        if probe.part is None:
+        if probe.unit is None:
             return lambda: None
         assert self._opened is not None
-        inputs = tree_map(self._real, probe.part.inputs)
-        return caller(self._opened, probe.part, inputs, tree_map(self._real, probe.outputs()))
+        inputs = tree_map(self._real, probe.unit.inputs)
+        return bind(self._opened, probe.unit, inputs, tree_map(self._real, probe.outputs()))
 
     def _real(self, value: Any) -> Any:
         """Return random numbers, or zeros of whole numbers, in the place of a tensor."""

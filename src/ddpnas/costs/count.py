@@ -1,7 +1,7 @@
 """count_costs(): multiply-adds, parameters and memory of every choice, without running anything.
 
 The final network is made once on the meta device with every decision open and run once, and its
-parts (:mod:`ddpnas.costs._parts`) are counted where they stand. All options of a choice have the
+units (:mod:`ddpnas.costs._units`) are counted where they stand. All options of a choice have the
 same output shape (the space checks it), so what one choice costs does not depend on any other, and
 the sum is exact. The exception would be a network that does less where an option gives None; that
 is looked for, and refused. What an option holds inside a nested choice is counted for that choice
@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ddpnas.costs._parts import Part, caller, find_parts
+from ddpnas.costs._units import CostUnit, bind, find_units
 from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
 from ddpnas.costs.table import CostTable, add_term
 from ddpnas.errors import SpaceError
@@ -62,12 +62,12 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
         add_term(terms["params"], condition, sum(p.numel() for p in parameters))
         add_term(terms["size_bytes"], condition, stored_bytes(parameters, buffers, weights))
     counted: dict[str, tuple[int, int]] = {}
-    for part in find_parts(space, opened):
-        if part.key not in counted:
-            counted[part.key] = _run_costs(space, opened, part)
-        macs, written = counted[part.key]
-        add_term(terms["macs"], part.choices, macs)
-        add_term(terms["activation_bytes"], part.choices, written)
+    for unit in find_units(space, opened):
+        if unit.key not in counted:
+            counted[unit.key] = _run_costs(space, opened, unit)
+        macs, written = counted[unit.key]
+        add_term(terms["macs"], unit.choices, macs)
+        add_term(terms["activation_bytes"], unit.choices, written)
     about = {**space.identity, "options": space.plain_options}
     about_of = {name: about for name in _UNITS} | {"size_bytes": {**about, "weights": weights}}
     return {
@@ -75,13 +75,13 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
     }
 
 
-def _run_costs(space: SearchSpace, opened: nn.Module, part: Part) -> tuple[int, int]:
-    """Return (MACs, bytes written) of a part; refuse one that costs less when given None."""
-    costs = run_costs(caller(opened, part, part.inputs, [hole.output for hole in part.holes]))
-    if any(hole.nothing for hole in part.holes):
-        fillings = [None if hole.nothing else hole.output for hole in part.holes]
-        if run_costs(caller(opened, part, part.inputs, fillings)) != costs:
-            decisions = sorted({hole.decision for hole in part.holes if hole.nothing})
+def _run_costs(space: SearchSpace, opened: nn.Module, unit: CostUnit) -> tuple[int, int]:
+    """Return (MACs, bytes written) of a unit; refuse one that costs less when given None."""
+    costs = run_costs(bind(opened, unit, unit.inputs, [slot.output for slot in unit.slots]))
+    if any(slot.absent for slot in unit.slots):
+        fillings = [None if slot.absent else slot.output for slot in unit.slots]
+        if run_costs(bind(opened, unit, unit.inputs, fillings)) != costs:
+            decisions = sorted({slot.decision for slot in unit.slots if slot.absent})
             raise SpaceError(
                 f"the costs of space {space.name!r} are no sum over its choices: the network runs "
                 f"other operations where a choice gives None ({', '.join(decisions)}); sum such "

@@ -1,6 +1,6 @@
 """measure_latency(): a table of milliseconds, every distinct operation timed once on a device.
 
-The network is taken apart (:mod:`ddpnas.costs._parts`), each distinct part is timed alone, and so
+The network is taken apart (:mod:`ddpnas.costs._units`), each distinct unit is timed alone, and so
 are some random networks whole, all in turn, round after round, so that a slow moment of the machine
 does not meet one of them alone. The table is fitted to the whole networks, and says how far off it
 is on networks that were left out (:mod:`ddpnas.costs._additivity`).
@@ -51,7 +51,7 @@ def measure_latency(
     """Return the table "latency_ms" of the space's final networks in float32 on this machine.
 
     Its ``about`` has the machine, the versions, the settings, the median and interquartile range
-    of every distinct part, and under "check" how well the table predicts whole networks. These
+    of every distinct unit, and under "check" how well the table predicts whole networks. These
     are canonical (:meth:`SearchSpace.canonical`): onnxruntime leaves out what does not reach the
     output, so that for other architectures the table is an upper bound.
 

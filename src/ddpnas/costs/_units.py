@@ -1,10 +1,32 @@
-"""The parts of a network whose costs add up: what runs outside all choices, and every option.
+"""Cost units: the pieces of a network whose costs add up to that of any architecture.
 
-A network with every option in it is run once on the meta device. It falls into parts: the network
-itself, and each option at each place where it is asked, both without the choices inside. The
-outputs of these inner choices are *holes*: they are known by shape, so that a part can run alone.
-Parts that do the same operations on inputs of the same shapes have the same key, and are counted
-or measured once.
+A network with every option in it runs once on the meta device and falls into units: the network
+outside all choices, and every option at every place where it is asked, without the choices inside
+it. For example,
+
+    def network(choose):
+        acts = {"relu": nn.ReLU, "silu": nn.SiLU}
+        block = lambda: nn.Sequential(nn.Conv2d(8, 8, 1), choose("act", acts))
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            choose("op", {"block": block, "skip": nn.Identity}),
+            nn.Flatten(),
+            nn.Linear(8 * 6 * 6, 10),
+        )
+
+falls into these five, in the order in which they end:
+
+    what runs                  when                     slots
+    ReLU                       op = block, act = relu
+    SiLU                       op = block, act = silu
+    Conv2d(8, 8, 1)            op = block               act
+    nothing (an identity)      op = skip
+    Conv2d, Flatten, Linear    always                   op
+
+A choice inside a unit is a *slot*. All options of a choice have the same output shape, so that a
+slot is filled by a tensor of that shape and the unit runs alone: it costs the same whatever is
+chosen inside, and the cost of an architecture is the sum over the units that run. Units that do
+the same operations on inputs of the same shapes have the same *key*, and are counted or timed once.
 """
 
 from __future__ import annotations
@@ -24,93 +46,104 @@ from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice, Condition
 
-__all__ = ["Hole", "Part", "caller", "find_parts"]
+__all__ = ["ChoiceSlot", "CostUnit", "bind", "find_units"]
 
 
 @dataclass(frozen=True)
-class Hole:
-    """A choice inside a part, once for every time that it runs.
+class ChoiceSlot:
+    """A choice inside a unit; a choice that runs twice there has two slots.
 
     Attributes:
-        path: of the :class:`Choice` in the network.
-        decision: what it decides.
-        output: what it gives, on the meta device.
-        options: of the decision.
-        nothing: those of them that give None instead.
+        path: Path of the :class:`Choice` in the network.
+        decision: Name of its decision.
+        output: What the choice returns, on the meta device.
+        options: The options of the decision.
+        absent: Those options that return None: there is no connection here.
     """
 
     path: str
     decision: str
     output: Any
     options: tuple[str, ...]
-    nothing: tuple[str, ...]
+    absent: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class CostUnit:
     """What runs together, whatever is chosen inside.
 
     Attributes:
-        path: of its module in the network; empty for the network itself.
-        choices: under which it runs; empty for the network itself.
-        inputs: positional and keyword arguments of its module, on the meta device.
-        holes: the choices inside, in the order in which they run.
-        operations: how many operations it runs; 0 for an identity, which costs nothing.
-        key: the same for parts that do the same.
+        path: Path of its module in the network; empty for the network itself.
+        choices: The choices under which it runs; empty for the network itself.
+        inputs: Positional and keyword arguments of its module, on the meta device.
+        slots: The choices inside, in the order in which they run.
+        operations: Number of operations that it runs; 0 for an identity, which costs nothing.
+        key: Equal for units that do the same.
     """
 
     path: str
     choices: Condition
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
-    holes: tuple[Hole, ...]
+    slots: tuple[ChoiceSlot, ...]
     operations: int
     key: str
 
 
-def find_parts(space: SearchSpace, opened: nn.Module, batch: int = 1) -> list[Part]:
-    """Return all parts of a network, the network itself last.
+def find_units(space: SearchSpace, opened: nn.Module, batch: int = 1) -> list[CostUnit]:
+    """Return all units of a network, the network itself last.
 
     Args:
-        space: of the network.
-        opened: ``space.opened()`` on the meta device; only good for :func:`caller` after this.
-        batch: inputs at once.
+        space: The space of the network.
+        opened: ``space.opened()`` on the meta device; only good for :func:`bind` after this.
+        batch: Number of inputs at once.
+
+    Example:
+        >>> import torch, ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> with torch.device("meta"):
+        ...     opened = space.opened()
+        >>> units = find_units(space, opened)
+        >>> [unit.choices for unit in units[:3]]
+        [(('layer1', 'skip'),), (('layer1', 'conv1'),), (('layer1', 'conv3'),)]
+        >>> [slot.decision for slot in units[-1].slots]
+        ['layer1', 'layer2', 'layer3', 'layer4']
     """
     recorder = _Recorder({id(module): path for path, module in opened.named_modules()})
     recorder.watch(opened)
     with on_meta(), recorder:
         space.visit(opened, recorder.around, batch)
     recorder.forget()
-    return recorder.parts
+    return recorder.units
 
 
-def caller(
+def bind(
     opened: nn.Module,
-    part: Part,
+    unit: CostUnit,
     inputs: tuple[tuple[Any, ...], dict[str, Any]],
-    fillings: Sequence[Any],
+    outputs: Sequence[Any],
 ) -> Callable[[], Any]:
-    """Return a function that runs the part once, its holes filled, and gives its output.
+    """Return a function that runs the unit once, its slots filled, and returns its output.
 
-    The choices inside are changed: a network serves one caller at a time.
+    The choices inside are changed: only the function that was bound last is good.
 
     Args:
-        opened: the network in which the part was found, or the same on another device.
-        part: one of :func:`find_parts`.
-        inputs: arguments of its module, on the device of the network.
-        fillings: outputs of its holes, on that device; None where nothing comes out.
+        opened: The network in which the unit was found, or the same on another device.
+        unit: One of :func:`find_units`.
+        inputs: Arguments of its module, on the device of the network.
+        outputs: What each slot returns, on that device; None where nothing comes out.
     """
     args, kwargs = inputs
     queues: dict[str, deque[Any]] = {}
-    for hole, filling in zip(part.holes, fillings, strict=True):
-        queues.setdefault(hole.path, deque()).append(filling)
+    for slot, output in zip(unit.slots, outputs, strict=True):
+        queues.setdefault(slot.path, deque()).append(output)
     for path, queue in queues.items():
         opened.get_submodule(path).forward = _Filled(queue)
-    module = opened.get_submodule(part.path)
+    module = opened.get_submodule(unit.path)
     return lambda: module(*args, **kwargs)
 
 
 class _Filled:
-    """The forward of a choice that gives what it is told to, in turn, over and over."""
+    """The forward of a choice that returns the given outputs in turn, over and over."""
 
     def __init__(self, queue: deque[Any]) -> None:
         self._queue = queue
@@ -122,25 +155,34 @@ class _Filled:
 
 @dataclass
 class _Frame:
-    """A part while it runs."""
+    """A unit while it runs.
+
+    Attributes:
+        trace: Every operation with the shapes and layouts of its tensors; its hash is the key.
+        seen: Tensors by id -> number in the order of appearance, so that traces of equal units
+            are equal texts.
+        kept: The same tensors, held so that no other one gets their id.
+    """
 
     path: str
     choices: Condition
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
-    holes: list[Hole] = field(default_factory=list)
+    slots: list[ChoiceSlot] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
     operations: int = 0
     seen: dict[int, int] = field(default_factory=dict)
-    kept: list[Tensor] = field(default_factory=list)  # so that their ids stay theirs
+    kept: list[Tensor] = field(default_factory=list)
 
     def note(self, what: str, *values: Any) -> None:
         """Add a step to the trace; a tensor is written as its number, shape and layout."""
         self.trace.append(f"{what} {self._described(values)}")
 
-    def part(self) -> Part:
-        """Return the part, once it has run."""
+    def unit(self) -> CostUnit:
+        """Return the unit, once it has run."""
         key = hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:16]
-        return Part(self.path, self.choices, self.inputs, tuple(self.holes), self.operations, key)
+        return CostUnit(
+            self.path, self.choices, self.inputs, tuple(self.slots), self.operations, key
+        )
 
     def _described(self, value: Any) -> Any:
         if isinstance(value, (tuple, list)):
@@ -160,10 +202,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, paths: dict[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.parts: list[Part] = []
+        self.units: list[CostUnit] = []
         self._paths = paths
         self._frames: list[_Frame] = []
-        self._nothing: list[list[str]] = []  # options that gave None, of the choices that run
+        self._absent: list[list[str]] = []  # options that returned None, of the choices that run
         self._choices: Condition = ()
         self._hooks: list[Any] = []
 
@@ -172,7 +214,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         choices = [module for module in network.modules() if isinstance(module, Choice)]
         options = {id(option): option for choice in choices for option in choice.options}
         frames = [network, *options.values()]
-        # An option may be a choice itself: it begins as an option and ends as one.
+        # Torch calls the hooks of a module in the order in which they were registered. An option
+        # may be a choice itself: its unit has to begin before the choice does, and to end after
+        # the choice has ended, so that the choice becomes a slot of this unit.
         for module in frames:
             self._hooks.append(module.register_forward_pre_hook(self._begin, with_kwargs=True))
         for choice in choices:
@@ -210,21 +254,21 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._frames.append(frame)
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        part = self._frames.pop().part()
-        self.parts.append(part)
-        if output is None and part.choices:
-            self._nothing[-1].append(part.choices[-1][1])
+        unit = self._frames.pop().unit()
+        self.units.append(unit)
+        if output is None and unit.choices:
+            self._absent[-1].append(unit.choices[-1][1])
 
     def _begin_choice(self, module: Choice, args: tuple[Any, ...]) -> None:
-        self._nothing.append([])
+        self._absent.append([])
 
     def _end_choice(
         self, module: Choice, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         frame, path = self._frames[-1], self._paths[id(module)]
-        nothing = tuple(self._nothing.pop())
+        absent = tuple(self._absent.pop())
         frame.note("choice", args, kwargs, output)
-        frame.holes.append(Hole(path, module.decision, output, module.names, nothing))
+        frame.slots.append(ChoiceSlot(path, module.decision, output, module.names, absent))
 
     def _norm(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self._frames[-1].operations += 1
