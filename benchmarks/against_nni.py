@@ -88,7 +88,7 @@ def work(options: argparse.Namespace) -> None:
     """Answer with steps of ddpnas until standard input ends."""
     import ddpnas
     from ddpnas.training.device import place
-    from ddpnas.training.steps import train_epoch
+    from ddpnas.training.steps import TrainStep, train_epoch
 
     from .step import optimizer_of
 
@@ -110,7 +110,7 @@ def work(options: argparse.Namespace) -> None:
             supernet.set_path({f"{e[2]}<-{e[0]}": OPERATIONS[o] for e, o in cell.items()})
             path = supernet.path_parameters()
             optimizer.param_groups[0]["params"] = path
-            train_epoch(supernet, batch, optimizer, path, clip=5.0)
+            train_epoch(TrainStep(supernet, optimizer, path, clip=5.0), batch)
             seconds.append(time.perf_counter() - started)
         print(json.dumps({"seconds": seconds, "peak_mb": memory_mb()}), flush=True)
 

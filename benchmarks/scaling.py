@@ -37,7 +37,7 @@ from benchmarks.step import BuildWhileSearching, optimizer_of
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.training.device import place
 from ddpnas.training.distributed import join, leave
-from ddpnas.training.steps import train_epoch
+from ddpnas.training.steps import TrainStep, train_epoch
 
 OPTIONS = (2, 4, 8, 16, 32)  # a decision, of 16
 DECISIONS = (4, 8, 16, 32, 64)  # with 4 options each
@@ -92,7 +92,7 @@ def steps(
         optimizer.param_groups[0]["params"] = parameters
         for _ in range(each):
             started = time.perf_counter()
-            train_epoch(model, batch, optimizer, parameters, clip=5.0)
+            train_epoch(TrainStep(model, optimizer, parameters, clip=5.0), batch)
             seconds.append(time.perf_counter() - started)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     return seconds[each:], weights / 2**20  # the first path warms up

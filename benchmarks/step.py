@@ -30,7 +30,7 @@ from ddpnas.evaluators.shared_weights import make_sgd
 from ddpnas.space.choose import BuildChoice
 from ddpnas.training.cuda_graphs import Captures
 from ddpnas.training.device import pick_device, place
-from ddpnas.training.steps import train_epoch
+from ddpnas.training.steps import TrainStep, train_epoch
 
 # Space, its options, images a step: the sizes that are searched in the literature.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
@@ -91,14 +91,14 @@ def measure(
         own_optimizer = optimizer_of(own, device)
 
         def on_path(path: list[nn.Parameter] = path) -> object:
-            return train_epoch(supernet, epoch, optimizer, path, clip=clip, captures=captures)
+            return train_epoch(captures.step(TrainStep(supernet, optimizer, path, clip)), epoch)
 
         def by_itself(
             alone: nn.Module = alone,
             own: list[nn.Parameter] = own,
             own_optimizer: torch.optim.SGD = own_optimizer,
         ) -> object:
-            return train_epoch(alone, epoch, own_optimizer, own, clip=clip, captures=captures)
+            return train_epoch(captures.step(TrainStep(alone, own_optimizer, own, clip)), epoch)
 
         on_path(), by_itself()
         pairs = [(timed(on_path, device), timed(by_itself, device)) for _ in range(steps)]

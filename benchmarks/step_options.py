@@ -29,7 +29,7 @@ from ddpnas.evaluators._compile import compile_options
 from ddpnas.space.supernet import Supernet
 from ddpnas.training.cuda_graphs import Captures
 from ddpnas.training.device import pick_device, place
-from ddpnas.training.steps import train_epoch
+from ddpnas.training.steps import TrainStep, train_epoch
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -92,10 +92,10 @@ def epoch_of(
             parameters: list[nn.Parameter] = supernet.path_parameters()
             optimizer.param_groups[0]["params"] = parameters
             with torch.backends.cudnn.flags(benchmark=tried):
-                return train_epoch(
-                    supernet, [(inputs, labels)] * batches, optimizer, parameters,
-                    clip=config.clip, precision=precision, captures=captures,
-                )  # fmt: skip
+                step = TrainStep(
+                    supernet, optimizer, parameters, clip=config.clip, precision=precision
+                )
+                return train_epoch(captures.step(step), [(inputs, labels)] * batches)
 
         return epoch
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ddpnas.training.cuda_graphs import EAGER_STEPS, Captures
-from ddpnas.training.steps import train_epoch
+from ddpnas.training.steps import TrainStep, train_epoch
 from tests.recorder import Recorder
 
 
@@ -34,12 +34,10 @@ def trained(captures, sizes, device="cpu", epochs=1):
     model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).to(device)
     parameters = list(model.parameters())
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
-    losses = [
-        train_epoch(
-            model, batches(sizes, device), optimizer, parameters, clip=1.0, captures=captures
-        )
-        for _ in range(epochs)
-    ]
+    losses = []
+    for _ in range(epochs):
+        step = (captures or Captures(None)).step(TrainStep(model, optimizer, parameters, clip=1.0))
+        losses.append(train_epoch(step, batches(sizes, device)))
     return losses, [p.detach().cpu() for p in parameters]
 
 

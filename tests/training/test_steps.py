@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpnas.errors import DivergedError, OptionError
-from ddpnas.training import pick_device, train_epoch
+from ddpnas.training import TrainStep, pick_device, train_epoch
 from ddpnas.training.device import place
 
 
@@ -15,15 +15,9 @@ def test_an_epoch_steps_once_a_batch_and_returns_the_mean_loss():
     nn.init.zeros_(model.bias)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
     steps = []
+    optimizer.register_step_post_hook(lambda *_: steps.append(1))
     batches = [(torch.randn(4, 2), torch.tensor([0, 1, 0, 1]))] * 3
-    loss = train_epoch(
-        model,
-        batches,
-        optimizer,
-        list(model.parameters()),
-        clip=1.0,
-        after_step=lambda: steps.append(1),
-    )
+    loss = train_epoch(TrainStep(model, optimizer, list(model.parameters()), clip=1.0), batches)
     assert loss == pytest.approx(math.log(2), abs=1e-5) and len(steps) == 3
 
 
@@ -32,7 +26,7 @@ def test_the_gradient_is_clipped_to_its_norm():
     before = model.weight.detach().clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     batch = [(1000 * torch.ones(1, 2), torch.tensor([int(model(torch.ones(1, 2)).argmin())]))]
-    train_epoch(model, batch, optimizer, list(model.parameters()), clip=0.5)
+    train_epoch(TrainStep(model, optimizer, list(model.parameters()), clip=0.5), batch)
     assert (model.weight.detach() - before).norm() == pytest.approx(0.5, rel=1e-3)
 
 
@@ -41,13 +35,8 @@ def test_a_loss_that_is_no_number_stops_the_training(bad):
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(DivergedError, match="became nan"):
-        train_epoch(
-            model,
-            [(torch.full((1, 2), bad), torch.tensor([0]))],
-            optimizer,
-            list(model.parameters()),
-            clip=0,
-        )
+        step = TrainStep(model, optimizer, list(model.parameters()))
+        train_epoch(step, [(torch.full((1, 2), bad), torch.tensor([0]))])
 
 
 def test_devices_are_found_by_name_and_refused_when_absent():
@@ -78,7 +67,6 @@ def test_further_outputs_count_with_their_weight():
     batch = [(torch.zeros(1, 2), torch.tensor([0]))]
     model = Two()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    loss = train_epoch(
-        model, batch, optimizer, list(model.parameters()), clip=0, auxiliary_weight=0.5
-    )
+    step = TrainStep(model, optimizer, list(model.parameters()), auxiliary_weight=0.5)
+    loss = train_epoch(step, batch)
     assert loss == pytest.approx(math.log(2) + 0.5 * math.log(1 + math.e), rel=1e-5)

@@ -47,8 +47,9 @@ def line(text: str, *, quiet: bool = False) -> None:
 def clock(seconds: float) -> str:
     """Return seconds as on a clock.
 
-    >>> clock(75), clock(3725)
-    ('1:15', '1:02:05')
+    Example:
+        >>> clock(75), clock(3725)
+        ('1:15', '1:02:05')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

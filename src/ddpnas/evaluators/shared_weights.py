@@ -28,11 +28,17 @@ from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.checkpoint import (
+    load_optimizer,
+    optimizer_state,
+    with_prefix,
+    without_prefix,
+)
 from ddpnas.training.cuda_graphs import Captures, Step
 from ddpnas.training.device import autocast, place
 from ddpnas.training.distributed import Processes
-from ddpnas.training.steps import train_epoch
-from ddpnas.training.sync_norm import synchronise_norms
+from ddpnas.training.steps import TrainStep, train_epoch
+from ddpnas.training.sync_norm import synchronize_norms
 from ddpnas.utils.seeds import derive_seed, seeded
 
 __all__ = ["Round", "SharedWeights", "make_sgd"]
@@ -97,7 +103,7 @@ class SharedWeights:
         with seeded(seed):
             self.supernet = space.supernet()
         place(self.supernet, device)
-        synchronise_norms(self.supernet, processes)
+        synchronize_norms(self.supernet, processes)
         processes.copy_first([*self.supernet.parameters(), *self.supernet.buffers()])
         if config.compile is not None:
             compile_options(self.supernet, config.compile)
@@ -153,15 +159,17 @@ class SharedWeights:
         seed = self._epoch_seed()
         try:
             with seeded(seed + self._processes.rank):  # dropout: other units in each
-                loss = train_epoch(
+                step = TrainStep(
                     self.supernet,
-                    self._train.train_batches(self._batch_size, seed),
                     self._optimizer,
                     path,
                     clip=self._config.clip,
                     processes=self._processes,
                     precision=self._config.mixed_precision,
-                    captures=self._captures,
+                )
+                loss = train_epoch(
+                    self._captures.step(step),
+                    self._train.train_batches(self._batch_size, seed),
                 )
         except DivergedError as error:
             raise self._diverged(error, lr) from None
@@ -303,23 +311,15 @@ class SharedWeights:
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights and optimizer state as tensors, and the rest as plain data."""
-        tensors = {f"supernet.{k}": v for k, v in self.supernet.state_dict().items()}
-        for index, state in self._optimizer.state_dict()["state"].items():
-            if (buffer := state.get("momentum_buffer")) is not None:
-                tensors[f"momentum.{index}"] = buffer
+        tensors = with_prefix("supernet", self.supernet.state_dict())
+        state, _ = optimizer_state(self._optimizer)
+        tensors |= with_prefix("optimizer", state)
         return tensors, {"epochs": self._epochs}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; ``plain`` may hold more."""
-        part = "supernet."
-        self.supernet.load_state_dict(
-            {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
-        )
-        for index, parameter in enumerate(self._parameters):
-            if (buffer := tensors.get(f"momentum.{index}")) is not None:
-                self._optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(
-                    parameter
-                ).copy_(buffer)
+        self.supernet.load_state_dict(without_prefix("supernet", tensors))
+        load_optimizer(self._optimizer, without_prefix("optimizer", tensors), {})
         self._epochs = plain["epochs"]
 
 

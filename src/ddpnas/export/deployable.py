@@ -20,6 +20,7 @@ __all__ = ["Deployable", "Input"]
 class Input:
     """The inputs that an exported graph accepts.
 
+    Example:
         >>> Input((3, 32, 32), mean=(0.5,) * 3, std=(0.2,) * 3, preprocessing=True).layout
         'uint8 NHWC (batch, height, width, channels), RGB or grey, 0 to 255'
         >>> Input((16,)).layout
@@ -110,8 +111,9 @@ class Deployable:
 
     What :func:`ddpnas.load` returns knows all of this: the exporters take it directly, or as
     ``Deployable.of(model, preprocessing=True)`` to put the normalization into the graph. Any
-    other module is described here:
+    other module is described by its fields.
 
+    Example:
         >>> model = Deployable(nn.Linear(16, 2), Input((16,)), classes=("cat", "dog"))
         >>> model.takes.layout
         'float32 (batch, 16)'

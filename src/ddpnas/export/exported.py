@@ -22,6 +22,7 @@ TOLERANCE = 1e-3  # of the largest output: float32 sums in another order stay fa
 class Agreement:
     """How the outputs of a file differ from those of the network it was made from.
 
+    Example:
         >>> Agreement(500, 2e-6, 9.0, 500).explain()
         'largest difference 2.0e-06 of outputs up to 9, same class for 500 of 500'
 

@@ -23,6 +23,10 @@ _TURNS = 5
 class FileMeasurement:
     """Size of a file, its accuracy on a split, and its latency on this machine.
 
+    Example:
+        >>> FileMeasurement(1000, 190, 200, latency_ms=2.0, latency_iqr_ms=0.1).accuracy
+        0.95
+
     Attributes:
         bytes: Size of the file.
         right: Number of images whose class it predicts correctly.
@@ -46,6 +50,17 @@ class FileMeasurement:
 def measure_files(files: Sequence[OnnxFile], data: Data, split: Split) -> list[FileMeasurement]:
     """Measure size, accuracy and latency of each file.
 
+    Example:
+        >>> import tempfile, ddpnas
+        >>> from ddpnas.export import Deployable, Input
+        >>> data = ddpnas.make_data((torch.randn(20, 4), torch.arange(20) % 2))
+        >>> model = Deployable(torch.nn.Linear(4, 2), Input((4,)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = OnnxFile(ddpnas.export_onnx(model, f"{folder}/net.onnx").path)
+        >>> [measured] = measure_files([file], data, data.valid)
+        >>> measured.images
+        4
+
     Args:
         files: Files to compare, opened. Their latencies are measured in turns.
         data: Data set that holds the split.
@@ -66,6 +81,16 @@ def measure_latencies(files: Sequence[OnnxFile], seconds: float = 1.0) -> list[t
     The clock is the processor time of one thread. On an idle machine that equals the time that
     passes; on a busy one it leaves out what other programs use. Files are measured in turns after
     one warm-up turn, so that a change of the clock rate affects all of them.
+
+    Example:
+        >>> import tempfile
+        >>> from ddpnas.export import Deployable, Input, export_onnx
+        >>> model = Deployable(torch.nn.Linear(16, 2), Input((16,)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = OnnxFile(export_onnx(model, f"{folder}/net.onnx").path)
+        >>> [(median_ms, iqr_ms)] = measure_latencies([file], seconds=0.05)
+        >>> median_ms > 0
+        True
 
     Args:
         files: Files to compare, opened.
@@ -98,6 +123,7 @@ def measure_latencies(files: Sequence[OnnxFile], seconds: float = 1.0) -> list[t
 def summarize_int8(before: FileMeasurement, after: FileMeasurement) -> str:
     """Return in one sentence what an int8 file gains or loses against the float file.
 
+    Example:
         >>> before = FileMeasurement(1000, 190, 200, 2.0, 0.1)
         >>> summarize_int8(before, FileMeasurement(300, 190, 200, 1.0, 0.1))
         'int8 against float: same accuracy, 0.30 times the size, 0.50 times the latency on ...'

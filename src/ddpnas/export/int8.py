@@ -28,6 +28,7 @@ def quantize_onnx(source: str | Path, path: str | Path, images: Tensor) -> Expor
     Weights use 7 of their 8 bits. With 8 bits, x86 processors without VNNI instructions overflow
     silently, so that the accuracy measured here would not hold there.
 
+    Example:
         >>> import tempfile, torch
         >>> from ddpnas.export import Deployable, Input, export_onnx, quantize_onnx
         >>> model = Deployable(torch.nn.Linear(16, 2), Input((16,)))

@@ -38,6 +38,7 @@ def export_onnx(
     ``about`` and ``versions`` as JSON; ``input_layout``, ``preprocessing``, ``params`` and
     ``macs`` as text.
 
+    Example:
         >>> import tempfile
         >>> from ddpnas.export import Deployable, Input, export_onnx
         >>> model = Deployable(torch.nn.Linear(16, 2), Input((16,)), classes=("cat", "dog"))

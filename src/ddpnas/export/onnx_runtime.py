@@ -24,6 +24,7 @@ __all__ = ["OnnxFile", "raw_inputs"]
 class OnnxFile:
     """A file written by :func:`ddpnas.export_onnx`, opened on one thread of the CPU.
 
+    Example:
         >>> import tempfile
         >>> from ddpnas.export import Deployable, Input, OnnxFile, export_onnx
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -109,6 +110,7 @@ def _raw_batches(data: Data, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
 def raw_inputs(data: Data, split: Split, limit: int) -> Tensor:
     """Return up to ``limit`` evenly spaced inputs of a split, before normalization.
 
+    Example:
         >>> import ddpnas
         >>> images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
         >>> data = ddpnas.make_data((images, torch.arange(10) % 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from ddpnas.errors import OptionError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces import mnasnet, mobilenet_v2
-from ddpnas.spaces.mobile import Block, Stage, fewer_strides, make_divisible, timm_string
+from ddpnas.spaces.mobile import Block, size_stages, timm_string
 
 __all__ = ["timm_arch_def", "timm_code"]
 
@@ -24,6 +25,7 @@ def timm_arch_def(space: SearchSpace, architecture: Mapping[str, str]) -> ArchDe
     timm's ``decode_arch_def`` reads them. As in timm, the 1x1 convolution after the blocks of
     MobileNetV3 is a separate stage.
 
+    Example:
         >>> import ddpnas
         >>> space = ddpnas.create_space("mobilenet-v2")
         >>> first = {decision.name: decision.options[0] for decision in space.decisions}
@@ -50,6 +52,7 @@ def timm_code(space: SearchSpace, architecture: Mapping[str, str]) -> str:
 
     The state dictionaries have the same order, so weights can be copied entry by entry.
 
+    Example:
         >>> import ddpnas
         >>> space = ddpnas.create_space("mobilenet-v2")
         >>> first = {decision.name: decision.options[0] for decision in space.decisions}
@@ -111,16 +114,14 @@ def _mobilenet_v3(space: SearchSpace, architecture: Mapping[str, str]) -> ArchDe
 
 def _mnasnet(space: SearchSpace, architecture: Mapping[str, str]) -> ArchDef:
     options = space.options
-    _, *strides = fewer_strides([2, *(s.stride for s in mnasnet.STAGES)], options["reduction"])
+    _, stages = size_stages(mnasnet.STAGES, options["width"], options["reduction"])
     result = []
-    for number, (stage, stride) in enumerate(zip(mnasnet.STAGES, strides, strict=True), start=1):
+    for number, stage in enumerate(stages, start=1):
         expansion, kernel, layers, excite = (
             int(architecture[f"block{number}.{fact}"]) for fact in mnasnet.FACTS
         )
-        width = make_divisible(stage.width * options["width"])
-        string = timm_string(
-            Block(kernel, expansion), Stage(width, layers, stride, excite=bool(excite)), stride
-        )
+        asked = dataclasses.replace(stage, blocks=layers, excite=bool(excite))
+        string = timm_string(Block(kernel, expansion), asked, stage.stride)
         result.append([string.replace("_r1_", f"_r{layers}_")])
     return result
 

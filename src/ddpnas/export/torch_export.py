@@ -31,6 +31,7 @@ def export_torch(
     extra file ``metadata.json`` inside holds what :func:`ddpnas.export_onnx` writes as metadata.
     Before the file is written, it is read back and compared with the network.
 
+    Example:
         >>> import tempfile
         >>> from ddpnas.export import Deployable, Input, export_torch
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -38,6 +38,7 @@ Kind = Literal["text", "count", "amount", "number", "percent", "seconds", "signe
 class Column:
     """A column of a table.
 
+    Example:
         >>> Column("predicted", "number", "ms").heading
         'predicted (ms)'
 
@@ -190,8 +191,9 @@ class Headline:
 def percent(fraction: float) -> str:
     """Return a fraction as a percentage with two decimals.
 
-    >>> percent(0.7925)
-    '79.25 %'
+    Example:
+        >>> percent(0.7925)
+        '79.25 %'
     """
     return f"{100 * fraction:.2f} %"
 
@@ -199,8 +201,9 @@ def percent(fraction: float) -> str:
 def duration(seconds: float) -> str:
     """Return seconds as text with at most two units.
 
-    >>> duration(0.34), duration(41.3), duration(7500)
-    ('340 ms', '41.3 s', '2 h 5 min')
+    Example:
+        >>> duration(0.34), duration(41.3), duration(7500)
+        ('340 ms', '41.3 s', '2 h 5 min')
     """
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
@@ -216,8 +219,9 @@ def duration(seconds: float) -> str:
 def short_amount(value: float) -> str:
     """Return a quantity with three or four significant digits.
 
-    >>> short_amount(3268032), short_amount(9408)
-    ('3.27 M', '9,408')
+    Example:
+        >>> short_amount(3268032), short_amount(9408)
+        ('3.27 M', '9,408')
     """
     for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
         if abs(value) >= (scale if scale > 1e3 else 1e4):
@@ -258,7 +262,8 @@ def csv_records(table: DataTable, run: str | None) -> list[dict[str, Any]]:
 def short(text: str, most: int) -> str:
     """Return the text, cut to ``most`` characters with an ellipsis.
 
-    >>> short("mobilenet", 7)
-    'mobile…'
+    Example:
+        >>> short("mobilenet", 7)
+        'mobile…'
     """
     return text if len(text) <= most else text[: most - 1] + "\u2026"

@@ -11,7 +11,7 @@ from ddpnas.report.svg import Axis, Chart
 __all__ = ["CostPoint", "Curve", "accuracy_by_cost", "curves_by_epoch", "whole_percent"]
 
 _MOST_MARKED = 100  # epochs; the points of longer curves are too dense to carry marks
-_SIZE = {"width": 350, "height": 260, "left": 50}
+_SIZE = {"width": 350, "height": 260}
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class CostPoint:
 def whole_percent(fraction: float) -> str:
     """Return a fraction as a percentage without decimals, for the ticks of an axis.
 
-    >>> whole_percent(0.5)
-    '50 %'
+    Example:
+        >>> whole_percent(0.5)
+        '50 %'
     """
     return f"{100 * fraction:.0f} %"
 

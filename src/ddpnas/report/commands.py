@@ -12,8 +12,9 @@ __all__ = ["command", "user_code_words"]
 def command(*words: str) -> str:
     """Return a command line, quoted for a shell.
 
-    >>> command("report", "my run")
-    "ddpnas report 'my run'"
+    Example:
+        >>> command("report", "my run")
+        "ddpnas report 'my run'"
     """
     return shlex.join(["ddpnas", *words])
 
@@ -21,7 +22,8 @@ def command(*words: str) -> str:
 def user_code_words(option: str, name: str) -> list[str]:
     """Return the option that names a user's file; nothing for what the package provides.
 
-    >>> user_code_words("space", "mine.py:network"), user_code_words("space", "toy")
-    (['--space', 'mine.py:network'], [])
+    Example:
+        >>> user_code_words("space", "mine.py:network"), user_code_words("space", "toy")
+        (['--space', 'mine.py:network'], [])
     """
     return [f"--{option}", name] if names_file(name) else []

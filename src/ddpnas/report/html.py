@@ -105,6 +105,7 @@ def write_report(
     written as CSV, into the folder ``NAME-data`` next to it. The report of an unfinished search
     covers what has been scored so far.
 
+    Example:
         >>> import tempfile, torch, ddpnas
         >>> images, labels = torch.zeros(12, 1, 8, 8, dtype=torch.uint8), torch.arange(12) % 2
         >>> data = ddpnas.make_data((images, labels))

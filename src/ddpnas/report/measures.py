@@ -96,8 +96,9 @@ def pruned_after(run: Run, decision: str, option: str) -> int | None:
 def is_skip(option: str) -> bool:
     """Return whether an option is a skip connection, judged by its name.
 
-    >>> is_skip("skip_connect"), is_skip("conv3")
-    (True, False)
+    Example:
+        >>> is_skip("skip_connect"), is_skip("conv3")
+        (True, False)
     """
     return _SKIP.search(option) is not None
 
@@ -230,7 +231,8 @@ def random_points(
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """Return mean and sample standard deviation, which is 0 for a single value.
 
-    >>> mean_and_spread([1.0, 3.0])
-    (2.0, 1.4142135623730951)
+    Example:
+        >>> mean_and_spread([1.0, 3.0])
+        (2.0, 1.4142135623730951)
     """
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

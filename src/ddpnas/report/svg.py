@@ -22,8 +22,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 20, 14, 44
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return round numbers within a range, about ``most`` of them.
 
-    >>> ticks(0, 97)
-    [0.0, 20.0, 40.0, 60.0, 80.0]
+    Example:
+        >>> ticks(0, 97)
+        [0.0, 20.0, 40.0, 60.0, 80.0]
     """
     if not high > low:
         return [low]
@@ -89,6 +90,7 @@ def svg_image(
 class Chart:
     """A plot. Draw its parts in order, from back to front; :meth:`text` returns the SVG.
 
+    Example:
         >>> chart = Chart("Loss", "It falls.", Axis("epoch", 0, 2), Axis("", 0, 1))
         >>> chart.line([(0, 1.0), (2, 0.5)], series=1)
         >>> chart.text()[:18]

@@ -21,6 +21,7 @@ as the authors print it, or with a list a node. What has not two inputs a node i
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import operator
 import re
@@ -34,7 +35,7 @@ from ddpnas.errors import ArchitectureError, OptionError
 from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
 from ddpnas.space.layers import FactorizedReduce, NoConnection, add, batch_norm, conv_bn, drop_path
-from ddpnas.spaces.published import PublishedSpace
+from ddpnas.space.search_space import SearchSpace
 
 __all__ = ["CELLS", "EDGES", "OPERATIONS", "SPACE", "network"]
 
@@ -351,7 +352,8 @@ def _nodes(edges: str, text: str) -> list[list[tuple[str, int]]]:
     return nodes
 
 
-SPACE = PublishedSpace(
+SPACE = functools.partial(
+    SearchSpace,
     network,
     text=(format_genotype, parse_genotype),
     rules=input_rules,

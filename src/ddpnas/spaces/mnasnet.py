@@ -17,15 +17,22 @@ All layers of a block share its choices, and only its first has the stride. Text
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import nn
 
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
-from ddpnas.spaces.mobile import Stage, fewer_strides, make_divisible, read_list
-from ddpnas.spaces.published import PublishedSpace
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.mobile import (
+    Stage,
+    classifier,
+    make_divisible,
+    place_blocks,
+    read_list,
+    size_stages,
+)
 
 __all__ = ["SPACE", "STAGES", "network"]
 
@@ -61,28 +68,32 @@ def network(
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching
-    stem_stride, *strides = fewer_strides([2, *(s.stride for s in STAGES)], reduction)
-    channels = make_divisible(32 * width)
-    layers: list[nn.Module] = [
+    stem_stride, stages = size_stages(STAGES, width, reduction)
+    stem, last = make_divisible(32 * width), make_divisible(1280 * width)
+
+    def layers() -> Iterator[nn.Module]:
+        number = 0
+        for stage, i, before, stride in place_blocks(stem, stages):
+            number += i == 1
+            if i == 1:
+                yield _layer(choose, f"block{number}", before, stage.width, stride)
+            else:
+                yield _further_layer(choose, f"block{number}", stage.width, i, stage.blocks)
+
+    return nn.Sequential(
         conv_bn(
-            input_shape[0], channels, 3, stride=stem_stride, activation=nn.SiLU, searching=searching
-        )
-    ]
-    for number, (stage, stride) in enumerate(zip(STAGES, strides, strict=True), start=1):
-        out = make_divisible(stage.width * width)
-        layers.append(_layer(choose, f"block{number}", channels, out, stride))
-        channels = out
-        for i in range(2, stage.blocks + 1):
-            layers.append(_further_layer(choose, f"block{number}", out, i, stage.blocks))
-    last = make_divisible(1280 * width)
-    layers += [
-        conv_bn(channels, last, 1, activation=nn.SiLU, searching=searching),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(last, num_classes),
-    ]
-    return nn.Sequential(*layers)
+            input_shape[0], stem, 3, stride=stem_stride, activation=nn.SiLU, searching=searching
+        ),
+        *layers(),
+        *classifier(
+            stages[-1].width,
+            last,
+            num_classes,
+            activation=nn.SiLU,
+            searching=searching,
+            dropout=dropout,
+        ),
+    )
 
 
 def _further_layer(choose: Choose, block: str, width: int, i: int, most: int) -> nn.Module:
@@ -151,7 +162,8 @@ def parse_blocks(text: str) -> dict[str, str]:
     }
 
 
-SPACE = PublishedSpace(
+SPACE = functools.partial(
+    SearchSpace,
     network,
     text=(format_blocks, parse_blocks),
     final_options={"dropout": 0.2},

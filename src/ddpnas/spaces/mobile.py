@@ -1,22 +1,34 @@
-"""Reading and checking the Python lists in which architectures are published."""
+"""What mobile networks have in common: a stem, stages of blocks, a head, and their text forms.
+
+A network is ``nn.Sequential(stem, *blocks(), *classifier(...))``. Python makes these from left to
+right, so weights are drawn in the order of the layers.
+"""
 
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import nn
+
 from ddpnas.errors import ArchitectureError, OptionError
+from ddpnas.space.layers import conv_bn
 
 __all__ = [
     "Block",
     "Stage",
+    "classifier",
     "fewer_strides",
+    "kernels_and_expansions",
     "make_divisible",
+    "place_blocks",
     "read_list",
     "read_stages",
+    "size_stages",
     "timm_string",
 ]
 
@@ -46,6 +58,121 @@ class Block:
 
     kernel: int
     expansion: int
+
+
+def make_divisible(width: float, divisor: int = 8) -> int:
+    """Return the multiple of ``divisor`` nearest to the width, at least 90 % of it."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded
+
+
+def fewer_strides(strides: Sequence[int], reduction: int) -> list[int]:
+    """Return the strides, the first of them set to 1 until they multiply to ``reduction``.
+
+    Mobile networks shrink their input 32 times, too often for small images: with 8, images of
+    32x32 end as 4x4, and the layers at full size are the first ones.
+
+    Raises:
+        OptionError: the strides cannot multiply to that.
+    """
+    result = list(strides)
+    product = 1
+    for stride in result:
+        product *= stride
+    for i, stride in enumerate(result):
+        if product > reduction and stride > 1:
+            result[i] = 1
+            product //= stride
+    if product != reduction:
+        raise OptionError(f"reduction is a power of 2 from 1 to 32, not {reduction}")
+    return result
+
+
+def size_stages(
+    stages: Sequence[Stage],
+    width: float,
+    reduction: int,
+    rounded: Callable[[float], int] = make_divisible,
+) -> tuple[int, tuple[Stage, ...]]:
+    """Return the stride of the stem, and the stages at another width and with fewer strides.
+
+    Args:
+        stages: Stages as published, behind a stem of stride 2.
+        width: Factor of their channels.
+        reduction: See :func:`fewer_strides`.
+        rounded: Makes a number of channels of a product.
+
+    Example:
+        >>> size_stages([Stage(24, 2, 2), Stage(40, 3, 2)], 0.5, 4)
+        (1, (Stage(width=16, blocks=2, stride=2, ...), Stage(width=24, blocks=3, stride=2, ...)))
+    """
+    stem, *strides = fewer_strides([2, *(stage.stride for stage in stages)], reduction)
+    return stem, tuple(
+        replace(stage, width=rounded(stage.width * width), stride=stride)
+        for stage, stride in zip(stages, strides, strict=True)
+    )
+
+
+def place_blocks(stem: int, stages: Sequence[Stage]) -> Iterator[tuple[Stage, int, int, int]]:
+    """Yield (stage, number in it from 1, input channels, stride) of each block of a chain.
+
+    Args:
+        stem: Channels before the first block.
+        stages: Stages, at their final sizes.
+
+    Example:
+        >>> [place[1:] for place in place_blocks(16, [Stage(24, 2, 2), Stage(40, 1, 2)])]
+        [(1, 16, 2), (2, 24, 1), (1, 24, 2)]
+    """
+    width = stem
+    for stage in stages:
+        for number in range(1, stage.blocks + 1):
+            yield stage, number, width, stage.stride if number == 1 else 1
+            width = stage.width
+
+
+def kernels_and_expansions(
+    make: Callable[[int, int], nn.Module], expansions: Sequence[int]
+) -> dict[str, Callable[[], nn.Module]]:
+    """Return the options "k3_e1", "k5_e1", ... of a block with kernel 3, 5 or 7.
+
+    Args:
+        make: Makes the block of a kernel and an expansion.
+        expansions: Expansions to choose from.
+    """
+    return {
+        f"k{kernel}_e{expansion}": functools.partial(make, kernel, expansion)
+        for expansion in expansions
+        for kernel in (3, 5, 7)
+    }
+
+
+def classifier(
+    width: int,
+    head: int,
+    num_classes: int,
+    *,
+    activation: Callable[[], nn.Module],
+    searching: bool,
+    dropout: float = 0.0,
+    bias: bool = True,
+) -> Iterator[nn.Module]:
+    """Yield the end of a mobile network: 1x1 convolution, global pooling, dropout, linear layer.
+
+    Args:
+        width: Channels of the last block, (N, width, H, W).
+        head: Channels of the convolution.
+        num_classes: Outputs, (N, num_classes).
+        activation: Activation after the convolution.
+        searching: See :func:`ddpnas.space.layers.batch_norm`.
+        dropout: Probability that an input of the linear layer is dropped.
+        bias: Whether the linear layer has a bias.
+    """
+    yield conv_bn(width, head, 1, activation=activation, searching=searching)
+    yield nn.AdaptiveAvgPool2d(1)
+    yield nn.Flatten()
+    yield nn.Dropout(dropout)
+    yield nn.Linear(head, num_classes, bias=bias)
 
 
 def read_list(text: str, form: str) -> list[Any]:
@@ -116,31 +243,3 @@ def _read_blocks(string: str, stage: Stage, first: bool) -> list[Block | None]:
     if string != expected.replace("_r1_", f"_r{repeats}_"):
         raise ArchitectureError(f"the space has no block {string!r} there; it would be {expected}")
     return [block] * int(repeats)
-
-
-def make_divisible(width: float, divisor: int = 8) -> int:
-    """Return the multiple of ``divisor`` nearest to the width, at least 90 % of it."""
-    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * width else rounded
-
-
-def fewer_strides(strides: Sequence[int], reduction: int) -> list[int]:
-    """Return the strides, the first of them set to 1 until they multiply to ``reduction``.
-
-    Mobile networks shrink their input 32 times, too often for small images: with 8, images of
-    32x32 end as 4x4, and the layers at full size are the first ones.
-
-    Raises:
-        OptionError: the strides cannot multiply to that.
-    """
-    result = list(strides)
-    product = 1
-    for stride in result:
-        product *= stride
-    for i, stride in enumerate(result):
-        if product > reduction and stride > 1:
-            result[i] = 1
-            product //= stride
-    if product != reduction:
-        raise OptionError(f"reduction is a power of 2 from 1 to 32, not {reduction}")
-    return result

@@ -23,7 +23,7 @@ Text form: a list with (kernel, expansion) for each block and None for a skip; t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,17 +32,19 @@ from torch import nn
 from ddpnas.errors import ArchitectureError, OptionError, nearest
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import InvertedResidual, conv_bn
-from ddpnas.space.search_space import Text
+from ddpnas.space.search_space import SearchSpace, Text
 from ddpnas.spaces.mobile import (
     Block,
     Stage,
-    fewer_strides,
+    classifier,
+    kernels_and_expansions,
     make_divisible,
+    place_blocks,
     read_list,
     read_stages,
+    size_stages,
     timm_string,
 )
-from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["OPERATIONS", "SKELETONS", "SPACE", "network", "timm_stages"]
 
@@ -127,14 +129,14 @@ def network(
         reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
         input_shape: (channels, height, width) of an image.
     """
-    sized = _sized({"skeleton": skeleton, "width": width, "reduction": reduction})
+    stem_stride, sized = _sized({"skeleton": skeleton, "width": width, "reduction": reduction})
     searching = choose.searching
-    channels = sized.stem
-    stem_stride = fewer_strides([2, *(s.stride for s in SKELETONS[skeleton].stages)], reduction)[0]
 
-    def block(out: int, kernel: int, expansion: int, stride: int, option: bool) -> nn.Module:
+    def block(
+        before: int, out: int, stride: int, option: bool, kernel: int, expansion: int
+    ) -> nn.Module:
         return InvertedResidual(
-            channels,
+            before,
             out,
             kernel=kernel,
             expansion=expansion,
@@ -143,58 +145,50 @@ def network(
             option=option,
         )
 
-    layers: list[nn.Module] = [
+    def blocks() -> Iterator[nn.Module]:
+        if sized.first is not None:
+            yield block(sized.stem, sized.first, 1, False, 3, 1)
+        places = place_blocks(sized.first or sized.stem, sized.stages)
+        for number, (stage, i, before, stride) in enumerate(places, start=1):
+            make = functools.partial(block, before, stage.width, stride, True)
+            options = kernels_and_expansions(make, (1, 3, 6))
+            if sized.skips and i > 1:
+                options["skip"] = nn.Identity
+            yield choose(f"block{number}", options)
+
+    return nn.Sequential(
         conv_bn(
             input_shape[0],
-            channels,
+            sized.stem,
             3,
             stride=stem_stride,
             activation=nn.ReLU6,
             searching=searching,
-        )
-    ]
-    if sized.first is not None:
-        layers.append(block(sized.first, 3, 1, 1, option=False))
-        channels = sized.first
-    number = 0
-    for stage in sized.stages:
-        for i in range(stage.blocks):
-            number += 1
-            stride = stage.stride if i == 0 else 1
-            options: dict[str, Callable[[], nn.Module]] = {
-                f"k{k}_e{e}": functools.partial(block, stage.width, k, e, stride, option=True)
-                for e in (1, 3, 6)
-                for k in (3, 5, 7)
-            }
-            if sized.skips and i > 0:
-                options["skip"] = nn.Identity
-            layers.append(choose(f"block{number}", options))
-            channels = stage.width
-    layers += [
-        conv_bn(channels, sized.head, 1, activation=nn.ReLU6, searching=searching),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(sized.head, num_classes),
-    ]
-    return nn.Sequential(*layers)
+        ),
+        *blocks(),
+        *classifier(
+            sized.stages[-1].width,
+            sized.head,
+            num_classes,
+            activation=nn.ReLU6,
+            searching=searching,
+            dropout=dropout,
+        ),
+    )
 
 
-def _sized(options: Mapping[str, Any]) -> Skeleton:
-    """Return the skeleton at the width and with the strides that the options ask for."""
+def _sized(options: Mapping[str, Any]) -> tuple[int, Skeleton]:
+    """Return the stride of the stem, and the skeleton at the size that the options ask for."""
     name, width = options["skeleton"], options["width"]
     if name not in SKELETONS:
         raise OptionError(nearest("skeleton", name, SKELETONS))
     skeleton = SKELETONS[name]
-    _, *strides = fewer_strides([2, *(s.stride for s in skeleton.stages)], options["reduction"])
-    return replace(
+    stem_stride, stages = size_stages(skeleton.stages, width, options["reduction"])
+    return stem_stride, replace(
         skeleton,
         stem=make_divisible(skeleton.stem * width),
         first=None if skeleton.first is None else make_divisible(skeleton.first * width),
-        stages=tuple(
-            replace(stage, width=make_divisible(stage.width * width), stride=stride)
-            for stage, stride in zip(skeleton.stages, strides, strict=True)
-        ),
+        stages=stages,
         head=make_divisible(skeleton.head * max(1.0, width)),
     )
 
@@ -206,7 +200,7 @@ def timm_stages(architecture: Mapping[str, str], options: Mapping[str, Any]) -> 
         architecture: of the space.
         options: of the space, ``space.options``.
     """
-    skeleton = _sized(options)
+    _, skeleton = _sized(options)
     result = []
     if skeleton.first is not None:
         result.append([timm_string(Block(3, 1), Stage(skeleton.first, 1, 1), 1)])
@@ -262,7 +256,7 @@ def _parse_pairs(skeleton: Skeleton, text: str) -> dict[str, str]:
 
 
 def _text(options: Mapping[str, Any]) -> Text:
-    return format_pairs, functools.partial(_parse_pairs, _sized(options))
+    return format_pairs, functools.partial(_parse_pairs, _sized(options)[1])
 
 
 def canonical(architecture: Mapping[str, str]) -> dict[str, str]:
@@ -277,4 +271,6 @@ def canonical(architecture: Mapping[str, str]) -> dict[str, str]:
     return {f"block{i}": option for i, option in enumerate(result, start=1)}
 
 
-SPACE = PublishedSpace(network, text=_text, canonical=canonical, final_options={"dropout": 0.2})
+SPACE = functools.partial(
+    SearchSpace, network, text=_text, canonical=canonical, final_options={"dropout": 0.2}
+)

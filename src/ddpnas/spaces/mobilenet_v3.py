@@ -20,8 +20,7 @@ Text form: timm's strings, a list a stage, ``[['ds_r1_k3_s1_c16_nre'], ['ir_r1_k
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -30,17 +29,18 @@ from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
 from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
-from ddpnas.space.search_space import Text
+from ddpnas.space.search_space import SearchSpace, Text
 from ddpnas.spaces.mobile import (
     Block,
     Stage,
-    fewer_strides,
+    kernels_and_expansions,
     make_divisible,
+    place_blocks,
     read_list,
     read_stages,
+    size_stages,
     timm_string,
 )
-from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["OPERATIONS", "SPACE", "STAGES", "network"]
 
@@ -76,13 +76,15 @@ def network(
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching
-    stem_stride = fewer_strides([2, *(s.stride for s in STAGES)], reduction)[0]
-    fixed, *units = _sized({"width": width, "reduction": reduction})
-    channels = make_divisible(16 * width)
+    stem_stride, (fixed, *units) = size_stages(STAGES, width, reduction)
+    stem = make_divisible(16 * width)
+    expanded, last = make_divisible(960 * width), make_divisible(1280 * width)
 
-    def block(stage: Stage, kernel: int, expansion: int, stride: int, option: bool) -> nn.Module:
+    def block(
+        stage: Stage, before: int, stride: int, option: bool, kernel: int, expansion: int
+    ) -> nn.Module:
         return InvertedResidual(
-            channels,
+            before,
             stage.width,
             kernel=kernel,
             expansion=expansion,
@@ -93,54 +95,39 @@ def network(
             option=option,
         )
 
-    layers: list[nn.Module] = [
+    def blocks() -> Iterator[nn.Module]:
+        yield block(fixed, stem, 1, False, 3, 1)
+        unit = 0
+        for stage, i, before, stride in place_blocks(fixed.width, units):
+            unit += i == 1
+            make = functools.partial(block, stage, before, stride, True)
+            options = kernels_and_expansions(make, (3, 4, 6))
+            if i > LEAST_DEPTH:
+                options["skip"] = nn.Identity
+            yield choose(f"unit{unit}.block{i}", options)
+
+    return nn.Sequential(
         conv_bn(
             input_shape[0],
-            channels,
+            stem,
             3,
             stride=stem_stride,
             activation=nn.Hardswish,
             searching=searching,
         ),
-        block(fixed, 3, 1, 1, option=False),
-    ]
-    channels = fixed.width
-    for unit, stage in enumerate(units, start=1):
-        for i in range(1, stage.blocks + 1):
-            stride = stage.stride if i == 1 else 1
-            options: dict[str, Callable[[], nn.Module]] = {
-                f"k{k}_e{e}": functools.partial(block, stage, k, e, stride, option=True)
-                for e in (3, 4, 6)
-                for k in (3, 5, 7)
-            }
-            if i > LEAST_DEPTH:
-                options["skip"] = nn.Identity
-            layers.append(choose(f"unit{unit}.block{i}", options))
-            channels = stage.width
-    expanded, last = make_divisible(960 * width), make_divisible(1280 * width)
-    layers += [
-        conv_bn(channels, expanded, 1, activation=nn.Hardswish, searching=searching),
+        *blocks(),
+        conv_bn(units[-1].width, expanded, 1, activation=nn.Hardswish, searching=searching),
         nn.AdaptiveAvgPool2d(1),
         nn.Conv2d(expanded, last, 1, bias=False),
         nn.Hardswish(),
         nn.Flatten(),
         nn.Dropout(dropout),
         nn.Linear(last, num_classes),
-    ]
-    return nn.Sequential(*layers)
+    )
 
 
 def _excite(width: int) -> nn.Module:
     return SqueezeExcite(width, make_divisible(width // 4), nn.ReLU, nn.Hardsigmoid)
-
-
-def _sized(options: Mapping[str, Any]) -> list[Stage]:
-    """Return the stages at the width and with the strides that the options ask for."""
-    _, *strides = fewer_strides([2, *(s.stride for s in STAGES)], options["reduction"])
-    return [
-        replace(stage, width=make_divisible(stage.width * options["width"]), stride=stride)
-        for stage, stride in zip(STAGES, strides, strict=True)
-    ]
 
 
 def depth_rules(options: Mapping[str, Any]) -> list[Rule]:
@@ -197,7 +184,7 @@ def _fixed(stages: Sequence[Stage]) -> str:
 
 
 def _text(options: Mapping[str, Any]) -> Text:
-    stages = _sized(options)
+    _, stages = size_stages(STAGES, options["width"], options["reduction"])
     return functools.partial(_format_stages, stages), functools.partial(_parse_stages, stages)
 
 
@@ -211,7 +198,8 @@ def canonical(architecture: Mapping[str, str]) -> dict[str, str]:
     return result
 
 
-SPACE = PublishedSpace(
+SPACE = functools.partial(
+    SearchSpace,
     network,
     text=_text,
     rules=depth_rules,

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import NoConnection, add, batch_norm
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import is_absent
-from ddpnas.spaces.published import PublishedSpace
 
 __all__ = ["EDGES", "OPERATIONS", "SPACE", "canonical_cell", "format_cell", "network", "parse_cell"]
 
@@ -222,7 +222,8 @@ def _first_cells() -> dict[tuple[object, ...], tuple[str, ...]]:
     return first
 
 
-SPACE = PublishedSpace(
+SPACE = functools.partial(
+    SearchSpace,
     network,
     text=(format_cell, parse_cell),
     canonical=canonical_cell,

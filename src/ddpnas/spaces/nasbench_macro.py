@@ -13,15 +13,17 @@ Text form: 8 digits, 0 identity, 1 and 2 the blocks.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import nn
 
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import InvertedResidual, conv_bn
-from ddpnas.spaces.published import PublishedSpace
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.mobile import Stage, place_blocks
 
 __all__ = ["LAYERS", "OPERATIONS", "SPACE", "network"]
 
@@ -46,24 +48,23 @@ def network(
         input_shape: (channels, height, width) of an image, 3x32x32 in the benchmark.
     """
     searching = choose.searching
-    channels = max(1, round(32 * width))
-    head = max(1, round(1280 * width))
-    layers: list[nn.Module] = [
-        conv_bn(input_shape[0], channels, 3, activation=nn.ReLU6, searching=searching)
-    ]
-    names = iter(LAYERS)
-    for count in STAGES:
-        for i in range(count):
-            out, stride = (2 * channels, 2) if i == 0 else (channels, 1)
-            layers.append(choose(next(names), _options(channels, out, stride, searching)))
-            channels = out
-    layers += [
-        conv_bn(channels, head, 1, activation=nn.ReLU6, searching=searching),
+    stem, head = max(1, round(32 * width)), max(1, round(1280 * width))
+    stages = [Stage(stem * 2**i, count, 2) for i, count in enumerate(STAGES, start=1)]
+
+    def layers() -> Iterator[nn.Module]:
+        for name, (stage, _, before, stride) in zip(
+            LAYERS, place_blocks(stem, stages), strict=True
+        ):
+            yield choose(name, _options(before, stage.width, stride, searching))
+
+    return nn.Sequential(
+        conv_bn(input_shape[0], stem, 3, activation=nn.ReLU6, searching=searching),
+        *layers(),
+        conv_bn(stages[-1].width, head, 1, activation=nn.ReLU6, searching=searching),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(head, num_classes),
-    ]
-    return nn.Sequential(*layers)
+    )
 
 
 def _options(
@@ -118,4 +119,6 @@ def canonical(architecture: Mapping[str, str]) -> dict[str, str]:
     return dict(zip(LAYERS, result, strict=True))
 
 
-SPACE = PublishedSpace(network, text=(format_digits, parse_digits), canonical=canonical)
+SPACE = functools.partial(
+    SearchSpace, network, text=(format_digits, parse_digits), canonical=canonical
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +20,11 @@ from ddpnas.spaces import (
     shufflenet,
     toy,
 )
-from ddpnas.spaces.published import PublishedSpace
 from ddpnas.spaces.user_space import space_from_file
 
 __all__ = ["about_space", "create_space", "list_spaces", "named_space"]
 
-_SPACES: dict[str, PublishedSpace] = {
+_SPACES: dict[str, functools.partial[SearchSpace]] = {
     "darts": darts.SPACE,
     "mnasnet": mnasnet.SPACE,
     "mobilenet-v2": mobilenet_v2.SPACE,
@@ -43,7 +43,7 @@ def list_spaces() -> list[str]:
 
 def about_space(name: str) -> str:
     """Return what a published space is, in a line: the first of its file."""
-    module = sys.modules[_SPACES[name].network.__module__]
+    module = sys.modules[_SPACES[name].args[0].__module__]
     return (module.__doc__ or "").splitlines()[0]
 
 
@@ -59,7 +59,7 @@ def create_space(name: str, **options: Any) -> SearchSpace:
     """
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
-    return _SPACES[name].create(name, **options)
+    return _SPACES[name](name=name, **options)
 
 
 def named_space(name: str, options: Mapping[str, Any]) -> SearchSpace:

@@ -14,7 +14,8 @@ this order; the digits alone are read as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import conv_bn
-from ddpnas.spaces.mobile import fewer_strides, read_list
-from ddpnas.spaces.published import PublishedSpace
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.mobile import Stage, classifier, place_blocks, read_list, size_stages
 
 __all__ = ["BLOCKS", "OPERATIONS", "SPACE", "network"]
 
@@ -52,27 +53,37 @@ def network(
         input_shape: (channels, height, width) of an image.
     """
     searching = choose.searching
-    stem, *strides = fewer_strides([2, 2, 2, 2, 2], reduction)
-    channels, last = 2 * max(1, round(8 * width)), 2 * max(1, round(512 * width))
-    layers: list[nn.Module] = [
-        conv_bn(input_shape[0], channels, 3, stride=stem, activation=nn.ReLU, searching=searching)
-    ]
-    names = iter(BLOCKS)
-    for (base, blocks), stage_stride in zip(STAGES, strides, strict=True):
-        out = 2 * max(1, round(base / 2 * width))
-        for i in range(blocks):
+    published = [Stage(channels, blocks, 2) for channels, blocks in STAGES]
+    stem_stride, stages = size_stages(published, width, reduction, _even)
+    stem, last = _even(16 * width), _even(1024 * width)
+
+    def blocks() -> Iterator[nn.Module]:
+        places = place_blocks(stem, stages)
+        for number, (stage, i, before, stride) in enumerate(places, start=1):
             # The first block changes the channels, by two branches, also where it keeps the size.
-            stride = stage_stride if i == 0 else 0
-            layers.append(choose(next(names), _options(channels, out, stride, searching)))
-            channels = out
-    layers += [
-        conv_bn(channels, last, 1, activation=nn.ReLU, searching=searching),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(last, num_classes, bias=False),
-    ]
-    return nn.Sequential(*layers)
+            options = _options(before, stage.width, stride if i == 1 else 0, searching)
+            yield choose(f"block{number}", options)
+
+    return nn.Sequential(
+        conv_bn(
+            input_shape[0], stem, 3, stride=stem_stride, activation=nn.ReLU, searching=searching
+        ),
+        *blocks(),
+        *classifier(
+            stages[-1].width,
+            last,
+            num_classes,
+            activation=nn.ReLU,
+            searching=searching,
+            dropout=dropout,
+            bias=False,
+        ),
+    )
+
+
+def _even(width: float) -> int:
+    """Return a number of channels that can be split into halves."""
+    return 2 * max(1, round(width / 2))
 
 
 def _options(
@@ -163,7 +174,8 @@ def parse_digits(text: str) -> dict[str, str]:
     return {block: OPERATIONS[digit] for block, digit in zip(BLOCKS, digits, strict=True)}
 
 
-SPACE = PublishedSpace(
+SPACE = functools.partial(
+    SearchSpace,
     network,
     text=(format_digits, parse_digits),
     final_options={"dropout": 0.1},

@@ -7,13 +7,14 @@ millisecond. :func:`merit` gives each architecture a score without any training:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import conv_bn
-from ddpnas.spaces.published import PublishedSpace
+from ddpnas.space.search_space import SearchSpace
 
 __all__ = ["BEST", "SPACE", "merit", "network"]
 
@@ -68,4 +69,4 @@ def merit(architecture: Mapping[str, str]) -> float:
     return 1.0 - sum(distances) / (2 * len(BEST))
 
 
-SPACE = PublishedSpace(network)
+SPACE = functools.partial(SearchSpace, network)

@@ -4,9 +4,10 @@ from ddpnas.training.compare import compare
 from ddpnas.training.device import pick_device
 from ddpnas.training.evaluate import evaluate
 from ddpnas.training.final_spaces import final_space, inference_space
+from ddpnas.training.options import TrainOptions
 from ddpnas.training.recipes import RECIPES, Recipe, create_recipe
 from ddpnas.training.results import Compared, EvaluationResult, TrainResult
-from ddpnas.training.steps import train_epoch
+from ddpnas.training.steps import TrainStep, train_epoch
 from ddpnas.training.train import train
 from ddpnas.training.trained_folder import save_networks
 
@@ -15,7 +16,9 @@ __all__ = [
     "Compared",
     "EvaluationResult",
     "Recipe",
+    "TrainOptions",
     "TrainResult",
+    "TrainStep",
     "compare",
     "create_recipe",
     "evaluate",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ddpnas.errors import OptionError
 from ddpnas.space.layers import InvertedResidual
 from ddpnas.training.recipes import Recipe
+from ddpnas.training.steps import Mix
 
 __all__ = [
-    "Mix",
     "average_of",
     "drop_paths_of",
     "mix_of",
@@ -21,8 +20,6 @@ __all__ = [
     "remove_drop_paths",
     "schedule_of",
 ]
-
-Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

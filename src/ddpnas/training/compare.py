@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -20,10 +21,10 @@ from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.baselines import build_baseline
 from ddpnas.training.final_spaces import inference_space
+from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.train import train
-from ddpnas.utils.options import check_seed
 from ddpnas.utils.seeds import seeded
 
 __all__ = ["compare"]
@@ -36,6 +37,7 @@ def compare(
     space: SearchSpace,
     architecture: Architecture,
     data: Data | Any,
+    recipe: Recipe | str = "quick",
     *,
     costs: Mapping[str, CostTable] | None = None,
     limits: Limits | None = None,
@@ -43,91 +45,76 @@ def compare(
     random: int = 0,
     same_size: int = 0,
     baselines: Sequence[str] = (),
-    recipe: Recipe | str = "quick",
-    epochs: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    mixed_precision: str = "no",
-    track: str | None = None,
-    folder: str | Path | None = None,
-    resume: bool = False,
     on_epoch: Callable[[str, dict[str, float]], object] | None = None,
+    **options: Unpack[TrainOptions],
 ) -> list[Compared]:
-    """Train the architecture, random others, and known networks alike.
+    """Train an architecture, random ones and known networks, all with the same recipe.
 
     Args:
-        space: builds the networks; see :func:`final_space`.
-        architecture: trained first.
-        data: see :func:`ddpnas.train`.
-        costs: reported for each, those named in ``limits`` among them; counted if left out,
-            without auxiliary heads.
-        limits: within which the random architectures are drawn (uniformly, see
-            :func:`ddpnas.generation.sample_within`). Where the space has equal ones, each is taken
-            in its canonical form, without parts that reach no output, so that its costs are
-            those of what runs.
-        rules: beside those of the space, that they obey, too.
-        random: how many.
-        same_size: how many more random architectures whose multiply-adds are within a tenth of the
-            found one's. Most of those within a limit are far smaller than it allows, so that its
-            lead over ``random`` ones may be its size alone.
-        baselines: networks of torchvision, such as "resnet18" or "mobilenet_v2_x0.5".
-        recipe: see :func:`ddpnas.train`.
-        epochs: other than the recipe's.
-        seed: of the draw, the initial weights and the training; the same for each network.
-        device: "auto", "cpu", "cuda", ...
-        mixed_precision: see :func:`ddpnas.train`.
-        track: likewise.
-        folder: for the checkpoints, one folder a network; None keeps none.
-        resume: go on with what is in the folder; networks that are done are not trained again.
-        on_epoch: given the name of the network and the record of each epoch.
+        space: Space that builds the networks; see :func:`ddpnas.training.final_space`.
+        architecture: The architecture to train first.
+        data: See :func:`ddpnas.data.as_data`.
+        recipe: See :func:`ddpnas.training.create_recipe`.
+        costs: Cost tables to report for each network, among them those named in ``limits``. By
+            default counted, without auxiliary heads.
+        limits: Limits of the random architectures, see :func:`ddpnas.generate`. They are drawn
+            uniformly (:func:`ddpnas.generation.sample_within`) and trained in their canonical
+            form, so that they pay for no part that reaches no output.
+        rules: Rules that the random architectures obey in addition to those of the space.
+        random: Number of random architectures.
+        same_size: Number of further random architectures within 10 % of the multiply-adds of
+            ``architecture``. Most architectures within a limit are far smaller than the limit,
+            so a lead over ``random`` ones may come from size alone.
+        baselines: Networks of torchvision, such as "resnet18" or "mobilenet_v2_x0.5".
+        on_epoch: Called with the name of the network and each record of its history.
+        options: See :class:`ddpnas.training.TrainOptions`. Every network gets the same seed and
+            a folder of its own in ``folder``; those that are finished are not trained again.
 
     Raises:
-        OptionError: ``same_size`` without multiply-adds ("macs") among the costs.
+        OptionError: ``same_size`` needs multiply-adds ("macs") among the costs.
+
+    Example:
+        >>> import ddpnas, torch
+        >>> images = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8)
+        >>> data = ddpnas.make_data((images, torch.arange(60) % 2))
+        >>> space = ddpnas.create_space("toy", num_classes=2, input_shape=(1, 8, 8))
+        >>> architecture = space.sample(np.random.default_rng(0))
+        >>> found, other = compare(space, architecture, data, random=1, epochs=1, device="cpu")
+        >>> found.name, other.name, sorted(found.costs)[:2]
+        ('found', 'random 1', ['activation_bytes', 'macs'])
     """
-    check_seed(seed)
-    data = as_data(data)
+    run, data = complete(options), as_data(data)
+    seed = run["seed"]
     tables = count_costs(inference_space(space)) if costs is None else costs
-    trained = []
     rng = np.random.default_rng(seed)
-    chosen_by_name = {"found": architecture}
+    chosen = {"found": architecture}
     for i in range(random):
-        chosen_by_name[f"random {i + 1}"] = _drawn(space, rules, tables, limits or {}, rng)
+        chosen[f"random {i + 1}"] = _drawn(space, rules, tables, limits or {}, rng)
     if same_size:
         alike = _same_size(space, architecture, tables, limits or {})
         for i in range(same_size):
-            chosen_by_name[f"same size {i + 1}"] = _drawn(space, rules, tables, alike, rng)
-    for name, chosen in chosen_by_name.items():
-        reached = {key: table.cost(chosen) for key, table in tables.items()}
+            chosen[f"same size {i + 1}"] = _drawn(space, rules, tables, alike, rng)
+    # All are built before the first is trained: a name that cannot be built costs no training.
+    entries = []
+    for name, one in chosen.items():
+        reached = {key: table.cost(one) for key, table in tables.items()}
         with seeded(seed):
-            network = space.build(chosen)
-        trained.append((name, space.format(chosen), chosen, reached, network))
+            network = space.build(one)
+        entries.append((name, space.format(one), one, reached, network))
     for name in baselines:
         with seeded(seed):
             network = build_baseline(name, data.input_shape, len(data.classes))
         counted = count_network(network, data.input_shape)
-        reached = {key: counted[key] for key in tables if key in counted}
-        trained.append((name, name, Architecture({}), reached, network))
+        reached = {key: float(counted[key]) for key in tables if key in counted}
+        entries.append((name, name, Architecture({}), reached, network))
     results = []
-    for name, text, chosen, reached, network in trained:
-
-        def report(record: dict[str, float], name: str = name) -> None:
-            if on_epoch is not None:
-                on_epoch(name, record)
-
-        result = train(
-            network,
-            data,
-            recipe,
-            epochs=epochs,
-            seed=seed,
-            device=device,
-            mixed_precision=mixed_precision,
-            track=track,
-            folder=None if folder is None else Path(folder) / name.replace(" ", "-"),
-            resume=resume,
-            on_epoch=report,
-        )
-        results.append(Compared(name, text, chosen, reached, result))
+    for name, text, one, reached, network in entries:
+        own = run
+        if run["folder"] is not None:
+            own = {**run, "folder": Path(run["folder"]) / name.replace(" ", "-")}
+        report = None if on_epoch is None else partial(on_epoch, name)
+        result = train(network, data, recipe, on_epoch=report, **own)
+        results.append(Compared(name, text, one, reached, result))
     return results
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpnas.data.augment import Augmentation, Shard
+from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DivergedError, OptionError, RunError
@@ -25,14 +25,22 @@ from ddpnas.training._timm_parts import (
     remove_drop_paths,
     schedule_of,
 )
-from ddpnas.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
+from ddpnas.training.checkpoint import (
+    CHECKPOINTS,
+    load_checkpoint,
+    load_optimizer,
+    optimizer_state,
+    save_checkpoint,
+    with_prefix,
+    without_prefix,
+)
 from ddpnas.training.device import place
 from ddpnas.training.distributed import Processes
 from ddpnas.training.metrics import confusion
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import EvaluationResult, TrainResult
-from ddpnas.training.steps import train_epoch
-from ddpnas.training.sync_norm import synchronise_norms
+from ddpnas.training.steps import TrainStep, train_epoch
+from ddpnas.training.sync_norm import synchronize_norms
 from ddpnas.utils.options import refuse_differences
 from ddpnas.utils.seeds import seeded
 
@@ -46,25 +54,28 @@ class Session:
     that was killed goes on from its last checkpoint as if nothing had happened.
 
     Args:
-        accelerator: an ``accelerate.Accelerator``.
-        model: trained in place.
-        data: see :func:`ddpnas.train`.
-        recipe: likewise.
-        seed: likewise.
-        folder: for the checkpoints, or None.
+        processes: Processes that train together, this one with its device.
+        model: Network; it is trained in place.
+        data: Data to train and evaluate on.
+        recipe: How the network is trained.
+        seed: Seed for everything random.
+        precision: "no", "bf16" or "fp16".
+        folder: Folder for the checkpoints; None for none.
     """
 
     def __init__(
         self,
-        accelerator: Any,
+        processes: Processes,
         model: nn.Module,
         data: Data,
         recipe: Recipe,
+        *,
         seed: int,
+        precision: str,
         folder: Path | None,
     ) -> None:
-        self.accelerator, self.data, self.seed, self.folder = accelerator, data, seed, folder
-        self._shard = Shard(accelerator.process_index, accelerator.num_processes)
+        self.data, self.seed, self.folder = data, seed, folder
+        self._processes, self._precision = processes, precision
         whole = data.test is None or recipe.keep_best
         augmentation = Augmentation(
             recipe.crop, data.flip, recipe.policy, recipe.cutout, recipe.erase
@@ -72,54 +83,53 @@ class Session:
         self._train = Loader(
             data,
             [data.train] if whole else [data.train, data.valid],
-            accelerator.device,
+            processes.device,
             augmentation=augmentation,
-            shard=self._shard,
+            shard=processes.shard,
         )
         batch_size = self._train.batch_size(recipe.batch_size)
         self.recipe = dataclasses.replace(recipe, batch_size=batch_size)
         size = min(batch_size, len(self._train))
-        if size % self._shard.size:
+        if size % processes.size:
             raise OptionError(
-                f"a batch of {size} images cannot be shared equally by {self._shard.size} "
-                f"processes; give a batch_size that is a multiple of {self._shard.size}"
+                f"a batch of {size} images cannot be shared equally by {processes.size} "
+                f"processes; give a batch_size that is a multiple of {processes.size}"
             )
-        self._mix = mix_of(recipe, len(data.classes), size // self._shard.size)
         steps = self._train.steps(batch_size)
-        self.model = place(model, accelerator.device).train()
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self.model = place(model, processes.device).train()
         self._drop_paths = drop_paths_of(self.model, recipe.drop_path)
         self._optimizer = optimizer_of(self.model, recipe)
         self._schedule = schedule_of(self._optimizer, recipe, steps)
         self._average = average_of(self.model, recipe, recipe.epochs * steps)
-        self._stepper = accelerator.prepare_optimizer(self._optimizer)
-        several = accelerator.num_processes > 1
-        synchronise_norms(
+        self._scaler = torch.amp.GradScaler(processes.device.type) if precision == "fp16" else None
+        synchronize_norms(self.model, processes)
+        processes.copy_first([*self.model.parameters(), *self.model.buffers()])
+        self._step = TrainStep(
             self.model,
-            Processes(accelerator.process_index, accelerator.num_processes, accelerator.device),
+            self._optimizer,
+            [p for p in self.model.parameters() if p.requires_grad],
+            clip=recipe.clip,
+            label_smoothing=recipe.label_smoothing,
+            auxiliary_weight=recipe.auxiliary_weight,
+            mix=mix_of(recipe, len(data.classes), size // processes.size),
+            processes=processes,
+            precision=precision,
+            scaler=self._scaler,
         )
-        self._wrapped = accelerator.prepare_model(self.model) if several else self.model
         self._history: list[dict[str, float]] = []
         self._steps = 0
         self._best: dict[str, Tensor] | None = None
         self._unseen: dict[str, Loader] = {}
 
-    def run(
-        self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object] | None
-    ) -> TrainResult:
+    def run(self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object]) -> TrainResult:
         """Train to the end, from the checkpoint if ``resume``, and return the result."""
         if resume and (finished := self._take_up()) is not None:
             return finished
-        if self.accelerator.trackers or self.accelerator.log_with:
-            plain = {k: v for k, v in dataclasses.asdict(self.recipe).items() if _is_scalar(v)}
-            self.accelerator.init_trackers("ddpnas", config=plain)
         while not self._is_over():
             record = self._epoch(len(self._history))
             self._history.append(record)
             self._keep()
-            self.accelerator.log(record, step=int(record["epoch"]))
-            if on_epoch is not None:
-                on_epoch(record)
+            on_epoch(record)
         return self._finish()
 
     def _epoch(self, epoch: int) -> dict[str, float]:
@@ -130,21 +140,10 @@ class Session:
             self._set_drop_paths(epoch / self.recipe.epochs)
         seed = self.seed * 100_003 + epoch
         self.model.train()
-        self._wrapped.train()
         try:
-            with seeded(seed + 7_919 * self._shard.rank):
-                loss = train_epoch(
-                    self._wrapped,
-                    self._train.train_batches(self.recipe.batch_size or 1, seed),
-                    self._stepper,
-                    self._parameters,
-                    clip=self.recipe.clip,
-                    label_smoothing=self.recipe.label_smoothing,
-                    auxiliary_weight=self.recipe.auxiliary_weight,
-                    mix=self._mix,
-                    accelerator=self.accelerator,
-                    after_step=self._after_step,
-                )
+            with seeded(seed + 7_919 * self._processes.rank):
+                batches = self._train.train_batches(self.recipe.batch_size or 1, seed)
+                loss = train_epoch(self._train_batch, batches)
         except DivergedError as error:
             raise DivergedError(
                 f"{error} in epoch {epoch + 1} of {self.recipe.epochs}; try a lower learning "
@@ -155,11 +154,14 @@ class Session:
             record["valid_accuracy"] = self._evaluate(self._evaluated(), "valid").accuracy
         return {**record, "seconds": time.perf_counter() - begun}
 
-    def _after_step(self) -> None:
+    def _train_batch(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Take a step, then move the schedule and the average on; return the loss."""
+        loss = self._step(inputs, labels)
         self._steps += 1
         self._schedule.step_update(self._steps)
         if self._average is not None:
             self._average.update(self.model, step=self._steps)
+        return loss
 
     def _is_over(self) -> bool:
         done = len(self._history)
@@ -176,8 +178,6 @@ class Session:
     def _finish(self) -> TrainResult:
         begun = time.perf_counter()
         self._set_drop_paths(1.0)
-        if self._shard.size > 1:
-            self.accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
         final = self._evaluated()
         remove_drop_paths(final)
         last = None
@@ -196,8 +196,8 @@ class Session:
             data=self.data,
             last=last,
         )
-        if self.folder is not None and self.accelerator.is_main_process:
-            tensors = _named("final", _weights(final)) | _named("end", last or {})
+        if self.folder is not None and self._processes.first:
+            tensors = with_prefix("final", _weights(final)) | with_prefix("end", last or {})
             plain = {"identity": self._identity, "result": result.to_dict()}
             save_checkpoint(self.folder / CHECKPOINTS[0], tensors, plain)
         return result
@@ -205,21 +205,17 @@ class Session:
     def _evaluated(self) -> nn.Module:
         """Return the network that is evaluated, in evaluation mode, the same in all processes."""
         found: nn.Module = self.model if self._average is None else self._average.module
-        if self._shard.size > 1:
-            from accelerate.utils import broadcast
-
-            for buffer in found.buffers():
-                buffer.copy_(broadcast(buffer))
+        self._processes.copy_first(list(found.buffers()))
         return found.eval()
 
     def _evaluate(self, model: nn.Module, split: str) -> EvaluationResult:
         if split not in self._unseen:  # once: what is on a device or read ahead stays there
             found = self.data.splits[split]
-            loader = Loader(self.data, [found], self.accelerator.device, shard=self._shard)
+            loader = Loader(self.data, [found], self._processes.device, shard=self._processes.shard)
             self._unseen[split] = loader
         batches = self._unseen[split].eval_batches(500)
         counts = confusion(model, batches, len(self.data.classes))
-        counts = self.accelerator.reduce(counts.to(self.accelerator.device), "sum").cpu()
+        counts = self._processes.sum(counts.to(self._processes.device)).cpu()
         return EvaluationResult(self.data.name, split, int(counts.sum()), counts.tolist())
 
     def _set_drop_paths(self, part: float) -> None:
@@ -233,27 +229,21 @@ class Session:
         is_best = self.recipe.keep_best and self._best_epoch() == len(self._history)
         if is_best:
             self._best = _weights(self._evaluated())
-        if self.folder is None or not self.accelerator.is_main_process:
+        if self.folder is None or not self._processes.first:
             return
         if is_best and self._best is not None:
             save_checkpoint(self.folder / CHECKPOINTS[1], self._best, {})
-        tensors = _named("model", self.model.state_dict())
+        tensors = with_prefix("model", self.model.state_dict())
         if self._average is not None:
-            tensors |= _named("average", self._average.module.state_dict())
-        numbers: dict[str, dict[str, Any]] = {}
-        for index, state in self._optimizer.state_dict()["state"].items():
-            for name, value in state.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer.{index}.{name}"] = value
-                else:
-                    numbers.setdefault(str(index), {})[name] = value
-        scaler = self.accelerator.scaler
+            tensors |= with_prefix("average", self._average.module.state_dict())
+        state, numbers = optimizer_state(self._optimizer)
+        tensors |= with_prefix("optimizer", state)
         plain = {
             "identity": self._identity,
             "steps": self._steps,
             "history": self._history,
             "optimizer": numbers,
-            "scaler": None if scaler is None else scaler.state_dict(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
         }
         save_checkpoint(self.folder / CHECKPOINTS[0], tensors, plain)
 
@@ -274,40 +264,27 @@ class Session:
             instead="start a new one with another --out, or --overwrite",
         )
         if "result" in plain:
-            self.model.load_state_dict(_part("final", tensors))
+            self.model.load_state_dict(without_prefix("final", tensors))
             remove_drop_paths(self.model)
             return dataclasses.replace(
                 TrainResult.from_dict(plain["result"]),
                 model=self.model.eval(),
                 recipe=self.recipe,
                 data=self.data,
-                last=_part("end", tensors) or None,
+                last=without_prefix("end", tensors) or None,
             )
-        self.model.load_state_dict(_part("model", tensors))
+        self.model.load_state_dict(without_prefix("model", tensors))
         if self._average is not None:
-            self._average.module.load_state_dict(_part("average", tensors))
-        self._load_optimizer(_part("optimizer", tensors), plain["optimizer"])
-        if plain["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(plain["scaler"])
+            self._average.module.load_state_dict(without_prefix("average", tensors))
+        load_optimizer(self._optimizer, without_prefix("optimizer", tensors), plain["optimizer"])
+        if self._scaler is not None:
+            self._scaler.load_state_dict(plain["scaler"])
         self._steps, self._history = plain["steps"], plain["history"]
         self._schedule.step_update(self._steps)
         if self.recipe.keep_best:
             best = load_checkpoint(self.folder / CHECKPOINTS[1])
             self._best = best[0] if best is not None else None
         return None
-
-    def _load_optimizer(
-        self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        for index, parameter in enumerate(parameters):
-            state = dict(numbers.get(str(index), {}))
-            for name, value in _part(str(index), tensors).items():
-                if value.shape == parameter.shape:  # in the parameter's order in memory
-                    value = torch.empty_like(parameter).copy_(value)
-                state[name] = value
-            if state:
-                self._optimizer.state[parameter] = state
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -318,7 +295,7 @@ class Session:
             "seed": self.seed,
             "data": {"name": self.data.name, "fingerprint": self.data.fingerprint()},
             "network": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
-            "mixed precision": self.accelerator.mixed_precision,
+            "mixed precision": self._precision,
         }
 
 
@@ -328,16 +305,3 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{part}.{name}": value for name, value in tensors.items()}
-
-
-def _part(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{part}."
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, str))

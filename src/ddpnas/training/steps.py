@@ -1,103 +1,123 @@
-"""One pass over the data: training some parameters, or counting right answers."""
+"""One step of gradient descent on a batch, and one pass over the data."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ddpnas.errors import DivergedError
-from ddpnas.training.cuda_graphs import Captures
+from ddpnas.training.cuda_graphs import Step
 from ddpnas.training.device import autocast
 from ddpnas.training.distributed import ALONE, Processes
 from ddpnas.training.metrics import Batches
 
-__all__ = ["train_epoch"]
+__all__ = ["Mix", "TrainStep", "train_epoch"]
+
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def train_epoch(
-    model: nn.Module,
-    batches: Batches,
-    optimizer: torch.optim.Optimizer,
-    parameters: Sequence[nn.Parameter],
-    *,
-    clip: float,
-    label_smoothing: float = 0.0,
-    auxiliary_weight: float = 0.4,
-    mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
-    accelerator: Any = None,
-    after_step: Callable[[], object] | None = None,
-    processes: Processes = ALONE,
-    precision: str = "no",
-    captures: Captures | None = None,
-) -> float:
-    """Train on every batch once; return the mean loss, the cross-entropy of the outputs.
+@dataclass(frozen=True)
+class TrainStep:
+    """One step on a batch: ``step(inputs, labels)`` updates the weights and returns the loss.
+
+    The loss is the cross-entropy of the outputs. A model that returns a tuple while it trains has
+    auxiliary heads, whose losses are added.
 
     Args:
-        model: in training mode, on the device of the batches.
-        batches: (inputs, labels).
-        optimizer: over ``parameters``.
-        parameters: those whose gradients are clipped and reset; the ones the model uses.
-        clip: largest norm of the gradient over them together; 0 for no clipping.
-        label_smoothing: of the cross-entropy, unless ``mix`` smooths.
-        auxiliary_weight: of the loss of further outputs, of a model that returns a tuple while
-            it trains (auxiliary heads; 0.4 in DARTS).
-        mix: makes mixed inputs and probabilities of inputs and labels.
-        accelerator: an ``accelerate.Accelerator`` for mixed precision and several processes, of
-            which all then return the mean over all.
-        after_step: called after each step, for schedules and averages.
-        processes: those that train together without an accelerator, each on its part of every
-            batch.
-        precision: of a training without an accelerator, see :func:`autocast`.
-        captures: records the step where it can, of a training without ``mix``, an accelerator,
-            ``after_step`` and other processes; the optimizer's settings are those of the start.
+        model: In training mode, on the device of the batches.
+        optimizer: Optimizer of ``parameters``.
+        parameters: Parameters that the model uses; their gradients are reset and clipped.
+        clip: Largest norm of the gradient of all parameters together; 0 for no clipping.
+        label_smoothing: Smoothing of the labels, unless ``mix`` smooths them.
+        auxiliary_weight: Weight of the loss of each auxiliary head (0.4 in DARTS).
+        mix: Turns inputs and labels into mixed inputs and probabilities.
+        processes: Processes that train together, each on its shard of every batch.
+        precision: "no", "bf16" or "fp16", see :func:`ddpnas.training.device.autocast`.
+        scaler: Scales losses and gradients, for "fp16".
 
-    Raises:
-        DivergedError: the loss became NaN or infinite.
+    Example:
+        >>> model = nn.Linear(2, 2)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> step = TrainStep(model, optimizer, list(model.parameters()))
+        >>> step(torch.randn(8, 2), torch.arange(8) % 2).shape
+        torch.Size([])
     """
-    smoothing = label_smoothing if mix is None else 0.0
 
-    def step(inputs: Tensor, targets: Tensor) -> Tensor:
-        if mix is not None:
-            inputs, targets = mix(inputs, targets)
-        with accelerator.autocast() if accelerator else autocast(inputs.device, precision):
-            outputs = model(inputs)
-            first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
-            loss = functional.cross_entropy(first, targets, label_smoothing=smoothing)
-            for other in others:
-                loss = loss + auxiliary_weight * functional.cross_entropy(
-                    other, targets, label_smoothing=smoothing
-                )
-        for parameter in parameters:
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    parameters: Sequence[nn.Parameter]
+    clip: float = 0.0
+    label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.4
+    mix: Mix | None = None
+    processes: Processes = ALONE
+    precision: str = "no"
+    scaler: torch.amp.GradScaler | None = None
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Train on one batch, or this process's shard of it; return the batch's mean loss."""
+        targets = labels
+        if self.mix is not None:
+            inputs, targets = self.mix(inputs, labels)
+        with autocast(inputs.device, self.precision):
+            loss = self._loss(self.model(inputs), targets)
+        for parameter in self.parameters:
             parameter.grad = None
-        if accelerator is None:
-            loss = processes.weighted(loss, len(targets))
-            loss.backward()  # type: ignore[no-untyped-call]
-            loss = processes.average_gradients(parameters, loss.detach(), len(targets))
-            if clip > 0:
-                nn.utils.clip_grad_norm_(parameters, clip)
+        loss = self.processes.weighted(loss, len(targets))
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        loss = self.processes.average_gradients(self.parameters, loss.detach(), len(targets))
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        if self.clip > 0:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        if self.scaler is None:
+            self.optimizer.step()
         else:
-            accelerator.backward(loss)
-            if clip > 0:
-                accelerator.clip_grad_norm_(parameters, clip)
-        optimizer.step()
-        if after_step is not None:
-            after_step()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         return loss.detach()
 
-    run = step if captures is None else captures.step(step)
+    def _loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor) -> Tensor:
+        smoothing = self.label_smoothing if self.mix is None else 0.0
+        first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = functional.cross_entropy(first, targets, label_smoothing=smoothing)
+        for other in others:
+            loss = loss + self.auxiliary_weight * functional.cross_entropy(
+                other, targets, label_smoothing=smoothing
+            )
+        return loss
+
+
+def train_epoch(step: Step, batches: Batches) -> float:
+    """Train on every batch once; return the mean loss.
+
+    Args:
+        step: A :class:`TrainStep`, or another function of inputs and labels that trains on them
+            and returns the loss.
+        batches: (inputs, labels).
+
+    Raises:
+        DivergedError: The loss became NaN or infinite.
+
+    Example:
+        >>> model = nn.Linear(2, 2)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> step = TrainStep(model, optimizer, list(model.parameters()))
+        >>> train_epoch(step, [(torch.randn(8, 2), torch.arange(8) % 2)]) > 0
+        True
+    """
     total: Tensor | None = None
     steps = 0
-    for inputs, targets in batches:
-        loss = run(inputs, targets)
-        total = loss if total is None else total + loss
+    for inputs, labels in batches:
+        loss = step(inputs, labels)
+        total = loss if total is None else total + loss  # read once, so that no step waits for it
         steps += 1
-    if total is not None and accelerator is not None:
-        total = accelerator.reduce(total, "mean")
     mean = float(total) / steps if total is not None else math.nan
     if not math.isfinite(mean):
         raise DivergedError(f"the training loss became {mean}")

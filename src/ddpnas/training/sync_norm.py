@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from ddpnas.training.distributed import Processes
 
-__all__ = ["synchronise_norms"]
+__all__ = ["synchronize_norms"]
 
 
-def synchronise_norms(model: nn.Module, processes: Processes) -> None:
+def synchronize_norms(model: nn.Module, processes: Processes) -> None:
     """Let the model's BatchNorm layers train on the statistics of all processes together.
 
     Nothing is changed where there is one process only, nor what the layers do in evaluation.
@@ -39,7 +39,7 @@ def _forward(
     if not norm.training:
         evaluated: Tensor = alone(x)
         return evaluated
-    result, mean, var, count = _Normalise.apply(x, norm.eps, processes)
+    result, mean, var, count = _Normalize.apply(x, norm.eps, processes)
     if norm.running_mean is not None and norm.running_var is not None:
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked += 1
@@ -55,7 +55,7 @@ def _forward(
     return scaled
 
 
-class _Normalise(torch.autograd.Function):
+class _Normalize(torch.autograd.Function):
     """x less its mean, over its standard deviation, by channel over all processes' batches."""
 
     @staticmethod

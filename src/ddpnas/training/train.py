@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
-from ddpnas.training._accelerate import accelerated
+from ddpnas.training.device import check_precision, pick_device
+from ddpnas.training.distributed import join
+from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import TrainResult
 from ddpnas.training.session import Session
-from ddpnas.utils.options import check_seed
+from ddpnas.training.tracking import tracked
 
 __all__ = ["train"]
 
@@ -24,49 +27,57 @@ def train(
     data: Data | Any,
     recipe: Recipe | str = "quick",
     *,
-    epochs: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    mixed_precision: str = "no",
-    track: str | None = None,
-    folder: str | Path | None = None,
-    resume: bool = False,
     on_epoch: Callable[[dict[str, float]], object] | None = None,
+    **options: Unpack[TrainOptions],
 ) -> TrainResult:
     """Train the network from scratch; return it with its accuracy on images not trained on.
 
-    Where the data has test images, training and validation images are both trained on, as is
-    usual once the architecture is fixed, unless the recipe keeps the best epoch; without test
-    images the validation images are kept out and reported on. Test images are read once, at the
-    end.
+    If the data has test images, the network is trained on training and validation images
+    together, as is usual once the architecture is fixed, unless the recipe keeps the best epoch.
+    Without test images, the validation images are kept out and the accuracy is theirs. Test
+    images are read once, at the end.
 
-    Launched as several processes (``accelerate launch`` or ``torchrun``), each trains on its part
-    of every batch.
+    Launched as several processes (``accelerate launch`` or ``torchrun``), each process trains on
+    its shard of every batch.
 
     Args:
-        model: outputs one logit a class; its present weights are where training starts.
-        data: see :func:`ddpnas.data.as_data`.
-        recipe: see :func:`ddpnas.training.create_recipe`.
-        epochs: other than the recipe's.
-        seed: of shuffling, augmentation and dropout.
-        device: "auto", "cpu", "cuda", ...
-        mixed_precision: "no", "bf16" or "fp16", of the training; evaluation is in float32.
-        track: "tensorboard", "mlflow" or "wandb" follow losses and scores by epoch.
-        folder: for checkpoints, one after every epoch, and the tracker's files; None keeps none.
-        resume: go on from the checkpoint in the folder, to the weights that an unbroken training
-            would have had; from the start where there is none yet.
-        on_epoch: given each record of the history as it is made.
+        model: A module with one logit a class. Training starts from its present weights and
+            changes them.
+        data: See :func:`ddpnas.data.as_data`.
+        recipe: See :func:`ddpnas.training.create_recipe`.
+        on_epoch: Called with each record of the history.
+        options: See :class:`ddpnas.training.TrainOptions`: ``epochs``, ``seed``, ``device``,
+            ``mixed_precision``, ``track``, ``folder`` and ``resume``.
 
     Raises:
-        OptionError: an unknown name or a value out of range.
-        RunError: the checkpoint is damaged or of another training.
-        DivergedError: the loss became NaN or infinite.
+        OptionError: A name is unknown or a value out of range.
+        RunError: The checkpoint is damaged or belongs to another training.
+        DivergedError: The loss became NaN or infinite.
+
+    Example:
+        >>> import ddpnas, torch
+        >>> data = ddpnas.make_data((torch.randn(80, 5), torch.arange(80) % 2))
+        >>> result = ddpnas.train(torch.nn.Linear(5, 2), data, epochs=2, device="cpu")
+        >>> 0 <= result.evaluation.accuracy <= 1
+        True
     """
-    check_seed(seed)
-    recipe = create_recipe(recipe, **({} if epochs is None else {"epochs": epochs}))
-    path = None if folder is None else Path(folder)
-    if path is not None:
-        path.mkdir(parents=True, exist_ok=True)
-    with accelerated(device, mixed_precision, track, path) as accelerator:
-        session = Session(accelerator, model, as_data(data), recipe, seed, path)
-        return session.run(resume=resume, on_epoch=on_epoch)
+    run = complete(options)
+    recipe = create_recipe(recipe, **({} if run["epochs"] is None else {"epochs": run["epochs"]}))
+    folder = None if run["folder"] is None else Path(run["folder"])
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    processes = join(run["device"])
+    device = pick_device(run["device"]) if processes.size == 1 else processes.device
+    check_precision(run["mixed_precision"], device)
+    with tracked(run["track"], folder, dataclasses.asdict(recipe)) as log:
+        session = Session(
+            dataclasses.replace(processes, device=device), model, as_data(data), recipe,
+            seed=run["seed"], precision=run["mixed_precision"], folder=folder,
+        )  # fmt: skip
+
+        def report(record: dict[str, float]) -> None:
+            log(record)
+            if on_epoch is not None:
+                on_epoch(record)
+
+        return session.run(resume=run["resume"], on_epoch=report)

@@ -1,4 +1,4 @@
-"""Accelerate's state is this training's alone; several processes train one network."""
+"""Options of a training, trackers, and several processes that train one network."""
 
 import json
 import os
@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 import ddpnas
 from ddpnas import Recipe
 from ddpnas.errors import OptionError
-from ddpnas.training._accelerate import accelerated
 
 from ..conftest import striped_images
 
@@ -29,33 +28,30 @@ def network(choose, num_classes=3, input_shape=(1, 8, 8)):
 """
 
 
-def test_trainings_with_other_settings_do_not_meet():
+def test_a_training_leaves_a_callers_own_accelerator_alone(small_space, stripes):
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
 
-    with accelerated("cpu", "bf16", None, None) as first:
-        assert first.mixed_precision == "bf16" and first.device.type == "cpu"
-    with accelerated("cpu", "no", None, None) as second:
-        assert second.mixed_precision == "no"
-    mine = Accelerator(cpu=True)  # a caller's own
-    with accelerated("cpu", "bf16", None, None):
-        pass
+    mine = Accelerator(cpu=True)
+    network = small_space.build(small_space.sample(np.random.default_rng(0)))
+    recipe = Recipe(epochs=1, batch_size=32)
+    ddpnas.train(network, stripes, recipe, device="cpu", mixed_precision="bf16")
     assert mine.mixed_precision == "no" and mine.device.type == "cpu"
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
 
 
 @pytest.mark.parametrize(
-    "precision, track, says",
+    "options, says",
     [
-        ("bf61", None, "did you mean 'bf16'"),
-        ("no", "tensorbord", "did you mean 'tensorboard'"),
-        ("fp16", None, "fp16 needs an accelerator.*try bf16"),
+        ({"mixed_precision": "bf61"}, "did you mean 'bf16'"),
+        ({"mixed_precision": "fp16"}, "fp16 needs an accelerator.*try bf16"),
+        ({"track": "tensorbord"}, "did you mean 'tensorboard'"),
+        ({"track": "tensorboard"}, "needs a folder"),
+        ({"sead": 3}, "did you mean 'seed'"),
+        ({"seed": -3}, "seed"),
     ],
 )
-def test_what_is_not_known_or_not_possible_is_refused(tmp_path, precision, track, says):
-    with pytest.raises(OptionError, match=says), accelerated("cpu", precision, track, tmp_path):
-        pass
+def test_what_is_not_known_or_not_possible_is_refused(options, says):
+    with pytest.raises(OptionError, match=says):
+        ddpnas.train(None, None, **{"device": "cpu", **options})
 
 
 def test_an_absent_tracker_says_what_to_install(monkeypatch, tmp_path):

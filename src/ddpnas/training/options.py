@@ -1,0 +1,63 @@
+"""TrainOptions: where and how a training runs, apart from its recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+from ddpnas.errors import OptionError, nearest
+from ddpnas.utils.options import check_seed
+
+__all__ = ["TrainOptions", "complete"]
+
+
+class TrainOptions(TypedDict, total=False):
+    """Options that :func:`ddpnas.train` and :func:`ddpnas.compare` share, all by keyword.
+
+    Attributes:
+        epochs: Number of epochs instead of the recipe's.
+        seed: Seed for shuffling, augmentation and dropout; in :func:`ddpnas.compare` also for the
+            initial weights and the random architectures. 0 by default.
+        device: "auto" (the default), "cpu", "cuda", ...
+        mixed_precision: Precision of the training: "no" (the default), "bf16" or "fp16".
+            Evaluation is in float32.
+        track: "tensorboard", "mlflow" or "wandb" logs losses and scores of every epoch.
+        folder: Folder for checkpoints, written after every epoch, and the tracker's files;
+            :func:`ddpnas.compare` makes a folder in it for each network. None by default.
+        resume: Continue from the checkpoints in ``folder``. The result is that of an
+            uninterrupted training. Without a checkpoint the training starts from the beginning.
+
+    Example:
+        >>> options: TrainOptions = {"epochs": 3, "device": "cpu"}
+    """
+
+    epochs: int | None
+    seed: int
+    device: str
+    mixed_precision: str
+    track: str | None
+    folder: str | Path | None
+    resume: bool
+
+
+_DEFAULTS: TrainOptions = {
+    "epochs": None,
+    "seed": 0,
+    "device": "auto",
+    "mixed_precision": "no",
+    "track": None,
+    "folder": None,
+    "resume": False,
+}
+
+
+def complete(options: TrainOptions) -> TrainOptions:
+    """Return the options with the defaults of those that are not given.
+
+    Raises:
+        OptionError: An option is unknown, or the seed is negative.
+    """
+    if unknown := sorted(set(options) - set(_DEFAULTS)):
+        raise OptionError(nearest("option of a training", unknown[0], _DEFAULTS))
+    check_seed(options.get("seed", 0))
+    return {**_DEFAULTS, **options}
