@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 for _library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy: the tests run in several processes,
@@ -18,12 +17,10 @@ from hypothesis import settings
 
 import ddpnas
 from ddpnas.costs import export_latency
-from ddpnas.strategies import _risk as risk
 
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
-DRAWS = risk._DRAWS  # of a search; most tests draw less often
 
 
 def striped_images(n: int, classes: int = 3, size: int = 8, seed: int = 0) -> tuple:
@@ -75,14 +72,6 @@ def exported_toy(tmp_path_factory) -> Path:
             )
             export_latency(ddpnas.create_space("toy", width=64), folder, quick)
     return folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_risks() -> Iterator[None]:
-    """Draw less often when the risk of pruning is estimated; the strategies' own tests do not."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(risk, "_DRAWS", 20)
-        yield
 
 
 def pytest_collection_finish() -> None:

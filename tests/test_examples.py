@@ -68,7 +68,7 @@ def test_an_example_is_a_space_of_the_command_line(tmp_path):
 def test_one_search_gives_networks_for_five_budgets_of_each_cost(stripes, small_space, tmp_path):
     pytest.importorskip("matplotlib")
     evaluator = {"batch_size": 32, "warmup_epochs": 2, "proxy_weight": 0}
-    options = {"cycles_per_stage": 1}
+    options = {"cycles_per_stage": 1, "draws": 20}
     ddpnas.search(small_space, stripes, strategy_options=options, evaluator_options=evaluator,
                   out=tmp_path / "run")  # fmt: skip
     macs = ddpnas.count_costs(small_space)["macs"]

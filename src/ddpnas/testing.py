@@ -241,7 +241,7 @@ class StrategyContract:
             assert space.check(architecture) == architecture
         assert len(scored) == strategy.evaluations
         distribution = strategy.distribution
-        if distribution.longest == 1:
+        if distribution.max_survivors == 1:
             assert space.check(distribution.mode()) == strategy.architecture
 
     def test_rules_of_final_networks_are_obeyed_or_refused(self) -> None:

@@ -23,7 +23,8 @@ from ddpnas.strategies import strategy_options
 
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
 QUICK = [
-    *SMALL, "--strategy-options.cycles-per-stage", "1", "--device", "cpu",
+    *SMALL, "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20",
+    "--device", "cpu",
     "--evaluator-options.warmup-epochs", "2", "--evaluator-options.proxy-weight", "0",
 ]  # fmt: skip
 OWN_SPACE = """

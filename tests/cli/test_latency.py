@@ -40,7 +40,8 @@ def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
     run = tmp_path / "run"
     small = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
     main(["search", "--data", "fashion-mnist-12k", *small, "--limit-train-images", "100",
-          "--strategy-options.cycles-per-stage", "1", "--evaluator-options.warmup-epochs", "2",
+          "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20",
+          "--evaluator-options.warmup-epochs", "2",
           "--device", "cpu", "--quiet",
           "--out", str(run)])  # fmt: skip
     main(["latency", "--run", str(run), *QUICK])

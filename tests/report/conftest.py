@@ -26,7 +26,8 @@ def whole_run(tmp_path_factory):
     )
     out = str(root / "run")
     search = ["search", "--data", str(root / "stripes.npz"), "--space", "toy", "--out", out]
-    search += ["--strategy-options.cycles-per-stage", "3", "--evaluator-options.warmup-epochs", "5"]
+    search += ["--strategy-options.cycles-per-stage", "3", "--strategy-options.draws", "20"]
+    search += ["--evaluator-options.warmup-epochs", "5"]
     assert main([*search, "--device", "cpu", "--quiet"]) == 0
     assert main(["generate", out, "--limit", "macs=4K"]) == 0
     assert (

@@ -15,7 +15,7 @@ def run(tmp_path_factory, small_space, stripes):
     ddpnas.search(
         small_space, stripes, out=out, device="cpu",
         evaluator_options={"batch_size": 16, "warmup_epochs": 80, "proxy_weight": 0},
-        strategy_options={"cycles_per_stage": 2},
+        strategy_options={"cycles_per_stage": 2, "draws": 20},
     )  # fmt: skip
     return out
 
@@ -47,7 +47,7 @@ def test_scores_are_those_of_the_search_while_its_weights_are_the_same(
     config = {"batch_size": 16, "warmup_epochs": 2, **settings}
     ddpnas.search(
         small_space, stripes, out=tmp_path, device="cpu", seed=3, evaluator_options=config,
-        strategy_options={"cycles_per_stage": 1},
+        strategy_options={"cycles_per_stage": 1, "draws": 20},
     )  # fmt: skip
     history = ddpnas.SearchResult.load(tmp_path).history
     scored = [ddpnas.Architecture(record["architecture"]) for record in history]

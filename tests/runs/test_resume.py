@@ -7,7 +7,7 @@ from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.resume import read_config, run_data, run_space
 
 CONFIG = {"batch_size": 32, "warmup_epochs": 2, "proxy_weight": 0}
-SHORT = {"cycles_per_stage": 1}
+SHORT = {"cycles_per_stage": 1, "draws": 20}
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from ddpnas.strategies.base import BaseStrategy
 from ..conftest import striped_images
 
 CONFIG = {"training": "path", "batch_size": 32, "lr": 0.1}
-THREE = {"cycles_per_stage": 3}
-SHORT = {"cycles_per_stage": 1}
+THREE = {"cycles_per_stage": 3, "draws": 20}
+SHORT = {"cycles_per_stage": 1, "draws": 20}
 
 
 def timeless(history):
@@ -232,7 +232,7 @@ def test_every_strategy_searches_with_shared_weights_and_resumes(
     small_space, stripes, tmp_path, name
 ):
     sized = "evaluations" in strategy_options(name)
-    options = {"evaluations": 5} if sized else SHORT
+    options = {"evaluations": 5} if sized else {"cycles_per_stage": 1}
 
     def run(out, **more):
         return search(

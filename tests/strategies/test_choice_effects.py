@@ -7,7 +7,7 @@ import pytest
 import ddpnas
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import Decision, DecisionSpace
-from ddpnas.strategies._posterior import Prior
+from ddpnas.strategies._posterior import PriorVariances
 from ddpnas.strategies.choice_effects import _gain
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd"[: 2 + i % 3])) for i in range(6)])
@@ -77,7 +77,7 @@ def test_a_score_that_is_nan_counts_as_the_worst():
 
 def test_the_mean_covariance_is_that_of_all_pairs_of_architectures():
     sizes = [2, 3, 2]
-    by_count = Prior(0.0, 0.3, 0.3, 0.4, 0.1).by_count(3)
+    by_count = PriorVariances(0.0, 0.3, 0.3, 0.4, 0.1).by_count(3)
     everything = list(itertools.product(*map(range, sizes)))
 
     def mean_covariance(a, b):

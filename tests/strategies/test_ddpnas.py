@@ -8,7 +8,12 @@ from scipy.stats import spearmanr
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.strategies import create_strategy
-from ddpnas.strategies._posterior import Likeness, climb, normal_scores
+from ddpnas.strategies._posterior import (
+    ChoiceKernel,
+    Observations,
+    fit_best_prior,
+    normal_scores,
+)
 from ddpnas.strategies.ddpnas import expected_improvement
 
 SIX = DecisionSpace([Decision(f"d{i}", tuple("abcde")) for i in range(6)])
@@ -250,8 +255,9 @@ def test_a_stage_ranks_better_than_a_fit_that_does_not_know_which_options_are_al
         scores = score(np.array([space.encode(a) for a in batch]))
         strategy.tell(batch, scores.tolist())
         ranked = np.array([space.encode(a) for a in strategy.best(1024)])
-        first = climb(
-            Likeness.of(space.decisions), np.array(strategy.history), normal_scores(scores), None
+        kernel = ChoiceKernel.plain(space.decisions)
+        first = fit_best_prior(
+            Observations(kernel, np.array(strategy.history), normal_scores(scores))
         )
         truth = score(ranked)
         own = spearmanr(truth, -np.arange(len(ranked))).statistic

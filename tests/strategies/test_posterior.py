@@ -6,17 +6,19 @@ from hypothesis import strategies as st
 from ddpnas.space.decisions import Decision
 from ddpnas.strategies._posterior import (
     PRIORS,
-    Likeness,
-    Prior,
-    climb,
-    detrend,
-    fit,
-    fits,
+    ChoiceKernel,
+    Observations,
+    PriorVariances,
+    fit_all_priors,
+    fit_best_prior,
+    fit_prior,
     normal_scores,
 )
 
-ALIKE = Likeness.of([Decision(f"d{i}", tuple("abcd")) for i in range(5)])
-DISTINCT = Likeness.of([Decision(f"d{i}", tuple(f"{o}{i}" for o in "abcd")) for i in range(5)])
+ALIKE = ChoiceKernel.plain([Decision(f"d{i}", tuple("abcd")) for i in range(5)])
+DISTINCT = ChoiceKernel.plain(
+    [Decision(f"d{i}", tuple(f"{o}{i}" for o in "abcd")) for i in range(5)]
+)
 
 
 def sample(n=60, d=5, k=4, seed=0):
@@ -29,7 +31,7 @@ def sample(n=60, d=5, k=4, seed=0):
 @pytest.mark.parametrize("shared", [0.0, 0.6])
 def test_the_posterior_is_that_of_bayesian_linear_regression(shared):
     choices, z, _, _ = sample(20)
-    effects = fit(ALIKE, choices, z, Prior(shared, 1.0, 0.0, 0.0, 0.3))
+    effects = fit_prior(Observations(ALIKE, choices, z), PriorVariances(shared, 1.0, 0.0, 0.0, 0.3))
     n, d = choices.shape
     chosen = [(choices[:, i, None] == range(4)) * d**-0.5 for i in range(d)]
     features = np.concatenate([np.ones((n, 1)), *chosen, np.sqrt(shared) * sum(chosen)], axis=1)
@@ -46,7 +48,7 @@ def test_the_posterior_is_that_of_bayesian_linear_regression(shared):
 
 def test_additive_scores_are_ranked_nearly_perfectly_where_nothing_was_observed():
     choices, z, truth, rng = sample(60)
-    effects = climb(ALIKE, choices, normal_scores(z), None)
+    effects = fit_best_prior(Observations(ALIKE, choices, normal_scores(z)))
     other = rng.integers(4, size=(200, 5))
     fitted = effects.mean(other)
     assert np.corrcoef(fitted, truth[np.arange(5), other].sum(axis=1))[0, 1] > 0.95
@@ -56,7 +58,7 @@ def test_sums_count_equal_decisions_until_effects_are_known():
     choices, *_ = sample(30)
     compared = DISTINCT.compare(choices, choices[:7])
     equal = (choices[:, None] == choices[None, :7]).sum(axis=2)
-    assert (compared.m == equal).all() and (compared.q == equal).all()
+    assert (equal == compared.M).all() and (equal == compared.Q).all()
 
 
 @given(
@@ -65,12 +67,12 @@ def test_sums_count_equal_decisions_until_effects_are_known():
 )
 def test_whatever_the_effects_the_covariance_is_one(effects, prior):
     """Symmetric, without negative eigenvalues, and largest for equal architectures."""
-    likeness = ALIKE.by_effects([np.array(row) for row in effects])
+    kernel = ALIKE.by_effects([np.array(row) for row in effects])
     choices, *_ = sample(40)
-    covariance = prior.covariance(likeness.compare(choices, choices))
+    covariance = prior.covariance(kernel.compare(choices, choices))
     assert covariance == pytest.approx(covariance.T)
     assert np.linalg.eigvalsh(covariance).min() > -1e-9
-    assert covariance.diagonal() == pytest.approx(prior.variance(likeness, choices))
+    assert covariance.diagonal() == pytest.approx(prior.variance(kernel, choices))
 
 
 def test_options_of_equal_effects_are_half_alike_and_distant_ones_are_not():
@@ -96,7 +98,10 @@ def test_what_is_learned_of_an_option_is_expected_of_one_with_a_like_effect():
         choices, other = rng.integers(4, size=(40, 5)), rng.integers(4, size=(300, 5))
         z, truth = normal_scores(score(choices)), score(other)
         alike = DISTINCT.by_effects([single] * 5)
-        fitted = [climb(likeness, choices, z, None).mean(other) for likeness in (DISTINCT, alike)]
+        fitted = [
+            fit_best_prior(Observations(kernel, choices, z)).mean(other)
+            for kernel in (DISTINCT, alike)
+        ]
         plain, knowing = (np.corrcoef(mean, truth)[0, 1] for mean in fitted)
         gains.append(knowing - plain)
     assert np.mean(gains) > 0.05
@@ -110,39 +115,42 @@ def test_names_that_mean_the_same_everywhere_are_learned_from_few_scores():
         choices, other = rng.integers(4, size=(12, 5)), rng.integers(4, size=(200, 5))
         z = normal_scores(worth[choices].sum(axis=1))
         truth = worth[other].sum(axis=1)
-        alike, distinct = (climb(x, choices, z, None).mean(other) for x in (ALIKE, DISTINCT))
+        alike, distinct = (
+            fit_best_prior(Observations(x, choices, z)).mean(other) for x in (ALIKE, DISTINCT)
+        )
         gains.append(np.corrcoef(alike, truth)[0, 1] - np.corrcoef(distinct, truth)[0, 1])
     assert np.mean(gains) > 0.1
-    assert ALIKE.common and not DISTINCT.common
+    assert ALIKE.shares_names and not DISTINCT.shares_names
 
 
 def test_the_likeliest_prior_of_the_grid_is_found_and_a_climb_comes_near():
     for seed in range(5):
         choices, z, _, _ = sample(40, seed=seed)
-        z = normal_scores(z)
-        best = max(fit(ALIKE, choices, z, prior).evidence for prior in PRIORS)
-        assert climb(ALIKE, choices, z, None).evidence == best
-        assert climb(ALIKE, choices, z, PRIORS[-1]).evidence > best - 2.0
+        seen = Observations(ALIKE, choices, normal_scores(z))
+        best = max(fit_prior(seen, prior).evidence for prior in PRIORS)
+        assert fit_best_prior(seen).evidence == best
+        assert fit_best_prior(seen, PRIORS[-1]).evidence > best - 2.0
 
 
 def test_priors_are_weighed_by_their_evidence():
     choices, z, _, _ = sample(40)
-    posteriors, weights = fits(ALIKE, choices, normal_scores(z))
+    posteriors, weights = fit_all_priors(Observations(ALIKE, choices, normal_scores(z)))
     assert weights.sum() == pytest.approx(1.0)
     ratio = np.exp(posteriors[0].evidence - posteriors[-1].evidence)
     assert weights[0] / weights[-1] == pytest.approx(ratio)
-    assert all(not p.prior.shared for p in fits(DISTINCT, choices, normal_scores(z))[0])
+    apart, _ = fit_all_priors(Observations(DISTINCT, choices, normal_scores(z)))
+    assert all(not p.prior.shared for p in apart)
 
 
 def test_a_learning_curve_is_removed_and_none_is_invented():
     choices, z, _, rng = sample(60)
     z = z + 0.1 * rng.normal(size=60)
     curve = 3.0 * np.log1p(np.arange(60))
-    found, drifting = detrend(ALIKE, choices, z + curve)
+    found, drifting = Observations(ALIKE, choices, normal_scores(z + curve)).without_curve()
     assert np.corrcoef(z + curve, z)[0, 1] < 0.75
-    assert drifting and np.corrcoef(found, z)[0, 1] > 0.8
-    found, drifting = detrend(ALIKE, choices, z)
-    assert not drifting and found == pytest.approx(normal_scores(z))
+    assert drifting and np.corrcoef(found.z, z)[0, 1] > 0.8
+    found, drifting = Observations(ALIKE, choices, normal_scores(z)).without_curve()
+    assert not drifting and found.z == pytest.approx(normal_scores(z))
 
 
 def test_ties_share_their_normal_score():

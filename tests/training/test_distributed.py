@@ -11,10 +11,9 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.strategies import _risk as risk
 from ddpnas.training.distributed import ALONE
 
-from ..conftest import DRAWS, striped_images
+from ..conftest import striped_images
 from .together import CONFIG, FAIR, OPTIONS, layers, network, step
 
 SCRIPT = Path(__file__).with_name("together.py")
@@ -54,12 +53,10 @@ def together(tmp_path_factory):
     data = ddpnas.make_data((images, labels), name="stripes", flip=True)
     space = ddpnas.SearchSpace(network, (1, 8, 8))
     arguments = {"strategy_options": OPTIONS, "evaluator_options": CONFIG, "device": "cpu"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(risk, "_DRAWS", DRAWS)  # as the two processes do
-        alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
-        fair = ddpnas.search(space, data, **{**arguments, "evaluator_options": FAIR})
-        with pytest.raises(StopSearchError):
-            ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
+    alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
+    fair = ddpnas.search(space, data, **{**arguments, "evaluator_options": FAIR})
+    with pytest.raises(StopSearchError):
+        ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(SCRIPT), str(folder)]
     done = subprocess.run(

@@ -15,7 +15,7 @@ from ddpnas.training.sync_norm import synchronise_norms
 # 31 and 7: uneven parts
 CONFIG = {"training": "path", "batch_size": 31, "eval_batch_size": 7, "lr": 0.1}
 FAIR = {**CONFIG, "training": "fair", "warmup_epochs": 1, "epochs": 3}
-OPTIONS = {"cycles_per_stage": 1}
+OPTIONS = {"cycles_per_stage": 1, "draws": 20}
 
 
 def network(choose):

@@ -21,7 +21,7 @@ from ddpnas.evaluators.registry import (
 )
 from ddpnas.generation.limits import parse_limits
 from ddpnas.spaces.registry import about_space, list_spaces
-from ddpnas.strategies.registry import list_strategies, strategy_class
+from ddpnas.strategies.registry import constructor_options, list_strategies, strategy_class
 from ddpnas.strategies.user_strategy import NamedStrategy
 
 __all__ = ["COMMANDS"]
@@ -75,10 +75,12 @@ def strategies(options: Namespace) -> None:
         return
     named = NamedStrategy.read(options.name)
     made = named.made()
-    documented, parameters = _documented(made), inspect.signature(made).parameters
-    meanings = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
-    rows = [[n, _default(parameters[n]), meanings.get(n, "")] for n in named.options()]
-    show.table(["option", "default", "meaning"], rows, title=documented.short_description)
+    explained = [p for kind in reversed(made.__mro__) for p in _documented(kind).params]
+    meanings = {p.arg_name: " ".join((p.description or "").split()) for p in explained}
+    parameters = constructor_options(made).items()
+    rows = [[n, _default(parameter), meanings.get(n, "")] for n, parameter in parameters]
+    title = _documented(made).short_description
+    show.table(["option", "default", "meaning"], rows, title=title)
     word = shlex.quote(options.name)
     print(f"in a search: --strategy {word} --strategy-options.NAME VALUE")
 

@@ -115,7 +115,7 @@ class SharedWeights:
         self._shard = processes.shard
         self._train = Loader(data, [data.train], device, shard=self._shard)
         self._all = JointDistribution.uniform(space.decisions)
-        options = self._all.longest
+        options = self._all.max_survivors
         paths = options if config.training == "fair" else 1
         self._batch_size = self._train.batch_size(config.batch_size, paths)
         given = config.warmup_epochs
@@ -195,7 +195,7 @@ class SharedWeights:
         seed = self._epoch_seed()
         rng = np.random.default_rng(seed)
         alive = self._all if done < round_.warmup_epochs else self._occurring(round_.architectures)
-        at_once = alive.longest if self._config.training == "fair" else 1
+        at_once = alive.max_survivors if self._config.training == "fair" else 1
         batch_size = min(self._batch_size * at_once, len(self._train))
         steps = self._train.steps(batch_size)
         if done in (0, round_.warmup_epochs) or not self._pool:

@@ -21,6 +21,7 @@ __all__ = ["JointDistribution"]
 
 Row = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Choices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ class JointDistribution:
         keep: int,
         rng: np.random.Generator,
         groups: Sequence[Sequence[str | None]] | None = None,
-        spare: Sequence[int] | None = None,
+        protected: Sequence[int] | None = None,
     ) -> JointDistribution:
         """Return the distribution without the least likely survivor of every decision.
 
         Decisions with ``keep`` survivors or fewer are left alone; ties are broken by ``rng``.
         ``groups`` names, for each option of each decision, a group whose last survivor stays
-        (None: no group). ``spare`` has the index of a survivor of each decision that stays.
+        (None: no group). ``protected`` has the index of a survivor of each decision that stays.
         """
         alive = []
         for i, (row, mask) in enumerate(zip(self.rows, self.alive, strict=True)):
@@ -85,8 +86,8 @@ class JointDistribution:
                 of = [groups[i][c] for c in candidates.tolist()]
                 last = [g is not None and of.count(g) == 1 for g in of]
                 candidates = candidates[~np.array(last)]
-            if spare is not None:
-                candidates = candidates[candidates != spare[i]]
+            if protected is not None:
+                candidates = candidates[candidates != protected[i]]
             if mask.sum() > keep and candidates.size > 0:
                 least = candidates[row[candidates] == row[candidates].min()]
                 left[rng.choice(least)] = False
@@ -94,28 +95,38 @@ class JointDistribution:
         return JointDistribution(self.decisions, self.rows, tuple(alive))
 
     @property
-    def longest(self) -> int:
-        """The number of survivors of the decision that has most, the paths of a fair cycle."""
+    def max_survivors(self) -> int:
+        """The largest number of survivors of a decision: the length of a fair cycle."""
         return max(int(mask.sum()) for mask in self.alive)
 
-    def fair_cycle(self, rng: np.random.Generator) -> list[Architecture]:
+    def fair_choices(self, rng: np.random.Generator) -> Choices:
         """Return one cycle: architectures in which every survivor of every decision occurs.
 
         With k survivors everywhere, k architectures, each survivor in exactly one of them
-        (sampling without replacement). A decision with fewer survivors than the longest goes
-        through further random permutations of them, so that none occurs twice more often than
-        needed. ``theta`` plays no part.
+        (sampling without replacement). A decision with fewer survivors is filled up with further
+        permutations, so that counts of its survivors differ by at most one. ``theta`` plays no
+        part.
+
+        Args:
+            rng: Source of randomness.
+
+        Returns:
+            (k, d) option indices, k the largest number of survivors of a decision.
         """
-        length = self.longest
+        length = self.max_survivors
         columns = []
-        for decision, mask in zip(self.decisions, self.alive, strict=True):
+        for mask in self.alive:
             survivors = np.flatnonzero(mask)
             rounds = -(-length // len(survivors))
             order = np.concatenate([rng.permutation(survivors) for _ in range(rounds)])[:length]
-            columns.append([decision.options[i] for i in order])
-        names = [decision.name for decision in self.decisions]
+            columns.append(order)
+        return np.stack(columns, axis=1)
+
+    def fair_cycle(self, rng: np.random.Generator) -> list[Architecture]:
+        """Return the cycle of :meth:`fair_choices` as architectures."""
         return [
-            Architecture(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)
+            Architecture({d.name: d.options[i] for d, i in zip(self.decisions, row, strict=True)})
+            for row in self.fair_choices(rng).tolist()
         ]
 
     def log_prob(self, architecture: Mapping[str, str]) -> float:

@@ -1,29 +1,34 @@
-"""Bayesian effects of choices: what each one adds to the score, and how sure that is.
+"""A Gaussian process over architectures: what every choice adds to the score, and how sure that is.
 
-A score is shared by all decisions of its architecture, so that most of the spread of an average
-over one option comes from the other decisions. Here all observations are fitted at once by
+A score is shared by all decisions of its architecture, so most of the spread of an average over
+one option comes from the other decisions. The process fits all scores at once, as a sum of
+effects of names, of single choices, of pairs of choices and of interactions of all orders.
 
-    z = mean + effects of names, of single choices, of pairs + interaction + noise,
+Notation
+    n   number of observations          d    number of decisions      K_i  options of decision i
+    X   (n, d)  option indices          z    (n,)  normal scores of the ranks of the scores
+    S_i (K_i, K_i)  similarity of options of decision i, with ones on the diagonal
+    M   (n, n)  M_ab = sum_i S_i[x_ai, x_bi]            how many choices two architectures share
+    Q   (n, n)  Q_ab = sum_i S_i[x_ai, x_bi]^2
+    C   (n, names)  how often an architecture chooses an option of that name
 
-linear with independent normal priors, so that the posterior is exact. An effect of a name is that
-of an option which several decisions offer under the same name, the same in all of them. Let m be
-the number of the d decisions in which two architectures are equal, c and c' how often they choose
-a name. Their prior covariance is
+    k = 1 + w0 C C' / d + w1 M / d + w2 (M^2 - Q) / (d (d - 1)) + w3 r^(d - M)
 
-    w0 sum over names of c c' / d  +  w1 m / d  +  w2 (m^2 - q) / (d (d - 1))  +  w3 r^(d - m)
+    mean at A        k(A, X) (k(X, X) + noise I)^-1 z
+    covariance at A  scale (k(A, A) - k(A, X) (k(X, X) + noise I)^-1 k(X, A))
+    scale            z' (k(X, X) + noise I)^-1 z / n,  multiplies every variance
+    evidence         log marginal likelihood of z at that scale, without constants
 
-with q = m: m (m - 1) ordered pairs of decisions are equal. The last term is for interactions of
-all orders. Weights and noise are chosen from a small grid by the marginal likelihood.
+The weights w0 to w3 and the noise (:class:`PriorVariances`) come from a small grid, by evidence.
 
-Options whose effects are alike are likely to be alike in company, too. So a second fit counts two
-options of a decision, with effects e and e' by the first, as s = exp(-((e - e') / u)^2 / 2) / 2
-equal, u being the root mean square of the effects of all options: m is the sum of s over the
-decisions (1 where equal), and q that of s^2.
+Two kernels are used. In the plain one, S_i is the identity: M counts equal choices, Q = M, and
+M^2 - Q = M (M - 1) counts ordered pairs of them. Options whose effects are alike are likely to be
+alike in company, too. So a second kernel has S = exp(-((e - e') / u)^2 / 2) / 2 for two options
+with the effects e and e' under the first, u being the root mean square of all effects.
 
-z are normal scores of the ranks of the scores, so that a few failures weigh no more than their
-rank. Scores that rise while weights are trained (the learning curve) are explained by a further
-linear term in the logarithm of time where the marginal likelihood says so, and ranked again
-without it.
+Scores become normal scores of their ranks, so a few failures weigh no more than their rank.
+Scores may rise while weights are trained. Where the evidence says so, that learning curve is fitted
+as a linear term in the logarithm of time, and the scores are ranked again without it.
 """
 
 from __future__ import annotations
@@ -38,31 +43,32 @@ from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 from scipy.special import ndtri
 
 from ddpnas.space.decisions import Decision
+from ddpnas.strategies.legal import Choices
 
 __all__ = [
-    "Comparison",
-    "Effects",
-    "Likeness",
-    "Prior",
-    "climb",
-    "detrend",
-    "fit",
-    "fits",
+    "PRIORS",
+    "ChoiceKernel",
+    "KernelTerms",
+    "Observations",
+    "Posterior",
+    "PriorVariances",
+    "fit_all_priors",
+    "fit_best_prior",
+    "fit_prior",
     "normal_scores",
 ]
 
 Matrix = npt.NDArray[np.float64]
-Choices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How architectures are compared: by the options and by the names they choose.
+class ChoiceKernel:
+    """How architectures are compared: by the options and by the names that they choose.
 
     Attributes:
-        labels: for each decision, the number of each of its options' names.
-        names: how many different names there are.
-        similar: for each decision, s of its options, options x options.
+        labels: For each decision, the number of each of its options' names.
+        names: Number of different names.
+        similar: For each decision the matrix S_i, options x options.
     """
 
     labels: tuple[Choices, ...]
@@ -70,8 +76,8 @@ class Likeness:
     similar: tuple[Matrix, ...]
 
     @classmethod
-    def of(cls, decisions: Sequence[Decision]) -> Likeness:
-        """Return that of a space with these decisions, where only equal options are alike."""
+    def plain(cls, decisions: Sequence[Decision]) -> ChoiceKernel:
+        """Return the kernel in which only equal options are alike."""
         numbers: dict[str, int] = {}
         labels = tuple(
             np.array([numbers.setdefault(o, len(numbers)) for o in d.options], dtype=np.int64)
@@ -79,45 +85,50 @@ class Likeness:
         )
         return cls(labels, len(numbers), tuple(np.eye(len(row)) for row in labels))
 
-    def by_effects(self, effects: Sequence[Matrix]) -> Likeness:
-        """Return that in which options of like effects are alike.
+    def by_effects(self, effects: Sequence[Matrix]) -> ChoiceKernel:
+        """Return the kernel in which options of similar effects are alike.
 
         Args:
-            effects: of the options of each decision.
+            effects: For each decision, the effects of its options.
         """
-        centred = [row - row.mean() for row in effects]
-        unit = np.sqrt(np.mean(np.concatenate(centred) ** 2)) + 1e-9
+        centered = [row - row.mean() for row in effects]
+        unit = np.sqrt(np.mean(np.concatenate(centered) ** 2)) + 1e-9
         similar = []
-        for row in centred:
-            s = _ALIKE * np.exp(-0.5 * ((row[:, None] - row) / unit) ** 2)
+        for row in centered:
+            s = _SIMILARITY * np.exp(-0.5 * ((row[:, None] - row) / unit) ** 2)
             np.fill_diagonal(s, 1.0)
             similar.append(s)
         return replace(self, similar=tuple(similar))
 
     @property
-    def common(self) -> bool:
+    def shares_names(self) -> bool:
         """Whether any name occurs in more than one decision."""
         return sum(map(len, self.labels)) > self.names
 
     def counts(self, choices: Choices) -> Matrix:
-        """Return how often each name is chosen, architectures x names."""
+        """Return C, how often each name is chosen: (n, names)."""
         result = np.zeros((len(choices), self.names))
         rows = np.arange(len(choices))
         for labels, column in zip(self.labels, choices.T, strict=True):
             result[rows, labels[column]] += 1.0
         return result
 
-    def compare(self, a: Choices, b: Choices) -> Comparison:
-        """Return all of a compared with all of b."""
+    def compare(self, a: Choices, b: Choices) -> KernelTerms:
+        """Return the terms of k for all of ``a`` with all of ``b``, both n x d option indices."""
         once, squared = self._factors
-        m = self._features(once, a) @ self._features(once, b).T
-        q = m if squared is once else self._features(squared, a) @ self._features(squared, b).T
+        M = self._features(once, a) @ self._features(once, b).T
+        Q = M if squared is once else self._features(squared, a) @ self._features(squared, b).T
         d = a.shape[1]
-        return Comparison(d, m, q, lambda: np.asarray(self.counts(a) @ self.counts(b).T / d))
+        return KernelTerms(d, M, Q, lambda: np.asarray(self.counts(a) @ self.counts(b).T / d))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether S^2 = S, so that Q = M and no product is needed."""
+        return self._factors[0] is self._factors[1]
 
     @functools.cached_property
     def _factors(self) -> tuple[list[Matrix], list[Matrix]]:
-        """Factors f of s and of s^2: f f^T is the matrix. One list where s^2 is s."""
+        """Factors F of each S and of each S^2, with F F' the matrix; one list where S^2 = S."""
         once, squared = (
             [np.asarray(np.linalg.cholesky(s**power), dtype=np.float64) for s in self.similar]
             for power in (1, 2)
@@ -126,9 +137,10 @@ class Likeness:
         return once, once if same else squared
 
     def _features(self, factors: list[Matrix], choices: Choices) -> Matrix:
+        """Return (n, options) features whose inner products are M or Q."""
         ends = np.cumsum([len(f) for f in factors])
         result = np.zeros((len(choices), ends[-1]))
-        if self._factors[0] is self._factors[1]:  # units: no option is like another
+        if self._is_plain:
             starts = np.concatenate([[0], ends[:-1]])
             result[np.arange(len(choices))[:, None], choices + starts] = 1.0
             return result
@@ -138,44 +150,47 @@ class Likeness:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """Architectures compared with others once, for the covariance under many priors.
+class KernelTerms:
+    """What k needs of two lists of architectures, under whatever prior; worked out once.
 
     Attributes:
-        d: number of decisions.
-        m: of the text above, of every pair.
-        q: likewise.
-        shared: gives the sum over names of c c' / d, of every pair.
+        d: Number of decisions.
+        M: See the notation above; (n, m).
+        Q: See the notation above; (n, m).
+        name_products: Returns C C' / d, which only spaces with shared names need.
     """
 
     d: int
-    m: Matrix
-    q: Matrix
-    shared: Callable[[], Matrix]
+    M: Matrix
+    Q: Matrix
+    name_products: Callable[[], Matrix]
 
     @functools.cached_property
-    def alike(self) -> Matrix:
-        """The sum over names of c c' / d."""
-        return self.shared()
+    def names(self) -> Matrix:
+        """C C' / d."""
+        return self.name_products()
 
     @functools.cached_property
     def pairs(self) -> Matrix:
-        """m^2 - q."""
-        return np.asarray(self.m * self.m - self.q)
+        """M^2 - Q."""
+        return np.asarray(self.M * self.M - self.Q)
 
     @functools.cached_property
-    def near(self) -> Matrix:
-        """r^(d - m)."""
-        return np.asarray(_DECAY ** (self.d - self.m))
+    def nearness(self) -> Matrix:
+        """r^(d - M)."""
+        return np.asarray(_CORRELATION ** (self.d - self.M))
 
 
 @dataclass(frozen=True)
-class Prior:
-    """Variances, relative to the scale of the fit.
+class PriorVariances:
+    """The prior variances, in units of the scale.
 
     Attributes:
-        shared, single, pair, interaction: w0, w1, w2, w3 above.
-        noise: of one score.
+        shared: w0, of effects of names.
+        single: w1, of effects of single choices.
+        pair: w2, of effects of pairs of choices.
+        interaction: w3, of interactions of all orders.
+        noise: Of one score.
     """
 
     shared: float
@@ -185,36 +200,37 @@ class Prior:
     noise: float
 
     def by_count(self, d: int) -> Matrix:
-        """Return the prior covariance by the number of equal decisions, without ``shared``."""
-        at = np.arange(d + 1.0)
-        return replace(self, shared=0.0).covariance(Comparison(d, at, at, lambda: at))
+        """Return k by the number of equal decisions, 0 to d, without the effects of names."""
+        count = np.arange(d + 1.0)
+        return replace(self, shared=0.0).covariance(KernelTerms(d, count, count, lambda: count))
 
-    def covariance(self, compared: Comparison) -> Matrix:
-        """Return the prior covariance of architectures, a new matrix."""
-        d = compared.d
-        result = self.single / d * compared.m + _MEAN
+    def covariance(self, terms: KernelTerms) -> Matrix:
+        """Return k, a new matrix."""
+        d = terms.d
+        result = self.single / d * terms.M + _MEAN
         if self.pair:
-            result += self.pair / max(1, d * (d - 1)) * compared.pairs
+            result += self.pair / max(1, d * (d - 1)) * terms.pairs
         if self.interaction:
-            result += self.interaction * compared.near
+            result += self.interaction * terms.nearness
         if self.shared:
-            result += self.shared * compared.alike
+            result += self.shared * terms.names
         return np.asarray(result)
 
-    def variance(self, likeness: Likeness, a: Choices) -> Matrix:
-        """Return the prior variance of each architecture."""
-        d = a.shape[1]
-        result = np.full(len(a), self.by_count(d)[d])
+    def variance(self, kernel: ChoiceKernel, choices: Choices) -> Matrix:
+        """Return k of each architecture with itself, (n,)."""
+        d = choices.shape[1]
+        result = np.full(len(choices), self.by_count(d)[d])
         if self.shared:
-            result += self.shared * (likeness.counts(a) ** 2).sum(axis=1) / d
+            result += self.shared * (kernel.counts(choices) ** 2).sum(axis=1) / d
         return result
 
 
+# Chosen on NAS-Bench-Macro and on synthetic tables (records/strategies.md).
 _MEAN = 1.0  # prior variance of the mean
-_DECAY = 0.7  # r above, the correlation that is left after one different choice
-_ALIKE = 0.5  # s of two options with equal effects
+_CORRELATION = 0.7  # r above, the correlation that is left after one different choice
+_SIMILARITY = 0.5  # S of two options with equal effects
 _SHARED = (0.0, 0.3, 1.0)
-_SHAPES = (
+_SHAPES = (  # of single, pair and interaction; they sum to 1, because the scale is estimated
     (1.0, 0.0, 0.0),
     (0.6, 0.4, 0.0),
     (0.2, 0.8, 0.0),
@@ -224,27 +240,37 @@ _SHAPES = (
 )
 _NOISES = (0.02, 0.1, 0.3, 0.8)
 PRIORS = tuple(
-    Prior(shared, *shape, noise) for shared in _SHARED for shape in _SHAPES for noise in _NOISES
+    PriorVariances(shared, *shape, noise)
+    for shared in _SHARED
+    for shape in _SHAPES
+    for noise in _NOISES
 )
+_CURVE_PRIORS = (
+    PriorVariances(0.0, 0.6, 0.4, 0.0, 0.1),
+    PriorVariances(0.0, 0.6, 0.4, 0.0, 0.8),
+)
+_CURVE_VARIANCE = 10.0  # prior variance of the slope in time: so wide that the scores decide
+_CURVE_EVIDENCE = 3.0  # difference of evidence, a factor of 20, from which a curve is believed
+_FEWEST_FOR_A_CURVE = 8  # scores
 
 
 @dataclass(frozen=True)
-class Effects:
+class Posterior:
     """The posterior under one prior.
 
     Attributes:
-        likeness: how architectures are compared.
-        prior: of the effects.
-        choices: observed architectures, n x d option indices.
-        fitted: posterior mean of z of what was observed.
-        scale: variance that all of ``prior`` is relative to.
-        inverse: of the covariance of the observations, n x n, without the scale.
-        weights: inverse times z.
-        evidence: logarithm of the marginal likelihood, without constants.
+        kernel: How architectures are compared.
+        prior: The prior variances.
+        choices: X, the observed architectures, (n, d) option indices.
+        fitted: (n,) posterior mean of z at X.
+        scale: Variance that all of ``prior`` is relative to.
+        inverse: (n, n) inverse of k(X, X) + noise I.
+        weights: (n,) ``inverse`` times z.
+        evidence: Logarithm of the marginal likelihood, without constants.
     """
 
-    likeness: Likeness
-    prior: Prior
+    kernel: ChoiceKernel
+    prior: PriorVariances
     choices: Choices
     fitted: Matrix
     scale: float
@@ -253,41 +279,89 @@ class Effects:
     evidence: float
 
     def mean(self, candidates: Choices) -> Matrix:
-        """Return the posterior mean of z of each candidate (m x d option indices)."""
+        """Return the (m,) posterior means of z of candidates, (m, d) option indices."""
         return np.asarray(self._cross(candidates) @ self.weights)
 
     def mean_and_spread(self, candidates: Choices) -> tuple[Matrix, Matrix]:
         """Return mean and standard deviation of each candidate's z, without noise."""
         cross = self._cross(candidates)
-        own = self.prior.variance(self.likeness, candidates)
-        left = own - ((cross @ self.inverse) * cross).sum(axis=1)
+        before = self.prior.variance(self.kernel, candidates)
+        left = before - ((cross @ self.inverse) * cross).sum(axis=1)
         return cross @ self.weights, np.sqrt(self.scale * np.maximum(left, 1e-12))
 
-    def mean_and_covariance(self, own: Comparison, seen: Comparison) -> tuple[Matrix, Matrix]:
+    def mean_and_covariance(
+        self, with_each_other: KernelTerms, with_observed: KernelTerms
+    ) -> tuple[Matrix, Matrix]:
         """Return posterior mean and covariance of candidates' z, without noise.
 
         Args:
-            own: the candidates compared with each other.
-            seen: the candidates compared with what was observed.
+            with_each_other: The candidates compared with each other.
+            with_observed: The candidates compared with ``choices``.
         """
-        cross = self.prior.covariance(seen)
-        before = self.prior.covariance(own)
+        cross = self.prior.covariance(with_observed)
+        before = self.prior.covariance(with_each_other)
         return cross @ self.weights, self.scale * (before - cross @ self.inverse @ cross.T)
 
     def _cross(self, candidates: Choices) -> Matrix:
-        return self.prior.covariance(self.likeness.compare(candidates, self.choices))
+        return self.prior.covariance(self.kernel.compare(candidates, self.choices))
 
 
-class _Observed:
-    """Observations compared with each other once, for fits under many priors."""
+class Observations:
+    """Scored architectures, compared with each other once for all fits.
 
-    def __init__(self, likeness: Likeness, choices: Choices) -> None:
-        self.likeness, self.choices = likeness, choices
-        self.compared = likeness.compare(choices, choices)
+    Args:
+        kernel: How architectures are compared.
+        choices: X, (n, d) option indices, in the order of observation.
+        z: (n,) normal scores.
+        terms: X compared with itself, if that is known.
+    """
 
-    def factor(self, prior: Prior, z: Matrix, extra: Matrix | None = None) -> _Factored:
+    def __init__(
+        self, kernel: ChoiceKernel, choices: Choices, z: Matrix, terms: KernelTerms | None = None
+    ) -> None:
+        self.kernel, self.choices, self.z = kernel, choices, z
+        self._terms = terms
+
+    @property
+    def terms(self) -> KernelTerms:
+        """X compared with itself."""
+        if self._terms is None:
+            self._terms = self.kernel.compare(self.choices, self.choices)
+        return self._terms
+
+    def under(self, kernel: ChoiceKernel) -> Observations:
+        """Return the same scores for another kernel."""
+        return Observations(kernel, self.choices, self.z)
+
+    def without_curve(self) -> tuple[Observations, bool]:
+        """Return the observations without their learning curve, and whether there is one."""
+        z, n = self.z, len(self.z)
+        if n < _FEWEST_FOR_A_CURVE:
+            return self, False
+        time = np.log1p(np.arange(n))
+        time = (time - time.mean()) / time.std()
+        curve = _CURVE_VARIANCE * np.outer(time, time)
+        for round_ in range(3):  # ranks blur a steep curve, which then shows again
+            plain = max(self.factor(prior, z).evidence for prior in _CURVE_PRIORS)
+            drifting = max(
+                (self.factor(prior, z, curve) for prior in _CURVE_PRIORS),
+                key=lambda f: f.evidence,
+            )
+            if drifting.evidence - plain < _CURVE_EVIDENCE:
+                return Observations(self.kernel, self.choices, z, self.terms), round_ > 0
+            z = normal_scores(z - _CURVE_VARIANCE * float(time @ drifting.weights) * time)
+        return Observations(self.kernel, self.choices, z, self.terms), True
+
+    def factor(self, prior: PriorVariances, z: Matrix, extra: Matrix | None = None) -> Factored:
+        """Return the Cholesky factor of k(X, X) + noise I and what follows from it.
+
+        Args:
+            prior: The prior variances.
+            z: (n,) what is fitted.
+            extra: (n, n) further covariance.
+        """
         n = len(self.choices)
-        covariance = prior.covariance(self.compared)
+        covariance = prior.covariance(self.terms)
         if extra is not None:
             covariance += extra
         covariance.flat[:: n + 1] += prior.noise
@@ -295,15 +369,16 @@ class _Observed:
         weights, _ = dpotrs(factor, z, lower=1)
         fitted = max(float(z @ weights), 1e-12)
         evidence = -0.5 * n * np.log(fitted) - float(np.log(factor.flat[:: n + 1]).sum())
-        return _Factored(prior, z, factor, weights, evidence, max(fitted / n, 1e-9))
+        return Factored(prior, z, factor, weights, evidence, max(fitted / n, 1e-9))
 
-    def effects(self, found: _Factored) -> Effects:
+    def posterior(self, found: Factored) -> Posterior:
+        """Return the posterior that belongs to a Cholesky factor."""
         lower, _ = dpotri(found.factor, lower=1)
         lower = np.tril(lower)
         inverse = lower + lower.T
         np.fill_diagonal(inverse, lower.diagonal())
-        return Effects(
-            self.likeness,
+        return Posterior(
+            self.kernel,
             found.prior,
             self.choices,
             found.z - found.prior.noise * found.weights,
@@ -313,10 +388,16 @@ class _Observed:
             found.evidence,
         )
 
+    def priors(self) -> list[PriorVariances]:
+        """Return the grid of priors, without effects of names where no name is shared."""
+        return [p for p in PRIORS if self.kernel.shares_names or not p.shared]
+
 
 @dataclass(frozen=True)
-class _Factored:
-    prior: Prior
+class Factored:
+    """A Cholesky factor of the covariance of the observations, see :class:`Posterior`."""
+
+    prior: PriorVariances
     z: Matrix
     factor: Matrix
     weights: Matrix
@@ -324,106 +405,66 @@ class _Factored:
     scale: float
 
 
-def fit(likeness: Likeness, choices: Choices, z: Matrix, prior: Prior) -> Effects:
-    """Return the posterior under the prior.
-
-    Args:
-        likeness: how architectures are compared.
-        choices: observed architectures, n x d option indices.
-        z: n normal scores.
-        prior: of the effects.
-    """
-    observed = _Observed(likeness, choices)
-    return observed.effects(observed.factor(prior, z))
+def fit_prior(observations: Observations, prior: PriorVariances) -> Posterior:
+    """Return the posterior under one prior."""
+    return observations.posterior(observations.factor(prior, observations.z))
 
 
-def fits(
-    likeness: Likeness, choices: Choices, z: Matrix, least: float = 0.01
-) -> tuple[list[Effects], Matrix]:
+def fit_all_priors(
+    observations: Observations, least: float = 0.01
+) -> tuple[list[Posterior], Matrix]:
     """Return the posterior under every prior of the grid that matters, and their probabilities.
 
     Each prior is equally likely before the scores are seen.
 
     Args:
-        likeness: how architectures are compared.
-        choices: observed architectures, n x d option indices.
-        z: n normal scores.
-        least: priors less likely than so many times the likeliest are left out.
+        observations: What was scored.
+        least: Priors whose probability is less than this share of the largest are left out.
     """
-    observed = _Observed(likeness, choices)
-    found = [observed.factor(prior, z) for prior in _priors(likeness)]
+    z = observations.z
+    found = [observations.factor(prior, z) for prior in observations.priors()]
     evidence = np.array([f.evidence for f in found])
     weights = np.exp(evidence - evidence.max())
-    kept = [observed.effects(f) for f, w in zip(found, weights, strict=True) if w >= least]
+    kept = [observations.posterior(f) for f, w in zip(found, weights, strict=True) if w >= least]
     weights = weights[weights >= least]
     return kept, weights / weights.sum()
 
 
-def climb(likeness: Likeness, choices: Choices, z: Matrix, prior: Prior | None) -> Effects:
-    """Return the posterior under a prior at least as likely as the one given.
+def fit_best_prior(observations: Observations, start: PriorVariances | None = None) -> Posterior:
+    """Return the posterior under the prior of the largest evidence.
 
     Args:
-        likeness: how architectures are compared.
-        choices: observed architectures, n x d option indices.
-        z: n normal scores.
-        prior: where one sweep of the grid, axis by axis, starts; None: all of the grid is tried.
+        observations: What was scored.
+        start: Where one sweep of the grid, axis by axis, starts; the prior found is at least as
+            likely. None tries the whole grid.
     """
-    observed = _Observed(likeness, choices)
-    if prior is None:
-        tried = [observed.factor(p, z) for p in _priors(likeness)]
-        return observed.effects(max(tried, key=lambda f: f.evidence))
-    best = observed.factor(prior, z)
-    for axis in (_SHAPES, _NOISES, _SHARED if likeness.common else ()):
+    z = observations.z
+    if start is None:
+        tried = [observations.factor(p, z) for p in observations.priors()]
+        return observations.posterior(max(tried, key=lambda f: f.evidence))
+    best = observations.factor(start, z)
+    for axis in (_SHAPES, _NOISES, _SHARED if observations.kernel.shares_names else ()):
         others = [_with(best.prior, axis, value) for value in axis]
-        tried = [observed.factor(other, z) for other in others if other != best.prior]
+        tried = [observations.factor(other, z) for other in others if other != best.prior]
         best = max([best, *tried], key=lambda f: f.evidence)
-    return observed.effects(best)
+    return observations.posterior(best)
 
 
-def _priors(likeness: Likeness) -> list[Prior]:
-    return [p for p in PRIORS if likeness.common or not p.shared]
-
-
-def _with(prior: Prior, axis: object, value: float | tuple[float, float, float]) -> Prior:
+def _with(
+    prior: PriorVariances, axis: object, value: float | tuple[float, float, float]
+) -> PriorVariances:
     if isinstance(value, tuple):
         return replace(prior, single=value[0], pair=value[1], interaction=value[2])
     return replace(prior, noise=value) if axis is _NOISES else replace(prior, shared=value)
 
 
-def detrend(likeness: Likeness, choices: Choices, scores: Matrix) -> tuple[Matrix, bool]:
-    """Return normal scores of the scores without their learning curve, and whether there is one.
-
-    Args:
-        likeness: how architectures are compared.
-        choices: observed architectures in the order of observation, n x d.
-        scores: n of them.
-    """
-    z = normal_scores(scores)
-    n = len(z)
-    if n < 8:
-        return z, False
-    observed = _Observed(likeness, choices)
-    time = np.log1p(np.arange(n))
-    time = (time - time.mean()) / time.std()
-    extra = 10.0 * np.outer(time, time)
-    for round_ in range(3):  # ranks blur a steep curve, which then shows again
-        plain = max(observed.factor(prior, z).evidence for prior in _DRIFT_PRIORS)
-        drifting = max(
-            (observed.factor(prior, z, extra) for prior in _DRIFT_PRIORS),
-            key=lambda f: f.evidence,
-        )
-        if drifting.evidence - plain < _EVIDENT:
-            return z, round_ > 0
-        z = normal_scores(z - 10.0 * float(time @ drifting.weights) * time)
-    return z, True
-
-
-_DRIFT_PRIORS = (Prior(0.0, 0.6, 0.4, 0.0, 0.1), Prior(0.0, 0.6, 0.4, 0.0, 0.8))
-_EVIDENT = 3.0  # difference of log evidence from which a learning curve is believed
-
-
 def normal_scores(scores: Matrix) -> Matrix:
-    """Return standard normal quantiles of the ranks; ties share theirs."""
+    """Return standard normal quantiles of the ranks; ties share theirs.
+
+    Example:
+        >>> normal_scores(np.array([0.1, 0.7, 0.4])).round(2)
+        array([-0.97,  0.97,  0.  ])
+    """
     _, which, ties = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = np.cumsum(ties) - 0.5 * ties
     return np.asarray(ndtri(ranks / len(scores))[which])

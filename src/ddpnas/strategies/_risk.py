@@ -1,23 +1,21 @@
 """The risk of pruning: the probability that the best surviving architecture has an option.
 
-The score of every architecture is uncertain: by its effects, by which prior they have, by the
-scale of the fit, and by what no effect explains. Draws of all of it, over the whole surviving
-space, say how often the best architecture has an option:
+This is Thompson sampling: how often is an architecture with this option the best one of a draw from
+the posterior? Three things differ from the textbook form:
 
-* the prior of a draw is chosen by its probability given the scores (model averaging);
-* the scale of a draw is n / chi-squared_n times that of the fit, as for normal noise of unknown
-  variance, whose posterior is a t distribution;
-* what is left over of each architecture's score, the ``noise`` of the prior, is drawn anew: the
-  fit cannot tell noise of the score from interactions that it lacks.
+* Priors are averaged. The prior of each draw is chosen by its probability given the scores.
+* The scale is uncertain. That of a draw is n / chi-squared_n times that of the fit, as for normal
+  noise of unknown variance, so the posterior is a t distribution.
+* Noise is drawn anew for each architecture. The fit cannot tell noise of the score from
+  interactions that it lacks, and the latter decide which architecture is best.
 
-Of the surviving space, only those architectures are drawn that can be the best: for each option
-those of the largest mean + 2.5 spreads. Small spaces are enumerated to find them; of large ones
-4,096 random architectures are taken, and the neighbours of the best of these.
+A joint draw of a whole space would be too large. Contenders are drawn only: for each option the
+architectures of the largest mean + 2.5 spreads. Small spaces are enumerated to find them. Of large
+ones, 4,096 random architectures are taken, and the neighbors of the best of these.
 
-The shares were compared with how often it happens, on tables (``records/strategies.md``): from 0.01
-upwards they are right on average; below, too rare to judge, they may be too small. As far as they
-are right, the probability that anything of the best architecture is pruned is at most the sum of
-the risks taken, however they depend on each other (the union bound).
+From 0.01 upwards the shares are right on average; below, they may be too small
+(``records/strategies.md``). As far as they are right, the probability that anything of the best
+architecture is pruned is at most the sum of the risks taken, by the union bound.
 """
 
 from __future__ import annotations
@@ -28,48 +26,53 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.lapack import dpotrf
 
-from ddpnas.strategies._posterior import Comparison, Effects
+from ddpnas.strategies._posterior import KernelTerms, Posterior
+from ddpnas.strategies._rows import unique_rows
+from ddpnas.strategies.legal import Choices
 
 __all__ = ["best_option_shares", "variants"]
 
 Matrix = npt.NDArray[np.float64]
-Choices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_ENUMERATED = 16_384  # architectures of a surviving space that is enumerated
+DRAWS = 1_000  # a share of 0.01 then has a standard error of 0.003
+_ENUMERATED = 16_384  # largest surviving space that is enumerated: NAS-Bench-201 has 15,625
 _SAMPLED = 4_096  # architectures drawn from a larger one
-_BEST = 64  # whose neighbours are added, in each of three rounds
-_CONTENDERS = 900  # architectures drawn, in equal parts for each option
-_REACH = 2.5  # spreads
-_DRAWS = 1_000
+_ROUNDS = 3  # in which the neighbors of the best are added to these
+_BEST = 64  # of which the neighbors are added in each round
+_CONTENDERS = 900  # in all, equal parts for each option; a draw costs their cube
+_REACH = 2.5  # spreads above the mean; a normal draw exceeds them in 0.6 % of cases
 
 
 def best_option_shares(
-    posteriors: Sequence[Effects],
+    posteriors: Sequence[Posterior],
     weights: Matrix,
     alive: Sequence[Mask],
     rng: np.random.Generator,
     holds: Callable[[Choices], Mask] | None = None,
+    draws: int = DRAWS,
 ) -> list[Matrix]:
     """Return for each option the probability that the best surviving architecture has it.
 
-    The rows sum to 1 and have no zeros: one draw is added to each survivor's count. What is
-    pruned has 0.
+    Each row sums to 1. Counts start at 1 for survivors, so no survivor gets 0, and at 0 for pruned
+    options.
 
     Args:
-        posteriors: of the same scores, under the priors that matter.
-        weights: their probabilities.
-        alive: the survivors of each decision.
-        rng: randomness.
-        holds: which architectures the rules allow; None: all.
+        posteriors: Fits of the same scores, under the priors that matter.
+        weights: Probabilities of these priors.
+        alive: Survivors of each decision.
+        rng: Source of randomness.
+        holds: Returns which architectures the rules allow; None allows all.
+        draws: Number of draws from the posterior.
     """
     pool = _contenders(posteriors[int(weights.argmax())], alive, rng, holds)
     counts = [mask.astype(np.float64) for mask in alive]
-    likeness, observed = posteriors[0].likeness, posteriors[0].choices
-    own, seen = likeness.compare(pool, pool), likeness.compare(pool, observed)
-    for effects, draws in zip(posteriors, rng.multinomial(_DRAWS, weights), strict=True):
-        if draws:
-            best = pool[_draw(effects, own, seen, int(draws), rng).argmax(axis=0)]
+    kernel, observed = posteriors[0].kernel, posteriors[0].choices
+    with_each_other, with_observed = kernel.compare(pool, pool), kernel.compare(pool, observed)
+    for posterior, times in zip(posteriors, rng.multinomial(draws, weights), strict=True):
+        if times:
+            drawn = _draw(posterior, with_each_other, with_observed, int(times), rng)
+            best = pool[drawn.argmax(axis=0)]
             for i, row in enumerate(counts):
                 row += np.bincount(best[:, i], minlength=len(row))
     return [row / row.sum() for row in counts]
@@ -85,32 +88,49 @@ def variants(contexts: Choices, alive: Sequence[Mask]) -> Choices:
 
 
 def _draw(
-    effects: Effects, own: Comparison, seen: Comparison, draws: int, rng: np.random.Generator
+    posterior: Posterior,
+    with_each_other: KernelTerms,
+    with_observed: KernelTerms,
+    draws: int,
+    rng: np.random.Generator,
 ) -> Matrix:
-    """Return posterior draws of the scores of a pool, architectures x draws.
-
-    Args:
-        effects: under one prior.
-        own: the pool compared with itself.
-        seen: the pool compared with what was observed.
-        draws: how many.
-        rng: randomness.
-    """
-    mean, covariance = effects.mean_and_covariance(own, seen)
-    covariance.flat[:: len(mean) + 1] += effects.scale * (effects.prior.noise + 1e-6)
+    """Return posterior draws of the scores of a pool, architectures x draws."""
+    mean, covariance = posterior.mean_and_covariance(with_each_other, with_observed)
+    covariance.flat[:: len(mean) + 1] += posterior.scale * (posterior.prior.noise + 1e-6)
     factor, _ = dpotrf(covariance, lower=1, clean=1, overwrite_a=1)
-    n = len(effects.choices)
+    n = len(posterior.choices)
     stretch = np.sqrt(n / rng.chisquare(n, size=draws))
     deviation = factor @ rng.standard_normal((len(mean), draws))
     return np.asarray(mean[:, None] + deviation * stretch)
 
 
 def _contenders(
-    effects: Effects,
+    posterior: Posterior,
     alive: Sequence[Mask],
     rng: np.random.Generator,
     holds: Callable[[Choices], Mask] | None,
 ) -> Choices:
+    """Return, for each surviving option, the architectures that may be the best of a draw."""
+    pool = _surviving(posterior, alive, rng, holds)
+    reach = _reach(posterior, pool)
+    chosen = np.zeros(len(pool), dtype=np.bool_)
+    each = max(2, _CONTENDERS // sum(int(mask.sum()) for mask in alive))
+    for i, mask in enumerate(alive):
+        for option in np.flatnonzero(mask):
+            having = np.flatnonzero(pool[:, i] == option)
+            if len(having) > each:
+                having = having[np.argpartition(-reach[having], each)[:each]]
+            chosen[having] = True
+    return pool[chosen]
+
+
+def _surviving(
+    posterior: Posterior,
+    alive: Sequence[Mask],
+    rng: np.random.Generator,
+    holds: Callable[[Choices], Mask] | None,
+) -> Choices:
+    """Return all legal architectures of survivors, or of a large space the best of a sample."""
     survivors = [np.flatnonzero(mask) for mask in alive]
     sizes = [len(options) for options in survivors]
 
@@ -129,34 +149,16 @@ def _contenders(
             axis=1,
         )
         seen = np.all(
-            [mask[column] for mask, column in zip(alive, effects.choices.T, strict=True)], axis=0
+            [mask[column] for mask, column in zip(alive, posterior.choices.T, strict=True)], axis=0
         )
-        pool = legal(_distinct(np.concatenate([pool, effects.choices[seen]])))
-        for _ in range(3):
-            top = pool[np.argsort(-_reach(effects, pool), kind="stable")[:_BEST]]
-            pool = _distinct(np.concatenate([pool, legal(variants(top, alive))]))
-    if not len(pool):  # the rules allow none of them: what was scored is all there is
-        pool = _distinct(effects.choices)
-    reach = _reach(effects, pool)
-    chosen = np.zeros(len(pool), dtype=np.bool_)
-    each = max(2, _CONTENDERS // sum(sizes))
-    for i, options in enumerate(survivors):
-        for option in options:
-            having = np.flatnonzero(pool[:, i] == option)
-            if len(having) > each:
-                having = having[np.argpartition(-reach[having], each)[:each]]
-            chosen[having] = True
-    return pool[chosen]
+        pool = legal(unique_rows(np.concatenate([pool, posterior.choices[seen]])))
+        for _ in range(_ROUNDS):
+            top = pool[np.argsort(-_reach(posterior, pool), kind="stable")[:_BEST]]
+            pool = unique_rows(np.concatenate([pool, legal(variants(top, alive))]))
+    # The rules may allow none of these. Then what was scored is all there is.
+    return pool if len(pool) else unique_rows(posterior.choices)
 
 
-def _distinct(pool: Choices) -> Choices:
-    """Return the architectures in order, each once."""
-    pool = pool[np.lexsort(pool.T[::-1])]
-    new = np.ones(len(pool), dtype=np.bool_)
-    new[1:] = (pool[1:] != pool[:-1]).any(axis=1)
-    return pool[new]
-
-
-def _reach(effects: Effects, pool: Choices) -> Matrix:
-    mean, spread = effects.mean_and_spread(pool)
+def _reach(posterior: Posterior, pool: Choices) -> Matrix:
+    mean, spread = posterior.mean_and_spread(pool)
     return mean + _REACH * spread

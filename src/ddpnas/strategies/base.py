@@ -18,7 +18,7 @@ from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generation.best import generate
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies.legal import Indices, LegalSampler
+from ddpnas.strategies.legal import Choices, Indices, LegalSampler
 
 __all__ = ["BaseStrategy", "Strategy", "frequencies", "recommend"]
 
@@ -72,16 +72,23 @@ class BaseStrategy(ABC):
         self.legal = LegalSampler(space)
         self._sizes = tuple(len(d.options) for d in space.decisions)
 
+    def scores_left(self) -> int:
+        """Return how many scores are still needed; a strategy with a schedule overrides it."""
+        assert self._total is not None, "a strategy without a number of evaluations overrides it"
+        return self._total - len(self.history)
+
     @property
     def evaluations(self) -> int:
-        """How many scores the whole search asks for."""
-        assert self._total is not None, "a schedule has evaluations of its own"
-        return self._total
+        """Number of scores that the whole search asks for, from start to end.
+
+        On a schedule whose fair cycles meet rules of the space, the best estimate so far.
+        """
+        return max(1, len(self.history) + self.scores_left())
 
     @property
     def done(self) -> bool:
-        """Whether all evaluations are told."""
-        return len(self.history) >= self.evaluations
+        """Whether nothing is left to ask. Something is always scored first."""
+        return bool(self.history) and self.scores_left() <= 0
 
     @property
     def distribution(self) -> JointDistribution:
@@ -103,7 +110,7 @@ class BaseStrategy(ABC):
             raise RuntimeError("the search is done; there is nothing to ask")
         if self._asked is None:
             left = None if self._total is None else self._total - len(self.history)
-            self._asked = self.propose()[:left]
+            self._asked = [tuple(map(int, indices)) for indices in self.propose()][:left]
         return [self.space.decode(indices) for indices in self._asked]
 
     def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
@@ -134,8 +141,8 @@ class BaseStrategy(ABC):
         return [float(score) if math.isfinite(score) else worst for score in scores]
 
     @abstractmethod
-    def propose(self) -> list[Indices]:
-        """Return the next architectures, at least one, as tuples of option indices."""
+    def propose(self) -> Sequence[Indices] | Choices:
+        """Return the next architectures, at least one, each as its option indices."""
 
     def learn(  # noqa: B027 - a strategy may have nothing to learn
         self, architectures: list[Indices], scores: list[float]

@@ -1,19 +1,24 @@
 """choice_effects(): what each option adds to the score, and how sure that is.
 
-The fit is the first one of DDPNAS's search (:mod:`ddpnas.strategies._posterior`), in which only
-equal options are alike, averaged over its priors by their evidence. The effect of an option is the
-score with it, averaged over all combinations of the other decisions (each equally likely, rules not
-considered), minus the same average over all options of its decision. It is linear in the fitted
-function, so that its posterior is exact. For a prior covariance c(m) by the number m of equal
-decisions, let g be the mean of c(M + 1) - c(M), M the number of the other decisions in which two
-uniformly drawn architectures agree. The effect of option o in decision i then has the covariance
-g ([x_i = o] - 1/K_i) with an architecture x, and the prior variance g (1 - 1/K_i). Effects of
-names add w0 / d times the count of o's name in x, less the mean over the options of decision i,
-and w0 / d (1 - 1/K_i).
+The fit is the first one of DDPNAS's search (:mod:`ddpnas.strategies._posterior`), averaged over its
+priors by their evidence.
 
-The fit sees normal scores of ranks. An effect is brought back to the unit of the scores by the
-slope of the regression of the scores on their normal scores, which for a normal variable is the
-mean derivative of the score by its normal score (Stein's lemma).
+The effect of an option is the score with it, averaged over all combinations of the other decisions
+(each equally likely, rules not considered), minus the same average over all options of its
+decision. It is linear in the fitted function, so its posterior is exact.
+
+Notation, beside that of the posterior
+    k(m)   prior covariance of two architectures with m equal decisions, without names
+    m'     number of the other decisions in which two uniformly drawn architectures agree
+    g_i    mean over m' of k(m' + 1) - k(m')
+    c_o(x) how often x chooses the name of option o, less the mean over the options of decision i
+
+    covariance with architecture x   g_i ([x_i = o] - 1 / K_i) + w0 c_o(x) / d
+    prior variance                   (g_i + w0 / d) (1 - 1 / K_i)
+
+The fit sees normal scores of ranks. The slope of the regression of the scores on their normal
+scores brings an effect back to the unit of the scores. For a normal variable it is the mean
+derivative of the score by its normal score (Stein's lemma).
 """
 
 from __future__ import annotations
@@ -26,6 +31,12 @@ import numpy.typing as npt
 
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import DecisionSpace
+from ddpnas.strategies._posterior import (
+    ChoiceKernel,
+    Observations,
+    fit_all_priors,
+    normal_scores,
+)
 
 __all__ = ["ChoiceEffect", "choice_effects"]
 
@@ -35,11 +46,11 @@ class ChoiceEffect:
     """The effect of one option on the score.
 
     Attributes:
-        decision: its name.
-        option: its name.
-        mean: posterior mean, in units of the score; the means of a decision sum to 0.
-        spread: posterior standard deviation, in units of the score.
-        count: how many of the architectures have the option.
+        decision: Name of the decision.
+        option: Name of the option.
+        mean: Posterior mean, in units of the score. The means of a decision sum to 0.
+        spread: Posterior standard deviation, in units of the score.
+        count: Number of scored architectures that have the option.
     """
 
     decision: str
@@ -57,15 +68,22 @@ def choice_effects(
     """Return the effect of every option on the score, in the order of the space.
 
     Args:
-        space: the decisions.
-        architectures: what was scored, in the order of scoring (a learning curve is removed).
-        scores: one each, higher is better. What is not finite counts as the worst score.
+        space: The decisions.
+        architectures: What was scored, in the order of scoring (a learning curve is removed).
+        scores: One score each, higher is better. Scores that are not finite count as the worst.
 
     Raises:
-        DataError: not one score an architecture, or fewer than two different finite scores.
-    """
-    from ddpnas.strategies._posterior import Likeness, detrend, fits  # brings SciPy
+        DataError: The numbers of architectures and scores differ, or there are fewer than two
+            different finite scores.
 
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision("a", ("x", "y")), Decision("b", ("x", "y"))])
+        >>> scored = [{"a": a, "b": b} for a in "xy" for b in "xy"]
+        >>> best = max(choice_effects(space, scored, [0.1, 0.2, 0.7, 0.8]), key=lambda e: e.mean)
+        >>> best.decision, best.option, best.count
+        ('a', 'y', 2)
+    """
     if len(architectures) != len(scores):
         raise DataError(f"{len(architectures)} architectures have {len(scores)} scores")
     given = np.array(scores, dtype=np.float64)
@@ -74,17 +92,18 @@ def choice_effects(
         raise DataError("effects of choices need at least two different scores")
     given[~finite] = given[finite].min()
     choices = np.array([space.encode(a) for a in architectures], dtype=np.int64)
-    likeness = Likeness.of(space.decisions)
-    z, _ = detrend(likeness, choices, given)
+    kernel = ChoiceKernel.plain(space.decisions)
+    observations, _ = Observations(kernel, choices, normal_scores(given)).without_curve()
+    z = observations.z
     slope = float(np.cov(given[finite], z[finite])[0, 1] / z[finite].var(ddof=1))
-    posteriors, weights = fits(likeness, choices, z)
-    counts = likeness.counts(choices)
+    posteriors, weights = fit_all_priors(observations)
+    counts = kernel.counts(choices)
     stretch = len(z) / max(1, len(z) - 2)  # variance of a t distribution: the scale is estimated
     sizes, d = [len(decision.options) for decision in space.decisions], len(space.decisions)
     result = []
     for i, (decision, k) in enumerate(zip(space.decisions, sizes, strict=True)):
         own = (choices[:, i] == np.arange(k)[:, None]) - 1.0 / k
-        named = counts[:, likeness.labels[i]].T
+        named = counts[:, kernel.labels[i]].T
         named = (named - named.mean(axis=0)) / d
         means, variances = np.zeros((len(posteriors), k)), np.zeros((len(posteriors), k))
         for j, posterior in enumerate(posteriors):
@@ -112,8 +131,8 @@ def choice_effects(
 
 
 def _gain(by_count: npt.NDArray[np.float64], sizes: Sequence[int], decision: int) -> float:
-    """Return g1 - g0: what one more equal decision adds to the mean covariance."""
-    agreeing = np.ones(1)  # distribution of M, the number of other decisions that agree
+    """Return g_i: what one more equal decision adds to the mean covariance."""
+    agreeing = np.ones(1)  # distribution of m', the number of other decisions that agree
     for i, k in enumerate(sizes):
         if i != decision:
             agreeing = np.convolve(agreeing, [1.0 - 1.0 / k, 1.0 / k])

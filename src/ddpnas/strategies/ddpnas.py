@@ -1,33 +1,16 @@
 """DDPNAS with fitted effects: fair cycles, pruning of stated risk, then what the fit ranks best.
 
-Theta comes from a Bayesian fit of the effects of choices to all scores so far
-(:mod:`ddpnas.strategies._posterior`) instead of the means of one stage. Then,
+Theta comes from a Gaussian process over all scores so far (:mod:`ddpnas.strategies._posterior`)
+instead of the means of one stage. Without a budget the schedule is the paper's. With a budget, fair
+cycles take a share of it, and the rest is spent on one architecture at a time.
 
-* without a budget, the schedule is the paper's: T cycles a stage, after each the survivor of every
-  decision that is least likely to be part of the best architecture (of the smallest risk, below) is
-  pruned, T (K (K + 1) / 2 - 1) scores in all. With ``max_risk``, an
-  option of a larger risk is not pruned yet: further cycles follow, at most ``patience`` times T a
-  stage, after which it is pruned nevertheless;
-* with a budget, ``evaluations``, fair cycles take a share of it, each drawn such that few pairs of
-  choices come up again, which says more about pairs. The rest is spent inside the
-  surviving space, one at a time, on the architecture of the largest expected improvement. With
-  ``max_risk``, every option of at most that risk is pruned on the way; where no option is that
-  bad, nothing is.
-
-The risk of an option is the probability that the best architecture that survives has it
-(:mod:`ddpnas.strategies._risk`); ``risk`` is the sum of those taken, which bounds the probability
-that anything of the best architecture was pruned as far as the risks are right. Both are ours, not
-the paper's.
-
-Theta of an option is the softmax, over its decision, of the fitted score (in normal scores, at
-temperature 0.1) averaged over the contexts ranked best, so that the log-likelihood which
-:func:`ddpnas.generate` maximises within limits is the additive part of the fit around the optimum.
+The risk of an option is the probability that the best surviving architecture has it
+(:mod:`ddpnas.strategies._risk`). Both the fit and the risk are ours, not the paper's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -37,49 +20,66 @@ from scipy.special import ndtr
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies._posterior import (
-    Effects,
-    Likeness,
-    Prior,
-    climb,
-    detrend,
-    fit,
-    fits,
-    normal_scores,
-)
-from ddpnas.strategies._risk import best_option_shares, variants
+from ddpnas.strategies._fit import ScoreFit, best_contexts
+from ddpnas.strategies._posterior import fit_all_priors
+from ddpnas.strategies._risk import DRAWS, best_option_shares, variants
+from ddpnas.strategies._rows import row_codes, unique_rows
 from ddpnas.strategies.base import BaseStrategy, recommend
-from ddpnas.strategies.legal import Indices
+from ddpnas.strategies.legal import Choices, Indices
+from ddpnas.strategies.schedule import PruningSchedule
 
 __all__ = ["DDPNAS", "expected_improvement"]
 
 Matrix = npt.NDArray[np.float64]
-Choices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_CONTEXTS = 8  # architectures ranked best, whose neighbours are considered
 _CYCLES_DRAWN = 32  # of which the one that repeats the fewest pairs is taken
-_REFIT = 5  # proposals between two choices of the prior, fewer of less than 40 scores
-_JUDGE = 10  # proposals between two judgements of the risk
-_TEMPERATURE = 0.1  # of theta, in normal scores
+_REFIT = 5  # proposals between two refits; fewer while there are less than 40 scores
+_JUDGE = 10  # proposals between two judgements of the risk, which draw from the fit twice
 
 
 class DDPNAS(BaseStrategy):
     """DDPNAS with a fit of all scores: fair cycles, and pruning of the options least likely best.
 
-    With a budget of ``evaluations``, proposals of the largest expected improvement follow.
+    Without ``evaluations``, T cycles make a stage. After each, the option of every decision that is
+    least likely to be part of the best architecture is pruned, T (K (K + 1) / 2 - 1) scores in all.
+    With ``max_risk``, an option of a larger risk is not pruned yet. Further cycles follow, until
+    the stage has ``max_stage_factor`` T cycles.
+
+    With ``evaluations``, fair cycles come first, chosen to repeat few pairs of choices. The
+    architectures of the largest expected improvement follow, one at a time. With ``max_risk``,
+    every option of at most that risk is pruned on the way.
+
+    Theta of an option is the softmax of its fitted score, averaged over the contexts ranked best.
+    The log-likelihood that :func:`ddpnas.generate` maximizes is therefore the additive part of the
+    fit around the optimum.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: the budget; None is the paper's schedule.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        evaluations: Budget, a number of scores. None follows the paper's schedule.
         cycles_per_stage: T, cycles between two prunings of the schedule, and the fewest cycles
-            before anything is pruned.
-        max_risk: the largest risk of a pruning, an option. On the schedule, None prunes whatever
-            its risk. With a budget, None and 0 prune nothing.
-        patience: on the schedule with ``max_risk``, how many times T the cycles of a stage may be.
-        explore: share of a budget for fair cycles.
-        keep: survivors of each decision at which the schedule's pruning stops.
+            before anything is pruned within a budget.
+        max_risk: Largest risk of pruning an option. None prunes whatever its risk on the schedule,
+            and nothing within a budget; so does 0 there.
+        max_stage_factor: A stage that waits for smaller risks has at most this many times T cycles.
+        explore: Share of a budget that fair cycles take.
+        keep: Survivors of each decision at which the schedule's pruning stops.
+        draws: Draws from the fit for an estimate of risk. Fewer are faster and less precise.
+
+    Attributes:
+        risk: Sum of the risks of all prunings so far. As far as the risks are right, it bounds the
+            probability that anything of the best architecture was pruned.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = DDPNAS(space, cycles_per_stage=2)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> len(strategy.history), strategy.architecture["block1"]
+        (10, 'conv')
     """
 
     def __init__(
@@ -90,67 +90,40 @@ class DDPNAS(BaseStrategy):
         evaluations: int | None = None,
         cycles_per_stage: int = 10,
         max_risk: float | None = None,
-        patience: int = 2,
+        max_stage_factor: int = 2,
         explore: float = 0.2,
         keep: int = 1,
+        draws: int = DRAWS,
     ) -> None:
-        if min(cycles_per_stage, patience, keep) < 1 or not 0 < explore <= 1:
+        if min(cycles_per_stage, max_stage_factor, keep, draws) < 1 or not 0 < explore <= 1:
             raise OptionError(
-                "cycles_per_stage, patience and keep are at least 1, and explore is in (0, 1]"
+                "cycles_per_stage, max_stage_factor, keep and draws are at least 1, and explore "
+                "is in (0, 1]"
             )
         if max_risk is not None and not 0 <= max_risk < 1:
             raise OptionError(f"max_risk is in [0, 1), not {max_risk}")
-        self.scheduled, self.keep = evaluations is None, keep
-        self.cycles_per_stage, self.max_risk, self.explore = cycles_per_stage, max_risk, explore
-        self.longest_stage = cycles_per_stage * (1 if max_risk is None else patience)
         super().__init__(space, seed, evaluations)
-        sizes = self._sizes
+        self.scheduled = evaluations is None
+        self.cycles_per_stage, self.max_risk = cycles_per_stage, max_risk
+        self.explore, self.draws = explore, draws
+        self.schedule = PruningSchedule(
+            keep, cycles_per_stage * (1 if max_risk is None else max_stage_factor)
+        )
         self.risk = 0.0
-        self._cycles = 0  # told in this stage
-        self._due = [k > keep for k in sizes]  # decisions that this stage has still to prune
+        self._cycles = 0  # told in this stage; within a budget, since the start
+        self._due = [k > keep for k in self._sizes]  # decisions that this stage has still to prune
         self._distribution = JointDistribution.uniform(space.decisions)
-        self._plain = Likeness.of(space.decisions)
-        self._alike: list[Matrix] = []  # effects of options, by which they are alike
-        self._likeness = self._plain
-        self._prior: Prior | None = None
-        self._drifting = False
-        self._fitted: Effects | None = None
-        self._codes = [
-            row.view(np.int64)
-            for row in np.split(
-                np.random.default_rng(0).integers(2**64, size=sum(sizes), dtype=np.uint64),
-                np.cumsum(sizes)[:-1],
-            )
-        ]
+        self._fit = ScoreFit(space)
 
-    @property
-    def done(self) -> bool:
-        """Whether all evaluations are told or, on the schedule, all is pruned to ``keep``."""
+    def scores_left(self) -> int:
+        """Return how many scores are still needed; at most, where a pruning may be postponed."""
         if not self.scheduled:
-            return super().done
-        return bool(self.history) and self._distribution.longest <= self.keep
-
-    @property
-    def evaluations(self) -> int:
-        """How many scores the search asks for; where a pruning may be postponed, at most.
-
-        On the schedule of a space with rules, the best estimate so far.
-        """
-        if not self.scheduled:
-            return super().evaluations
+            return super().scores_left()
         after = max(
             int(mask.sum()) - due
             for mask, due in zip(self._distribution.alive, self._due, strict=True)
         )
-        longest = self._distribution.longest
-        here = (self.longest_stage - self._cycles) * longest if longest > self.keep else 0
-        left = here + self.longest_stage * sum(range(self.keep + 1, after + 1))
-        return max(1, len(self.history) + left)
-
-    @property
-    def _cycles_asked(self) -> int:
-        """All T of a stage together, so that they can be scored alike; then one at a time."""
-        return max(1, self.cycles_per_stage - self._cycles)
+        return self.schedule.scores_left(self._distribution.max_survivors, self._cycles, after)
 
     @property
     def distribution(self) -> JointDistribution:
@@ -159,13 +132,14 @@ class DDPNAS(BaseStrategy):
 
     @property
     def architecture(self) -> Architecture:
-        """Of what was scored, within the rules, the best mean of the score and its fit.
+        """The scored architecture within the rules of the best mean of its score and its fit.
 
         Without such an architecture, or when the schedule has decided, the most likely survivor.
         """
-        if self.history and not (self.scheduled and self._distribution.longest == 1):
-            effects = self._fit()
-            for at in np.argsort(-(effects.fitted + self._z()), kind="stable").tolist():
+        if self.history and not (self.scheduled and self._distribution.max_survivors == 1):
+            # A lucky score that does not fit is as little to be trusted as a fit that failed.
+            value = self._fit.posterior.fitted + self._fit.observations.z
+            for at in np.argsort(-value, kind="stable").tolist():
                 architecture = self.space.decode(self.history[at])
                 if all(rule.holds(architecture) for rule in self.space.rules):
                     return architecture
@@ -174,13 +148,13 @@ class DDPNAS(BaseStrategy):
     def best(self, n: int) -> list[Architecture]:
         """Return the n architectures of survivors that the fit ranks best, best first.
 
-        Among those that were scored and their neighbours, within the rules for final ones;
-        fewer where there are fewer.
+        They are scored ones and their neighbors, and obey all rules. The list is shorter if there
+        are fewer.
         """
-        effects, alive = self._fit(), self._distribution.alive
-        pool = np.unique(variants(self._alive_only(effects.choices), alive), axis=0)
+        posterior, alive = self._fit.posterior, self._distribution.alive
+        pool = unique_rows(variants(self._only_survivors(posterior.choices), alive))
         found: list[Architecture] = []
-        for at in np.argsort(-effects.mean(pool), kind="stable").tolist():
+        for at in np.argsort(-posterior.mean(pool), kind="stable").tolist():
             architecture = self.space.decode(tuple(pool[at].tolist()))
             if all(rule.holds(architecture) for rule in self.space.rules):
                 found.append(architecture)
@@ -188,134 +162,73 @@ class DDPNAS(BaseStrategy):
                 break
         return found
 
-    def propose(self) -> list[Indices]:
+    def risks(self, again: int = 0) -> list[Matrix]:
+        """Return for each option the probability that the best surviving architecture has it.
+
+        One row for each decision, which sums to 1. Needs at least one score. The first fit judges:
+        the second has used the scores twice and is too sure.
+
+        Args:
+            again: Another number gives an estimate by other draws.
+        """
+        posteriors, weights = fit_all_priors(self._fit.observations, least=0.1)
+        return best_option_shares(
+            posteriors,
+            weights,
+            self._distribution.alive,
+            np.random.default_rng([len(self.history), again]),
+            self.legal.holds if self.legal.rules else None,
+            self.draws,
+        )
+
+    def propose(self) -> list[Indices] | Choices:
         """Return a stage of fair cycles; with a budget, a cycle or the best proposal."""
-        if self.scheduled and self._distribution.longest <= self.keep:  # nothing to decide
-            return self.legal.fair_cycle(self._distribution, self.rng)[:1]
         if self.scheduled:
-            return [
-                architecture
-                for _ in range(self._cycles_asked)
-                for architecture in self.legal.fair_cycle(self._distribution, self.rng)
+            if not self.scores_left():  # nothing to decide
+                return self.legal.fair_cycle(self._distribution, self.rng)[:1]
+            cycles = [
+                self.legal.fair_cycle(self._distribution, self.rng)
+                for _ in range(self._cycles_to_ask)
             ]
+            return np.concatenate(cycles)
         told = len(self.history)
         if told == 0 or told < self.explore * self.evaluations:
             return self._spread_cycle()
-        effects, alive = self._fit(), self._distribution.alive
-        contexts = self._best(effects, self._alive_only(effects.choices))
-        pool = self._fresh(np.concatenate([contexts, variants(contexts, alive)]))
-        if len(pool):
-            beyond = variants(self._best(effects, pool), alive)
-            pool = self._fresh(np.concatenate([pool, beyond]))
-        if not len(pool):
-            return [self._any_survivor()]
-        gain = expected_improvement(*effects.mean_and_spread(pool), float(effects.fitted.max()))
-        return [tuple(pool[int(gain.argmax())].tolist())]
-
-    def _spread_cycle(self) -> list[Indices]:
-        """Return, of some fair cycles, the one that repeats the fewest pairs of choices."""
-        drawn = [self.legal.fair_cycle(self._distribution, self.rng) for _ in range(_CYCLES_DRAWN)]
-        seen = np.array(self.history, dtype=np.int64).reshape(-1, len(self._sizes))
-
-        def repeated(cycle: list[Indices]) -> int:
-            own = np.array(cycle)
-            compared = self._plain.compare(own, np.concatenate([seen, own]))
-            return int(compared.pairs.sum())
-
-        return min(drawn, key=repeated)
-
-    def _best(self, effects: Effects, architectures: Choices) -> Choices:
-        """Return the architectures that the fit ranks best, without repetition."""
-        _, first = np.unique(self._code(architectures), return_index=True)
-        distinct = architectures[np.sort(first)]
-        order = np.argsort(-effects.mean(distinct), kind="stable")
-        return np.asarray(distinct[order[:_CONTEXTS]])
-
-    def _fresh(self, pool: Choices) -> Choices:
-        """Return what was not scored yet and obeys the rules, without repetition."""
-        codes, first = np.unique(self._code(pool), return_index=True)
-        pool = pool[first[~np.isin(codes, self._code(np.array(self.history)))]]
-        return pool[self._holds(pool)] if self.legal.rules else pool
-
-    def _any_survivor(self) -> Indices:
-        theta = np.zeros((len(self._sizes), max(self._sizes)))
-        for row, mask in zip(theta, self._distribution.alive, strict=True):
-            row[: len(mask)] = mask / mask.sum()
-        return self.legal.draw(theta, self._distribution, self.rng)
-
-    def _alive_only(self, choices: Choices) -> Choices:
-        """Return the architectures with what was pruned replaced by the likeliest survivor."""
-        result = choices.copy()
-        distribution = self._distribution
-        for i, (row, mask) in enumerate(zip(distribution.rows, distribution.alive, strict=True)):
-            likeliest = int(np.where(mask, row, -1.0).argmax())
-            result[:, i] = np.where(mask[choices[:, i]], choices[:, i], likeliest)
-        return result
-
-    def _holds(self, pool: Choices) -> Mask:
-        return np.array([self.legal.holds(row) for row in pool.tolist()], dtype=np.bool_)
-
-    def _code(self, choices: Choices) -> npt.NDArray[np.int64]:
-        """Return a number for each architecture; different ones collide once in 2^64."""
-        total = np.zeros(len(choices), dtype=np.int64)
-        for numbers, column in zip(self._codes, choices.T, strict=True):
-            total += numbers[column]
-        return total
-
-    def _z(self) -> Matrix:
-        scores = np.array(self.scores)
-        if not self._drifting:
-            return normal_scores(scores)
-        return detrend(self._plain, np.array(self.history), scores)[0]
-
-    def _fit(self) -> Effects:
-        if self._fitted is None:
-            choices = np.array(self.history)
-            if self._prior is None:
-                self._fitted = climb(self._likeness, choices, self._z(), None)
-            else:
-                self._fitted = fit(self._likeness, choices, self._z(), self._prior)
-        return self._fitted
+        return [self._most_promising()]
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Fit all scores again, move theta, and prune what is due."""
-        self._fitted = None
+        self._fit.observe(np.array(self.history), np.array(self.scores))
         n = len(self.history)
+        # Early on every score counts, so refits are more frequent below 40 scores.
         if len(architectures) == 1 and n % min(_REFIT, max(1, n // 8)) and not self.done:
             return
-        choices = np.array(self.history)
-        z, self._drifting = detrend(self._plain, choices, np.array(self.scores))
-        first = climb(self._plain, choices, z, self._prior)
-        self._alike = self._option_means(first, choices)
-        self._likeness = self._plain.by_effects(self._alike)
-        self._fitted = climb(self._likeness, choices, z, self._prior)
-        self._prior = self._fitted.prior
-        self._distribution = self._distribution.with_rows(self._rows(self._fitted))
-        self._cycles += self._cycles_asked if self.scheduled else 1
+        self._fit.refit()
+        self._distribution = self._distribution.with_rows(self._fit.theta())
         if self.scheduled:
-            self._end_cycle()
-        elif self.max_risk and self._cycles >= self.cycles_per_stage:
-            in_cycles = len(self.history) < self.explore * self.evaluations
-            if not in_cycles and len(self.history) % _JUDGE < len(architectures):
-                risks = self._confirmed_risks()
-                chosen = [np.flatnonzero(row <= self.max_risk) for row in risks]
-                self._prune(chosen, risks, self._prunable())
+            self._cycles += self._cycles_to_ask
+            if self._cycles >= self.cycles_per_stage:
+                self._prune_on_schedule()
+        else:
+            self._cycles += 1
+            explored = n >= self.explore * self.evaluations
+            if explored and n % _JUDGE < len(architectures):
+                self._prune_within_budget()
 
-    def _rows(self, effects: Effects) -> list[Matrix]:
-        means = self._option_means(effects, self._best(effects, effects.choices))
-        return [np.exp((row - max(row)) / _TEMPERATURE) for row in means]
+    # ---- the schedule ---------------------------------------------------------------------------
 
-    def _option_means(self, effects: Effects, contexts: Choices) -> list[Matrix]:
-        """Return for each decision the fitted scores of its options, averaged over contexts."""
-        everything = [np.ones(k, dtype=np.bool_) for k in self._sizes]
-        means = effects.mean(variants(contexts, everything)).reshape(-1, len(contexts))
-        return np.split(means.mean(axis=1), np.cumsum(self._sizes)[:-1])
+    @property
+    def _cycles_to_ask(self) -> int:
+        """Cycles to request next: all T at the start of a stage, then one at a time.
 
-    def _end_cycle(self) -> None:
-        if self._cycles < self.cycles_per_stage:
-            return
+        Those requested together are scored with the same weights.
+        """
+        return max(1, self.cycles_per_stage - self._cycles)
+
+    def _prune_on_schedule(self) -> None:
+        """Prune the option of the smallest risk of each decision that is due, or wait."""
         risks = self.risks() if self.max_risk is None else self._confirmed_risks()
-        forced = self._cycles >= self.longest_stage
+        forced = self._cycles >= self.schedule.cycles
         chosen = []
         distribution, prunable = self._distribution, self._prunable()
         for i, (row, mask) in enumerate(zip(risks, prunable, strict=True)):
@@ -330,7 +243,69 @@ class DDPNAS(BaseStrategy):
         if not any(self._due):
             self._cycles = 0
             self.stage += 1
-            self._due = [int(mask.sum()) > self.keep for mask in self._distribution.alive]
+            keep = self.schedule.keep
+            self._due = [int(mask.sum()) > keep for mask in self._distribution.alive]
+
+    # ---- the budget -----------------------------------------------------------------------------
+
+    def _spread_cycle(self) -> Choices:
+        """Return, of some fair cycles, the one that repeats the fewest pairs of choices.
+
+        New pairs of choices say more about the effects of pairs.
+        """
+        drawn = [self.legal.fair_cycle(self._distribution, self.rng) for _ in range(_CYCLES_DRAWN)]
+        seen = np.array(self.history, dtype=np.int64).reshape(-1, len(self._sizes))
+
+        def repeated(cycle: Choices) -> int:
+            return int(self._fit.plain.compare(cycle, np.concatenate([seen, cycle])).pairs.sum())
+
+        return min(drawn, key=repeated)
+
+    def _most_promising(self) -> Indices:
+        """Return the architecture of the largest expected improvement that was not scored yet."""
+        posterior, alive = self._fit.posterior, self._distribution.alive
+        contexts = best_contexts(posterior, self._only_survivors(posterior.choices))
+        pool = self._fresh(np.concatenate([contexts, variants(contexts, alive)]))
+        if len(pool):
+            beyond = variants(best_contexts(posterior, pool), alive)
+            pool = self._fresh(np.concatenate([pool, beyond]))
+        if not len(pool):
+            return self._any_survivor()
+        gain = expected_improvement(*posterior.mean_and_spread(pool), posterior.fitted.max())
+        return tuple(pool[int(gain.argmax())].tolist())
+
+    def _fresh(self, pool: Choices) -> Choices:
+        """Return what was not scored yet and obeys the rules, without repetition."""
+        codes, first = np.unique(row_codes(pool, self._sizes), return_index=True)
+        seen = row_codes(self._fit.observations.choices, self._sizes)
+        pool = pool[first[~np.isin(codes, seen)]]
+        return pool[self.legal.holds(pool)]
+
+    def _any_survivor(self) -> Indices:
+        """Return a random architecture: everything near the best was scored."""
+        theta = np.zeros((len(self._sizes), max(self._sizes)))
+        for row, mask in zip(theta, self._distribution.alive, strict=True):
+            row[: len(mask)] = mask / mask.sum()
+        return self.legal.draw(theta, self._distribution, self.rng)
+
+    def _only_survivors(self, choices: Choices) -> Choices:
+        """Return the architectures with what was pruned replaced by the likeliest survivor."""
+        result = choices.copy()
+        distribution = self._distribution
+        for i, (row, mask) in enumerate(zip(distribution.rows, distribution.alive, strict=True)):
+            likeliest = int(np.where(mask, row, -1.0).argmax())
+            result[:, i] = np.where(mask[choices[:, i]], choices[:, i], likeliest)
+        return result
+
+    def _prune_within_budget(self) -> None:
+        """Prune every option of at most ``max_risk``, after the fewest cycles."""
+        if not self.max_risk or self._cycles < self.cycles_per_stage:
+            return
+        risks = self._confirmed_risks()
+        chosen = [np.flatnonzero(row <= self.max_risk) for row in risks]
+        self._prune(chosen, risks, self._prunable())
+
+    # ---- both -----------------------------------------------------------------------------------
 
     def _confirmed_risks(self) -> list[Matrix]:
         """Return the larger of two judgements by separate draws.
@@ -339,30 +314,11 @@ class DDPNAS(BaseStrategy):
         """
         return [np.maximum(a, b) for a, b in zip(self.risks(), self.risks(again=1), strict=True)]
 
-    def risks(self, again: int = 0) -> list[Matrix]:
-        """Return for each option the probability that the best surviving architecture has it.
-
-        One row a decision, which sums to 1; needs at least one score. By the first fit: the
-        second, which has used the scores twice, is too sure.
-
-        Args:
-            again: another number gives an estimate by other draws.
-        """
-        choices = np.array(self.history)
-        posteriors, weights = fits(self._plain, choices, self._z(), least=0.1)
-        return best_option_shares(
-            posteriors,
-            weights,
-            self._distribution.alive,
-            np.random.default_rng([len(self.history), again]),
-            self._holds if self.legal.rules else None,
-        )
-
     def _prunable(self) -> list[Mask]:
         """Return which options of each decision survive and may be pruned."""
         masks = [mask.copy() for mask in self._distribution.alive]
-        if (spared := self.legal.spared(self._distribution)) is not None:
-            for mask, option in zip(masks, spared, strict=True):
+        if (protected := self.legal.protected_options(self._distribution)) is not None:
+            for mask, option in zip(masks, protected, strict=True):
                 mask[option] = False
         return masks
 
@@ -389,9 +345,7 @@ class DDPNAS(BaseStrategy):
             "cycles": self._cycles,
             "due": list(self._due),
             "risk": self.risk,
-            "prior": None if self._prior is None else list(astuple(self._prior)),
-            "drifting": self._drifting,
-            "alike": [row.tolist() for row in self._alike],
+            "fit": self._fit.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -399,14 +353,18 @@ class DDPNAS(BaseStrategy):
         super().load_state_dict(state)
         self._distribution = JointDistribution.from_dict(state["distribution"])
         self._cycles, self._due, self.risk = state["cycles"], list(state["due"]), state["risk"]
-        self._prior = None if state["prior"] is None else Prior(*state["prior"])
-        self._drifting, self._fitted = state["drifting"], None
-        self._alike = [np.array(row) for row in state["alike"]]
-        self._likeness = self._plain.by_effects(self._alike) if self._alike else self._plain
+        self._fit.load_state_dict(state["fit"])
+        if self.history:
+            self._fit.observe(np.array(self.history), np.array(self.scores))
 
 
 def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:
-    """Return E[max(0, f - best)] of normal f with these means and standard deviations."""
+    """Return E[max(0, f - best)] of normal f with these means and standard deviations.
+
+    Example:
+        >>> expected_improvement(np.array([0.0]), np.array([1.0]), 0.0).round(4)
+        array([0.3989])
+    """
     gap = (mean - best) / spread
     density = np.exp(-0.5 * gap**2) / np.sqrt(2 * np.pi)
     return np.asarray(spread * (gap * ndtr(gap) + density))

@@ -39,7 +39,8 @@ from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy, recommend
-from ddpnas.strategies.legal import Indices
+from ddpnas.strategies.legal import Choices, Indices
+from ddpnas.strategies.schedule import PruningSchedule
 
 __all__ = ["DDPNASPaper", "choice_means", "survivor_softmax"]
 
@@ -94,18 +95,6 @@ class DDPNASPaper(BaseStrategy):
         self._cycles: list[list[Row]] = []  # of this stage: choice_means of each cycle
 
     @property
-    def done(self) -> bool:
-        """Whether every decision is down to ``keep`` survivors, and anything was scored."""
-        return bool(self.history) and self._stages_left == 0
-
-    @property
-    def evaluations(self) -> int:
-        """The number of scores that the whole search asks for; an estimate where rules exist."""
-        longest, left = self._distribution.longest, self._stages_left
-        cycles = self.cycles_per_stage * sum(range(longest - left + 1, longest + 1))
-        return max(1, len(self.history) + cycles - len(self._cycles) * longest)
-
-    @property
     def distribution(self) -> JointDistribution:
         """Theta and the survivors."""
         return self._distribution
@@ -116,18 +105,24 @@ class DDPNASPaper(BaseStrategy):
         return recommend(self._distribution, self.space)
 
     @property
-    def _stages_left(self) -> int:
-        return max(
+    def _schedule(self) -> PruningSchedule:
+        """The schedule from here; each group of options keeps a survivor, too."""
+        stages = max(
             int(mask.sum()) - max(self.keep, len({group for group in groups if group is not None}))
             if int(mask.sum()) > self.keep
             else 0
             for mask, groups in zip(self._distribution.alive, self._groups, strict=True)
         )
+        return PruningSchedule(self._distribution.max_survivors - stages, self.cycles_per_stage)
 
-    def propose(self) -> list[Indices]:
+    def scores_left(self) -> int:
+        """Return how many scores are still needed; an estimate where rules bind the search."""
+        return self._schedule.scores_left(self._distribution.max_survivors, len(self._cycles))
+
+    def propose(self) -> Choices:
         """Return one cycle; of it one architecture where nothing is to be pruned."""
         cycle = self.legal.fair_cycle(self._distribution, self.rng)
-        return cycle if self._stages_left else cycle[:1]
+        return cycle if self.scores_left() else cycle[:1]
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Learn a cycle's scores; the last cycle of a stage updates theta and prunes."""
@@ -153,7 +148,7 @@ class DDPNASPaper(BaseStrategy):
                 rows.append(theta + self._velocity[i])
         learned = self._distribution.with_rows(rows)
         self._distribution = learned.prune(
-            self.keep, self.rng, self._groups, self.legal.spared(learned)
+            self.keep, self.rng, self._groups, self.legal.protected_options(learned)
         )
         self._cycles = []
         self.stage += 1

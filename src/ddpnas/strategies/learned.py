@@ -22,7 +22,8 @@ from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy, recommend
-from ddpnas.strategies.legal import Indices
+from ddpnas.strategies.legal import Choices, Indices
+from ddpnas.strategies.schedule import PruningSchedule
 
 __all__ = ["Learned", "one_hot", "rank_utilities"]
 
@@ -31,52 +32,43 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Learned(BaseStrategy, ABC):
-    """Batches from theta, or fair cycles with pruning; families implement :meth:`_update`.
+    """Batches from theta, or fair cycles with pruning; families implement :meth:`update`.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
-        batch: architectures drawn from theta for one update.
-        pruning: fair cycles and stage-wise pruning.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        evaluations: Number of scores to ask for; with ``pruning``, the schedule decides instead.
+        batch: Architectures drawn from theta for one update.
+        pruning: Sample fair cycles and prune after every stage.
         cycles_per_stage: T, cycles between two prunings.
     """
 
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int,
-        evaluations: int,
-        batch: int,
-        pruning: bool,
-        cycles_per_stage: int,
+        seed: int = 0,
+        *,
+        evaluations: int = 100,
+        batch: int = 1,
+        pruning: bool = False,
+        cycles_per_stage: int = 3,
     ) -> None:
         super().__init__(space, seed, None if pruning else evaluations)
         if batch < 1 or cycles_per_stage < 1:
             raise OptionError("batch and cycles_per_stage are at least 1")
-        self.batch, self.pruning, self.cycles_per_stage = batch, pruning, cycles_per_stage
+        self.batch, self.pruning = batch, pruning
+        self.schedule = PruningSchedule(keep=1, cycles=cycles_per_stage)
         width = max(self._sizes)
-        self._exists = np.arange(width) < np.array(self._sizes)[:, None]
-        self._theta: Matrix = self._exists / np.array(self._sizes, dtype=float)[:, None]
-        self._alive: Mask = self._exists.copy()
+        exists = np.arange(width) < np.array(self._sizes)[:, None]
+        self._theta: Matrix = exists / np.array(self._sizes, dtype=float)[:, None]
+        self._alive: Mask = exists
         self._cycles = 0  # told in this stage
 
-    @property
-    def done(self) -> bool:
-        """Whether all evaluations are told or, with pruning, one survivor is left everywhere."""
-        return bool(self.history) and self._longest == 1 if self.pruning else super().done
-
-    @property
-    def evaluations(self) -> int:
-        """How many scores the search asks for; with pruning and rules, an estimate."""
+    def scores_left(self) -> int:
+        """Return how many scores are still needed; with pruning and rules, an estimate."""
         if not self.pruning:
-            return super().evaluations
-        cycles = self.cycles_per_stage * sum(range(2, self._longest + 1))
-        return max(1, len(self.history) + max(0, cycles - self._cycles * self._longest))
-
-    @property
-    def _longest(self) -> int:
-        return int(self._alive.sum(axis=1).max())
+            return super().scores_left()
+        return self.schedule.scores_left(int(self._alive.sum(axis=1).max()), self._cycles)
 
     @property
     def distribution(self) -> JointDistribution:
@@ -92,7 +84,7 @@ class Learned(BaseStrategy, ABC):
         """The most likely architecture that obeys all rules."""
         return recommend(self.distribution, self.space)
 
-    def propose(self) -> list[Indices]:
+    def propose(self) -> list[Indices] | Choices:
         """Return a batch drawn from theta; with pruning, a fair cycle."""
         distribution = self.distribution
         if self.pruning:
@@ -101,28 +93,37 @@ class Learned(BaseStrategy, ABC):
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Update theta; with pruning, prune after the last cycle of a stage."""
+        # Pruned options keep their probability; the update shares out what is left.
         alive_mass = (self._theta * self._alive).sum(axis=1, keepdims=True)
         p = self._theta * self._alive / alive_mass
-        p = self._update(p, np.array(architectures), np.array(scores))
+        p = self.update(p, np.array(architectures), np.array(scores))
         self._theta = np.where(self._alive, p * alive_mass, self._theta)
         if self.pruning:
-            self._cycles += 1
-            if self._cycles == self.cycles_per_stage:
-                learned = self.distribution
-                pruned = learned.prune(1, self.rng, spare=self.legal.spared(learned))
-                for row, alive in zip(self._alive, pruned.alive, strict=True):
-                    row[: len(alive)] = alive
-                self._cycles = 0
-                self.stage += 1
+            self._end_cycle()
+
+    def _end_cycle(self) -> None:
+        self._cycles += 1
+        if self._cycles < self.schedule.cycles:
+            return
+        learned = self.distribution
+        protected = self.legal.protected_options(learned)
+        pruned = learned.prune(self.schedule.keep, self.rng, protected=protected)
+        for row, alive in zip(self._alive, pruned.alive, strict=True):
+            row[: len(alive)] = alive
+        self._cycles = 0
+        self.stage += 1
 
     @abstractmethod
-    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
+    def update(self, p: Matrix, choices: Choices, scores: Matrix) -> Matrix:
         """Return the new probabilities of the survivors.
 
         Args:
-            p: decisions x options, 0 where pruned, rows sum to 1.
-            architectures: of the batch, each a row of option indices.
-            scores: one each.
+            p: (d, K) probabilities, 0 where pruned; rows sum to 1.
+            choices: (n, d) option indices of the batch.
+            scores: (n,) scores, higher is better.
+
+        Returns:
+            (d, K) probabilities like ``p``.
         """
 
     def _floored(self, p: Matrix) -> Matrix:
@@ -161,9 +162,9 @@ class Learned(BaseStrategy, ABC):
     _memory: Sequence[str] = ()  # names of what the update remembers: arrays and numbers
 
 
-def one_hot(architectures: npt.NDArray[np.int64], width: int) -> Matrix:
-    """Return architectures x decisions x options, 1 where chosen."""
-    return np.asarray(architectures[:, :, None] == np.arange(width), dtype=np.float64)
+def one_hot(choices: Choices, width: int) -> Matrix:
+    """Return an array of architectures x decisions x options, 1 where chosen."""
+    return np.asarray(choices[:, :, None] == np.arange(width), dtype=np.float64)
 
 
 def rank_utilities(scores: Matrix) -> Matrix:

@@ -1,4 +1,4 @@
-"""Architectures that may be sampled in a search: they obey the rules that are not ``final``."""
+"""Architectures that a search may sample: they obey the rules that are not ``final``."""
 
 from __future__ import annotations
 
@@ -9,36 +9,107 @@ import numpy.typing as npt
 
 from ddpnas.errors import InfeasibleError
 from ddpnas.generation.best import generate
-from ddpnas.space.decisions import DecisionSpace, Rule
+from ddpnas.space.decisions import Decision, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 
-__all__ = ["Indices", "LegalSampler"]
+__all__ = ["Choices", "Indices", "LegalSampler", "RuleMatrix"]
 
-Indices = tuple[int, ...]
+Indices = tuple[int, ...]  # option indices of one architecture
+Choices = npt.NDArray[np.int64]  # architectures x decisions, option indices
+Mask = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.float64]
 
 _TRIES = 200  # random draws before the solver is asked
 
 
+class RuleMatrix:
+    """Rules as one integer matrix, which tests many architectures at once.
+
+    A float is an integer times a power of two, so the weights of a rule have a common unit and
+    their sum is exact in integers. Rounded once to a float, it is the sum that
+    :meth:`ddpnas.Rule.holds` computes, bit for bit.
+
+    Args:
+        decisions: Decisions of the space.
+        rules: The rules to test.
+
+    Example:
+        >>> decisions = [Decision("a", ("x", "y")), Decision("b", ("x", "y"))]
+        >>> rule = Rule({("a", "y"): 1.0, ("b", "y"): 1.0}, says="at most one y", upper=1.0)
+        >>> RuleMatrix(decisions, [rule]).holds(np.array([[0, 1], [1, 1]]))
+        array([ True, False])
+    """
+
+    def __init__(self, decisions: Sequence[Decision], rules: Sequence[Rule]) -> None:
+        sizes = [len(d.options) for d in decisions]
+        self._starts = np.cumsum([0, *sizes[:-1]])
+        pairs = [(d.name, option) for d in decisions for option in d.options]
+        ratios = [
+            [float(rule.weights.get(pair, 0.0)).as_integer_ratio() for pair in pairs]
+            for rule in rules
+        ]
+        units = [max(below.bit_length() - 1 for _, below in row) for row in ratios]
+        weights = [
+            [above * (2**unit // below) for above, below in row]
+            for row, unit in zip(ratios, units, strict=True)
+        ]
+        fits = all(sum(map(abs, row)) < 2**62 for row in weights)
+        self._weights = np.array(weights, dtype=np.int64 if fits else object)
+        self._units = np.array(units, dtype=np.int64)
+        self._lower = np.array([rule.lower for rule in rules], dtype=np.float64)
+        self._upper = np.array([rule.upper for rule in rules], dtype=np.float64)
+
+    def holds(self, choices: Choices) -> Mask:
+        """Return which architectures obey all rules.
+
+        Args:
+            choices: (n, d) option indices.
+
+        Returns:
+            (n,) booleans.
+        """
+        if not len(self._units):
+            return np.ones(len(choices), dtype=np.bool_)
+        totals = self._weights[:, choices + self._starts].sum(axis=2).astype(np.float64).T
+        sums = np.ldexp(totals, -self._units)
+        return np.asarray(((self._lower <= sums) & (sums <= self._upper)).all(axis=1))
+
+
 class LegalSampler:
     """Draws architectures of a space that obey its rules for searching.
 
-    Where random draws keep breaking the rules, the optimum of a random objective is taken:
-    always legal, though no longer drawn exactly from the distribution asked for.
+    Where random draws keep breaking the rules, the optimum of a random objective is taken. It is
+    always legal, but no longer drawn exactly from the distribution asked for.
+
+    Args:
+        space: The decisions and rules. Rules that are ``final`` do not bind a search.
+
+    Attributes:
+        rules: The rules that bind the search.
+
+    Example:
+        >>> space = DecisionSpace([Decision("a", ("x", "y")), Decision("b", ("p", "q", "r"))])
+        >>> sampler = LegalSampler(space)
+        >>> sampler.neighbors((0, 1))
+        [(1, 1), (0, 0), (0, 2)]
+        >>> sampler.uniform(np.random.default_rng(0)) in sampler.neighbors((0, 1))
+        True
     """
 
     def __init__(self, space: DecisionSpace) -> None:
         self.space = space
         self.rules = tuple(rule for rule in space.rules if not rule.final)
         self._searched = DecisionSpace(space.decisions, self.rules)
+        self._matrix = RuleMatrix(space.decisions, self.rules)
         self._sizes = np.array([len(d.options) for d in space.decisions])
 
-    def holds(self, indices: Sequence[int]) -> bool:
-        """Return whether the architecture may be sampled."""
-        if not self.rules:
-            return True
-        architecture = self.space.decode(indices)
-        return all(rule.holds(architecture) for rule in self.rules)
+    def holds(self, choices: Choices) -> Mask:
+        """Return which of the architectures, (n, d) option indices, may be sampled."""
+        return self._matrix.holds(choices)
+
+    def allows(self, indices: Sequence[int]) -> bool:
+        """Return whether one architecture may be sampled."""
+        return not self.rules or bool(self.holds(np.array([indices]))[0])
 
     def uniform(self, rng: np.random.Generator) -> Indices:
         """Return a uniformly drawn architecture."""
@@ -50,30 +121,31 @@ class LegalSampler:
         """Return an architecture drawn from a product of categorical distributions.
 
         Args:
-            theta: decisions x options, rows padded with 0, each with sum 1.
-            distribution: what the solver falls back to.
-            rng: randomness.
+            theta: Decisions x options, rows padded with 0, each with sum 1.
+            distribution: Its survivors are the options from which the solver may choose.
+            rng: Source of randomness.
         """
         cumulative = theta.cumsum(axis=1)
         for _ in range(_TRIES):
             at = (cumulative < rng.random(len(theta))[:, None] * cumulative[:, -1:]).sum(axis=1)
-            indices = tuple(at.tolist())
-            if self.holds(indices):
-                return indices
+            if self.allows(at):
+                return tuple(at.tolist())
         return self._solve(distribution, rng)
 
-    def neighbours(self, indices: Indices) -> list[Indices]:
-        """Return all legal architectures that differ in one decision."""
-        return [
-            other
-            for i, size in enumerate(self._sizes.tolist())
-            for option in range(size)
-            if option != indices[i]
-            and self.holds(other := (*indices[:i], option, *indices[i + 1 :]))
+    def neighbors(self, indices: Indices) -> list[Indices]:
+        """Return all legal architectures that are one change of one decision away."""
+        others = [
+            (*indices[:i], option, *indices[i + 1 :])
+            for i, decision in enumerate(self.space.decisions)
+            for option in decision.neighbors(indices[i])
         ]
+        if not others:
+            return []
+        legal = self.holds(np.array(others))
+        return [other for other, allowed in zip(others, legal, strict=True) if allowed]
 
     def mutate(self, indices: Indices, rng: np.random.Generator) -> Indices:
-        """Return a legal architecture with one decision changed at random.
+        """Return a legal architecture that is one random change of one decision away.
 
         Where the rules allow no single change, a uniformly drawn architecture.
         """
@@ -82,32 +154,32 @@ class LegalSampler:
             if free.size == 0:
                 return indices
             i = int(free[rng.integers(len(free))])
-            option = int(rng.integers(self._sizes[i] - 1))
-            option += option >= indices[i]
-            other = (*indices[:i], option, *indices[i + 1 :])
-            if self.holds(other):
+            near = self.space.decisions[i].neighbors(indices[i])
+            other = (*indices[:i], near[rng.integers(len(near))], *indices[i + 1 :])
+            if self.allows(other):
                 return other
         return self.uniform(rng)
 
-    def fair_cycle(
-        self, distribution: JointDistribution, rng: np.random.Generator
-    ) -> list[Indices]:
+    def fair_cycle(self, distribution: JointDistribution, rng: np.random.Generator) -> Choices:
         """Return one cycle: architectures in which every survivor that can occur does.
 
-        Without rules, :meth:`JointDistribution.fair_cycle`. With rules, what of such a cycle is
-        legal, and for each survivor still missing an architecture that contains it, found by the
-        solver; a survivor that no legal architecture of survivors contains is left out.
+        Without rules it is :meth:`JointDistribution.fair_choices`. With rules, the legal ones of
+        such a cycle stay, and the solver adds an architecture for each survivor still missing. A
+        survivor that no legal architecture of survivors contains is left out.
+
+        Returns:
+            (n, d) option indices.
         """
-        cycle = [self.space.encode(a) for a in distribution.fair_cycle(rng)]
+        cycle = distribution.fair_choices(rng)
         if not self.rules:
             return cycle
-        cycle = [indices for indices in cycle if self.holds(indices)]
+        legal: list[Indices] = [tuple(row) for row in cycle[self.holds(cycle)].tolist()]
         missing = {
             (i, int(option))
             for i, alive in enumerate(distribution.alive)
             for option in np.flatnonzero(alive)
         }
-        for indices in cycle:
+        for indices in legal:
             missing -= set(enumerate(indices))
         for pair in sorted(missing):
             if pair not in missing:
@@ -116,11 +188,11 @@ class LegalSampler:
                 indices = self._solve(distribution, rng, contains=pair, prefer=missing)
             except InfeasibleError:
                 continue
-            cycle.append(indices)
+            legal.append(indices)
             missing -= set(enumerate(indices))
-        return cycle or [self._solve(distribution, rng)]
+        return np.array(legal or [self._solve(distribution, rng)])
 
-    def spared(self, distribution: JointDistribution) -> Indices | None:
+    def protected_options(self, distribution: JointDistribution) -> Indices | None:
         """Return the likeliest legal architecture of survivors; None where there are no rules.
 
         None of its options may be pruned, so that something legal always survives.

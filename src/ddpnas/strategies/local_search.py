@@ -64,9 +64,9 @@ class LocalSearch(BaseStrategy):
     def _fill_queue(self) -> None:
         assert self._incumbent is not None
         seen = set(self.history)
-        neighbours = self.legal.neighbours(self._incumbent[0])
-        order = self.rng.permutation(len(neighbours))
-        self._queue = [neighbours[i] for i in order if neighbours[i] not in seen]
+        neighbors = self.legal.neighbors(self._incumbent[0])
+        order = self.rng.permutation(len(neighbors))
+        self._queue = [neighbors[i] for i in order if neighbors[i] not in seen]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain data for JSON."""

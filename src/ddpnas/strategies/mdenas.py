@@ -8,12 +8,14 @@ mean here; the authors' code keeps the last one.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix
+from ddpnas.strategies.legal import Choices
 
 __all__ = ["MdeNAS"]
 
@@ -22,13 +24,9 @@ class MdeNAS(Learned):
     """MdeNAS: moves probability between each two options by a comparison of accuracy and count.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
         batch: architectures drawn from theta for one update.
         lr: probability moved a pair.
-        pruning: fair cycles and stage-wise pruning.
-        cycles_per_stage: T, cycles between two prunings.
+        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
     """
 
     _memory = ("_count", "_mean")
@@ -38,22 +36,20 @@ class MdeNAS(Learned):
         space: DecisionSpace,
         seed: int = 0,
         *,
-        evaluations: int = 100,
-        batch: int = 1,
         lr: float = 0.02,
-        pruning: bool = False,
-        cycles_per_stage: int = 3,
+        **options: Any,
     ) -> None:
-        super().__init__(space, seed, evaluations, batch, pruning, cycles_per_stage)
+        super().__init__(space, seed, **options)
         if not lr > 0:
             raise OptionError(f"lr is above 0, not {lr}")
         self.lr = lr
         self._count = np.zeros(self._theta.shape)
         self._mean = np.zeros(self._theta.shape)  # of the scores in which the option took part
 
-    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
+    def update(self, p: Matrix, choices: Choices, scores: Matrix) -> Matrix:
+        """Return the new probabilities of the survivors, see :meth:`Learned.update`."""
         at = np.arange(len(p))
-        for indices, score in zip(architectures, scores, strict=True):
+        for indices, score in zip(choices, scores, strict=True):
             self._count[at, indices] += 1
             gap = score - self._mean[at, indices]
             self._mean[at, indices] += gap / self._count[at, indices]

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix, one_hot, rank_utilities
+from ddpnas.strategies.legal import Choices
 
 __all__ = ["ASNG", "MIGO", "SNG"]
 
@@ -25,13 +26,9 @@ class SNG(Learned):
     """Stochastic natural gradient: steps of fixed length along that of the expected utility.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
         batch: lambda, architectures drawn from theta for one update.
         delta: length of a step in the Fisher metric, in units of 1 / sqrt(free parameters).
-        pruning: fair cycles and stage-wise pruning.
-        cycles_per_stage: T, cycles between two prunings.
+        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
     """
 
     def __init__(
@@ -39,29 +36,26 @@ class SNG(Learned):
         space: DecisionSpace,
         seed: int = 0,
         *,
-        evaluations: int = 100,
         batch: int = 2,
         delta: float = 1.0,
-        pruning: bool = False,
-        cycles_per_stage: int = 3,
+        **options: Any,
     ) -> None:
-        super().__init__(space, seed, evaluations, batch, pruning, cycles_per_stage)
+        super().__init__(space, seed, batch=batch, **options)
         if not delta > 0 or batch < 2:
             raise OptionError("delta is above 0 and batch at least 2: ranks need two scores")
         self.delta = delta
         self._free = max(1, sum(self._sizes) - len(self._sizes))
 
-    def _gradient(
-        self, p: Matrix, architectures: npt.NDArray[np.int64], utilities: Matrix
-    ) -> tuple[Matrix, float]:
+    def _gradient(self, p: Matrix, choices: Choices, utilities: Matrix) -> tuple[Matrix, float]:
         """Return the natural gradient and its Fisher norm, sqrt(sum of g^2 / p)."""
-        chosen = one_hot(architectures, p.shape[1])
+        chosen = one_hot(choices, p.shape[1])
         gradient = np.tensordot(utilities, chosen - p, axes=1) / len(utilities)
         norm = math.sqrt(float((gradient**2 / np.where(p > 0, p, 1.0)).sum()))
         return gradient, norm
 
-    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
-        gradient, norm = self._gradient(p, architectures, rank_utilities(scores))
+    def update(self, p: Matrix, choices: Choices, scores: Matrix) -> Matrix:
+        """Return the new probabilities of the survivors, see :meth:`Learned.update`."""
+        gradient, norm = self._gradient(p, choices, rank_utilities(scores))
         if norm == 0:
             return p
         return self._floored(p + self.delta / math.sqrt(self._free) * gradient / norm)
@@ -71,15 +65,11 @@ class ASNG(SNG):
     """Adaptive SNG: steps grow while successive gradients agree and shrink where they do not.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
         batch: lambda, architectures drawn from theta for one update.
         delta: the first step's length, as of SNG.
         alpha: signal-to-noise ratio at which the step is kept.
         delta_max: most by which the step is divided.
-        pruning: fair cycles and stage-wise pruning.
-        cycles_per_stage: T, cycles between two prunings.
+        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
     """
 
     _memory = ("_path", "_gamma", "_divisor")
@@ -89,31 +79,20 @@ class ASNG(SNG):
         space: DecisionSpace,
         seed: int = 0,
         *,
-        evaluations: int = 100,
-        batch: int = 2,
-        delta: float = 1.0,
         alpha: float = 1.5,
         delta_max: float = 10.0,
-        pruning: bool = False,
-        cycles_per_stage: int = 3,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            space,
-            seed,
-            evaluations=evaluations,
-            batch=batch,
-            delta=delta,
-            pruning=pruning,
-            cycles_per_stage=cycles_per_stage,
-        )
+        super().__init__(space, seed, **options)
         if not (alpha > 0 and delta_max >= 1):
             raise OptionError("alpha is above 0 and delta_max at least 1")
         self.alpha, self.delta_max = alpha, delta_max
         self._path: Matrix = np.zeros(self._theta.shape)
         self._gamma, self._divisor = 0.0, 1.0
 
-    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
-        gradient, norm = self._gradient(p, architectures, rank_utilities(scores))
+    def update(self, p: Matrix, choices: Choices, scores: Matrix) -> Matrix:
+        """Return the new probabilities of the survivors, see :meth:`Learned.update`."""
+        gradient, norm = self._gradient(p, choices, rank_utilities(scores))
         if norm == 0:
             return p
         delta = self.delta / self._divisor
@@ -132,14 +111,10 @@ class MIGO(SNG):
     """MIGO: SNG with momentum on the step and a utility that is logarithmic in the rank.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
         batch: lambda, architectures drawn from theta for one update.
         delta: length of a step before momentum, as of SNG.
         momentum: share of the last step in the next.
-        pruning: fair cycles and stage-wise pruning.
-        cycles_per_stage: T, cycles between two prunings.
+        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
     """
 
     _memory = ("_velocity",)
@@ -149,29 +124,19 @@ class MIGO(SNG):
         space: DecisionSpace,
         seed: int = 0,
         *,
-        evaluations: int = 100,
         batch: int = 4,
-        delta: float = 1.0,
         momentum: float = 0.5,
-        pruning: bool = False,
-        cycles_per_stage: int = 3,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            space,
-            seed,
-            evaluations=evaluations,
-            batch=batch,
-            delta=delta,
-            pruning=pruning,
-            cycles_per_stage=cycles_per_stage,
-        )
+        super().__init__(space, seed, batch=batch, **options)
         if not 0 <= momentum < 1:
             raise OptionError(f"momentum is in [0, 1), not {momentum}")
         self.momentum = momentum
         self._velocity: Matrix = np.zeros(self._theta.shape)
 
-    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
-        gradient, norm = self._gradient(p, architectures, log_rank_utilities(scores))
+    def update(self, p: Matrix, choices: Choices, scores: Matrix) -> Matrix:
+        """Return the new probabilities of the survivors, see :meth:`Learned.update`."""
+        gradient, norm = self._gradient(p, choices, log_rank_utilities(scores))
         if norm == 0:
             return p
         step = self.delta / math.sqrt(self._free) * gradient / norm

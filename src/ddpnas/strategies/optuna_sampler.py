@@ -74,7 +74,7 @@ class OptunaStrategy(BaseStrategy):
         for _ in range(_TRIES):
             self._trial = self._study.ask(self._parameters)
             indices = tuple(self._trial.params[d.name] for d in self.space.decisions)
-            if self.legal.holds(indices):
+            if self.legal.allows(indices):
                 return [indices]
             self._study.tell(self._trial, state=self._optuna.trial.TrialState.FAIL)
         self._trial = None

@@ -55,14 +55,13 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
     Raises:
         OptionError: unknown name or option, or an option of another type or out of range.
     """
-    known = strategy_options(name)
-    parameters = inspect.signature(_STRATEGIES[name]).parameters
+    known = constructor_options(strategy_class(name))
     given = {}
     for option, value in options.items():
         if option not in known:
             raise OptionError(nearest(f"option of strategy {name!r}", option, known))
         what = f"{option} of strategy {name!r}"
-        given[option] = typed(what, str(parameters[option].annotation), value)
+        given[option] = typed(what, str(known[option].annotation), value)
     check_seed(seed)
     made: Any = _STRATEGIES[name]
     strategy: Strategy = made(space, seed=seed, **given)
@@ -86,8 +85,28 @@ def strategy_options(name: str) -> dict[str, Any]:
     Raises:
         OptionError: an unknown name.
     """
-    parameters = inspect.signature(strategy_class(name)).parameters.values()
-    return {p.name: p.default for p in parameters if p.name not in ("space", "seed")}
+    parameters = constructor_options(strategy_class(name))
+    return {option: parameter.default for option, parameter in parameters.items()}
+
+
+def constructor_options(made: type) -> dict[str, inspect.Parameter]:
+    """Return the options of a strategy's class, those of its bases first.
+
+    A constructor with ``**options`` hands them on, so that the options of the base are its own.
+
+    Args:
+        made: A class whose constructor takes a space, a seed and options.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for kind in made.__mro__:
+        if "__init__" not in vars(kind):
+            continue
+        parameters = inspect.signature(kind).parameters.values()
+        named = {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+        found = {**named, **found}
+        if len(named) == len(parameters):
+            break
+    return {name: p for name, p in found.items() if name not in ("space", "seed")}
 
 
 def _unknown(name: str) -> OptionError:

@@ -7,12 +7,14 @@ advantage divided by its running spread, so that the unit of the score does not 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix, one_hot
+from ddpnas.strategies.legal import Choices
 
 __all__ = ["Reinforce"]
 
@@ -21,14 +23,10 @@ class Reinforce(Learned):
     """REINFORCE: moves the logits of theta along advantage x gradient of the log-likelihood.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for; with pruning, the schedule decides instead.
         batch: architectures drawn from theta for one update.
         lr: step size on the logits.
         baseline: memory of the moving average of scores.
-        pruning: fair cycles and stage-wise pruning.
-        cycles_per_stage: T, cycles between two prunings.
+        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
     """
 
     _memory = ("_mean", "_spread")
@@ -38,20 +36,18 @@ class Reinforce(Learned):
         space: DecisionSpace,
         seed: int = 0,
         *,
-        evaluations: int = 100,
-        batch: int = 1,
         lr: float = 0.3,
         baseline: float = 0.9,
-        pruning: bool = False,
-        cycles_per_stage: int = 3,
+        **options: Any,
     ) -> None:
-        super().__init__(space, seed, evaluations, batch, pruning, cycles_per_stage)
+        super().__init__(space, seed, **options)
         if not (lr > 0 and 0 <= baseline < 1):
             raise OptionError("lr is above 0 and baseline in [0, 1)")
         self.lr, self.baseline = lr, baseline
         self._mean, self._spread = float("nan"), 0.0
 
-    def _update(self, p: Matrix, architectures: npt.NDArray[np.int64], scores: Matrix) -> Matrix:
+    def update(self, p: Matrix, choices: Choices, scores: Matrix) -> Matrix:
+        """Return the new probabilities of the survivors, see :meth:`Learned.update`."""
         if np.isnan(self._mean):
             self._mean = float(scores.mean())
         gap = scores - self._mean
@@ -61,7 +57,7 @@ class Reinforce(Learned):
         if self._spread == 0:
             return p
         advantage = np.clip(gap / self._spread, -3.0, 3.0)
-        chosen = one_hot(architectures, p.shape[1])
+        chosen = one_hot(choices, p.shape[1])
         gradient = np.tensordot(advantage, chosen - p, axes=1) / len(scores)
         moved = p * np.exp(self.lr * gradient)
         return np.asarray(moved / moved.sum(axis=1, keepdims=True))

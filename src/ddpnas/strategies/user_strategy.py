@@ -16,6 +16,7 @@ from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.user_code import UserCode, as_user_error, names_file
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.registry import (
+    constructor_options,
     create_strategy,
     strategy_class,
 )
@@ -64,12 +65,7 @@ class NamedStrategy:
         Raises:
             OptionError: no such strategy, or its file fails.
         """
-        parameters = inspect.signature(self.made()).parameters.values()
-        return {
-            p.name: p.default
-            for p in parameters
-            if p.name not in ("space", "seed") and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-        }
+        return {name: p.default for name, p in constructor_options(self.made()).items()}
 
     def create(self, space: DecisionSpace, seed: int = 0, **options: Any) -> Strategy:
         """Return the strategy over the space.
