@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their texts are read."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "own_strategy",
 ]
 
-# What a module of commands lists: how to make the parser of each, and what to call then.
+# A command: the function that makes its parser, and the function to call with the options.
 Command = tuple[Callable[[], ArgumentParser], Callable[[Namespace], None]]
 
 FREE = (  # take any --name.option
@@ -57,12 +57,12 @@ def dashed(parser: ArgumentParser) -> ArgumentParser:
 
 
 def own_space(name: str) -> str:
-    """Return what a command over a user's own space needs once more; nothing for published ones."""
+    """Return the option that names a user's own space again; nothing for a published space."""
     return _own("space", name)
 
 
 def own_strategy(name: str) -> str:
-    """Return what going on with a user's own strategy needs once more; nothing for others."""
+    """Return the option that names a user's own strategy again; nothing for others."""
     return _own("strategy", name)
 
 
@@ -81,10 +81,10 @@ def add_space(parser: ArgumentParser, default: str | None) -> None:
 
 
 def add_own_space(parser: ArgumentParser) -> None:
-    """Add --space where the space is known, and only code in a file has to be named again."""
+    """Add --space for commands on a run: only a user's file has to be named again."""
     parser.add_argument(
         "--space",
-        help="of a space of your own: its my_file.py:network once more, which is executed",
+        help="your own space once more, my_file.py:network; the file is executed",
     )
 
 
@@ -94,7 +94,7 @@ def add_space_options(parser: ArgumentParser) -> None:
         "--space-options",
         type=dict[str, Any],
         default={},
-        help="of the space, one by one: --space-options.channels 8",
+        help="options of the space, one by one: --space-options.channels 8",
     )
 
 
@@ -104,7 +104,7 @@ def add_limit(parser: ArgumentParser) -> None:
         "--limit",
         action="append",
         default=[],
-        help="a limit on a cost: macs=20M (at most), macs>=10M or macs=10M..20M; may be repeated; "
+        help="limit on a cost: macs=20M (at most), macs>=10M or macs=10M..20M; may be repeated; "
         "K, M and G stand for thousands, millions and billions",
     )
 
@@ -122,9 +122,9 @@ def add_seed_and_device(parser: ArgumentParser) -> None:
 
 def add_quiet(parser: ArgumentParser) -> None:
     """Add --quiet."""
-    parser.add_argument("--quiet", action="store_true", help="no progress, results only")
+    parser.add_argument("--quiet", action="store_true", help="print results only, no progress")
 
 
 def fields(kind: Any, options: Namespace) -> Any:
-    """Return the dataclass with its fields taken from the options."""
+    """Return a dataclass, its fields taken from the options of the same name."""
     return kind(**{field.name: options[field.name] for field in dataclasses.fields(kind)})

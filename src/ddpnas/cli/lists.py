@@ -1,9 +1,10 @@
-"""``ddpnas spaces``, ``strategies``, ``evaluators`` and ``data``: what there is."""
+"""``ddpnas spaces``, ``strategies``, ``evaluators`` and ``data``: lists, and one entry each."""
 
 from __future__ import annotations
 
 import inspect
 import shlex
+from collections.abc import Mapping
 
 import docstring_parser
 from docstring_parser import Docstring
@@ -28,48 +29,46 @@ __all__ = ["COMMANDS"]
 
 
 def _spaces_parser() -> ArgumentParser:
-    parser = new_parser("list the published search spaces, or tell what one of them holds")
-    parser.add_argument("name", nargs="?", help="of a space, or your own: my_file.py:network")
+    parser = new_parser("list the published search spaces, or show one space")
+    parser.add_argument("name", nargs="?", help="name of a space, or your own: my_file.py:network")
     add_space_options(parser)
     add_limit(parser)
     return parser
 
 
 def _strategies_parser() -> ArgumentParser:
-    parser = new_parser("list the search strategies, or the options of one of them")
-    parser.add_argument("name", nargs="?", help="of a strategy, or your own: my_file.py:MyStrategy")
+    parser = new_parser("list the search strategies, or show the options of one strategy")
+    parser.add_argument(
+        "name", nargs="?", help="name of a strategy, or your own: my_file.py:MyStrategy"
+    )
     return parser
 
 
 def _evaluators_parser() -> ArgumentParser:
-    parser = new_parser("list where scores may come from, or the options of one evaluator")
-    parser.add_argument("name", nargs="?", help="of an evaluator")
+    parser = new_parser("list the evaluators, or show the options of one evaluator")
+    parser.add_argument("name", nargs="?", help="name of an evaluator")
     return parser
 
 
 def _data_parser() -> ArgumentParser:
-    return new_parser("list the embedded images and what --data takes")
+    return new_parser("list the embedded data sets and the forms that --data accepts")
 
 
 def spaces(options: Namespace) -> None:
-    """``ddpnas spaces``, or of one of them with its name."""
+    """``ddpnas spaces``, with or without the name of a space."""
     if options.name is not None:
         show_space(options.name, options.space_options, parse_limits(options.limit))
         return
-    show.table(["space", "what"], [[name, about_space(name)] for name in list_spaces()])
-    print("one of them: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")
+    show.table(["space", "description"], [[name, about_space(name)] for name in list_spaces()])
+    print("one space: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")
 
 
 def strategies(options: Namespace) -> None:
-    """``ddpnas strategies``, or of one of them with its name."""
+    """``ddpnas strategies``, with or without the name of a strategy."""
     if options.name is None:
-        rows = [
-            [name, str(_documented(strategy_class(name)).short_description)]
-            for name in list_strategies()
-        ]
-        show.table(["strategy", "what"], rows)
+        _show_names("strategy", {name: strategy_class(name) for name in list_strategies()})
         print(
-            "the options of one of them: ddpnas strategies NAME; your own: ddpnas strategies "
+            "options of one strategy: ddpnas strategies NAME; your own: ddpnas strategies "
             "my_file.py:MyStrategy"
         )
         return
@@ -86,14 +85,10 @@ def strategies(options: Namespace) -> None:
 
 
 def evaluators(options: Namespace) -> None:
-    """``ddpnas evaluators``, or of one of them with its name."""
+    """``ddpnas evaluators``, with or without the name of an evaluator."""
     if options.name is None:
-        rows = [
-            [name, str(_documented(evaluator_class(name)).short_description)]
-            for name in list_evaluators()
-        ]
-        show.table(["evaluator", "what"], rows)
-        print("the options of one of them: ddpnas evaluators NAME")
+        _show_names("evaluator", {name: evaluator_class(name) for name in list_evaluators()})
+        print("options of one evaluator: ddpnas evaluators NAME")
         return
     documented = _documented(type(evaluator_config(options.name, {})))
     meanings = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
@@ -102,8 +97,14 @@ def evaluators(options: Namespace) -> None:
     print(f"in a search: --evaluator {options.name} --evaluator-options.NAME VALUE")
 
 
+def _show_names(kind: str, classes: Mapping[str, type]) -> None:
+    """Print names with the first sentence of their documentation."""
+    rows = [[name, str(_documented(one).short_description)] for name, one in classes.items()]
+    show.table([kind, "description"], rows)
+
+
 def _default(parameter: inspect.Parameter) -> str:
-    return "needed" if parameter.default is parameter.empty else str(parameter.default)
+    return "required" if parameter.default is parameter.empty else str(parameter.default)
 
 
 def _documented(made: type) -> Docstring:
@@ -116,12 +117,14 @@ def data(options: Namespace) -> None:
     for name in list_data():
         loaded = load_data(name)
         rows.append([name, "x".join(map(str, loaded.input_shape)), show.sizes(loaded)])
-    show.table(["data", "image", "what"], rows)
+    show.table(["data", "input shape", "contents"], rows)
     print(
-        "your own: --data FOLDER with train/ and optionally valid/ and test/, one folder for each "
-        "class in\nthem; or such class folders only; or a .npz with train_images (N x H x W x C, "
-        "uint8) and train_labels\n(likewise valid_ and test_, and classes); or a directory with "
-        "CIFAR-10, CIFAR-100 or Fashion-MNIST files"
+        "your own data, for --data:\n"
+        "  a folder with train/ and optionally valid/ and test/, each with one folder per class\n"
+        "  a folder with one folder per class, which is split\n"
+        "  a .npz file with train_images (N x H x W x C, uint8), train_labels, and optionally\n"
+        "    valid_images, valid_labels, test_images, test_labels and classes\n"
+        "  a folder with the files of CIFAR-10, CIFAR-100 or Fashion-MNIST"
     )
 
 

@@ -112,7 +112,8 @@ def write_report(
         >>> space = ddpnas.create_space("toy", input_shape=(1, 8, 8), num_classes=2)
         >>> with tempfile.TemporaryDirectory() as run:
         ...     found = ddpnas.search(space, data, "random", out=run, device="cpu",
-        ...                           strategy_options={"evaluations": 2})
+        ...                           strategy_options={"evaluations": 2},
+        ...                           evaluator_options={"warmup_epochs": 1})
         ...     ddpnas.write_report(run).name
         'report.html'
 

@@ -68,13 +68,13 @@ def _how(view: View) -> str:
         )
     mode = "path, interleaved" if settings.interleave else settings.training
     words = (
-        f"Weights that all architectures share were trained (mode {mode}) before batches of "
-        f"architectures were scored on the validation images."
+        f"All architectures share weights, which were trained in mode {mode}. Architectures were "
+        f"then scored in batches on the validation images."
     )
     if settings.weight_of_proxies > 0:
         words += (
-            f" The score weighs in what a network promises untrained (NASWOT and synflow, weight "
-            f"{settings.weight_of_proxies:g})."
+            f" The score includes two measures of the untrained network, NASWOT and synflow, with "
+            f"weight {settings.weight_of_proxies:g}."
         )
     return words
 
