@@ -10,7 +10,8 @@ from torch import nn
 import ddpnas
 from ddpnas import Recipe
 from ddpnas.errors import OptionError
-from ddpnas.training._timm_parts import average_of, drop_paths_of, mix_of, optimizer_of, schedule_of
+from ddpnas.space.layers import InvertedResidual
+from ddpnas.training._timm_parts import DropPaths, average_of, mix_of, optimizer_of, schedule_of
 
 
 def rates(recipe, steps_an_epoch=10):
@@ -93,6 +94,12 @@ def test_mixing_needs_pairs():
         mix_of(Recipe(mixup=0.2), 4, 7)
 
 
+def rates_of(network):
+    from timm.layers import DropPath
+
+    return [m.drop_prob for m in network.modules() if isinstance(m, DropPath)]
+
+
 def test_drop_path_rises_over_the_epochs_and_ends_where_the_network_has_it(stripes):
     space = ddpnas.create_space(
         "darts", channels=2, cells=3, drop_path=0.4, num_classes=3, input_shape=(1, 8, 8)
@@ -101,24 +108,34 @@ def test_drop_path_rises_over_the_epochs_and_ends_where_the_network_has_it(strip
     seen = []
     ddpnas.train(
         network, stripes, Recipe(epochs=4, batch_size=96, ema=0), device="cpu",
-        on_epoch=lambda r: seen.append([m.drop_prob for m, _ in drop_paths_of(network, 0.0)]),
+        on_epoch=lambda r: seen.append(rates_of(network)),
     )  # fmt: skip
     assert [set(rates) for rates in seen] == [{0.0}, {0.1}, {0.2}, {0.4 * 0.75}]
-    assert {rate for _, rate in drop_paths_of(network, 0.0)} == {0.4}
+    assert set(rates_of(network)) == {0.4}
 
 
-def test_mobile_networks_get_drop_path_while_they_train_only(stripes):
-    space = ddpnas.create_space(
-        "mobilenet-v3", width=0.1, reduction=4, num_classes=3, input_shape=(1, 8, 8)
-    )
-    network = space.build(space.sample(np.random.default_rng(0)))
-    untouched = [name for name, _ in network.named_modules()]
-    seen = []
-    recipe = Recipe(epochs=1, batch_size=96, drop_path=0.3, drop_path_rises=False, ema=0)
-    ddpnas.train(
-        network, stripes, recipe, device="cpu",
-        on_epoch=lambda r: seen.extend(rate for _, rate in drop_paths_of(network, 0.0)),
-    )  # fmt: skip
-    assert seen == sorted(seen) and 0 == seen[0] < seen[-1] < 0.3
-    assert drop_paths_of(network, 0.0) == []
-    assert [name for name, _ in network.named_modules()] == untouched
+def block():
+    return InvertedResidual(2, 2, kernel=3, expansion=2, searching=False)
+
+
+def dropped(network, x):
+    """Return the part of the images whose last residual branch is dropped."""
+    inputs = []
+    hook = network[-1].register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    outputs = network(x)
+    same = outputs.isclose(inputs[0]).flatten(1).all(dim=1)
+    hook.remove()
+    return float(same.float().mean())
+
+
+def test_mobile_networks_get_drop_path_while_they_train_only():
+    torch.manual_seed(0)
+    network, x = nn.Sequential(block(), block()), torch.randn(400, 2, 4, 4)
+    with torch.no_grad():
+        paths = DropPaths(network, 0.8)  # 0 in the first block, 0.4 in the second
+        assert 0.3 < dropped(network, x) < 0.5
+        paths.scale(0.5)
+        assert 0.1 < dropped(network, x) < 0.3
+        assert dropped(network.eval(), x) == 0
+        paths.remove()
+        assert dropped(network.train(), x) == 0

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 import ddpnas
 from ddpnas.training.distributed import join, leave
-from ddpnas.training.sync_norm import synchronise_norms
+from ddpnas.training.sync_norm import synchronize_norms
 
 # 31 and 7: uneven parts
 CONFIG = {"training": "path", "batch_size": 31, "eval_batch_size": 7, "lr": 0.1}
@@ -68,7 +68,7 @@ def main(folder):
     data = ddpnas.make_data((images, labels), name="stripes", flip=True)
     found = {}
     model, x, y = layers()
-    synchronise_norms(model, processes)
+    synchronize_norms(model, processes)
     mine = slice(processes.rank, None, processes.size)
     found["step"] = step(model, processes, x[mine], y[mine])
     reported = []

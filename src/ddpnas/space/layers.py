@@ -154,12 +154,11 @@ class InvertedResidual(nn.Module):
         layers.append(conv(middle, out_width, 1, 1, 1, None))
         self.body = nn.Sequential(*layers)
         self.residual = stride == 1 and in_width == out_width
-        self.drop = nn.Identity()  # a recipe may put drop path here while it trains
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_width, ceil(H / stride), ceil(W / stride))."""
         body: Tensor = self.body(x)
-        return x + self.drop(body) if self.residual else body
+        return x + body if self.residual else body
 
 
 class FactorizedReduce(nn.Module):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ddpnas.errors import OptionError
 from ddpnas.space.layers import InvertedResidual
@@ -13,11 +14,10 @@ from ddpnas.training.recipes import Recipe
 from ddpnas.training.steps import Mix
 
 __all__ = [
+    "DropPaths",
     "average_of",
-    "drop_paths_of",
     "mix_of",
     "optimizer_of",
-    "remove_drop_paths",
     "schedule_of",
 ]
 
@@ -101,23 +101,47 @@ def mix_of(recipe: Recipe, classes: int, batch_size: int) -> Mix | None:
     return mix
 
 
-def drop_paths_of(model: nn.Module, rate: float) -> list[tuple[Any, float]]:
-    """Return every drop path in the model, with its full rate.
+class DropPaths:
+    """Drop path of a network while it trains: the network's own, and a recipe's.
 
-    Those that the model has, and, for a rate above 0, one put into every block of MobileNets that
-    adds its input, rising linearly with the depth, as usual there (EfficientNet's "drop connect").
+    Drop path replaces the output of a residual branch by zeros, for random images of a batch. A
+    recipe puts it into every block of MobileNets that adds its input, at a rate that rises
+    linearly with the depth, as usual there (EfficientNet's "drop connect").
+
+    Args:
+        model: Network to train. Averages of its weights must have been copied from it before.
+        rate: Rate of the last block; 0 adds none.
     """
-    from timm.layers import DropPath
 
-    blocks = [m for m in model.modules() if isinstance(m, InvertedResidual)]
-    for i, block in enumerate(blocks if rate > 0 else ()):
-        if block.residual:
-            block.drop = DropPath(rate * i / len(blocks))
-    return [(m, float(m.drop_prob)) for m in model.modules() if isinstance(m, DropPath)]
+    def __init__(self, model: nn.Module, rate: float) -> None:
+        from timm.layers import DropPath
 
+        self._own = [(m, float(m.drop_prob)) for m in model.modules() if isinstance(m, DropPath)]
+        self._part = 1.0
+        blocks = [m for m in model.modules() if isinstance(m, InvertedResidual)]
+        self._hooks = [
+            block.body.register_forward_hook(self._hook(rate * i / len(blocks)))
+            for i, block in enumerate(blocks)
+            if block.residual and rate > 0
+        ]
 
-def remove_drop_paths(model: nn.Module) -> None:
-    """Take out what :func:`drop_paths_of` put in."""
-    for module in model.modules():
-        if isinstance(module, InvertedResidual):
-            module.drop = nn.Identity()
+    def scale(self, part: float) -> None:
+        """Set every rate to this part of its full value."""
+        self._part = part
+        for module, rate in self._own:
+            module.drop_prob = part * rate
+
+    def remove(self) -> None:
+        """Take out what the recipe put in; give the network's own their full rates."""
+        self.scale(1.0)
+        for hook in self._hooks:
+            hook.remove()
+
+    def _hook(self, rate: float) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        from timm.layers import drop_path
+
+        def drop(branch: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+            dropped: Tensor = drop_path(output, self._part * rate, branch.training)
+            return dropped
+
+        return drop

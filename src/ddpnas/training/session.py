@@ -18,11 +18,10 @@ from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training._timm_parts import (
+    DropPaths,
     average_of,
-    drop_paths_of,
     mix_of,
     optimizer_of,
-    remove_drop_paths,
     schedule_of,
 )
 from ddpnas.training.checkpoint import (
@@ -97,10 +96,10 @@ class Session:
             )
         steps = self._train.steps(batch_size)
         self.model = place(model, processes.device).train()
-        self._drop_paths = drop_paths_of(self.model, recipe.drop_path)
         self._optimizer = optimizer_of(self.model, recipe)
         self._schedule = schedule_of(self._optimizer, recipe, steps)
         self._average = average_of(self.model, recipe, recipe.epochs * steps)
+        self._drop_paths = DropPaths(self.model, recipe.drop_path)  # the average has none
         self._scaler = torch.amp.GradScaler(processes.device.type) if precision == "fp16" else None
         synchronize_norms(self.model, processes)
         processes.copy_first([*self.model.parameters(), *self.model.buffers()])
@@ -137,7 +136,7 @@ class Session:
         begun = time.perf_counter()
         lr = float(self._optimizer.param_groups[0]["lr"])
         if self.recipe.drop_path_rises:
-            self._set_drop_paths(epoch / self.recipe.epochs)
+            self._drop_paths.scale(epoch / self.recipe.epochs)
         seed = self.seed * 100_003 + epoch
         self.model.train()
         try:
@@ -177,9 +176,8 @@ class Session:
 
     def _finish(self) -> TrainResult:
         begun = time.perf_counter()
-        self._set_drop_paths(1.0)
+        self._drop_paths.remove()
         final = self._evaluated()
-        remove_drop_paths(final)
         last = None
         if self._best is not None and self._best_epoch() < len(self._history):
             last = _weights(final)
@@ -217,10 +215,6 @@ class Session:
         counts = confusion(model, batches, len(self.data.classes))
         counts = self._processes.sum(counts.to(self._processes.device)).cpu()
         return EvaluationResult(self.data.name, split, int(counts.sum()), counts.tolist())
-
-    def _set_drop_paths(self, part: float) -> None:
-        for module, rate in self._drop_paths:
-            module.drop_prob = part * rate
 
     # What is kept on disk.
 
@@ -265,7 +259,7 @@ class Session:
         )
         if "result" in plain:
             self.model.load_state_dict(without_prefix("final", tensors))
-            remove_drop_paths(self.model)
+            self._drop_paths.remove()
             return dataclasses.replace(
                 TrainResult.from_dict(plain["result"]),
                 model=self.model.eval(),
