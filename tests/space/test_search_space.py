@@ -138,14 +138,14 @@ def test_a_name_asked_twice_is_one_decision():
         (
             lambda choose: choose("op", {"a": conv(1, 3), "b": lambda: nn.Conv2d(1, 2, 1)}),
             (1, 6, 6),
-            r"decision 'op' differ .*a -> 2x1x6x6, b -> 2x2x6x6",
+            r"decision 'op' have outputs .*a -> 2x1x6x6, b -> 2x2x6x6",
         ),
         (
             lambda choose: nn.Sequential(
                 choose("op", {"a": nn.Identity}), choose("op", {"b": nn.Identity})
             ),
             (1,),
-            "asked with options a and again with b",
+            "has the options a in one place and b in another",
         ),
         (
             lambda choose: choose("a", {"x": lambda: choose("a", {"x": nn.Identity})}),
@@ -167,9 +167,9 @@ def test_a_name_asked_twice_is_one_decision():
         (
             lambda choose: choose("op", {"a": nn.Identity()}),
             (1,),
-            r"option 'a' of decision 'op' is made already .*: `lambda: Identity\(...\)`, or the",
+            r"option 'a' of decision 'op' must be a factory, .*: use `lambda: Identity\(...\)`",
         ),
-        (lambda choose: choose("op", {"a": None}), (1,), r"made already \(NoneType\)"),
+        (lambda choose: choose("op", {"a": None}), (1,), r"must be a factory, not a NoneType"),
         (lambda choose: choose("op", {}), (1,), "has no options"),
         (lambda choose: choose("a=b", {"a": nn.Identity}), (1,), "without '='"),
         (lambda choose: 3, (1,), "made int, not a module"),

@@ -31,5 +31,5 @@ def test_names_that_are_no_text_are_refused_at_once(decision, option):
     def network(choose):
         return choose(decision, {option: lambda: nn.Linear(4, 2), "other": lambda: nn.Linear(4, 2)})
 
-    with pytest.raises(SpaceError, match="names of decisions and options are text"):
+    with pytest.raises(SpaceError, match="names of decisions and options must be text"):
         SearchSpace(network, (4,))

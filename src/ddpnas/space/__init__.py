@@ -4,7 +4,12 @@ In: a function ``network(choose, ...)`` in ordinary PyTorch. Out: a :class:`Sear
 lists the decisions, makes the weight-sharing :class:`Supernet` and builds the network of an
 :class:`Architecture`. A :class:`JointDistribution` says how likely each architecture is.
 
-Decisions, rules and the distribution need no torch; names are imported on first use.
+Four questions about an architecture ``a``, each answered by a method of the space:
+
+    check(a)             may this network be built?          all rules hold
+    check(a, path=True)  may this path be searched?          rules marked final need not hold
+    active(a)            which decisions matter?             not those inside an option not taken
+    canonical(a)         which networks are the same?        one form stands for all of them
 """
 
 from typing import TYPE_CHECKING

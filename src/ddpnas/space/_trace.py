@@ -23,16 +23,16 @@ def visit_options(
 ) -> Any:
     """Run an open network once, every option of every choice; return its output.
 
-    Meant for the meta device: the network's choices are changed and it is not to be used again.
+    Meant for the meta device: it changes the network's choices, which cannot be used again.
 
     Args:
-        network: made with every decision open.
-        example: its input, with a batch dimension.
-        around: given the (decision, option) pairs that a run of an option stands under, its own
-            last, a context in which it runs.
+        network: Network made with every decision open.
+        example: Input of the network, (N, ...).
+        around: Returns a context in which an option runs, given the (decision, option) pairs
+            under which it stands, its own last.
 
     Raises:
-        SpaceError: options of one decision whose outputs differ in shape.
+        SpaceError: Options of one decision have outputs of different shapes, or one fails.
     """
     stack: list[tuple[str, str]] = []
 
@@ -50,7 +50,7 @@ def visit_options(
         if len({_shape(output) for output in there.values()}) > 1:
             shapes = ", ".join(f"{name} -> {_shape(output)}" for name, output in there.items())
             raise SpaceError(
-                f"the options of decision {choice.decision!r} differ in their output's shape "
+                f"the options of decision {choice.decision!r} have outputs of different shapes "
                 f"(batch of {len(example)}): {shapes}"
             )
         return next(iter(there.values()), None)
@@ -82,7 +82,12 @@ def _shape(output: Any) -> str:
 
 @contextlib.contextmanager
 def as_space_error(what: str, hint: str = "") -> Iterator[None]:
-    """Turn whatever fails inside into a SpaceError that says what failed, and the hint."""
+    """Re-raise any exception from inside as a SpaceError. DdpnasErrors pass unchanged.
+
+    Args:
+        what: What fails, the beginning of the sentence.
+        hint: Its end.
+    """
     try:
         yield
     except DdpnasError:

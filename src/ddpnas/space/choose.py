@@ -1,4 +1,8 @@
-"""choose(): the question that a search space asks, and who answers it."""
+"""choose(): the function that a search space calls, and its two implementations.
+
+:class:`DeclareChoices` leaves every decision open, for the space and the supernet.
+:class:`BuildChoice` takes one option, for the network of one architecture.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +22,41 @@ Options = Mapping[str, Callable[[], nn.Module]]
 
 
 class Choose(Protocol):
-    """What a search space's function is given to ask with."""
+    """The function that a search space's network receives as its first argument.
+
+    Example:
+        >>> def network(choose: Choose) -> nn.Module:
+        ...     options = {"conv": lambda: nn.Conv2d(3, 4, 1), "wide": lambda: nn.Conv2d(3, 4, 3)}
+        ...     return choose("layer", options)
+        >>> network(BuildChoice({"layer": "conv"}))
+        Conv2d(3, 4, kernel_size=(1, 1), stride=(1, 1))
+    """
 
     searching: bool
-    """Whether a supernet is being made (True) or a network of one architecture (False)."""
+    """Whether a supernet is being made (True) or the network of one architecture (False)."""
 
     def __call__(self, name: str, options: Options) -> nn.Module:
-        """Return the module to put where the decision ``name`` applies.
+        """Return the module to use where the decision ``name`` applies.
 
         Args:
-            name: of the decision; asking the same name again, with the same options, makes one
-                decision that applies in several places.
-            options: option name -> a function without arguments that makes its module.
+            name: Name of the decision. The same name with the same options in several places
+                makes one decision that applies to all of them.
+            options: Option name -> a function without arguments that makes its module.
         """
 
 
 class DeclareChoices:
-    """``choose`` that leaves every decision open, and notes them."""
+    """``choose`` that leaves every decision open and notes it.
+
+    Args:
+        searching: See :class:`Choose`.
+
+    Example:
+        >>> choose = DeclareChoices(searching=True)
+        >>> _ = choose("layer", {"relu": nn.ReLU, "skip": nn.Identity})
+        >>> choose.decisions()[0].options
+        ('relu', 'skip')
+    """
 
     def __init__(self, searching: bool) -> None:
         self.searching = searching
@@ -43,24 +65,31 @@ class DeclareChoices:
         self._inside: list[tuple[str, str]] = []
 
     def __call__(self, name: str, options: Options) -> Choice:
-        """Return all options; see :class:`Choose`."""
+        """Return a :class:`Choice` of all options; see :class:`Choose`.
+
+        Raises:
+            SpaceError: The name or an option cannot be used, or the same name was asked before
+                with other options or inside an option of itself.
+        """
         names = tuple(options)
+        # Text forms join "decision=option" by semicolons, so names must not hold these signs.
         for given in (name, *names):
             if not isinstance(given, str):
                 raise SpaceError(
-                    f"names of decisions and options are text: {str(given)!r}, not {given!r}"
+                    f"names of decisions and options must be text: {str(given)!r}, not {given!r}"
                 )
         if not name or "=" in name or ";" in name:
-            raise SpaceError(f"a decision's name is not empty and without '=' and ';': {name!r}")
+            raise SpaceError(f"a decision needs a name without '=' and ';', not {name!r}")
         if not names:
             raise SpaceError(f"decision {name!r} has no options")
         if self.noted.setdefault(name, names) != names:
             raise SpaceError(
-                f"decision {name!r} was asked with options {', '.join(self.noted[name])} and "
-                f"again with {', '.join(names)}; give the second one a name of its own"
+                f"decision {name!r} has the options {', '.join(self.noted[name])} in one place "
+                f"and {', '.join(names)} in another; give one of the two another name"
             )
         if any(name == decision for decision, _ in self._inside):
             raise SpaceError(f"decision {name!r} is asked inside an option of itself")
+        # Asked outside all options once, a decision always matters, whatever else asks it.
         if not self._inside:
             self.parents[name] = None
         elif (parents := self.parents.setdefault(name, set())) is not None:
@@ -70,8 +99,8 @@ class DeclareChoices:
             if isinstance(make, nn.Module) or not callable(make):
                 kind = type(make).__name__
                 raise SpaceError(
-                    f"option {option!r} of decision {name!r} is made already ({kind}); give what "
-                    f"makes it: `lambda: {kind}(...)`, or the class where it needs no arguments"
+                    f"option {option!r} of decision {name!r} must be a factory, not a {kind}: "
+                    f"use `lambda: {kind}(...)`, or the class if it needs no arguments"
                 )
             self._inside.append((name, option))
             modules.append(make())
@@ -92,7 +121,15 @@ class DeclareChoices:
 
 
 class BuildChoice:
-    """``choose`` that returns the module of the chosen option alone."""
+    """``choose`` that returns the module of the chosen option alone.
+
+    Args:
+        architecture: An option for every decision.
+
+    Example:
+        >>> BuildChoice({"layer": "relu"})("layer", {"relu": nn.ReLU, "skip": nn.Identity})
+        ReLU()
+    """
 
     searching = False
 
@@ -100,7 +137,11 @@ class BuildChoice:
         self.architecture = architecture
 
     def __call__(self, name: str, options: Options) -> nn.Module:
-        """Return the chosen option; see :class:`Choose`."""
+        """Return the module of the chosen option; see :class:`Choose`.
+
+        Raises:
+            ArchitectureError: The architecture does not choose one of the options.
+        """
         chosen = self.architecture.get(name)
         if chosen is None or chosen not in options:
             raise ArchitectureError(

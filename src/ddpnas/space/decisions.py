@@ -1,8 +1,8 @@
 """Decisions, architectures and rules: what can be chosen, as frozen data without torch.
 
-A search space is, for every algorithm in this package, a :class:`DecisionSpace`: a tuple of
-named decisions, each with its options, and linear rules over them. How a network is made of it
-is the business of :mod:`ddpnas.space.search_space`.
+Every algorithm in this package sees a search space as a :class:`DecisionSpace`: a tuple of named
+decisions, each with its options, and linear rules over them. :mod:`ddpnas.space.search_space`
+makes networks of it.
 """
 
 from __future__ import annotations
@@ -111,8 +111,15 @@ class Decision:
 class Architecture(Mapping[str, str]):
     """One choice for every decision: an immutable, hashable mapping of decision to option.
 
-    ``arch["block1"]`` is the chosen option's name. The published text forms ("genotypes") are
-    read and written by ``space.parse`` and ``space.format``.
+    ``space.parse`` and ``space.format`` read and write the published text forms ("genotypes").
+
+    Args:
+        choices: Option of each decision, by name.
+
+    Example:
+        >>> architecture = Architecture({"block1": "conv3", "block2": "skip"})
+        >>> architecture["block1"], {architecture: 0.9}[Architecture(dict(architecture))]
+        ('conv3', 0.9)
     """
 
     __slots__ = ("_choices", "_hash")
@@ -147,12 +154,17 @@ class Rule:
     """A linear condition: ``lower <= sum of weight of the chosen options <= upper``.
 
     Attributes:
-        weights: (decision, option) -> weight; pairs that are not listed weigh 0.
-        says: the rule in words, for messages ("node 2 has exactly two inputs").
-        lower: the least that the sum may be.
-        upper: the most that it may be.
-        final: holds for networks that are built, but not for the paths of a supernet while it
-            is searched (DARTS: exactly two inputs a node in the final cell).
+        weights: (decision, option) -> weight; a pair that is not listed has weight 0.
+        says: The rule in words, for messages ("node 2 has exactly two inputs").
+        lower: Smallest sum allowed.
+        upper: Largest sum allowed.
+        final: Whether the rule holds for networks that are built only, not for the paths of a
+            supernet while it is searched (DARTS: exactly two inputs a node in the final cell).
+
+    Example:
+        >>> rule = Rule({("b1", "conv5"): 1, ("b2", "conv5"): 1}, "at most one conv5", upper=1)
+        >>> rule.holds({"b1": "conv5", "b2": "conv3"}), rule.holds({"b1": "conv5", "b2": "conv5"})
+        (True, False)
     """
 
     weights: Mapping[tuple[str, str], float]
@@ -171,15 +183,20 @@ class DecisionSpace:
     """The decisions and rules of a search space, without any network.
 
     Args:
-        decisions: at least one, with distinct names and at least one option each.
-        rules: conditions that every architecture has to obey.
+        decisions: At least one, with distinct names and at least one option each.
+        rules: Conditions that every architecture has to obey.
 
     Attributes:
-        decisions: as given, a tuple.
-        rules: likewise.
+        decisions: The decisions, a tuple.
+        rules: The rules, a tuple.
 
     Raises:
-        SpaceError: duplicate names, no options, or a rule over something that does not exist.
+        SpaceError: Duplicate names, no options, or a rule over something that does not exist.
+
+    Example:
+        >>> space = DecisionSpace([Decision("b1", ("conv", "skip")), Decision("b2", ("a", "b"))])
+        >>> space.size, space.parse("b1=skip;b2=a")
+        (4, Architecture({'b1': 'skip', 'b2': 'a'}))
     """
 
     def __init__(self, decisions: Sequence[Decision], rules: Sequence[Rule] = ()) -> None:
@@ -187,7 +204,7 @@ class DecisionSpace:
         self.rules = tuple(rules)
         self._by_name = {decision.name: decision for decision in self.decisions}
         if not self.decisions:
-            raise SpaceError("the search space has no decisions: nothing was asked of `choose`")
+            raise SpaceError("the search space has no decisions: `choose` was never called")
         if len(self._by_name) != len(self.decisions):
             raise SpaceError("two decisions of the search space have the same name")
         for decision in self.decisions:
@@ -196,11 +213,11 @@ class DecisionSpace:
         pairs = {(d.name, option) for d in self.decisions for option in d.options}
         for rule in self.rules:
             if unknown := set(rule.weights) - pairs:
-                raise SpaceError(f"rule {rule.says!r} speaks of {min(unknown)}, unknown here")
+                raise SpaceError(f"rule {rule.says!r} names {min(unknown)}, which does not exist")
 
     @property
     def size(self) -> int:
-        """The number of architectures, not counting out those that a rule forbids."""
+        """The number of architectures, including those that a rule forbids."""
         return math.prod(len(decision.options) for decision in self.decisions)
 
     def __getitem__(self, name: str) -> Decision:
@@ -217,8 +234,11 @@ class DecisionSpace:
             path: The architecture is a path of a supernet, so that rules on final networks
                 (:attr:`Rule.final`) need not hold.
 
+        Args:
+            architecture: An option for every decision.
+
         Raises:
-            ArchitectureError: unknown or missing decision, unknown option, or a broken rule.
+            ArchitectureError: Unknown or missing decision, unknown option, or a broken rule.
         """
         for name, option in architecture.items():
             self[name].index(option)
@@ -266,11 +286,16 @@ class DecisionSpace:
     def sample(self, rng: np.random.Generator, tries: int = 100_000) -> Architecture:
         """Return an architecture drawn uniformly from those that obey all rules.
 
-        Exactly and at once, by counting (see :mod:`ddpnas.space._uniform`); where rules of
-        many uneven weights make that too large, by drawing and rejecting, at most ``tries`` times.
+        The draw is exact: it counts the ways to obey the rules (:mod:`ddpnas.space._uniform`).
+        Rules with many uneven weights make that count too large; then random architectures are
+        drawn until one obeys.
+
+        Args:
+            rng: Source of randomness.
+            tries: Random architectures to draw at most.
 
         Raises:
-            SpaceError: no architecture obeys the rules, or none of the tries did.
+            SpaceError: No architecture obeys the rules, or none of the tries did.
         """
         sampler = self._sampler
         if sampler is not None:
@@ -286,7 +311,7 @@ class DecisionSpace:
 
     @property
     def valid_size(self) -> int | None:
-        """The number of architectures that obey all rules; None where it is too hard to count."""
+        """The number of architectures that obey all rules; None if that is too hard to count."""
         return self._sampler.count if self._sampler is not None else None
 
     @functools.cached_property
@@ -305,8 +330,8 @@ class DecisionSpace:
     def canonical(self, architecture: Mapping[str, str]) -> Architecture:
         """Return the architecture that stands for all that make the same network.
 
-        Decisions that do not matter, because no option that asks them is chosen, are set to
-        their first option. Two architectures with equal canonical forms are the same network.
+        A decision does not matter if no option that asks it is chosen; it is set to its first
+        option. Two architectures with equal canonical forms are the same network.
         """
         checked = dict(architecture)
         active = set(self.active(checked))
@@ -322,7 +347,7 @@ class DecisionSpace:
         """Return the architecture that :meth:`format` wrote.
 
         Raises:
-            ArchitectureError: the text does not have that form, or names what is unknown here.
+            ArchitectureError: The text does not have that form, or names something unknown.
         """
         parts = [part.partition("=") for part in text.strip().split(";")]
         if not all(equals for _, equals, _ in parts):

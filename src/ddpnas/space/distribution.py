@@ -26,12 +26,20 @@ Choices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class JointDistribution:
-    """A product of categorical distributions, one row a decision (rows may differ in length).
+    """A product of categorical distributions, one for each decision.
 
     Attributes:
-        decisions: the decisions, in the order of the space.
-        rows: probabilities of all options of each decision; each row sums to 1.
-        alive: which options of each decision survive.
+        decisions: The d decisions, in the order of the space.
+        rows: d arrays of shape (K_i,): probabilities of all options; each row sums to 1.
+        alive: d arrays of shape (K_i,): whether each option survives.
+
+    Example:
+        >>> start = JointDistribution.uniform([Decision("d", ("conv", "skip"))])
+        >>> learned = start.with_rows([np.array([3.0, 1.0])])
+        >>> learned.theta["d"].tolist(), learned.mode()
+        ([0.75, 0.25], Architecture({'d': 'conv'}))
+        >>> learned.prune(1, np.random.default_rng(0)).survivors
+        {'d': ('conv',)}
     """
 
     decisions: tuple[Decision, ...]
@@ -62,7 +70,7 @@ class JointDistribution:
         }
 
     def with_rows(self, rows: Sequence[Row]) -> JointDistribution:
-        """Return the distribution with other probabilities, each row normalised to sum 1."""
+        """Return the distribution with other probabilities, each row normalized to sum 1."""
         return JointDistribution(self.decisions, tuple(r / r.sum() for r in rows), self.alive)
 
     def prune(
@@ -149,7 +157,7 @@ class JointDistribution:
         )
 
     def entropy(self) -> float:
-        """Return the entropy, in nats, of the distribution over what survives (0 when decided)."""
+        """Return the entropy over survivors, in nats; 0 once everything is decided."""
         total = 0.0
         for row, mask in zip(self.rows, self.alive, strict=True):
             weights = row[mask] if row[mask].any() else np.ones(int(mask.sum()))

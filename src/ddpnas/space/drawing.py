@@ -45,12 +45,19 @@ def draw(
     """Return the picture of an architecture.
 
     Args:
-        space: its decisions; colours follow the order of the options, grey is nothing.
-        architecture: a choice for every decision.
-        layout: of cells; "auto" is Graphviz's where its program ``dot`` is installed.
+        space: Decisions; colours follow the order of the options, grey is "no connection".
+        architecture: An option for every decision.
+        layout: Layout of cells. "auto" uses Graphviz if its program ``dot`` is installed.
 
     Raises:
-        OptionError: layout "graphviz" without the program.
+        OptionError: Layout "graphviz" without the program.
+
+    Example:
+        >>> from ddpnas import create_space
+        >>> space = create_space("toy")
+        >>> picture = draw(space, {d.name: "conv3" for d in space.decisions}, "own")
+        >>> picture.startswith("<svg")
+        True
     """
     dot = shutil.which("dot")
     if layout == "graphviz" and dot is None:

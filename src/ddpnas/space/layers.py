@@ -1,6 +1,6 @@
-"""Ordinary layers that the published spaces share and user spaces may use.
+"""Layers that the published spaces share and that your spaces may use.
 
-They know nothing of the search: a finished network holds these and torch's own modules only.
+They know nothing of the search: a built network holds only these and torch's own modules.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ __all__ = [
 
 
 class NoConnection(nn.Module):
-    """The option "no connection": gives None for any input, at no cost.
+    """The option "no connection": returns None for any input, at no cost.
 
     Sum such outputs with :func:`add`, which leaves None out.
+
+    Example:
+        >>> x = torch.ones(1, 2)
+        >>> add([NoConnection()(x), x], like=x)
+        tensor([[1., 1.]])
     """
 
     def forward(self, *inputs: Tensor) -> None:
@@ -35,7 +40,12 @@ class NoConnection(nn.Module):
 
 
 def add(outputs: Iterable[Tensor | None], like: Tensor) -> Tensor:
-    """Return the sum of the outputs that are there; zeros of the shape of ``like`` if none is."""
+    """Return the sum of all outputs that are not None.
+
+    Args:
+        outputs: Tensors of one shape, or None for what is not connected.
+        like: Tensor whose shape the zeros have that are returned if all outputs are None.
+    """
     total: Tensor | None = None
     for output in outputs:
         if output is not None:
@@ -46,9 +56,18 @@ def add(outputs: Iterable[Tensor | None], like: Tensor) -> Tensor:
 def batch_norm(channels: int, *, searching: bool, option: bool = False) -> nn.BatchNorm2d:
     """Return BatchNorm for a network or, while ``searching``, for a supernet.
 
-    In a supernet every path has its own statistics, so running averages over paths would belong
-    to none of them: the statistics of the batch are used, in evaluation too. Inside an option
-    (``option=True``) the affine terms are left out as well, as is usual for weight sharing.
+    In a supernet every path has its own statistics, and a running average over paths would fit
+    none of them. So the layer uses the statistics of the batch, in evaluation too. Inside an
+    option it also has no affine terms, as is usual for weight sharing.
+
+    Args:
+        channels: Channels C of the input, (N, C, H, W).
+        searching: Whether the layer is part of a supernet; ``choose.searching``.
+        option: Whether it stands inside an option.
+
+    Example:
+        >>> batch_norm(8, searching=True, option=True).running_mean is None
+        True
     """
     return nn.BatchNorm2d(
         channels, affine=not (searching and option), track_running_stats=not searching
@@ -66,7 +85,18 @@ def conv_bn(
     searching: bool,
     option: bool = False,
 ) -> nn.Sequential:
-    """Return convolution ("same" padding), BatchNorm, and the activation if there is one."""
+    """Return convolution without bias ("same" padding), BatchNorm, and an activation.
+
+    Args:
+        in_width: Channels of the input, (N, in_width, H, W).
+        out_width: Channels of the output, (N, out_width, ceil(H / stride), ceil(W / stride)).
+        kernel: Size of the kernel, odd.
+        stride: Stride.
+        groups: Groups of channels; ``in_width`` for a depthwise convolution.
+        activation: Makes the activation; None leaves it out.
+        searching: See :func:`batch_norm`.
+        option: See :func:`batch_norm`.
+    """
     layers: list[nn.Module] = [
         nn.Conv2d(in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False),
         batch_norm(out_width, searching=searching, option=option),
@@ -80,10 +110,10 @@ class SqueezeExcite(nn.Module):
     """Squeeze-and-excitation: scales each channel by a gate in [0, 1] computed from all means.
 
     Args:
-        width: channels of input and output.
-        squeezed: channels between the two 1x1 convolutions.
-        activation: between them.
-        gate: makes the gate of the second's output.
+        width: Channels C of input and output, (N, C, H, W).
+        squeezed: Channels between the two 1x1 convolutions.
+        activation: Makes the activation between them.
+        gate: Makes the function that turns the output of the second into a gate.
     """
 
     def __init__(
@@ -115,13 +145,17 @@ class InvertedResidual(nn.Module):
     shapes agree.
 
     Args:
-        in_width, out_width: channels.
-        kernel: of the depthwise convolution.
-        expansion: width of the depthwise convolution, in input widths.
-        stride: of the depthwise convolution.
-        activation: after the first two convolutions.
-        excite: width -> squeeze-and-excitation after the depthwise convolution.
-        searching, option: see :func:`batch_norm`.
+        in_width: Channels of the input, (N, in_width, H, W).
+        out_width: Channels of the output.
+        kernel: Kernel of the depthwise convolution.
+        expansion: Width of the depthwise convolution, in input widths.
+        stride: Stride of the depthwise convolution.
+        activation: Makes the activation after the first two convolutions.
+        excite: Makes squeeze-and-excitation of a width, after the depthwise convolution.
+        searching: See :func:`batch_norm`.
+        option: See :func:`batch_norm`.
+
+    Source: Sandler et al., MobileNetV2, CVPR 2018, arXiv 1801.04381.
     """
 
     def __init__(
@@ -165,6 +199,12 @@ class FactorizedReduce(nn.Module):
     """ReLU, then half size by two 1x1 convolutions of stride 2, one shifted by a pixel; BatchNorm.
 
     Odd sides are padded, which changes nothing for even ones.
+
+    Args:
+        in_width: Channels of the input, (N, in_width, H, W).
+        out_width: Channels of the output, (N, out_width, ceil(H / 2), ceil(W / 2)).
+        searching: See :func:`batch_norm`.
+        option: See :func:`batch_norm`.
     """
 
     def __init__(
@@ -186,7 +226,10 @@ class FactorizedReduce(nn.Module):
 def drop_path(rate: float) -> nn.Module:
     """Return timm's DropPath: while training, whole samples become zeros with that probability.
 
-    What is kept is scaled by 1 / (1 - rate), so that the expectation stays.
+    The other samples are multiplied by 1 / (1 - rate), which keeps the expectation.
+
+    Args:
+        rate: Probability, from 0 to below 1.
     """
     from timm.layers import DropPath  # slow to import, and few networks have it
 

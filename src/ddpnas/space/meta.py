@@ -28,8 +28,13 @@ _pure: dict[Any, bool] = {}  # operation -> whether its results are new and noth
 def on_meta() -> Iterator[None]:
     """Make tensors on the meta device and run there without gradients.
 
-    A mode that watches operations is entered inside, to see also those that are not done again;
-    being on the meta device already changes nothing.
+    Enter a mode that watches operations inside this one; then it also sees those that are not
+    done again. Contexts may be nested.
+
+    Example:
+        >>> with on_meta():
+        ...     torch.nn.Conv2d(3, 8, 3)(torch.empty(1, 3, 32, 32)).shape
+        torch.Size([1, 8, 30, 30])
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.device("meta"))

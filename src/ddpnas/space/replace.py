@@ -22,26 +22,27 @@ ORIGINAL = "original"
 def replaceable(
     model: nn.Module, alternatives: Mapping[str, Alternatives]
 ) -> Callable[[Choose], nn.Module]:
-    """Return a network function for :class:`SearchSpace`: the model with children undecided.
+    """Return a network function for :class:`SearchSpace`: the model with some children undecided.
 
-        network = ddpnas.replaceable(
-            torchvision.models.resnet18(),
-            {"layer2.0.conv1": {"wide": lambda: nn.Conv2d(64, 128, 5, 2, 2, bias=False)}},
-        )
-        space = ddpnas.SearchSpace(network, (3, 224, 224))
-
-    The child's path is the decision's name, and "original", the child as it is, its first
-    option. Networks that are built start with copies of the model's weights. In a supernet,
-    BatchNorm takes the statistics of its batch, since every path has its own.
+    The path of a child is the name of its decision. Its first option, "original", is the child
+    itself. Built networks start with copies of the model's weights. In a supernet, BatchNorm uses
+    the statistics of its batch, since every path has its own.
 
     Args:
-        model: left as it is; copied for every network that is built.
-        alternatives: path of a child -> option name -> a function that makes the module; one
-            that takes an argument is given a copy of the original child.
+        model: Model; it is copied for every network and never changed.
+        alternatives: Path of a child -> option name -> a function that makes the module. A
+            function with an argument is given a copy of the original child.
 
     Raises:
-        SpaceError: no child of that path, one path inside another, or an option named
-            "original".
+        SpaceError: There is no child of that path, one path lies inside another, or an option is
+            named "original".
+
+    Example:
+        >>> from ddpnas import SearchSpace
+        >>> model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> space = SearchSpace(replaceable(model, {"1": {"gelu": nn.GELU}}), (4,))
+        >>> space.decisions[0].options
+        ('original', 'gelu')
     """
     paths = [path for path, _ in model.named_modules() if path]
     for path, options in alternatives.items():
@@ -49,12 +50,12 @@ def replaceable(
             raise SpaceError(nearest(f"child of {type(model).__name__}", path, paths))
         if not options or ORIGINAL in options:
             raise SpaceError(
-                f"{path} needs alternatives with names other than {ORIGINAL!r}, which is the "
-                f"child as it is"
+                f"{path} needs alternatives with other names than {ORIGINAL!r}, which stands for "
+                f"the child itself"
             )
         for other in alternatives:
             if other.startswith(f"{path}."):
-                raise SpaceError(f"{other} is inside of {path}: replace one of them only")
+                raise SpaceError(f"{other} lies inside {path}: replace only one of them")
 
     def network(choose: Choose) -> nn.Module:
         made = _copy(model, choose)

@@ -1,4 +1,4 @@
-"""SearchSpace: a function that asks, and what becomes of it.
+"""SearchSpace: a function that makes a network and asks for each open decision.
 
 A search space is an ordinary function (or ``nn.Module`` class) that makes a network and calls
 ``choose(name, options)`` wherever the network is undecided:
@@ -47,31 +47,39 @@ class SearchSpace(DecisionSpace):
     """A family of networks: the decisions that a function asks for, and how to build from them.
 
     Args:
-        network: ``network(choose, **options) -> nn.Module``, a function or a module class. When
-            it has a parameter ``input_shape`` it is given that too.
-        input_shape: shape of one input, without the batch: (channels, height, width) for
-            images, (length,) for tokens. May be left out when ``network`` has a default for it.
-        name: for messages and files; the function's name if left out.
-        input_dtype: of the input; ``torch.int64`` for tokens.
-        rules: linear conditions on architectures, or a function of the options that returns them.
+        network: Function or module class, ``network(choose, **options) -> nn.Module``. If it has
+            a parameter ``input_shape``, it is given that too.
+        input_shape: Shape of one input without the batch: (channels, height, width) for images,
+            (length,) for tokens. Optional if ``network`` has a default for it.
+        name: Name in messages and files; by default the function's name.
+        input_dtype: Type of the input; ``torch.int64`` for tokens.
+        rules: Linear conditions on architectures, or a function of the options that returns them.
         text: (format, parse) of a published text form, or a function of the options that
-            returns them; ``decision=option;...`` if left out.
-        canonical: architecture -> choices of the one that stands for all that make the same
+            returns them; by default ``decision=option;...``.
+        canonical: Returns the choices of the architecture that stands for all that make the same
             network; see :meth:`canonical`.
-        final_options: options that the paper gives the final network, for :meth:`with_options`.
-        options: further arguments of ``network``, such as its width.
+        final_options: Options of the paper's final network, for :meth:`with_options`.
+        options: Further arguments of ``network``, such as its width.
 
     Attributes:
-        decisions: what the function asks for, in the order in which it does.
-        rules: on architectures.
-        options: of ``network``, defaults included.
-        output_shape: of the output for one input, without the batch.
-        source: the user's file that it was made from; None where it was made in Python.
+        decisions: The decisions that the function asks for, in the order in which it asks.
+        rules: The rules.
+        options: All arguments of ``network``, defaults included.
+        output_shape: Shape of the output for one input, without the batch.
+        source: The user's file that it was made from; None if it was made in Python.
 
     Raises:
-        SpaceError: the network cannot be made or run on that input, options of a decision
-            disagree in shape, or a name is asked twice with other options.
-        OptionError: an option that ``network`` does not take.
+        SpaceError: The network cannot be made or run on that input, options of a decision have
+            outputs of different shapes, or a name is asked twice with different options.
+        OptionError: ``network`` does not take an option.
+
+    Example:
+        >>> def network(choose, width=8):
+        ...     conv = lambda k: lambda: nn.Conv2d(3, width, k, padding=k // 2)
+        ...     return choose("layer", {"conv3": conv(3), "conv5": conv(5)})
+        >>> space = SearchSpace(network, (3, 32, 32))
+        >>> space.size, space.output_shape, space.build({"layer": "conv5"}).kernel_size
+        (2, (8, 32, 32), (5, 5))
     """
 
     def __init__(
@@ -140,15 +148,15 @@ class SearchSpace(DecisionSpace):
         """Return the network of this architecture, a plain module without trace of the search.
 
         Args:
-            architecture: a choice for every decision.
-            weights_from: a supernet of this space whose weights are copied. Terms that a
-                supernet leaves out (affine terms and running statistics of BatchNorm) start
-                fresh; run some batches in training mode to estimate the statistics.
-            path: The network is that of a path of a supernet, for which rules on final networks
-                (:attr:`Rule.final`) need not hold.
+            architecture: An option for every decision.
+            weights_from: Supernet of this space whose weights are copied. Terms that a supernet
+                leaves out (affine terms and running statistics of BatchNorm) start fresh; run
+                some batches in training mode to estimate the statistics.
+            path: Whether the network is that of a path of a supernet, for which rules on final
+                networks (:attr:`Rule.final`) need not hold.
 
         Raises:
-            ArchitectureError: the architecture does not belong to this space.
+            ArchitectureError: The architecture does not belong to this space.
         """
         checked = self.check(architecture, path=path)
         network = self._make(BuildChoice(checked))
@@ -158,14 +166,14 @@ class SearchSpace(DecisionSpace):
         return network
 
     def supernet(self) -> Supernet:
-        """Return a network that holds every option, its first path active."""
+        """Return a network that holds every option, the first option of each decision active."""
         return Supernet(self._make(DeclareChoices(searching=True)))
 
     def opened(self) -> nn.Module:
         """Return the final network with every option in it, on torch's default device.
 
-        For whoever counts or measures costs: unlike in a supernet, BatchNorm is as in the
-        network that is built. No option is chosen: it runs by :func:`visit_options` only.
+        Costs are counted and measured on it: unlike in a supernet, BatchNorm is that of a built
+        network. No option is chosen, so only :meth:`visit` can run it.
         """
         return self._make(DeclareChoices(searching=False)).eval()
 
@@ -175,9 +183,16 @@ class SearchSpace(DecisionSpace):
         around: Callable[[Condition], contextlib.AbstractContextManager[Any]],
         batch: int = 2,
     ) -> Any:
-        """Run a network with every option in it on the meta device; return its output.
+        """Run every option of a network once on the meta device; return the network's output.
 
-        See :func:`visit_options`; ``batch`` inputs at once.
+        Args:
+            opened: Network of :meth:`opened`, made on the meta device. It cannot be used again.
+            around: Returns a context in which an option runs, given the (decision, option) pairs
+                under which it stands, its own last.
+            batch: Number of inputs at once.
+
+        Raises:
+            SpaceError: Options of one decision have outputs of different shapes, or one fails.
         """
         shape = "x".join(str(n) for n in self.input_shape)
         hint = "; if the input is too small for it, give a larger one (images: --image-size)"
@@ -189,8 +204,11 @@ class SearchSpace(DecisionSpace):
     def with_options(self, **options: Any) -> SearchSpace:
         """Return the same decisions at another size (channels, cells, classes, input shape).
 
+        Args:
+            options: Options of the network that change, and ``input_shape``.
+
         Raises:
-            SpaceError: when the options would change the decisions.
+            SpaceError: The options would change the decisions.
         """
         shape = options.pop("input_shape", self.input_shape)
         arguments = {k: v for k, v in self._arguments.items() if k != "input_shape"}
@@ -218,15 +236,15 @@ class SearchSpace(DecisionSpace):
         """Return the architecture written in the space's text form.
 
         Raises:
-            ArchitectureError: the text is not of that form or not of this space.
+            ArchitectureError: The text does not have that form, or is not of this space.
         """
         return self.check(self._text[1](text)) if self._text else super().parse(text)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What files for others say of it: its name, and a hash of the code of a user's own one.
+        """Identity stored in shared files: the space's name and, for user code, its hash.
 
-        Of a file with a space there is only its own name: where it lies concerns nobody else.
+        The name of a user's file stands there without its folder.
         """
         if self.source is None:
             return {"space": str(self.name), "space_code": None}
@@ -235,20 +253,20 @@ class SearchSpace(DecisionSpace):
 
     @property
     def plain_options(self) -> dict[str, Any]:
-        """The options as plain data for JSON and YAML; what is neither is given as its repr."""
+        """The options as plain data for JSON and YAML; other objects by their ``repr``."""
         return {name: _plain(value) for name, value in self.options.items()}
 
     @property
     def plain_defaults(self) -> dict[str, Any]:
-        """What options are that are not given, as plain data likewise."""
+        """The defaults of the options, in the form of :attr:`plain_options`."""
         return {name: _plain(value) for name, value in self._defaults.items()}
 
     def canonical(self, architecture: Mapping[str, str]) -> Architecture:
         """Return the architecture that stands for all that make the same network.
 
-        For comparing and counting: architectures with the same canonical form are equivalent,
-        as far as the space knows (a node that is cut off, a skipped block that could stand
-        elsewhere, a nested decision that is not asked).
+        Use it to compare and count networks. Architectures with the same canonical form are
+        equivalent, as far as the space knows: a node may be cut off, a skipped block could stand
+        elsewhere, or a nested decision is not asked.
         """
         return super().canonical(self._canonical(architecture) if self._canonical else architecture)
 
@@ -260,8 +278,11 @@ class SearchSpace(DecisionSpace):
         """Return an SVG picture of the architecture: text that a notebook shows as an image.
 
         Cells are drawn as graphs, other architectures as a chain of boxes. Rules are not
-        checked, so that paths of a supernet can be drawn too. ``layout`` is that of cells:
-        Graphviz's where its program is installed, unless "own".
+        checked, so paths of a supernet can be drawn too.
+
+        Args:
+            architecture: An option for every decision.
+            layout: Layout of cells. "auto" uses Graphviz if its program ``dot`` is installed.
         """
         return draw(self, architecture, layout)
 

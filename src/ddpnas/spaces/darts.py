@@ -1,21 +1,23 @@
 """DARTS: a normal and a reduction cell, 14 edges each, 8 operations an edge.
 
-Paper: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019, arXiv 1806.09055.
-Written from the paper and the behaviour of the released code (quark0/darts, Apache-2.0). Other
-published networks of this space have the parameter counts of their papers: DARTS V2 3,349,342
-(36 channels, 20 cells, without auxiliary head) and 4,718,752 in the ImageNet form; the network
-released with DDPNAS (tanglang96/DDPNAS) 4.51 M in the ImageNet form, see ``pool_norm``.
+Paper:   Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019, arXiv 1806.09055
+Code:    written from the paper and the behaviour of quark0/darts
+Licence: Apache-2.0; nothing is copied
+Checked: parameters of DARTS V2, 3,349,342 (36 channels, 20 cells, no auxiliary head) and
+         4,718,752 in the ImageNet form; of the network released with DDPNAS
+         (tanglang96/DDPNAS), 4.51 M in the ImageNet form, see ``pool_norm``
 
 Cells: two inputs, four nodes, each the sum of edges from the inputs and the nodes before it; the
 output is the four nodes side by side. The cells at one and two thirds of the depth are reduction
 cells: edges from their inputs have stride 2, and the channels double. Final networks obey the
 rule of exactly two inputs a node; paths of a supernet need not.
 
-A path of the supernet is the network that would be built, so poolings are alone in it; DARTS
-itself, which mixes the operations of an edge, follows them with BatchNorm while it searches.
+A path of the supernet is the network that would be built, so no BatchNorm follows its poolings.
+DARTS itself has one there while it searches, since it mixes the operations of an edge.
 
 Text form: ``Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), ...)``; flat
-as the authors print it, or with a list a node. What has not two inputs a node is written nested.
+as the authors print it, or with one list for each node. A cell whose nodes do not all have two
+inputs is written with lists.
 """
 
 from __future__ import annotations
@@ -70,19 +72,20 @@ def network(
     """Return the network, its 28 edges asked of ``choose`` and shared by all cells of a kind.
 
     Args:
-        choose: see :class:`ddpnas.space.search_space.Choose`.
-        channels: C, width of a node in the first cells.
-        cells: L, at least 3.
+        choose: See :class:`ddpnas.space.Choose`.
+        channels: Width C of a node in the first cells.
+        cells: Number L of cells, at least 3.
         stem: "cifar", a 3x3 convolution; "imagenet", three of stride 2 for images of 224x224.
-        auxiliary: a second classifier after two thirds of the cells: in training mode the network
-            then returns (output, auxiliary output). Its weight in the loss is 0.4 in the paper.
-        drop_path: probability that an edge other than an identity is dropped while training; a
+        auxiliary: Whether there is a second classifier after two thirds of the cells. In training
+            mode the network then returns (output, auxiliary output). The paper weights the
+            second loss by 0.4.
+        drop_path: Probability that an edge other than an identity is dropped while training. A
             recipe lets it rise to this over the epochs, as the authors do.
-        dropout: before the classifier.
-        pool_norm: BatchNorm after poolings, as the code released with DDPNAS has it; with affine
-            terms, so it adds parameters.
-        num_classes: outputs of the classifier.
-        input_shape: (channels, height, width) of an image.
+        dropout: Probability that an input of the classifier is dropped.
+        pool_norm: Whether BatchNorm follows poolings, as in the code released with DDPNAS. It has
+            affine terms, so it adds parameters.
+        num_classes: Outputs of the classifier, (N, num_classes).
+        input_shape: Shape of an image, (channels, height, width).
     """
     return Network(
         choose,

@@ -25,8 +25,18 @@ def darts_height(space: DecisionSpace, height: int, cells: Sequence[str] = CELLS
     inputs, a node is too high exactly where ``height + 1`` nodes stand one upon the other; so
     the edges of no such chain may all be there.
 
+    Args:
+        space: The space "darts".
+        height: Largest height of a node.
+        cells: Cells for which the rules hold.
+
     Raises:
-        OptionError: a height below 1, or a space without the cells of DARTS.
+        OptionError: A height below 1, or a space without the cells of DARTS.
+
+    Example:
+        >>> from ddpnas import create_space
+        >>> len(darts_height(create_space("darts"), 2, ["normal"]))
+        4
     """
     _check(space, cells)
     if height < 1:
@@ -49,8 +59,18 @@ def parametric_operations(
     The authors count the others, pooling and skip: they have 8 less this many. (Their skip is
     parameter-free in name only: with stride 2, in a reduction cell, it has weights.)
 
+    Args:
+        space: The space "darts".
+        number: Number of convolutions in each cell.
+        cells: Cells for which the rules hold.
+
     Raises:
-        OptionError: a number outside 0 to 8, or a space without the cells of DARTS.
+        OptionError: A number outside 0 to 8, or a space without the cells of DARTS.
+
+    Example:
+        >>> from ddpnas import create_space
+        >>> parametric_operations(create_space("darts"), 5, ["normal"])[0].says
+        'the normal cell has exactly 5 parametric operations'
     """
     _check(space, cells)
     if not 0 <= number <= 2 * len(NODES):

@@ -1,14 +1,18 @@
 """MnasNet-like space of Accel-NASBench: 7 blocks; expansion, kernel, layers and SE of each.
 
-Paper: Ahmad et al., "Accel-NASBench: Sustainable Benchmarking for Accelerator-Aware NAS", DAC
-2024, arXiv 2404.08005; the space is that of Tan et al., "MnasNet", arXiv 1807.11626, around
-EfficientNet-B0, arXiv 1905.11946. Choices, widths and strides are those of the public
-configuration space (afzalxo/Accel-NASBench, MIT): expansion 1, 4 or 6, kernel 3 or 5, layers 1,
-2 or 3 (block 6: also 4), squeeze-and-excitation or not; 1.04e11 combinations. What is around the
-blocks is not in the public code; it is EfficientNet-B0's here: a 3x3 convolution of stride 2 to
-32 channels, a 1x1 convolution to 1,280, pooling, dropout, a linear classifier, SiLU everywhere,
-and squeezing to a quarter of the block's input. So EfficientNet-B0 is in the space, to the last
-parameter.
+Paper:   Ahmad et al., "Accel-NASBench: Sustainable Benchmarking for Accelerator-Aware NAS", DAC
+         2024, arXiv 2404.08005
+Blocks:  Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", CVPR 2019,
+         arXiv 1807.11626; Tan and Le, "EfficientNet", ICML 2019, arXiv 1905.11946
+Code:    choices, widths and strides of the configuration space of afzalxo/Accel-NASBench
+Licence: MIT
+Checked: EfficientNet-B0, to the last parameter
+
+Choices of a block: expansion 1, 4 or 6, kernel 3 or 5, layers 1, 2 or 3 (block 6: also 4),
+squeeze-and-excitation or not; 1.04e11 combinations. The public code does not show what is around
+the blocks; here it is EfficientNet-B0's: a 3x3 convolution of stride 2 to 32 channels, a 1x1
+convolution to 1,280, pooling, dropout and a linear classifier, SiLU everywhere, and squeezing to
+a quarter of the block's input. So EfficientNet-B0 is in the space.
 
 All layers of a block share its choices, and only its first has the stride. Text form: a list with
 [expansion, kernel, layers, SE] for each block, SE 0 or 1.
@@ -57,15 +61,15 @@ def network(
     reduction: int = 32,
     input_shape: Sequence[int] = (3, 224, 224),
 ) -> nn.Module:
-    """Return the network; see the module's text.
+    """Return the network that the head of this file describes.
 
     Args:
-        choose: see :class:`ddpnas.space.search_space.Choose`.
-        width: factor of all channels.
-        num_classes: outputs of the classifier.
-        dropout: before the classifier.
-        reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
-        input_shape: (channels, height, width) of an image.
+        choose: See :class:`ddpnas.space.Choose`.
+        width: Factor of all channels.
+        num_classes: Outputs of the classifier, (N, num_classes).
+        dropout: Probability that an input of the classifier is dropped.
+        reduction: Product of all strides, see :func:`ddpnas.spaces.mobile.fewer_strides`.
+        input_shape: Shape of an image, (channels, height, width).
     """
     searching = choose.searching
     stem_stride, stages = size_stages(STAGES, width, reduction)

@@ -38,11 +38,11 @@ class Stage:
     """Blocks of one width, of which the first has the stride.
 
     Attributes:
-        width: channels.
-        blocks: how many there are at most.
-        stride: of the first.
-        excite: whether they have squeeze-and-excitation.
-        relu: whether they have ReLU where the network's activation is another.
+        width: Channels of their outputs.
+        blocks: Largest number of blocks.
+        stride: Stride of the first.
+        excite: Whether they have squeeze-and-excitation.
+        relu: Whether they have ReLU although the network's activation is another.
     """
 
     width: int
@@ -54,14 +54,24 @@ class Stage:
 
 @dataclass(frozen=True)
 class Block:
-    """Kernel and expansion of an inverted residual block."""
+    """Kernel and expansion of an inverted residual block.
+
+    Attributes:
+        kernel: Size of the depthwise kernel.
+        expansion: Width of the depthwise convolution, in input widths.
+    """
 
     kernel: int
     expansion: int
 
 
 def make_divisible(width: float, divisor: int = 8) -> int:
-    """Return the multiple of ``divisor`` nearest to the width, at least 90 % of it."""
+    """Return the multiple of ``divisor`` nearest to the width, at least 90 % of it.
+
+    Example:
+        >>> make_divisible(24 * 0.75), make_divisible(10)
+        (24, 16)
+    """
     rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * width else rounded
 
@@ -69,11 +79,19 @@ def make_divisible(width: float, divisor: int = 8) -> int:
 def fewer_strides(strides: Sequence[int], reduction: int) -> list[int]:
     """Return the strides, the first of them set to 1 until they multiply to ``reduction``.
 
-    Mobile networks shrink their input 32 times, too often for small images: with 8, images of
-    32x32 end as 4x4, and the layers at full size are the first ones.
+    Mobile networks shrink their input 32 times, which is too much for small images. With a
+    reduction of 8, images of 32x32 end as 4x4, and the first layers run at full size.
+
+    Args:
+        strides: Strides of 1 and 2, in the order of the layers.
+        reduction: Product that they should have.
 
     Raises:
-        OptionError: the strides cannot multiply to that.
+        OptionError: The strides cannot multiply to that.
+
+    Example:
+        >>> fewer_strides([2, 1, 2, 2, 2, 2], 8)
+        [1, 1, 1, 2, 2, 2]
     """
     result = list(strides)
     product = 1
@@ -176,7 +194,19 @@ def classifier(
 
 
 def read_list(text: str, form: str) -> list[Any]:
-    """Return the Python list in the text; :class:`ArchitectureError` names the form otherwise."""
+    """Return the Python list in a text.
+
+    Args:
+        text: Text of an architecture.
+        form: The form that it should have, for the message.
+
+    Raises:
+        ArchitectureError: The text is not a Python list.
+
+    Example:
+        >>> read_list("[(3, 6), None]", "a list of pairs")
+        [(3, 6), None]
+    """
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
@@ -190,6 +220,10 @@ def timm_string(block: Block, stage: Stage, stride: int) -> str:
     """Return timm's string of one block, such as ``ir_r1_k3_s2_e6_c40_se0.25_nre``.
 
     ``ds`` is an inverted residual without expansion, ``nre`` is ReLU.
+
+    Example:
+        >>> timm_string(Block(kernel=5, expansion=6), Stage(40, 4, 2, excite=True), 2)
+        'ir_r1_k5_s2_e6_c40_se0.25'
     """
     kind = "ir" if block.expansion > 1 else "ds"
     expansion = f"_e{block.expansion}" if block.expansion > 1 else ""
@@ -200,15 +234,15 @@ def timm_string(block: Block, stage: Stage, stride: int) -> str:
 
 
 def read_stages(stages: Sequence[Any], skeleton: Sequence[Stage]) -> list[list[Block | None]]:
-    """Return the blocks of each stage; None for one that is left out.
+    """Return the blocks of each stage; None for a block that is left out.
 
     Args:
-        stages: of timm's strings (``r2`` is two equal blocks), a list each; "skip" or nothing
-            stands for a block that is left out.
-        skeleton: what the space's stages are.
+        stages: A list of timm's strings for each stage; ``r2`` is two equal blocks. A block that
+            is left out is "skip", or missing at the end.
+        skeleton: Stages of the space.
 
     Raises:
-        ArchitectureError: other strings, stages, widths or strides than the space's.
+        ArchitectureError: Strings, stages, widths or strides are not those of the space.
     """
     if len(stages) != len(skeleton):
         raise ArchitectureError(f"{len(stages)} stages given, the space has {len(skeleton)}")
@@ -216,7 +250,7 @@ def read_stages(stages: Sequence[Any], skeleton: Sequence[Stage]) -> list[list[B
     for number, (strings, stage) in enumerate(zip(stages, skeleton, strict=True), start=1):
         blocks: list[Block | None] = []
         if not isinstance(strings, list):
-            raise ArchitectureError(f"stage {number} is no list of timm's strings: {strings!r}")
+            raise ArchitectureError(f"stage {number} is not a list of timm's strings: {strings!r}")
         for string in strings:
             blocks += _read_blocks(str(string), stage, first=not blocks)
         if len(blocks) > stage.blocks:

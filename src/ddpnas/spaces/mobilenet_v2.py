@@ -1,8 +1,14 @@
 """MobileNetV2 blocks in a chain: the ProxylessNAS space, and the skeletons of DDPNAS's networks.
 
-Papers: Sandler et al., "MobileNetV2", CVPR 2018, arXiv 1801.04381; Cai et al., "ProxylessNAS",
-ICLR 2019, arXiv 1812.00332; Zheng et al., DDPNAS, arXiv 1905.13543. Written from the papers, and
-from the block widths in the configuration files of tanglang96/DDPNAS (no licence stated).
+Paper:   Cai et al., "ProxylessNAS: Direct Neural Architecture Search on Target Task and
+         Hardware", ICLR 2019, arXiv 1812.00332
+Blocks:  Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018,
+         arXiv 1801.04381
+DDPNAS:  Zheng et al., arXiv 1905.13543
+Code:    written from the papers; block widths of the skeletons from the configuration files of
+         tanglang96/DDPNAS
+Licence: no licence stated there; nothing is copied but these numbers
+Checked: torchvision's MobileNetV2, its parameters and outputs
 
 A block is an inverted residual with kernel 3, 5 or 7 and expansion 1, 3 or 6, or, where it would
 keep its input's shape, "skip". Four skeletons:
@@ -53,14 +59,14 @@ OPERATIONS = tuple(f"k{k}_e{e}" for e in (1, 3, 6) for k in (3, 5, 7))
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What is not searched: widths before, in and after the stages.
+    """The fixed part of a space: widths before, in and after the stages.
 
     Attributes:
-        stem: channels of the first convolution.
-        first: of a fixed block before the stages (kernel 3, expansion 1); None for none.
-        stages: searched blocks.
-        head: channels of the last convolution.
-        skips: whether blocks that keep their input's shape may be skipped.
+        stem: Channels of the first convolution.
+        first: Channels of a fixed block before the stages (kernel 3, expansion 1), or None.
+        stages: Stages of searched blocks.
+        head: Channels of the last convolution.
+        skips: Whether blocks that keep the shape of their input may be skipped.
     """
 
     stem: int
@@ -118,16 +124,16 @@ def network(
     reduction: int = 32,
     input_shape: Sequence[int] = (3, 224, 224),
 ) -> nn.Module:
-    """Return the network; see the module's text.
+    """Return the network that the head of this file describes.
 
     Args:
-        choose: see :class:`ddpnas.space.search_space.Choose`.
-        skeleton: one of ``SKELETONS``.
-        width: factor of all channels but the last convolution's, which never shrinks.
-        num_classes: outputs of the classifier.
-        dropout: before the classifier.
-        reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
-        input_shape: (channels, height, width) of an image.
+        choose: See :class:`ddpnas.space.Choose`.
+        skeleton: Name of one of ``SKELETONS``.
+        width: Factor of all channels. The last convolution never gets narrower.
+        num_classes: Outputs of the classifier, (N, num_classes).
+        dropout: Probability that an input of the classifier is dropped.
+        reduction: Product of all strides, see :func:`ddpnas.spaces.mobile.fewer_strides`.
+        input_shape: Shape of an image, (channels, height, width).
     """
     stem_stride, sized = _sized({"skeleton": skeleton, "width": width, "reduction": reduction})
     searching = choose.searching
@@ -197,8 +203,8 @@ def timm_stages(architecture: Mapping[str, str], options: Mapping[str, Any]) -> 
     """Return timm's strings of an architecture, a list a stage, the fixed block's first.
 
     Args:
-        architecture: of the space.
-        options: of the space, ``space.options``.
+        architecture: Architecture of the space.
+        options: Options of the space, ``space.options``.
     """
     _, skeleton = _sized(options)
     result = []

@@ -1,8 +1,11 @@
 """MobileNetV3 as in Once-for-All: kernel, expansion and depth of 5 units, 7,371^5 networks.
 
-Papers: Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv 1905.02244; Cai et al.,
-"Once-for-All", ICLR 2020, arXiv 1908.09791. Written from the papers and the behaviour of the
-released code (mit-han-lab/once-for-all, MIT).
+Paper:   Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient Deployment",
+         ICLR 2020, arXiv 1908.09791
+Blocks:  Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv 1905.02244
+Code:    written from the papers and the behaviour of mit-han-lab/once-for-all
+Licence: MIT; nothing is copied
+Checked: the number of networks in the paper
 
 Skeleton: a 3x3 convolution of stride 2 to 16 channels (h-swish), a fixed block of 16 (kernel 3,
 expansion 1), five units of 24, 40, 80, 112 and 160 channels, a 1x1 convolution to 960, pooling,
@@ -65,15 +68,15 @@ def network(
     reduction: int = 32,
     input_shape: Sequence[int] = (3, 224, 224),
 ) -> nn.Module:
-    """Return the network; see the module's text.
+    """Return the network that the head of this file describes.
 
     Args:
-        choose: see :class:`ddpnas.space.search_space.Choose`.
-        width: factor of all channels (Once-for-All: 1.0 and 1.2).
-        num_classes: outputs of the classifier.
-        dropout: before the classifier.
-        reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
-        input_shape: (channels, height, width) of an image.
+        choose: See :class:`ddpnas.space.Choose`.
+        width: Factor of all channels (Once-for-All: 1.0 and 1.2).
+        num_classes: Outputs of the classifier, (N, num_classes).
+        dropout: Probability that an input of the classifier is dropped.
+        reduction: Product of all strides, see :func:`ddpnas.spaces.mobile.fewer_strides`.
+        input_shape: Shape of an image, (channels, height, width).
     """
     searching = choose.searching
     stem_stride, (fixed, *units) = size_stages(STAGES, width, reduction)

@@ -1,8 +1,10 @@
 """NAS-Bench-201: one cell of 4 nodes and 6 edges, 5 operations an edge, 15,625 cells.
 
-Paper: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture
-Search", ICLR 2020, arXiv 2001.00326. Written from the paper's description and the published
-code's behaviour (D-X-Y/AutoDL-Projects, MIT licence).
+Paper:   Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture
+         Search", ICLR 2020, arXiv 2001.00326
+Code:    written from the paper and the behaviour of D-X-Y/AutoDL-Projects
+Licence: MIT; nothing is copied
+Checked: parameters and multiply-adds of all rows of the benchmark
 
 Skeleton: a 3x3 convolution to ``channels``, then three stages of ``cells_per_stage`` equal cells
 at widths C, 2C and 4C, a residual block of stride 2 before the second and the third, then
@@ -45,11 +47,11 @@ def network(
     """Return the network, its six edges asked of ``choose`` and shared by all cells.
 
     Args:
-        choose: see :class:`ddpnas.space.search_space.Choose`.
-        channels: width C of the first stage.
-        cells_per_stage: N; the benchmark has 5.
-        num_classes: outputs of the classifier.
-        input_shape: (channels, height, width) of an image; any size, the benchmark's are
+        choose: See :class:`ddpnas.space.Choose`.
+        channels: Width C of the first stage.
+        cells_per_stage: Cells N of each stage; the benchmark has 5.
+        num_classes: Outputs of the classifier, (N, num_classes).
+        input_shape: Shape of an image, (channels, height, width); any size, the benchmark's are
             3x32x32 and 3x16x16.
     """
     searching = choose.searching

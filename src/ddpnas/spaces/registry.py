@@ -37,12 +37,22 @@ _SPACES: dict[str, functools.partial[SearchSpace]] = {
 
 
 def list_spaces() -> list[str]:
-    """Return the names that :func:`create_space` takes."""
+    """Return the names that :func:`create_space` takes.
+
+    Example:
+        >>> list_spaces()[:3]
+        ['darts', 'mnasnet', 'mobilenet-v2']
+    """
     return sorted(_SPACES)
 
 
 def about_space(name: str) -> str:
-    """Return what a published space is, in a line: the first of its file."""
+    """Return one line on a published space: the first of its file.
+
+    Example:
+        >>> about_space("toy")
+        'A tiny space with a known best architecture, for tests, examples and documentation.'
+    """
     module = sys.modules[_SPACES[name].args[0].__module__]
     return (module.__doc__ or "").splitlines()[0]
 
@@ -51,11 +61,16 @@ def create_space(name: str, **options: Any) -> SearchSpace:
     """Return the published space of that name.
 
     Args:
-        name: one of :func:`list_spaces`.
+        name: One of :func:`list_spaces`.
         options: ``num_classes``, ``input_shape`` and the space's own, such as ``channels``.
 
     Raises:
-        OptionError: unknown name or option.
+        OptionError: Unknown name or option.
+
+    Example:
+        >>> space = create_space("toy", num_classes=3)
+        >>> space.size, space.output_shape
+        (81, (3,))
     """
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
@@ -63,14 +78,19 @@ def create_space(name: str, **options: Any) -> SearchSpace:
 
 
 def named_space(name: str, options: Mapping[str, Any]) -> SearchSpace:
-    """Return the space that a user names, published or in a file, which is executed.
+    """Return the space that a user names: a published one, or one in a file, which is executed.
 
     Args:
-        name: one of :func:`list_spaces`, or ``my_file.py:network``.
-        options: of the space.
+        name: One of :func:`list_spaces`, or ``my_file.py:network``.
+        options: Options of the space.
 
     Raises:
-        SpaceError, OptionError: see :func:`create_space` and :func:`space_from_file`.
+        SpaceError: See :func:`ddpnas.spaces.user_space.space_from_file`.
+        OptionError: Unknown name or option.
+
+    Example:
+        >>> named_space("toy", {"width": 8}).options["width"]
+        8
     """
     make = space_from_file if names_file(name) else create_space
     return make(name, **options)

@@ -1,9 +1,12 @@
 """ShuffleNetV2 blocks of Single Path One-Shot: 20 blocks, 4 choices each, 4^20 networks.
 
-Paper: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV
-2020, arXiv 1904.00420; blocks: Ma et al., "ShuffleNet V2", arXiv 1807.11164. Written from the
-papers' description and the behaviour of the released code (megvii-model/SinglePathOneShot,
-no licence stated).
+Paper:   Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV
+         2020, arXiv 1904.00420
+Blocks:  Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design",
+         ECCV 2018, arXiv 1807.11164
+Code:    written from the papers and the behaviour of megvii-model/SinglePathOneShot
+Licence: no licence stated there; nothing is copied
+Checked: multiply-adds of the paper's network, 319 M
 
 Skeleton: a 3x3 convolution of stride 2 to 16 channels; stages of 4, 4, 8 and 4 blocks with 64,
 160, 320 and 640 channels, each beginning with stride 2; a 1x1 convolution to 1,024, pooling,
@@ -42,15 +45,15 @@ def network(
     reduction: int = 32,
     input_shape: Sequence[int] = (3, 224, 224),
 ) -> nn.Module:
-    """Return the network; see the module's text.
+    """Return the network that the head of this file describes.
 
     Args:
-        choose: see :class:`ddpnas.space.search_space.Choose`.
-        width: factor of all channels.
-        num_classes: outputs of the classifier.
-        dropout: before the classifier.
-        reduction: see :func:`ddpnas.spaces.mobile.fewer_strides`.
-        input_shape: (channels, height, width) of an image.
+        choose: See :class:`ddpnas.space.Choose`.
+        width: Factor of all channels.
+        num_classes: Outputs of the classifier, (N, num_classes).
+        dropout: Probability that an input of the classifier is dropped.
+        reduction: Product of all strides, see :func:`ddpnas.spaces.mobile.fewer_strides`.
+        input_shape: Shape of an image, (channels, height, width).
     """
     searching = choose.searching
     published = [Stage(channels, blocks, 2) for channels, blocks in STAGES]
@@ -104,11 +107,13 @@ class ShuffleBlock(nn.Module):
     """A ShuffleNetV2 unit: half of the channels pass, the other half is computed anew.
 
     Args:
-        width, out: channels of input and output.
-        kernel: of the depthwise convolutions.
-        stride: of a block that begins a stage, whose passing half is projected; 0 for others.
-        xception: three depthwise convolutions instead of one.
-        searching: see :func:`ddpnas.space.layers.batch_norm`.
+        width: Channels of the input, (N, width, H, W).
+        out: Channels of the output.
+        kernel: Kernel of the depthwise convolutions.
+        stride: Stride of a block that begins a stage, whose passing half is projected; 0 for
+            other blocks.
+        xception: Whether there are three depthwise convolutions instead of one.
+        searching: See :func:`ddpnas.space.layers.batch_norm`.
     """
 
     def __init__(

@@ -32,10 +32,10 @@ def network(
     """Return a chain of four layers.
 
     Args:
-        choose: see :class:`ddpnas.space.search_space.Choose`.
-        width: channels.
-        num_classes: outputs of the classifier.
-        input_shape: (channels, height, width) of an image.
+        choose: See :class:`ddpnas.space.Choose`.
+        width: Channels.
+        num_classes: Outputs of the classifier, (N, num_classes).
+        input_shape: Shape of an image, (channels, height, width).
     """
     searching = choose.searching
 
@@ -59,8 +59,15 @@ def network(
 def merit(architecture: Mapping[str, str]) -> float:
     """Return how good the architecture is by definition, from 0 to 1.
 
-    Each layer adds up to a quarter, less the further its option stands from the best one's place
+    Each layer adds up to a quarter. It adds less the further its option is from the best option
     in the list of options.
+
+    Args:
+        architecture: An option for every layer.
+
+    Example:
+        >>> merit(BEST), merit({**BEST, "layer1": "skip"})
+        (1.0, 0.75)
     """
     distances = [
         abs(OPTIONS.index(architecture[layer]) - OPTIONS.index(best))

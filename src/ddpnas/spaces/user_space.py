@@ -17,13 +17,21 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     """Return the space in a file, or made of a function or module class there.
 
     Args:
-        name: ``path/of/file.py:network``, or of a :class:`SearchSpace`, which may have rules, a
-            text form or another input type.
-        options: ``input_shape``, and those of the network; ``num_classes`` is passed on only
-            to a network that takes it.
+        name: ``path/of/file.py:network``; instead of a function, the file may hold a
+            :class:`SearchSpace` with rules, a text form or another input type.
+        options: ``input_shape`` and the network's own. ``num_classes`` is passed on only to a
+            network that takes it.
 
     Raises:
-        SpaceError: no such file or name in it, or no name given, or the file fails.
+        SpaceError: There is no such file or name in it, no name is given, or the file fails.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> file = Path(tempfile.mkdtemp(), "mine.py")
+        >>> _ = file.write_text("from ddpnas.spaces.toy import network")
+        >>> space_from_file(f"{file}:network", width=8).options["width"]
+        8
     """
     source = UserCode.read(name, "search space", SpaceError)
     module = source.execute(SpaceError)
