@@ -16,16 +16,23 @@ Side = tuple[str, str, float]  # name of the cost, "<=" or ">=", the limit
 
 
 def infeasible(problem: Problem, limits: Mapping[str, Limit]) -> InfeasibleError:
-    """Return the error that says why nothing is within the limits, which is known to be so."""
+    """Return the error that says why no architecture is within the limits.
+
+    Args:
+        problem: The space and its costs.
+        limits: Limits that are known not to be met.
+    """
     sides = [(name, "<=", one.upper) for name, one in limits.items() if one.upper < math.inf]
     sides += [(name, ">=", one.lower) for name, one in limits.items() if one.lower > -math.inf]
     conflict = list(sides)
-    for side in sides:  # leave out whatever is not needed for the conflict
+    # A smallest conflict: leave out every limit without which the rest still cannot be met.
+    for side in sides:
         fewer = [other for other in conflict if other != side]
         if not _possible(problem, fewer):
             conflict = fewer
     if not conflict:
         return InfeasibleError("no architecture obeys the rules of the space")
+    # The rest can be met without any one limit; ask how close to that one it comes.
     unmet = []
     for side in conflict:
         name, relation, limit = side

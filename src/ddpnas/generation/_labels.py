@@ -1,8 +1,8 @@
 """Labels: partial architectures, each with its value and costs, that grow a decision at a time.
 
-A label is dropped when another one in the same node is at least as good in the value and in
-everything that limits or costs can still depend on (dominance): whatever completes the one
-completes the other.
+This is label setting with dominance, as for resource-constrained shortest paths. A label is dropped
+when another one in the same node is at least as good in the value and in everything that limits or
+costs can still depend on: whatever completes the one completes the other, too.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ Mask = npt.NDArray[np.bool_]
 class Range:
     """What the rest of a diagram can add to one cost, and the limit on the whole of it.
 
+    Labels are compared by :meth:`excess` and :meth:`deficit`: by how far the limit can still be
+    violated, not by their cost. A label that is safe whatever follows has 0, and is dominated by
+    any other safe one of a larger value, even if that one costs more.
+
     Args:
-        diagram: of the space.
-        table: row of the cost.
-        lower, upper: the limit, in the unit of the diagram, without the fixed part.
+        diagram: The legal architectures.
+        table: Row of the cost.
+        lower, upper: The limit, in the unit of the diagram, without the fixed part.
     """
 
     def __init__(self, diagram: Diagram, table: int, lower: float, upper: float) -> None:
@@ -43,13 +47,13 @@ class Range:
         return np.asarray((cost + least <= self.upper) & (cost + most >= self.lower))
 
     def excess(self, labels: Labels, at: int) -> Vector:
-        """Return by how much the costliest completion is above the limit, at least 0."""
+        """Return how far the most expensive completion is above the limit, at least 0."""
         return np.asarray(
             np.maximum(labels.cost[self.table] + self.most[at][labels.node] - self.upper, 0.0)
         )
 
     def deficit(self, labels: Labels, at: int) -> Vector:
-        """Return by how much the cheapest completion is below the limit, at least 0."""
+        """Return how far the cheapest completion is below the limit, at least 0."""
         return np.asarray(
             np.maximum(self.lower - labels.cost[self.table] - self.least[at][labels.node], 0.0)
         )
@@ -60,11 +64,12 @@ class Labels:
     """Partial architectures before a layer.
 
     Attributes:
-        node: where each has arrived.
-        value: the sum of its values.
-        cost: the sums of its costs, tables x labels.
-        origin, option: which label of the layer before it continues, and by which option.
-        before: the labels of the layer before; None at the start.
+        node: The node that each has reached, (labels,).
+        value: The sum of its values, (labels,).
+        cost: The sums of its costs, (tables, labels).
+        origin, option: Which label of the layer before it continues, and by which option, so that
+            a path can be read back.
+        before: The labels of the layer before; None at the start.
     """
 
     node: Indices
@@ -85,6 +90,7 @@ class Labels:
 
     def extend(self, layer: Layer, values: Vector) -> Labels:
         """Return every label continued by every arc from its node."""
+        # Labels sorted by node: those of an arc's source are a slice.
         by_node = np.argsort(self.node, kind="stable")
         starts = np.searchsorted(self.node[by_node], np.arange(layer.nodes + 1))
         pieces = [by_node[starts[s] : starts[s + 1]] for s in layer.source]
@@ -114,7 +120,8 @@ class Labels:
     def best(self, dimensions: Sequence[Vector]) -> Indices:
         """Return the labels that no other in the same node dominates.
 
-        ``dimensions`` are the quantities, other than the value, of which less is better.
+        Args:
+            dimensions: Quantities in addition to the value, of which less is better.
         """
         nodes = np.unique(self.node)
         if len(nodes) < 2:
@@ -140,9 +147,11 @@ def nondominated(value: Vector, dimensions: Sequence[Vector]) -> Indices:
     """Return the points that no other dominates; of equal points the first.
 
     Args:
-        value: of each point, of which more is better.
-        dimensions: what else each point has, of which less is better.
+        value: The value of each point, of which more is better.
+        dimensions: Further quantities of each point, of which less is better.
     """
+    # A dimension in which all are equal decides nothing. Sorted by the first dimension, a point
+    # can only be dominated by an earlier one, which leaves one dimension less to compare.
     dimensions = [d for d in dimensions if d.size and d.min() < d.max()]
     order = np.lexsort((-value, *dimensions[::-1]))
     if len(dimensions) == 2:
@@ -155,7 +164,11 @@ def nondominated(value: Vector, dimensions: Sequence[Vector]) -> Indices:
 
 
 def _staircase(value: Vector, second: Vector) -> list[int]:
-    """Return which of the points, given by rising first dimension, no earlier one dominates."""
+    """Return which of the points, given by rising first dimension, no earlier one dominates.
+
+    For two dimensions: O(n log n), with the best value so far for every second dimension as a
+    staircase.
+    """
     kept = []
     steps: list[float] = []  # second dimension, rising, of the best values so far
     values: list[float] = []  # these values, rising
@@ -174,7 +187,10 @@ def _staircase(value: Vector, second: Vector) -> list[int]:
 
 
 def _compared(points: Vector, block: int = 256) -> Indices:
-    """Return the same as :func:`_staircase` for dimensions x points, by comparing all with all."""
+    """Return the same as :func:`_staircase` for dimensions x points, by comparing all with all.
+
+    Blocks of points, and of at most 4,096 kept ones, bound the size of a comparison to a megabyte.
+    """
     kept = np.zeros(0, dtype=np.intp)
     for start in range(0, points.shape[1], block):
         at = np.arange(start, min(start + block, points.shape[1]))

@@ -1,11 +1,18 @@
-"""The best path of a diagram within limits, proven: Lagrangian bounds and dominance.
+"""The best path of a diagram within limits, proven, and the next best ones.
 
-Relaxing the limits with the multipliers of the linear relaxation turns them into prices, and the
-best path with prices, one sweep of the diagram, bounds everything that a partial architecture can
-become. Arcs and labels whose bound is not above the best architecture found so far are dropped;
-first with few labels a layer, to find a good one, then with as many as there are. When none was
-dropped for want of room, what was found is proven to be the optimum. The next best ones are the
-optima of the parts into which taking out a path splits the rest (Lawler's method).
+The search is branch and bound by label setting, in four steps:
+
+1. *Prices.* Relaxing the limits turns them into prices on the costs (Lagrangian relaxation). The
+   best prices are the dual values of the limits in the linear relaxation (:func:`_multipliers`).
+2. *Bounds.* The best path with prices, one sweep of the diagram, bounds everything that a partial
+   architecture can become: with prices p >= 0 on costs c and limits c <= u, no completion is worth
+   more than  value - p c + p u  plus the best reduced value of the rest.
+3. *Labels* grow through the layers. Those whose bound does not exceed the best architecture so far
+   are dropped, and so are dominated ones (:mod:`ddpnas.generation._labels`). The first pass keeps
+   few labels a layer, to find a good architecture; later ones keep more. A pass that dropped none
+   for want of room has proven the optimum.
+4. *k best.* Taking a path out of a set of paths splits the rest into disjoint subproblems, whose
+   optima are compared in turn (Lawler's partition).
 """
 
 from __future__ import annotations
@@ -23,25 +30,34 @@ from ddpnas.generation.limits import Limit
 
 __all__ = ["Path", "best_paths", "ranges_of"]
 
-Part = list[Mask]  # some of the paths: for each layer, which arcs they may use
+Subproblem = list[Mask]  # a set of paths: for each layer, which arcs they may use
 
-_WIDTHS = (100, 3_000, 100_000)  # labels a layer, of one pass after the other
-_COMPARED = 64  # the best labels, with which the others are compared where there are many limits
+# Most labels a layer of the first, second and third pass. The last one bounds memory: labels of
+# three costs take 56 bytes, so a layer takes 6 MB at most. Beyond it the 0-1 program takes over.
+_WIDTHS = (100, 3_000, 100_000)
+# Comparing all labels with all is quadratic with three dimensions or more. They are compared with
+# this many of the highest bounds only; dominated labels that stay cost time, but no exactness.
+_COMPARED = 64
+_TRIES = 3  # completions tried a layer: each is checked exactly, which takes a while
 
 
 @dataclass(frozen=True)
 class Path:
-    """The options of a path, layer by layer, and the sum of its values."""
+    """A path: its options, layer by layer, and the sum of its values."""
 
     options: list[int]
     value: float
 
 
 def ranges_of(diagram: Diagram, limits: Sequence[Limit]) -> list[Range]:
-    """Return the range of each cost of a diagram under limits in the units of the tables.
+    """Return the range of each cost of a diagram under its limit.
 
-    A cost of fractions may lie a few units, the rounding of a sum, outside its range; the caller
-    looks at the sum itself.
+    A cost of fractions is rounded to the diagram's unit, so that the sum over a path may be off by
+    half a unit a layer. Its range is wider by more than that; the caller checks the exact sum.
+
+    Args:
+        diagram: The legal architectures.
+        limits: On each cost, in the units of the tables.
     """
     ranges = []
     for i, limit in enumerate(limits):
@@ -62,14 +78,15 @@ def best_paths(
     """Yield the paths within the limits by falling value.
 
     Args:
-        diagram: the architectures.
-        values: of each arc of each layer, whole numbers.
-        limits: on each cost, in the units of the tables.
-        accept: whether the options of a path are within the limits, exactly.
-        matter: in which layers a path has to differ from the one given to count as another one.
+        diagram: The legal architectures.
+        values: The value of each arc of each layer, whole numbers.
+        limits: On each cost, in the units of the tables.
+        accept: Returns whether the options of a path are within the limits, exactly.
+        matter: Returns for each layer whether a path that differs from the given one there alone
+            counts as another one.
 
     Raises:
-        OverflowError: more labels would be needed than there is room for.
+        OverflowError: More labels would be needed than there is room for.
     """
     if diagram.empty:
         return
@@ -78,27 +95,36 @@ def best_paths(
         return
     search = _Search(diagram.layers, list(values), ranges, accept)
     first = search.optimum()
-    # Parts by falling bound: (-bound, number, the best path once it is known, the part).
-    parts: list[tuple[float, int, Path | None, Part]] = []
+    # Subproblems by falling bound: (-bound, number, its best path once that is known, itself). The
+    # number makes entries of equal bound comparable.
+    queue: list[tuple[float, int, Path | None, Subproblem]] = []
     if first is not None:
-        parts.append((-first.value, 0, first, search.whole))
+        queue.append((-first.value, 0, first, search.whole))
     number = 0
-    while parts:
-        _, _, path, part = heapq.heappop(parts)
+    while queue:
+        _, _, path, subproblem = heapq.heappop(queue)
         if path is None:
-            path = search.within(part)
+            # Only a bound so far. It goes back with its optimum, and is yielded when that is due.
+            path = search.within(subproblem)
             number += 1
             if path is not None:
-                heapq.heappush(parts, (-path.value, number, path, part))
+                heapq.heappush(queue, (-path.value, number, path, subproblem))
             continue
         yield path
-        for bound, rest in search.split(part, path, matter(path.options)):
+        for bound, rest in search.split(subproblem, path, matter(path.options)):
             number += 1
-            heapq.heappush(parts, (-bound, number, None, rest))
+            heapq.heappush(queue, (-bound, number, None, rest))
 
 
 class _Search:
-    """One search: the prices, and the best path found so far."""
+    """One search: the prices, and the best path found so far.
+
+    Args:
+        layers: The layers of the diagram.
+        values: The value of each arc, whole numbers.
+        ranges: Of each cost, with its limit.
+        accept: See :func:`best_paths`.
+    """
 
     def __init__(
         self,
@@ -113,14 +139,18 @@ class _Search:
         self._accept = accept
         self._best: Path | None = None
         self.whole = [np.ones(len(layer.option), dtype=np.bool_) for layer in layers]
-        # Floats that stand for whole numbers below 2**51, added up once a layer.
+        # By how much a bound can be too small. Values are whole, but prices are not, so that bounds
+        # are sums of rounded floats. A rounding errs by at most 1/2 as long as numbers are below
+        # 2**53, and values stay below 2**51. A layer takes part in about eight roundings: the
+        # product with the prices, the difference to the value, and the sums from both ends.
         self._slack = 4.0 * len(values)
 
     def optimum(self) -> Path | None:
         """Return the best of all paths, None if none is within the limits."""
+        # Without prices the best path of the diagram is the optimum, if it is within the limits.
         self._price(np.zeros(len(self._ranges)))
         self._offer([], 0, 0)
-        if self._best is not None:  # the best without limits is within them
+        if self._best is not None:
             return self._best
         prices = _multipliers(self._layers, self._ranges, self._values)
         if prices is None:
@@ -131,19 +161,21 @@ class _Search:
         self._offer([], 0, 0)
         return self._solve(self.whole)
 
-    def within(self, part: Part) -> Path | None:
-        """Return the best path of a part."""
+    def within(self, subproblem: Subproblem) -> Path | None:
+        """Return the best path of a subproblem, None if none is within the limits."""
         self._best = None
-        return self._solve(part)
+        return self._solve(subproblem)
 
     def split(
-        self, part: Part, path: Path, matters: Sequence[bool]
-    ) -> Iterator[tuple[float, Part]]:
-        """Yield parts that make up all of a part but the path, with a bound on each.
+        self, subproblem: Subproblem, path: Path, matters: Sequence[bool]
+    ) -> Iterator[tuple[float, Subproblem]]:
+        """Yield (bound, subproblem) that together are all of a subproblem but the path.
 
-        A path that differs only in layers that do not matter is taken out too.
+        Lawler's partition: the i-th one agrees with the path before layer i and differs there.
+        Layers that do not matter are left free, so that paths which differ there alone are taken
+        out, too.
         """
-        arcs = list(part)
+        arcs = list(subproblem)
         behind = np.zeros(1)
         for at, (layer, option) in enumerate(zip(self._layers, path.options, strict=True)):
             chosen = layer.option == option
@@ -160,14 +192,14 @@ class _Search:
             behind = np.full(len(self._ahead[at + 1]), -np.inf)
             np.maximum.at(behind, layer.target, through)
 
-    def _solve(self, arcs: Part) -> Path | None:
+    def _solve(self, arcs: Subproblem) -> Path | None:
         for width in _WIDTHS:
             if self._pass(arcs, width):
                 return self._best
         raise OverflowError("too many partial architectures")
 
     def _price(self, prices: Vector) -> None:
-        """Take prices a unit of each cost; negative ones for costs that have to be larger."""
+        """Set the price of a unit of each cost; negative for a cost that has to be larger."""
         self._prices = prices
         self._constant = _worth(prices, self._ranges)
         self._reduced = [
@@ -178,14 +210,14 @@ class _Search:
         self._complete()
 
     def _complete(self) -> None:
-        """Note the best completion from each node: its first arc, value and costs."""
+        """Note the best completion from each node at these prices: first arc, value and costs."""
         self._first: list[Indices] = []
         self._rest_value = [np.zeros(1)]
         self._rest_cost = [np.zeros((len(self._ranges), 1))]
         stages = zip(self._layers, self._reduced, self._values, self._ahead[1:], strict=True)
         for layer, reduced, values, ahead in reversed(list(stages)):
             through = reduced + ahead[layer.target]
-            arc = np.lexsort((-through, layer.source))[layer.starts]
+            arc = np.lexsort((-through, layer.source))[layer.starts]  # the best arc of each node
             target = layer.target[arc]
             self._rest_value.append(values[arc] + self._rest_value[-1][target])
             self._rest_cost.append(layer.cost[:, arc] + self._rest_cost[-1][:, target])
@@ -194,9 +226,15 @@ class _Search:
             rest.reverse()
 
     def _offer(self, options: list[int], at: int, node: int) -> bool:
-        """Take the path that continues the options as the prices say, if it is the best so far.
+        """Complete the options as the prices say; keep the path if it is the best so far.
 
-        Return whether it is within the limits.
+        Args:
+            options: The options of the layers before ``at``.
+            at: The layer to go on from.
+            node: The node that they lead to.
+
+        Returns:
+            Whether the path is within the limits.
         """
         options = list(options)
         for layer, first in zip(self._layers[at:], self._first[at:], strict=True):
@@ -214,9 +252,10 @@ class _Search:
             self._best = Path(options, value)
         return True
 
-    def _pass(self, arcs: Part, width: int) -> bool:
+    def _pass(self, arcs: Subproblem, width: int) -> bool:
         """Extend labels through all layers; return whether none was dropped for want of room."""
         complete = True
+        # Completions take any arc: they are in the subproblem only behind its last restriction.
         free = max((at for at, used in enumerate(arcs, start=1) if not used.all()), default=0)
         labels = Labels.start(len(self._ranges))
         for at, (layer, good) in enumerate(self._promising(arcs), start=1):
@@ -233,7 +272,7 @@ class _Search:
                 self._try(labels, at)
             labels = labels.keep(self._bound(labels, at) >= self._goal)
             labels = self._undominated(labels, at)
-            if len(labels) > width:
+            if len(labels) > width:  # the pass proves nothing any more, but may find a good path
                 complete = False
                 bound = self._bound(labels, at)
                 labels = labels.keep(np.sort(np.argpartition(-bound, width)[:width]))
@@ -241,15 +280,21 @@ class _Search:
 
     @property
     def _goal(self) -> float:
-        """What a bound has to reach for something better than the best not to be ruled out."""
+        """What a bound has to reach so that something better than the best is not ruled out.
+
+        Values are whole numbers: better means better by at least 1.
+        """
         return -np.inf if self._best is None else self._best.value + 1.0 - self._slack
 
     def _bound(self, labels: Labels, at: int) -> Vector:
         reduced = labels.value - self._prices @ labels.cost
         return np.asarray(reduced + self._ahead[at][labels.node] + self._constant)
 
-    def _promising(self, arcs: Part) -> list[tuple[Layer, Mask]]:
-        """Return each layer with those of the arcs whose bound is high enough."""
+    def _promising(self, arcs: Subproblem) -> list[tuple[Layer, Mask]]:
+        """Return each layer with those of the arcs whose bound is high enough.
+
+        The best path through an arc is the best way to it, the arc, and the best way on.
+        """
         promising = []
         behind = np.zeros(1)
         for at, layer in enumerate(self._layers):
@@ -261,7 +306,7 @@ class _Search:
         return promising
 
     def _try(self, labels: Labels, at: int) -> None:
-        """Complete the labels as the prices say; take the best of what is within the limits."""
+        """Complete the labels as the prices say; keep the best of what is within the limits."""
         if not len(labels):
             return
         value = labels.value + self._rest_value[at][labels.node]
@@ -269,18 +314,23 @@ class _Search:
         good = value > (-np.inf if self._best is None else self._best.value)
         for limit, reached in zip(self._ranges, cost, strict=True):
             good &= (limit.lower <= reached) & (reached <= limit.upper)
-        tries = 3 if at < len(self._layers) else int(good.sum())
+        # At the end labels are whole paths, and all that could be the best have to be looked at.
+        tries = _TRIES if at < len(self._layers) else int(good.sum())
         for label in np.flatnonzero(good)[np.argsort(-value[good], kind="stable")][:tries]:
             if self._offer(labels.path(int(label)), at, int(labels.node[label])):
                 return
 
     def _undominated(self, labels: Labels, at: int) -> Labels:
-        """Return the labels without dominated ones; where limits are many, some of these stay."""
+        """Return the labels without dominated ones; with many limits some of these stay.
+
+        Keeping a dominated label is never wrong, it only takes time.
+        """
         dimensions = [limit.excess(labels, at) for limit in self._ranges]
         dimensions += [limit.deficit(labels, at) for limit in self._ranges]
         dimensions = [d for d in dimensions if d.any()]
         if len(dimensions) < 3 or len(labels) < 4 * _COMPARED:
             return labels.keep(labels.best(dimensions))
+        # Compare all with the few of the highest bounds. Equal labels must not drop each other.
         strong = np.argpartition(-self._bound(labels, at), _COMPARED)[:_COMPARED]
         node = labels.node[strong]
         points = np.array([-labels.value, *dimensions])
@@ -294,7 +344,7 @@ class _Search:
 
 
 def _worth(prices: Vector, ranges: Sequence[Range]) -> float:
-    """Return what the limits are worth at these prices."""
+    """Return what the limits are worth at these prices: the constant of the Lagrangian bound."""
     ends = [r.upper if price > 0 else r.lower for price, r in zip(prices, ranges, strict=True)]
     return float(sum(price * end for price, end in zip(prices, ends, strict=True) if price != 0))
 
@@ -318,11 +368,19 @@ def _impossible(layers: Sequence[Layer], ranges: Sequence[Range]) -> bool:
 def _multipliers(
     layers: Sequence[Layer], ranges: Sequence[Range], values: Sequence[Vector] | None
 ) -> Vector | None:
-    """Return the prices that bound best: multipliers of the limits in the linear relaxation.
+    """Return the prices that bound best: the dual values of the limits in the linear relaxation.
 
-    Its variables are the arcs, a unit of flow from start to end. None where even the relaxation
-    has no solution. Without values, the prices of the relaxation that exceeds all limits by as
-    little as possible.
+    The relaxation is a flow of one unit from start to end, a variable for each arc, whose costs
+    obey the limits. Costs are scaled to 1 at most for the solver.
+
+    Args:
+        layers: The layers of the diagram.
+        ranges: Of each cost, with its limit.
+        values: The value of each arc. Without values, the flow that exceeds the limits by as little
+            as possible is looked for instead; its prices tell which limits conflict.
+
+    Returns:
+        A price for each cost; None where even the relaxation has no solution.
     """
     from scipy.optimize import linprog
     from scipy.sparse import coo_array
@@ -335,10 +393,12 @@ def _multipliers(
     flow = np.repeat([1.0, -1.0], len(arcs))
     shape = (int(node[-1]) + 1, len(arcs) + 1)  # the last variable is the excess
     ends = np.concatenate([source, target])
+    # A row for each node: what flows in flows out. That of the end follows from the others.
     balance: Any = coo_array((flow, (ends, np.tile(arcs, 2))), shape=shape).tocsr()
     supply = np.zeros(shape[0])
     supply[0] = 1.0
     cost = np.concatenate([layer.cost for layer in layers], axis=1)
+    # Both ends of a limit as "at most": an upper end, and a lower end of the negative cost.
     sides = [(i, 1.0, limit.upper) for i, limit in enumerate(ranges) if np.isfinite(limit.upper)]
     sides += [(i, -1.0, -limit.lower) for i, limit in enumerate(ranges) if np.isfinite(limit.lower)]
     scale = np.abs(cost).max(axis=1)

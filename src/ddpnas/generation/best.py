@@ -1,13 +1,13 @@
 """generate(): the most likely architecture within limits, exactly; top_k(): the k best ones.
 
-The authors' generator maximises the sum of theta over the decisions by dynamic programming over
-weights rounded to two decimals. Here the problem is stated as it is,
+The problem is stated and solved without approximation:
 
-    maximise    sum over the choices of log theta        (or of theta, or of any values)
-    subject to  one option a decision, every rule of the space, every limit on a cost,
+    maximize    sum over the choices of log theta        (or of theta, or of any values)
+    subject to  one option a decision, every rule of the space, every limit on a cost.
 
-and solved to a proven optimum. What comes back carries the certificate,
-and what cannot be met is answered with the least that can.
+(The generator of the DDPNAS authors maximizes the sum of theta by dynamic programming over weights
+rounded to two decimals.) :mod:`ddpnas.generation._problem` says how it is solved. The answer
+carries a certificate of optimality, and limits that cannot be met are answered by what can.
 """
 
 from __future__ import annotations
@@ -42,9 +42,13 @@ class Certificate:
     """The solver's proof: the value reached, and a bound that no architecture can exceed.
 
     Attributes:
-        objective: the value of the architecture.
-        bound: no architecture within the limits has a larger value.
+        objective: The value of the architecture.
+        bound: No architecture within the limits has a larger value.
         seconds: Time that the solver took.
+
+    Example:
+        >>> Certificate(objective=2.0, bound=2.5, seconds=0.1).gap
+        0.25
     """
 
     objective: float
@@ -62,10 +66,10 @@ class Generated:
     """An architecture and what it was chosen for.
 
     Attributes:
-        architecture: the optimum.
-        objective: "log_theta", "theta" or "score" (values given), whose sum was maximised.
-        log_prob: natural logarithm of the architecture's probability.
-        costs: value of every cost table given.
+        architecture: The optimum.
+        objective: What was maximized: "log_theta", "theta", or "score" for given values.
+        log_prob: Natural logarithm of the architecture's probability.
+        costs: Its cost by every table that was given.
         limits: The limits that were met.
         certificate: The proof that no other architecture within them is better.
     """
@@ -96,23 +100,33 @@ def generate(
     """Return the provably most likely architecture whose costs are all within the limits.
 
     Args:
-        distribution: what a search learned; pruned options take part with the probability that
+        distribution: What a search learned. Pruned options take part with the probability that
             they have, unless ``survivors_only``.
-        space: the decisions and rules.
+        space: The decisions and rules.
         limits: Cost name -> limit in the unit of the table: a number or "20M" (at most), ">=10M",
             (lower, upper) or "10M..20M"; see :meth:`Limit.parse`. Limits are inclusive.
-        costs: cost name -> table; one for every limit, further ones are only reported.
-        objective: maximise the sum of log theta ("log_theta", the likelihood), the sum of theta
-            ("theta", as the authors' generator does), or of the values given here for each
-            (decision, option), such as fitted effects on the score. Under log theta an option of
-            probability 0 is chosen only where nothing else is within the limits, and as few of
+        costs: Cost name -> table, one for every limit. Further tables are only reported.
+        objective: What to maximize: the sum of log theta ("log_theta", the likelihood), the sum of
+            theta ("theta", as the authors' generator does), or that of the values given here for
+            each (decision, option), such as fitted effects on the score. Under log theta an option
+            of probability 0 is chosen only where nothing else is within the limits, and as few of
             them as possible.
-        survivors_only: leave pruned options out.
-        rules: conditions beside those of the space.
+        survivors_only: Leave pruned options out.
+        rules: Conditions in addition to those of the space.
 
     Raises:
-        InfeasibleError: with the least reachable value of the limit that cannot be met.
+        InfeasibleError: The limits cannot be met. The message names those that conflict and the
+            least reachable value of each.
         OptionError: A limit cannot be read, or its cost has no table.
+        SpaceError: The distribution or a table is of another space.
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> uniform = ddpnas.JointDistribution.uniform(space.decisions)
+        >>> found = ddpnas.generate(uniform, space, {"macs": "2K"}, ddpnas.count_costs(space))
+        >>> found.costs["macs"] <= 2000, found.certificate.gap
+        (True, 0.0)
     """
     return top_k(
         distribution,
@@ -137,11 +151,33 @@ def top_k(
     survivors_only: bool = False,
     rules: Sequence[Rule] = (),
 ) -> list[Generated]:
-    """Return the ``k`` best different networks within the limits, the best first; fewer if so few.
+    """Return the ``k`` best different networks within the limits, best first.
 
-    Different as the space knows it (``space.canonical``); of architectures that are the same
-    network, the best one. Each is proven: nothing that is not listed is better. Arguments and
-    errors are those of :func:`generate`.
+    The list is shorter if fewer than ``k`` networks are feasible. Architectures that are the same
+    network (``space.canonical``) count once, by the best of them. Each is proven: no network that
+    is not listed is better.
+
+    Args:
+        distribution: See :func:`generate`.
+        space: See :func:`generate`.
+        k: Number of networks, at least 1.
+        limits: See :func:`generate`.
+        costs: See :func:`generate`.
+        objective: See :func:`generate`.
+        survivors_only: See :func:`generate`.
+        rules: See :func:`generate`.
+
+    Raises:
+        InfeasibleError: No architecture is within the limits.
+        OptionError: ``k`` is below 1, or a limit cannot be read or has no table.
+        SpaceError: The distribution or a table is of another space.
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> uniform = ddpnas.JointDistribution.uniform(space.decisions)
+        >>> len({one.architecture for one in ddpnas.top_k(uniform, space, 3)})
+        3
     """
     if k < 1:
         raise OptionError(f"k is at least 1, not {k}")
@@ -156,7 +192,7 @@ def top_k(
     found: dict[Architecture, Generated] = {}
     for architecture, bound in problem.best(rows, checked):
         network = space.canonical(architecture)
-        if network in found:
+        if network in found:  # the best architecture of this network came before
             continue
         value = objective_value(rows, space, architecture)
         bound = max(bound, value)
@@ -180,7 +216,16 @@ def describe(
     costs: Mapping[str, CostTable],
     certificate: Certificate,
 ) -> Generated:
-    """Return the architecture with its figures."""
+    """Return the architecture with its probability, costs and proof.
+
+    Args:
+        architecture: What was found.
+        distribution: What it was generated from.
+        objective: What was maximized.
+        limits: What it had to meet.
+        costs: Cost name -> table, all of which are reported.
+        certificate: The proof.
+    """
     reached = {name: table.cost(architecture) for name, table in costs.items()}
     return Generated(
         architecture=architecture,
@@ -201,12 +246,27 @@ def sample_within(
 ) -> Architecture:
     """Return a random architecture within the limits.
 
-    Uniform among those within the limits as long as one of ``tries`` uniform draws is; where
-    the limits are that tight, the optimum of a random objective instead (always within the
-    limits, but no longer uniform).
+    The first of up to ``tries`` uniform draws that is within the limits, and so uniform among
+    those. Where the limits are too tight for that, it is the optimum of a random objective: within
+    the limits, but no longer uniform.
+
+    Args:
+        space: Decisions and rules.
+        limits: Cost name -> limit; see :func:`generate`.
+        costs: Cost name -> table, one for every limit.
+        rng: Source of randomness.
+        tries: Number of uniform draws.
 
     Raises:
-        InfeasibleError: no architecture is within the limits.
+        InfeasibleError: No architecture is within the limits.
+
+    Example:
+        >>> import ddpnas, numpy as np
+        >>> space = ddpnas.create_space("toy")
+        >>> costs = ddpnas.count_costs(space)
+        >>> drawn = sample_within(space, {"macs": "2K"}, costs, np.random.default_rng(0))
+        >>> costs["macs"].cost(drawn) <= 2000
+        True
     """
     checked = checked_limits(limits, costs)
     for _ in range(tries):

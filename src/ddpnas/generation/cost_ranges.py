@@ -1,4 +1,4 @@
-"""What a space costs before anything is trained: least, median and most of each cost."""
+"""cost_ranges(): least, median and most of each cost of a space, before anything is trained."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class CostRange:
     """How one cost varies over a space.
 
     Attributes:
-        name, unit: of the cost table.
-        least, most: exact (:func:`cost_bounds`).
-        median: of random architectures.
-        samples: how many those were.
+        name, unit: Name and unit of the cost table.
+        least, most: Exact ends of the range (:func:`cost_bounds`).
+        median: Median over random architectures.
+        samples: Number of random architectures.
     """
 
     name: str
@@ -43,8 +43,16 @@ def cost_bounds(table: CostTable, space: DecisionSpace) -> tuple[float, float]:
         space: Decisions and rules.
 
     Raises:
-        InfeasibleError: no architecture obeys the rules of the space.
-        SpaceError: the table is of another space.
+        InfeasibleError: No architecture obeys the rules of the space.
+        SpaceError: The table is of another space.
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> table = ddpnas.count_costs(space)["params"]
+        >>> least, most = cost_bounds(table, space)
+        >>> least < table.cost(space.sample(np.random.default_rng(0))) < most
+        True
     """
     problem = Problem(space, {table.name: table})
     least, most = (problem.extreme(table.name, sign, {}) for sign in (1.0, -1.0))
@@ -59,10 +67,16 @@ def cost_ranges(
     """Return the range of each cost over the architectures that obey the space's rules.
 
     Args:
-        space: decisions and rules.
-        costs: tables by name.
-        samples: random architectures for the median, the same for every cost.
-        seed: of these.
+        space: Decisions and rules.
+        costs: Cost name -> table.
+        samples: Number of random architectures for the median, the same for every cost.
+        seed: Seed for drawing them.
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> [one.name for one in cost_ranges(space, ddpnas.count_costs(space), samples=5)]
+        ['macs', 'params', 'size_bytes', 'activation_bytes']
     """
     rng = np.random.default_rng(seed)
     bounds = {name: cost_bounds(table, space) for name, table in costs.items()}

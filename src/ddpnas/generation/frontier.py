@@ -1,9 +1,11 @@
 """frontier(): every architecture that is best for some budget, exactly.
 
-The decisions are merged one by one; of the partial architectures only those are kept that no
-other dominates (:mod:`ddpnas.generation._labels`). What is left at the end is the whole trade-off
-curve between the objective and the costs: no grid of budgets, no rounding, every point an
-architecture.
+The decisions are taken one by one. Of the partial architectures only those are kept that no other
+dominates (:mod:`ddpnas.generation._labels`). What is left at the end is the whole trade-off curve
+between the objective and the costs: no grid of budgets, no rounding, every point an architecture.
+
+Two filters follow. :func:`_without_ties` drops points that only rounding made better than a
+cheaper one. :func:`_without_repeats` drops points whose network the list names already.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from ddpnas.space.distribution import JointDistribution
 
 __all__ = ["frontier"]
 
-_EQUAL = 1e-13  # of the largest objective: by so much rounding makes equal ones differ
-_MOST_LABELS = 2_000_000
+# Share of the largest objective by which rounding can make equal sums differ: each value is rounded
+# to 2**-51 of it (4e-16), and a few hundred decisions add up.
+_EQUAL = 1e-13
+_MOST_LABELS = 2_000_000  # bounds memory: a layer of so many labels takes about 100 MB
 
 
 def frontier(
@@ -45,28 +49,37 @@ def frontier(
 ) -> list[Generated]:
     """Return every Pareto-optimal architecture between the objective and one or more costs.
 
-    By rising cost (of several, the first named), so that for one cost the objective rises along
-    the list, from the cheapest architecture to the one that :func:`ddpnas.generate` returns
-    without a limit on that cost. Of architectures of equal objective and costs there is one. Of
-    those that are the same network (``space.canonical``) there is the cheapest; a dearer one comes
-    again only where another network was better in between, so that for every budget the list
-    names the network of :func:`ddpnas.generate`. Objectives that differ by less than 1e-13 of
-    their range count as equal.
+    The list is sorted by rising cost (of several, the first named). For one cost the objective
+    rises along it, from the cheapest architecture to the one that :func:`ddpnas.generate` returns
+    without a limit on that cost. For every budget the last entry within it is the network of
+    :func:`ddpnas.generate`. Of architectures of equal objective and costs the list has one, and a
+    network (``space.canonical``) comes again at a higher cost only where another one was better in
+    between. Objectives that differ by less than 1e-13 of their range count as equal.
 
     Args:
-        distribution: see :func:`ddpnas.generate`.
-        space: the decisions and rules.
-        cost: name of the cost, or names of several: then no other architecture is better in one
-            of objective and costs without being worse in another.
+        distribution: See :func:`ddpnas.generate`.
+        space: The decisions and rules.
+        cost: Name of the cost, or names of several. No other architecture is better than a listed
+            one in the objective or one of these costs without being worse in another.
         limits: Cost name -> limit, on these costs or others; see :func:`ddpnas.generate`.
-        costs: cost name -> table.
-        objective: see :func:`ddpnas.generate`.
-        survivors_only: leave pruned options out.
-        rules: conditions beside those of the space.
+        costs: Cost name -> table.
+        objective: See :func:`ddpnas.generate`.
+        survivors_only: Leave pruned options out.
+        rules: Conditions in addition to those of the space.
 
     Raises:
-        InfeasibleError: no architecture is within the limits.
-        OptionError: a cost without a table, or more than two million architectures to keep.
+        InfeasibleError: No architecture is within the limits.
+        OptionError: A cost has no table, the rules of the space are too uneven for a decision
+            diagram, or more than two million partial architectures would have to be kept.
+        SpaceError: The distribution or a table is of another space.
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> uniform = ddpnas.JointDistribution.uniform(space.decisions)
+        >>> curve = ddpnas.frontier(uniform, space, "macs", costs=ddpnas.count_costs(space))
+        >>> [dict(point.architecture)["layer1"] for point in curve]
+        ['skip']
     """
     started = time.perf_counter()
     costs = dict(costs or {})
@@ -107,15 +120,17 @@ def frontier(
 
 
 def _without_ties(costs: Vector, values: Vector, tolerance: float) -> list[int]:
-    """Return which points to keep: those that are not dearer than one of equal value.
+    """Return which points to keep: those that no point of equal value undercuts in every cost.
 
-    Values that rounding made unequal let the dearer of two architectures pass for better.
+    The labels were compared by rounded values. Two architectures of equal value can differ there
+    in the last digit, so that the more expensive one passes for better.
 
     Args:
-        costs: points x costs, in the order in which they are wanted.
-        values: of the points.
-        tolerance: by which equal values may differ.
+        costs: Costs of the points, points x costs, in the order in which points are preferred.
+        values: Values of the points.
+        tolerance: Difference up to which values count as equal.
     """
+    # Runs of values without a gap larger than the tolerance are equal among themselves.
     by_value = np.argsort(values, kind="stable")
     ends = np.flatnonzero(np.diff(values[by_value]) > tolerance) + 1
     dropped: set[int] = set()
@@ -137,7 +152,15 @@ def _without_repeats(
 ) -> list[int]:
     """Return which points to keep: those whose network the kept ones do not name already.
 
-    A point is left out where the best of those within its costs is the same network.
+    Two architectures can be one network and cost different amounts, as a cost is a sum over choices
+    and counts what cannot reach the output, too. The more expensive one is left out if the best
+    point within its costs is that network already. It is kept if another network came in between:
+    someone who reads off the last point within a budget would be told that other network otherwise.
+
+    Args:
+        space: Knows which architectures are the same network.
+        points: (costs, architecture), sorted by the first cost.
+        values: Values of the points.
     """
     costs = np.array([cost for cost, _ in points])
     worth = np.array(values)
@@ -159,7 +182,14 @@ def _without_repeats(
 
 
 def _merge(diagram: Diagram, rows: list[Vector], limits: Sequence[Limit], axes: int) -> Labels:
-    """Return the labels at the end that none dominates in value and the first ``axes`` costs."""
+    """Return the labels at the end that none dominates in value and the first ``axes`` costs.
+
+    Args:
+        diagram: The legal architectures.
+        rows: The value of each option of each decision, whole numbers.
+        limits: On each cost of the diagram.
+        axes: Number of costs, the first ones, that are traded against the value.
+    """
     labels = Labels.start(len(limits))
     if diagram.empty:
         return labels.keep(np.zeros(1, dtype=np.bool_))
@@ -172,6 +202,8 @@ def _merge(diagram: Diagram, rows: list[Vector], limits: Sequence[Limit], axes: 
         for limit in ranges:
             possible &= limit.reachable(labels, at)
         labels = labels.keep(possible)
+        # A traded cost counts itself. A limit counts by how far it can still be violated: its
+        # upper end for the other costs, its lower end for all.
         dimensions = [labels.cost[i] for i in range(axes)]
         dimensions += [limit.deficit(labels, at) for limit in ranges]
         dimensions += [limit.excess(labels, at) for limit in ranges[axes:]]

@@ -1,4 +1,4 @@
-"""What is maximised: a value for every choice, whose sum over an architecture is the objective."""
+"""What is maximized: a value for every choice, whose sum over an architecture is the objective."""
 
 from __future__ import annotations
 
@@ -16,27 +16,37 @@ __all__ = ["Objective", "objective_name", "objective_rows", "objective_value", "
 
 Vector = npt.NDArray[np.float64]
 
-# "log_theta", "theta", or a value for each (decision, option); what is not listed counts 0.
+# "log_theta", "theta", or a value for each (decision, option); one that is not listed counts 0.
 Objective = str | Mapping[tuple[str, str], float]
 
 
 def objective_name(objective: Objective) -> str:
-    """Return "log_theta", "theta", or "score" for given values."""
+    """Return "log_theta", "theta", or "score" for given values.
+
+    Example:
+        >>> objective_name("theta"), objective_name({("op", "conv"): 0.5})
+        ('theta', 'score')
+    """
     return objective if isinstance(objective, str) else "score"
 
 
 def objective_rows(
     objective: Objective, distribution: JointDistribution, space: DecisionSpace
 ) -> list[Vector]:
-    """Return the value of every option of every decision, all finite.
+    """Return the value of every option of every decision, all finite: an array for each decision.
 
-    log theta of an option of probability 0 is a penalty larger than all that other choices can
-    gain together, so that as few of them as possible are chosen.
+    The log theta of an option of probability 0 is a penalty larger than everything that other
+    choices can gain together, so that as few such options as possible are chosen.
+
+    Args:
+        objective: "log_theta", "theta", or values by (decision, option).
+        distribution: Gives theta.
+        space: The decisions.
 
     Raises:
-        OptionError: an unknown objective, or a value that is not finite.
-        ArchitectureError: a value for a choice that the space lacks.
-        SpaceError: the distribution is over other decisions.
+        OptionError: The objective is unknown, or a value is not finite.
+        ArchitectureError: A value is for a choice that the space lacks.
+        SpaceError: The distribution is over other decisions.
     """
     ours, theirs = ([(d.name, d.options) for d in x.decisions] for x in (space, distribution))
     if ours != theirs:
@@ -72,7 +82,13 @@ def _given_rows(values: Mapping[tuple[str, str], float], space: DecisionSpace) -
 def objective_value(
     rows: Sequence[Vector], space: DecisionSpace, architecture: Mapping[str, str]
 ) -> float:
-    """Return the objective of an architecture, the sum of its choices' values."""
+    """Return the objective of an architecture, the sum of its choices' values.
+
+    Args:
+        rows: See :func:`objective_rows`.
+        space: The decisions.
+        architecture: An option for every decision.
+    """
     chosen = zip(rows, space.encode(architecture), strict=True)
     return math.fsum(float(row[i]) for row, i in chosen)
 
@@ -80,8 +96,15 @@ def objective_value(
 def whole_rows(rows: list[Vector]) -> list[Vector]:
     """Return the values in whole steps of 2**-51 of their largest sum.
 
-    So that sums are exact in any order. Equal sums of different values may still end a step apart
-    for each of them, since every value is rounded by itself.
+    Sums of whole numbers below 2**53 are exact in any order. Equal sums of different values may
+    still end a step apart for each of them, since every value is rounded by itself.
+
+    Args:
+        rows: See :func:`objective_rows`.
+
+    Example:
+        >>> [row.tolist() for row in whole_rows([np.array([0.5, 1.0]), np.array([1.0])])]
+        [[562949953421312.0, 1125899906842624.0], [1125899906842624.0]]
     """
     total = math.fsum(float(np.abs(row).max()) for row in rows)
     step = 2.0 ** math.ceil(math.log2(total / 2.0**51)) if total > 0 else 1.0
