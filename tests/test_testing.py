@@ -21,9 +21,6 @@ OPTIONS = {
 }
 
 
-FEWER = {"optuna": {"evaluations": 30}}  # restoring it takes long, and all is told anew
-
-
 def published(name):
     class Test(SpaceContract):
         def make_space(self):
@@ -34,19 +31,6 @@ def published(name):
 
 for _name in ddpnas.list_spaces():
     globals()[f"Test_{_name.replace('-', '_')}"] = published(_name)
-
-
-def registered(name, **options):
-    class Test(StrategyContract):
-        def make_strategy(self, space, seed):
-            return ddpnas.create_strategy(name, space, seed=seed, **options, **FEWER.get(name, {}))
-
-    return type(f"TestStrategy_{name.replace('-', '_')}", (Test,), {})
-
-
-for _name in ddpnas.list_strategies():
-    globals()[f"TestStrategy_{_name.replace('-', '_')}"] = registered(_name)
-TestStrategy_pruning = registered("sng", pruning=True)
 
 
 def space_of(network, **options):
@@ -105,6 +89,19 @@ def test_a_strategy_that_forgets_what_it_was_told_fails():
 
     with pytest.raises(AssertionError):
         Contract().test_its_state_restores_exactly_from_json()
+
+
+def test_a_strategy_that_prefers_low_scores_fails():
+    class Contrary(DDPNASPaper):
+        def tell(self, architectures, scores):
+            super().tell(architectures, [-score for score in scores])
+
+    class Contract(StrategyContract):
+        def make_strategy(self, space, seed):
+            return Contrary(space, seed)
+
+    with pytest.raises(AssertionError, match="quality 0.[0-4].*, inverted 0.[6-9]"):
+        Contract().test_higher_scores_are_better()
 
 
 def test_whole_numbers_are_inputs_too():

@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import zlib
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -41,6 +40,7 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice
 from ddpnas.spaces.registry import create_space
 from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.contract import hand_over, made_up_score, tell_batch
 from ddpnas.strategies.registry import create_strategy
 
 __all__ = ["EvaluatorContract", "SpaceContract", "StrategyContract"]
@@ -50,8 +50,14 @@ class SpaceContract:
     """What every search space promises.
 
     Attributes:
-        architectures: how many random architectures each test takes.
-        batch: inputs in each run.
+        architectures: Number of random architectures in each test.
+        batch: Number of inputs in each run.
+
+    Example:
+        >>> class TestToy(SpaceContract):
+        ...     def make_space(self):
+        ...         return create_space("toy")
+        >>> TestToy().test_the_text_form_is_read_again()  # or by pytest
     """
 
     architectures: ClassVar[int] = 3
@@ -152,14 +158,27 @@ class SpaceContract:
 
 
 class StrategyContract:
-    """What every strategy promises."""
+    """What every strategy promises.
+
+    Example:
+        >>> from ddpnas.strategies import create_strategy
+        >>> class TestRandom(StrategyContract):
+        ...     def make_strategy(self, space, seed):
+        ...         return create_strategy("random", space, seed=seed, evaluations=20)
+        >>> TestRandom().test_it_ends_after_the_evaluations_that_it_announced()  # or by pytest
+    """
 
     def make_strategy(self, space: DecisionSpace, seed: int) -> Strategy:
-        """Return a new strategy over the space."""
+        """Return a new strategy over the space.
+
+        Args:
+            space: Decisions to search over.
+            seed: Seed for all its randomness.
+        """
         raise NotImplementedError
 
     def spaces(self) -> list[DecisionSpace]:
-        """Return the spaces to run on: the toy, and one of uneven and nested decisions."""
+        """Return the spaces to run on: the toy, one of uneven decisions, one that is decided."""
         uneven = DecisionSpace(
             [
                 Decision("depth", ("one", "two")),
@@ -168,25 +187,26 @@ class StrategyContract:
                 Decision("fixed", ("only",)),
             ]
         )
-        return [create_space("toy"), uneven]
+        decided = DecisionSpace([Decision("fixed", ("only",)), Decision("other", ("one",))])
+        return [create_space("toy"), uneven, decided]
 
     def test_it_ends_after_the_evaluations_that_it_announced(self) -> None:
-        """``evaluations`` is exact, and known before the first is made."""
+        """``evaluations`` is exact, known before the first is made, and at least 1."""
         for space in self.spaces():
             strategy = self.make_strategy(space, 0)
             announced = strategy.evaluations
-            assert len(_run(strategy)) == announced == strategy.evaluations
+            assert len(_run(strategy, space)) == announced == strategy.evaluations >= 1
 
     def test_it_asks_for_architectures_of_the_space(self) -> None:
         """What is asked and what is recommended belongs to the space."""
         for space in self.spaces():
             strategy = self.make_strategy(space, 0)
-            for architecture, _ in _run(strategy):
+            for architecture, _ in _run(strategy, space):
                 assert space.check(architecture) == architecture
             assert space.check(strategy.architecture) == strategy.architecture
 
     def test_it_asks_the_same_until_it_is_told(self) -> None:
-        """``ask`` twice is ``ask`` once, so that an interrupted search can go on."""
+        """``ask`` twice is ``ask`` once, so an interrupted search can continue."""
         for space in self.spaces():
             strategy = self.make_strategy(space, 0)
             assert strategy.ask() == strategy.ask()
@@ -194,21 +214,23 @@ class StrategyContract:
     def test_the_same_seed_gives_the_same_search(self) -> None:
         """Everything random comes from the seed."""
         for space in self.spaces():
-            runs = [_run(self.make_strategy(space, 7)) for _ in range(2)]
+            runs = [_run(self.make_strategy(space, 7), space) for _ in range(2)]
             assert runs[0] == runs[1]
 
     def test_its_state_restores_exactly_from_json(self) -> None:
-        """Loaded before every batch into one made with the same arguments, it goes on alike."""
+        """Loaded before and after every batch into a new one, it goes on like the unbroken one."""
         for space in self.spaces():
             unbroken, strategy = self.make_strategy(space, 3), self.make_strategy(space, 3)
             while not unbroken.done:
-                state = json.loads(json.dumps(strategy.state_dict()))
-                strategy = self.make_strategy(space, 3)
-                strategy.load_state_dict(state)
                 batch = unbroken.ask()
+                for asked in (False, True):
+                    before, strategy = strategy, self.make_strategy(space, 3)
+                    if asked:
+                        before.ask()
+                    hand_over(before, strategy)
                 assert strategy.ask() == batch
                 for each in (unbroken, strategy):
-                    each.tell(batch, [_score(architecture) for architecture in batch])
+                    tell_batch(each, space)
             assert strategy.done
             assert strategy.architecture == unbroken.architecture
             assert strategy.distribution.to_dict() == unbroken.distribution.to_dict()
@@ -217,15 +239,47 @@ class StrategyContract:
         """Theta is a probability for each option of each decision, throughout."""
         for space in self.spaces():
             strategy = self.make_strategy(space, 0)
-            while True:
-                for decision in space.decisions:
-                    row = strategy.distribution.theta[decision.name]
-                    assert len(row) == len(decision.options)
-                    assert (row >= 0).all() and math.isclose(row.sum(), 1.0, abs_tol=1e-9)
-                if strategy.done:
-                    break
-                batch = strategy.ask()
-                strategy.tell(batch, [_score(architecture) for architecture in batch])
+            _check_distribution(strategy, space)
+            while not strategy.done:
+                tell_batch(strategy, space)
+                _check_distribution(strategy, space)
+
+    def test_scores_that_are_nan_count_as_bad(self) -> None:
+        """A third of the scores is NaN; theta stays a probability and the state JSON."""
+        for space in self.spaces():
+            strategy = self.make_strategy(space, 1)
+            while not strategy.done:
+                tell_batch(strategy, space, _sometimes_nan)
+                _check_distribution(strategy, space)
+            json.dumps(strategy.state_dict(), allow_nan=False)
+
+    def test_scores_that_say_nothing_still_give_an_architecture(self) -> None:
+        """All scores are equal, or all are NaN."""
+        for space in self.spaces():
+            for value in (0.5, math.nan):
+                strategy = self.make_strategy(space, 2)
+                while not strategy.done:
+                    tell_batch(strategy, space, lambda _, value=value: value)  # type: ignore[misc]
+                assert space.check(strategy.architecture) == strategy.architecture
+                _check_distribution(strategy, space)
+
+    def test_higher_scores_are_better(self) -> None:
+        """It recommends better architectures than with inverted scores, over four seeds."""
+        space = DecisionSpace([Decision(f"d{i}", tuple("abcde")) for i in range(6)])
+
+        def quality(architecture: Architecture) -> float:
+            return sum(space.encode(architecture)) / 24
+
+        means = []
+        for sign in (0.4, -0.4):
+            found = []
+            for seed in range(4):
+                strategy = self.make_strategy(space, seed)
+                while not strategy.done:
+                    tell_batch(strategy, space, lambda a, sign=sign: 0.5 + sign * quality(a))  # type: ignore[misc]
+                found.append(quality(strategy.architecture))
+            means.append(sum(found) / len(found))
+        assert means[0] > means[1] + 0.1, f"quality {means[0]:.2f}, inverted {means[1]:.2f}"
 
     def test_rules_of_the_search_are_obeyed_or_refused(self) -> None:
         """All that is asked obeys them, to the end, unless the strategy declines such spaces."""
@@ -236,7 +290,7 @@ class StrategyContract:
             strategy = self.make_strategy(space, 0)
         except DdpnasError:
             return
-        scored = _run(strategy)
+        scored = _run(strategy, space)
         for architecture, _ in scored:
             assert space.check(architecture) == architecture
         assert len(scored) == strategy.evaluations
@@ -254,7 +308,7 @@ class StrategyContract:
             strategy = self.make_strategy(space, 0)
         except DdpnasError:
             return
-        _run(strategy)
+        _run(strategy, space)
         assert rule.holds(strategy.architecture)
 
 
@@ -376,21 +430,25 @@ def _scores(found: Iterable[Evaluation]) -> list[float]:
     return [evaluation.score for evaluation in found]
 
 
-def _run(strategy: Strategy) -> list[tuple[Architecture, float]]:
+def _run(strategy: Strategy, space: DecisionSpace) -> list[tuple[Architecture, float]]:
     """Run a strategy to its end; return what was scored."""
     scored: list[tuple[Architecture, float]] = []
     while not strategy.done:
-        batch = strategy.ask()
-        scores = [_score(architecture) for architecture in batch]
-        strategy.tell(batch, scores)
-        scored += zip(batch, scores, strict=True)
+        scored += tell_batch(strategy, space)
         assert len(scored) <= strategy.evaluations, "more evaluations than were announced"
     return scored
 
 
-def _score(architecture: Architecture) -> float:
-    """Return a score in [0, 1) that looks random and is always the same."""
-    return zlib.crc32(repr(sorted(architecture.items())).encode()) / 2**32
+def _sometimes_nan(architecture: Architecture) -> float:
+    score = made_up_score(architecture)
+    return math.nan if score < 1 / 3 else score
+
+
+def _check_distribution(strategy: Strategy, space: DecisionSpace) -> None:
+    for decision in space.decisions:
+        row = strategy.distribution.theta[decision.name]
+        assert len(row) == len(decision.options)
+        assert (row >= 0).all() and math.isclose(row.sum(), 1.0, abs_tol=1e-9)
 
 
 def _output(output: Any) -> Tensor:

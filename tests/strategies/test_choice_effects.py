@@ -7,8 +7,12 @@ import pytest
 import ddpnas
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import Decision, DecisionSpace
-from ddpnas.strategies._posterior import PriorVariances
-from ddpnas.strategies.choice_effects import _gain
+from ddpnas.strategies._posterior import (
+    ChoiceKernel,
+    Observations,
+    fit_all_priors,
+    normal_scores,
+)
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd"[: 2 + i % 3])) for i in range(6)])
 SIZES = [len(d.options) for d in SPACE.decisions]
@@ -75,16 +79,20 @@ def test_a_score_that_is_nan_counts_as_the_worst():
     assert np.corrcoef([f.mean for f in found], [f.mean for f in like])[0, 1] > 0.99
 
 
-def test_the_mean_covariance_is_that_of_all_pairs_of_architectures():
-    sizes = [2, 3, 2]
-    by_count = PriorVariances(0.0, 0.3, 0.3, 0.4, 0.1).by_count(3)
-    everything = list(itertools.product(*map(range, sizes)))
-
-    def mean_covariance(a, b):
-        pairs = [(x, y) for x in everything if x[1] == a for y in everything if y[1] == b]
-        return np.mean([by_count[sum(map(int.__eq__, x, y))] for x, y in pairs])
-
-    assert _gain(by_count, sizes, 1) == pytest.approx(mean_covariance(0, 0) - mean_covariance(0, 1))
+def test_an_effect_is_the_fit_with_the_option_averaged_over_all_other_choices():
+    architectures, scores, _ = additive(0)
+    found = ddpnas.strategies.choice_effects(SPACE, architectures, scores)
+    choices = np.array([SPACE.encode(a) for a in architectures])
+    kernel = ChoiceKernel.plain(SPACE.decisions)
+    posteriors, weights = fit_all_priors(Observations(kernel, choices, normal_scores(scores)))
+    everything = np.array(list(itertools.product(*map(range, SIZES))))
+    fitted = weights @ [posterior.mean(everything) for posterior in posteriors]
+    by_hand = []
+    for i, k in enumerate(SIZES):
+        means = np.array([fitted[everything[:, i] == o].mean() for o in range(k)])
+        by_hand += (means - means.mean()).tolist()
+    slope = np.cov(scores, normal_scores(scores))[0, 1] / normal_scores(scores).var(ddof=1)
+    assert [f.mean for f in found] == pytest.approx([slope * effect for effect in by_hand])
 
 
 def test_scores_that_say_nothing_are_refused():

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.space.decisions import Architecture, DecisionSpace
-from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.user_code import UserCode, as_user_error, names_file
 from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.contract import BrokenPromiseError, hand_over, tell_batch
 from ddpnas.strategies.registry import (
     constructor_options,
     create_strategy,
@@ -32,8 +31,8 @@ class NamedStrategy:
     """A strategy by its name, which does not have to be one of the package.
 
     Attributes:
-        name: one that :func:`ddpnas.create_strategy` takes, or ``/path/of/file.py:MyStrategy``.
-        source: the file; every process executes it as it was read once.
+        name: One that :func:`ddpnas.create_strategy` takes, or ``/path/of/file.py:MyStrategy``.
+        source: The file; every process executes it as it was read once.
     """
 
     name: str
@@ -92,23 +91,29 @@ class NamedStrategy:
         return strategy
 
     def rehearse(self, space: DecisionSpace, seed: int = 0, **options: Any) -> None:
-        """Raise :class:`OptionError` where a class of a file could not search, or not resume.
+        """Check that a class of a file can search and resume, before anything is written.
 
-        Two that do not search try it: the first is told made-up scores of a batch, the second
-        takes its state and has to ask for the same as the first.
+        Two instances try it. The first is told made-up scores of a batch. The second takes its
+        state and has to ask for the same as the first.
 
         Args:
-            space: see :meth:`create`.
-            seed: likewise.
-            options: likewise.
+            space: Decisions to search over.
+            seed: Seed of its randomness.
+            options: Options of the strategy.
+
+        Raises:
+            OptionError: It cannot search or resume, and why.
         """
         if self.source is None:
             return
         first, second = (self.create(space, seed, **options) for _ in range(2))
         self._require(first, _SEARCHED)
-        with as_user_error(self.source, OptionError):
-            self._score_a_batch(first, space)
-            self._hand_over(first, second)
+        try:
+            with as_user_error(self.source, OptionError):
+                tell_batch(first, space)
+                hand_over(first, second)
+        except BrokenPromiseError as broken:
+            raise OptionError(self._cannot(str(broken))) from broken
 
     @property
     def _own_class(self) -> type:
@@ -119,29 +124,6 @@ class NamedStrategy:
         self._require(made, ("ask", "tell"))
         return made
 
-    def _score_a_batch(self, strategy: Strategy, space: DecisionSpace) -> None:
-        batch = _next(strategy)
-        if not batch:
-            raise OptionError(self._cannot("it asks for no architecture"))
-        for architecture in batch:
-            space.encode(architecture)
-        strategy.tell(batch, [(i + 1) / (len(batch) + 1) for i in range(len(batch))])
-        space.encode(strategy.architecture)
-        if not isinstance(strategy.distribution, JointDistribution):
-            raise OptionError(self._cannot("its distribution is no JointDistribution"))
-
-    def _hand_over(self, first: Strategy, second: Strategy) -> None:
-        state = first.state_dict()
-        try:
-            text = json.dumps([state, first.evaluations, first.stage])  # all that a run keeps
-        except (TypeError, ValueError) as reason:
-            raise OptionError(
-                self._cannot(f"what a run keeps of it is no plain data: {reason}")
-            ) from reason
-        second.load_state_dict(json.loads(text)[0])
-        if _next(first) != _next(second):
-            raise OptionError(self._cannot("from its state it does not ask for the same again"))
-
     def _require(self, strategy: Strategy | type, members: Sequence[str]) -> None:
         if lacking := [member for member in members if not _has(strategy, member)]:
             raise OptionError(self._cannot(f"it has no {', '.join(lacking)}"))
@@ -149,7 +131,7 @@ class NamedStrategy:
     def _cannot(self, why: str) -> str:
         return (
             f"{self.name} cannot search: {why}; see ddpnas.strategies.Strategy, or derive it from "
-            f"ddpnas.strategies.base.BaseStrategy"
+            f"ddpnas.strategies.BaseStrategy"
         )
 
 
@@ -177,8 +159,3 @@ def _has(strategy: Strategy | type, member: str) -> bool:
     if hasattr(kind, member):
         return getattr(kind, member) is not getattr(Strategy, member)
     return hasattr(strategy, member)
-
-
-def _next(strategy: Strategy) -> list[Architecture]:
-    """Return what a strategy asks for now; nothing where it is done."""
-    return [] if strategy.done else list(strategy.ask())
