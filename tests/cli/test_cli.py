@@ -468,8 +468,11 @@ def test_help_is_there_for_every_command(capsys):
         (["search", "--space-options.num_classes", "20"], "num_classes 20 was asked for"),
         (["search", "--space-options.channels", "-3"], "cannot be made"),
         (["search", "--seed", "x"], "seed"),
-        (["search", "--strategy-options.cycles-per-stage", "abc"], "is of type int, not 'abc'"),
-        (["search", "--strategy-options.cycles-per-stage", "2.5"], "is of type int, not 2.5"),
+        (
+            ["search", "--strategy-options.cycles-per-stage", "abc"],
+            "must be of type int, not 'abc'",
+        ),
+        (["search", "--strategy-options.cycles-per-stage", "2.5"], "must be of type int, not 2.5"),
         (["search", "--strategy-options.cycles-per-stage", "-1"], "at least 1"),
         (["search", "--config", "/no/such.yaml"], "no/such.yaml"),
         (["search", "--device", "nonsense"], "try cpu"),

@@ -113,7 +113,7 @@ def test_unknown_names_and_options_are_refused_with_the_nearest(small_space, str
     for name, options, says in (
         ("supernett", {}, "did you mean 'supernet'"),
         ("supernet", {"warmup_epoch": 3}, "did you mean 'warmup_epochs'"),
-        ("supernet", {"warmup_epochs": "many"}, "is of type int, not 'many'"),
+        ("supernet", {"warmup_epochs": "many"}, "must be of type int, not 'many'"),
         ("standalone", {"epochs": 0}, "at least 1"),
     ):
         with pytest.raises(OptionError, match=says):

@@ -39,7 +39,7 @@ def test_what_fits_is_taken(annotation, value, taken):
     ],
 )
 def test_what_does_not_fit_is_refused(annotation, value):
-    with pytest.raises(OptionError, match="^x is of type"):
+    with pytest.raises(OptionError, match="^x must be of type"):
         typed("x", annotation, value)
 
 
@@ -54,5 +54,5 @@ def test_seeds_are_those_that_every_library_takes(small_space, stripes, seed):
         lambda: ddpnas.train(small_space.build(architecture), stripes, seed=seed),
         lambda: ddpnas.costs.LatencyConfig(seed=seed),
     ):
-        with pytest.raises(OptionError, match="a seed is from 0 to 4,294,967,295, not"):
+        with pytest.raises(OptionError, match="a seed must be from 0 to 4,294,967,295, not"):
             call()

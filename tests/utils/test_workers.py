@@ -70,7 +70,7 @@ def test_one_local_worker_is_this_process(tmp_path):
 def test_what_cannot_be_is_refused():
     with pytest.raises(OptionError, match="unknown executor 'rays': did you mean 'ray'"):
         list(run_tasks(work, None, [1], executor="rays"))
-    with pytest.raises(OptionError, match="workers are at least 1, not 0"):
+    with pytest.raises(OptionError, match="at least 1 worker, not 0"):
         list(run_tasks(work, None, [1], workers=0))
     with pytest.raises(OptionError, match="define functions and classes at the top"):
         list(run_tasks(functools.partial(lambda x: x), Path(), [1], workers=2))

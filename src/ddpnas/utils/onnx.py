@@ -1,4 +1,4 @@
-"""The packages of the onnx extra: whether they are there, and their exporters kept quiet."""
+"""Packages of the onnx extra: check that they are installed, and silence their exporters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ __all__ = ["need_onnx", "quiet"]
 
 
 def need_onnx(*packages: str) -> None:
-    """Raise the sentence that names the extra, unless these packages can be imported."""
+    """Check that packages of the onnx extra can be imported.
+
+    Args:
+        packages: Names of packages.
+
+    Raises:
+        OptionError: One cannot; the message names the extra to install.
+    """
     for package in packages:
         try:
             __import__(package)
@@ -26,7 +33,7 @@ def need_onnx(*packages: str) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep exporters and quantisers from writing to the terminal."""
+    """Keep exporters and quantizers from writing to the terminal inside."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Values that a user gives one by one, checked against what they are to be."""
+"""Options: checks of the values that a user gives, and of changes since a run began."""
 
 from __future__ import annotations
 
@@ -16,16 +16,23 @@ _MOST_SEED = 2**32 - 1  # seeds of parts are sums and products of it, and all li
 
 
 def typed(what: str, annotation: str, value: Any) -> Any:
-    """Return the value as what its annotation says; 1 for 1.0, and 3e-4, which YAML takes for text.
+    """Return a value as the type that its annotation names.
+
+    A number may be given as another one of equal value, and as the text "3e-4", which YAML does
+    not read as a number.
 
     Args:
-        what: has the value, for the message.
-        annotation: "int", "float", "bool", "str", a ``Literal`` of texts, or a mapping; None is
-            taken where it ends in "None".
-        value: as it was given.
+        what: Name of the option, for the message.
+        annotation: "int", "float", "bool", "str", a ``Literal`` of texts, or a mapping. None is
+            allowed if it ends in "None".
+        value: Value that was given.
 
     Raises:
-        OptionError: the value is of another type, or no finite number.
+        OptionError: The value has another type, or is not a finite number.
+
+    Example:
+        >>> typed("lr", "float", "3e-4"), typed("clip", "float | None", None)
+        (0.0003, None)
     """
     if value is None and annotation.endswith("None"):
         return None
@@ -43,14 +50,14 @@ def typed(what: str, annotation: str, value: Any) -> Any:
             return number
     expected = {"int": int, "float": float, "bool": bool, "str": str}.get(kind, dict)
     if expected in (int, float) or type(value) is not expected:
-        raise OptionError(f"{what} is of type {expected.__name__}, not {value!r}")
+        raise OptionError(f"{what} must be of type {expected.__name__}, not {value!r}")
     return value
 
 
 def check_seed(seed: int) -> None:
-    """Raise :class:`OptionError` for what cannot seed random numbers."""
+    """Raise :class:`OptionError` unless a number can seed all generators: 0 to 4,294,967,295."""
     if not 0 <= seed <= _MOST_SEED:
-        raise OptionError(f"a seed is from 0 to {_MOST_SEED:,}, not {seed}")
+        raise OptionError(f"a seed must be from 0 to {_MOST_SEED:,}, not {seed}")
 
 
 _MOST = 5  # differences that a sentence names

@@ -1,8 +1,8 @@
 """run_tasks(): independent tasks on worker processes of this machine, or on Ray.
 
-A task is a function of a module and one argument. Its result depends on these alone, so that it
-does not matter which worker computes it, how many there are, or whether one died on the way: the
-task of a worker that died is given to another, and the loss is logged.
+A task is a function at the top of a module and one argument. Its result depends on these alone.
+So it does not matter which worker computes it, or how many there are. If a worker dies, its task
+is given to another one, and the loss is logged.
 """
 
 from __future__ import annotations
@@ -53,9 +53,17 @@ class _Pool(Protocol):
 
 
 def check_workers(workers: int | None, executor: str) -> None:
-    """Raise :class:`OptionError` for a number or a kind of workers that cannot be."""
+    """Check the number and the kind of workers.
+
+    Args:
+        workers: Number of workers; None for the default.
+        executor: One of ``EXECUTORS``.
+
+    Raises:
+        OptionError: The number is below 1, the executor is unknown, or its package is missing.
+    """
     if workers is not None and workers < 1:
-        raise OptionError(f"workers are at least 1, not {workers}")
+        raise OptionError(f"there must be at least 1 worker, not {workers}")
     if executor not in EXECUTORS:
         raise OptionError(nearest("executor", executor, EXECUTORS))
     if executor == "ray" and importlib.util.find_spec("ray") is None:
@@ -71,24 +79,28 @@ def run_tasks(
     executor: str = "local",
     accelerated: bool = False,
 ) -> Iterator[Result]:
-    """Yield ``call(shared, task)`` of each task, in the order of the tasks.
+    """Yield ``call(shared, task)`` for each task, in the order of the tasks.
 
-    One local worker is this process itself. Others compute with one thread each, unless the call
-    sets another number.
+    A single local worker is this process itself. Several compute with one thread each, unless the
+    call sets another number.
 
     Args:
-        call: a function of a module.
-        shared: given to every call; sent to each worker once.
-        tasks: each is sent to a worker as it becomes free.
-        workers: how many; by default one a CPU, on Ray as many as its cluster has.
+        call: Function at the top of a module.
+        shared: First argument of every call; sent to each worker once.
+        tasks: Second arguments; each is sent to a worker when it becomes free.
+        workers: Number of workers. By default one for each CPU, on Ray as many as its cluster has.
         executor: "local" or "ray". Ray runs on this machine unless ``RAY_ADDRESS`` names a
-            cluster, where this version of ddpnas has to be installed.
-        accelerated: whether each worker of Ray gets a GPU of its own; a local one takes its own
-            by :func:`worker_number`.
+            cluster, on which this version of ddpnas has to be installed.
+        accelerated: Whether each worker of Ray gets a GPU. A local worker takes one itself, by
+            :func:`worker_number`.
 
     Raises:
-        OptionError: see :func:`check_workers`; something cannot be sent to another process.
-        RunError: three workers died of one task.
+        OptionError: See :func:`check_workers`; or something cannot be sent to another process.
+        RunError: Three workers died of one task.
+
+    Example:
+        >>> list(run_tasks(pow, 2, [3, 4], workers=1))
+        [8, 16]
     """
     check_workers(workers, executor)
     if executor == "local" and (workers or os.cpu_count() or 1) == 1:
@@ -264,7 +276,7 @@ def _run_kept(task: Any) -> Any:
 
 
 def worker_number() -> int:
-    """Return which of the local workers this process is, from 0; 0 where it is none."""
+    """Return the number of this local worker process, from 0; 0 in any other process."""
     return 0 if _kept is None else _kept[2]
 
 
