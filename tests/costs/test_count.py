@@ -78,7 +78,7 @@ class AfterSomething(nn.Module):
 
 def test_a_network_that_does_less_without_an_option_is_refused():
     space = SearchSpace(AfterSomething, (3, 5, 5))
-    with pytest.raises(SpaceError, match=r"no sum over its choices.*gives None \(edge\)"):
+    with pytest.raises(SpaceError, match=r"not a sum over its choices.*returns None \(edge\)"):
         count_costs(space)
 
 

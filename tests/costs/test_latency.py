@@ -126,9 +126,9 @@ def test_a_space_with_too_few_networks_to_check_is_refused_before_anything_is_ti
     [
         ({"backend": "onxruntime"}, "did you mean 'onnxruntime'"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
-        ({"threads": 0}, "threads is at least 1"),
+        ({"threads": 0}, "threads must be at least 1"),
         ({"architectures": 3}, "at least 4, not 3"),
-        ({"most_rounds": 0}, "most_rounds is at least rounds"),
+        ({"most_rounds": 0}, "most_rounds must be at least rounds"),
         ({"secondz": 1}, "did you mean 'seconds'"),
     ],
 )
@@ -155,7 +155,7 @@ def test_another_machine_measures_with_the_script_alone(exported_toy, tmp_path):
     assert table.about["backend"] == "onnxruntime" and table.about["versions"]["onnxruntime"]
     with pytest.raises(SpaceError, match="another network than space 'toy'"):
         import_latency(measurements, create_space("toy"))
-    with pytest.raises(DataError, match="no file of measurements"):
+    with pytest.raises(DataError, match="not a file of measurements"):
         read_measurements(exported / "manifest.json")
 
 

@@ -26,17 +26,17 @@ def export_probes(
     folder: Path,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> None:
-    """Write NAME.onnx of everything in the plan; files that are there stay.
+    """Write NAME.onnx of everything in the plan; existing files stay.
 
     A unit's slots are inputs of its file (what they return) and outputs (what they are given), so
     that everything is computed.
 
     Args:
-        space: of the plan.
-        plan: what is to be timed.
-        batch: of the plan.
-        folder: made when it is not there.
-        on_progress: called with how many of how many files are done.
+        space: The space of the plan.
+        plan: What is to be timed.
+        batch: Number of inputs at once.
+        folder: Created if it is missing.
+        on_progress: Called with the number of files written so far and their total.
     """
     need_onnx("onnx", "onnxscript")
     opened = space.opened()
@@ -108,6 +108,8 @@ class _UnitModule(nn.Module):
         for path, choice in self._choices.items():
             choice.forward = fill(path)
         result = self.module(*args, **kwargs)
+        # Everything that was computed has to be an output, or the exporter would leave it out.
+        # An input that is passed on was not computed.
         known = {id(tensor) for tensor in tensors}
         found = {id(t): t for t in tree_leaves((result, given)) if isinstance(t, Tensor)}
         return [tensor for name, tensor in found.items() if name not in known]

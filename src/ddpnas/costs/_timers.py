@@ -1,4 +1,4 @@
-"""How latency is measured: the settings, and what times a thing by torch or onnxruntime."""
+"""What times a unit or a network, by torch or onnxruntime, and what it was timed on."""
 
 from __future__ import annotations
 
@@ -29,14 +29,22 @@ __all__ = ["machine", "opened_timer", "versions"]
 
 Timer = Callable[[str], list[float]]
 
-_BLOCK = 5e-4  # seconds that a block of runs is timed for, far above what a look at the clock takes
+_BLOCK = 5e-4  # seconds that a block of runs takes, far more than reading the clock does
 
 
 @contextlib.contextmanager
 def opened_timer(
     space: SearchSpace, plan: LatencyPlan, config: LatencyConfig, partial: str | Path | None
 ) -> Iterator[Timer]:
-    """Give what times a probe by name; ONNX files lie beside ``partial`` as long as it does."""
+    """Yield a function that times a probe by name.
+
+    Args:
+        space: The space of the plan.
+        plan: What is timed.
+        config: How it is timed.
+        partial: The file of timings so far. ONNX files are kept next to it until all is timed, so
+            that an interrupted measurement need not export them again.
+    """
     if config.backend == "torch":
         yield _TorchTimer(space, plan, config)
         return
@@ -73,7 +81,7 @@ class _TorchTimer:
     def __call__(self, name: str) -> list[float]:
         """Return the quartiles of one round, in milliseconds.
 
-        Blocks are short, so that an interruption by another process spoils few of them.
+        Blocks of runs are short, so that an interruption by another process spoils few of them.
         """
         from torch.utils.benchmark import timer  # waits for the device
         from torch.utils.benchmark.utils.common import set_torch_threads
@@ -119,7 +127,7 @@ def machine(device: str) -> str:
 
 
 def versions(backend: str) -> dict[str, str]:
-    """Return the versions of what takes part in a measurement."""
+    """Return the versions of the libraries that a measurement depends on."""
     if backend != "onnxruntime":
         return environment("torch", "numpy")
     need_onnx("onnxruntime")

@@ -1,4 +1,4 @@
-"""LatencyConfig: how latency is measured."""
+"""LatencyConfig: on what, for how long and how often latency is measured."""
 
 from __future__ import annotations
 
@@ -19,15 +19,23 @@ class LatencyConfig:
     Attributes:
         device: "cpu" or "cuda".
         backend: "torch", operation by operation, or "onnxruntime", which fuses what it can.
-        batch: inputs at once.
-        threads: of one operation.
-        architectures: how many random networks are measured whole, to fit and check the table.
-        seed: of these.
-        seconds: how long a thing is run in a round.
-        rounds: in which everything is timed.
-        most_rounds: how many more there may be for what has not settled, in all.
-        spread: settled is what has two rounds whose medians differ by less than this part, the two
-            lowest, if the times of the lowest are not scattered.
+        batch: Number of inputs at once.
+        threads: Number of threads of one operation.
+        architectures: Number of random networks that are measured whole, to fit and check the
+            table; at least 4.
+        seed: Seed for drawing them.
+        seconds: How long each unit or network runs in a round.
+        rounds: Number of rounds in which everything is timed.
+        most_rounds: Largest number of rounds for whatever has not settled by then.
+        spread: A timing has settled when the medians of its two fastest rounds differ by less than
+            this fraction and the times of the fastest one are not scattered.
+
+    Raises:
+        OptionError: A setting is not one of those possible.
+
+    Example:
+        >>> LatencyConfig(backend="onnxruntime", batch=8).rounds
+        3
     """
 
     device: str = "cpu"
@@ -49,13 +57,13 @@ class LatencyConfig:
         check_seed(self.seed)
         for name in ("batch", "threads", "rounds"):
             if getattr(self, name) < 1:
-                raise OptionError(f"{name} is at least 1, not {getattr(self, name)}")
+                raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.most_rounds < self.rounds:
-            raise OptionError(f"most_rounds is at least rounds, {self.rounds}")
+            raise OptionError(f"most_rounds must be at least rounds, {self.rounds}")
         if not self.seconds > 0 or not self.spread > 0:
-            raise OptionError("seconds and spread are above 0")
+            raise OptionError("seconds and spread must be above 0")
         if self.architectures < LEAST_ARCHITECTURES:
             raise OptionError(
-                f"architectures is at least {LEAST_ARCHITECTURES}, not {self.architectures}: that "
-                f"times add up is checked, not assumed"
+                f"architectures must be at least {LEAST_ARCHITECTURES}, not {self.architectures}: "
+                f"ddpnas checks that times add up"
             )

@@ -1,11 +1,11 @@
 """count_costs(): multiply-adds, parameters and memory of every choice, without running anything.
 
-The final network is made once on the meta device with every decision open and run once, and its
-units (:mod:`ddpnas.costs._units`) are counted where they stand. All options of a choice have the
-same output shape (the space checks it), so what one choice costs does not depend on any other, and
-the sum is exact. The exception would be a network that does less where an option gives None; that
-is looked for, and refused. What an option holds inside a nested choice is counted for that choice
-alone.
+The final network is made once on the meta device with every decision open, runs once, and falls
+into units (:mod:`ddpnas.costs._units`), each of which is counted where it stands. All options of a
+choice have the same output shape (the space checks it), so the cost of one choice does not depend
+on any other, and the sum is exact. A network that does less where an option returns None would be
+the exception. :func:`count_costs` looks for that and refuses it. What an option holds inside a
+nested choice is counted for that choice alone.
 """
 
 from __future__ import annotations
@@ -33,26 +33,34 @@ _UNITS = {
 def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str, CostTable]:
     """Return the cost tables of the space's final networks, by name.
 
-    * "macs", multiply-adds of one input (papers' "FLOPs" of mobile networks): half of what
+    * "macs": multiply-adds of one input (the "FLOPs" of papers on mobile networks). Half of what
       ``torch.utils.flop_counter.FlopCounterMode`` counts, which covers convolutions, matrix
-      products and attention, and leaves out pooling, normalisation and additions.
-    * "params", parameters.
-    * "size_bytes", parameters and buffers as they are stored; see ``weights``.
-    * "activation_bytes", what the operations write for one input. Elementwise ones (activation
-      functions, normalisation, additions) are left out, as they can be done in place or by the
-      operation before them.
+      products and attention, but not pooling, normalization and additions.
+    * "params": parameters.
+    * "size_bytes": parameters and buffers as they are stored; see ``weights``.
+    * "activation_bytes": what the operations write for one input. Elementwise ones (activation
+      functions, normalization, additions) do not count, since they can run in place or as part of
+      the operation before them.
 
-    The memory that is needed at one time is no sum over choices, and so no table:
-    :func:`ddpnas.count_network` tells it of a network that is built.
+    The peak memory is not a sum over choices, and so there is no table of it.
+    :func:`ddpnas.count_network` tells it for a network that is built.
 
     Args:
-        space: any.
-        weights: type in which weights are stored: "float32", "float16", or "int8" (with a
-            float32 scale for each output channel; what has one dimension stays float32).
+        space: The space.
+        weights: Type in which weights are stored: "float32", "float16", or "int8" (with a
+            float32 scale for each output channel; tensors of one dimension stay float32).
 
     Raises:
-        SpaceError: the network does less where an option gives None, beyond leaving out additions,
-            so that its cost is no sum over choices.
+        SpaceError: The network does less where an option returns None, beyond leaving out
+            additions, so that its cost is not a sum over choices.
+
+    Example:
+        >>> import ddpnas, numpy as np
+        >>> space = ddpnas.create_space("toy")
+        >>> costs = ddpnas.count_costs(space)
+        >>> architecture = space.sample(np.random.default_rng(0))
+        >>> costs["macs"].unit, costs["macs"].cost(architecture) > 0
+        ('MACs', True)
     """
     with torch.device("meta"):
         opened = space.opened()
@@ -83,8 +91,8 @@ def _run_costs(space: SearchSpace, opened: nn.Module, unit: CostUnit) -> tuple[i
         if run_costs(bind(opened, unit, unit.inputs, fillings)) != costs:
             decisions = sorted({slot.decision for slot in unit.slots if slot.absent})
             raise SpaceError(
-                f"the costs of space {space.name!r} are no sum over its choices: the network runs "
-                f"other operations where a choice gives None ({', '.join(decisions)}); sum such "
-                f"outputs with ddpnas.space.layers.add, or give a module that returns zeros"
+                f"the costs of space {space.name!r} are not a sum over its choices: the network "
+                f"runs other operations where a choice returns None ({', '.join(decisions)}); sum "
+                f"such outputs with ddpnas.space.layers.add, or use a module that returns zeros"
             )
     return costs

@@ -1,9 +1,9 @@
 """measure_latency(): a table of milliseconds, every distinct operation timed once on a device.
 
-The network is taken apart (:mod:`ddpnas.costs._units`), each distinct unit is timed alone, and so
-are some random networks whole, all in turn, round after round, so that a slow moment of the machine
-does not meet one of them alone. The table is fitted to the whole networks, and says how far off it
-is on networks that were left out (:mod:`ddpnas.costs._additivity`).
+The network is taken apart (:mod:`ddpnas.costs._units`). Each distinct unit is timed alone, and some
+random networks are timed whole. All take turns, round after round, so that a slow moment of the
+machine is shared. The table is fitted to the whole networks and reports its error on networks that
+were left out of the fit (:mod:`ddpnas.costs._additivity`).
 """
 
 from __future__ import annotations
@@ -50,23 +50,33 @@ def measure_latency(
 ) -> CostTable:
     """Return the table "latency_ms" of the space's final networks in float32 on this machine.
 
-    Its ``about`` has the machine, the versions, the settings, the median and interquartile range
+    Its ``about`` holds the machine, the versions, the settings, the median and interquartile range
     of every distinct unit, and under "check" how well the table predicts whole networks. These
-    are canonical (:meth:`SearchSpace.canonical`): onnxruntime leaves out what does not reach the
-    output, so that for other architectures the table is an upper bound.
+    networks are canonical (:meth:`SearchSpace.canonical`). For other architectures the table is an
+    upper bound with onnxruntime, which leaves out what does not reach the output.
 
     Args:
-        space: any.
-        config: how; or fields of :class:`LatencyConfig` as ``settings``: ``device="cuda"``.
-        partial: a file that keeps what is measured until all is; an interrupted measurement goes
-            on from there.
-        on_progress: called after each timing with the round, and how many of how many it timed.
-        settings: fields that differ from those of ``config``.
+        space: The space.
+        config: How to measure.
+        partial: A file that keeps the timings so far. An interrupted measurement continues from
+            it, and it is removed at the end.
+        on_progress: Called after each timing with the round, the number of timings in it so far,
+            and their total.
+        settings: Fields of :class:`LatencyConfig` that differ from ``config``, such as
+            ``device="cuda"``.
 
     Raises:
-        SpaceError: costs that are no sum over choices, see :func:`ddpnas.count_costs`.
-        OptionError: a setting that is none, a device or package that is not there.
-        DataError: ``partial`` is of another measurement.
+        SpaceError: The costs are not a sum over choices, see :func:`ddpnas.count_costs`, or the
+            space has fewer than 4 different networks.
+        OptionError: A setting is unknown, or a device or package is missing.
+        DataError: ``partial`` belongs to another measurement.
+
+    Example:
+        >>> import ddpnas
+        >>> quick = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
+        >>> table = ddpnas.measure_latency(ddpnas.create_space("toy"), quick)
+        >>> table.name, table.unit, table.about["check"]["architectures"]
+        ('latency_ms', 'ms', 4)
     """
     config = dataclasses.replace(config or LatencyConfig(), **_known(settings))
     about = {
@@ -102,15 +112,19 @@ def measure_latency(
 def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:
     """Return what is timed for the table, after checking that costs are a sum over choices.
 
+    Args:
+        space: The space.
+        config: Batch size, and the number and seed of whole networks.
+
     Raises:
-        SpaceError: they are not, or there are too few different networks to check times on.
+        SpaceError: The costs are not a sum, or there are too few different networks for a check.
     """
     count_costs(space)
     plan = make_plan(space, config.batch, config.architectures, config.seed)
     if len(plan.networks) < LEAST_ARCHITECTURES:
         raise SpaceError(
-            f"space {space.name!r} has {len(plan.networks)} different networks; whether times add "
-            f"up is checked on at least {LEAST_ARCHITECTURES}"
+            f"space {space.name!r} has {len(plan.networks)} different networks; checking that "
+            f"times add up takes at least {LEAST_ARCHITECTURES}"
         )
     return plan
 
@@ -124,10 +138,10 @@ def latency_table(
     """Return the table that is fitted to the whole networks among these times.
 
     Args:
-        space: of the plan.
-        plan: what was timed.
-        times: probe name -> quartiles of every round, in milliseconds.
-        about: where and how.
+        space: The space of the plan.
+        plan: What was timed.
+        times: Probe name -> quartiles of every round, in milliseconds.
+        about: Where and how it was timed.
     """
     summaries = {name: summary(rounds) for name, rounds in times.items()}
     medians = {name: found["median_ms"] for name, found in summaries.items()}
@@ -190,8 +204,8 @@ def _resumed(
     differing = [name for name in now if before["about"].get(name) != now[name]]
     if differing or not set(before["times"]) <= set(plan.probes):
         raise DataError(
-            f"{partial} is of another measurement (other {', '.join(differing) or 'parts'}); "
-            f"remove it to begin anew"
+            f"{partial} is of another measurement (other {', '.join(differing) or 'units'}); "
+            f"remove it to start again"
         )
     times: dict[str, list[list[float]]] = before["times"]
     return times
@@ -211,14 +225,15 @@ def _finite(data: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LatencyCheck:
-    """A table's prediction for one architecture, and its network measured anew.
+    """A table's prediction for one architecture beside a new measurement of its network.
 
     Attributes:
-        architecture: which.
-        predicted_ms: by the table.
-        measured_ms: median of the whole network.
-        iqr_ms: interquartile range of its runs.
-        error_percent: of the prediction, relative to the measurement.
+        architecture: The architecture.
+        predicted_ms: What the table predicts.
+        measured_ms: Median time of the whole network.
+        iqr_ms: Interquartile range of its times.
+        error_percent: Error of the prediction relative to the measurement; above 0 where the table
+            predicts too much.
     """
 
     architecture: Architecture
@@ -233,10 +248,17 @@ def check_latency(
 ) -> LatencyCheck:
     """Return the table's prediction for an architecture beside a new measurement of its network.
 
-    Measured as the table was: device, backend, batch and threads are those it names.
+    The network is measured as the table was: on the same device, by the same backend, with the
+    same batch and threads.
+
+    Args:
+        space: The space of the table.
+        table: A table of :func:`ddpnas.measure_latency`, measured on this machine.
+        architecture: An option for every decision.
 
     Raises:
-        OptionError: the table is no latency table of this space, or of another machine.
+        OptionError: The table is not a latency table, or was measured on another machine.
+        SpaceError: The table is of another space or network.
     """
     about = table.about
     fields = {field.name for field in dataclasses.fields(LatencyConfig)}

@@ -1,7 +1,7 @@
-"""What one network costs, counted by one run on the meta device.
+"""count_network(): what one network costs, counted by one run on the meta device.
 
-The numbers that :func:`ddpnas.count_costs` gives as sums over choices, of a network as it stands,
-and the peak of the memory, which is no such sum.
+These are the numbers that :func:`ddpnas.count_costs` gives as sums over choices, and the peak of
+the memory, which is not such a sum.
 """
 
 from __future__ import annotations
@@ -57,16 +57,21 @@ def count_network(
 ) -> dict[str, int]:
     """Return what a network costs for one input, at inference.
 
-    The keys are those of :func:`ddpnas.count_costs`, which defines them, and
-    "peak_activation_bytes": the most that inputs, outputs and what is between them hold in memory
-    at one time when torch runs the network operation by operation, weights and the work space of
-    a convolution not counted.
-
     Args:
-        network: left as it is.
-        input_shape: of one input, without the batch.
-        input_dtype: of the input.
-        weights: type in which they are stored, for "size_bytes".
+        network: Any module; it is not changed.
+        input_shape: Shape of one input, without the batch.
+        input_dtype: Type of the input.
+        weights: Type in which weights are stored, for "size_bytes".
+
+    Returns:
+        The costs of :func:`ddpnas.count_costs`, which defines them, and "peak_activation_bytes":
+        the most bytes that inputs, outputs and intermediate tensors hold at one time when torch
+        runs the network operation by operation, without weights and the work space of convolutions.
+
+    Example:
+        >>> costs = count_network(nn.Linear(4, 2), (4,))
+        >>> costs["macs"], costs["params"]
+        (8, 10)
     """
     copied = quick_norms(copy.deepcopy(network).to("meta").eval())
     example = torch.empty(1, *input_shape, dtype=input_dtype, device="meta")
@@ -88,8 +93,11 @@ def count_network(
 def quick_norms(network: nn.Module) -> nn.Module:
     """Return the network, its BatchNorm changed to make a tensor of its input's shape only.
 
-    That is what it does at inference as far as costs go; on the meta device it takes most of the
-    time otherwise.
+    As far as costs go, that is what it does at inference. Running it on the meta device would take
+    most of the time.
+
+    Args:
+        network: Changed in place.
     """
     for module in network.modules():
         if isinstance(module, _BatchNorm):
@@ -98,7 +106,11 @@ def quick_norms(network: nn.Module) -> nn.Module:
 
 
 def run_costs(run: Callable[[], Any]) -> tuple[int, int]:
-    """Return the multiply-adds of a run on the meta device, and the bytes that it writes."""
+    """Return the multiply-adds of a run on the meta device, and the bytes that it writes.
+
+    Args:
+        run: Runs a network once.
+    """
     written, counter = _Written(), FlopCounterMode(display=False)
     with on_meta(), written, counter:
         run()
@@ -109,9 +121,9 @@ def peak_bytes(network: nn.Module, run: Callable[[], Any], held: Iterable[Tensor
     """Return the most bytes that tensors take at one time of a run on the meta device.
 
     Args:
-        network: whose parameters and buffers are not counted.
-        run: once.
-        held: tensors that are in memory from the start.
+        network: Its parameters and buffers do not count.
+        run: Runs it once.
+        held: Tensors that are in memory from the start.
     """
     live = _Live(network, held)
     with on_meta(), live:
@@ -120,7 +132,11 @@ def peak_bytes(network: nn.Module, run: Callable[[], Any], held: Iterable[Tensor
 
 
 def own_tensors(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[Tensor]]:
-    """Return the parameters of these modules themselves, and the buffers that are stored."""
+    """Return the parameters of these modules without their children, and the stored buffers.
+
+    Args:
+        modules: A tensor that several of them share counts once.
+    """
     parameters: dict[int, nn.Parameter] = {}
     buffers: dict[int, Tensor] = {}
     for module in modules:
@@ -139,10 +155,14 @@ def stored_bytes(
     """Return the bytes in which parameters and buffers are stored.
 
     Args:
-        parameters: "float32": 4 bytes an element, "float16": 2. "int8": one for what has two or
-            more dimensions, with a float32 scale for each output channel, 4 for all else.
-        buffers: whole numbers as they are; others as float32, or float16 if that is asked for.
-        weights: the type.
+        parameters: "float32" takes 4 bytes an element and "float16" 2. "int8" takes one for tensors
+            of two or more dimensions, with a float32 scale for each output channel, and 4 for
+            others.
+        buffers: Whole numbers keep their type. Others are float32, or float16 if asked for.
+        weights: The type.
+
+    Raises:
+        OptionError: The type is unknown.
     """
     widths = {"float32": 4, "float16": 2, "int8": 4}
     if weights not in widths:
@@ -150,15 +170,15 @@ def stored_bytes(
     width = widths[weights]
     total = 0
     for tensor in parameters:
-        quantised = weights == "int8" and tensor.ndim >= 2
-        total += tensor.numel() + 4 * tensor.shape[0] if quantised else width * tensor.numel()
+        quantized = weights == "int8" and tensor.ndim >= 2
+        total += tensor.numel() + 4 * tensor.shape[0] if quantized else width * tensor.numel()
     for buffer in buffers:
         total += buffer.numel() * (width if buffer.is_floating_point() else buffer.element_size())
     return total
 
 
 def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
-    """Return whether an operation's result does not depend on data: zeros, for instance."""
+    """Return whether an operation's result does not depend on data, as that of ``torch.zeros``."""
     name = func.overloadpacket.__name__
     if name.endswith("_like") or name.startswith("new_"):
         return True
@@ -188,7 +208,12 @@ class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows how many bytes of tensors are in memory, those that are held from the start."""
+    """Tracks how many bytes of tensors are in memory.
+
+    Args:
+        network: Its parameters and buffers do not count.
+        held: Tensors that are in memory from the start.
+    """
 
     def __init__(self, network: nn.Module, held: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

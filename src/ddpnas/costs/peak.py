@@ -1,8 +1,8 @@
-"""peak_limit(): a limit on the memory needed at one time, exactly, where the network is a chain.
+"""peak_limit(): an exact limit on peak memory, where the network is a chain.
 
-The peak is a maximum over moments and no sum over choices. In a chain (``nn.Sequential``) what is
-in memory while a module runs, besides its own tensors, is its input and the network's, whatever was
-chosen before. A limit on the peak is then a limit on each module, and forbids the options that
+The peak is a maximum over moments, not a sum over choices. While a module of a chain
+(``nn.Sequential``) runs, its own tensors, its input and the network's input are in memory, whatever
+was chosen before. A limit on the peak is then a limit on each module, and forbids the options that
 exceed it.
 """
 
@@ -25,19 +25,27 @@ __all__ = ["peak_limit"]
 def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
     """Return the table "places_over_peak": in how many places a network exceeds the peak.
 
-    Limited to 0, it leaves exactly the architectures whose ``peak_activation_bytes``
-    (:func:`ddpnas.count_network`) is at most that:
-
-        costs["places_over_peak"] = ddpnas.costs.peak_limit(space, 2e6)
-        ddpnas.generate(distribution, space, {"places_over_peak": 0}, costs)
+    Limit this cost to 0, and exactly the architectures remain whose ``peak_activation_bytes``
+    (:func:`ddpnas.count_network`) is at most ``at_most``.
 
     Args:
-        space: whose network is an ``nn.Sequential`` of fixed modules and choices; an option is
-            without choices inside, or itself a choice.
-        at_most: bytes, for one input.
+        space: A space whose network is an ``nn.Sequential`` of fixed modules and choices. An option
+            has no choices inside, or is itself a choice.
+        at_most: Largest allowed peak for one input, in bytes.
 
     Raises:
-        SpaceError: a network of another form, whose peak depends on several choices together.
+        SpaceError: The network has another form, so that its peak depends on several choices
+            together.
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> costs = {"places_over_peak": peak_limit(space, 3000)}
+        >>> uniform = ddpnas.JointDistribution.uniform(space.decisions)
+        >>> found = ddpnas.generate(uniform, space, {"places_over_peak": 0}, costs)
+        >>> network = space.build(found.architecture)
+        >>> ddpnas.count_network(network, space.input_shape)["peak_activation_bytes"] <= 3000
+        True
     """
     with torch.device("meta"):
         opened = quick_norms(space.opened())
@@ -76,7 +84,7 @@ def _is_alias(output: Tensor, example: Tensor) -> bool:
 
 def _refused(space: SearchSpace, why: str) -> SpaceError:
     return SpaceError(
-        f"a limit on the peak memory of space {space.name!r} is no limit on single choices: its "
-        f"network is no plain chain of modules and choices ({why}); ddpnas.count_network tells the "
-        f"peak of a network that is built"
+        f"peak_limit needs a network that is a plain chain of modules and choices, which that of "
+        f"space {space.name!r} is not ({why}); ddpnas.count_network tells the peak of a network "
+        f"that is built"
     )

@@ -1,4 +1,4 @@
-"""Latency on another machine: files and a script to take there, measurements to bring back.
+"""Latency on another machine: files and a script to copy there, measurements to bring back.
 
 ``export_latency`` writes ONNX files of everything that is timed, a manifest, and ``measure.py``
 (:mod:`ddpnas.costs.stopwatch`), which needs only NumPy and onnxruntime there.
@@ -36,13 +36,14 @@ def export_latency(
     """Write a folder that measures latency by onnxruntime wherever it is copied.
 
     Args:
-        space: any.
-        out: the folder; of an interrupted export, what is there stays.
-        config: how to measure there.
-        on_progress: called with how many of how many files are done.
+        space: The space.
+        out: The folder. An interrupted export continues with the files that are missing.
+        config: How to measure there; the backend is onnxruntime in any case.
+        on_progress: Called with the number of files written so far and their total.
 
     Raises:
-        DataError: the folder holds another export.
+        DataError: The folder holds another export.
+        SpaceError: The costs are not a sum over choices, or there are too few networks.
     """
     config = dataclasses.replace(config or LatencyConfig(), backend="onnxruntime")
     plan = plan_of(space, config)
@@ -58,7 +59,7 @@ def export_latency(
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if target.exists() and _read(target) != json.loads(json.dumps(manifest)):
-            raise DataError(f"{out} holds another export; give another --out")
+            raise DataError(f"{out} holds another export; choose another --out")
         stopwatch.write_json(target, manifest)
         source = Path(stopwatch.__file__).read_text(encoding="utf-8")
         (folder / SCRIPT).write_text(source, encoding="utf-8")
@@ -66,11 +67,18 @@ def export_latency(
 
 
 def read_measurements(path: str | Path) -> dict[str, Any]:
-    """Return what ``measure.py`` wrote; :class:`DataError` when it is something else."""
+    """Return what ``measure.py`` wrote.
+
+    Args:
+        path: Its file ``measurements.json``.
+
+    Raises:
+        DataError: The file is something else, or damaged.
+    """
     found = _read(Path(path))
     known = {"space", "options", "settings", "names", "times", "measured_with", "date", "load"}
     if not isinstance(found, dict) or not known <= set(found):
-        raise DataError(f"{path} is no file of measurements; measure.py writes it when all is done")
+        raise DataError(f"{path} is not a file of measurements; measure.py writes one at its end")
     return found
 
 

@@ -1,12 +1,12 @@
 """Times things round after round until two rounds agree; here or alone on another machine.
 
-Within ddpnas this is an ordinary module. ``ddpnas latency export`` copies it beside ONNX files as
+Within ddpnas this is an ordinary module. ``ddpnas latency export`` copies it next to ONNX files as
 ``measure.py``, a script that needs nothing but Python 3.8, NumPy and onnxruntime:
 
-    python measure.py            # writes measurements.json; goes on where it was interrupted
+    python measure.py            # writes measurements.json; continues if it was interrupted
 
-In a round everything is run for a while in turn, so that a slow moment of the machine does not meet
-one thing alone. Of each round the quartiles of the times are kept, in milliseconds.
+In a round everything runs for a while in turn, so that a slow moment of the machine is shared. The
+quartiles of each round's times are kept, in milliseconds.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ def measure(
     """Time everything until each median is settled, into ``kept``.
 
     Args:
-        names: of what is timed.
-        time_once: name -> quartiles of one round.
-        kept: name -> quartiles of the rounds so far; extended in place.
-        settings: "rounds" that everything is timed, "most_rounds", and "spread", see
-            :func:`settled`.
-        save: called after each timing.
-        progress: called after each timing with the round, and how many of how many it has timed.
+        names: What is timed.
+        time_once: Name -> quartiles of one round.
+        kept: Name -> quartiles of the rounds so far; extended in place.
+        settings: "rounds" in which everything is timed, "most_rounds" for what has not settled,
+            and "spread", see :func:`settled`.
+        save: Called after each timing.
+        progress: Called after each timing with the round, the number of timings in it so far, and
+            their total.
     """
     for number in range(1, settings["most_rounds"] + 1):
         todo = [
@@ -59,10 +60,19 @@ def measure(
 
 
 def settled(rounds: Sequence[Sequence[float]], spread: float) -> bool:
-    """Return whether the two quietest rounds agree, and the quietest was quiet.
+    """Return whether the two fastest rounds agree and the fastest was quiet.
 
-    Their medians differ by so little, relative to the lower one, and the interquartile range of
-    the quietest is below its median: it is far above when other processes took turns with it.
+    They agree if their medians differ by at most ``spread`` of the lower one. The fastest was quiet
+    if its interquartile range is below its median; it is far above while other processes take
+    turns.
+
+    Args:
+        rounds: Quartiles of each round.
+        spread: Largest relative difference of the medians.
+
+    Example:
+        >>> settled([[0.9, 1.0, 1.1, 5], [0.9, 1.02, 1.1, 5]], spread=0.05)
+        True
     """
     if len(rounds) < 2:
         return False
@@ -71,15 +81,24 @@ def settled(rounds: Sequence[Sequence[float]], spread: float) -> bool:
 
 
 def quartiles(times: Sequence[float]) -> list[float]:
-    """Return [lower quartile, median, upper quartile, how many] of times."""
+    """Return [lower quartile, median, upper quartile, number] of times.
+
+    Example:
+        >>> quartiles([1.0, 2.0, 3.0])
+        [1.5, 2.0, 2.5, 3]
+    """
     return [*(float(f"{q:.6g}") for q in np.percentile(times, [25, 50, 75])), len(times)]
 
 
 def summary(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Return the median and interquartile range of the quietest round, and how many there were.
+    """Return the median and interquartile range of the fastest round, and the number of rounds.
 
-    Other work on the machine makes things slower and never faster: the round with the lowest
-    median met the least of it.
+    Other work on the machine makes things slower and never faster: the round of the lowest median
+    was disturbed least.
+
+    Example:
+        >>> summary([[1.0, 2.0, 3.0, 9], [0.5, 1.0, 1.5, 9]])
+        {'median_ms': 1.0, 'iqr_ms': 1.0, 'times': 9, 'rounds': 2}
     """
     lower, middle, upper, times = min(rounds, key=lambda round_: round_[1])
     return {
@@ -98,13 +117,13 @@ class OnnxTimer:
     """Times the ONNX files of a folder.
 
     Args:
-        folder: with NAME.onnx.
+        folder: Folder of the files NAME.onnx.
         device: "cpu" or "cuda".
-        threads: of one operation.
-        seconds: for which a file is run in a round, after a warm-up of a tenth of that.
+        threads: Number of threads of one operation.
+        seconds: How long a file runs in a round, after a warm-up of a tenth of that.
 
     Raises:
-        CannotRunError: the device is not there.
+        CannotRunError: The device is missing.
     """
 
     def __init__(self, folder: Path, device: str, threads: int, seconds: float) -> None:
@@ -125,7 +144,7 @@ class OnnxTimer:
         session = self._runtime.InferenceSession(
             str(self._folder / f"{name}.onnx"), self._options, providers=[self._provider]
         )
-        if self._provider not in session.get_providers():  # it would go on on the CPU
+        if self._provider not in session.get_providers():  # it would fall back to the CPU
             self._refuse()
         rng = np.random.RandomState(0)
         feeds = {given.name: _array(given, rng) for given in session.get_inputs()}
@@ -166,7 +185,7 @@ def processor() -> str:
 
 
 def load() -> float | None:
-    """Return how many processes wanted to run in the last minute, where the system tells."""
+    """Return the average number of processes ready to run in the last minute, if known."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
@@ -181,7 +200,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def main() -> None:
-    """Time the files beside this script and write the measurements."""
+    """Time the files next to this script and write the measurements."""
     import onnxruntime
 
     folder = Path(__file__).resolve().parent
@@ -198,7 +217,7 @@ def main() -> None:
     if partial.exists():
         before = json.loads(partial.read_text())
         if dict(before, times={}) != result:
-            sys.exit(f"{partial} is of another machine or export; remove it to begin anew")
+            sys.exit(f"{partial} is of another machine or export; remove it to start again")
         result = before
     settings = manifest["settings"]
     busy = [load()]
@@ -218,7 +237,7 @@ def main() -> None:
     write_json(target, dict(result, date=time.strftime("%Y-%m-%d"), load=busy))
     if partial.exists():
         partial.unlink()
-    print(f"wrote {target}; where ddpnas is: ddpnas latency import {RESULT} --out table.json")
+    print(f"wrote {target}; next, with ddpnas: ddpnas latency import {RESULT} --out table.json")
 
 
 if __name__ == "__main__":
