@@ -1,10 +1,10 @@
 """UniformSampler: exactly uniform choices under linear rules, without rejection.
 
-Decisions that share a rule are drawn together. Going through them one by one, all that matters
-of the choices made so far are the rules' partial sums; so the numbers of ways to finish from
-every partial sum are counted once, backwards (dynamic programming), and each option is then
-drawn in proportion to the ways it leaves open. Every architecture that obeys the rules comes
-out with the same probability, however rare they are among all.
+Decisions that share a rule are drawn together, one after the other. Of the choices made so far only
+the partial sums of the rules matter. So the sampler counts once, backwards, how many ways there
+are to finish from every partial sum (dynamic programming). It then draws each option in
+proportion to the number of ways it leaves open. Every architecture that obeys the rules comes out
+with the same probability, however few of them there are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["UniformSampler"]
 
 State = tuple[float, ...]
 
-_DIGITS = 9  # partial sums that agree to so many decimals are one
+_DIGITS = 9  # decimals to which partial sums must agree to be the same state
 _MOST_STATES = 200_000
 
 
@@ -26,13 +26,21 @@ class UniformSampler:
     """Draws of option indices, uniform among those that obey all rules.
 
     Args:
-        sizes: options of each decision.
-        weights: a rule each, the weight of every option of every decision: ``weights[r][d][o]``,
-            None for a decision of which the rule does not speak.
-        bounds: (lower, upper) of each rule's sum, inclusive.
+        sizes: Number of options of each decision.
+        weights: Weight of option o of decision d in rule r, ``weights[r][d][o]``; None instead of
+            the list for a decision that the rule does not name.
+        bounds: (lower, upper) of the sum of each rule, inclusive.
+
+    Attributes:
+        count: Number of architectures that obey all rules.
 
     Raises:
-        OverflowError: the rules have more than 200,000 different partial sums.
+        OverflowError: The rules have more than 200,000 different partial sums.
+
+    Example:
+        >>> one_of_two = UniformSampler([2, 2], [[[0.0, 1.0], [0.0, 1.0]]], [(1.0, 1.0)])
+        >>> one_of_two.count, sum(one_of_two.draw(np.random.default_rng(0)))
+        (2, 1)
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class _Group:
                     for option in range(sizes[decision])
                 ]
             )
+        # Forwards: which partial sums can be reached after each decision.
         reached: list[set[State]] = [{(0.0,) * len(bounds)}]
         for steps in self._steps:
             reached.append({_plus(state, step) for state in reached[-1] for step in steps})
@@ -93,6 +102,7 @@ class _Group:
             )
             for state in reached[-1]
         }
+        # Backwards: each state has as many ways to finish as its next states have together.
         self._ways = [ways]  # after d decisions: partial sums -> number of ways to finish
         for states, steps in zip(reached[-2::-1], self._steps[::-1], strict=True):
             ways = {state: sum(ways[_plus(state, step)] for step in steps) for state in states}

@@ -1,9 +1,12 @@
 """JointDistribution: the joint categorical distribution over architectures and its survivors.
 
-The paper's p(alpha | eta) factorises over the decisions, p(alpha) = prod_i Cat(alpha_i; theta_i)
-(Zheng et al., arXiv 1905.13543). ``theta`` always covers every option: pruning marks an option
-as not surviving but leaves it a probability, because generation within limits has to weigh what
-was pruned against what is affordable. Sampling and decoding see survivors only.
+Notation.  theta_i  (K_i,)  probabilities of the K_i options of decision i, sum 1
+           alpha_i          the option that architecture alpha chooses there
+           p(alpha) = prod_i theta_i[alpha_i]        Zheng et al., arXiv 1905.13543
+
+``theta`` always covers every option. Pruning marks an option as not surviving but leaves it a
+probability, because generation within limits weighs pruned options against what is affordable.
+Sampling and decoding see survivors only.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ class JointDistribution:
 
     @classmethod
     def uniform(cls, decisions: Sequence[Decision]) -> JointDistribution:
-        """Return the distribution a search starts from: theta = 1/K, everything survives."""
+        """Return the distribution a search starts from: theta_i = 1 / K_i, all options survive."""
         sizes = [len(decision.options) for decision in decisions]
         return cls(
             tuple(decisions),
@@ -82,9 +85,12 @@ class JointDistribution:
     ) -> JointDistribution:
         """Return the distribution without the least likely survivor of every decision.
 
-        Decisions with ``keep`` survivors or fewer are left alone; ties are broken by ``rng``.
-        ``groups`` names, for each option of each decision, a group whose last survivor stays
-        (None: no group). ``protected`` has the index of a survivor of each decision that stays.
+        Args:
+            keep: Decisions with this many survivors or fewer are left alone.
+            rng: Breaks ties.
+            groups: Group of each option of each decision, or None for no group. The last survivor
+                of a group stays.
+            protected: Index of a survivor of each decision that stays.
         """
         alive = []
         for i, (row, mask) in enumerate(zip(self.rows, self.alive, strict=True)):
@@ -138,7 +144,7 @@ class JointDistribution:
         ]
 
     def log_prob(self, architecture: Mapping[str, str]) -> float:
-        """Return the natural logarithm of the probability of the architecture under theta."""
+        """Return log p(alpha), the natural logarithm; minus infinity if an option has theta 0."""
         with np.errstate(divide="ignore"):
             return float(
                 sum(
@@ -148,7 +154,7 @@ class JointDistribution:
             )
 
     def mode(self) -> Architecture:
-        """Return the most likely architecture made of survivors (the first, of equals)."""
+        """Return the most likely architecture made of survivors; the first of equal ones."""
         return Architecture(
             {
                 d.name: d.options[int(np.argmax(np.where(mask, row, -np.inf)))]
@@ -160,6 +166,7 @@ class JointDistribution:
         """Return the entropy over survivors, in nats; 0 once everything is decided."""
         total = 0.0
         for row, mask in zip(self.rows, self.alive, strict=True):
+            # If all survivors have theta 0, nothing is known about them: all are equally likely.
             weights = row[mask] if row[mask].any() else np.ones(int(mask.sum()))
             p = weights[weights > 0] / weights.sum()
             total -= float((p * np.log(p)).sum())

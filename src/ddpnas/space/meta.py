@@ -1,8 +1,8 @@
 """on_meta(): runs on the meta device, where an operation that was done before is not done again.
 
-Meta kernels tell shapes without computing, but many are Python and slower than the real ones of a
-small network. What they return depends on nothing but the form of what they are given, and a search
-space repeats its operations many times: results are kept for the whole process.
+Meta kernels return shapes without computing, but many are Python and slower than the real kernels
+of a small network. Their results depend only on the shapes and types that they are given, and a
+search space repeats its operations many times. So the results are kept for the whole process.
 """
 
 from __future__ import annotations
