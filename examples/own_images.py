@@ -1,9 +1,10 @@
 """From a folder of photographs to a deployed file.
 
-Photographs in one folder a class, a limit on multiply-adds, and a few minutes on a CPU: search,
-choose within the limit, train, export to ONNX, with 8-bit integers too, predict, report.
+You have photographs in one folder for each class and a limit on multiply-adds. In a few minutes on
+a CPU you search, choose a network within the limit, train it, export it to ONNX (float and 8-bit
+integers), classify an image, and write a report.
 
-It needs `pip install 'ddpnas[onnx]'`. The same as a notebook: `own_images.ipynb`.
+Install with `pip install 'ddpnas[onnx]'`. `own_images.ipynb` is the same as a notebook.
 """
 
 # %%
@@ -29,13 +30,13 @@ EPOCHS = 40
 # %% [markdown]
 # ## A folder of images
 #
-# If there is no such folder, 400 embedded photographs of hands that show the digits 0 to 9 are
-# written into one, as anybody's own would be: `train/`, `valid/` and `test/`, a folder a class.
+# Without a folder of your own, the first cell writes one: 400 photographs of hands that show the
+# digits 0 to 9, in `train/`, `valid/` and `test/` with one folder for each class.
 
 # %%
 if not PHOTOS.exists():
     hands = ddpnas.load_data("sign-digits-small")
-    for split, part in (("train", hands.train), ("valid", hands.valid), ("test", hands.test)):
+    for split, part in hands.splits.items():
         for number, (image, label) in enumerate(zip(part.inputs, part.labels, strict=True)):
             file = PHOTOS / split / hands.classes[label] / f"{number:03}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,8 @@ print(f"{len(data.train)} to train on, {len(data.valid)} to choose by, {len(unse
 # %% [markdown]
 # ## Search
 #
-# One network holds all the others; training it teaches the probability of every choice.
+# A supernet contains every architecture of the space. While it trains, the search learns how
+# likely each choice is to be a good one.
 
 # %%
 space = ddpnas.create_space(
@@ -60,13 +62,13 @@ space = ddpnas.create_space(
     input_shape=data.input_shape,
 )
 found = ddpnas.search(space, data, out=RUN, overwrite=True)
-print(f"{space.size:,} architectures; the likeliest: {space.format(found.architecture)}")
+print(f"{space.size:,} architectures; most likely: {space.format(found.architecture)}")
 
 # %% [markdown]
 # ## The best network within the limit
 #
-# The fifty most likely ones within the limit are proven to be that; the search scores them again,
-# each as a whole, and the best score decides.
+# `top_k` returns the fifty most likely architectures within the limit, provably. Each of them is
+# scored once more with the weights of the search, and the best score wins.
 
 # %%
 costs = ddpnas.count_costs(space)
@@ -78,7 +80,7 @@ print(f"number {best + 1} of {len(likely)}: {space.format(chosen.architecture)}"
 print(f"{chosen.costs['macs']:,.0f} multiply-adds, {chosen.costs['params']:,.0f} parameters")
 
 # %% [markdown]
-# ## Train it, and a random network within the same limit to compare with
+# ## Train it, and a random network within the same limit for comparison
 #
 # The unseen images are used once, at the end.
 
@@ -91,8 +93,8 @@ ddpnas.training.save_networks(RUN / "trained", space, trained, limits=LIMIT)
 # %% [markdown]
 # ## Export
 #
-# The file takes images as a camera gives them; it is written only if onnxruntime computes with it
-# what PyTorch does, on the unseen images.
+# The file takes images as a camera stores them. It is written only if onnxruntime computes the
+# same outputs as PyTorch on the unseen images.
 
 # %%
 model = ddpnas.load(RUN / "trained")
@@ -106,7 +108,8 @@ print(exported.counts.explain())
 # %% [markdown]
 # ## 8-bit integers
 #
-# Calibrated on training images. Smaller is certain; whether it is as good and as fast is measured.
+# The int8 file is calibrated on training images. It is smaller for certain; the last lines measure
+# whether it is as accurate and how fast it is.
 
 # %%
 int8 = quantize_onnx(exported.path, RUN / "net-int8.onnx", raw_inputs(data, data.train, 500))

@@ -111,13 +111,17 @@ def test_datasets_of_float_tensors_are_read_item_by_item():
 @pytest.mark.parametrize(
     ("train", "options", "says"),
     [
-        ((torch.zeros(4, 2), torch.tensor([0, 1, 2, 5])), {"classes": "abc"}, "0 to 5; with 3"),
+        ((torch.zeros(4, 2), torch.tensor([0, 1, 2, 5])), {"classes": "abc"}, "0 to 5; for 3"),
         ((torch.zeros(4, 2), torch.tensor([0, 1, -1, 1])), {}, "from -1 to 1"),
-        ((torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)), {}, "one class only"),
+        ((torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)), {}, "only one class"),
         ((torch.zeros(4, 2), torch.tensor([0, 0, 2, 2])), {}, "no training images of class 1"),
         ((torch.zeros(4, 2), torch.tensor([0, 1, 0])), {}, "4 inputs do not match 3 labels"),
-        ((torch.zeros(4, 2), torch.tensor([0.0, 1, 0, 1])), {}, "labels are whole numbers"),
-        ((torch.zeros(8, 2), torch.arange(8) % 2), {"valid_fraction": 1.0}, r"in \[0, 1\)"),
+        ((torch.zeros(4, 2), torch.tensor([0.0, 1, 0, 1])), {}, "labels must be whole numbers"),
+        (
+            (torch.zeros(8, 2), torch.arange(8) % 2),
+            {"valid_fraction": 1.0},
+            "and below 1",
+        ),
         ((torch.zeros(8, 2), torch.arange(8) % 2), {"limit_train_images": 3}, "too few"),
         (7, {}, "not int"),
         ({"train": 7}, {}, "not a dictionary"),
@@ -130,7 +134,7 @@ def test_datasets_of_float_tensors_are_read_item_by_item():
         ),
         ((torch.zeros(8, 5, 5, dtype=torch.uint8), np.arange(8) % 2), {}, "got .* of shape 8x5x5"),
         ((torch.zeros(8, 9, 9, 3, dtype=torch.uint8), np.arange(8) % 2), {}, "of shape 8x9x9x3"),
-        (Listed([torch.zeros(3)] * 8), {}, "is a pair .*, not Tensor"),
+        (Listed([torch.zeros(3)] * 8), {}, "must be a pair .*, not Tensor"),
         (Listed([(torch.zeros(3), "a")] * 8), {}, "whole numbers, not names like 'a'"),
     ],
 )
@@ -180,7 +184,7 @@ def test_damaged_exif_data_makes_no_image_unreadable():
 
 def test_splits_that_cannot_be_joined_are_refused():
     items = [(torch.zeros(3), i % 2) for i in range(8)]
-    with pytest.raises(DataError, match="give all as one of both"):
+    with pytest.raises(DataError, match="mix tensors and Datasets"):
         make_data(Listed(items), test=(torch.zeros(8, 3), torch.arange(8) % 2))
 
 

@@ -110,8 +110,8 @@ def test_an_error_is_the_same_in_all_processes(together):
         assert one["in use"][0] == "RunError" and "holds a finished run" in one["in use"][1]
         assert one["differs"] == [
             "RunError",
-            "process 1 holds numbers other than process 0; run the same version of everything "
-            "on the same data in all processes",
+            "process 1 and process 0 hold different numbers; run the same versions on the same "
+            "data in all processes",
         ]
         assert "the 1 images of a path's step cannot be split over 2 processes" in one["too few"][1]
 

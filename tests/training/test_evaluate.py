@@ -101,4 +101,4 @@ def test_the_data_of_the_training_is_split_as_then(model, tmp_path, caplog):
     with pytest.raises(RunError, match="are not those that this network was trained on"):
         ddpnas.evaluate(known)
     assert ddpnas.evaluate(known, tmp_path / "i").items == 29
-    assert "the figures are too good" in caplog.text
+    assert "these figures are too good" in caplog.text

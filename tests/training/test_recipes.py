@@ -86,8 +86,8 @@ def test_settings_that_cannot_be_are_refused(options, says):
 
 def test_files_that_are_no_recipe_are_refused(tmp_path):
     for content, says in [
-        ("- 1\n", "is no recipe"),
-        ("{", "is no YAML"),
+        ("- 1\n", "is not a recipe"),
+        ("{", "is not YAML"),
         ("a: 1", "unknown setting"),
     ]:
         (tmp_path / "r.yaml").write_text(content)

@@ -19,8 +19,8 @@ from ddpnas.training.trained_model import TrainedModel
 
 __all__ = ["COMMANDS"]
 
-_MOST_CLASSES = 20  # for which the confusion is printed
-_MOST_NAMED = 5  # images that could not be read, in the sentence at the end
+_MOST_CLASSES = 20  # above this, the confusion matrix is too wide to print
+_MOST_NAMED = 5  # unreadable images in the final message
 
 
 def _evaluate_parser() -> ArgumentParser:
@@ -28,26 +28,26 @@ def _evaluate_parser() -> ArgumentParser:
     _add_model(parser)
     parser.add_argument(
         "--data",
-        help="a folder of class folders, or whatever `ddpnas data` names; default: the data of the "
-        "training",
+        help="a folder with one folder for each class, or any other data that `ddpnas data` lists; "
+        "default: the data of the training",
     )
-    parser.add_argument("--split", help="train, valid or test; default: test, or else valid")
+    parser.add_argument("--split", help="train, valid or test; default: test, else valid")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images")
     add_json(parser)
     return parser
 
 
 def _predict_parser() -> ArgumentParser:
-    parser = new_parser("say what images show, by a trained network")
+    parser = new_parser("classify images with a trained network")
     _add_model(parser)
-    parser.add_argument("images", nargs="+", help="files, or folders of them")
+    parser.add_argument("images", nargs="+", help="image files, or folders of them")
     parser.add_argument("--top", type=int, default=3, help="classes to print for each image")
     add_json(parser)
     return parser
 
 
 def _add_model(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", help="of a trained network, or of a run with one")
+    parser.add_argument("folder", help="folder of a trained network, or of a run with one")
     add_own_space(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
 
@@ -57,7 +57,7 @@ def _load(options: Namespace) -> TrainedModel:
 
 
 def evaluate(options: Namespace) -> None:
-    """``ddpnas evaluate``."""
+    """Run ``ddpnas evaluate``."""
     model = _load(options)
     scored = evaluate_model(model, options.data, options.split, workers=options.workers)
     if options.json:
@@ -67,17 +67,17 @@ def evaluate(options: Namespace) -> None:
         f"accuracy {100 * scored.accuracy:.2f} % on {scored.items:,} images "
         f"({scored.data}, split {scored.split})"
     )
-    columns, rows = ["class", "right", "images"], []
+    columns, rows = ["class", "accuracy", "images"], []
     whole = len(model.classes) <= _MOST_CLASSES
     for name, right, taken in zip(model.classes, scored.per_class, scored.confusion, strict=True):
         share = "-" if right is None else f"{100 * right:.1f} %"
         rows.append([name, share, f"{sum(taken):,}", *(map(str, taken) if whole else ())])
     names = [f"as {name}" for name in model.classes] if whole else []
-    show.table([*columns, *names], rows, title="by class, and what they were taken for")
+    show.table([*columns, *names], rows, title="accuracy by class, and predicted classes")
 
 
 def predict(options: Namespace) -> None:
-    """``ddpnas predict``: goes on where an image cannot be read, and fails at the end."""
+    """Run ``ddpnas predict``; images that cannot be read are skipped and reported at the end."""
     model = _load(options)
     answers: list[dict[str, Any]] = []
     unread: list[str] = []

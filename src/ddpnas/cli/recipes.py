@@ -13,20 +13,20 @@ __all__ = ["COMMANDS"]
 
 def _recipes_parser() -> ArgumentParser:
     parser = new_parser("list the training recipes, or print one as YAML for --recipe")
-    parser.add_argument("name", nargs="?", help="of a recipe, or a .yaml file of one")
+    parser.add_argument("name", nargs="?", help="name of a recipe, or a .yaml file")
     return parser
 
 
 def recipes(options: Namespace) -> None:
-    """``ddpnas recipes``."""
+    """Run ``ddpnas recipes``."""
     if options.name is not None:
         print(create_recipe(options.name).to_yaml(), end="")
         return
     show.table(
-        ["recipe", "epochs", "from"],
+        ["recipe", "epochs", "source"],
         [[name, f"{recipe.epochs:,}", recipe.source] for name, recipe in RECIPES.items()],
     )
-    print("`ddpnas recipes cifar` prints one; `ddpnas train --recipe cifar` trains by it")
+    print("`ddpnas recipes cifar` prints a recipe; `ddpnas train --recipe cifar` uses it")
 
 
 COMMANDS: dict[str, Command] = {

@@ -42,60 +42,60 @@ __all__ = ["COMMANDS"]
 
 
 def _train_parser() -> ArgumentParser:
-    parser = new_parser("train the network of a run, or of any architecture, and test it")
+    parser = new_parser("train the network of a run or any other architecture, and test it")
     parser.add_argument("run", nargs="?", help="folder of a finished search")
     add_space(parser, None)
-    parser.add_argument("--architecture", help="text of the architecture; default: the run's")
-    parser.add_argument("--data", help="images; default: the run's, where they were")
+    parser.add_argument("--architecture", help="architecture in text form; default: the run's")
+    parser.add_argument("--data", help="images; default: those of the run")
     parser.add_argument("--image-size", type=int, help="pixels a side; default: the run's")
-    parser.add_argument("--limit-train-images", type=int, help="train on so many images only")
+    parser.add_argument("--limit-train-images", type=int, help="train on this many images only")
     parser.add_argument(
-        "--recipe", default="quick", help="how it is trained (`ddpnas recipes`), or a .yaml file"
+        "--recipe", default="quick", help="training recipe (see `ddpnas recipes`) or a .yaml file"
     )
     parser.add_argument(
         "--recipe-options",
         type=dict[str, Any],
         default={},
-        help="of the recipe, one by one: --recipe-options.lr 0.05",
+        help="single settings of the recipe: --recipe-options.lr 0.05",
     )
-    parser.add_argument("--epochs", type=int, help="other than the recipe's")
+    parser.add_argument("--epochs", type=int, help="number of epochs; default: the recipe's")
     parser.add_argument(
         "--patience",
         type=int,
-        help="hold the validation images out, stop after so many epochs without a better score "
-        "on them, and keep the best epoch's weights",
+        help="hold the validation images out, stop after this many epochs without a better score "
+        "on them, and keep the weights of the best epoch",
     )
     parser.add_argument(
         "--random",
         type=int,
         default=0,
-        help="also train so many random architectures within the same limits, to compare",
+        help="also train N random architectures within the same limits",
     )
     parser.add_argument(
         "--same-size",
         type=int,
         default=0,
-        help="also train so many random architectures of about its multiply-adds: what it is "
-        "better than the others by may be its size alone",
+        help="also train N random architectures of about the same MACs, to separate architecture "
+        "from size",
     )
     parser.add_argument(
         "--baseline",
         action="append",
         default=[],
-        help="also train a network of torchvision: resnet18, mobilenet_v2_x0.5; may be repeated",
+        help="also train a torchvision network (resnet18, mobilenet_v2_x0.5, ...); repeatable",
     )
     parser.add_argument("--mixed-precision", default="no", help="no, bf16 or fp16")
-    parser.add_argument("--track", help="log to tensorboard, mlflow or wandb")
+    parser.add_argument("--track", help="log every epoch to tensorboard, mlflow or wandb")
     add_seed_and_device(parser)
     parser.add_argument("--out", help="folder for the result; default: RUN/trained")
-    parser.add_argument("--resume", action="store_true", help="go on with what was interrupted")
-    parser.add_argument("--overwrite", action="store_true", help="replace what --out holds")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
+    parser.add_argument("--overwrite", action="store_true", help="replace the content of --out")
     add_quiet(parser)
     return parser
 
 
 def train(options: Namespace) -> None:
-    """``ddpnas train``; of several processes, the first writes."""
+    """Run ``ddpnas train``; of several processes, the first one writes."""
     recipe = _recipe(options)
     searched, space, data, architecture, within = _what_to_train(options, recipe)
     limits, tables, rules = within
@@ -127,8 +127,9 @@ def train(options: Namespace) -> None:
     other = searched if searched.plain_options != space.plain_options else None
     save_networks(out, space, trained, limits=limits, searched=other)
     _show_trained(trained, costs, limits)
-    print(f"\nkept in {out}: the weights, how to rebuild the network, all figures, a model card")
-    copied = f"{out / Path(str(space.name)).name}"  # of a space's own file, where there is one
+    print(f"\nkept in {out}: weights, architecture, all figures, and a model card")
+    # The folder holds a copy of a user's own space, which the commands need to be named again.
+    copied = f"{out / Path(str(space.name)).name}"
     words = f"{shlex.quote(str(out))}{own_space(copied)}"
     print(f"next: ddpnas predict {words} IMAGE..., or ddpnas evaluate {words} --data FOLDER")
     if options.run:
@@ -146,12 +147,12 @@ _Within = tuple[dict[str, Limit], dict[str, CostTable], list[Rule]]
 def _what_to_train(
     options: Namespace, recipe: Recipe
 ) -> tuple[SearchSpace, SearchSpace, Data, Architecture, _Within]:
-    """Return searched space, final space, data, architecture, and what it was generated within.
+    """Return searched space, final space, data, architecture, and (limits, tables, rules).
 
-    The last are limits, measured costs and rules beside those of the space.
-
-    They are those of the run, or as named in the options. The size of the final network is what
-    the options say, or else what ``generate`` was given, the recipe says or the run has.
+    The last three are what the architecture was generated within: limits, measured costs, and
+    rules in addition to those of the space. All come from the run unless the options name them.
+    The size of the final network comes from the options, else from ``generate``, the recipe, or
+    the run.
     """
     changes: dict[str, Any] = {"limit_train_images": options.limit_train_images}
     if (image_size := options.image_size or recipe.image_size) is not None:
@@ -207,9 +208,9 @@ def _check_limits(
     costs: Mapping[str, CostTable],
     limits: Mapping[str, Limit],
 ) -> None:
-    """Raise :class:`OptionError` when a recipe makes the network larger than it may be.
+    """Raise :class:`OptionError` if a recipe makes the network larger than the limits allow.
 
-    Measured costs hold for the size that was measured alone.
+    Measured costs hold only for the size that was measured.
     """
     for table in costs.values():
         table.check(inference_space(space))

@@ -1,4 +1,9 @@
-"""Images (or any tensors) with labels: reading, splitting, batching and augmenting them."""
+"""Images, or any tensors, with labels: reading, splitting, batching and augmenting them.
+
+Folders, files, tensors and datasets go in (:func:`load_data`, :func:`make_data`). Out comes a
+:class:`Data` with its splits, whose batches a :class:`Loader` puts on a device. A
+:class:`Preprocessing` turns any image into an input of a network.
+"""
 
 from ddpnas.data.data import Data, make_data
 from ddpnas.data.load import DataConfig, as_data, list_data, load_data, load_labelled

@@ -1,7 +1,7 @@
 """Stream: batches of items that are read one by one, by processes that read ahead.
 
-The processes are started once and live as long as the stream, not a pass over the data only: an
-epoch on a path may be short, and starting them takes as long as reading many images.
+The processes live as long as the stream, not just for one pass over the data: an epoch on a path
+may be short, and starting processes takes as long as reading many images.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Stream:
     """Batches of splits joined, read by as many processes as the first split names.
 
     Args:
-        splits: whose items are numbered through.
-        pinned: whether batches lie in page-locked memory, from which a GPU copies faster.
+        splits: Splits; their items are numbered consecutively.
+        pinned: Whether batches lie in page-locked memory, from which a GPU copies faster.
     """
 
     def __init__(self, splits: Sequence[DatasetSplit], *, pinned: bool) -> None:
@@ -50,9 +50,9 @@ class Stream:
         """Yield (inputs, labels) of each chunk of item numbers; one pass at a time.
 
         Args:
-            chunks: numbers of the items of each batch.
-            seed: of what the dataset draws; a batch depends on it and on the number of the batch,
-                not on the process that reads it.
+            chunks: Numbers of the items of each batch.
+            seed: Seed for random transforms of the dataset. A batch depends on this seed and its
+                own number, not on the process that reads it.
         """
         self._asked[:] = [[seed + number, *chunk.tolist()] for number, chunk in enumerate(chunks)]
         try:
@@ -62,7 +62,7 @@ class Stream:
 
 
 class _Asked:
-    """The batches of the present pass, for a loader that outlives it."""
+    """The batches of the current pass, for a loader that outlives it."""
 
     def __init__(self, asked: list[list[int]]) -> None:
         self._asked = asked
@@ -75,7 +75,7 @@ class _Asked:
 
 
 class _Seeded(Dataset[Any]):
-    """Items of a dataset, drawn with a seed that comes with the numbers of a batch."""
+    """Items of a dataset, read with a seed that comes with the numbers of a batch."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         self._dataset = dataset
@@ -92,7 +92,7 @@ class _Seeded(Dataset[Any]):
 
 @contextlib.contextmanager
 def _drawing(seed: int) -> Iterator[None]:
-    """Seed the generators of the CPU inside (torch's, NumPy's, Python's), and put them back."""
+    """Seed the CPU generators of torch, NumPy and Python inside; restore their states after."""
     numpys, pythons = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -1,9 +1,9 @@
-"""Augmentation: what happens to a batch of training images, on the device where it lies.
+"""Augmentation of a batch of training images, on the device where the batch is.
 
-Images of a batch are changed independently. What is drawn for a batch comes from one generator
-on the CPU, for all processes alike, each of which takes its shard of the images; policies and
-random erasing, which are torchvision's and timm's, draw from the global generators, which the
-training seeds for every epoch.
+Each image of a batch is changed independently. Crops, mirroring and cutout draw random numbers
+for the whole batch from a generator on the CPU; every process draws the same and takes its shard.
+Policies (torchvision) and random erasing (timm) draw from the global generators, which a training
+seeds for every epoch.
 """
 
 from __future__ import annotations
@@ -49,14 +49,20 @@ class Shard:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images; see :class:`ddpnas.Recipe` for the settings.
+    """How training images are augmented; see :class:`ddpnas.Recipe` for the settings.
 
     Args:
         crop: "shift", "resized" or "none".
-        flip: whether half of the images are mirrored left to right.
-        policy: "none", or of torchvision: "cifar10", "imagenet", "svhn", "rand", "trivial".
-        cutout: side of the blanked square in pixels, 0 for none.
-        erase: probability of random erasing.
+        flip: Whether half of the images are mirrored left to right.
+        policy: "none" or a policy of torchvision: "cifar10", "imagenet", "svhn", "rand", "trivial".
+        cutout: Side of the blanked square in pixels; 0 for none.
+        erase: Probability of random erasing.
+
+    Example:
+        >>> images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> Augmentation(crop="shift").of_images(images, 4, Shard(), generator).shape
+        torch.Size([4, 1, 8, 8])
     """
 
     crop: str = "shift"
@@ -130,10 +136,10 @@ def crop_and_flip(
 
     Args:
         images: (N, C, H, W).
-        pad: largest shift in either direction.
-        flip: whether half of them, at random, are mirrored left to right.
-        generator: on the CPU, so that every device sees the same shifts.
-        count: images of the whole batch; N if left out.
+        pad: Largest shift in either direction, in pixels.
+        flip: Whether half of them, at random, are mirrored left to right.
+        generator: Generator on the CPU, so that every device sees the same shifts.
+        count: Number of images in the whole batch; by default N.
         shard: The shard that the images belong to.
     """
     n, channels, height, width = images.shape
@@ -142,7 +148,7 @@ def crop_and_flip(
     mirror = shard.take(torch.rand(count, generator=generator) < 0.5)
     padded = functional.pad(images, (pad, pad, pad, pad))
     device = images.device
-    if device.type == "cpu":  # copying whole rows is several times faster there than gathering
+    if device.type == "cpu":  # there, copying whole rows is several times faster than gathering
         shifted = torch.empty_like(images)
         for target, source, (row, column) in zip(shifted, padded, shift.t().tolist(), strict=True):
             target.copy_(source[:, row : row + height, column : column + width])
@@ -168,7 +174,7 @@ def resized_crop(
 
     The part has 8 % to 100 % of the area and sides in a ratio of 3:4 to 4:3, as is usual for
     ImageNet (Szegedy et al., arXiv 1409.4842); sides longer than the image's are cut to it.
-    Arguments as of :func:`crop_and_flip`.
+    Arguments as for :func:`crop_and_flip`.
     """
     drawn = torch.rand((5, count), generator=generator)
     area, ratio, row, column, mirror = shard.take(drawn, dim=1)
@@ -196,8 +202,8 @@ def cutout(
 ) -> Tensor:
     """Return images with a square set to 0, its centre anywhere in the image.
 
-    DeVries and Taylor, arXiv 1708.04552, as in DARTS: what lies outside the image is lost, so the
-    blanked part may be smaller. Arguments as of :func:`crop_and_flip`.
+    DeVries and Taylor, arXiv 1708.04552, as in DARTS: the part of the square outside the image is
+    lost, so the blanked part may be smaller. Arguments as for :func:`crop_and_flip`.
     """
     n, _, height, width = inputs.shape
     count = n if count is None else count

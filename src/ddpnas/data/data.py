@@ -1,9 +1,9 @@
-"""Data: three splits with labels, however they are stored.
+"""Data: training, validation and test items with labels, however they are stored.
 
-A split is either :class:`TensorSplit`, held whole in memory (uint8 images of a small set, or any
-tensors), or :class:`DatasetSplit`, read item by item through a ``DataLoader``. uint8 images are
-normalised, and augmented while training, in batches on the device; everything else is taken as it
-is.
+A split is either a :class:`TensorSplit`, held in memory (uint8 images of a small set, or any
+tensors), or a :class:`DatasetSplit`, read item by item through a ``DataLoader``. uint8 images are
+normalized, and augmented while training, in batches on the device. Other inputs are used
+unchanged.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Data:
-    """A classification task.
+    """A classification task, as :func:`make_data` and :func:`ddpnas.load_data` return it.
 
     Attributes:
-        name: for messages and files.
-        classes: name of each class, by label.
-        train: trains the weights of a search; with ``valid``, a found network.
-        valid: scores architectures in a search.
-        test: read once, at the end; None where there is none.
-        input_shape: of one input, (C, H, W) for images.
-        mean: per channel of the training images scaled to [0, 1]; empty for inputs that are no
-            uint8 images and are taken as they are.
-        std: likewise, the standard deviation.
-        flip: whether images may be mirrored left to right in training.
-        source: the arguments by which :func:`ddpnas.data.load_data` makes it again; empty for
+        name: Name for messages and files.
+        classes: Name of each class, by label.
+        train: Trains the weights of a search and, together with ``valid``, the final network.
+        valid: Scores architectures in a search.
+        test: Read once, at the end; None if there are no test items.
+        input_shape: Shape of one input, (C, H, W) for images.
+        mean: Mean of each channel over the training images, scaled to [0, 1]. Empty for inputs
+            that are not uint8 images; they are used unchanged.
+        std: Standard deviation of each channel, for images scaled to [0, 1].
+        flip: Whether images may be mirrored left to right in training.
+        source: Arguments for :func:`ddpnas.load_data` to make the same data again; empty for
             data that came from Python objects.
     """
 
@@ -77,7 +77,7 @@ class Data:
         return Preprocessing(self.input_shape, self.mean, self.std)
 
     def fingerprint(self) -> str:
-        """Return a hash of what a search sees: training and validation items and classes."""
+        """Return a hash of what a search sees: classes, training and validation items."""
         digest = hashlib.sha256(repr((self.classes, self.input_shape)).encode())
         for split in (self.train, self.valid):
             digest.update(split.labels.numpy().tobytes())
@@ -107,33 +107,41 @@ def make_data(
     """Return data from Python objects.
 
     Args:
-        train: a pair (inputs, labels) of tensors or arrays, or a map-style ``Dataset`` of
-            (input, label). uint8 inputs are images (N, C, H, W) or, as arrays, also (N, H, W) and
-            (N, H, W, C); a dataset may give PIL images. Other numbers are taken as they are
-            (floats as float32), without normalisation or augmentation.
-        valid: of the same kind; taken from ``train`` if left out.
-        test: of the same kind.
-        classes: names by label; the numbers if left out.
-        name: for messages.
-        image_size: PIL images are cropped and resized to this square; by default the size of
-            the first.
-        valid_fraction: part of ``train``, of each class alike, that becomes ``valid`` where
-            that is not given.
-        test_fraction: likewise for ``test``; 0 leaves it None.
-        limit_train_images: keep only so many items of ``train`` (of each class alike) before
-            the validation split is taken.
-        flip: whether images may be mirrored in training.
-        seed: of the splits.
-        source: see :class:`Data`.
+        train: A pair (inputs, labels) of tensors or arrays, or a map-style ``Dataset`` of
+            (input, label). uint8 inputs are images: (N, C, H, W) or, for arrays, also (N, H, W)
+            and (N, H, W, C). A dataset may return PIL images. Other inputs are used unchanged
+            (floats as float32), without normalization or augmentation.
+        valid: Validation items in the same form; taken from ``train`` by default.
+        test: Test items in the same form.
+        classes: Names by label; by default the numbers.
+        name: Name for messages.
+        image_size: PIL images are cropped and resized to a square of this size; by default that
+            of the first image.
+        valid_fraction: Fraction of each class in ``train`` that becomes ``valid``, unless that is
+            given.
+        test_fraction: Fraction of each class in ``train`` that becomes ``test``, unless that is
+            given; 0 for no test items.
+        limit_train_images: Keep only this many items of ``train``, the same fraction of each
+            class, before validation items are taken.
+        flip: Whether images may be mirrored in training.
+        seed: Seed for choosing the items of each split.
+        source: See :class:`Data`.
 
     Raises:
-        DataError: labels out of range or empty classes, shapes that differ, one class only.
+        DataError: Labels are out of range, a class has no items, shapes differ, or there is only
+            one class.
+
+    Example:
+        >>> images = torch.zeros(50, 3, 8, 8, dtype=torch.uint8)
+        >>> data = make_data((images, torch.arange(50) % 2), classes=["cat", "dog"])
+        >>> data.input_shape, len(data.train), len(data.valid)
+        ((3, 8, 8), 40, 10)
     """
     if seed < 0:
-        raise DataError(f"the seed of the splits is 0 or more, not {seed}")
+        raise DataError(f"the seed of the splits must be 0 or more, not {seed}")
     for option, value in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
         if not 0 <= value < 1:
-            raise DataError(f"{option} is in [0, 1), not {value}")
+            raise DataError(f"{option} must be at least 0 and below 1, not {value}")
     splits = {
         key: as_split(value, image_size)
         for key, value in (("train", train), ("valid", valid), ("test", test))
@@ -141,7 +149,8 @@ def make_data(
     }
     if len({type(split) for split in splits.values()}) > 1:
         raise DataError(
-            f"the splits of {name} are tensors and datasets of tensors; give all as one of both"
+            f"the splits of {name} mix tensors and Datasets; pass all of them as tensors or all as "
+            f"Datasets"
         )
     pool = splits["train"]
     labels = pool.labels.numpy()
@@ -153,7 +162,7 @@ def make_data(
     if test is None and test_fraction > 0:
         rest, held_out = stratified(labels, rest, test_fraction, rng)
         splits["test"] = pool.subset(held_out.tolist())
-        logger.info("no test images given: %d of the training images held out", len(held_out))
+        logger.info("no test images given: %d training images are held out for it", len(held_out))
     if limit_train_images is not None:
         if limit_train_images < 2 * len(classes):
             raise DataError(
@@ -191,9 +200,9 @@ def make_data(
 def stratified(
     labels: np.ndarray[Any, Any], items: np.ndarray[Any, Any], fraction: float, rng: Any
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return (rest, taken): ``fraction`` of ``items``, the same part of each class, sorted.
+    """Return (rest, taken), both sorted: ``taken`` has ``fraction`` of the items of each class.
 
-    A class of two or more items has at least one on either side.
+    A class with two or more items keeps at least one on either side.
     """
     taken = []
     for label in np.unique(labels[items]):
@@ -216,16 +225,20 @@ def as_split(value: Any, image_size: int | None) -> Split:
         if not isinstance(labels, Tensor):
             labels = _numbers(labels)
         if labels.is_floating_point() or labels.ndim != 1:
-            raise DataError(f"labels are whole numbers, one an input; got {_describe(labels)}")
+            raise DataError(
+                f"labels must be whole numbers, one for each input; got {_describe(labels)}"
+            )
         if len(inputs) != len(labels):
             raise DataError(f"{len(inputs)} inputs do not match {len(labels)} labels")
         return TensorSplit(inputs, labels.long())
     if isinstance(value, Mapping):
-        raise DataError("data is a pair (inputs, labels) or a map-style Dataset, not a dictionary")
+        raise DataError(
+            "data must be a pair (inputs, labels) or a map-style Dataset, not a dictionary"
+        )
     if hasattr(value, "__getitem__") and hasattr(value, "__len__"):
         return _dataset_split(value, image_size)
     raise DataError(
-        f"data is a pair (inputs, labels) or a map-style Dataset, not {type(value).__name__}"
+        f"data must be a pair (inputs, labels) or a map-style Dataset, not {type(value).__name__}"
     )
 
 
@@ -238,7 +251,7 @@ def _inputs(inputs: Any) -> Tensor:
         if array.dtype == np.uint8:
             return channels_first(array, "images")
         if array.dtype.kind not in "iuf":
-            raise DataError(f"inputs are uint8 images or numbers, not {array.dtype}")
+            raise DataError(f"inputs must be uint8 images or numbers, not {array.dtype}")
         tensor = torch.as_tensor(array)
     if tensor.is_floating_point():
         return tensor.float()
@@ -248,7 +261,7 @@ def _inputs(inputs: Any) -> Tensor:
     if tensor.dtype in (torch.int32, torch.int64):
         return tensor
     raise DataError(
-        f"inputs are uint8 images (N, C, H, W), floats or, as indices, int64; got "
+        f"inputs must be uint8 images (N, C, H, W), floats or, for indices, int64; got "
         f"{_describe(tensor)}"
     )
 
@@ -257,8 +270,8 @@ def _numbers(labels: Any) -> Tensor:
     values = read_labels(labels, "the array of labels")
     if values.dtype.kind == "U":
         raise DataError(
-            f"labels are whole numbers, not names like {str(values[0])!r}; number the classes and "
-            f"give their names as classes"
+            f"labels must be whole numbers, not names like {str(values[0])!r}; number the classes "
+            f"and pass their names as classes=..."
         )
     return torch.from_numpy(values)
 
@@ -268,10 +281,12 @@ def _dataset_split(dataset: Any, image_size: int | None) -> Split:
         raise DataError("the dataset is empty")
     item = dataset[0]
     if not isinstance(item, (tuple, list)) or len(item) != 2:
-        raise DataError(f"an item of a dataset is a pair (input, label), not {type(item).__name__}")
+        raise DataError(
+            f"an item of a dataset must be a pair (input, label), not {type(item).__name__}"
+        )
     first, label = item
     if isinstance(label, (str, bytes)):
-        raise DataError(f"labels of a dataset are whole numbers, not names like {label!r}")
+        raise DataError(f"labels of a dataset must be whole numbers, not names like {label!r}")
     if isinstance(first, Image.Image):
         size = image_size or min(first.size)
         mode = "L" if first.mode in ("1", "L") else "RGB"
@@ -286,7 +301,7 @@ def _dataset_split(dataset: Any, image_size: int | None) -> Split:
         )
     else:
         raise DataError(
-            f"the dataset's inputs are {type(first).__name__}; give PIL images or tensors"
+            f"the dataset returns {type(first).__name__}; inputs must be PIL images or tensors"
         )
     if len({image.shape for image, _ in items}) > 1:
         raise DataError("the dataset's images differ in shape; resize them to one size")
@@ -303,8 +318,8 @@ def _numbers_as_names(labels: np.ndarray[Any, Any]) -> list[str]:
     highest = int(labels.max(initial=0))
     if highest >= max(1, len(labels)):
         raise DataError(
-            f"a label is {highest} with {len(labels)} training items, so that classes have none; "
-            f"number the classes 0, 1, 2, ... without gaps"
+            f"a label is {highest}, but there are only {len(labels)} training items, so some "
+            f"classes have none; number the classes 0, 1, 2, ... without gaps"
         )
     return [str(i) for i in range(highest + 1)]
 
@@ -316,15 +331,15 @@ def _check_labels(splits: Mapping[str, Split], classes: Sequence[str]) -> None:
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= len(classes):
             raise DataError(
-                f"the {key} labels go from {low} to {high}; with {len(classes)} classes they "
-                f"have to be 0 to {len(classes) - 1}"
+                f"the {key} labels go from {low} to {high}; for {len(classes)} classes they must "
+                f"be 0 to {len(classes) - 1}"
             )
     if len(classes) < 2:
-        raise DataError(f"there is one class only ({', '.join(classes)}); at least 2 are needed")
+        raise DataError(f"there is only one class ({', '.join(classes)}); at least 2 are needed")
     counts = torch.bincount(splits["train"].labels, minlength=len(classes))
     if empty := [classes[i] for i in range(len(classes)) if counts[i] == 0]:
         raise DataError(
-            f"no training images of class {', '.join(empty[:5])}{', ...' * (len(empty) > 5)}; give "
+            f"no training images of class {', '.join(empty[:5])}{', ...' * (len(empty) > 5)}; add "
             f"some, or number the classes 0, 1, 2, ... without gaps"
         )
 

@@ -47,21 +47,24 @@ _EMBEDDED = {
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, and how they are prepared.
+    """Which images to read, and how they are prepared.
 
     Args:
-        data: name of an embedded set (listed by `ddpnas data`) or path of a folder of images, of a
-            .npz file, or of a directory with CIFAR-10, CIFAR-100 or Fashion-MNIST files.
-        image_size: images are cropped to a square and resized to so many pixels a side;
-            default: of a folder the median of their smaller sides, at most 64; arrays keep
-            their size.
-        valid_fraction: part of the training images, of each class alike, held out to score
-            architectures where no validation images are given.
-        limit_train_images: use only so many training images (of each class alike).
-        flip: whether images may be mirrored left to right in training; switch off where that
+        data: Name of an embedded set (listed by `ddpnas data`), or path of a folder of images, a
+            .npz file, or a directory with the files of CIFAR-10, CIFAR-100 or Fashion-MNIST.
+        image_size: Crop images to a square and resize them to this many pixels a side. By default
+            the median of the smaller sides for a folder, at most 64; arrays keep their size.
+        valid_fraction: Fraction of each class in the training images to hold out for scoring
+            architectures, if there are no validation images.
+        limit_train_images: Use only this many training images, the same fraction of each class.
+        flip: Whether images may be mirrored left to right in training. Switch this off where it
             changes their meaning.
-        split_seed: random seed of which images are held out.
-        workers: processes that read images ahead where they do not fit in memory.
+        split_seed: Seed for choosing the images to hold out.
+        workers: Processes that read images ahead if they do not fit in memory.
+
+    Example:
+        >>> DataConfig("photos", image_size=32).valid_fraction
+        0.2
     """
 
     data: str = "fashion-mnist-12k"
@@ -74,23 +77,36 @@ class DataConfig:
 
 
 def list_data() -> list[str]:
-    """Return the names of the embedded sets."""
+    """Return the names of the embedded sets.
+
+    Example:
+        >>> list_data()
+        ['fashion-mnist-12k', 'sign-digits-small']
+    """
     return sorted(_EMBEDDED)
 
 
 def load_data(
     data: str | Path | DataConfig, *, in_memory_bytes: int = IN_MEMORY_BYTES, **options: Any
 ) -> Data:
-    """Return the task of that name or at that path.
+    """Return the images of that name or at that path, with their splits.
+
+    If a folder or file names no images for testing or validation, a fifth is held out for testing.
 
     Args:
-        data: name, path, or a whole :class:`DataConfig`.
+        data: Name or path, see :class:`DataConfig`, or a whole :class:`DataConfig`.
         in_memory_bytes: Larger folders of images are read batch by batch.
-        options: further fields of :class:`DataConfig`.
+        options: Further fields of :class:`DataConfig`.
 
     Raises:
-        DataError: what is wrong with which file, or what the path should hold.
-        OptionError: an option that is no field.
+        DataError: The message names the file and what is wrong with it, or says what the path
+            should hold.
+        OptionError: An option is unknown.
+
+    Example:
+        >>> data = load_data("sign-digits-small", limit_train_images=100)
+        >>> len(data.classes), data.input_shape
+        (10, (3, 32, 32))
     """
     if not isinstance(data, DataConfig):
         data = DataConfig(str(data))
@@ -99,9 +115,9 @@ def load_data(
         raise OptionError(nearest("option of data", unknown[0], known))
     config = dataclasses.replace(data, **options)
     if config.image_size is not None and not 1 <= config.image_size <= _MOST_PIXELS:
-        raise DataError(f"image_size is from 1 to {_MOST_PIXELS:,}, not {config.image_size}")
+        raise DataError(f"image_size must be from 1 to {_MOST_PIXELS:,}, not {config.image_size}")
     if config.workers < 0:
-        raise DataError(f"workers is 0 or more, not {config.workers}")
+        raise DataError(f"workers must be 0 or more, not {config.workers}")
     path = Path(config.data).expanduser()
     if config.data not in _EMBEDDED:
         if not path.exists():
@@ -134,15 +150,20 @@ def load_labelled(
     """Return (name of the split, images with labels) to score a trained network on.
 
     Args:
-        data: name or path, see :class:`DataConfig`; a folder of class folders is taken whole.
-        classes: of the network, by label; those of a folder have to be among them.
-        input_shape: of the network, (channels, height, width).
-        split: "train", "valid" or "test"; by default the last of these that is there.
-        workers: processes that read images where they do not fit in memory.
+        data: Name or path, see :class:`DataConfig`. A folder of class folders is read whole.
+        classes: Classes of the network, by label; those of a folder must be among them.
+        input_shape: Shape of an input of the network, (channels, height, width).
+        split: "train", "valid" or "test"; by default the last of these that there is.
+        workers: Processes that read images if they do not fit in memory.
         in_memory_bytes: Larger folders of images are read batch by batch.
 
     Raises:
-        DataError: nothing there, classes that the network does not know, or no such split.
+        DataError: There are no such images or no such split, or the network does not know a class.
+
+    Example:
+        >>> name, split = load_labelled("sign-digits-small", tuple("0123456789"), (3, 32, 32))
+        >>> name, split.inputs.shape[1:]
+        ('test', torch.Size([3, 32, 32]))
     """
     preprocessing = Preprocessing(tuple(input_shape))
     channels, height, width = preprocessing.image_shape
@@ -190,14 +211,19 @@ def _read_arrays(data: str) -> Found | None:
 
 
 def as_data(data: Any) -> Data:
-    """Return data as it is, by name or path, or made of a pair of tensors or a Dataset.
+    """Return data, given in any form that ddpnas accepts.
 
     Args:
-        data: a :class:`Data`; what :func:`load_data` takes; or what :func:`make_data` takes as
-            ``train``, of which a fifth then scores architectures and nothing is left for testing.
+        data: A :class:`Data`; what :func:`load_data` takes; or what :func:`make_data` takes as
+            ``train``, with a fifth held out for validation and no test items.
 
     Raises:
-        DataError: see :func:`load_data` and :func:`make_data`.
+        DataError: See :func:`load_data` and :func:`make_data`.
+
+    Example:
+        >>> import torch
+        >>> as_data((torch.randn(10, 4), torch.arange(10) % 2)).held_out
+        'valid'
     """
     if isinstance(data, Data):
         return data

@@ -1,4 +1,4 @@
-"""Loader: batches of a split on the device, normalised, and augmented while training."""
+"""Loader: batches of a split on the device, normalized, and augmented while training."""
 
 from __future__ import annotations
 
@@ -19,18 +19,27 @@ __all__ = ["Loader"]
 class Loader:
     """Batches of one split, or of several joined.
 
-    What fits in memory lies on the device as it is (images as uint8) and is normalised and
-    augmented there, batch by batch. All randomness comes from the seed given with each pass, so
-    a pass can be repeated exactly, whatever was drawn before.
+    Splits in memory are copied to the device once (images as uint8) and are normalized and
+    augmented there, batch by batch. All randomness comes from the seed of each pass, so a pass
+    can be repeated exactly, whatever was drawn before.
 
     Args:
-        data: for its normalisation and whether mirroring is allowed.
-        splits: all of them TensorSplit or all DatasetSplit over the same dataset kind.
-        device: where the batches are wanted.
-        augmentation: of training batches, and may be set later; by default images are shifted,
-            and mirrored if the data allows that.
+        data: Supplies the normalization and whether images may be mirrored.
+        splits: Either all TensorSplit or all DatasetSplit.
+        device: Device for the batches.
+        augmentation: Augmentation of training batches; it may be set later. By default images are
+            shifted, and mirrored if the data allows that.
         shard: The part of every training batch that this process gets. Of the evaluation batches
             it gets whole ones, so that their statistics are those of a single process.
+
+    Example:
+        >>> from ddpnas.data.data import make_data
+        >>> images = torch.zeros(40, 1, 8, 8, dtype=torch.uint8)
+        >>> data = make_data((images, torch.arange(40) % 2))
+        >>> loader = Loader(data, [data.train], torch.device("cpu"))
+        >>> inputs, labels = next(loader.train_batches(16, seed=0))
+        >>> inputs.shape, inputs.dtype
+        (torch.Size([16, 1, 8, 8]), torch.float32)
     """
 
     def __init__(
@@ -66,14 +75,14 @@ class Loader:
         return sum(len(split) for split in self._splits)
 
     def batch_size(self, asked: int | None, at_once: int = 1) -> int:
-        """Return the batch size asked for; for None one that suits the number of items.
+        """Return the batch size asked for; for None, one that suits the number of items.
 
-        128, or for small sets less, in multiples of 8 and at least 16, so that an epoch has 40
-        steps where it can: with fewer, weights hardly move in it.
+        That is 128, or less for small sets, in multiples of 8 and at least 16. An epoch should
+        have 40 steps: with fewer, weights hardly move.
 
         Args:
-            asked: None for any that suits.
-            at_once: so many batches are taken in a step.
+            asked: Batch size, or None to choose one.
+            at_once: Number of batches in one step.
         """
         return asked or min(128, max(16, len(self) // at_once // 40 // 8 * 8))
 
@@ -82,7 +91,7 @@ class Loader:
         return max(1, len(self) // batch_size)
 
     def train_batches(self, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, labels) in random order, augmented; what fills no batch is left out."""
+        """Yield (inputs, labels) in random order, augmented; an incomplete batch is skipped."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self), generator=generator)
         size = min(batch_size, len(self))

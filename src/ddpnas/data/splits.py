@@ -15,11 +15,16 @@ __all__ = ["DatasetSplit", "Split", "TensorSplit"]
 
 @dataclass(frozen=True)
 class TensorSplit:
-    """Inputs and labels held as tensors.
+    """A split held in memory: inputs and labels as tensors.
 
     Attributes:
         inputs: (N, ...); uint8 images are (N, C, H, W).
         labels: (N,) int64.
+
+    Example:
+        >>> split = TensorSplit(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))
+        >>> split.subset([1, 3]).labels
+        tensor([1, 1])
     """
 
     inputs: Tensor
@@ -36,14 +41,20 @@ class TensorSplit:
 
 @dataclass(frozen=True)
 class DatasetSplit:
-    """Items ``indices`` of a map-style dataset whose inputs are tensors of one shape.
+    """A split read item by item: some items of a map-style dataset.
 
     Attributes:
-        dataset: gives (input, label).
-        indices: the items of this split.
-        labels: (N,) int64, of the items of this split.
-        workers: processes that read ahead.
-        names: of the items, where they have any; part of the fingerprint.
+        dataset: Returns (input, label) for an index; all inputs are tensors of one shape.
+        indices: (N,) indices of the items of this split.
+        labels: (N,) int64, labels of the items of this split.
+        workers: Processes that read ahead.
+        names: Names of the items if they have any; part of the fingerprint.
+
+    Example:
+        >>> items = [(torch.zeros(2), label) for label in (0, 1, 0)]
+        >>> split = DatasetSplit(items, torch.tensor([0, 1]), torch.tensor([0, 1]))
+        >>> len(split)
+        2
     """
 
     dataset: Dataset[Any]

@@ -1,4 +1,9 @@
-"""Training: one epoch on a path of a supernet, and the recipes that train a found network."""
+"""Training: from a network and data to a trained network with its figures.
+
+:func:`train` trains any module by a :class:`Recipe`; :func:`compare` trains an architecture, random
+ones and known networks alike; :func:`evaluate` measures a trained network. A result is saved with
+:meth:`TrainResult.save` or :func:`save_networks` and loaded with :func:`ddpnas.load`.
+"""
 
 from ddpnas.training.compare import compare
 from ddpnas.training.device import pick_device

@@ -1,4 +1,4 @@
-"""Known networks of torchvision, to be trained beside what was found."""
+"""Known networks of torchvision, trained as baselines for a found network."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ __all__ = ["build_baseline"]
 
 
 def build_baseline(name: str, input_shape: Sequence[int], classes: int) -> nn.Module:
-    """Return a network of torchvision with fresh weights, its first convolution fitted to the data.
+    """Return an untrained network of torchvision whose first convolution takes the data's channels.
 
     Args:
-        name: of a classification model of torchvision, such as "resnet18", or with a width as
-            in "mobilenet_v2_x0.5".
+        name: A classification model of torchvision, such as "resnet18", or with a width factor
+            as in "mobilenet_v2_x0.5".
         input_shape: (channels, height, width) of an image.
-        classes: outputs.
+        classes: Number of outputs.
 
     Raises:
-        OptionError: no such network, or one that takes no width or no images of that size.
+        OptionError: There is no such network, or it takes no width or no images of that size.
+
+    Example:
+        >>> build_baseline("squeezenet1_1", (1, 32, 32), 3)(torch.zeros(1, 1, 32, 32)).shape
+        torch.Size([1, 3])
     """
     from torchvision import models
 
@@ -39,7 +43,7 @@ def build_baseline(name: str, input_shape: Sequence[int], classes: int) -> nn.Mo
     try:
         network: nn.Module = models.get_model(found, **arguments)
     except TypeError:
-        raise OptionError(f"the network {found} takes no width, as in {name!r}") from None
+        raise OptionError(f"the network {found} takes no width factor, as in {name!r}") from None
     _fit_channels(network, input_shape[0])
     try:
         with torch.no_grad():
@@ -50,12 +54,12 @@ def build_baseline(name: str, input_shape: Sequence[int], classes: int) -> nn.Mo
             f"the network {name} cannot take images of {shape}: {str(error).splitlines()[0]}"
         ) from None
     if not isinstance(output, torch.Tensor):
-        raise OptionError(f"the network {name} is no plain classifier")
+        raise OptionError(f"the network {name} is not a plain classifier")
     return network
 
 
 def _fit_channels(network: nn.Module, channels: int) -> None:
-    """Put a convolution of so many input channels in the place of the first one."""
+    """Replace the first convolution by one with this many input channels."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             if module.in_channels != channels:

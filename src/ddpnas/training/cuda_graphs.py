@@ -1,9 +1,8 @@
-"""Captures: a training step recorded once and replayed, for devices that wait for the processor.
+"""Captures: a training step that is recorded once as a CUDA graph and then replayed.
 
-A small network's step is hundreds of short kernels, and launching them takes longer than running
-them. Where the same network is trained on equal batches over and over (a path of a supernet a
-whole epoch, or a number of paths in turns), its step is captured as a CUDA graph and launched as
-one.
+The step of a small network is hundreds of short kernels, which take longer to launch than to run.
+If the same network trains on batches of one shape many times (a path of a supernet for an epoch,
+or several paths in turn), its step is captured as a CUDA graph and launched as a whole.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
-EAGER_STEPS = 1  # before the capture: they load and allocate what the step needs
+EAGER_STEPS = 1  # calls before the capture, which load kernels and allocate memory
 
 
 class Graph(Protocol):
@@ -81,10 +80,15 @@ class _CudaGraph:
 
 
 class Captures:
-    """Makes steps ``(inputs, labels) -> loss`` that are captured and replayed where they can be.
+    """Makes steps ``(inputs, labels) -> loss`` that are captured and replayed where possible.
 
     Args:
-        make: makes what records a step; None leaves all steps as they are.
+        make: Makes an object that records one step; None leaves all steps unchanged.
+
+    Example:
+        >>> step = lambda inputs, labels: inputs.sum()
+        >>> Captures(None).step(step) is step
+        True
     """
 
     def __init__(self, make: Callable[[], Graph] | None) -> None:
@@ -93,24 +97,24 @@ class Captures:
 
     @classmethod
     def on(cls, device: torch.device) -> Captures:
-        """Return those of a device: with CUDA graphs on CUDA, none elsewhere."""
+        """Return captures for a device: CUDA graphs on CUDA, none elsewhere."""
         return cls(CudaGraphs(device) if device.type == "cuda" else None)
 
     @property
     def recording(self) -> bool:
-        """Whether steps are captured at all."""
+        """Whether steps are captured."""
         return self._make is not None
 
     def step(self, step: Step) -> Step:
         """Return a step that does the same.
 
-        Its first call runs as it is, the next is captured, and replayed for every batch of the
-        same shapes; others run as they are. Where the device refuses, all do, and a warning says
-        so once. Several captured steps may take turns; each leaves its loss before the next runs.
+        The first call runs eagerly, the second is captured as a CUDA graph. Batches of the
+        captured shape replay it; other shapes run eagerly. If the device refuses to capture, all
+        steps run eagerly and a warning says so once. Several captured steps may take turns.
 
         Args:
-            step: trains on one batch; it neither waits for the device nor depends on anything
-                but the tensors it was made for and its arguments.
+            step: Trains on one batch. It must not wait for the device, nor depend on anything but
+                its arguments and the tensors it was made for.
         """
         if self._make is None:
             return step
@@ -146,7 +150,7 @@ class Captures:
         try:
             loss = graph.capture(lambda: step(own_inputs, own_labels))
         except RuntimeError as error:
-            logger.warning("steps are not captured: %s", str(error).splitlines()[0])
+            logger.warning("training steps run without CUDA graphs: %s", str(error).splitlines()[0])
             self._make = None
             return None
         return own_inputs, own_labels, loss

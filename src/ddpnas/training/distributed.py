@@ -1,9 +1,10 @@
-"""The processes that search together: who they are, and what they tell each other.
+"""Processes that search or train together, and how they communicate.
 
 ``torchrun`` or ``accelerate launch`` starts several processes with the same command. Each does
-the same search with the same random numbers on its share of every batch; what depends on the whole
-batch is summed over all. So all of them hold the same weights, make the same decisions, and end
-with the result of one process up to rounding, which a long training in float32 amplifies.
+the same search with the same random numbers on its shard of every batch; values that depend on
+the whole batch are summed over all processes. So all hold the same weights, make the same
+decisions, and end with the result of a single process up to rounding, which a long training in
+float32 amplifies.
 """
 
 from __future__ import annotations
@@ -39,12 +40,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """One process among those that search together; every method is called by all alike.
+    """One of the processes that work together; all of them call every method in the same order.
 
     Attributes:
-        rank: number of this process; 0 writes and prints.
-        size: how many there are.
-        device: of this process.
+        rank: Number of this process; process 0 writes and prints.
+        size: Number of processes.
+        device: Device of this process.
+
+    Example:
+        >>> Processes().first, Processes(rank=1, size=4).shard
+        (True, Shard(rank=1, size=4))
     """
 
     rank: int = 0
@@ -104,21 +109,21 @@ class Processes:
         return every
 
     def weighted(self, loss: Tensor, items: int) -> Tensor:
-        """Return the loss whose gradients :meth:`average_gradients` takes.
+        """Return the loss to call ``backward`` on, before :meth:`average_gradients`.
 
         Args:
-            loss: mean over this process's part of a batch.
-            items: of that part.
+            loss: Mean over this process's shard of a batch.
+            items: Number of items in that shard.
         """
         return loss if self.size == 1 else loss * items
 
     def average_gradients(self, parameters: Iterable[Tensor], loss: Tensor, items: int) -> Tensor:
-        """Make the gradients those of the mean loss over the whole batch; return that loss.
+        """Turn gradients into those of the mean loss over the whole batch; return that loss.
 
         Args:
-            parameters: with the gradients of :meth:`weighted` losses.
-            loss: detached, as :meth:`weighted` returned it; summed where there were several.
-            items: of this process's part of the batch.
+            parameters: Parameters with the gradients of :meth:`weighted` losses.
+            loss: What :meth:`weighted` returned, detached, or a sum of several such losses.
+            items: Number of items in this process's shard of the batch.
         """
         if self.size == 1:
             return loss
@@ -144,7 +149,7 @@ class Processes:
         """Check that all processes hold the same text and the same bits in the tensors.
 
         Raises:
-            RunError: a process differs, which means that its results would be others.
+            RunError: A process differs, so its results would too.
         """
         if self.size == 1:
             return
@@ -155,8 +160,8 @@ class Processes:
         different = (every != every[0]).any(dim=1).nonzero().flatten().tolist()
         if different:
             raise RunError(
-                f"process {different[0]} holds {what} other than process 0; run the same version "
-                f"of everything on the same data in all processes"
+                f"process {different[0]} and process 0 hold different {what}; run the same "
+                f"versions on the same data in all processes"
             )
 
 
@@ -178,10 +183,11 @@ def join(device: str = "auto") -> Processes:
     """Return the processes started together with this one, connected.
 
     Args:
-        device: "auto", "cpu" or a kind of accelerator, of which each process takes its own.
+        device: "auto", "cpu" or a kind of accelerator; each process then takes a device of that
+            kind for itself.
 
     Raises:
-        OptionError: one device for all was asked for.
+        OptionError: The device is a single one, which they cannot share.
     """
     global _joined
     if launched() == 1:

@@ -1,4 +1,4 @@
-"""evaluate(): what a trained network gets right on images with labels."""
+"""evaluate(): how many images with labels a trained network classifies correctly."""
 
 from __future__ import annotations
 
@@ -28,20 +28,27 @@ def evaluate(
     batch_size: int = 500,
     workers: int = 0,
 ) -> EvaluationResult:
-    """Return how the network does on images with labels.
+    """Evaluate a trained network on images with labels.
 
     Args:
-        model: see :func:`ddpnas.load`.
-        data: name or path of images, whose classes are known by their names; a folder of class
-            folders is taken whole. Or what :func:`ddpnas.data.as_data` takes. If left out, or
-            if it holds the images that the network was trained on, these, split as then.
-        split: "train", "valid" or "test"; by default test, or else valid.
-        batch_size: images that go through the network together, at most.
-        workers: processes that read images where they do not fit in memory.
+        model: See :func:`ddpnas.load`.
+        data: Name or path of images, with classes of the same names as the network's; a folder of
+            class folders is read whole. Or anything that :func:`ddpnas.data.as_data` takes. By
+            default the data of the training. If it is that data, it is split as for the training.
+        split: "train", "valid" or "test"; by default test, or valid without test images.
+        batch_size: Largest number of images to process together.
+        workers: Processes that read images if they do not fit in memory.
 
     Raises:
-        DataError: other classes or inputs than the network's, or no such split.
-        RunError: no data given, and that of the training is unknown.
+        DataError: The classes or inputs are not the network's, or there is no such split.
+        RunError: No data is given, and that of the training cannot be found.
+
+    Example:
+        >>> import torch
+        >>> from ddpnas.space.decisions import Architecture
+        >>> model = TrainedModel(torch.nn.Linear(4, 2), Architecture({}), "", (4,), ("no", "yes"))
+        >>> evaluate(model, (torch.randn(40, 4), torch.arange(40) % 2)).items
+        8
     """
     name, chosen, images = _images(model, data, split, workers)
     as_trained = Data(
@@ -71,12 +78,12 @@ def _images(
             chosen, images = load_labelled(data, model.classes, model.input_shape, split, workers)
             if split is None and chosen in ("all", "train") and _called_alike(model, data):
                 logger.warning(
-                    "%s has the name of the images that the network was trained on, and is not the "
-                    "same: as far as it learned from these, the figures are too good",
+                    "%s has the same name as the images that the network was trained on, but other "
+                    "content: if it contains some of those images, these figures are too good",
                     data,
                 )
             return str(data), chosen, images
-        logger.info("%s has the images of the training: they are split as then", data)
+        logger.info("%s holds the images of the training and is split in the same way", data)
         found = again
     else:
         found = as_data(data)

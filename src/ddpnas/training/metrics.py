@@ -1,4 +1,4 @@
-"""Counting right answers."""
+"""Counting correct predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
-    """Return how many inputs of each class were taken for each: (label, largest output) int64."""
+    """Return the number of inputs by (label, predicted class), int64.
+
+    Example:
+        >>> batches = [(torch.eye(2), torch.tensor([0, 0]))]
+        >>> confusion(nn.Identity(), batches, classes=2)
+        tensor([[1, 1],
+                [0, 0]])
+    """
     counts = torch.zeros(classes * classes, dtype=torch.long)
     with torch.inference_mode():
         for inputs, labels in batches:

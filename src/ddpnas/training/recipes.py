@@ -1,7 +1,7 @@
-"""Recipe: how a network is trained, as plain data that can be named, printed and changed.
+"""Recipe: how a network is trained, as plain data that you can name, print and change.
 
-The published ones are written from their papers and the documented commands of the released code;
-schedules, averages, mixing, optimizers and policies themselves are those of timm and torchvision.
+The published recipes follow their papers and the documented commands of the released code.
+Schedules, averages, mixing, optimizers and policies are those of timm and torchvision.
 """
 
 from __future__ import annotations
@@ -30,44 +30,48 @@ class Recipe:
     """How a network is trained.
 
     Args:
-        name: of the recipe.
-        source: where it is from, in a sentence.
-        epochs: passes over the training images.
-        batch_size: images a step, of all processes together; None is 128, and less for small
-            sets, so that an epoch has 40 steps where it can (at least 16).
+        name: Name of the recipe.
+        source: Where it comes from, in a sentence.
+        epochs: Number of passes over the training images.
+        batch_size: Images a step, of all processes together. None is 128, or less (at least 16)
+            for small sets, so that an epoch has 40 steps.
         optimizer: "sgd" (with Nesterov momentum), "momentum" (without), "adamw", "rmsproptf"
             (TensorFlow's RMSprop), "lamb".
-        lr: the highest learning rate.
-        momentum: of the optimizer; AdamW and LAMB have their own.
-        weight_decay: of all parameters, or, without ``decay_all``, of weights only.
-        decay_all: whether biases and normalisation layers decay too.
+        lr: Highest learning rate.
+        momentum: Momentum of the optimizer; AdamW and LAMB use their own.
+        weight_decay: Decay of all parameters or, without ``decay_all``, of weights only.
+        decay_all: Whether biases and normalization layers decay too.
         schedule: "cosine" to 0, or "step": times ``decay_rate`` every ``decay_epochs``.
-        decay_epochs: of the schedule "step".
-        decay_rate: of the schedule "step".
-        warmup: part of all steps in which the learning rate rises linearly.
-        warmup_from: where it starts, as a part of ``lr``.
-        label_smoothing: of the cross-entropy.
-        clip: largest norm of the gradient, 0 for none.
-        ema: decay a step of the averaged weights that are evaluated, 0 for none; less in short
-            runs, where the average spans a tenth of all steps at most.
+        decay_epochs: Epochs between two steps of the schedule "step".
+        decay_rate: Factor of the schedule "step".
+        warmup: Fraction of all steps in which the learning rate rises linearly.
+        warmup_from: Learning rate at the start of the warmup, as a fraction of ``lr``.
+        label_smoothing: Label smoothing of the cross-entropy.
+        clip: Largest norm of the gradient; 0 for no clipping.
+        ema: Decay a step of averaged weights, which are then evaluated; 0 for none. It is lower
+            in short runs, so that the average spans at most a tenth of all steps.
         crop: "shift" (by up to an eighth, zeros come in), "resized" (a random part, 8 % to 100 %
             of the area, at full size) or "none".
-        policy: of torchvision's automatic augmentation: "cifar10", "imagenet" and "svhn" are
-            AutoAugment, "rand" RandAugment, "trivial" TrivialAugment; or "none".
-        cutout: side in pixels of a square that is blanked; what is outside the image is lost.
-        erase: probability that a random part becomes noise (random erasing).
-        mixup: alpha of MixUp, 0 for none.
-        cutmix: alpha of CutMix, 0 for none; with both, each mixes half of the batches.
-        auxiliary_weight: of the loss of auxiliary heads, where the network has them.
-        drop_path: of the last block of MobileNets, rising to it with the depth, while they train;
-            DARTS networks have an option of that name, see ``network``.
-        drop_path_rises: whether drop path of either kind rises linearly over the epochs.
-        keep_best: hold the validation images out of training, score them after every epoch, and
-            end with the weights of the best one.
-        patience: stop after so many epochs without a better score; implies ``keep_best``.
-        image_size: pixels a side, for commands that read images; None for the data's own.
-        network: options of the final network by space, such as its width, for commands and
-            :func:`ddpnas.compare`, which build it.
+        policy: Automatic augmentation of torchvision: "cifar10", "imagenet" and "svhn" are
+            AutoAugment, "rand" is RandAugment, "trivial" is TrivialAugment; or "none".
+        cutout: Side in pixels of a square to blank; the part outside the image is lost.
+        erase: Probability that a random part becomes noise (random erasing).
+        mixup: Alpha of MixUp; 0 for none.
+        cutmix: Alpha of CutMix; 0 for none. With both, each mixes half of the batches.
+        auxiliary_weight: Weight of the loss of auxiliary heads, if the network has them.
+        drop_path: Rate of drop path in the last block of MobileNets; it rises to that with the
+            depth. DARTS networks have an option of that name, see ``network``.
+        drop_path_rises: Whether drop path of either kind rises linearly over the epochs.
+        keep_best: Hold the validation images out of training, score them after every epoch, and
+            end with the weights of the best epoch.
+        patience: Stop after this many epochs without a better score; implies ``keep_best``.
+        image_size: Pixels a side, for commands that read images; None for the data's own size.
+        network: Options of the final network by space, such as its width; see
+            :func:`ddpnas.training.final_space`.
+
+    Example:
+        >>> Recipe(epochs=5, lr=0.1).optimizer
+        'sgd'
     """
 
     name: str = "quick"
@@ -113,7 +117,7 @@ class Recipe:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("image_size", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise OptionError(f"the number of {name} is at least {least}, not {value}")
+                raise OptionError(f"{name} must be at least {least}, not {value}")
         for name in (
             "warmup",
             "warmup_from",
@@ -124,14 +128,19 @@ class Recipe:
             "drop_path",
         ):
             if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"{name} is from 0 to 1, not {getattr(self, name)}")
+                raise OptionError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         if self.lr <= 0 or self.decay_epochs <= 0:
-            raise OptionError("lr and decay_epochs are above 0")
+            raise OptionError("lr and decay_epochs must be above 0")
         if self.patience is not None and not self.keep_best:
             object.__setattr__(self, "keep_best", True)
 
     def to_yaml(self) -> str:
-        """Return the recipe as YAML that :func:`create_recipe` reads."""
+        """Return the recipe as YAML that :func:`create_recipe` reads.
+
+        Example:
+            >>> Recipe(epochs=5).to_yaml().splitlines()[2]
+            'epochs: 5'
+        """
         plain = dataclasses.asdict(self)
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
 
@@ -222,12 +231,16 @@ def create_recipe(recipe: Recipe | str | Path, **options: Any) -> Recipe:
     """Return the recipe of that name or YAML file, with some of its settings changed.
 
     Args:
-        recipe: a name in ``RECIPES``, a file that ends in ``.yaml`` (settings over those of the
-            recipe that its ``name`` says, of ``quick`` if that is a new name), or a recipe.
-        options: fields of :class:`Recipe`.
+        recipe: A name in ``RECIPES``, a recipe, or a file that ends in ``.yaml``. The settings in
+            a file change the recipe that its ``name`` names, or ``quick`` if that name is new.
+        options: Fields of :class:`Recipe` to change.
 
     Raises:
-        OptionError: an unknown name or setting, or a value that cannot be.
+        OptionError: A name, a setting or a value is unknown or out of range.
+
+    Example:
+        >>> create_recipe("cifar", epochs=50).cutout
+        16
     """
     if isinstance(recipe, (str, Path)):
         if Path(recipe).suffix in (".yaml", ".yml"):
@@ -253,9 +266,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise OptionError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise OptionError(f"the recipe {path} cannot be read: {error.strerror}") from None
     if not isinstance(settings, dict):
-        raise OptionError(f"{path} is no recipe; `ddpnas recipes quick` prints one")
+        raise OptionError(f"{path} is not a recipe; `ddpnas recipes quick` prints one")
     return settings

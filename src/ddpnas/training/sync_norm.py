@@ -1,7 +1,7 @@
 """BatchNorm over the batch of all processes.
 
-``torch.nn.SyncBatchNorm`` does this on GPUs only; here it is done on any device. Mean and variance
-of the whole batch are combined from those of its parts (Chan et al., "Algorithms for Computing the
+``torch.nn.SyncBatchNorm`` works on GPUs only; this works on any device. Mean and variance of the
+whole batch are combined from those of its shards (Chan et al., "Algorithms for Computing the
 Sample Variance", 1983), which loses no precision.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["synchronize_norms"]
 def synchronize_norms(model: nn.Module, processes: Processes) -> None:
     """Let the model's BatchNorm layers train on the statistics of all processes together.
 
-    Nothing is changed where there is one process only, nor what the layers do in evaluation.
+    With a single process nothing changes, and evaluation never changes.
     """
     if processes.size == 1:
         return

@@ -24,18 +24,28 @@ __all__ = ["TrainedModel"]
 class TrainedModel:
     """A trained network with its preprocessing and the names of its classes.
 
+    :func:`ddpnas.load` returns one.
+
     Attributes:
-        network: a plain module in evaluation mode: preprocessed inputs (N, *input_shape) to
+        network: A plain module in evaluation mode: preprocessed inputs (N, *input_shape) to
             logits (N, number of classes).
-        architecture: a choice for every decision of the space.
-        text: the architecture in the text form of its space.
-        input_shape: of one input, (channels, height, width) for images.
-        classes: names, by index of the output.
-        mean: by channel, of images scaled to [0, 1]; empty for inputs that are no images and are
-            taken as they are.
-        std: likewise, the standard deviation.
-        about: all that ``architecture.json`` says: space, options, costs, provenance.
-        folder: where it was loaded from.
+        architecture: A choice for every decision of the space; empty for a network without one.
+        text: The architecture in the text form of its space.
+        input_shape: Shape of one input, (channels, height, width) for images.
+        classes: Names by index of the output.
+        mean: Mean of each channel, for images scaled to [0, 1]. Empty for inputs that are not
+            images; they are used unchanged.
+        std: Standard deviation of each channel, for images scaled to [0, 1].
+        about: Content of ``architecture.json``: space, options, costs, provenance.
+        folder: Folder that it was loaded from.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
+        >>> model = TrainedModel(
+        ...     network, Architecture({}), "", (1, 8, 8), ("cat", "dog"), mean=(0.5,), std=(0.2,)
+        ... )
+        >>> model.predict(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([3, 2])
     """
 
     network: nn.Module
@@ -67,8 +77,8 @@ class TrainedModel:
         """Return the probability of each class, (N, number of classes), on the CPU.
 
         Args:
-            images: see :meth:`preprocess`.
-            batch_size: images that go through the network together, at most.
+            images: Images in any form, see :class:`ddpnas.data.Preprocessing`.
+            batch_size: Largest number of images to process together.
         """
         inputs = self.preprocess(images)
         with torch.inference_mode():
@@ -78,17 +88,17 @@ class TrainedModel:
     def predict_files(
         self, paths: Iterable[str | Path], *, batch_size: int = 256
     ) -> Iterator[tuple[str, Tensor | DataError]]:
-        """Yield (file, probability of each class) of image files, one after the other.
+        """Yield (file, probability of each class) for image files, one after the other.
 
-        A file that cannot be read comes with what is wrong with it in place of probabilities,
-        and the others follow.
+        For a file that cannot be read, the error takes the place of the probabilities, and the
+        other files follow.
 
         Args:
-            paths: files, and folders, of which all images below are taken, sorted.
-            batch_size: images that are read and go through the network together, at most.
+            paths: Files and folders; of a folder, all images in it and below, sorted.
+            batch_size: Largest number of images to read and process together.
 
         Raises:
-            DataError: a folder has no images, or the network takes none.
+            DataError: A folder has no images, or the network does not take images.
         """
         self.preprocessing.require_images()
         files: list[str] = []
