@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ddpnas.benchmarks import load_table
-from ddpnas.benchmarks.experiment import Budget, Contender, compare, run_trial, summarise
+from ddpnas.benchmarks.experiment import Budget, Contender, compare_strategies, run_trial, summarize
 from ddpnas.benchmarks.results import regrets, write_results
 from ddpnas.cli import main
 from ddpnas.errors import OptionError
@@ -52,7 +52,7 @@ def test_a_strategy_of_a_users_file_takes_part(tmp_path):
     contenders = [Contender.parse(f"{named}:batch=4"), Contender.parse("random")]
     (tmp_path / "tools.py").write_text("changed after it was read")
     table = ("nasbench-macro", None, None)
-    mine, random = compare(table, contenders, budget, 1, workers=1)
+    mine, random = compare_strategies(table, contenders, budget, 1, workers=1)
     assert mine.strategy == f"{named}:batch=4"
     assert mine.evaluations == random.evaluations == 9
     (tmp_path / "tools.py").write_text("def first(n): return n")
@@ -64,7 +64,7 @@ def test_a_strategy_of_a_users_file_takes_part(tmp_path):
         f"{tmp_path / 'tools.py'}:first": "known: none",
     }.items():
         with pytest.raises(OptionError, match=says):
-            compare(table, [Contender.parse(wrong)], budget, 1, workers=1)
+            compare_strategies(table, [Contender.parse(wrong)], budget, 1, workers=1)
 
 
 def test_a_search_in_seconds_spends_no_more_than_its_budget():
@@ -82,15 +82,16 @@ def test_a_search_in_evaluations_uses_them_all():
 def test_processes_change_nothing():
     contenders = [RANDOM, Contender.parse("regularized-evolution")]
     one, two = (
-        compare(NASBENCH201, contenders, Budget(1500.0, "seconds"), 30, workers=w) for w in (1, 2)
+        compare_strategies(NASBENCH201, contenders, Budget(1500.0, "seconds"), 30, workers=w)
+        for w in (1, 2)
     )
     assert [t.test for t in one] == [t.test for t in two]
     assert [(t.strategy, t.seed) for t in one] == [(t.strategy, t.seed) for t in two]
 
 
 def test_random_search_agrees_with_the_published_value():
-    trials = compare(NASBENCH201, [RANDOM], Budget(12000.0, "seconds"), 200, workers=1)
-    (summary,) = summarise(trials, resamples=500)
+    trials = compare_strategies(NASBENCH201, [RANDOM], Budget(12000.0, "seconds"), 200, workers=1)
+    (summary,) = summarize(trials, resamples=500)
     assert summary.mean == pytest.approx(93.70, abs=0.1)  # Dong and Yang 2020: 93.70 +- 0.36
     assert summary.std == pytest.approx(0.36, abs=0.1)
     assert summary.low < summary.mean < summary.high
@@ -98,17 +99,17 @@ def test_random_search_agrees_with_the_published_value():
 
 def test_what_does_not_fit_is_refused_before_anything_runs():
     with pytest.raises(OptionError, match="no training times"):
-        compare(("nasbench-macro", None, None), [RANDOM], Budget(10.0, "seconds"), 1)
+        compare_strategies(("nasbench-macro", None, None), [RANDOM], Budget(10.0, "seconds"), 1)
     with pytest.raises(OptionError, match="pays no evaluation"):
-        compare(NASBENCH201, [RANDOM], Budget(1.0, "seconds"), 1, workers=1)
+        compare_strategies(NASBENCH201, [RANDOM], Budget(1.0, "seconds"), 1, workers=1)
     with pytest.raises(OptionError, match="did you mean 'random'"):
-        compare(NASBENCH201, [Contender.parse("rondom")], Budget(1000.0, "seconds"), 1)
+        compare_strategies(NASBENCH201, [Contender.parse("rondom")], Budget(1000.0, "seconds"), 1)
 
 
 def test_results_are_csv_and_json(tmp_path):
     table, budget = load_table(*NASBENCH201), Budget(2000.0, "seconds")
-    trials = compare(NASBENCH201, [RANDOM], budget, 3, workers=1)
-    write_results(tmp_path, table, budget, trials, summarise(trials, 100), {"seeds": 3})
+    trials = compare_strategies(NASBENCH201, [RANDOM], budget, 3, workers=1)
+    write_results(tmp_path, table, budget, trials, summarize(trials, 100), {"seeds": 3})
     rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
     assert [float(row["test"]) for row in rows] == [trial.test for trial in trials]
     assert json.loads((tmp_path / "experiment.json").read_text())["seeds"] == 3

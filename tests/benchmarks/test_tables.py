@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddpnas.benchmarks import list_tables, load_table
-from ddpnas.benchmarks.experiment import Budget, compare
+from ddpnas.benchmarks.experiment import Budget, compare_strategies
 from ddpnas.errors import ArchitectureError, DataError, OptionError
 
 
@@ -89,7 +89,7 @@ def test_what_is_not_there_is_named_with_what_is(two_datasets, tmp_path):
     with pytest.raises(ArchitectureError, match="no row"):
         part.query(part.space.decode([1, 1]))
     with pytest.raises(OptionError, match="has 5 of 6 architectures"):
-        compare(("mine", None, tmp_path / "part.npz"), [], Budget(3, "evaluations"), 1)
+        compare_strategies(("mine", None, tmp_path / "part.npz"), [], Budget(3, "evaluations"), 1)
 
 
 @pytest.mark.parametrize(

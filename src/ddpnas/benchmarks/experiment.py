@@ -30,9 +30,9 @@ __all__ = [
     "Contender",
     "Summary",
     "Trial",
-    "compare",
+    "compare_strategies",
     "run_trial",
-    "summarise",
+    "summarize",
 ]
 
 GRID = 200  # points of an anytime curve
@@ -44,9 +44,13 @@ class Contender:
     """A strategy with its options, as it is named in results.
 
     Attributes:
-        label: as it was named, options included.
-        strategy: what searches.
-        options: of the strategy.
+        label: As it was named, options included.
+        strategy: What searches.
+        options: Options of the strategy.
+
+    Example:
+        >>> Contender.parse("sng:pruning=true:delta=0.5").options
+        {'pruning': True, 'delta': 0.5}
     """
 
     label: str
@@ -74,7 +78,12 @@ class Contender:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may spend: simulated seconds, or evaluations."""
+    """What a search may spend: simulated seconds, or evaluations.
+
+    Example:
+        >>> Budget.parse("12000s"), Budget.parse("60")
+        (Budget(amount=12000.0, unit='seconds'), Budget(amount=60.0, unit='evaluations'))
+    """
 
     amount: float
     unit: str
@@ -99,9 +108,12 @@ class Trial:
     """One search.
 
     Attributes:
-        evaluations, seconds: spent within the budget.
-        test: accuracy, in percent, of the architecture chosen by validation.
-        recommended: the same of the architecture that the strategy recommends.
+        strategy: Label of the contender.
+        seed: Seed of the strategy.
+        evaluations: Evaluations spent within the budget.
+        seconds: Seconds spent within the budget.
+        test: Test accuracy, in percent, of the architecture chosen by validation.
+        recommended: Test accuracy, in percent, of the architecture that the strategy recommends.
         curve: ``test`` at :data:`GRID` equal steps of the budget, NaN before the first score.
     """
 
@@ -119,9 +131,14 @@ class Summary:
     """What the seeds of one strategy say; accuracies in percent.
 
     Attributes:
-        low, high: 95 % bootstrap confidence interval of the mean.
-        recommended: mean over seeds, of the architecture that the strategy recommends.
-        evaluations: mean over seeds.
+        strategy: Label of the contender.
+        seeds: Number of searches.
+        mean: Mean test accuracy of the architectures chosen by validation.
+        std: Standard deviation of these accuracies.
+        low: Lower end of the 95 % bootstrap confidence interval of the mean.
+        high: Upper end of it.
+        recommended: Mean test accuracy of the architectures that the strategy recommends.
+        evaluations: Mean number of evaluations.
     """
 
     strategy: str
@@ -140,11 +157,20 @@ def run_trial(
     """Return one search on the table.
 
     Args:
-        table: what is searched.
-        contender: how.
-        seed: of the strategy.
-        budget: of the search.
-        epochs: training after which the score is taken; default the shortest of the table.
+        table: The table to search.
+        contender: The strategy that searches.
+        seed: Seed of the strategy.
+        budget: Budget of the search.
+        epochs: Training after which the score is taken; default: the shortest of the table.
+
+    Raises:
+        OptionError: The budget pays no evaluation, or the table has no such epochs.
+
+    Example:
+        >>> table = load_table("nasbench-macro")
+        >>> trial = run_trial(table, Contender.parse("random"), 0, Budget.parse("5"))
+        >>> trial.evaluations, 80 < trial.test < 94
+        (5, True)
     """
     epochs = table.check_epochs(table.epochs[0] if epochs is None else epochs)
     valid, test = table.valid[epochs], table.test[table.epochs[-1]]
@@ -209,7 +235,7 @@ def _options(table: Table, contender: Contender, budget: Budget, epochs: int) ->
     return options
 
 
-def compare(
+def compare_strategies(
     source: tuple[str, str | None, str | Path | None],
     contenders: Sequence[Contender],
     budget: Budget,
@@ -223,18 +249,18 @@ def compare(
     """Return the trials of all contenders with the seeds 0, 1, ..., in that order.
 
     Args:
-        source: name, data set and path of the table, as :func:`load_table` takes them.
-        contenders: what is compared; each is created once here, so that a wrong option is
+        source: Name, data set and path of the table, as :func:`load_table` takes them.
+        contenders: The strategies to compare. Each is created once here, so a wrong option is
             reported before anything runs.
-        budget: of each search.
-        seeds: searches a contender.
-        epochs: training after which the score is taken; default the shortest of the table.
-        workers: how many; by default one a CPU.
+        budget: Budget of each search.
+        seeds: Number of searches for each contender.
+        epochs: Training after which the score is taken; default: the shortest of the table.
+        workers: Number of processes; default: one for each CPU.
         executor: "local" or "ray", see :func:`ddpnas.utils.workers.run_tasks`.
-        on_progress: called with the searches done and their total.
+        on_progress: Called with the number of searches done and their total.
 
     Raises:
-        OptionError: a strategy, an option, a budget or a table that does not fit.
+        OptionError: A strategy, an option, the budget or the table does not fit.
     """
     if seeds < 1:
         raise OptionError("seeds are at least 1")
@@ -272,7 +298,7 @@ def _run_task(source: _Source, task: _Task) -> list[Trial]:
     return [run_trial(table, contender, seed, budget, epochs) for seed in seeds]
 
 
-def summarise(trials: Sequence[Trial], resamples: int = 10_000) -> list[Summary]:
+def summarize(trials: Sequence[Trial], resamples: int = 10_000) -> list[Summary]:
     """Return one summary a strategy, best mean first."""
     summaries = []
     for label in dict.fromkeys(trial.strategy for trial in trials):

@@ -33,12 +33,12 @@ def write_results(
     """Write ``trials.csv``, ``summary.csv``, ``regret.csv`` and ``experiment.json``.
 
     Args:
-        folder: made where it does not exist.
-        table: what was searched.
-        budget: of each search.
-        trials: all of them.
-        summaries: of the trials.
-        about: what was asked for, kept in ``experiment.json`` beside the versions.
+        folder: Folder for the files; made if it does not exist.
+        table: The table that was searched.
+        budget: Budget of each search.
+        trials: All trials.
+        summaries: Summaries of the trials.
+        about: What was asked for, kept in ``experiment.json`` with the versions.
     """
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)

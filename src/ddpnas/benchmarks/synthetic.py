@@ -48,22 +48,28 @@ def make_table(
     broken: float = 0.0,
     noise: float = 0.2,
 ) -> Table:
-    """Return a table of all architectures of a space with so many options a decision.
+    """Return a table of all architectures of a space whose decisions have these sizes.
 
     Args:
-        seed: of all that is drawn.
-        sizes: options of each decision; their names, ``a``, ``b``, ..., are the same everywhere.
-        shared: variance of that part, relative to the others.
-        single: variance of that part, relative to the others.
-        pair: variance of that part, relative to the others.
-        rugged: variance of that part, relative to the others.
-        network: variance of that part, relative to the others.
-        decay: of the rugged part.
-        broken: in standard deviations.
-        noise: standard deviation of the score's noise, in those of u.
+        seed: Seed for everything that is drawn.
+        sizes: Number of options of each decision. Their names, ``a``, ``b``, ..., are the same
+            everywhere.
+        shared: Variance of the part ``shared`` above, relative to the others.
+        single: Variance of the part ``single``.
+        pair: Variance of the part ``pair``.
+        rugged: Variance of the part ``rugged``.
+        decay: Correlation in the rugged part that is left after one different choice.
+        network: Variance of the part ``network``.
+        broken: How much broken architectures lose, in standard deviations of u.
+        noise: Standard deviation of the score's noise, in those of u.
 
     Raises:
-        OptionError: no part has a variance, or the space is too large to tabulate.
+        OptionError: No part has a variance, or the space is too large to tabulate.
+
+    Example:
+        >>> table = make_table(0, sizes=(3, 4), single=1.0)
+        >>> len(table.rows), table.epochs
+        (12, (1,))
     """
     size = int(np.prod(sizes, dtype=np.float64))
     if size > _LARGEST:

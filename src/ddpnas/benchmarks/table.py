@@ -21,11 +21,11 @@ class Record:
     """What a table says about one architecture.
 
     Attributes:
-        valid: accuracy on the validation images, a fraction.
-        test: accuracy on the test images, a fraction.
-        seconds: of training for the epochs asked; None where the table has no times.
-        macs: multiply-adds.
-        params: weights.
+        valid: Accuracy on the validation images, a fraction.
+        test: Accuracy on the test images, a fraction.
+        seconds: Seconds of training for the epochs asked; None if the table has no times.
+        macs: Multiply-adds.
+        params: Number of parameters.
     """
 
     valid: float
@@ -40,16 +40,23 @@ class Table:
     """The results of all architectures of a space on one data set.
 
     Attributes:
-        name: of the table.
-        dataset: on which its networks were trained.
-        space: the decisions.
-        codes: mixed-radix number of each row's architecture, ascending.
-        rows: the row of each code.
-        valid: accuracy on the validation images in percent by number of epochs, one value a row.
-        test: likewise, on the test images.
-        seconds: of training by number of epochs; empty where the table has no times.
-        macs: multiply-adds, one value a row.
-        params: parameters, one value a row.
+        name: Name of the table.
+        dataset: Data set on which its networks were trained.
+        space: The decisions.
+        codes: Mixed-radix number of each row's architecture, ascending.
+        rows: The row of each code.
+        valid: By number of epochs, each row's accuracy on the validation images in percent.
+        test: By number of epochs, each row's accuracy on the test images in percent.
+        seconds: By number of epochs, each row's seconds of training; empty if there are no times.
+        macs: Each row's multiply-adds.
+        params: Each row's number of parameters.
+
+    Example:
+        >>> from ddpnas.benchmarks import load_table
+        >>> table = load_table("nasbench201")
+        >>> convolutions = {d.name: "nor_conv_3x3" for d in table.space.decisions}
+        >>> round(table.query(convolutions, epochs=200).test, 3)
+        0.938
     """
 
     name: str
@@ -83,10 +90,10 @@ class Table:
         return int(self.rows[at])
 
     def query(self, architecture: Mapping[str, str], epochs: int | None = None) -> Record:
-        """Return what was measured after so many epochs (default: the shortest training).
+        """Return what was measured after some epochs (default: the shortest training).
 
         Raises:
-            OptionError: a number of epochs that the table does not have.
+            OptionError: The table has no results after that many epochs.
         """
         epochs = self.check_epochs(self.epochs[0] if epochs is None else epochs)
         row = self.row(architecture)

@@ -25,7 +25,12 @@ _MACRO_EPOCHS = 0  # the table does not say how long its networks were trained
 
 
 def list_tables() -> list[str]:
-    """Return the names of the embedded tables."""
+    """Return the names of the embedded tables.
+
+    Example:
+        >>> list_tables()
+        ['nasbench-macro', 'nasbench201']
+    """
     return sorted(_EMBEDDED)
 
 
@@ -34,13 +39,18 @@ def load_table(name: str, dataset: str | None = None, path: str | Path | None = 
     """Return a benchmark table.
 
     Args:
-        name: one of :func:`list_tables`; with ``path``, whatever the table shall be called.
-        dataset: one of the table's; default: its first.
-        path: a ``.npz`` file in the format that ``benchmarks/embedded/README.md`` describes.
+        name: One of :func:`list_tables`. With ``path``, any name for the table.
+        dataset: A data set of the table; default: its first.
+        path: A ``.npz`` file in the format that ``benchmarks/embedded/README.md`` describes.
 
     Raises:
-        OptionError: an unknown table or data set.
-        DataError: a file that is not there, or not such a table.
+        OptionError: The table or data set is unknown.
+        DataError: The file does not exist or is not such a table.
+
+    Example:
+        >>> table = load_table("nasbench-macro")
+        >>> len(table.rows), table.space.decisions[0].name
+        (6561, 'layer1')
     """
     if path is not None:
         if not Path(path).is_file():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.benchmarks.experiment import Budget, Contender, compare, summarise
+from ddpnas.benchmarks.experiment import Budget, Contender, compare_strategies, summarize
 from ddpnas.benchmarks.results import can_plot, plot_regret, write_results
 from ddpnas.benchmarks.tables import list_tables, load_table
 from ddpnas.cli import _show as show
@@ -67,7 +67,7 @@ def benchmark(options: Namespace) -> None:
     source = (options.name, options.dataset, options.table)
     table = load_table(*source)
     started = time.perf_counter()
-    trials = compare(
+    trials = compare_strategies(
         source,
         contenders,
         budget,
@@ -78,7 +78,7 @@ def benchmark(options: Namespace) -> None:
         on_progress=_draw_progress if sys.stderr.isatty() else None,
     )
     seconds = time.perf_counter() - started
-    summaries = summarise(trials)
+    summaries = summarize(trials)
     about = {
         "table": table.name,
         "dataset": table.dataset,

@@ -1,7 +1,6 @@
 """What all strategies share: asking twice gives the same, NaN is the worst, state restores exactly.
 
-One that prunes until all is decided has no fixed number of evaluations, but its own
-``evaluations`` and ``done``.
+A strategy that follows a schedule has no fixed number of evaluations. It overrides ``scores_left``.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class BaseStrategy(ABC):
         history: Option indices of every scored architecture, in order.
         scores: Finite scores in the same order, higher is better.
         rng: The source of all randomness; saved and restored with the state.
-        legal: Draws, neighbours and fair cycles that obey the rules of the space.
+        legal: Draws, neighbors and fair cycles that obey the rules of the space.
         stage: Number of prunings so far.
         nan_scores: Number of scores that were not finite.
 
@@ -117,9 +116,12 @@ class BaseStrategy(ABC):
         """Learn the scores of the batch that was asked.
 
         Args:
-            architectures: what :meth:`ask` returned.
-            scores: one each, higher is better. What is not finite counts as the worst score so
-                far and in ``nan_scores``.
+            architectures: What :meth:`ask` returned.
+            scores: One score each, higher is better. A score that is not finite counts as the
+                worst so far and in ``nan_scores``.
+
+        Raises:
+            ValueError: This is not the batch that was asked, or it has not one score each.
         """
         told = [self.space.encode(a) for a in architectures]
         if told != self._asked or len(scores) != len(told):
@@ -200,8 +202,8 @@ def recommend(distribution: JointDistribution, space: DecisionSpace) -> Architec
 class Strategy(Protocol):
     """What a search needs of a strategy.
 
-    One of your own is a class with these members, or derives from
-    :class:`ddpnas.strategies.base.BaseStrategy`, which has them. :func:`ddpnas.search` makes it as
+    Your own strategy is a class with these members, or derives from
+    :class:`ddpnas.strategies.BaseStrategy`, which has them. :func:`ddpnas.search` makes it as
     ``strategy(space, seed=seed, **strategy_options)``, and
     :class:`ddpnas.testing.StrategyContract` tests it.
     """
@@ -212,13 +214,13 @@ class Strategy(Protocol):
 
     @property
     def stage(self) -> int:
-        """How many times the distribution was pruned (0 throughout where none is)."""
+        """Number of prunings so far; stays 0 in a strategy that prunes nothing."""
 
     @property
     def evaluations(self) -> int:
-        """How many architectures the whole strategy asks for, from start to end.
+        """Number of architectures that the whole search asks for, from start to end.
 
-        Where fair cycles meet rules of the space, the best estimate so far.
+        On a schedule whose fair cycles meet rules of the space, the best estimate so far.
         """
 
     @property

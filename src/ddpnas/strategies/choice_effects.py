@@ -7,7 +7,7 @@ The effect of an option is the score with it, averaged over all combinations of 
 (each equally likely, rules not considered), minus the same average over all options of its
 decision. It is linear in the fitted function, so its posterior is exact.
 
-Notation, beside that of the posterior
+Notation, besides that of the posterior
     k(m)   prior covariance of two architectures with m equal decisions, without names
     m'     number of the other decisions in which two uniformly drawn architectures agree
     g_i    mean over m' of k(m' + 1) - k(m')

@@ -1,7 +1,7 @@
-"""DDPNAS: dynamic distribution pruning (Zheng et al., IJCV 2023, arXiv 1905.13543).
+"""DDPNAS as published: dynamic distribution pruning (Zheng et al., IJCV 2023, arXiv 1905.13543).
 
-The whole algorithm is in this file; asking and telling, as of all strategies, are in
-:mod:`ddpnas.strategies.base`. One *cycle* scores k architectures in which each of the k survivors
+The whole algorithm is in this file. Asking and telling are in :mod:`ddpnas.strategies.base`, as for
+all strategies. One *cycle* scores k architectures in which each of the k survivors
 of every decision occurs once. T cycles make a *stage*. At its end the scores become an estimate of
 how good each choice is, the estimate moves theta, and the least likely survivor of
 every decision is pruned. With K options a decision, pruning down to one costs
@@ -13,8 +13,8 @@ scores: 42 for (K, T) = (5, 3), 81 for (7, 3), 105 for (8, 3), whatever the numb
 Two update rules of the authors' public code are offered; which of them the paper's text means is
 not known to us:
 
-* ``decay``:     theta <- E + 0.5 theta (first version; here normalised)
-* ``momentum``:  v <- g v + (1 - g) E;  theta <- theta + v, normalised (later versions)
+* ``decay``:     theta <- E + 0.5 theta (first version; here normalized)
+* ``momentum``:  v <- g v + (1 - g) E;  theta <- theta + v, normalized (later versions)
 
 with E = mean over the cycles of softmax(score / temperature) over the survivors. The authors
 multiply accuracies (as fractions) by 100, a temperature of 0.01. Departures from their code,
@@ -51,17 +51,30 @@ class DDPNASPaper(BaseStrategy):
     """DDPNAS as published: theta follows the mean scores of a stage, then every decision is pruned.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        rule: how theta follows the scores of a stage: "paper", which is "momentum", or "decay".
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        rule: How theta follows the scores of a stage: "paper", which is "momentum", or "decay".
         cycles_per_stage: T, cycles between two prunings.
-        keep: survivors of each decision at which pruning stops.
+        keep: Survivors of each decision at which pruning stops.
         keep_rule: "any", or "conv": the last of the options whose name contains "conv" and the
             last of the others are never pruned.
-        temperature: of the softmax over accuracies as fractions; 0.01 makes one percentage
-            point a factor e.
+        temperature: Temperature of the softmax over accuracies as fractions. 0.01 makes one
+            percentage point a factor e.
         momentum: g of the rule "momentum" (the authors: 0.8, later 0.9).
-        decay: factor of the old theta in the rule "decay".
+        decay: Factor of the old theta in the rule "decay".
+
+    Raises:
+        OptionError: An option is unknown or out of range.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = DDPNASPaper(space)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> len(strategy.history), strategy.architecture["block1"]
+        (15, 'conv')
     """
 
     def __init__(

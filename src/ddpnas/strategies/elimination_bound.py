@@ -1,7 +1,7 @@
-"""elimination_bound(): how likely it is, at most, that pruning by stage means loses a best option.
+"""elimination_bound(): how likely pruning by stage means loses a best option, at most.
 
-This bound is ours. The paper announces a theorem that is not restated here. ``docs/theory.md`` has
-the statement with its proof, and says what it does not cover.
+This bound is ours, not the theorem that the paper announces. ``docs/theory.md`` has its statement
+and proof, and says what it does not cover.
 """
 
 from __future__ import annotations
@@ -23,15 +23,19 @@ def elimination_bound(
     gap_(k) the k-th smallest gap of the decision, and not more than 1.
 
     Args:
-        gaps: for each decision, for each option, the mean score of the best option minus that of
-            this one; the best has 0.
-        scales: for each decision s_i, the sub-Gaussian scale of the score of an option in one
-            cycle. With scores of two options that depend on each other, sqrt(2) s_i is the scale
-            of their difference.
+        gaps: For each option of each decision, the mean score of the best option minus that of
+            this one. The best option has 0.
+        scales: For each decision s_i, the sub-Gaussian scale of the score of an option in one
+            cycle. If the scores of two options depend on each other, sqrt(2) s_i is the scale of
+            their difference.
         cycles_per_stage: T.
 
     Raises:
-        OptionError: gaps without a 0 or with a negative one, or another argument out of range.
+        OptionError: Gaps have no 0 or a negative one, or another argument is out of range.
+
+    Example:
+        >>> round(elimination_bound([[0.0, 1.0]], scales=[1.0], cycles_per_stage=3), 3)
+        0.472
     """
     if cycles_per_stage < 1 or len(gaps) != len(scales) or any(s < 0 for s in scales):
         raise OptionError(
@@ -56,8 +60,12 @@ def fair_cycle_scales(effects: Sequence[Sequence[float]], noise: float = 0.0) ->
     smallest effect of decision j.
 
     Args:
-        effects: of the options of each decision.
-        noise: sub-Gaussian scale of what is added to each score, independent of all else.
+        effects: For each decision, the effects of its options.
+        noise: Sub-Gaussian scale of independent noise on each score.
+
+    Example:
+        >>> fair_cycle_scales([[0.0, 2.0], [1.0, 1.0], [0.0, 4.0]], noise=3.0)[2]
+        3.3166247903554
     """
     squares = [(max(row) - min(row)) ** 2 / 2.0 for row in effects]
     return [math.sqrt(sum(squares) - own + noise**2) for own in squares]

@@ -18,13 +18,23 @@ class RegularizedEvolution(BaseStrategy):
     """Regularized evolution: mutates the best of a random sample of the youngest architectures.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for.
-        population: how many architectures live at a time; the first ones are random.
-        sample: how many of them compete to be the parent, drawn without replacement.
-        batch: how many it asks for together, children of one population, which can then be
-            evaluated at the same time; the paper has 1 a worker.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        evaluations: Number of scores to ask for.
+        population: Number of architectures that live at a time. The first ones are random.
+        sample: Number of them that compete to be the parent, drawn without replacement.
+        batch: Number of children of one population to ask for together, so that they can be
+            evaluated at the same time. The paper has one for each worker.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = RegularizedEvolution(space, evaluations=30)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> strategy.architecture["block1"]
+        'conv'
     """
 
     def __init__(

@@ -1,12 +1,12 @@
 """Strategies that learn theta from samples, and pruning as a layer around all of them.
 
-Without pruning, a batch is drawn from theta and the update moves theta. With ``pruning=True``
-the batch is one fair cycle over the survivors, the update is the same, and after every
-``cycles_per_stage`` cycles the least likely survivor of each decision is pruned: the wrapper of
-the authors' public code around SNG, ASNG and MIGO.
+Without pruning, a batch is drawn from theta and the update moves theta. With ``pruning=True`` the
+batch is one fair cycle over the survivors and the update is the same. After every
+``cycles_per_stage`` cycles the least likely survivor of each decision is pruned. The authors'
+public code wraps SNG, ASNG and MIGO in the same way.
 
-theta is a matrix here, decisions x options, rows padded with zeros. The updates see survivors
-only: what was pruned keeps the probability that it had, and its row's survivors share the rest.
+Here theta is a matrix, decisions x options, with rows padded by zeros. Updates see survivors only.
+A pruned option keeps its probability, and the survivors of its row share the rest.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ def one_hot(choices: Choices, width: int) -> Matrix:
 def rank_utilities(scores: Matrix) -> Matrix:
     """Return +1/m for the best quarter, -1/m for the worst, m their size; ties share evenly.
 
-    Of two scores the better gets 1 and the worse -1; equal scores get 0.
+    Example:
+        >>> rank_utilities(np.array([0.2, 0.9])), rank_utilities(np.array([0.5, 0.5]))
+        (array([-1.,  1.]), array([0., 0.]))
     """
     n = len(scores)
     m = -(-n // 4)

@@ -1,4 +1,4 @@
-"""Local search: all neighbours of the incumbent, from the best of a few random starts.
+"""Local search: all neighbors of the incumbent, from the best of a few random starts.
 
 White, Nolen, Savani, "Exploring the Loss Landscape in Neural Architecture Search", UAI 2021,
 arXiv 2005.02960.
@@ -18,15 +18,25 @@ __all__ = ["LocalSearch"]
 
 
 class LocalSearch(BaseStrategy):
-    """Local search: scores neighbours in random order and moves to the first better one.
+    """Local search: scores neighbors in random order and moves to the first better one.
 
     At a local optimum it starts anew from the best of ``starts`` random architectures.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for.
-        starts: random architectures before each climb.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        evaluations: Number of scores to ask for.
+        starts: Random architectures before each climb.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = LocalSearch(space, evaluations=12, starts=3)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> strategy.architecture["block1"]
+        'conv'
     """
 
     def __init__(
@@ -41,7 +51,7 @@ class LocalSearch(BaseStrategy):
         self._queue: list[Indices] = []
 
     def propose(self) -> list[Indices]:
-        """Return a random start, or the next neighbour of the incumbent."""
+        """Return a random start, or the next neighbor of the incumbent."""
         if self._starting > 0:
             return [self.legal.uniform(self.rng)]
         return [self._queue.pop()]

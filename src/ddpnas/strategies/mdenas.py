@@ -24,9 +24,20 @@ class MdeNAS(Learned):
     """MdeNAS: moves probability between each two options by a comparison of accuracy and count.
 
     Args:
-        batch: architectures drawn from theta for one update.
-        lr: probability moved a pair.
-        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        lr: Probability that moves for each pair of options.
+        **options: Options of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = MdeNAS(space, pruning=True)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> len(strategy.history), strategy.architecture["block1"]
+        (15, 'conv')
     """
 
     _memory = ("_count", "_mean")

@@ -26,9 +26,21 @@ class SNG(Learned):
     """Stochastic natural gradient: steps of fixed length along that of the expected utility.
 
     Args:
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
         batch: lambda, architectures drawn from theta for one update.
-        delta: length of a step in the Fisher metric, in units of 1 / sqrt(free parameters).
-        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
+        delta: Length of a step in the Fisher metric, in units of 1 / sqrt(free parameters).
+        **options: Options of :class:`Learned`: evaluations, pruning, cycles_per_stage.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = SNG(space, evaluations=40)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> bool(strategy.distribution.theta["block1"][0] > 0.5)
+        True
     """
 
     def __init__(
@@ -65,11 +77,21 @@ class ASNG(SNG):
     """Adaptive SNG: steps grow while successive gradients agree and shrink where they do not.
 
     Args:
-        batch: lambda, architectures drawn from theta for one update.
-        delta: the first step's length, as of SNG.
-        alpha: signal-to-noise ratio at which the step is kept.
-        delta_max: most by which the step is divided.
-        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        alpha: Signal-to-noise ratio at which the step keeps its length.
+        delta_max: Largest number by which the step is divided.
+        **options: Options of :class:`SNG`; ``delta`` is the length of the first step.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = ASNG(space, evaluations=40)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> bool(strategy.distribution.theta["block1"][0] > 0.5)
+        True
     """
 
     _memory = ("_path", "_gamma", "_divisor")
@@ -111,10 +133,21 @@ class MIGO(SNG):
     """MIGO: SNG with momentum on the step and a utility that is logarithmic in the rank.
 
     Args:
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
         batch: lambda, architectures drawn from theta for one update.
-        delta: length of a step before momentum, as of SNG.
-        momentum: share of the last step in the next.
-        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
+        momentum: Share of the last step in the next.
+        **options: Options of :class:`SNG`; ``delta`` is the length of a step before momentum.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = MIGO(space, evaluations=40)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> bool(strategy.distribution.theta["block1"][0] > 0.5)
+        True
     """
 
     _memory = ("_velocity",)

@@ -16,7 +16,7 @@ from ddpnas.strategies.legal import Indices
 
 __all__ = ["OptunaStrategy"]
 
-_TRIES = 200  # suggestions before a uniformly drawn architecture is taken instead
+_TRIES = 200  # suggestions that break rules before a uniformly drawn architecture is taken
 
 
 class OptunaStrategy(BaseStrategy):
@@ -27,13 +27,18 @@ class OptunaStrategy(BaseStrategy):
     state because the sampler is seeded.
 
     Args:
-        space: decisions to search over.
-        seed: of the sampler.
-        evaluations: how many scores it asks for.
-        sampler: class in ``optuna.samplers`` that takes a seed and needs nothing else.
+        space: Decisions to search over.
+        seed: Seed for the sampler.
+        evaluations: Number of scores to ask for.
+        sampler: Class in ``optuna.samplers`` that takes a seed and needs nothing else.
 
     Raises:
         OptionError: Optuna is not installed, or has no such sampler.
+
+    Example:
+        >>> from ddpnas.strategies import strategy_options
+        >>> strategy_options("optuna")
+        {'evaluations': 100, 'sampler': 'TPESampler'}
     """
 
     def __init__(

@@ -14,10 +14,21 @@ class RandomSearch(BaseStrategy):
     """Random search: architectures drawn uniformly, independently of each other.
 
     Args:
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        evaluations: how many scores it asks for.
-        batch: how many it asks for together, which can then be evaluated at the same time.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        evaluations: Number of scores to ask for.
+        batch: Number of architectures to ask for together, so that they can be evaluated at the
+            same time.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = RandomSearch(space, evaluations=6)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> len(strategy.history)
+        6
     """
 
     def __init__(

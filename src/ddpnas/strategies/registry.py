@@ -39,7 +39,12 @@ _STRATEGIES: dict[str, type[BaseStrategy]] = {
 
 
 def list_strategies() -> list[str]:
-    """Return the names that :func:`create_strategy` takes."""
+    """Return the names that :func:`create_strategy` takes.
+
+    Example:
+        >>> list_strategies()[:3]
+        ['asng', 'ddpnas', 'ddpnas-paper']
+    """
     return sorted(_STRATEGIES)
 
 
@@ -47,13 +52,20 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
     """Return the strategy of that name over the space.
 
     Args:
-        name: one of :func:`list_strategies`.
-        space: decisions to search over.
-        seed: of the strategy's own random generator.
-        options: of the strategy; ``ddpnas strategies NAME`` lists them.
+        name: One of :func:`list_strategies`.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        options: Options of the strategy; ``ddpnas strategies NAME`` lists them.
 
     Raises:
-        OptionError: unknown name or option, or an option of another type or out of range.
+        OptionError: The name or an option is unknown, of another type or out of range.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision("kernel", ("3", "5"))])
+        >>> strategy = create_strategy("random", space, evaluations=2)
+        >>> [architecture["kernel"] in "35" for architecture in strategy.ask()]
+        [True]
     """
     known = constructor_options(strategy_class(name))
     given = {}
@@ -72,7 +84,11 @@ def strategy_class(name: str) -> type:
     """Return the class of the strategy of that name.
 
     Raises:
-        OptionError: an unknown name.
+        OptionError: The name is unknown.
+
+    Example:
+        >>> strategy_class("ddpnas").__name__
+        'DDPNAS'
     """
     if name not in _STRATEGIES:
         raise _unknown(name)
@@ -83,7 +99,11 @@ def strategy_options(name: str) -> dict[str, Any]:
     """Return the options of a strategy with their defaults.
 
     Raises:
-        OptionError: an unknown name.
+        OptionError: The name is unknown.
+
+    Example:
+        >>> strategy_options("random")
+        {'evaluations': 100, 'batch': 1}
     """
     parameters = constructor_options(strategy_class(name))
     return {option: parameter.default for option, parameter in parameters.items()}

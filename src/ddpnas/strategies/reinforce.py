@@ -23,10 +23,21 @@ class Reinforce(Learned):
     """REINFORCE: moves the logits of theta along advantage x gradient of the log-likelihood.
 
     Args:
-        batch: architectures drawn from theta for one update.
-        lr: step size on the logits.
-        baseline: memory of the moving average of scores.
-        **options: Those of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
+        space: Decisions to search over.
+        seed: Seed for the strategy's random generator.
+        lr: Step size on the logits.
+        baseline: Share of the old value in the moving average of scores.
+        **options: Options of :class:`Learned`: evaluations, batch, pruning, cycles_per_stage.
+
+    Example:
+        >>> from ddpnas.space import Decision, DecisionSpace
+        >>> space = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "skip")) for i in (1, 2)])
+        >>> strategy = Reinforce(space, evaluations=60)
+        >>> while not strategy.done:
+        ...     batch = strategy.ask()
+        ...     strategy.tell(batch, [float(a["block1"] == "conv") for a in batch])
+        >>> bool(strategy.distribution.theta["block1"][0] > 0.5)
+        True
     """
 
     _memory = ("_mean", "_spread")

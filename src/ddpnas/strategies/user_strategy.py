@@ -154,7 +154,7 @@ def _class_in(
 
 
 def _has(strategy: Strategy | type, member: str) -> bool:
-    """Return whether a member is there, of its own and not the empty one of the protocol."""
+    """Return whether a member is there and is not the empty one of the protocol."""
     kind = strategy if isinstance(strategy, type) else type(strategy)
     if hasattr(kind, member):
         return getattr(kind, member) is not getattr(Strategy, member)
