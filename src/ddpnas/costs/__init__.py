@@ -3,6 +3,13 @@
 In: a search space. Out: a :class:`CostTable` for each cost, a sum over the choices of an
 architecture: exact for multiply-adds, parameters and bytes, predicted for milliseconds. Tables
 are plain data and need no torch; names are imported on first use.
+
+Example:
+    >>> import ddpnas
+    >>> space = ddpnas.create_space("toy")
+    >>> macs = ddpnas.count_costs(space)["macs"]
+    >>> macs.cost(space.decode([0, 0, 0, 0])) < macs.cost(space.decode([2, 2, 2, 2]))
+    True
 """
 
 from typing import TYPE_CHECKING

@@ -234,6 +234,10 @@ class LatencyCheck:
         iqr_ms: Interquartile range of its times.
         error_percent: Error of the prediction relative to the measurement; above 0 where the table
             predicts too much.
+
+    Example:
+        >>> LatencyCheck(Architecture({"op": "conv"}), 1.1, 1.0, 0.05, 10.0).error_percent
+        10.0
     """
 
     architecture: Architecture
@@ -259,6 +263,14 @@ def check_latency(
     Raises:
         OptionError: The table is not a latency table, or was measured on another machine.
         SpaceError: The table is of another space or network.
+
+    Example:
+        >>> import ddpnas
+        >>> quick = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
+        >>> space = ddpnas.create_space("toy")
+        >>> table = ddpnas.measure_latency(space, quick)
+        >>> check_latency(space, table, space.decode([0, 0, 0, 0])).measured_ms > 0
+        True
     """
     about = table.about
     fields = {field.name for field in dataclasses.fields(LatencyConfig)}

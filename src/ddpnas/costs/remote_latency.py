@@ -44,6 +44,14 @@ def export_latency(
     Raises:
         DataError: The folder holds another export.
         SpaceError: The costs are not a sum over choices, or there are too few networks.
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> export_latency(space, "to-the-phone")  # doctest: +SKIP
+        >>> # Copy the folder, run measure.py there, and bring measurements.json back.
+        >>> measurements = read_measurements("measurements.json")  # doctest: +SKIP
+        >>> import_latency(measurements, space).save("latency.json")  # doctest: +SKIP
     """
     config = dataclasses.replace(config or LatencyConfig(), backend="onnxruntime")
     plan = plan_of(space, config)
@@ -86,11 +94,11 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
     """Return the table of measurements that were made on another machine.
 
     Args:
-        measurements: see :func:`read_measurements`.
-        space: that was exported, with the same options.
+        measurements: What :func:`read_measurements` returned.
+        space: The space that was exported, with the same options.
 
     Raises:
-        SpaceError: the space is not the one that was exported.
+        SpaceError: The space is not the one that was exported.
     """
     config = LatencyConfig(**measurements["settings"])
     plan = plan_of(space, config)

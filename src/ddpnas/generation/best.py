@@ -72,6 +72,13 @@ class Generated:
         costs: Its cost by every table that was given.
         limits: The limits that were met.
         certificate: The proof that no other architecture within them is better.
+
+    Example:
+        >>> proof = Certificate(objective=-1.0, bound=-1.0, seconds=0.1)
+        >>> limits = {"macs": Limit.parse("10M..20M")}
+        >>> costs = {"macs": 18e6}
+        >>> Generated(Architecture({"op": "conv"}), "log_theta", -1.0, costs, limits, proof).margin
+        {'macs': 2000000.0}
     """
 
     architecture: Architecture

@@ -25,6 +25,11 @@ class CostRange:
         least, most: Exact ends of the range (:func:`cost_bounds`).
         median: Median over random architectures.
         samples: Number of random architectures.
+
+    Example:
+        >>> one = CostRange("macs", "MACs", least=10, median=30, most=90, samples=1001)
+        >>> one.most / one.least
+        9.0
     """
 
     name: str
