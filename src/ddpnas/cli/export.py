@@ -120,7 +120,8 @@ def _timm_space(model: TrainedModel) -> SearchSpace:
 def _int8(options: Namespace, path: str, data: Data, unseen: Split) -> None:
     with writable(Path(options.int8)):
         made = quantize_onnx(path, options.int8, raw_inputs(data, data.train, _MAX_IMAGES))
-    print(f"{made.path}: int8, calibrated on {made.agreement.inputs} training images\n")
+    print(f"{made.path}: int8, calibrated on {made.agreement.inputs} training images")
+    print(f"  on these, against the float file: {made.agreement.explain()}\n")
     files = [OnnxFile(path), OnnxFile(made.path)]
     before, after = measure_files(files, data, unseen)
     split = _SPLITS[data.held_out]

@@ -67,7 +67,7 @@ class Exported:
         takes: Inputs that the file accepts.
         agreement: Its outputs compared with the network's. For an int8 file: compared with the
             float file's, on the images that calibrated it.
-        counts: Parameters and multiply-adds in the file beside the network's, for
+        counts: Parameters and multiply-adds of the file and of the network, for
             :func:`ddpnas.export_onnx`; None for other files.
     """
 

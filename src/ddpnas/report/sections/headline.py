@@ -19,7 +19,7 @@ _ENOUGH = 5  # networks to compare with, for more than an indication
 
 
 def headline(view: View) -> Headline:
-    """Return accuracy beside that of random networks, costs within the limits, and search time."""
+    """Return the accuracy, also of random networks, the costs and limits, and the search time."""
     run = view.run
     tiles: list[Tile] = []
     if run.trained is not None:
