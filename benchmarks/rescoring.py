@@ -25,7 +25,7 @@ import ddpnas
 from benchmarks.record import write_record
 from ddpnas import Architecture, CostTable, JointDistribution
 from ddpnas.benchmarks import Table, load_table
-from ddpnas.runs.resume import run_data, run_space
+from ddpnas.runs import Run
 
 SHARES = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # of random architectures that a limit lets through
 LISTS = (1, 10, 50, 200)  # how many of the likeliest are scored again
@@ -49,7 +49,7 @@ def by_table(table: Table, seed: int) -> tuple[JointDistribution, Score]:
 
 def by_run(run: Path) -> tuple[JointDistribution, Score]:
     """Return what a search with shared weights learned, and the score of these weights."""
-    space, data = run_space(run), run_data(run)
+    space, data = Run(run).space(), Run(run).data()
 
     def score(architectures: Sequence[Architecture]) -> list[float]:
         found = ddpnas.rescore(run, architectures, space=space, data=data, device="cpu")
@@ -119,7 +119,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     if options.runs:
         for run in options.runs:
-            truth = Truth(load_table("nasbench201"), ddpnas.count_costs(run_space(run))["macs"])
+            truth = Truth(load_table("nasbench201"), ddpnas.count_costs(Run(run).space())["macs"])
             results[run.name] = [truth.rows(*by_run(run))]
             show(run.name, results[run.name])
     else:

@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 
 import ddpnas
-from ddpnas.runs.resume import run_space
+from ddpnas.runs import Run
 
 BUDGETS = 5
 
@@ -37,7 +37,7 @@ def five_budgets(result, space, cost, costs):
 
 def main(run, latency=None, out="five_budgets"):
     """Print and write five networks a cost; return their rows."""
-    result, space = ddpnas.SearchResult.load(run), run_space(run)
+    result, space = Run(run).result, Run(run).space()
     costs = ddpnas.count_costs(space)
     if latency is not None:
         costs["latency_ms"] = ddpnas.CostTable.load(latency)

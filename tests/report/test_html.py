@@ -18,8 +18,8 @@ from ddpnas.cli.parser import parse
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.generation import parse_limits
 from ddpnas.report.analysis import View
-from ddpnas.report.data import read_run
-from ddpnas.report.sections.reproduce import run_commands
+from ddpnas.report.sections.reproduce import run_commands, search_config
+from ddpnas.runs import Run
 
 
 class Reader(HTMLParser):
@@ -185,8 +185,9 @@ def test_the_commands_are_ones_that_the_parser_takes_and_repeat_the_run(
     whole_run, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(whole_run.parent)  # files have no folders in what others may read
-    lines = run_commands(View(read_run(whole_run)))
-    assert str(whole_run.parent) not in " ".join(lines)
+    lines = run_commands(View(Run(whole_run)))
+    (whole_run.parent / "run.yaml").write_text(search_config(Run(whole_run)))
+    assert str(whole_run.parent) not in " ".join(lines) + search_config(Run(whole_run))
     assert [shlex.split(line)[1] for line in lines] == ["search", "generate", "train", "report"]
     for line in lines:
         parse(shlex.split(line)[1:])
@@ -216,7 +217,7 @@ def test_a_users_file_is_executed_only_when_it_is_named(run, tmp_path):
     about["space"] = name
     (run / "trained" / "architecture.json").write_text(json.dumps(about))
     page = read(write_report(run, tmp_path / "page.html"))
-    assert not marker.exists() and "--space own.py:network" in page.text
+    assert not marker.exists() and "space: own.py:network" in page.text
     assert str(tmp_path) not in page.text
     assert "mistakes" not in page.tables and "frontier_macs" not in page.tables
     page = read(write_report(run, tmp_path / "page.html", space=name))
@@ -307,13 +308,13 @@ def test_a_search_by_separate_trainings_is_reported_too(run, tmp_path):
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     page = read(write_report(run, tmp_path / "page.html"))
     assert "trained on its own for 2 epochs" in page.text and "through shared" not in page.text
-    assert "--evaluator standalone --evaluator-options.epochs 2" in page.text
+    assert "evaluator: standalone" in page.text
 
 
 def test_a_training_elsewhere_is_reported_where_it_is_named(run, tmp_path):
     shutil.move(run / "trained", tmp_path / "other")
-    assert read_run(run).trained is None
-    named = read_run(run, trained=tmp_path / "other")
+    assert Run(run).trained is None
+    named = Run(run, trained=tmp_path / "other")
     assert named.trained.found.name == "found"
     words = next(line for line in run_commands(View(named)) if line.startswith("ddpnas train "))
     assert "--out other" in words
@@ -327,7 +328,7 @@ def test_a_training_elsewhere_is_reported_where_it_is_named(run, tmp_path):
     about["networks"][0]["architecture"] = {"another": "decision"}
     (tmp_path / "other" / "result.json").write_text(json.dumps(about))
     with pytest.raises(RunError, match="another space"):
-        read_run(run, trained=tmp_path / "other")
+        Run(run, trained=tmp_path / "other")
 
 
 def test_limits_and_whatever_else_was_asked_are_said_and_repeated_exactly(run, tmp_path):
@@ -339,7 +340,7 @@ def test_limits_and_whatever_else_was_asked_are_said_and_repeated_exactly(run, t
     assert main(words) == 0
     page = read(write_report(run, tmp_path / "page.html"))
     assert "at least 0.5" in page.text
-    line = next(x for x in run_commands(View(read_run(run))) if x.startswith("ddpnas generate "))
+    line = next(x for x in run_commands(View(Run(run))) if x.startswith("ddpnas generate "))
     _, given = parse(shlex.split(line)[1:])
     limits = {"macs": ">=0.5", "params": 9000.123456789, "ms": (1.0, 1e9)}
     assert parse_limits(given.limit) == parse_limits(limits)
@@ -373,6 +374,6 @@ def test_what_was_scored_again_is_listed_and_repeated_by_the_commands(run, tmp_p
     assert len(rows) == 5
     assert [float(row[2]) for row in rows] == [one["score"] for one in kept["top"]]
     assert "of the 5 most likely" in page.text
-    line = next(x for x in run_commands(View(read_run(run))) if x.startswith("ddpnas generate "))
+    line = next(x for x in run_commands(View(Run(run))) if x.startswith("ddpnas generate "))
     assert "--rescore 5" in line
     parse(shlex.split(line)[1:])

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 import ddpnas
-from ddpnas.report.data import read_run
 from ddpnas.report.measures import (
     is_skip,
     pruned_after,
@@ -11,10 +10,11 @@ from ddpnas.report.measures import (
     skip_stages,
     time_spent,
 )
+from ddpnas.runs import Run
 
 
 def test_the_parts_of_the_time_are_those_of_the_history(whole_run):
-    run = read_run(whole_run)
+    run = Run(whole_run)
     spent = time_spent(run)
     evaluating = sum(record["seconds"] for record in run.history)
     parts = ("training", "validation", "other")
@@ -23,14 +23,14 @@ def test_the_parts_of_the_time_are_those_of_the_history(whole_run):
 
 
 def test_pruned_after_is_the_first_stage_without_the_option(whole_run):
-    run = read_run(whole_run)
+    run = Run(whole_run)
     for decision in run.space.decisions:
         fates = [pruned_after(run, decision.name, option) for option in decision.options]
         assert fates.count(None) == 1 and sorted(f for f in fates if f) == [1, 2]
 
 
 def test_skip_connections_by_stage_add_up(whole_run):
-    run = read_run(whole_run)
+    run = Run(whole_run)
     stages = skip_stages(run)
     assert stages[0].surviving == stages[0].by_chance == 4 and stages[0].spread == 0
     assert stages[0].expected == pytest.approx(4 / 3) == stages[0].uniform

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ddpnas.errors import RunError
+from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import RunFolder
 from ddpnas.utils.files import read_json, read_records, write_atomic
 
@@ -27,7 +28,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_folder_in_use_is_not_opened_by_another_process(tmp_path):
     folder = RunFolder.create(tmp_path / "run")
-    folder.write_identity({}, {"identity": {}})
+    folder.write_identity(RunConfig(), {"identity": {}})
     code = (
         "from ddpnas.errors import RunError; from ddpnas.runs.folder import RunFolder\n"
         "for open_it in (RunFolder.open, lambda path: RunFolder.create(path, overwrite=True)):\n"
@@ -126,7 +127,7 @@ def test_damaged_files_are_named(tmp_path):
 
 def test_files_are_json(tmp_path):
     folder = RunFolder.create(tmp_path)
-    folder.write_identity({"seed": 0, "space": "ä"}, {"identity": {"seed": 0}})
+    folder.write_identity(RunConfig(space="ä"), {"identity": {"seed": 0}})
     assert json.loads((tmp_path / "run.json").read_text()) == {"identity": {"seed": 0}}
     assert "seed: 0" in (tmp_path / "config.yaml").read_text()
     folder.close()

@@ -1,12 +1,15 @@
+import json
+import shutil
+
 import pytest
 from torch import nn
 
 import ddpnas
 from ddpnas.errors import RunError
+from ddpnas.evaluators import TableEvaluator
+from ddpnas.runs import Run, RunConfig
 from ddpnas.runs.folder import RunFolder
-from ddpnas.runs.resume import read_config, run_data, run_space
 
-CONFIG = {"batch_size": 32, "warmup_epochs": 2, "proxy_weight": 0}
 SHORT = {"cycles_per_stage": 1, "draws": 20}
 
 
@@ -23,50 +26,55 @@ def from_python(tmp_path_factory, stripes):
 
     out = tmp_path_factory.mktemp("python") / "run"
     space = ddpnas.SearchSpace(mine, (1, 8, 8), activation=nn.ReLU)
-    ddpnas.search(
-        space, stripes, out=out, evaluator_options=CONFIG, strategy_options=SHORT, device="cpu"
-    )
+    ddpnas.search(space, stripes, out=out, evaluator=TableEvaluator(len), strategy_options=SHORT)
     return out
 
 
 def test_a_run_over_python_objects_says_where_to_go_on(from_python):
-    assert "ReLU" in read_config(from_python)["space_options"]["activation"]
+    assert "ReLU" in Run(from_python).config.space_options["activation"]
     with pytest.raises(RunError, match=r"came from Python objects.*resume=True"):
-        run_data(from_python)
+        Run(from_python).data()
     with pytest.raises(RunError, match="'mine', was made in a Python program"):
-        run_space(from_python)
+        Run(from_python).space()
 
 
 def test_a_published_space_is_made_again_at_another_size(small_space, stripes, tmp_path):
     ddpnas.search(
-        small_space, stripes, out=tmp_path / "r", evaluator_options=CONFIG, strategy_options=SHORT,
+        small_space, stripes, out=tmp_path / "r", evaluator="table", strategy_options=SHORT,
         device="cpu",
     )  # fmt: skip
-    again = run_space(tmp_path / "r")
+    again = Run(tmp_path / "r").space()
     assert again.options == small_space.options and again.decisions == small_space.decisions
-    wider = run_space(tmp_path / "r", options={"channels": 5})
+    wider = Run(tmp_path / "r").space(options={"channels": 5})
     assert wider.options["channels"] == 5 and wider.input_shape == (1, 8, 8)
     with pytest.raises(RunError, match="leave --space out"):
-        run_space(tmp_path / "r", space="other")
+        Run(tmp_path / "r").space("other")
 
 
 def test_folders_that_hold_no_run_are_refused(tmp_path):
     with pytest.raises(RunError, match="not a run folder"):
-        read_config(tmp_path)
-    (tmp_path / "config.yaml").write_text("{ broken")
-    with pytest.raises(RunError, match="damaged"):
-        read_config(tmp_path)
-    (tmp_path / "config.yaml").write_text("just text")
-    with pytest.raises(RunError, match="no configuration"):
-        read_config(tmp_path)
+        Run(tmp_path)
+    for content, says in (("{ broken", "damaged"), ("just text", "not the configuration")):
+        with pytest.raises(RunError, match=says):
+            RunConfig.from_yaml(content)
 
 
-def test_a_setting_of_another_version_is_named(tmp_path):
-    (tmp_path / "config.yaml").write_text(
-        "space: toy\nevaluator: supernet\nevaluator_options: {lr: 0.1, tomorrow: 1}\n"
-    )
-    with pytest.raises(RunError, match=r"evaluator_options\.tomorrow, which this version"):
-        read_config(tmp_path)
+def test_a_setting_of_another_version_is_named():
+    for content, says in (
+        ("evaluator_options: {lr: 0.1, tomorrow: 1}", r"evaluator_options\.tomorrow, which this"),
+        ("supernet: {lr: 0.1}", "supernet, which this version of ddpnas does not know"),
+    ):
+        with pytest.raises(RunError, match=says):
+            RunConfig.from_yaml(f"space: toy\n{content}\n")
+
+
+def test_an_identity_of_another_version_is_refused(from_python, tmp_path):
+    copy = shutil.copytree(from_python, tmp_path / "copy")
+    kept = json.loads((copy / "run.json").read_text())
+    kept["identity"]["supernet"] = {}
+    (copy / "run.json").write_text(json.dumps(kept))
+    with pytest.raises(RunError, match="was written by another version of ddpnas"):
+        Run(copy).space()
 
 
 def test_a_run_killed_before_it_began_may_begin_again(tmp_path):

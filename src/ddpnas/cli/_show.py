@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ddpnas.data.data import Data
 from ddpnas.runs.loop import Progress, own_seconds
+from ddpnas.runs.run import Stage
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 
@@ -78,7 +79,7 @@ def table(
     console().print(drawn)
 
 
-def pruning(distribution: JointDistribution, stages: Sequence[Mapping[str, Any]]) -> None:
+def pruning(distribution: JointDistribution, stages: Sequence[Stage]) -> None:
     """Print how the distribution was pruned.
 
     Each row is a decision. Each cell is an option with its final probability theta, and with
@@ -97,7 +98,12 @@ def pruning(distribution: JointDistribution, stages: Sequence[Mapping[str, Any]]
         cells = []
         for option, theta in zip(decision.options, row, strict=True):
             gone = next(
-                (s["stage"] for s in stages if option not in s["survivors"][decision.name]), None
+                (
+                    stage.number
+                    for stage in stages
+                    if option not in stage.distribution.survivors[decision.name]
+                ),
+                None,
             )
             mark = f"s{gone}" if gone is not None else "kept"
             style = "bold green" if gone is None else "dim"

@@ -14,11 +14,12 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser
-from ddpnas.cli.question import Question, add_question, read_question
+from ddpnas.cli._run_options import add_request, read_request
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated
-from ddpnas.generation.frontier import frontier as whole_frontier
 from ddpnas.generation.limits import amount
+from ddpnas.runs.generation_request import GenerationTask
+from ddpnas.runs.run import Run
 from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["COMMANDS"]
@@ -29,7 +30,7 @@ _PLOTS = (".svg", ".png", ".pdf")
 
 def _frontier_parser() -> ArgumentParser:
     parser = new_parser("the best architecture for every budget: the whole exact trade-off curve")
-    add_question(parser)
+    add_request(parser)
     parser.add_argument(
         "--cost", action="append", default=[], help="traded against the objective; may be repeated"
     )
@@ -55,32 +56,25 @@ def frontier(options: Namespace) -> None:
             raise OptionError(f"--out {path} ends neither in .csv or .json nor in .svg, .png, .pdf")
         if path.suffix in _PLOTS and len(options.cost) > 1:
             raise OptionError(f"--out {path} draws one cost, not {len(options.cost)}")
-    question = read_question(options)
-    found = whole_frontier(
-        question.result.distribution,
-        question.space,
-        options.cost,
-        question.limits,
-        question.costs,
-        **question.options,
-    )
+    task = Run(options.run).task(read_request(options), space=options.space)
+    found = task.frontier(options.cost)
     for path in paths:
-        _write(path, found, question, options)
+        _write(path, found, task, options)
     if options.json:
-        print(json.dumps(_records(found, question), indent=1))
+        print(json.dumps(_records(found, task), indent=1))
     elif options.csv:
-        print(_csv(found, question), end="")
+        print(_csv(found, task), end="")
     else:
-        _show(found, question, options.cost)
+        _show(found, task, options.cost)
         for path in paths:
             print(f"written: {path}")
 
 
-def _records(found: Sequence[Generated], question: Question) -> list[dict[str, Any]]:
+def _records(found: Sequence[Generated], task: GenerationTask) -> list[dict[str, Any]]:
     return [
         {
             "architecture": dict(one.architecture),
-            "text": question.space.format(one.architecture),
+            "text": task.space.format(one.architecture),
             "objective": one.certificate.objective,
             "log_prob": one.log_prob,
             "costs": one.costs,
@@ -89,31 +83,33 @@ def _records(found: Sequence[Generated], question: Question) -> list[dict[str, A
     ]
 
 
-def _csv(found: Sequence[Generated], question: Question) -> str:
+def _csv(found: Sequence[Generated], task: GenerationTask) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*question.costs, "objective", "log_prob", "architecture"])
+    writer.writerow([*task.costs, "objective", "log_prob", "architecture"])
     for one in found:
-        text = question.space.format(one.architecture)
-        values = [one.costs[name] for name in question.costs]
+        text = task.space.format(one.architecture)
+        values = [one.costs[name] for name in task.costs]
         writer.writerow([*map(repr, values), one.certificate.objective, one.log_prob, text])
     return stream.getvalue()
 
 
-def _write(path: Path, found: Sequence[Generated], question: Question, options: Namespace) -> None:
+def _write(
+    path: Path, found: Sequence[Generated], task: GenerationTask, options: Namespace
+) -> None:
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".json":
-            text = json.dumps(_records(found, question), indent=1)
+            text = json.dumps(_records(found, task), indent=1)
             write_atomic(path, text.encode())
         elif path.suffix == ".csv":
-            write_atomic(path, _csv(found, question).encode())
+            write_atomic(path, _csv(found, task).encode())
         else:
-            write_atomic(path, _picture(path.suffix[1:], found, question, options))
+            write_atomic(path, _picture(path.suffix[1:], found, task, options))
 
 
 def _picture(
-    kind: str, found: Sequence[Generated], question: Question, options: Namespace
+    kind: str, found: Sequence[Generated], task: GenerationTask, options: Namespace
 ) -> bytes:
     """Return the curve: the best objective for every budget."""
     try:
@@ -129,23 +125,23 @@ def _picture(
     values = [one.certificate.objective for one in found]
     axes.step(budgets, values, where="post", linewidth=1)
     axes.plot(budgets, values, "o", markersize=3)
-    axes.set_xlabel(f"budget: {name} ({question.costs[name].unit})")
+    axes.set_xlabel(f"budget: {name} ({task.costs[name].unit})")
     axes.set_ylabel(f"best {options.objective}")
-    axes.set_title(f"{question.space.name}: {len(found)} architectures", loc="left")
+    axes.set_title(f"{task.space.name}: {len(found)} architectures", loc="left")
     axes.grid(alpha=0.3)
     stream = io.BytesIO()
     figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return stream.getvalue()
 
 
-def _show(found: Sequence[Generated], question: Question, traded: Sequence[str]) -> None:
+def _show(found: Sequence[Generated], task: GenerationTask, traded: Sequence[str]) -> None:
     at = sorted({int(i) for i in np.linspace(0, len(found) - 1, _SHOWN).round()})
-    names = list(dict.fromkeys([*traded, *question.costs]))
+    names = list(dict.fromkeys([*traded, *task.costs]))
     rows = [
         [
             *(amount(found[i].costs[name]) for name in names),
             f"{found[i].certificate.objective:.4f}",
-            question.space.format(found[i].architecture),
+            task.space.format(found[i].architecture),
         ]
         for i in at
     ]

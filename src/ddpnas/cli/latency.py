@@ -11,22 +11,20 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_quiet, add_space, fields, new_parser
-from ddpnas.cli.keep import keep
+from ddpnas.cli._run_options import warn_if_not_kept
 from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.latency import check_latency, measure_latency
 from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
-from ddpnas.runs.resume import run_generated, run_space
-from ddpnas.runs.search import SearchResult
+from ddpnas.runs.folder import LATENCY, LATENCY_CHECK
+from ddpnas.runs.run import Run
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import confirmed_name
 from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.utils.files import writable
 
 __all__ = ["COMMANDS"]
-
-TABLE = "latency.json"  # in a run folder
 
 
 def _parser() -> ArgumentParser:
@@ -67,7 +65,7 @@ def latency(options: Namespace) -> None:
 def _measure(options: Namespace) -> None:
     space = _wanted_space(options)
     if options.out is None and options.run is not None:
-        out = Path(options.run) / TABLE
+        out = Path(options.run) / LATENCY
     else:
         out = Path(_needed(options, "out", "--out table.json"))
     config = fields(LatencyConfig, options)
@@ -107,14 +105,11 @@ def _import(options: Namespace, path: str) -> None:
 
 
 def _check(options: Namespace, run: str) -> None:
-    table = CostTable.load(options.table or Path(run) / TABLE)
-    made = run_generated(run)
-    space = run_space(
-        run,
-        space=options.space,
-        options={**made.get("space_options", {}), **options.space_options},
-    )
-    architecture = made.get("architecture") or SearchResult.load(run).architecture
+    table = CostTable.load(options.table or Path(run) / LATENCY)
+    kept = Run(run)
+    generated = {} if kept.generated is None else kept.generated["space_options"]
+    space = kept.space(options.space, options={**generated, **options.space_options})
+    architecture = kept.chosen or kept.result.architecture
     found = check_latency(space, table, architecture)
     record = {"text": space.format(found.architecture), **dataclasses.asdict(found)}
     record["architecture"] = dict(found.architecture)
@@ -124,7 +119,8 @@ def _check(options: Namespace, run: str) -> None:
         f"(interquartile range {found.iqr_ms:.2g}): {found.error_percent:+.1f} %",
         flush=True,
     )
-    keep(run, "latency_check.json", record)
+    with warn_if_not_kept(f"this check is not kept in {LATENCY_CHECK}"):
+        kept.write(LATENCY_CHECK, record)
 
 
 def _finish(table: CostTable, out: Path) -> None:
@@ -174,7 +170,7 @@ def _needed(options: Namespace, name: str, example: str) -> str:
 
 def _wanted_space(options: Namespace) -> SearchSpace:
     if options.run is not None:
-        return run_space(options.run, space=options.space, options=options.space_options)
+        return Run(options.run).space(options.space, options=options.space_options)
     name = _needed(options, "space", "--space nasbench201")
     return named_space(name, options.space_options)
 

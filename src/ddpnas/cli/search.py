@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonargparse
@@ -17,8 +16,6 @@ from ddpnas.cli._options import (
     Command,
     add_own_space,
     add_quiet,
-    add_seed_and_device,
-    add_space,
     fields,
     new_parser,
     own_space,
@@ -27,12 +24,12 @@ from ddpnas.cli._options import (
 from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.registry import evaluator_options
-from ddpnas.runs.resume import read_config
+from ddpnas.runs.config import RunConfig
 from ddpnas.runs.resume import resume as resume_run
+from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, open_space
 from ddpnas.runs.search import search as search_space
 from ddpnas.training.distributed import current, join
-from ddpnas.utils.files import read_records
 
 __all__ = ["COMMANDS"]
 
@@ -67,32 +64,8 @@ def _search_parser() -> ArgumentParser:
         help="YAML file with any of these options; as --preset: paper (the published rule, each "
         "path trained an epoch of its own and then scored)",
     )
-    add_space(parser, "nasbench201")
+    parser.add_class_arguments(RunConfig, None, skip={"data"})
     parser.add_class_arguments(DataConfig, None)
-    parser.add_argument(
-        "--strategy",
-        default="ddpnas",
-        help="one of the package (`ddpnas strategies`) or your own: my_file.py:MyStrategy",
-    )
-    parser.add_argument(
-        "--strategy-options",
-        type=dict[str, Any],
-        default={},
-        help="of the strategy (`ddpnas strategies NAME`): --strategy-options.keep 2",
-    )
-    parser.add_argument(
-        "--evaluator",
-        default="supernet",
-        help="where scores come from (`ddpnas evaluators`): supernet (shared weights), standalone "
-        "(each candidate is trained on its own) or table (a benchmark table)",
-    )
-    parser.add_argument(
-        "--evaluator-options",
-        type=dict[str, Any],
-        default={},
-        help="of the evaluator (`ddpnas evaluators NAME`): --evaluator-options.warmup-epochs 20",
-    )
-    add_seed_and_device(parser)
     parser.add_argument("--out", default="runs/search", help="the run folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     add_quiet(parser)
@@ -154,7 +127,7 @@ def _resumed(options: Namespace, progress: show.SearchProgress) -> Iterator[None
 
 def resume(options: Namespace) -> None:
     """``ddpnas resume``."""
-    join(options.device or read_config(options.run)["device"])
+    join(options.device or Run(options.run).config.device)
     with show.SearchProgress(None, quiet=options.quiet) as progress:
         result = resume_run(
             options.run,
@@ -167,23 +140,22 @@ def resume(options: Namespace) -> None:
     _show_result(options.run, result)
 
 
-def _show_result(run: str, result: SearchResult) -> None:
+def _show_result(folder: str, result: SearchResult) -> None:
     if not current().first:
         return
-    show.pruning(result.distribution, read_records(Path(run) / "distributions.jsonl"))
-    best = max(record.get("accuracy", record["score"]) for record in result.history)
+    run = Run(folder)
+    show.pruning(result.distribution, run.stages[1:])
+    best = max(run.accuracies)
     print(f"architecture found: {result.text}")
     print(
         f"{len(result.history)} architectures scored in {show.clock(result.seconds)}; best "
         f"validation accuracy {100 * best:.2f} %"
     )
-    print(f"run folder: {run}")
-    config = read_config(run)
-    rescore = " --rescore 50" if config["evaluator"] == "supernet" else ""
-    own = own_space(str(config["space"]))
-    folder = shlex.quote(run)
-    print(f"next: ddpnas generate {folder}{own} --limit macs=...{rescore}")
-    print(f"then: ddpnas train {folder}{own} --random 3")
+    print(f"run folder: {folder}")
+    rescore = " --rescore 50" if run.shared else ""
+    words = f"{shlex.quote(folder)}{own_space(run.config.space)}"
+    print(f"next: ddpnas generate {words} --limit macs=...{rescore}")
+    print(f"then: ddpnas train {words} --random 3")
 
 
 COMMANDS: dict[str, Command] = {

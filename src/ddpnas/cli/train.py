@@ -19,16 +19,17 @@ from ddpnas.cli._options import (
     new_parser,
     own_space,
 )
-from ddpnas.cli.keep import keep_place
-from ddpnas.cli.question import cell_rules
+from ddpnas.cli._run_options import warn_if_not_kept
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
 from ddpnas.errors import OptionError
-from ddpnas.generation.limits import Limit, checked_limits
-from ddpnas.runs.resume import run_data, run_generated, run_space
-from ddpnas.runs.search import SearchResult, check_fit, open_space
+from ddpnas.generation.limits import Limit, checked_limits, parse_limits
+from ddpnas.runs.folder import TRAINED
+from ddpnas.runs.generation_request import GenerationRequest
+from ddpnas.runs.run import Run
+from ddpnas.runs.search import check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.compare import compare
@@ -101,7 +102,7 @@ def train(options: Namespace) -> None:
     limits, tables, rules = within
     costs = {**count_costs(inference_space(space)), **tables}
     _check_limits(recipe, searched, space, architecture, costs, limits)
-    out = Path(options.out or (f"{options.run}/trained" if options.run else "runs/trained"))
+    out = Path(options.out or (f"{options.run}/{TRAINED}" if options.run else "runs/trained"))
     checkpoints = prepare_folder(out, resume=options.resume, overwrite=options.overwrite)
     show.line(f"training {space.format(architecture)}", quiet=options.quiet)
     with show.TrainProgress(quiet=options.quiet) as progress:
@@ -168,36 +169,30 @@ def _what_to_train(
         return searched, space, data, searched.parse(options.architecture), ({}, {}, [])
     if options.data is not None:
         changes["data"] = options.data
-    result = SearchResult.load(options.run)
-    data = run_data(options.run, **changes)
+    run = Run(options.run)
+    chosen = run.result.architecture  # raises if the search is not finished
+    data = run.data(**changes)
     if options.data is not None and is_main_process():
-        keep_place(options.run, data)
-    chosen = result.architecture
-    limits: dict[str, Limit] = {}
-    tables: dict[str, CostTable] = {}
-    height = parametric = None
-    space_options = options.space_options
-    if options.architecture is None and (record := run_generated(options.run)):
-        chosen = Architecture(record["architecture"])
-        limits = {name: Limit.from_json(limit) for name, limit in record["limits"].items()}
-        given = map(CostTable.from_dict, record.get("tables", []))
-        tables = {table.name: table for table in given}
-        height, parametric = record.get("height"), record.get("parametric")
-        space_options = {**record["space_options"], **space_options}
+        with warn_if_not_kept("where the images are now is not kept"):
+            run.note_place(data)
+    request = GenerationRequest()
+    if options.architecture is None and run.generation_request is not None:
+        request, chosen = run.generation_request, run.chosen or chosen
+    limits = parse_limits(request.limits)
+    tables = {table.name: table for table in request.tables()}
+    if options.architecture is None and run.generated is not None:
         within = ", ".join(f"{name} {limit.describe()}" for name, limit in limits.items())
         show.line(
             f"the architecture generated last{f', within {within}' if within else ''}",
             quiet=options.quiet,
         )
-    searched = run_space(
-        options.run, space=options.space, options={"input_shape": data.input_shape}
-    )
-    space = final_space(searched, recipe, **space_options)
+    searched = run.space(options.space, options={"input_shape": data.input_shape})
+    space = final_space(searched, recipe, **{**request.space_options, **options.space_options})
     check_fit(space, data)
     if options.architecture is not None:
         chosen = space.parse(options.architecture)
-    rules = cell_rules(space, height, parametric)
-    return searched, space, data, space.check(chosen), (limits, tables, rules)
+    within_all = limits, tables, request.rules(space)
+    return searched, space, data, space.check(chosen), within_all
 
 
 def _check_limits(

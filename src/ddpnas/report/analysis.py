@@ -11,9 +11,8 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, RunError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.frontier import frontier
-from ddpnas.report.data import Run
 from ddpnas.report.measures import Point, random_points
-from ddpnas.runs.resume import run_space
+from ddpnas.runs.run import Run
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import names_file
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
@@ -50,13 +49,12 @@ class View:
         self._before = None
         if before is not None and before._network == self._network:
             before._before, self._before = None, before
-        kept = run.path / "latency.json"
-        found = [CostTable.load(kept)] if kept.is_file() else []
-        used = (run.generated or {}).get("tables", [])
-        named = {t.name: t for t in (*found, *map(CostTable.from_dict, used), *tables)}
+        found = [] if run.latency_table is None else [run.latency_table]
+        used = [] if run.generation_request is None else run.generation_request.tables()
+        named = {table.name: table for table in (*found, *used, *tables)}
         self.tables = tuple(named.values())
         for table in self.tables:
-            table.check(run.space)
+            table.check(run.decision_space)
         self.space_name = space
         self._frontiers: dict[str, list[Generated]] = {}
 
@@ -69,7 +67,7 @@ class View:
         if names_file(name) and self.space_name is None:
             return None
         try:
-            return run_space(self.run.path, space=self.space_name, options=options)
+            return self.run.space(self.space_name, options=options)
         except RunError:
             if self.space_name is not None:
                 raise
@@ -91,8 +89,8 @@ class View:
         """Everything that the final networks depend on, to tell whether a view can be reused."""
         generated = self.run.generated
         return {
-            "space": str(self.run.config["space"]),
-            "searched": self.run.config["space_options"],
+            "space": str(self.run.config.space),
+            "searched": self.run.config.space_options,
             "generated": generated["space_options"] if generated is not None else {},
         }
 
@@ -118,20 +116,22 @@ class View:
         step = -(-len(self.run.history) // MOST_FITTED) or 1
         architectures = [record["architecture"] for record in self.run.history[::step]]
         try:
-            return choice_effects(self.run.space, architectures, self.run.accuracies[::step])
+            return choice_effects(
+                self.run.decision_space, architectures, self.run.accuracies[::step]
+            )
         except DataError:
             return ()
 
     @functools.cached_property
     def random(self) -> list[Point]:
         """Random architectures of the space, with their costs."""
-        space = self.space or self.run.space
+        space = self.space or self.run.decision_space
         return random_points(space, self.run.distribution, self.costs)
 
     def frontier(self, name: str) -> list[Generated]:
         """Return every best trade-off between probability and the named cost."""
         if name not in self._frontiers:
-            space = self.space or self.run.space
+            space = self.space or self.run.decision_space
             self._frontiers[name] = frontier(self.run.distribution, space, name, None, self.costs)
         return self._frontiers[name]
 

@@ -21,6 +21,7 @@ __all__ = [
     "Gallery",
     "Headline",
     "Legend",
+    "Listing",
     "Section",
     "Thumbnail",
     "Tile",
@@ -145,7 +146,15 @@ class Commands:
     lines: tuple[str, ...]
 
 
-Block = Figure | DataTable | Gallery | Facts | Commands
+@dataclass(frozen=True)
+class Listing:
+    """The text of a file, which the page shows on request."""
+
+    caption: str
+    text: str
+
+
+Block = Figure | DataTable | Gallery | Facts | Commands | Listing
 
 
 @dataclass(frozen=True)

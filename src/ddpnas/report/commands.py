@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from ddpnas.space.user_code import names_file
 
-__all__ = ["command", "user_code_words"]
+__all__ = ["command", "said_path", "user_code_words"]
 
 
 def command(*words: str) -> str:
@@ -17,6 +18,16 @@ def command(*words: str) -> str:
         "ddpnas report 'my run'"
     """
     return shlex.join(["ddpnas", *words])
+
+
+def said_path(path: str | Path) -> str:
+    """Return a path as a page for others shows it: a full path by its last part.
+
+    >>> said_path("/home/me/runs/a"), said_path("runs/a")
+    ('a', 'runs/a')
+    """
+    path = Path(path)
+    return path.name if path.is_absolute() else str(path)
 
 
 def user_code_words(option: str, name: str) -> list[str]:

@@ -20,11 +20,11 @@ from ddpnas.report.blocks import (
     Figure,
     Gallery,
     Headline,
+    Listing,
     Section,
     csv_records,
     written,
 )
-from ddpnas.report.data import Run, read_run
 from ddpnas.report.sections.comparison import comparison_headline, comparison_sections
 from ddpnas.report.sections.distribution import distribution_section
 from ddpnas.report.sections.effects import effects_section
@@ -41,6 +41,7 @@ from ddpnas.report.sections.search_time import time_section
 from ddpnas.report.sections.skip_connections import skips_section
 from ddpnas.report.sections.training import training_section
 from ddpnas.report.svg import mark_shape, shade
+from ddpnas.runs.run import Run
 from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
@@ -179,7 +180,7 @@ def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> lis
         )
     names = [folder.resolve().name for folder in folders]
     return [
-        read_run(folder, name if names.count(name) == 1 else str(folder), trained)
+        Run(folder, label=name if names.count(name) == 1 else str(folder), trained=trained)
         for folder, name in zip(folders, names, strict=True)
     ]
 
@@ -219,6 +220,7 @@ def page_html(page: Page, *, data_folder: str = "", live: str = "", policy: str 
     environment.filters["words"] = _command_words
     for name, kind in {
         "figure": Figure, "gallery": Gallery, "facts": Facts, "commands": Commands,
+        "listing": Listing,
     }.items():  # fmt: skip
         environment.tests[name] = lambda block, kind=kind: isinstance(block, kind)
     style = resources.files("ddpnas.report").joinpath("style.css").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from itertools import groupby
 import numpy as np
 
 from ddpnas.costs.table import CostTable
-from ddpnas.report.data import Run
+from ddpnas.runs.run import Run
 from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 
@@ -137,7 +137,7 @@ class SkipStage:
 
 def skip_stages(run: Run) -> list[SkipStage]:
     """Return the skip connections after each stage; empty if no option is called like one."""
-    offered = _with_skip(run.space)
+    offered = _with_skip(run.decision_space)
     if not offered:
         return []
     uniform = math.fsum(1 / len(decision.options) for _, decision, _ in offered)

@@ -14,37 +14,64 @@ consistent after a kill at any moment. Nothing in it is executed when read.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ddpnas.errors import RunError
+from ddpnas.runs.config import RunConfig
 from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
 from ddpnas.utils.files import read_records, whole_lines, writable, write_atomic
 
-__all__ = ["CHECKPOINT", "GENERATED", "RunFolder"]
+__all__ = [
+    "CHECKPOINT",
+    "CONFIG",
+    "GENERATED",
+    "HISTORY",
+    "LATENCY",
+    "LATENCY_CHECK",
+    "REPORT",
+    "REPORT_DATA",
+    "RESULT",
+    "RUN",
+    "STAGES",
+    "TRAINED",
+    "RunFolder",
+]
 
+CONFIG = "config.yaml"
+RUN = "run.json"
+HISTORY = "history.jsonl"
+STAGES = "distributions.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
-GENERATED = "generated.json"  # by `ddpnas generate`, for `ddpnas train`
+RESULT = "result.json"
+GENERATED = "generated.json"  # what `ddpnas generate` found last
+LATENCY = "latency.json"  # the table that `ddpnas latency --run` measured
+LATENCY_CHECK = "latency_check.json"
+REPORT = "report.html"
+TRAINED = "trained"  # folder that `ddpnas train` fills
+REPORT_DATA = "report-data"  # folder of the figures behind the report
+
 OWN_FILES = (
-    "config.yaml",
-    "run.json",
-    "history.jsonl",
-    "distributions.jsonl",
+    CONFIG,
+    RUN,
+    HISTORY,
+    STAGES,
     CHECKPOINT,
-    "result.json",
+    RESULT,
     GENERATED,
-    "latency.json",
-    "latency_check.json",
-    "report.html",
+    LATENCY,
+    LATENCY_CHECK,
+    REPORT,
 )
-OWN_FOLDERS = ("trained", "report-data")
+OWN_FOLDERS = (TRAINED, REPORT_DATA)
 _LOCK = ".lock"
 
 
@@ -66,12 +93,12 @@ class RunFolder:
         folder = cls._open(Path(path), make=True)
         try:
             present = folder._present()
-            saved = {"result.json", "history.jsonl"} <= {*present}  # by SearchResult.save
-            if present and "run.json" not in present and not saved:
+            saved = {RESULT, HISTORY} <= {*present}  # by SearchResult.save
+            if present and RUN not in present and not saved:
                 raise RunError(f"{path} holds no run, but {present[0]}, ...; give another --out")
             if present and not overwrite:
                 what = "a finished run"
-                if "result.json" not in present:
+                if RESULT not in present:
                     what = f"an unfinished run; go on with `ddpnas resume {path}`"
                 raise RunError(
                     f"{path} holds {what}; give another --out, or --overwrite to replace it (from "
@@ -94,8 +121,8 @@ class RunFolder:
         Raises:
             RunError: there is none, or it is in use.
         """
-        if not (Path(path) / "run.json").is_file():
-            raise RunError(f"{path} is not a run folder (it holds no run.json)")
+        if not (Path(path) / RUN).is_file():
+            raise RunError(f"{path} is not a run folder (it holds no {RUN})")
         return cls._open(Path(path), make=False)
 
     @classmethod
@@ -114,28 +141,38 @@ class RunFolder:
     def _present(self) -> list[str]:
         """Return what the folder holds, without what a kill may leave before a run exists."""
         names = {p.name for p in self.path.iterdir()} - {_LOCK}
-        if "run.json" not in names:
-            names -= {"config.yaml", "config.yaml.tmp", "run.json.tmp"}
+        if RUN not in names:
+            names -= {CONFIG, f"{CONFIG}.tmp", f"{RUN}.tmp"}
         return sorted(names)
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, path: str | Path) -> Iterator[RunFolder]:
+        """Open an existing run folder for the length of a ``with`` block."""
+        folder = cls.open(path)
+        try:
+            yield folder
+        finally:
+            folder.close()
 
     def close(self) -> None:
         """Release the folder to other processes."""
         self._lock.release()
 
-    def write_identity(self, config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    def write_identity(self, config: RunConfig, identity: Mapping[str, Any]) -> None:
         """Write what a resumed run is compared with; run.json last, it makes the folder a run."""
         self._write_config(config)
-        self.write_json("run.json", identity)
+        self.write_json(RUN, identity)
 
     def note_images(self, data: str) -> None:
-        """Write where the images of the run are now, where that is another place than before."""
-        config = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        if config.get("data") != data:
-            self._write_config({**config, "data": data})
+        """Write where the images of the run are now, if that is another place than before."""
+        config = RunConfig.read(self.path / CONFIG)
+        if config.data is not None and config.data.data != data:
+            moved = dataclasses.replace(config.data, data=data)
+            self._write_config(dataclasses.replace(config, data=moved))
 
-    def _write_config(self, config: Mapping[str, Any]) -> None:
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        write_atomic(self.path / "config.yaml", text.encode())
+    def _write_config(self, config: RunConfig) -> None:
+        write_atomic(self.path / CONFIG, config.to_yaml().encode())
 
     def write_json(self, name: str, data: Any) -> None:
         """Write plain data as a JSON file."""

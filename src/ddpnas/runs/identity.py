@@ -1,63 +1,148 @@
-"""What a run folder keeps of a run beside its results: what it is, what searched, with what."""
+"""RunIdentity: what must be equal for a run to continue, and how the rest of a run is recorded."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ddpnas.data.data import Data
+from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluator
-from ddpnas.evaluators.registry import evaluator_options, list_evaluators
+from ddpnas.runs.config import RunConfig
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode
 from ddpnas.strategies.registry import list_strategies, strategy_options
 from ddpnas.utils.environment import environment
-from ddpnas.utils.options import refuse_differences
+from ddpnas.utils.options import differences
 
-__all__ = ["about_run", "note_processes", "refuse_another", "run_identity", "versions"]
+__all__ = ["RunIdentity", "about_run", "note_processes", "versions"]
 
 logger = logging.getLogger(__name__)
 
 
-def run_identity(
-    config: Mapping[str, Any],
-    space: SearchSpace,
-    data: Data,
-    strategy: UserCode | None,
-    evaluator: Evaluator,
-) -> dict[str, Any]:
-    """Return what has to be equal for a run to go on as if it had not been interrupted.
+@dataclass(frozen=True)
+class RunIdentity:
+    """What must be equal for a run to continue as if it had not been interrupted.
 
-    Args:
-        config: of the run, resolved.
-        space: what is searched.
-        data: with what.
-        strategy: file of a user's own strategy.
-        evaluator: gives the scores.
+    Attributes:
+        space: Name of the space.
+        space_options: All its options, defaults included.
+        space_code: Fingerprint of the file that a user's space comes from; None for others.
+        strategy: Name of the strategy.
+        strategy_options: All its options, as far as they are known.
+        strategy_code: Fingerprint of the file that a user's strategy comes from; None for others.
+        evaluator: Name of the evaluator.
+        evaluator_options: What its scores depend on.
+        seed: Random seed.
+        data: Name and fingerprint of the data.
+        decisions: The decisions of the space, as plain data.
+
+    Example:
+        >>> kept = RunIdentity("toy", {}, None, "random", {}, None, "table", {}, 0, {}, [])
+        >>> kept.difference(dataclasses.replace(kept, seed=3))
+        'seed was 0 and is 3'
+        >>> kept.difference(kept)
+        ''
     """
-    names = ["space", "space_options", "strategy", "strategy_options", "evaluator", "seed"]
-    return {
-        **{name: config[name] for name in names},
-        "code": _fingerprint(space.source),
-        "strategy_code": _fingerprint(strategy),
-        "evaluator_options": evaluator.identity(),
-        "data": {"name": data.name, "fingerprint": data.fingerprint()},
-        "decisions": [decision.to_dict() for decision in space.decisions],
-    }
 
+    space: str
+    space_options: Mapping[str, Any]
+    space_code: Mapping[str, Any] | None
+    strategy: str
+    strategy_options: Mapping[str, Any]
+    strategy_code: Mapping[str, Any] | None
+    evaluator: str
+    evaluator_options: Mapping[str, Any]
+    seed: int
+    data: Mapping[str, Any]
+    decisions: list[Any]
 
-def _fingerprint(source: UserCode | None) -> dict[str, Any] | None:
-    return None if source is None else source.fingerprint()
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        space: SearchSpace,
+        data: Data,
+        strategy_code: UserCode | None,
+        evaluator: Evaluator,
+    ) -> RunIdentity:
+        """Return the identity of a search.
+
+        Args:
+            config: What it was asked to do.
+            space: What is searched.
+            data: The images and labels.
+            strategy_code: The file of a user's strategy.
+            evaluator: Gives the scores.
+        """
+        known = strategy_options(config.strategy) if config.strategy in list_strategies() else {}
+        return cls(
+            space=config.space,
+            space_options={**space.plain_defaults, **config.space_options},
+            space_code=None if space.source is None else space.source.fingerprint(),
+            strategy=config.strategy,
+            strategy_options={**known, **config.strategy_options},
+            strategy_code=None if strategy_code is None else strategy_code.fingerprint(),
+            evaluator=config.evaluator,
+            evaluator_options=evaluator.identity(),
+            seed=config.seed,
+            data={"name": data.name, "fingerprint": data.fingerprint()},
+            decisions=[decision.to_dict() for decision in space.decisions],
+        )
+
+    def difference(self, other: RunIdentity) -> str:
+        """Return what differs in the other one, in words; empty if nothing does.
+
+        Names of data and of files of users do not count, because files may move; their content
+        does. Code is left to :meth:`ddpnas.space.user_code.UserCode.require`, which names the file.
+        """
+        moved = {"data.name", "space_code", "strategy_code"}
+        if None not in (self.space_code, other.space_code):
+            moved.add("space")
+        if None not in (self.strategy_code, other.strategy_code):
+            moved.add("strategy")
+        return differences(self.to_dict(), other.to_dict(), left_out=moved)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the identity as plain data for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], path: str | Path) -> RunIdentity:
+        """Return the identity that :meth:`to_dict` described.
+
+        Args:
+            content: Plain data.
+            path: The file it came from, for messages.
+
+        Raises:
+            RunError: Another version of ddpnas wrote it.
+        """
+        try:
+            return cls(**content)
+        except TypeError:
+            raise RunError(
+                f"{path} was written by another version of ddpnas; use that version, or search "
+                f"again with --overwrite"
+            ) from None
 
 
 def about_run(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any]:
-    """Return what a reader of the run wants to know and cannot without the space and the data."""
+    """Return what a reader of the run needs to know without building the space or the data.
+
+    Args:
+        space: What is searched.
+        data: The images and labels.
+        evaluations: Number of architectures that the search will score.
+    """
     splits = {"train": data.train, "valid": data.valid, "test": data.test}
     return {
         "evaluations": evaluations,
@@ -70,53 +155,21 @@ def about_run(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any
     }
 
 
-def refuse_another(
-    before: Mapping[str, Any],
-    now: Mapping[str, Any],
-    space: SearchSpace,
-    strategy: UserCode | None,
-    folder: Path,
-) -> None:
-    """Raise :class:`ddpnas.errors.RunError` when a run would go on as another one.
+def note_processes(made_with: Mapping[str, Any], processes: int) -> None:
+    """Log what changes if a run continues with another number of processes.
 
     Args:
-        before: identity of the run, as it was kept.
-        now: identity of what would go on.
-        space: of the latter.
-        strategy: its file, of a user's own.
-        folder: of the run.
+        made_with: What the run recorded at its beginning.
+        processes: The number now.
     """
-    codes = {"space": "code", "strategy": "strategy_code"}
-    for source, kept in ((space.source, "code"), (strategy, "strategy_code")):
-        if source is not None:
-            source.require(before.get(kept), folder)
-    same = [what for what, code in codes.items() if None not in (now[code], before.get(code))]
-    known = strategy_options(now["strategy"]) if now["strategy"] in list_strategies() else {}
-    judge = now["evaluator"]
-    refuse_differences(
-        "run",
-        before,
-        {name: value for name, value in now.items() if name not in codes.values()},
-        defaults={
-            "space_options": space.plain_defaults,
-            "strategy_options": known,
-            "evaluator_options": evaluator_options(judge) if judge in list_evaluators() else {},
-        },
-        left_out=("data.name", *same),  # these may have moved
-        instead="start a new run with another --out",
-    )
-
-
-def note_processes(made_with: Mapping[str, Any], processes: int) -> None:
-    """Log what it changes when a run goes on with another number of processes."""
     began = made_with.get("processes", 1)
     if began != processes:
         logger.warning(
-            "the run began on %d process%s and goes on on %d: batches and random numbers stay the "
-            "same, scores may differ from the unbroken run's as far as training amplifies rounding",
-            began,
-            "" if began == 1 else "es",
+            "Resuming with %d processes (was %d): batches and random numbers stay the same, but "
+            "scores may differ from those of the unbroken run as far as training amplifies "
+            "rounding",
             processes,
+            began,
         )
 
 

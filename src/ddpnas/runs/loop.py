@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpnas.evaluators.base import Evaluation, Evaluator
-from ddpnas.runs.folder import RunFolder
+from ddpnas.runs.folder import HISTORY, STAGES, RunFolder
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import Strategy
@@ -94,8 +94,8 @@ class SearchLoop:
             evaluations = plain["evaluations"]
         if folder is None:
             return []
-        folder.cut("distributions.jsonl", self._strategy.stage)
-        return folder.cut("history.jsonl", evaluations)
+        folder.cut(STAGES, self._strategy.stage)
+        return folder.cut(HISTORY, evaluations)
 
     def run(self) -> list[dict[str, Any]]:
         """Search to the end; return the history."""
@@ -146,11 +146,11 @@ class SearchLoop:
         self.history.append(record)
         if self._folder is None:
             return
-        self._folder.append("history.jsonl", record)
+        self._folder.append(HISTORY, record)
         if self._strategy.stage > record["stage"]:
             stage = {"stage": self._strategy.stage, "evaluations": len(self.history)}
             distribution = self._strategy.distribution.to_dict()
-            self._folder.append("distributions.jsonl", {**stage, **distribution})
+            self._folder.append(STAGES, {**stage, **distribution})
         self._save()
 
     def _save(self) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from ddpnas.data.data import Data
-from ddpnas.data.load import as_data
+from ddpnas.data.load import DataConfig, as_data
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.evaluators.registry import create_evaluator, evaluator_options
-from ddpnas.runs.folder import RunFolder
-from ddpnas.runs.identity import about_run, note_processes, refuse_another, run_identity, versions
+from ddpnas.runs.config import RunConfig
+from ddpnas.runs.folder import HISTORY, RESULT, RUN, RunFolder
+from ddpnas.runs.identity import RunIdentity, about_run, note_processes, versions
 from ddpnas.runs.loop import Progress, SearchLoop
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
@@ -64,8 +65,8 @@ class SearchResult:
         folder = RunFolder.create(path)
         try:
             for record in self.history:
-                folder.append("history.jsonl", record)
-            folder.write_json("result.json", self._to_dict())
+                folder.append(HISTORY, record)
+            folder.write_json(RESULT, self._to_dict())
         finally:
             folder.close()
 
@@ -77,14 +78,14 @@ class SearchResult:
             RunError: there is no result in the folder, or the run is not finished.
         """
         folder = Path(path)
-        if (folder / "run.json").exists() and not (folder / "result.json").exists():
+        if (folder / RUN).exists() and not (folder / RESULT).exists():
             raise RunError(f"the run in {path} is not finished; go on: ddpnas resume {path}")
-        data = read_json(folder / "result.json")
+        data = read_json(folder / RESULT)
         return cls(
             architecture=Architecture(data["architecture"]),
             text=data["text"],
             distribution=JointDistribution.from_dict(data["distribution"]),
-            history=read_records(folder / "history.jsonl"),
+            history=read_records(folder / HISTORY),
             seconds=data["seconds"],
         )
 
@@ -169,19 +170,19 @@ def search(
         processes=processes,
     )
     judge.requires(plan)
-    config = {
-        "space": space.name,
-        "space_options": space.plain_options,
-        **data.source,
-        "strategy": named,
-        "strategy_options": given,
-        "evaluator": judged_by,
-        "evaluator_options": judge_options,
-        "seed": seed,
-        "device": device,
-    }
-    identity = run_identity(config, space, data, source, judge)
-    processes.check_equal("data, space or settings", json.dumps(identity))
+    config = RunConfig(
+        space=str(space.name),
+        space_options=space.plain_options,
+        data=DataConfig(**data.source) if data.source else None,
+        strategy=named,
+        strategy_options=given,
+        evaluator=judged_by,
+        evaluator_options=judge_options,
+        seed=seed,
+        device=device,
+    )
+    identity = RunIdentity.of(config, space, data, source, judge)
+    processes.check_equal("data, space or settings", json.dumps(identity.to_dict()))
     if out is None and resume:
         raise RunError("resume needs the run folder: out=...")
 
@@ -194,11 +195,23 @@ def search(
         if folder is None:
             return None
         if resume:
-            kept = read_json(folder.path / "run.json")
-            refuse_another(kept["identity"], identity, space, source, folder.path)
+            kept = read_json(folder.path / RUN)
+            before = RunIdentity.from_dict(kept["identity"], folder.path / RUN)
+            # Code first: its message names the file.
+            for code, fingerprint in (
+                (space.source, before.space_code),
+                (source, before.strategy_code),
+            ):
+                if code is not None:
+                    code.require(fingerprint, folder.path)
+            if difference := before.difference(identity):
+                raise RunError(
+                    f"the run cannot go on with something else than it began with: {difference}; "
+                    f"start a new run with another --out"
+                )
             if data.source:
                 folder.note_images(data.source["data"])
-            if (folder.path / "result.json").exists():
+            if (folder.path / RESULT).exists():
                 return SearchResult.load(folder.path)
             note_processes(kept["made_with"], processes.size)
             return None
@@ -206,7 +219,7 @@ def search(
         used = pick_device(device) if processes.size == 1 else processes.device
         made_with = versions(used, processes.size)
         folder.write_identity(
-            config, {"identity": identity, "about": about, "made_with": made_with}
+            config, {"identity": identity.to_dict(), "about": about, "made_with": made_with}
         )
         return None
 
@@ -225,7 +238,7 @@ def search(
             seconds=sum(record["seconds"] for record in history),
         )
         if folder is not None:
-            folder.write_json("result.json", result._to_dict())
+            folder.write_json(RESULT, result._to_dict())
         return result
     finally:
         if folder is not None:

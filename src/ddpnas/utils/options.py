@@ -10,7 +10,7 @@ from typing import Any
 
 from ddpnas.errors import OptionError, RunError
 
-__all__ = ["check_seed", "refuse_differences", "typed"]
+__all__ = ["check_seed", "differences", "refuse_differences", "typed"]
 
 _MOST_SEED = 2**32 - 1  # seeds of parts are sums and products of it, and all libraries take those
 
@@ -75,18 +75,43 @@ def refuse_differences(
     left_out: Collection[str] = (),
     instead: str,
 ) -> None:
-    """Raise :class:`RunError` when something would go on with other settings than it began with.
+    """Raise :class:`RunError` if something would continue with other settings than it began with.
 
     Args:
-        what: would go on, "run" or "training".
-        before: its settings, as they were kept; some may hold further ones by name.
-        now: the settings of this call. What only ``before`` has is not compared.
-        defaults: of settings that one of the two lacks, such as those that a version before did
-            not have.
-        left_out: settings that may differ, as in "data.name".
-        instead: what to do, the end of the sentence.
+        what: What would continue, "run" or "training".
+        before: Its settings, as they were kept.
+        now: The settings of this call. What only ``before`` has is not compared.
+        defaults: Settings that one of the two may lack, such as those of a newer version.
+        left_out: Settings that may differ, as in "data.name".
+        instead: What to do, the end of the sentence.
     """
-    base, past, present = (_flat(json.loads(json.dumps(each))) for each in (defaults, before, now))
+    if found := differences(before, now, defaults=defaults, left_out=left_out):
+        raise RunError(
+            f"the {what} cannot go on with something else than it began with: {found}; {instead}"
+        )
+
+
+def differences(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    left_out: Collection[str] = (),
+) -> str:
+    """Return in words which settings differ; empty if none does.
+
+    Args:
+        before: Settings, by name; some may hold further ones by name.
+        now: The other settings. What only ``before`` has is not compared.
+        defaults: Settings that one of the two may lack.
+        left_out: Settings that may differ, as in "data.name".
+
+    Example:
+        >>> differences({"seed": 0, "data": {"size": 8}}, {"seed": 3, "data": {"size": 9}})
+        'seed was 0 and is 3; data.size was 8 and is 9'
+    """
+    each = (defaults or {}, before, now)
+    base, past, present = (_flat(json.loads(json.dumps(settings))) for settings in each)
     old, new = {**base, **past}, {**base, **present}
     differing = [
         f"{name} was {_said(old, name)} and is {_said(new, name)}"
@@ -95,13 +120,9 @@ def refuse_differences(
         and name not in left_out
         and old.get(name, _NOT_GIVEN) != new.get(name, _NOT_GIVEN)
     ]
-    if differing:
-        more = len(differing) - _MOST
-        rest = f" (and {more} more differences)" if more > 0 else ""
-        raise RunError(
-            f"the {what} cannot go on with something else than it began with: "
-            f"{'; '.join(differing[:_MOST])}{rest}; {instead}"
-        )
+    more = len(differing) - _MOST
+    rest = f" (and {more} more differences)" if more > 0 else ""
+    return "; ".join(differing[:_MOST]) + rest
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

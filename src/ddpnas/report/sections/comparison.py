@@ -62,10 +62,10 @@ def comparison_headline(views: Sequence[View]) -> Headline:
 def _warnings(views: Sequence[View]) -> list[str]:
     """Return what makes the numbers of these runs hard to compare."""
     words = []
-    data = {v.run.fingerprint for v in views}
+    data = {v.run.identity.data["fingerprint"] for v in views}
     if len(data) > 1:
         words.append("The runs used different images, so their accuracies cannot be compared.")
-    if any(v.run.space.decisions != views[0].run.space.decisions for v in views):
+    if any(v.run.decision_space.decisions != views[0].run.decision_space.decisions for v in views):
         words.append("The runs searched different spaces.")
     recipes = {
         (str(v.run.trained.found.result.recipe), v.run.trained.found.evaluation.split)
@@ -119,7 +119,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 run.space_name,
                 run.data_name,
                 run.strategy_name,
-                run.config["seed"],
+                run.config.seed,
             )
         )
     table = DataTable(
@@ -181,8 +181,8 @@ def _scores(views: Sequence[View]) -> Section | None:
 def _choices(views: Sequence[View]) -> Section | None:
     """Return where the chosen architectures agree, and how often chance would make them."""
     decided = [v for v in views if v.run.chosen is not None]
-    first = views[0].run.space.decisions
-    if len(decided) < 2 or any(v.run.space.decisions != first for v in decided):
+    first = views[0].run.decision_space.decisions
+    if len(decided) < 2 or any(v.run.decision_space.decisions != first for v in decided):
         return None
     rows, agree, by_chance = [], 0, 0.0
     for decision in first:

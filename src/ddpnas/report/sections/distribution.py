@@ -18,7 +18,7 @@ def distribution_section(view: View) -> Section | None:
     if len(run.stages) < 2:
         return None
     groups: dict[tuple[str, ...], list[int]] = {}
-    for i, decision in enumerate(run.space.decisions):
+    for i, decision in enumerate(run.decision_space.decisions):
         groups.setdefault(decision.options, []).append(i)
     pictures = [
         Figure(_theta_map(view, options, members), "", wide=len(members) > 12)
@@ -42,7 +42,7 @@ def distribution_section(view: View) -> Section | None:
                 pruned_after(run, decision.name, option),
                 *(float(stage.distribution.rows[i][k]) for stage in run.stages[1:]),
             )
-            for i, decision in enumerate(run.space.decisions)
+            for i, decision in enumerate(run.decision_space.decisions)
             for k, option in enumerate(decision.options)
         ),
         folded=True,
@@ -71,7 +71,7 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
     """Return the heat map of the decisions that have these options."""
     run = view.run
     stages = run.stages
-    names = [run.space.decisions[i].name for i in members]
+    names = [run.decision_space.decisions[i].name for i in members]
     left = min(150, 14 + 7.2 * max(map(len, names)))
     head = min(110, 16 + 5.2 * max(map(len, options)))
     cell = max(18.0, min(86.0, (470 - left) / len(options)))
@@ -85,7 +85,7 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
             f"{escape(short(option, 20))}</text>"
         )
     for r, i in enumerate(members):
-        decision = run.space.decisions[i]
+        decision = run.decision_space.decisions[i]
         y = head + r * row
         parts.append(
             f'<text class="tick" x="{left - 7:.1f}" y="{y + row / 2 + 4:.1f}" text-anchor="end">'

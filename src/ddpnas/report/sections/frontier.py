@@ -111,7 +111,7 @@ def _thinned(points: list[Generated], most: int) -> list[Generated]:
 
 
 def _table(view: View, name: str, points: list[Generated]) -> DataTable:
-    text = (view.space or view.run.space).format
+    text = (view.space or view.run.decision_space).format
     shown = _thinned(points, 500)
     caption = "The exact frontier" + ("" if len(shown) == len(points) else ", thinned")
     return DataTable(

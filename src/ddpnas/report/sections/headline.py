@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Headline, Tile, duration, percent, short_amount
-from ddpnas.report.data import said_path
+from ddpnas.report.commands import said_path
 from ddpnas.report.measures import SPLIT_NAMES, mean_and_spread, time_spent
 from ddpnas.training.results import Compared, Comparison
 

@@ -38,7 +38,7 @@ def history_section(view: View) -> Section | None:
     for one in stages:
         if math.isfinite(one.mean):
             chart.line([(one.start, one.mean), (one.end, one.mean)], 2)
-    text = (view.space or run.space).format
+    text = (view.space or run.decision_space).format
     step = -(-len(scores) // _MOST_DOTS)
     for i, record in list(enumerate(run.history))[::step]:
         if math.isfinite(scores[i]):
@@ -78,7 +78,7 @@ def history_section(view: View) -> Section | None:
     )
     words = []
     if run.shared:
-        settings = SupernetConfig(**run.config["evaluator_options"])
+        settings = SupernetConfig(**run.config.evaluator_options)
         learning = settings.training == "path" or settings.epochs > 0
         words.append(
             "The shared weights keep learning during the search, which raises later scores. "

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Commands, Section
-from ddpnas.report.commands import command, user_code_words
-from ddpnas.report.data import said_path
+from ddpnas.report.commands import command, said_path, user_code_words
 
 __all__ = ["missing_section"]
 

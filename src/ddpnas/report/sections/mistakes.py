@@ -56,7 +56,7 @@ def mistakes_section(view: View) -> Section | None:
     None without a trained network, or if its space is a user's file that the caller did not name.
     """
     trained = view.run.trained
-    if trained is None or (names_file(str(view.run.config["space"])) and view.space is None):
+    if trained is None or (names_file(str(view.run.config.space)) and view.space is None):
         return None
     try:
         model = load(trained.path, space=view.space_name)

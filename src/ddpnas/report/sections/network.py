@@ -25,7 +25,7 @@ def network_section(view: View) -> Section | None:
     table = _choices(view, chosen)
     figure = Figure(
         _labelled(
-            str(draw(view.run.space, chosen)),
+            str(draw(view.run.decision_space, chosen)),
             f"{len(table.rows)} decisions; the table below lists each choice.",
         ),
         "Each option has its color. Grey stands for no operation or a plain connection.",
@@ -43,7 +43,7 @@ def network_section(view: View) -> Section | None:
 
 def _choices(view: View, chosen: Architecture) -> DataTable:
     """Return the choice, its probability and its fate for each decision that is active."""
-    space, distribution = view.run.space, view.run.distribution
+    space, distribution = view.run.decision_space, view.run.distribution
     active = set(space.active(chosen))
     rows = []
     for i, decision in enumerate(space.decisions):

@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpnas.data.load import DataConfig
-from ddpnas.evaluators.registry import evaluator_options, list_evaluators
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Commands, Fact, Facts, Section
-from ddpnas.report.commands import command, user_code_words
-from ddpnas.report.data import Run, said_path
+from ddpnas.report.blocks import Block, Commands, Fact, Facts, Listing, Section
+from ddpnas.report.commands import command, said_path, user_code_words
+from ddpnas.runs.run import Run
 from ddpnas.training.recipes import RECIPES
 from ddpnas.training.results import Comparison
 
-__all__ = ["reproduce_section", "run_commands"]
+__all__ = ["reproduce_section", "run_commands", "search_config"]
 
 _FROM_DATA = ("num_classes", "input_shape")  # options of a space that the data set
+_CONFIG_FILE = "run.yaml"  # the name that the page gives to the configuration
 _LIKELIEST = "log-theta"  # the default objective of `ddpnas generate`
 _NAMED = ("name", "source", "epochs", "network")  # of a recipe: no option of its own
 
@@ -32,26 +31,28 @@ def reproduce_section(view: View) -> Section:
              if name in made]  # fmt: skip
     lines = run_commands(view)
     words = []
-    if "data" not in run.config:
+    if run.config.data is None:
         words.append("The data came from Python objects, so only a Python program can repeat it.")
     words.append(
         "The same seed on the same device gives the same result. On another device, the last "
         "digits of scores may differ."
     )
     words.append("Files and folders that were given by full path appear by name only.")
-    blocks = (Commands("In a shell", tuple(lines)), Facts(tuple(facts)))
+    blocks: tuple[Block, ...] = (Commands("In a shell", tuple(lines)), Facts(tuple(facts)))
+    if run.config.data is not None:
+        listing = Listing(f"{_CONFIG_FILE}, the configuration of the search", search_config(run))
+        blocks = (blocks[0], listing, blocks[1])
     return Section("reproduce", "Reproduce this run", tuple(words), blocks)
 
 
 def run_commands(view: View) -> list[str]:
     """Return the commands that repeat the run: search, generate, train, report."""
     run = view.run
-    config = run.config
     folder = said_path(run.path)
     own = user_code_words("space", run.space_name)
     lines = []
-    if "data" in config:
-        lines.append(command("search", *_search_words(run), "--out", folder))
+    if run.config.data is not None:
+        lines.append(command("search", "--config", _CONFIG_FILE, "--out", folder))
     if run.generated is not None:
         words = ["generate", folder, *own]
         for name, limit in run.limits.items():
@@ -75,25 +76,13 @@ def run_commands(view: View) -> list[str]:
     return lines
 
 
-def _search_words(run: Run) -> list[str]:
-    config = run.config
-    words = ["--space", run.space_name]
-    kept = {k: v for k, v in config["space_options"].items() if k not in _FROM_DATA}
-    words += _options("--space-options", kept)
-    words += ["--data", said_path(Path(config["data"]))]
-    for field in dataclasses.fields(DataConfig):
-        value = config.get(field.name, field.default)
-        if field.name != "data" and value != field.default:
-            words += [f"--{field.name.replace('_', '-')}", _value(value)]
-    words += ["--strategy", run.strategy_name]
-    words += _options("--strategy-options", config["strategy_options"])
-    evaluator = config["evaluator"]
-    standard = evaluator_options(evaluator) if evaluator in list_evaluators() else {}
-    if evaluator != "supernet":
-        words += ["--evaluator", evaluator]
-    changed = {k: v for k, v in config["evaluator_options"].items() if v != standard.get(k)}
-    words += _options("--evaluator-options", changed)
-    return [*words, "--seed", str(config["seed"]), "--device", str(config["device"])]
+def search_config(run: Run) -> str:
+    """Return the configuration of the search as YAML, without the folders of files."""
+    config, data = run.config, run.config.data
+    if data is not None:
+        data = dataclasses.replace(data, data=said_path(data.data))
+    shown = dataclasses.replace(config, space=run.space_name, strategy=run.strategy_name, data=data)
+    return shown.to_yaml()
 
 
 def _train_words(run: Run, trained: Comparison) -> list[str]:
@@ -106,11 +95,12 @@ def _train_words(run: Run, trained: Comparison) -> list[str]:
         changed.pop("batch_size", None)  # as many as the number of images makes it
     words += _options("--recipe-options", changed)
     generated = run.generated["space_options"] if run.generated is not None else {}
-    searched = {**run.config["space_options"], **generated}
+    searched = {**run.config.space_options, **generated}
     final = {k: v for k, v in trained.space_options.items() if v != searched.get(k)}
     words += _options("--space-options", {k: v for k, v in final.items() if k not in _FROM_DATA})
     limit = trained.source.get("limit_train_images")
-    if limit is not None and limit != run.config.get("limit_train_images"):
+    searched_limit = None if run.config.data is None else run.config.data.limit_train_images
+    if limit is not None and limit != searched_limit:
         words += ["--limit-train-images", str(limit)]
     if trained.random:
         words += ["--random", str(len(trained.random))]

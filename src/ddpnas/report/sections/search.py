@@ -19,30 +19,34 @@ _SPLITS = {"train": "training", **SPLIT_NAMES}
 def search_section(view: View) -> Section:
     """Return space, data, strategy and scoring of the search."""
     run = view.run
-    options = dict(run.config["space_options"])
+    options = dict(run.config.space_options)
     facts = [Fact("space", run.space_name)]
     if options:
         facts.append(Fact("space options", _listed(options)))
-    size = run.space.valid_size or run.space.size
-    facts.append(Fact("decisions", f"{len(run.space.decisions)}", len(run.space.decisions)))
+    size = run.decision_space.valid_size or run.decision_space.size
+    facts.append(
+        Fact("decisions", f"{len(run.decision_space.decisions)}", len(run.decision_space.decisions))
+    )
     facts.append(Fact("architectures", _big(size), float(size) if size < 1e300 else None))
     facts.append(Fact("data", run.data_name))
-    if run.data:
-        classes = run.data["classes"]
-        shape = " x ".join(map(str, run.data["input_shape"]))
-        items = ", ".join(f"{count:,} {_SPLITS[name]}" for name, count in run.data["items"].items())
+    if run.data_about:
+        classes = run.data_about["classes"]
+        shape = " x ".join(map(str, run.data_about["input_shape"]))
+        items = ", ".join(
+            f"{count:,} {_SPLITS[name]}" for name, count in run.data_about["items"].items()
+        )
         facts.append(Fact("items", f"{items}; each of {shape} values"))
         facts.append(Fact("classes", ", ".join(classes[:_MOST_CLASSES]) + _more(classes)))
     strategy = run.strategy_name
-    if run.config["strategy_options"]:
-        strategy += f" ({_listed(run.config['strategy_options'])})"
+    if run.config.strategy_options:
+        strategy += f" ({_listed(run.config.strategy_options)})"
     facts.append(Fact("strategy", strategy))
-    facts.append(Fact("seed", str(run.config["seed"]), run.config["seed"]))
+    facts.append(Fact("seed", str(run.config.seed), run.config.seed))
     planned = f" of {run.planned}" if run.planned is not None and not run.finished else ""
     facts.append(
         Fact("scored architectures", f"{len(run.history)}{planned}", len(run.history)),
     )
-    rules = [rule.says for rule in run.space.rules]
+    rules = [rule.says for rule in run.decision_space.rules]
     if rules:
         more = f"; and {len(rules) - 2} similar rules" if len(rules) > 2 else ""
         facts.append(Fact("rules", "; ".join(rules[:2]) + more))
@@ -51,7 +55,7 @@ def search_section(view: View) -> Section:
 
 
 def _how(view: View) -> str:
-    evaluator, options = view.run.config["evaluator"], view.run.config["evaluator_options"]
+    evaluator, options = view.run.config.evaluator, view.run.config.evaluator_options
     if evaluator == "standalone":
         return (
             f"Every architecture was trained on its own for {options['epochs']} epochs (recipe "

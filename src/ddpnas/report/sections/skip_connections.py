@@ -24,7 +24,7 @@ def skips_section(view: View) -> Section | None:
         ),
     ]
     if run.chosen is not None:
-        words.append(_counted(skip_count(run.space, run.chosen)))
+        words.append(_counted(skip_count(run.decision_space, run.chosen)))
     figures = (_figure(stages),) if len(stages) > 1 else ()
     return Section("skips", "Skip connections", tuple(words), figures)
 

@@ -1,0 +1,80 @@
+"""The options of commands that generate from a run, and what they keep in its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ddpnas.cli._options import add_limit, add_space
+from ddpnas.errors import RunError
+from ddpnas.generation.limits import parse_limits
+from ddpnas.runs.generation_request import GenerationRequest
+
+__all__ = ["add_request", "read_request", "warn_if_not_kept"]
+
+logger = logging.getLogger(__name__)
+
+
+def add_request(parser: ArgumentParser) -> None:
+    """Add the run, and the options that make a :class:`GenerationRequest`."""
+    parser.add_argument("run", help="folder of a finished search")
+    add_limit(parser)
+    parser.add_argument(
+        "--costs",
+        action="append",
+        default=[],
+        help="JSON file of a further cost table (latency, energy, ...); may be repeated",
+    )
+    add_space(parser, None)
+    parser.add_argument(
+        "--objective",
+        default="log-theta",
+        help="what is maximized: log-theta (the likelihood), theta (its sum, as the authors' "
+        "generator) or expected-score (the sum of the fitted effects of all choices)",
+    )
+    parser.add_argument(
+        "--survivors-only", action="store_true", help="leave out what the search pruned"
+    )
+    parser.add_argument(
+        "--height",
+        type=int,
+        help="largest length of a chain of nodes in each cell (the darts space only)",
+    )
+    parser.add_argument(
+        "--parametric",
+        type=int,
+        help="exact number of convolutions in each cell (the darts space only)",
+    )
+
+
+def read_request(options: Namespace) -> GenerationRequest:
+    """Return the request that the options make.
+
+    Raises:
+        OptionError: A limit cannot be read, or is given twice.
+    """
+    return GenerationRequest(
+        limits=parse_limits(options.limit),
+        costs=options.costs,
+        objective=options.objective,
+        survivors_only=options.survivors_only,
+        height=options.height,
+        parametric=options.parametric,
+        space_options=options.space_options,
+    )
+
+
+@contextlib.contextmanager
+def warn_if_not_kept(what: str) -> Iterator[None]:
+    """Warn if the run folder cannot be written; the command has printed its answer already.
+
+    Args:
+        what: Begins the warning, such as "this answer is not kept in generated.json".
+    """
+    try:
+        yield
+    except RunError as error:
+        logger.warning("warning: %s: %s", what, error)

@@ -1,0 +1,102 @@
+"""RunConfig: everything that a search was asked to do, as ``config.yaml`` keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ddpnas.data.load import DataConfig
+from ddpnas.errors import RunError
+from ddpnas.evaluators.registry import evaluator_options, list_evaluators
+
+__all__ = ["RunConfig"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What to search, and how.
+
+    ``ddpnas search --config FILE`` takes the same as YAML, and a run folder keeps it.
+
+    Args:
+        space: A published space (`ddpnas spaces`) or your own: my_file.py:network.
+        space_options: Options of the space, one by one: --space-options.channels 8.
+        data: Which images; None if the data came from Python objects.
+        strategy: A strategy of the package (`ddpnas strategies`) or your own:
+            my_file.py:MyStrategy.
+        strategy_options: Options of the strategy (`ddpnas strategies NAME`):
+            --strategy-options.evaluations 100.
+        evaluator: Where scores come from (`ddpnas evaluators`): supernet (shared weights),
+            standalone (each candidate is trained on its own) or table (a benchmark table).
+        evaluator_options: Options of the evaluator (`ddpnas evaluators NAME`):
+            --evaluator-options.warmup-epochs 20.
+        seed: Random seed.
+        device: auto, cpu, cuda, ...
+
+    Example:
+        >>> config = RunConfig(space="toy", seed=3)
+        >>> RunConfig.from_yaml(config.to_yaml()) == config
+        True
+    """
+
+    space: str = "nasbench201"
+    space_options: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig | None = field(default_factory=DataConfig)
+    strategy: str = "ddpnas"
+    strategy_options: dict[str, Any] = field(default_factory=dict)
+    evaluator: str = "supernet"
+    evaluator_options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "auto"
+
+    def to_yaml(self) -> str:
+        """Return the configuration as YAML; the options of the data stand beside the others."""
+        content = dataclasses.asdict(self)
+        del content["data"]
+        if self.data is not None:
+            content |= dataclasses.asdict(self.data)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, text: str, path: str | Path = "the configuration") -> RunConfig:
+        """Return the configuration that :meth:`to_yaml` wrote.
+
+        Args:
+            text: YAML.
+            path: The file it came from, for messages.
+
+        Raises:
+            RunError: It is damaged, or has settings that this version does not know.
+        """
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RunError(f"{path} is damaged: {error}") from None
+        if not isinstance(content, dict) or "space" not in content:
+            raise RunError(f"{path} is not the configuration of a search")
+        of_data = [f.name for f in dataclasses.fields(DataConfig)]
+        of_run = [f.name for f in dataclasses.fields(cls)]
+        strange = sorted(set(content) - {*of_data, *of_run})
+        evaluator = content.get("evaluator", cls.evaluator)
+        if evaluator in list_evaluators():
+            given = content.get("evaluator_options", {})
+            known = evaluator_options(evaluator)
+            strange += [f"evaluator_options.{name}" for name in sorted(set(given) - set(known))]
+        if strange:
+            raise RunError(
+                f"{path} has the setting {strange[0]}, which this version of ddpnas does not know; "
+                f"use the version that wrote it"
+            )
+        data = None
+        if "data" in content:
+            data = DataConfig(**{k: v for k, v in content.items() if k in of_data})
+        return cls(**{k: v for k, v in content.items() if k in of_run and k != "data"}, data=data)
+
+    @classmethod
+    def read(cls, path: str | Path) -> RunConfig:
+        """Return the configuration in a YAML file; see :meth:`from_yaml`."""
+        return cls.from_yaml(Path(path).read_text(encoding="utf-8"), path)
