@@ -17,15 +17,19 @@ import ddpnas
 from ddpnas import SearchResult, list_strategies
 from ddpnas.cli import _show as show
 from ddpnas.cli import main
-from ddpnas.cli.parser import COMMANDS, parse
+from ddpnas.cli.parser import COMMANDS, SHOWN, parse
+from ddpnas.evaluators import evaluator_options, list_evaluators
 from ddpnas.runs.folder import RunFolder
 from ddpnas.strategies import strategy_options
 
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
-QUICK = [
+SHORT = [
     *SMALL, "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20",
     "--device", "cpu",
-    "--evaluator-options.warmup-epochs", "2", "--evaluator-options.proxy-weight", "0",
+]  # fmt: skip
+QUICK = [*SHORT, "--evaluator", "table"]  # known scores instead of training
+SHARED = [
+    *SHORT, "--evaluator-options.warmup-epochs", "2", "--evaluator-options.proxy-weight", "0",
 ]  # fmt: skip
 OWN_SPACE = """
 from torch import nn
@@ -115,7 +119,7 @@ def test_a_fair_search_says_what_it_trains(capsys, tmp_path):
         "1",
     ]
     out = str(tmp_path / "run")
-    assert main(["search", *QUICK, *fair, "--limit-train-images", "100", "--out", out]) == 0
+    assert main(["search", *SHARED, *fair, "--limit-train-images", "100", "--out", out]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("training all survivors: epoch" in line for line in lines) == 5
     assert sum("validation accuracy" in line and line.startswith("[") for line in lines) == 14
@@ -391,6 +395,14 @@ def test_the_options_of_a_strategy_are_explained(capsys, name):
     assert all(option in printed for option in strategy_options(name))
 
 
+@pytest.mark.parametrize("name", list_evaluators())
+def test_the_options_of_an_evaluator_are_explained(capsys, name):
+    assert main(["evaluators", name]) == 0
+    printed = capsys.readouterr().out
+    assert all(option in printed for option in evaluator_options(name))
+    assert f"--evaluator {name} --evaluator-options.NAME VALUE" in printed
+
+
 def test_the_options_of_a_strategy_of_ones_own_are_listed(capsys, tmp_path):
     named = f"{tmp_path / 'mine.py'}:Mine"
     told = '"""Mine.\n\n        Args:\n            at_most: bound.\n        """'
@@ -426,10 +438,15 @@ def test_what_to_type_next_works_for_a_space_of_ones_own(capsys, tmp_path):
     assert main(["predict", *shlex.split(told[0]), photo]) == 0
 
 
-@pytest.mark.parametrize("command", ["spaces", "strategies", "data"])
+@pytest.mark.parametrize("command", ["spaces", "strategies", "evaluators", "data"])
 def test_lists(capsys, command):
     assert main([command]) == 0
-    expected = {"spaces": "nasbench201", "strategies": "ddpnas", "data": "fashion-mnist-12k"}
+    expected = {
+        "spaces": "nasbench201",
+        "strategies": "ddpnas",
+        "evaluators": "standalone",
+        "data": "fashion-mnist-12k",
+    }
     assert expected[command] in capsys.readouterr().out
 
 
@@ -441,13 +458,25 @@ def test_it_tells_its_version(capsys):
     assert told == f"ddpnas {ddpnas.__version__}, torch {torch.__version__}\n"
 
 
-def test_help_is_there_for_every_command(capsys):
-    for words in ([], ["--help"], ["search", "--help"], ["train", "--help"]):
-        with pytest.raises(SystemExit) as stopped:
-            main(words)
-        assert stopped.value.code == 0
-    printed = capsys.readouterr().out
-    assert "--image-size" in printed and "--evaluator-options" in printed
+@pytest.mark.parametrize("words", [[], ["--help"], ["resume", "--help"], ["search", "-h"]])
+def test_help_is_there(capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 0
+    assert "usage: ddpnas" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", SHOWN)
+def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
+    printed = []
+    for word in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            main([command, word])
+        printed.append(capsys.readouterr().out)
+    short, whole = ({*re.findall(r"--[a-z-]+", text)} for text in printed)
+    assert f"ddpnas {command} --help-all" in printed[0]
+    assert {"--data", "--out"} <= short < whole and len(short) <= 14
+    assert "--space-options" in whole - short
 
 
 @pytest.mark.parametrize(
@@ -551,7 +580,7 @@ def test_images_smaller_than_the_network_can_take(capsys, tmp_path):
 def test_divergence_is_said_and_the_checkpoint_before_it_is_intact(capsys, tmp_path):
     out = str(tmp_path / "r")
     says = refused(
-        capsys, "search", *QUICK, "--limit-train-images", "300", "--evaluator-options.lr", "1e20",
+        capsys, "search", *SHARED, "--limit-train-images", "300", "--evaluator-options.lr", "1e20",
         "--evaluator-options.clip", "0", "--evaluator-options.batch-size", "300",
         "--out", out, "--quiet",
     )  # fmt: skip

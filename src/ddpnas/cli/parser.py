@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 
 import torch
@@ -29,6 +30,18 @@ from ddpnas.utils.options import check_seed
 __all__ = ["parse"]
 
 TOGETHER = ("search", "resume", "train")  # commands that several processes may run together
+
+# Options that --help shows of commands with many; --help-all shows all.
+SHOWN = {
+    "search": (
+        "--preset", "--data", "--image-size", "--space", "--strategy", "--evaluator", "--seed",
+        "--device", "--out", "--overwrite",
+    ),
+    "train": (
+        "run", "--data", "--recipe", "--epochs", "--random", "--same-size", "--baseline", "--seed",
+        "--device", "--out", "--resume", "--overwrite",
+    ),
+}  # fmt: skip
 
 COMMANDS: dict[str, Command] = {
     **search.COMMANDS,
@@ -62,6 +75,8 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     named = [words[0]] if words[0] in COMMANDS else list(COMMANDS)  # each takes a while to make
     for name in named:
         parser = dashed(COMMANDS[name][0]())
+        if name in SHOWN and "--help-all" not in words:
+            _hide_options(parser, name)
         subcommands.add_subcommand(name, parser, help=parser.description)
     if not words[0].startswith("-"):
         if words[0] not in COMMANDS:
@@ -72,6 +87,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
                 f"`ddpnas {words[0]}` runs in one process, start it without torchrun or "
                 f"accelerate; several may run {', '.join(TOGETHER)}"
             )
+    words = ["--help" if word == "--help-all" else word for word in words]
     try:
         parsed = top.parse_args(words)
     except ArgumentError as error:
@@ -83,8 +99,17 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     return COMMANDS[parsed.command][1], arguments
 
 
+def _hide_options(parser: ArgumentParser, command: str) -> None:
+    """Leave the options that few people set out of a command's help; they stay valid."""
+    for action in parser._actions:
+        names = {action.dest, *action.option_strings}
+        if not names & {*SHOWN[command], "--help"}:
+            action.help = SUPPRESS
+    parser.epilog = f"more options: ddpnas {command} --help-all"
+
+
 def _check_options(command: str, words: Sequence[str], parser: ArgumentParser) -> None:
-    known = set(parser._option_string_actions)
+    known = {*parser._option_string_actions, "--help-all"}
     for word in words:
         if not word.startswith("--") or word == "--":
             continue

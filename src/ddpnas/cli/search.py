@@ -61,8 +61,8 @@ def _search_parser() -> ArgumentParser:
         "--config",
         "--preset",
         action=_Config,
-        help="YAML file with any of these options; as --preset: paper (the published rule, each "
-        "path trained an epoch of its own and then scored)",
+        help="YAML file with any of these options. As --preset: paper (the published rule; each "
+        "path is trained for one epoch and then scored)",
     )
     parser.add_class_arguments(RunConfig, None, skip={"data"})
     parser.add_class_arguments(DataConfig, None)
@@ -73,15 +73,15 @@ def _search_parser() -> ArgumentParser:
 
 
 def _resume_parser() -> ArgumentParser:
-    parser = new_parser("go on with an interrupted search, to the result it would have had")
+    parser = new_parser("resume an interrupted search (same result as an uninterrupted run)")
     parser.add_argument("run", help="its run folder")
     add_own_space(parser)
     parser.add_argument(
         "--strategy",
-        help="of a strategy of your own: its my_file.py:MyStrategy once more, which is executed",
+        help="for your own strategy: its my_file.py:MyStrategy once more, which is executed",
     )
     parser.add_argument("--data", help="where its images are now, if they have moved")
-    parser.add_argument("--device", help="to go on with; default: the one that the run began with")
+    parser.add_argument("--device", help="default: the one that the run began with")
     add_quiet(parser)
     return parser
 
