@@ -18,8 +18,7 @@ SPACE = create_space("nasbench201", channels=2, cells_per_stage=1, input_shape=(
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("solve") / "run"
     quick = ["--strategy-options.draws", "20", "--strategy-options.cycles-per-stage", "1"]
-    quick += ["--limit-train-images", "100"]
-    quick += ["--evaluator-options.warmup-epochs", "2"]
+    quick += ["--limit-train-images", "100", "--evaluator", "table"]
     assert main(["search", *SMALL, *quick, "--device", "cpu", "--out", str(out), "--quiet"]) == 0
     return str(out)
 

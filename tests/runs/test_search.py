@@ -224,11 +224,17 @@ def killed_after(operations, patch):
     return lambda: count
 
 
-@pytest.mark.parametrize("strategy", ["ddpnas", "ddpnas-paper", "regularized-evolution"])
+@pytest.mark.parametrize(
+    ("strategy", "options"),
+    [
+        ("ddpnas", SHORT),
+        ("ddpnas-paper", {"cycles_per_stage": 1}),
+        ("regularized-evolution", {"evaluations": 12}),
+    ],
+)
 def test_a_search_killed_in_any_operation_on_its_folder_ends_as_the_unbroken_one(
-    small_space, stripes, tmp_path, monkeypatch, strategy
+    small_space, stripes, tmp_path, monkeypatch, strategy, options
 ):
-    options = {"evaluations": 12} if strategy == "regularized-evolution" else SHORT
     monkeypatch.setattr(sys.modules["ddpnas.runs.loop"], "_SAVING_SHARE", math.inf)  # save always
 
     def run(out, **more):
