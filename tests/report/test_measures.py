@@ -24,7 +24,7 @@ def test_the_parts_of_the_time_are_those_of_the_history(whole_run):
 
 def test_pruned_after_is_the_first_stage_without_the_option(whole_run):
     run = Run(whole_run)
-    for decision in run.space.decisions:
+    for decision in run.decision_space.decisions:
         fates = [pruned_after(run, decision.name, option) for option in decision.options]
         assert fates.count(None) == 1 and sorted(f for f in fates if f) == [1, 2]
 

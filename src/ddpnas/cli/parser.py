@@ -75,7 +75,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     named = [words[0]] if words[0] in COMMANDS else list(COMMANDS)  # each takes a while to make
     for name in named:
         parser = dashed(COMMANDS[name][0]())
-        if name in SHOWN and "--help-all" not in words:
+        if name in SHOWN and {"-h", "--help"} & set(words):
             _hide_options(parser, name)
         subcommands.add_subcommand(name, parser, help=parser.description)
     if not words[0].startswith("-"):
