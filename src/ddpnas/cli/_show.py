@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ddpnas.data.data import Data
+from ddpnas.runs import Stage
 from ddpnas.runs.loop import Progress, own_seconds
-from ddpnas.runs.run import Stage
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 

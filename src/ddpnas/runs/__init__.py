@@ -6,12 +6,13 @@ to a run folder. :func:`resume` continues an interrupted search and ends with th
 of a :class:`GenerationRequest`, and scores candidates once more (:func:`rescore`).
 """
 
+from ddpnas.runs._run_files import Stage
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.generation_request import GenerationRequest, GenerationResult, GenerationTask
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.rescore import rescore
 from ddpnas.runs.resume import resume
-from ddpnas.runs.run import Run, Stage
+from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, search
 
 __all__ = [

@@ -1,0 +1,267 @@
+"""RunFiles: what stands in a run folder, each file read when it is first needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ddpnas.costs.table import CostTable
+from ddpnas.errors import ArchitectureError, RunError
+from ddpnas.generation.limits import Limit
+from ddpnas.runs.config import RunConfig
+from ddpnas.runs.folder import (
+    CONFIG,
+    GENERATED,
+    HISTORY,
+    LATENCY,
+    LATENCY_CHECK,
+    RESULT,
+    RUN,
+    STAGES,
+    TRAINED,
+)
+from ddpnas.runs.generation_request import GenerationRequest
+from ddpnas.runs.identity import RunIdentity
+from ddpnas.runs.search import SearchResult
+from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.user_code import without_folders
+from ddpnas.training.results import Comparison
+from ddpnas.training.trained_folder import read_comparison
+from ddpnas.utils.files import read_json, read_records
+
+__all__ = ["RunFiles", "Stage"]
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The distribution after one pruning.
+
+    Attributes:
+        number: Number of prunings so far, 1 after the first; 0 is the uniform start.
+        evaluations: Number of architectures scored by then.
+        distribution: Theta and survivors.
+    """
+
+    number: int
+    evaluations: int
+    distribution: JointDistribution
+
+
+def _part(read: Callable[[RunFiles], Part]) -> functools.cached_property[Part]:
+    """Make a part of a run that is read once, when it is first asked for."""
+
+    @functools.wraps(read)
+    def checked(run: RunFiles) -> Part:
+        try:
+            return read(run)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise RunError(
+                f"{run.path} was not written by this version of ddpnas: {error!r}"
+            ) from None
+
+    return functools.cached_property(checked)
+
+
+class RunFiles:
+    """The files of a run folder, finished or not. Nothing in it is executed.
+
+    Each file is read when it is first needed and then kept. :class:`ddpnas.runs.Run` adds what
+    can be done with a run.
+
+    Args:
+        path: The folder.
+        label: A short name for comparisons; None is the name of the folder.
+        trained: Folder of a training of what the run found; None is ``trained`` in the folder.
+
+    Attributes:
+        path: The folder, as it was named.
+        label: The short name.
+        config: What the search was asked to do.
+
+    Raises:
+        RunError: It is not a run folder, or another version of ddpnas wrote it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        label: str | None = None,
+        trained: str | Path | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.label = label or self.path.resolve().name
+        self._trained = None if trained is None else Path(trained)
+        for name in (RUN, CONFIG):
+            if not (self.path / name).is_file():
+                raise RunError(f"{path} is not a run folder (it holds no {name})")
+        self.config = RunConfig.read(self.path / CONFIG)
+        if trained is not None:
+            self._check_trained()
+
+    # What the search is.
+
+    @_part
+    def _about(self) -> Mapping[str, Any]:
+        return dict(read_json(self.path / RUN))
+
+    @_part
+    def identity(self) -> RunIdentity:
+        """What must be equal for the run to continue."""
+        return RunIdentity.from_dict(self._about["identity"], self.path / RUN)
+
+    @_part
+    def made_with(self) -> Mapping[str, Any]:
+        """Versions, machine, device and start."""
+        return dict(self._about["made_with"])
+
+    @_part
+    def data_about(self) -> Mapping[str, Any]:
+        """``classes``, ``input_shape`` and ``items`` (the size of each split) of the data."""
+        return dict(self._about["about"]["data"])
+
+    @property
+    def data_name(self) -> str:
+        """The name of the data."""
+        return str(self.identity.data["name"])
+
+    @_part
+    def planned(self) -> int:
+        """Number of architectures that the whole search scores."""
+        return int(self._about["about"]["evaluations"])
+
+    @_part
+    def decision_space(self) -> DecisionSpace:
+        """The decisions and rules of the space, without its networks."""
+        return DecisionSpace.from_dict(self._about["about"]["space"])
+
+    @property
+    def space_name(self) -> str:
+        """The name of the space; for one in a file, without the folder that the file is in."""
+        return without_folders(self.config.space)
+
+    @property
+    def strategy_name(self) -> str:
+        """The name of the strategy; for one in a file, without the folder that the file is in."""
+        return without_folders(self.config.strategy)
+
+    @property
+    def shared(self) -> bool:
+        """Whether scores came from weights that all architectures share."""
+        return self.config.evaluator == "supernet"
+
+    # How far it got, and what it found.
+
+    @_part
+    def history(self) -> tuple[Mapping[str, Any], ...]:
+        """One record for each evaluated architecture, see :class:`ddpnas.SearchResult`."""
+        return tuple(read_records(self.path / HISTORY))
+
+    @property
+    def accuracies(self) -> list[float]:
+        """The validation accuracy of each scored architecture (the score may be a loss)."""
+        return [record.get("accuracy", record["score"]) for record in self.history]
+
+    @_part
+    def stages(self) -> tuple[Stage, ...]:
+        """The uniform start, and one entry for each pruning."""
+        start = Stage(0, 0, JointDistribution.uniform(self.decision_space.decisions))
+        records = read_records(self.path / STAGES)
+        return start, *(
+            Stage(record["stage"], record["evaluations"], JointDistribution.from_dict(record))
+            for record in records
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search came to its end."""
+        return self._found is not None
+
+    @_part
+    def _found(self) -> SearchResult | None:
+        return SearchResult.load(self.path) if (self.path / RESULT).is_file() else None
+
+    @property
+    def result(self) -> SearchResult:
+        """What the search found; :class:`RunError` if it is not finished."""
+        return self._found or SearchResult.load(self.path)
+
+    @property
+    def distribution(self) -> JointDistribution:
+        """The newest distribution: that of the result, or of the last stage so far."""
+        return self.stages[-1].distribution if self._found is None else self._found.distribution
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """The architecture that the search found; None while it is not finished."""
+        return None if self._found is None else self._found.architecture
+
+    # What came after the search.
+
+    @_part
+    def generated(self) -> Mapping[str, Any] | None:
+        """The last kept answer of :meth:`ddpnas.runs.Run.generate`; None before it."""
+        return self._optional(GENERATED)
+
+    @_part
+    def generation_request(self) -> GenerationRequest | None:
+        """What :attr:`generated` was asked for, with the cost tables of then."""
+        return None if self.generated is None else GenerationRequest.from_dict(self.generated)
+
+    @_part
+    def trained(self) -> Comparison | None:
+        """The trained networks; None before the training."""
+        return read_comparison(self._trained or self.path / TRAINED)
+
+    @_part
+    def latency_check(self) -> Mapping[str, Any] | None:
+        """What ``ddpnas latency check`` measured; None before it."""
+        return self._optional(LATENCY_CHECK)
+
+    @_part
+    def latency_table(self) -> CostTable | None:
+        """The latency that was measured for the run's space; None before it."""
+        path = self.path / LATENCY
+        return CostTable.load(path) if path.is_file() else None
+
+    @property
+    def chosen(self) -> Architecture | None:
+        """The architecture that this run is about: the generated one, else the found one."""
+        if self.generated is not None:
+            return Architecture(self.generated["architecture"])
+        return self.architecture
+
+    @property
+    def chosen_text(self) -> str | None:
+        """The text form of :attr:`chosen`."""
+        if self.generated is not None:
+            return str(self.generated["text"])
+        return None if self._found is None else self._found.text
+
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """The limits that the chosen architecture had to meet, by name of the cost."""
+        given = self.generated["limits"] if self.generated is not None else {}
+        return {name: Limit.from_json(limit) for name, limit in given.items()}
+
+    def _optional(self, name: str) -> Mapping[str, Any] | None:
+        path = self.path / name
+        return dict(read_json(path)) if path.is_file() else None
+
+    def _check_trained(self) -> None:
+        if self.trained is None:
+            raise RunError(
+                f"{self._trained} is not a folder of ddpnas train (it holds no result.json)"
+            )
+        try:
+            self.decision_space.check(self.trained.found.architecture)
+        except ArchitectureError as error:
+            raise RunError(
+                f"{self._trained} was trained in another space than {self.path}: {error}"
+            ) from None
