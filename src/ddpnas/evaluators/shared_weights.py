@@ -1,7 +1,8 @@
 """SharedWeights: the weights of a supernet, and how an epoch of a search trains them.
 
-Only parameters of the trained paths are handed to the optimizer, so nothing else moves, decays or
-costs time. An epoch's randomness depends on the seed and the number of the epoch alone.
+Only the trained paths move. Other weights get no gradient, so SGD neither moves nor decays them. An
+epoch's randomness depends only on the seed and the epoch's number, so a search that is resumed
+between two epochs continues as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -43,9 +44,14 @@ from ddpnas.utils.seeds import derive_seed, seeded
 
 __all__ = ["Round", "SharedWeights", "make_sgd"]
 
-_PASSES = 16  # for each option of a decision, before the first score
-_STEPS, _MOST_PASSES = 2_500, 300  # passes of a small set have few steps
-_RECORDED = 320  # paths that recorded steps are made of: recording one costs as much as a step
+# Default warm-up: 16 passes for each option of the longest decision. A pass over a small set has
+# few steps, so small sets get as many passes as make 2,500 steps, but at most 300
+# (records/weight-sharing.md).
+_PASSES = 16
+_STEPS, _MOST_PASSES = 2_500, 300
+# Number of distinct paths in captured steps. Capturing a step costs about as much as running it.
+# It only pays off when the step is replayed, so the paths must repeat.
+_RECORDED = 320
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,11 @@ class Round:
     """The epochs that train the weights before a batch of architectures is scored.
 
     Attributes:
-        architectures: the batch.
-        epochs: how many.
+        architectures: The batch.
+        epochs: Number of epochs.
         warmup_epochs: Number of leading epochs that train every option. Later epochs train only
             options that occur in the batch.
-        scored: architectures that were scored before.
+        scored: Number of architectures that were scored before this batch.
     """
 
     architectures: Sequence[Architecture]
@@ -67,24 +73,25 @@ class Round:
 
 
 class SharedWeights:
-    """Trains a supernet, an epoch at a time.
+    """Trains a supernet one epoch at a time.
 
     Args:
-        space: makes the supernet; its input shape and classes are those of ``data``.
-        data: its training split trains.
-        evaluations: how many architectures will be scored in all; the length of the
-            learning-rate schedule where each is trained on its own.
-        config: how.
-        seed: of the initial weights and of every epoch's shuffling and augmentation.
-        device: of the supernet.
-        processes: those that train together, each on its part of every batch.
+        space: Creates the supernet. Its input shape and classes must be those of ``data``.
+        data: Its training split trains the supernet.
+        evaluations: Number of architectures that the whole search scores. If each is trained on its
+            own, this is the length of the learning-rate schedule, in epochs.
+        config: How to train.
+        seed: Seed for the initial weights and for each epoch's shuffling and augmentation.
+        device: Device of the supernet.
+        processes: The processes that train together, each on its shard of every batch.
 
     Attributes:
-        supernet: the network.
-        warmup_epochs: of the first round, see ``SupernetConfig``.
+        supernet: The network with its present weights.
+        warmup_epochs: Number of epochs before the first score, see :class:`SupernetConfig`.
 
     Raises:
-        OptionError: a path's images of a step are fewer than the processes.
+        DataError: There are fewer training images than paths in a step.
+        OptionError: A path has fewer images in a step than there are processes.
     """
 
     def __init__(
@@ -99,7 +106,7 @@ class SharedWeights:
     ) -> None:
         self._config, self._seed, self._evaluations = config, seed, evaluations
         self._device, self._processes = device, processes
-        self._epochs = 0  # trained
+        self._epochs = 0  # trained since the search began
         with seeded(seed):
             self.supernet = space.supernet()
         place(self.supernet, device)
@@ -109,12 +116,16 @@ class SharedWeights:
             compile_options(self.supernet, config.compile)
         graphs = config.cuda_graphs and processes.size == 1
         self._captures = Captures.on(device) if graphs else Captures(None)
-        self._pool: list[Step] = []  # this round's, where they are drawn beforehand
+        # The steps of this round if their paths are drawn in advance; empty if every step draws new
+        # ones. They are kept over the epochs of a round because a captured step is replayed.
+        self._pool: list[Step] = []
         self._parameters = list(self.supernet.parameters())
         self._optimizer = make_sgd(self._parameters, config, device)
         self._shard = processes.shard
         self._train = Loader(data, [data.train], device, shard=self._shard)
         self._all = JointDistribution.uniform(space.decisions)
+        # A fair step trains each option once, in as many disjoint paths as the longest decision has
+        # options. All paths of a step together need no more images than there are.
         options = self._all.max_survivors
         paths = options if config.training == "fair" else 1
         self._batch_size = self._train.batch_size(config.batch_size, paths)
@@ -135,30 +146,37 @@ class SharedWeights:
             )
 
     def _enough(self, options: int) -> int:
-        """Return how many passes train all choices so long that their scores mean something."""
+        """Return the number of passes after which scores are worth something.
+
+        Args:
+            options: Number of options of the longest decision, which share the images of a pass.
+        """
         steps = self._train.steps(min(options * self._batch_size, len(self._train)))
         return max(_PASSES * options, min(_MOST_PASSES, math.ceil(_STEPS / steps)))
 
     def train_path(self, architecture: Architecture, scored: int) -> dict[str, float]:
-        """Train one path an epoch; return what was measured.
+        """Train one path for an epoch; return what was measured.
 
         Args:
-            architecture: the path.
-            scored: architectures that were scored before, for the learning rate.
+            architecture: The path.
+            scored: Number of architectures scored before, which sets the learning rate.
 
         Raises:
-            DivergedError: the loss became NaN or infinite, with the epoch and what to try.
+            DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
         """
         started = time.perf_counter()
         self.supernet.set_path(architecture)
         self.supernet.train()
         path = self.supernet.path_parameters()
         group = self._optimizer.param_groups[0]
+        # The published way has one cosine over the search, an epoch for each score. The rate stays
+        # the same within an epoch.
         lr = self._set_lr(scored / max(1, self._evaluations))
+        # SGD gets the path alone, so that nothing else moves, decays or costs time.
         group["params"] = path
         seed = self._epoch_seed()
         try:
-            with seeded(seed + self._processes.rank):  # dropout: other units in each
+            with seeded(seed + self._processes.rank):  # dropout drops other units in each process
                 step = TrainStep(
                     self.supernet,
                     self._optimizer,
@@ -181,23 +199,27 @@ class SharedWeights:
         return _measured(images, loss, lr, started)
 
     def train_together(self, round_: Round, done: int) -> dict[str, float]:
-        """Train an epoch of all choices, of a batch's, or of its paths; return what was measured.
+        """Train one epoch of a round; return what was measured.
 
         Args:
-            round_: the epochs it is one of.
-            done: how many of them are over.
+            round_: The round.
+            done: Number of its epochs that are over.
 
         Raises:
-            DivergedError: the loss became NaN or infinite, with the epoch and what to try.
+            DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
         """
         started = time.perf_counter()
         self.supernet.train()
         seed = self._epoch_seed()
         rng = np.random.default_rng(seed)
+        # The warm-up trains every option, because later batches may need any of them. After it,
+        # only options that occur in the batch are worth the time.
         alive = self._all if done < round_.warmup_epochs else self._occurring(round_.architectures)
         at_once = alive.max_survivors if self._config.training == "fair" else 1
         batch_size = min(self._batch_size * at_once, len(self._train))
         steps = self._train.steps(batch_size)
+        # Draw a new pool where the set of options changes. After a resume the pool is empty, too.
+        # Its draw is seeded by the round alone, so the same pool is drawn again.
         if done in (0, round_.warmup_epochs) or not self._pool:
             groups = self._drawn_beforehand(round_, alive, at_once)
             self._pool = [self._captures.step(self._step_on(paths, batch_size)) for paths in groups]
@@ -206,19 +228,23 @@ class SharedWeights:
         lr = self._config.lr
         with seeded(seed + self._processes.rank):
             for step, batch in enumerate(self._train.train_batches(batch_size, seed)):
-                epochs = done + step / steps
+                epochs = done + step / steps  # of this round, with the fraction of this one
                 if self._config.interleave:
+                    # The same cosine over the whole search as in train_path, but smooth: epochs of
+                    # earlier rounds (one for each score) plus those of this round.
                     lr = self._set_lr((round_.scored + epochs) / max(1, self._evaluations))
                     train = self._pool[(done * steps + step) % len(self._pool)]
                 else:
+                    # One cosine a round: it ends before the scores, which so come from settled
+                    # weights.
                     lr = self._set_lr(epochs / round_.epochs)
-                    if self._pool:
+                    if self._pool:  # in another order every epoch, each step equally often
                         train = self._pool[order[step % len(order)]]
                     else:
                         train = self._step_on(alive.fair_cycle(rng)[:at_once], batch_size)
                 losses.append(train(*batch))
         if done + 1 == round_.epochs:
-            self._pool = []
+            self._pool = []  # gives the memory of captured steps back before the scores
         self._epochs += 1
         self._processes.check_equal("weights", "", self._parameters)
         loss = float(torch.stack(losses).mean())
@@ -229,7 +255,7 @@ class SharedWeights:
     def _drawn_beforehand(
         self, round_: Round, alive: JointDistribution, at_once: int
     ) -> list[list[Architecture]]:
-        """Return the paths of each of a round's steps; none if every step draws its own."""
+        """Return the paths of each step of the pool, or nothing if every step draws its own."""
         if self._config.interleave:
             return [[architecture] for architecture in round_.architectures]
         paths = self._config.distinct_paths
@@ -239,20 +265,22 @@ class SharedWeights:
         return [alive.fair_cycle(rng)[:at_once] for _ in range(math.ceil(paths / at_once))]
 
     def _step_on(self, paths: Sequence[Architecture], batch_size: int) -> Step:
-        """Return the training step on these paths."""
+        """Return a step that trains these paths on a batch of this size."""
         return functools.partial(self._step, paths, batch_size)
 
     def _step(
         self, paths: Sequence[Architecture], batch_size: int, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Train each path on its part of a batch, all weights at once; return the mean loss.
+        """Train each path on its part of a batch in one update; return the mean loss of the paths.
 
         Args:
-            paths: they have about equal parts, in order.
-            batch_size: of the whole batch.
-            inputs: this process's shard of the batch.
-            labels: likewise.
+            paths: The paths. They get parts of about the same size, in order.
+            batch_size: Number of images in the whole batch, over all processes.
+            inputs: Images of this process's shard, of shape (images, channels, height, width).
+            labels: Labels of this process's shard, of shape (images,).
         """
+        # owners[i] is the path that trains on image i of the whole batch. Processes see every
+        # size-th image, so a path may have one image more in one process than in another.
         owners = torch.arange(batch_size) * len(paths) // batch_size
         whole = owners.bincount(minlength=len(paths)).tolist()
         own = self._shard.take(owners).bincount(minlength=len(paths)).tolist()
@@ -268,12 +296,16 @@ class SharedWeights:
                 uses.update(self.supernet.path_parameters())
             with autocast(self._device, self._config.mixed_precision):
                 loss = functional.cross_entropy(self.supernet(part), targets)
+            # `loss` is the mean over this process's `count` images of the path, which has `of` in
+            # all processes. The path's mean is sum(loss * count) / of, a sum over processes, but
+            # average_gradients below divides by their number. So multiply by it here.
             loss = loss * (count * self._processes.size / of)
             loss.backward()
             total += loss.detach()
         for parameter, paths_of_it in uses.items():
             if paths_of_it > 1 and parameter.grad is not None:
                 parameter.grad /= paths_of_it
+        # Losses have their weights already: every process counts as one item.
         total = self._processes.average_gradients(self._parameters, total, 1)
         if self._config.clip > 0:
             torch.nn.utils.clip_grad_norm_(self._parameters, self._config.clip)
@@ -281,7 +313,7 @@ class SharedWeights:
         return total / len(paths)
 
     def _occurring(self, architectures: Sequence[Architecture]) -> JointDistribution:
-        """Return a distribution whose survivors are the choices that occur in the batch."""
+        """Return a distribution whose survivors are the options that occur in the batch."""
         masks = tuple(
             np.isin(d.options, [architecture[d.name] for architecture in architectures])
             for d in self._all.decisions
@@ -292,11 +324,15 @@ class SharedWeights:
         return derive_seed(self._seed, self._epochs)
 
     def _set_lr(self, progress: float) -> float:
-        """Set and return the learning rate at this part of its cosine, in [0, 1]."""
+        """Set and return the learning rate.
+
+        Args:
+            progress: Part of the cosine that is over, from 0 to 1; more counts as 1.
+        """
         low, high = self._config.lr_min, self._config.lr
         lr = low + (high - low) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
         group = self._optimizer.param_groups[0]
-        if isinstance(group["lr"], Tensor):
+        if isinstance(group["lr"], Tensor):  # a captured step reads this very tensor
             group["lr"].fill_(lr)
         else:
             group["lr"] = lr
@@ -326,10 +362,15 @@ class SharedWeights:
 def make_sgd(
     parameters: list[torch.nn.Parameter], config: SupernetConfig, device: torch.device
 ) -> torch.optim.SGD:
-    """Return the optimizer of shared weights.
+    """Return the optimizer of the shared weights.
 
-    On CUDA it is one kernel and reads its learning rate from the device, where a recorded step
-    finds that of the day; its momentum begins as zeros, which is the same as beginning without.
+    On CUDA it is a single fused kernel. It reads its learning rate from the device, so that a
+    captured step sees changes of it.
+
+    Args:
+        parameters: All parameters of the supernet.
+        config: Gives learning rate, momentum and weight decay.
+        device: Device of the parameters.
     """
     cuda = device.type == "cuda"
     optimizer = torch.optim.SGD(
@@ -339,6 +380,7 @@ def make_sgd(
         weight_decay=config.weight_decay,
         fused=cuda or None,
     )
+    # A captured step cannot allocate momentum buffers on first use. Zeros are the same beginning.
     if cuda and config.momentum > 0:
         for parameter in parameters:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -346,6 +388,6 @@ def make_sgd(
 
 
 def _measured(images: int, loss: float, lr: float, started: float) -> dict[str, float]:
-    """Return what an epoch that began then had of images, its loss, last rate and time."""
+    """Return the measurements of an epoch that began at the time ``started``."""
     seconds = time.perf_counter() - started
     return {"loss": loss, "lr": lr, "train_images": images, "train_seconds": seconds}

@@ -1,15 +1,15 @@
-"""RunFolder: what a search leaves on disk, and how it goes on after an interruption.
+"""RunFolder: the files of a search, and how it resumes from them after an interruption.
 
     config.yaml             the resolved configuration, usable as --config
-    run.json                what identifies the run, what was searched (decisions, data), versions
-    history.jsonl           one line an evaluated architecture
-    distributions.jsonl     one line a stage: theta and survivors
+    run.json                the run's identity, the space and data that it searches, versions
+    history.jsonl           one line for each evaluated architecture
+    distributions.jsonl     one line for each stage: probabilities and survivors
     checkpoint.safetensors  weights and optimizer state; all other state as JSON in its metadata
-    result.json             once the search is finished
+    result.json             the result, once the search is finished
 
-Each file is replaced whole; the two ``.jsonl`` grow by a line at a time, before the checkpoint
-that counts it is written, and are cut back to the checkpoint on resume. So the folder is
-consistent after a kill at any moment. Nothing in it is executed when read.
+The folder is consistent after a kill at any moment. Files are replaced as a whole. Only the two
+``.jsonl`` files grow, a line at a time. A line is written before the checkpoint that counts it, and
+on resume lines that no checkpoint counts are cut off. Nothing in the folder is executed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,17 @@ _LOCK = ".lock"
 
 
 class RunFolder:
-    """An open run folder, locked against other processes until :meth:`close`."""
+    """An open run folder, locked against other processes until :meth:`close`.
+
+    Example:
+        >>> import tempfile
+        >>> folder = RunFolder.create(Path(tempfile.mkdtemp(), "run"))
+        >>> folder.append(HISTORY, {"score": 0.5})
+        >>> folder.append(HISTORY, {"score": 0.7})
+        >>> folder.cut(HISTORY, 1)
+        [{'score': 0.5}]
+        >>> folder.close()
+    """
 
     def __init__(self, path: Path, lock: FileLock) -> None:
         self.path = path
@@ -84,16 +94,20 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | Path, *, overwrite: bool = False) -> RunFolder:
-        """Return a new, empty run folder.
+        """Create an empty run folder and return it.
+
+        Args:
+            path: Path of the folder. It may exist if it is empty.
+            overwrite: Remove the files of the run that the folder holds, and no others.
 
         Raises:
-            RunError: the folder cannot be written, is in use, holds a run (unless
-                ``overwrite``, which removes the run's files and no others) or something else.
+            RunError: The folder cannot be written, is in use, holds a run (without ``overwrite``)
+                or holds something else.
         """
         folder = cls._open(Path(path), make=True)
         try:
             present = folder._present()
-            saved = {RESULT, HISTORY} <= {*present}  # by SearchResult.save
+            saved = {RESULT, HISTORY} <= {*present}  # the two files of SearchResult.save
             if present and RUN not in present and not saved:
                 raise RunError(f"{path} holds no run, but {present[0]}, ...; give another --out")
             if present and not overwrite:
@@ -116,10 +130,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Return an existing run folder, to go on with it.
+        """Open an existing run folder and return it.
 
         Raises:
-            RunError: there is none, or it is in use.
+            RunError: The path is not a run folder, or another process uses it.
         """
         if not (Path(path) / RUN).is_file():
             raise RunError(f"{path} is not a run folder (it holds no {RUN})")
@@ -139,8 +153,9 @@ class RunFolder:
         return cls(path, lock)
 
     def _present(self) -> list[str]:
-        """Return what the folder holds, without what a kill may leave before a run exists."""
+        """Return the names in the folder that count as its content."""
         names = {p.name for p in self.path.iterdir()} - {_LOCK}
+        # run.json is written last and makes the folder a run. A kill just before leaves these.
         if RUN not in names:
             names -= {CONFIG, f"{CONFIG}.tmp", f"{RUN}.tmp"}
         return sorted(names)
@@ -148,7 +163,11 @@ class RunFolder:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, path: str | Path) -> Iterator[RunFolder]:
-        """Open an existing run folder for the length of a ``with`` block."""
+        """Open an existing run folder for a ``with`` block.
+
+        Raises:
+            RunError: See :meth:`open`.
+        """
         folder = cls.open(path)
         try:
             yield folder
@@ -156,16 +175,25 @@ class RunFolder:
             folder.close()
 
     def close(self) -> None:
-        """Release the folder to other processes."""
+        """Unlock the folder for other processes."""
         self._lock.release()
 
     def write_identity(self, config: RunConfig, identity: Mapping[str, Any]) -> None:
-        """Write what a resumed run is compared with; run.json last, it makes the folder a run."""
-        self._write_config(config)
+        """Write the files that a resumed run is compared with.
+
+        Args:
+            config: The resolved configuration, for config.yaml.
+            identity: The content of run.json, as plain data.
+        """
+        self._write_config(config)  # first: once run.json exists, the folder counts as a run
         self.write_json(RUN, identity)
 
     def note_images(self, data: str) -> None:
-        """Write where the images of the run are now, if that is another place than before."""
+        """Update the path of the images in config.yaml, if they have moved.
+
+        Args:
+            data: Path or name of the images, as given to the resumed run.
+        """
         config = RunConfig.read(self.path / CONFIG)
         if config.data is not None and config.data.data != data:
             moved = dataclasses.replace(config.data, data=data)
@@ -175,24 +203,24 @@ class RunFolder:
         write_atomic(self.path / CONFIG, config.to_yaml().encode())
 
     def write_json(self, name: str, data: Any) -> None:
-        """Write plain data as a JSON file."""
+        """Write plain data as the JSON file of that name, replacing it as a whole."""
         write_atomic(self.path / name, (json.dumps(data, indent=1) + "\n").encode())
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """Add a line to a .jsonl file."""
+        """Add a record as a line to the ``.jsonl`` file of that name."""
         with open(self.path / name, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
     def cut(self, name: str, records: int) -> list[dict[str, Any]]:
-        """Cut a .jsonl file to its first records, and return them."""
+        """Cut the ``.jsonl`` file of that name to its first ``records`` lines and return them."""
         path = self.path / name
         write_atomic(path, b"".join(whole_lines(path)[:records]))
         return read_records(path)
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Write weights and all other state as one file."""
+        """Write tensors by name and all other state, plain data for JSON, as one file."""
         save_checkpoint(self.path / CHECKPOINT, tensors, plain)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return what was saved last, None where nothing was yet."""
+        """Return the tensors and the plain data saved last, or None if there is no checkpoint."""
         return load_checkpoint(self.path / CHECKPOINT)

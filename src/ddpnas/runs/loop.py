@@ -1,4 +1,4 @@
-"""SearchLoop: ask the strategy, have its batch scored, tell it, and keep everything on the way."""
+"""SearchLoop: ask the strategy for a batch, score it, tell the scores, and save on the way."""
 
 from __future__ import annotations
 
@@ -17,24 +17,37 @@ from ddpnas.training.distributed import Processes
 
 __all__ = ["Progress", "SearchLoop", "own_seconds"]
 
-_SAVING_SHARE = 0.01  # of the time: a checkpoint waits until the last one's seconds are no more
+# A checkpoint is due when writing the last one took at most this part of the time since then.
+_SAVING_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search stands, given to ``on_progress`` at its start and after each evaluation.
+    """Where a search stands.
 
-    Also after each epoch of training that comes before the scores of a batch.
+    A search gives it to ``on_progress`` at its start, after each evaluation, and after each epoch
+    of training that comes before the scores of a batch.
 
     Attributes:
-        done: evaluated architectures so far.
-        total: how many the whole search evaluates.
-        stage: number of prunings so far.
-        distribution: theta and survivors.
-        record: of the last evaluation, as in the history; None at the start and after an epoch.
-        seconds_left: estimate of the training before the next scores and of the scores, as far as
-            either has been seen; None before anything has.
-        epoch: what was measured in an epoch before the scores of a batch; None otherwise.
+        done: Number of architectures evaluated so far.
+        total: Number of architectures that the whole search evaluates.
+        stage: Number of prunings so far.
+        distribution: Probabilities of all options, and the survivors.
+        record: Record of the last evaluation, as in the history. None at the start and after an
+            epoch.
+        seconds_left: Estimated seconds for the rest of the search, from the evaluations and epochs
+            so far. None before there are any.
+        epoch: Measurements of the last epoch, if it came before the scores of a batch; otherwise
+            None.
+
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small")
+        >>> seen = []
+        >>> result = ddpnas.search("nasbench201", data, "random", evaluator="table",
+        ...                        strategy_options={"evaluations": 3}, on_progress=seen.append)
+        >>> [f"{progress.done} of {progress.total}" for progress in seen]
+        ['0 of 3', '1 of 3', '2 of 3', '3 of 3']
     """
 
     done: int
@@ -47,17 +60,17 @@ class Progress:
 
 
 class SearchLoop:
-    """A search, from wherever the checkpoint of its folder stands to its end.
+    """A search, from the checkpoint in its folder (or the beginning) to its end.
 
     Args:
-        strategy: proposes, and learns from scores.
-        evaluator: gives the scores.
-        folder: keeps history, stages and checkpoints; None keeps nothing on disk.
-        on_progress: called at the start, after each epoch and after each evaluation.
-        processes: those that search together, of which the first has the folder.
+        strategy: Proposes architectures and learns from their scores.
+        evaluator: Scores architectures.
+        folder: Keeps history, stages and checkpoints. None keeps nothing on disk.
+        on_progress: Called at the start, after each epoch and after each evaluation.
+        processes: The processes that search together. The first one has the folder.
 
     Attributes:
-        history: see :class:`ddpnas.SearchResult`.
+        history: One record for each evaluated architecture, see :class:`ddpnas.SearchResult`.
     """
 
     def __init__(
@@ -70,17 +83,16 @@ class SearchLoop:
     ) -> None:
         self._strategy, self._evaluator, self._folder = strategy, evaluator, folder
         self._on_progress = on_progress
-        self._scores: list[float] = []  # of the batch that was asked and is not told yet
+        # Scores of the present batch: it was asked for, but the strategy is told all at once.
+        self._scores: list[float] = []
         self._preparing = 0.0  # seconds spent on the batch before its first score
-        self._saving_seconds = 0.0  # for the evaluation before
-        self._saved_at, self._saving = (
-            time.perf_counter(),
-            0.0,
-        )  # the last checkpoint: when, how long
+        self._saving_seconds = 0.0  # spent on saving after the evaluation before this one
+        # When the last checkpoint was written, and how many seconds that took.
+        self._saved_at, self._saving = time.perf_counter(), 0.0
         self.history: list[dict[str, Any]] = processes.share(self._restore(processes))
 
     def _restore(self, processes: Processes) -> list[dict[str, Any]]:
-        """Take up what the checkpoint holds, if there is one; return the history so far."""
+        """Restore the state in the checkpoint, if there is one; return the history so far."""
         folder = self._folder
         saved = processes.share(
             processes.on_first(lambda: None if folder is None else folder.load_checkpoint())
@@ -94,6 +106,8 @@ class SearchLoop:
             evaluations = plain["evaluations"]
         if folder is None:
             return []
+        # A kill may have come after a line was written and before the checkpoint that counts it.
+        # The search does that evaluation again, so its line goes.
         folder.cut(STAGES, self._strategy.stage)
         return folder.cut(HISTORY, evaluations)
 
@@ -105,7 +119,11 @@ class SearchLoop:
         return self.history
 
     def _search_batch(self) -> None:
-        """Ask for a batch, score what of it is not scored yet, and tell the scores."""
+        """Ask for a batch, score it, and tell the scores.
+
+        After a resume, the strategy gives the batch that it had given before. The evaluator then
+        gets only the part of it that has no scores yet.
+        """
         clock = _Clock()
         batch = self._strategy.ask()
         strategy_seconds = clock.lap()
@@ -114,9 +132,10 @@ class SearchLoop:
             self._preparing += clock.lap()
             self._save()
             self._report(epoch=epoch)
-            clock.lap()
+            clock.lap()  # saving and reporting are no part of the training's seconds
         for architecture, evaluation in zip(rest, self._evaluator.evaluate(rest), strict=False):
             seconds, self._preparing = self._preparing + clock.lap(), 0.0
+            # Before telling: the record has the stage in which the architecture was proposed.
             record = self._record(architecture, evaluation, seconds)
             self._scores.append(evaluation.score)
             if len(self._scores) == len(batch):
@@ -142,7 +161,10 @@ class SearchLoop:
         }
 
     def _keep(self, record: dict[str, Any]) -> None:
-        """Add a record to the history, and to the folder what has changed with it."""
+        """Add a record to the history and to the folder, with the new stage if it began one.
+
+        The lines are written before the checkpoint that counts them, see :class:`RunFolder`.
+        """
         self.history.append(record)
         if self._folder is None:
             return
@@ -154,7 +176,7 @@ class SearchLoop:
         self._save()
 
     def _save(self) -> None:
-        """Write a checkpoint, unless the last is so fresh that saving would take too much time."""
+        """Write a checkpoint, unless saving would take too large a part of the search's time."""
         if self._folder is None:
             return
         clock = _Clock()
@@ -193,13 +215,13 @@ class SearchLoop:
 
 
 class _Clock:
-    """Tells how long ago it was asked last."""
+    """Measures the time from one lap to the next."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
 
     def lap(self) -> float:
-        """Return the seconds since the last lap, or since it was made."""
+        """Return the seconds since the last lap, or since the clock was created."""
         before, self.started = self.started, time.perf_counter()
         return self.started - before
 
@@ -207,7 +229,13 @@ class _Clock:
 def _seconds_left(
     history: Sequence[Mapping[str, Any]], evaluations: int, epoch: Mapping[str, float] | None
 ) -> float | None:
-    """Return an estimate from the last evaluations and, while a batch is prepared, its epochs."""
+    """Return the estimated seconds for the rest of the search, None if there is nothing to go by.
+
+    Args:
+        history: Records of the evaluations so far; the last ten count.
+        evaluations: Number of evaluations that are left.
+        epoch: Measurements of the last epoch while a batch is prepared; otherwise None.
+    """
     if not history and epoch is None:
         return None
     seen = [own_seconds(record) for record in history[-10:]]
@@ -218,9 +246,17 @@ def _seconds_left(
 
 
 def own_seconds(record: Mapping[str, Any]) -> float:
-    """Return how long an evaluation of the history took by itself.
+    """Return the seconds that an evaluation took by itself.
 
-    ``seconds`` are those since the one before, and count what several share for the first of them.
+    The ``seconds`` of a record count from the evaluation before it. So the first record of a batch
+    includes the training before the batch, and this function leaves it out.
+
+    Args:
+        record: A record of the history.
+
+    Example:
+        >>> own_seconds({"seconds": 60.5, "valid_seconds": 0.5})
+        0.5
     """
     if "valid_seconds" not in record:
         return float(record["seconds"])

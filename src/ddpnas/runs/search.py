@@ -1,4 +1,4 @@
-"""search(): space, data, strategy and evaluator put together, in a run folder that can resume."""
+"""search(): run a strategy and an evaluator on a space and data, in a folder that can resume."""
 
 from __future__ import annotations
 
@@ -40,14 +40,27 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        architecture: the most likely one made of survivors.
-        text: the same in the space's text form.
-        distribution: theta of all options, and survivors; what ``generate`` takes.
-        history: one record an evaluated architecture, in order: evaluation, stage,
-            architecture, score, what the evaluator measured, and ``strategy_seconds`` (asking
-            and telling the strategy) and ``saving_seconds`` (writing the record and checkpoint
+        architecture: The most likely architecture made of surviving options.
+        text: The same architecture in the text form of its space.
+        distribution: Probabilities of all options, and the survivors. ``ddpnas.generate`` takes it.
+        history: One record for each evaluated architecture, in order. Its keys are ``evaluation``
+            (a number from 0), ``stage``, ``architecture``, ``score``, the evaluator's measurements,
+            ``seconds`` (evaluating, with the training before it), ``strategy_seconds`` (asking and
+            telling the strategy) and ``saving_seconds`` (writing the record and the checkpoint
             before this one, in this session).
-        seconds: spent evaluating, over all sessions.
+        seconds: Seconds spent evaluating, over all sessions.
+
+    Example:
+        >>> import tempfile, ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small")
+        >>> result = ddpnas.search("nasbench201", data, "random", evaluator="table",
+        ...                        strategy_options={"evaluations": 3})
+        >>> [record["evaluation"] for record in result.history]
+        [0, 1, 2]
+        >>> folder = tempfile.mkdtemp()
+        >>> result.save(folder)
+        >>> SearchResult.load(folder).text == result.text
+        True
     """
 
     architecture: Architecture
@@ -57,10 +70,10 @@ class SearchResult:
     seconds: float
 
     def save(self, path: str | Path) -> None:
-        """Write the result and its history into a folder of their own.
+        """Write the result and its history into a new or empty folder.
 
         Raises:
-            RunError: the folder cannot be written or is not empty.
+            RunError: The folder cannot be written or is not empty.
         """
         folder = RunFolder.create(path)
         try:
@@ -72,10 +85,10 @@ class SearchResult:
 
     @classmethod
     def load(cls, path: str | Path) -> SearchResult:
-        """Return the result of a finished run.
+        """Return the result in the folder of a finished run or of :meth:`save`.
 
         Raises:
-            RunError: there is no result in the folder, or the run is not finished.
+            RunError: There is no result in the folder, or the run is not finished.
         """
         folder = Path(path)
         if (folder / RUN).exists() and not (folder / RESULT).exists():
@@ -192,6 +205,7 @@ def search(
         return RunFolder.open(out) if resume else RunFolder.create(out, overwrite=overwrite)
 
     def begin() -> SearchResult | None:
+        """Check or write the run's identity; return the result if the run is already finished."""
         if folder is None:
             return None
         if resume:
@@ -223,7 +237,7 @@ def search(
         )
         return None
 
-    folder = processes.on_first(open_folder)  # None in the others: they write nothing
+    folder = processes.on_first(open_folder)  # None in other processes, which write nothing
     try:
         found = processes.share(processes.on_first(begin))
         if found is not None:
@@ -251,7 +265,7 @@ def _create_strategy(
     seed: int,
     options: Mapping[str, Any],
 ) -> tuple[str, UserCode | None, Strategy]:
-    """Return the name of a strategy, the file that it is from if any, and the strategy."""
+    """Return the name of a strategy, the user's code that defines it if any, and the strategy."""
     if isinstance(strategy, str):
         named = NamedStrategy.read(strategy)
         named.rehearse(space, seed, **options)
@@ -276,7 +290,7 @@ def _create_evaluator(
     device: str,
     processes: Processes,
 ) -> tuple[str, dict[str, Any], Evaluator]:
-    """Return the name of an evaluator, its options as a run keeps them, and the evaluator."""
+    """Return the name of an evaluator, its resolved options, and the evaluator."""
     if isinstance(evaluator, str):
         made = create_evaluator(
             evaluator,
@@ -305,16 +319,22 @@ def _create_evaluator(
 
 
 def open_space(name: str, data: Data, options: Mapping[str, Any]) -> SearchSpace:
-    """Return the space of that name, published or in a user's file, for the data.
+    """Return the space of that name with the input shape and classes of the data.
 
     Args:
-        name: one of :func:`ddpnas.list_spaces`, or ``my_file.py:network``, which is executed.
-        data: gives the number of classes and the input shape.
-        options: of the space; what contradicts the data is an error.
+        name: A name in :func:`ddpnas.list_spaces`, or ``my_file.py:network``, which is executed.
+        data: The data; it sets the number of classes and the input shape.
+        options: Options of the space.
 
     Raises:
-        DataError: other classes or another input shape asked for than the data has.
-        SpaceError, OptionError: see :func:`ddpnas.create_space`.
+        DataError: The options ask for other classes or another input shape than the data has.
+        SpaceError: See :func:`ddpnas.create_space`.
+        OptionError: See :func:`ddpnas.create_space`.
+
+    Example:
+        >>> import ddpnas
+        >>> open_space("toy", ddpnas.load_data("sign-digits-small"), {}).output_shape
+        (10,)
     """
     fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
     for option, value in fitting.items():
@@ -330,7 +350,11 @@ def open_space(name: str, data: Data, options: Mapping[str, Any]) -> SearchSpace
 
 
 def check_fit(space: SearchSpace, data: Data) -> None:
-    """Raise :class:`SpaceError` when the space's networks do not fit the data."""
+    """Check that networks of the space take the images and give the classes of the data.
+
+    Raises:
+        SpaceError: They do not; says what to change.
+    """
     if space.input_shape != data.input_shape:
         raise SpaceError(
             f"space {space.name!r} takes inputs of shape {space.input_shape}, {data.name} has "
