@@ -1,10 +1,9 @@
 """What the options of a search step are worth on this machine, each against the default step.
 
-The default: float32, channels-last, nothing compiled, SGD over all tensors at once; on CUDA a step
+The default: float32, channels-last, SGD over all tensors at once; on CUDA a step
 recorded. Against it, in turn in one process, on the same paths and batch: bfloat16 (the option
-``mixed_precision``), compiled options (``compile``; the seconds of compiling are reported apart),
-the default memory layout, SGD's other ways, and on CUDA steps that are not recorded and
-convolutions chosen by trial.
+``mixed_precision``), the default memory layout, SGD's other ways, and on CUDA steps that are not
+recorded and convolutions chosen by trial.
 
     python -m benchmarks.step_options --out records/speed/step-options.json
 """
@@ -25,7 +24,6 @@ import ddpnas
 from benchmarks.record import write_record
 from benchmarks.step import CASES, optimizer_of, timed
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.evaluators._compile import compile_options
 from ddpnas.space.supernet import Supernet
 from ddpnas.training.cuda_graphs import Captures
 from ddpnas.training.device import pick_device, place
@@ -37,7 +35,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "contiguous": {"layout": torch.contiguous_format},
     "SGD, fused": {"sgd": {"fused": True}},
     "SGD, tensor by tensor": {"sgd": {"foreach": False}},
-    "compiled": {"compile": "inductor"},
 }
 ON_CUDA: dict[str, dict[str, Any]] = {
     "SGD, foreach": {"sgd": {"foreach": True}},
@@ -56,7 +53,6 @@ def epoch_of(
     device: torch.device,
     *,
     precision: str = "no",
-    compile: str | None = None,
     layout: torch.memory_format = torch.channels_last,
     sgd: dict[str, bool] | None = None,
     recorded: bool = True,
@@ -68,8 +64,6 @@ def epoch_of(
     place(supernet, device)
     if layout is torch.contiguous_format:
         supernet.to(memory_format=layout)
-    if compile is not None:
-        compile_options(supernet, compile)
     supernet.train()
     config = SupernetConfig()
     optimizer = optimizer_of(list(supernet.parameters()), device)

@@ -132,12 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
     add("--shared-gradients", default="sum", choices=["sum", "mean"], help="see SupernetConfig")
-    add("--distinct-paths", type=int, help="see SupernetConfig; 0: new ones for every step")
     add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--prior", type=float, default=0.5, help="weight of the training-free scores")
     add("--judged", type=int, default=200, help="networks of the rank correlation")
     add("--standalone-epochs", type=int, default=5, help="of each network of the random search")
-    add("--warmup-share", type=float, default=1.0, help="of the training, before the first score")
     add("--passes", type=int, help="of fair-stages, instead of what the time allows")
     add("--cycles-per-stage", type=int, default=20)
     add("--keep", type=int, default=1)
@@ -185,7 +183,6 @@ def _supernet(options: argparse.Namespace) -> SupernetConfig:
         weight_decay=options.weight_decay,
         score=options.score,
         proxy_weight=options.prior,
-        distinct_paths=options.distinct_paths,
         shared_gradients=options.shared_gradients,
         training="fair",
     )
@@ -193,7 +190,6 @@ def _supernet(options: argparse.Namespace) -> SupernetConfig:
 
 def _plan(options: argparse.Namespace) -> Plan:
     return Plan(
-        options.warmup_share,
         options.passes,
         options.cycles_per_stage,
         options.keep,

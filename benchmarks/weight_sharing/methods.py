@@ -123,7 +123,6 @@ def one_shot(training: Literal["fair", "uniform"], task: Task, watch: Stopwatch)
         task.supernet,
         training=training,
         warmup_epochs=max(1, round(0.9 * task.seconds / speed.train)),
-        epochs=0,
     )
     cells = distinct_cells(
         task.space, max(10, int(0.1 * task.seconds / speed.score)), task.seed + 10_000
@@ -137,24 +136,14 @@ def one_shot(training: Literal["fair", "uniform"], task: Task, watch: Stopwatch)
 
 
 def paper(task: Task, watch: Stopwatch) -> Outcome:
-    """DDPNAS as published, with as many cycles a stage as the time allows."""
-    config = replace(
-        task.supernet, training="path", score="accuracy", proxy_weight=0.0, augment=True
-    )
-    return _an_epoch_a_score(task, watch, "ddpnas-paper", config)
-
-
-def interleaved(task: Task, watch: Stopwatch) -> Outcome:
-    """DDPNAS whose paths of a stage take turns, a step each, before all are scored with a prior."""
-    config = replace(task.supernet, training="path", interleave=True)
-    return _an_epoch_a_score(task, watch, "ddpnas", config)
-
-
-def _an_epoch_a_score(task: Task, watch: Stopwatch, name: str, config: SupernetConfig) -> Outcome:
-    """Search with an epoch of training for each score, in as many cycles as the time allows.
+    """DDPNAS as published, with as many cycles a stage as the time allows.
 
     The rank correlation is that of the weights at the end.
     """
+    name = "ddpnas-paper"
+    config = replace(
+        task.supernet, training="path", score="accuracy", proxy_weight=0.0, augment=True
+    )
     speed = measure_speed(task)
     each = create_strategy(name, task.space, cycles_per_stage=1).evaluations
     cycles = max(1, round(task.seconds / (each * (speed.train + speed.score))))
@@ -167,26 +156,21 @@ def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
     """DDPNAS with fair training, stages scored with settled weights and a prior, and finalists.
 
     Of the time, ``finalist_share`` trains finalists alone (the best ``finalists`` by the fit,
-    equally long). What scoring leaves of the rest trains: ``warmup_share`` of it all choices
-    before the first stage, the others the survivors between the stages.
+    equally long). What scoring leaves of the rest trains all choices before the first stage.
     """
     plan = task.plan
     options = {"cycles_per_stage": plan.cycles_per_stage, "keep": plan.keep}
     evaluations = create_strategy("ddpnas", task.space, **options).evaluations
-    warmup, epochs = plan.passes, 0
+    warmup = plan.passes
     if warmup is None:
         speed = measure_speed(task)
         training = (1 - plan.finalist_share) * task.seconds - evaluations * speed.score
-        between = len_of_cycle(task) - plan.keep - 1  # stages after the first
-        warmup_share = plan.warmup_share if between else 1.0
-        warmup = max(1, round(warmup_share * training / speed.train))
-        epochs = max(0, round((1 - warmup_share) * training / max(1, between) / speed.train))
-    config = replace(task.supernet, training="fair", warmup_epochs=warmup - epochs, epochs=epochs)
+        warmup = max(1, round(training / speed.train))
+    config = replace(task.supernet, training="fair", warmup_epochs=warmup)
     strategy, _, tau = _search(task, watch, "ddpnas", options, config)
     found = strategy.architecture
     details = {
         "warmup_epochs": warmup,
-        "epochs": epochs,
         "scored": strategy.evaluations,
         "survivors": strategy.distribution.survivors,
         "without_finalists": task.space.format(strategy.best(1)[0]),
@@ -290,7 +274,6 @@ METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     "fair-stages": fair_stages,
     "prior": prior,
     "paper": paper,
-    "interleaved": interleaved,
     "spos": functools.partial(one_shot, "uniform"),
     "fair-one-shot": functools.partial(one_shot, "fair"),
     "random-search": random_search,

@@ -37,8 +37,7 @@ class Plan:
     """How "fair-stages" and "prior" divide their time.
 
     Attributes:
-        warmup_share: of the training, of all choices fairly before the first scores.
-        passes: so many before the first scores, and none later; None: as the time allows.
+        passes: Passes over all options before the first scores; None: as the time allows.
         cycles_per_stage: T; all of a stage are scored with the same weights.
         keep: survivors of each decision at which pruning stops.
         finalists: architectures that are trained alone at the end, 0 for none.
@@ -46,7 +45,6 @@ class Plan:
         prior_cycles: of the stage of "prior", scored untrained.
     """
 
-    warmup_share: float
     passes: int | None
     cycles_per_stage: int
     keep: int

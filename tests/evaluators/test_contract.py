@@ -24,7 +24,7 @@ def by_hash(architecture):
 
 
 class Supernet(EvaluatorContract):
-    config = SupernetConfig(warmup_epochs=2, epochs=1, batch_size=8)
+    config = SupernetConfig(warmup_epochs=3, batch_size=8)
 
     def make_evaluator(self, space, data, seed):
         return SupernetEvaluator(space, data, 5, self.config, seed=seed, device="cpu", scale_from=5)
@@ -36,10 +36,6 @@ class TestFair(Supernet):
 
 class TestPath(Supernet):
     config = SupernetConfig(training="path", batch_size=8)
-
-
-class TestInterleaved(Supernet):
-    config = SupernetConfig(training="path", interleave=True, batch_size=8)
 
 
 class TestStandalone(EvaluatorContract):

@@ -74,7 +74,7 @@ def test_the_proxies_depend_on_the_architecture_and_the_seed_alone(small_space, 
 
 def evaluator(space, data, scale_from, **settings):
     config = SupernetConfig(
-        training="fair", warmup_epochs=1, epochs=1, batch_size=16, score="loss", **settings
+        training="fair", warmup_epochs=2, batch_size=16, score="loss", **settings
     )
     return SupernetEvaluator(space, data, 20, config, device="cpu", scale_from=scale_from)
 

@@ -3,12 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import ddpnas
 from ddpnas.errors import DivergedError, OptionError
-from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
-from ddpnas.evaluators._compile import compile_options
+from ddpnas.evaluators import SupernetConfig, SupernetEvaluator, shared_weights
 from ddpnas.training.cuda_graphs import Captures
 from tests.recorder import Recorder
 
@@ -105,10 +103,9 @@ def test_divergence_says_the_epoch_and_what_to_try(small_space, stripes):
         {"lr": -1},
         {"training": "pathh"},
         {"score": "lose"},
-        {"epochs": -1},
+        {"warmup_epochs": -1},
         {"mixed_precision": "bf17"},
         {"shared_gradients": "median"},
-        {"training": "fair", "interleave": True},
     ],
 )
 def test_settings_out_of_range_are_refused(settings):
@@ -116,9 +113,7 @@ def test_settings_out_of_range_are_refused(settings):
         SupernetConfig(**settings)
 
 
-FAIR = SupernetConfig(
-    warmup_epochs=2, epochs=1, score="accuracy", proxy_weight=0, batch_size=16, lr=0.05
-)
+FAIR = SupernetConfig(warmup_epochs=3, score="accuracy", proxy_weight=0, batch_size=16, lr=0.05)
 
 
 def cycle_of(space, options):
@@ -128,38 +123,17 @@ def cycle_of(space, options):
     ]
 
 
-def test_a_batch_is_trained_before_it_is_scored_and_scored_with_the_same_weights(
-    small_space, stripes
-):
+def test_all_scores_come_from_the_weights_of_the_warm_up(small_space, stripes):
     one = evaluator(small_space, stripes, config=FAIR)
     batch = cycle_of(small_space, 5)
-    assert len(list(one.prepare(batch))) == 3  # of the warm-up, and of the batch
+    assert len(list(one.prepare(batch))) == 3
     assert list(one.prepare(batch)) == []
     before = {k: v.clone() for k, v in one.supernet.state_dict().items()}
     found = list(one.evaluate(batch))
-    assert all(torch.equal(before[k], v) for k, v in one.supernet.state_dict().items())
     assert [e.score for e in found] == [one.rescore([a])[0].score for a in batch]
-    assert len(list(one.prepare(batch))) == 1
-
-
-def test_without_epochs_between_batches_all_scores_come_from_the_warm_up(small_space, stripes):
-    config = dataclasses.replace(FAIR, epochs=0)
-    one = evaluator(small_space, stripes, config=config)
-    assert len(list(one.prepare(cycle_of(small_space, 5)))) == 2
-    first = [e.score for e in one.evaluate(cycle_of(small_space, 5))]
-    assert list(one.prepare(cycle_of(small_space, 5))) == []
-    assert [e.score for e in one.evaluate(cycle_of(small_space, 5))] == first
-
-
-@pytest.mark.parametrize("training", ["fair", "uniform"])
-def test_what_does_not_occur_in_the_batch_is_left_alone(small_space, stripes, training):
-    config = dataclasses.replace(FAIR, training=training, warmup_epochs=0, epochs=3)
-    one = evaluator(small_space, stripes, config=config)
-    before = {n: p.detach().clone() for n, p in one.supernet.named_parameters()}
-    list(one.evaluate(cycle_of(small_space, 3)))  # none, skip_connect, nor_conv_1x1
-    after = dict(one.supernet.named_parameters())
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert {n for n in before if n not in moved} == {n for n in before if ".options.3." in n}
+    assert list(one.prepare(batch[:3])) == []
+    assert [e.score for e in one.evaluate(batch[:3])] == [e.score for e in found[:3]]
+    assert all(torch.equal(before[k], v) for k, v in one.supernet.state_dict().items())
 
 
 def test_every_step_of_fair_training_uses_each_choice_exactly_once(small_space, stripes):
@@ -177,16 +151,6 @@ def test_every_step_of_fair_training_uses_each_choice_exactly_once(small_space, 
     # a pass over all choices sees each image once, 16 a path and step where there are enough
     assert set(seen) == {min(16, len(stripes.train) // 5)}
     assert sum(seen) == sum(e["train_images"] for e in epochs) <= 3 * len(stripes.train)
-
-
-def test_the_warm_up_trains_all_choices_and_later_epochs_those_of_the_batch(small_space, stripes):
-    one = evaluator(small_space, stripes, config=FAIR)
-    seen, ends = [], []
-    one.supernet.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    for _ in one.prepare(cycle_of(small_space, 2)):
-        ends.append(len(seen))
-    items = len(stripes.train)
-    assert ends == [5 * (items // 80), 10 * (items // 80), 10 * (items // 80) + 2 * (items // 32)]
 
 
 def test_what_all_paths_of_a_step_use_may_learn_by_the_mean_of_their_gradients(
@@ -234,11 +198,22 @@ def test_the_score_is_what_the_setting_names(small_space, stripes, score, sign, 
         assert 0 <= evaluation.details["accuracy"] <= 1
 
 
+class Uncaptured(Captures):
+    """Draws the paths of captured steps and runs them eagerly: what a capture is compared with."""
+
+    recording = True
+
+    def step(self, step):
+        return step
+
+
 @pytest.mark.parametrize(("training", "at_once"), [("fair", 5), ("uniform", 1)])
-def test_steps_may_be_made_of_paths_drawn_beforehand(small_space, stripes, training, at_once):
-    config = dataclasses.replace(
-        FAIR, training=training, distinct_paths=15, warmup_epochs=8, epochs=0, batch_size=8
-    )
+def test_captured_steps_are_made_of_paths_drawn_in_advance(
+    small_space, stripes, monkeypatch, training, at_once
+):
+    monkeypatch.setattr(Captures, "on", lambda device: Uncaptured(None))
+    monkeypatch.setattr(shared_weights, "_CAPTURED_PATHS", 15)
+    config = dataclasses.replace(FAIR, training=training, warmup_epochs=8, batch_size=8)
     one = evaluator(small_space, stripes, config=config)
     paths = []
     set_path = one.supernet.set_path
@@ -252,88 +227,54 @@ def test_steps_may_be_made_of_paths_drawn_beforehand(small_space, stripes, train
     assert max(taken) <= 2 * min(taken)
 
 
-RECORDED = [
-    dataclasses.replace(CONFIG),
-    dataclasses.replace(CONFIG, interleave=True),
-    dataclasses.replace(FAIR, distinct_paths=10, batch_size=8, warmup_epochs=6),
-    dataclasses.replace(FAIR, training="uniform", distinct_paths=3, warmup_epochs=6),
+CAPTURED = [
+    CONFIG,
+    dataclasses.replace(FAIR, batch_size=8, warmup_epochs=6),
+    dataclasses.replace(FAIR, training="uniform", warmup_epochs=6),
 ]
 
 
-@pytest.mark.parametrize("config", RECORDED)
-def test_recorded_steps_train_as_plain_ones_do(small_space, stripes, monkeypatch, config):
+@pytest.mark.parametrize("config", CAPTURED)
+def test_captured_steps_train_as_eager_ones_do(small_space, stripes, monkeypatch, config):
+    monkeypatch.setattr(shared_weights, "_CAPTURED_PATHS", 10)
+    monkeypatch.setattr(Captures, "on", lambda device: Uncaptured(None))
     batch = cells(small_space, 3)
-    plain = [e.score for e in evaluator(small_space, stripes, config=config).evaluate(batch)]
+    eager = [e.score for e in evaluator(small_space, stripes, config=config).evaluate(batch)]
     captures, made = Recorder.captures()
     monkeypatch.setattr(Captures, "on", lambda device: captures)
     one = evaluator(small_space, stripes, config=config)
-    assert [e.score for e in one.evaluate(batch)] == plain
+    assert [e.score for e in one.evaluate(batch)] == eager
     assert sum(graph.replays for graph in made) > len(made) > 1
 
 
-def test_where_steps_are_recorded_their_paths_are_drawn_beforehand(
-    small_space, stripes, monkeypatch
-):
-    captures, made = Recorder.captures()
-    monkeypatch.setattr(Captures, "on", lambda device: captures)
-    one = evaluator(small_space, stripes, config=dataclasses.replace(FAIR, epochs=0))
-    next(one.prepare(cells(small_space, 1)))
-    assert len(made) == 320 / 5
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("config", RECORDED)
-def test_on_cuda_recorded_steps_train_as_launched_ones_do(small_space, stripes, config):
+@pytest.mark.parametrize("config", CAPTURED)
+def test_on_cuda_captured_steps_train_as_eager_ones_do(small_space, stripes, monkeypatch, config):
+    monkeypatch.setattr(shared_weights, "_CAPTURED_PATHS", 10)
     batch = cells(small_space, 3)
 
-    def losses(**settings):
-        one = SupernetEvaluator(
-            small_space, stripes, 12, dataclasses.replace(config, **settings), device="cuda"
-        )
+    def losses():
+        one = SupernetEvaluator(small_space, stripes, 12, config, device="cuda")
         of_epochs = [e["loss"] for e in one.prepare(batch)]
         return of_epochs + [e.details["valid_loss"] for e in one.evaluate(batch)]
 
-    assert losses() == pytest.approx(losses(cuda_graphs=False), rel=0.02)
+    captured = losses()
+    monkeypatch.setattr(Captures, "on", lambda device: Uncaptured(None))
+    assert captured == pytest.approx(losses(), rel=0.02)
 
 
-INTERLEAVED = dataclasses.replace(CONFIG, interleave=True)
-DRAWN_BEFOREHAND = dataclasses.replace(FAIR, distinct_paths=10, batch_size=8)
-
-
-def test_interleaved_paths_take_turns_and_are_scored_with_the_same_weights(small_space, stripes):
-    one = evaluator(small_space, stripes, config=INTERLEAVED)
+@pytest.mark.parametrize("captured", [False, True])
+def test_the_warm_up_goes_on_where_it_was_interrupted(small_space, stripes, monkeypatch, captured):
+    if captured:
+        monkeypatch.setattr(Captures, "on", lambda device: Recorder.captures()[0])
+        monkeypatch.setattr(shared_weights, "_CAPTURED_PATHS", 10)
     batch = cells(small_space, 3)
-    paths = []
-    set_path = one.supernet.set_path
-    one.supernet.set_path = lambda path: (paths.append(path), set_path(path))
-    epochs = list(one.prepare(batch))
-    steps = len(stripes.train) // 16
-    assert len(epochs) == 3  # as many as when each has one of its own
-    assert paths == [batch[i % 3] for i in range(3 * steps)]
-    found = list(one.evaluate(batch))
-    assert [e.score for e in found] == [one.rescore([a])[0].score for a in batch]
-
-
-def test_the_rate_of_interleaved_epochs_falls_over_the_whole_search(small_space, stripes):
-    one = evaluator(small_space, stripes, total=6, config=INTERLEAVED)
-    batch = cells(small_space, 3)
-    rates = [e["lr"] for e in one.prepare(batch)]
-    list(one.evaluate(batch))
-    rates += [e["lr"] for e in one.prepare(batch)]
-    steps = len(stripes.train) // 16
-    ends = np.arange(1, 7) - 1 / steps  # the last step of each epoch
-    assert rates == pytest.approx(0.001 + 0.049 * (1 + np.cos(np.pi * ends / 6)) / 2)
-
-
-@pytest.mark.parametrize("config", [INTERLEAVED, DRAWN_BEFOREHAND])
-def test_training_of_a_round_goes_on_where_it_was_interrupted(small_space, stripes, config):
-    batch = cells(small_space, 3)
-    whole = [e.score for e in evaluator(small_space, stripes, config=config).evaluate(batch)]
-    first = evaluator(small_space, stripes, config=config)
+    whole = [e.score for e in evaluator(small_space, stripes, config=FAIR).evaluate(batch)]
+    first = evaluator(small_space, stripes, config=FAIR)
     next(first.prepare(batch))
     tensors, plain = first.state_dict()
     saved = {name: tensor.clone() for name, tensor in tensors.items()}
-    second = evaluator(small_space, stripes, config=config)
+    second = evaluator(small_space, stripes, config=FAIR)
     second.load_state_dict(saved, plain)
     assert [e.score for e in second.evaluate(batch)] == whole
 
@@ -358,53 +299,6 @@ def test_half_precision_trains_alike(small_space, stripes):
     for ours, theirs in zip(half, full, strict=True):
         assert ours["loss"] != theirs["loss"]
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.1)
-
-
-def test_compiled_options_train_alike_and_keep_their_names(small_space, stripes):
-    config = dataclasses.replace(CONFIG, compile="aot_eager")
-    one, plain = (
-        evaluator(small_space, stripes, config=config),
-        evaluator(small_space, stripes),
-    )
-    assert list(one.supernet.state_dict()) == list(plain.supernet.state_dict())
-    batch = cells(small_space, 2)
-    for ours, theirs in zip(one.evaluate(batch), plain.evaluate(batch), strict=True):
-        assert ours.details["loss"] == pytest.approx(theirs.details["loss"], rel=1e-3)
-
-
-def test_options_of_many_sizes_are_all_compiled(monkeypatch):
-    dynamo = torch._dynamo.config
-    monkeypatch.setattr(dynamo, "fail_on_recompile_limit_hit", True)
-    for limit in ("recompile_limit", "accumulated_recompile_limit"):
-        monkeypatch.setattr(dynamo, limit, 8)
-    torch.compiler.reset()
-
-    def network(choose):
-        sizes = {f"{size}": lambda size=size: WiderAndBack(size) for size in range(1, 11)}
-        return choose("block", sizes)
-
-    supernet = ddpnas.SearchSpace(network, input_shape=(3, 4, 4)).supernet()
-    compile_options(supernet, "eager")
-    inputs = torch.randn(2, 3, 4, 4)
-    for block in map(str, range(1, 11)):
-        supernet.set_path({"block": block})
-        supernet(inputs)  # raises where it would run uncompiled
-        with torch.inference_mode():
-            supernet(inputs)
-
-
-class WiderAndBack(nn.Module):
-    def __init__(self, size):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, size, 1), nn.Conv2d(size, 3, 1))
-
-    def forward(self, x):
-        return x + self.body(x)
-
-
-def test_a_backend_that_torch_does_not_know_is_refused(small_space, stripes):
-    with pytest.raises(OptionError, match=r"inductr.*inductor"):
-        evaluator(small_space, stripes, config=dataclasses.replace(CONFIG, compile="inductr"))
 
 
 @pytest.mark.parametrize(

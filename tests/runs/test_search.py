@@ -156,7 +156,7 @@ def test_an_interrupted_search_ends_as_the_unbroken_one(
 def test_a_search_of_trained_batches_resumes_from_any_checkpoint(
     small_space, stripes, tmp_path, monkeypatch, after, prior
 ):
-    config = {"warmup_epochs": 3, "epochs": 3, "batch_size": 32, "proxy_weight": prior}
+    config = {"warmup_epochs": 3, "batch_size": 32, "proxy_weight": prior}
 
     def evaluator(space, data, seed, device, **options):
         config = SupernetConfig(**options)

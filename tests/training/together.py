@@ -14,7 +14,7 @@ from ddpnas.training.sync_norm import synchronize_norms
 
 # 31 and 7: uneven parts
 CONFIG = {"training": "path", "batch_size": 31, "eval_batch_size": 7, "lr": 0.1}
-FAIR = {**CONFIG, "training": "fair", "warmup_epochs": 1, "epochs": 3}
+FAIR = {**CONFIG, "training": "fair", "warmup_epochs": 4}
 OPTIONS = {"cycles_per_stage": 1, "draws": 20}
 
 

@@ -176,7 +176,7 @@ class SearchProgress:
         elif progress.epoch is not None:
             epoch = progress.epoch
             parts.append(
-                f"training all survivors: epoch {epoch['epoch']:.0f} of {epoch['epochs']:.0f}, "
+                f"training all options: epoch {epoch['epoch']:.0f} of {epoch['epochs']:.0f}, "
                 f"loss {epoch['loss']:.3f}{_pace(epoch)}"
             )
         if progress.seconds_left is not None:

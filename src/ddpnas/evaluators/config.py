@@ -31,15 +31,13 @@ class SupernetConfig:
             alike; there are none with "path". Each costs as much as a pass over one path. None is
             16 for each option of the longest decision, because a pass divides the images among
             them. Small sets get more: as many as make 2,500 steps, but at most 300.
-        epochs: Passes before the scores of each batch, over the options that occur in it. The first
-            batch has the warm-up as well. With "path" it is always one pass a score.
         score: "accuracy" (a fraction) or "loss" (the negative mean cross-entropy). None is
             "accuracy" with "path" and "loss" otherwise.
         proxy_weight: Weight of zero-cost proxies, which score the untrained network (NASWOT and
             synflow, half each), from 0 to 1. The rest is the weight of the shared weights' score.
             None is 0 with "path" and 0.5 otherwise. Above 0, all are in standard deviations over
             the first batch of architectures or over random ones (more than 3 worse counts as 3),
-            so such scores only serve to compare architectures. Not with "path", unless interleaved.
+            so such scores only serve to compare architectures. Not with "path".
         augment: Shift training images, and mirror them if the data allows. None is yes with "path".
             Otherwise it is yes if the warm-up has more than 20 passes for each option of the
             longest decision: an option that sees an image more rarely does not overfit it.
@@ -47,8 +45,7 @@ class SupernetConfig:
             paths). None is 128, and less for sets so small that an epoch would have few steps.
         eval_batch_size: Images in a validation step, at most. BatchNorm uses their statistics.
         lr: First learning rate of SGD. With "path" it falls along a cosine over all epochs of the
-            search, otherwise over the passes before each batch of scores, so that scores come from
-            settled weights.
+            search, otherwise over the warm-up, so that scores come from settled weights.
         lr_min: Last learning rate.
         momentum: Momentum of SGD.
         weight_decay: Weight decay of the parameters of the trained paths.
@@ -56,19 +53,12 @@ class SupernetConfig:
         shared_gradients: Gradients of weights that several paths of a fair step use, such as the
             stem: their "sum", or their "mean", so that these weights learn no faster than options,
             which one path uses.
-        interleave: With "path", train the architectures of a batch in turns, one step each, instead
-            of one epoch each, and score them with the same weights when all are trained.
         mixed_precision: Precision of training steps and scores: "no" is float32; "bf16" pays off on
             GPUs made for it. On a processor without such instructions it is several times slower,
             with them it takes 0.9 to 1.2 times as long.
-        compile: Backend of torch.compile for the options of choices, such as "inductor"; None does
-            not compile. It needs a compiler, and gained nothing on the processors tried.
-        distinct_paths: Number of distinct paths that are sampled before a batch of scores and train
-            the weights, all options equally often; 0 samples new paths at every step. None is 320
-            where steps are recorded as CUDA graphs and 0 elsewhere. With "path", the architectures
-            themselves are trained.
         cuda_graphs: On CUDA, record a step and replay it: otherwise small networks wait for the
-            processor. It changes nothing elsewhere.
+            processor. So that steps repeat, the warm-up then trains 320 paths drawn in advance, all
+            options equally often, instead of new paths at every step. It changes nothing elsewhere.
 
     Raises:
         OptionError: A value out of range, or options that contradict each other.
@@ -80,7 +70,6 @@ class SupernetConfig:
 
     training: Literal["fair", "uniform", "path"] = "fair"
     warmup_epochs: int | None = None
-    epochs: int = 0
     score: Literal["accuracy", "loss"] | None = None
     proxy_weight: float | None = None
     augment: bool | None = None
@@ -92,10 +81,7 @@ class SupernetConfig:
     weight_decay: float = 3e-4
     clip: float = 5.0
     shared_gradients: Literal["sum", "mean"] = "sum"
-    interleave: bool = False
     mixed_precision: Literal["no", "bf16"] = "no"
-    compile: str | None = None
-    distinct_paths: int | None = None
     cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
@@ -111,20 +97,14 @@ class SupernetConfig:
         sizes = (self.batch_size, self.eval_batch_size)
         if any(size is not None and size < 1 for size in sizes) or self.lr <= 0:
             raise OptionError("batch sizes must be at least 1 and the learning rate above 0")
-        counts = (self.warmup_epochs, self.epochs, self.distinct_paths)
-        if any(count is not None and count < 0 for count in counts):
-            raise OptionError("warmup_epochs, epochs and distinct_paths must not be negative")
+        if self.warmup_epochs is not None and self.warmup_epochs < 0:
+            raise OptionError(f"warmup_epochs must be at least 0, not {self.warmup_epochs}")
         if not 0 <= self.weight_of_proxies <= 1:
             raise OptionError(f"proxy_weight must be from 0 to 1, not {self.proxy_weight}")
-        if self.weight_of_proxies > 0 and self.training == "path" and not self.interleave:
+        if self.weight_of_proxies > 0 and self.training == "path":
             raise OptionError(
                 "proxy_weight needs scores that come from the same weights: use training fair or "
-                "uniform, or interleave"
-            )
-        if self.interleave and self.training != "path":
-            raise OptionError(
-                f"interleave belongs to training 'path'; with training {self.training!r} every "
-                f"step already has other paths, so leave it out"
+                "uniform"
             )
 
     @property

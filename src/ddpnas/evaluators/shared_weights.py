@@ -8,11 +8,11 @@ between two epochs continues as if it had never stopped.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DataError, DivergedError, OptionError
-from ddpnas.evaluators._compile import compile_options
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
@@ -42,7 +41,7 @@ from ddpnas.training.steps import TrainStep, train_epoch
 from ddpnas.training.sync_norm import synchronize_norms
 from ddpnas.utils.seeds import derive_seed, seeded
 
-__all__ = ["Round", "SharedWeights", "make_sgd"]
+__all__ = ["SharedWeights", "make_sgd"]
 
 # Default warm-up: 16 passes for each option of the longest decision. A pass over a small set has
 # few steps, so small sets get as many passes as make 2,500 steps, but at most 300
@@ -50,26 +49,9 @@ __all__ = ["Round", "SharedWeights", "make_sgd"]
 _PASSES = 16
 _STEPS, _MOST_PASSES = 2_500, 300
 # Number of distinct paths in captured steps. Capturing a step costs about as much as running it.
-# It only pays off when the step is replayed, so the paths must repeat.
-_RECORDED = 320
-
-
-@dataclass(frozen=True)
-class Round:
-    """The epochs that train the weights before a batch of architectures is scored.
-
-    Attributes:
-        architectures: The batch.
-        epochs: Number of epochs.
-        warmup_epochs: Number of leading epochs that train every option. Later epochs train only
-            options that occur in the batch.
-        scored: Number of architectures that were scored before this batch.
-    """
-
-    architectures: Sequence[Architecture]
-    epochs: int
-    warmup_epochs: int
-    scored: int
+# It only pays off when the step is replayed, so the paths must repeat. They rank as well as new
+# paths at every step (records/weight-sharing.md).
+_CAPTURED_PATHS = 320
 
 
 class SharedWeights:
@@ -87,7 +69,9 @@ class SharedWeights:
 
     Attributes:
         supernet: The network with its present weights.
-        warmup_epochs: Number of epochs before the first score, see :class:`SupernetConfig`.
+        warmup_epochs: Number of epochs before the first score, see :class:`SupernetConfig`; 0 with
+            ``training="path"``.
+        epochs: Number of epochs trained since the search began.
 
     Raises:
         DataError: There are fewer training images than paths in a step.
@@ -106,18 +90,16 @@ class SharedWeights:
     ) -> None:
         self._config, self._seed, self._evaluations = config, seed, evaluations
         self._device, self._processes = device, processes
-        self._epochs = 0  # trained since the search began
+        self.epochs = 0
         with seeded(seed):
             self.supernet = space.supernet()
         place(self.supernet, device)
         synchronize_norms(self.supernet, processes)
         processes.copy_first([*self.supernet.parameters(), *self.supernet.buffers()])
-        if config.compile is not None:
-            compile_options(self.supernet, config.compile)
         graphs = config.cuda_graphs and processes.size == 1
         self._captures = Captures.on(device) if graphs else Captures(None)
-        # The steps of this round if their paths are drawn in advance; empty if every step draws new
-        # ones. They are kept over the epochs of a round because a captured step is replayed.
+        # The captured steps of the warm-up; empty if every step draws new paths. They are kept from
+        # epoch to epoch because a captured step is replayed.
         self._pool: list[Step] = []
         self._parameters = list(self.supernet.parameters())
         self._optimizer = make_sgd(self._parameters, config, device)
@@ -127,10 +109,14 @@ class SharedWeights:
         # A fair step trains each option once, in as many disjoint paths as the longest decision has
         # options. All paths of a step together need no more images than there are.
         options = self._all.max_survivors
-        paths = options if config.training == "fair" else 1
+        self._paths = paths = options if config.training == "fair" else 1
         self._batch_size = self._train.batch_size(config.batch_size, paths)
-        given = config.warmup_epochs
-        self.warmup_epochs = self._enough(options) if given is None else given
+        if config.training == "path":
+            self.warmup_epochs = 0
+        elif config.warmup_epochs is None:
+            self.warmup_epochs = self._enough(options)
+        else:
+            self.warmup_epochs = config.warmup_epochs
         if not config.augmented(self.warmup_epochs / options):
             self._train.augmentation = Augmentation(crop="none", flip=False)
         if len(self._train) < paths:
@@ -154,12 +140,11 @@ class SharedWeights:
         steps = self._train.steps(min(options * self._batch_size, len(self._train)))
         return max(_PASSES * options, min(_MOST_PASSES, math.ceil(_STEPS / steps)))
 
-    def train_path(self, architecture: Architecture, scored: int) -> dict[str, float]:
+    def train_path(self, architecture: Architecture) -> dict[str, float]:
         """Train one path for an epoch; return what was measured.
 
         Args:
             architecture: The path.
-            scored: Number of architectures scored before, which sets the learning rate.
 
         Raises:
             DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
@@ -171,7 +156,7 @@ class SharedWeights:
         group = self._optimizer.param_groups[0]
         # The published way has one cosine over the search, an epoch for each score. The rate stays
         # the same within an epoch.
-        lr = self._set_lr(scored / max(1, self._evaluations))
+        lr = self._set_lr(self.epochs / max(1, self._evaluations))
         # SGD gets the path alone, so that nothing else moves, decays or costs time.
         group["params"] = path
         seed = self._epoch_seed()
@@ -193,17 +178,13 @@ class SharedWeights:
             raise self._diverged(error, lr) from None
         finally:
             group["params"] = self._parameters
-        self._epochs += 1
+        self.epochs += 1
         self._processes.check_equal("weights", repr(architecture), path)
         images = self._train.steps(self._batch_size) * min(self._batch_size, len(self._train))
         return _measured(images, loss, lr, started)
 
-    def train_together(self, round_: Round, done: int) -> dict[str, float]:
-        """Train one epoch of a round; return what was measured.
-
-        Args:
-            round_: The round.
-            done: Number of its epochs that are over.
+    def train_all(self) -> dict[str, float]:
+        """Train all options for an epoch of the warm-up; return what was measured.
 
         Raises:
             DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
@@ -211,62 +192,47 @@ class SharedWeights:
         started = time.perf_counter()
         self.supernet.train()
         seed = self._epoch_seed()
-        rng = np.random.default_rng(seed)
-        # The warm-up trains every option, because later batches may need any of them. After it,
-        # only options that occur in the batch are worth the time.
-        alive = self._all if done < round_.warmup_epochs else self._occurring(round_.architectures)
-        at_once = alive.max_survivors if self._config.training == "fair" else 1
-        batch_size = min(self._batch_size * at_once, len(self._train))
+        batch_size = min(self._batch_size * self._paths, len(self._train))
         steps = self._train.steps(batch_size)
-        # Draw a new pool where the set of options changes. After a resume the pool is empty, too.
-        # Its draw is seeded by the round alone, so the same pool is drawn again.
-        if done in (0, round_.warmup_epochs) or not self._pool:
-            groups = self._drawn_beforehand(round_, alive, at_once)
-            self._pool = [self._captures.step(self._step_on(paths, batch_size)) for paths in groups]
-        order = rng.permutation(len(self._pool))
+        train = self._steps(np.random.default_rng(seed), batch_size)
         losses: list[Tensor] = []
-        lr = self._config.lr
-        with seeded(seed + self._processes.rank):
+        with seeded(seed + self._processes.rank):  # dropout drops other units in each process
             for step, batch in enumerate(self._train.train_batches(batch_size, seed)):
-                epochs = done + step / steps  # of this round, with the fraction of this one
-                if self._config.interleave:
-                    # The same cosine over the whole search as in train_path, but smooth: epochs of
-                    # earlier rounds (one for each score) plus those of this round.
-                    lr = self._set_lr((round_.scored + epochs) / max(1, self._evaluations))
-                    train = self._pool[(done * steps + step) % len(self._pool)]
-                else:
-                    # One cosine a round: it ends before the scores, which so come from settled
-                    # weights.
-                    lr = self._set_lr(epochs / round_.epochs)
-                    if self._pool:  # in another order every epoch, each step equally often
-                        train = self._pool[order[step % len(order)]]
-                    else:
-                        train = self._step_on(alive.fair_cycle(rng)[:at_once], batch_size)
-                losses.append(train(*batch))
-        if done + 1 == round_.epochs:
-            self._pool = []  # gives the memory of captured steps back before the scores
-        self._epochs += 1
+                # One cosine, falling from step to step. It ends with the warm-up, so that scores
+                # come from settled weights.
+                lr = self._set_lr((self.epochs + step / steps) / self.warmup_epochs)
+                losses.append(next(train)(*batch))
         self._processes.check_equal("weights", "", self._parameters)
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
             raise self._diverged(f"the training loss became {loss}", lr)
+        self.epochs += 1
+        if self.epochs == self.warmup_epochs:
+            self._pool = []  # gives the memory of captured steps back before the scores
         return _measured(steps * batch_size, loss, lr, started)
 
-    def _drawn_beforehand(
-        self, round_: Round, alive: JointDistribution, at_once: int
-    ) -> list[list[Architecture]]:
-        """Return the paths of each step of the pool, or nothing if every step draws its own."""
-        if self._config.interleave:
-            return [[architecture] for architecture in round_.architectures]
-        paths = self._config.distinct_paths
-        if paths is None:
-            paths = _RECORDED if self._captures.recording else 0
-        rng = np.random.default_rng([self._seed, round_.scored])
-        return [alive.fair_cycle(rng)[:at_once] for _ in range(math.ceil(paths / at_once))]
+    def _steps(self, rng: np.random.Generator, batch_size: int) -> Iterator[Step]:
+        """Yield the steps of an epoch, without end.
 
-    def _step_on(self, paths: Sequence[Architecture], batch_size: int) -> Step:
-        """Return a step that trains these paths on a batch of this size."""
-        return functools.partial(self._step, paths, batch_size)
+        Args:
+            rng: Random numbers of the epoch.
+            batch_size: Number of images in the whole batch, over all processes.
+        """
+        if self._captures.recording and not self._pool:
+            # The draw depends on the search's seed alone: after a resume it gives the same pool.
+            draw = np.random.default_rng([self._seed, 0])
+            self._pool = [
+                self._captures.step(self._new_step(draw, batch_size))
+                for _ in range(math.ceil(_CAPTURED_PATHS / self._paths))
+            ]
+        if self._pool:  # each step equally often, in another order every epoch
+            yield from itertools.cycle([self._pool[i] for i in rng.permutation(len(self._pool))])
+        while True:
+            yield self._new_step(rng, batch_size)
+
+    def _new_step(self, rng: np.random.Generator, batch_size: int) -> Step:
+        """Return a step on newly drawn paths, which are disjoint if there are several."""
+        return functools.partial(self._step, self._all.fair_cycle(rng)[: self._paths], batch_size)
 
     def _step(
         self, paths: Sequence[Architecture], batch_size: int, inputs: Tensor, labels: Tensor
@@ -312,16 +278,8 @@ class SharedWeights:
         self._optimizer.step()
         return total / len(paths)
 
-    def _occurring(self, architectures: Sequence[Architecture]) -> JointDistribution:
-        """Return a distribution whose survivors are the options that occur in the batch."""
-        masks = tuple(
-            np.isin(d.options, [architecture[d.name] for architecture in architectures])
-            for d in self._all.decisions
-        )
-        return JointDistribution(self._all.decisions, self._all.rows, masks)
-
     def _epoch_seed(self) -> int:
-        return derive_seed(self._seed, self._epochs)
+        return derive_seed(self._seed, self.epochs)
 
     def _set_lr(self, progress: float) -> float:
         """Set and return the learning rate.
@@ -341,7 +299,7 @@ class SharedWeights:
     def _diverged(self, what: object, lr: float) -> DivergedError:
         of = f" of {self._evaluations}" if self._config.training == "path" else ""
         return DivergedError(
-            f"{what} in epoch {self._epochs + 1}{of}, at learning rate {lr:.3g}; "
+            f"{what} in epoch {self.epochs + 1}{of}, at learning rate {lr:.3g}; "
             f"try --evaluator-options.lr {self._config.lr / 4:g}"
         )
 
@@ -350,13 +308,13 @@ class SharedWeights:
         tensors = with_prefix("supernet", self.supernet.state_dict())
         state, _ = optimizer_state(self._optimizer)
         tensors |= with_prefix("optimizer", state)
-        return tensors, {"epochs": self._epochs}
+        return tensors, {"epochs": self.epochs}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; ``plain`` may hold more."""
         self.supernet.load_state_dict(without_prefix("supernet", tensors))
         load_optimizer(self._optimizer, without_prefix("optimizer", tensors), {})
-        self._epochs = plain["epochs"]
+        self.epochs = plain["epochs"]
 
 
 def make_sgd(

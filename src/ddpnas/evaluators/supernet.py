@@ -1,22 +1,17 @@
 """SupernetEvaluator: one set of weights, shared by all architectures, scores each of them.
 
-How the weights are trained between the scores is the option ``training``:
+How the weights are trained is the option ``training``:
 
 * ``"path"`` is the paper's way. Each architecture's own path is trained for one epoch and then
   scored. Every score therefore comes from other weights, and each path starts from the weights
   that the epoch before left.
-* ``"fair"`` trains all options before the first score, and those that occur in a batch of
-  architectures before that batch is scored. In every step each option is trained once, in disjoint
-  random paths whose gradients are summed (strict fairness: Chu et al., "FairNAS", ICCV 2021,
-  arXiv 1907.01845). Each path of a step has its own images, so a pass over all options costs as
-  much as a pass over one path; FairNAS shows the same images to all. All scores of a batch come
-  from the same weights and can be compared, and pruned options take no more time.
+* ``"fair"`` trains all options before the first score, and nothing afterwards. In every step each
+  option is trained once, in disjoint random paths whose gradients are summed (strict fairness: Chu
+  et al., "FairNAS", ICCV 2021, arXiv 1907.01845). Each path of a step has its own images, so a pass
+  over all options costs as much as a pass over one path; FairNAS shows the same images to all. All
+  scores come from the same weights and can be compared.
 * ``"uniform"`` is the same with one random path a step (Guo et al., "Single Path One-Shot", ECCV
   2020, arXiv 1904.00420).
-
-With ``interleave``, the epochs that "path" gives to the architectures of a batch are mixed: they
-take turns, one step each. All are scored afterwards with the same weights, so that none has the
-advantage of being trained last.
 
 A score is measured on the whole validation split: the accuracy, or the negative cross-entropy,
 which separates paths that get the same number of images right. The training itself is in
@@ -39,7 +34,7 @@ from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.proxies import ProxyScores, Scale, with_proxies, with_proxy_weight
 from ddpnas.evaluators.scoring import score_paths
-from ddpnas.evaluators.shared_weights import Round, SharedWeights
+from ddpnas.evaluators.shared_weights import SharedWeights
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
@@ -98,11 +93,6 @@ class SupernetEvaluator(BaseEvaluator):
         self.device = pick_device(device) if processes.size == 1 else processes.device
         self._processes = processes
         self._space, self._seed, self._scale_from = space, seed, scale_from
-        # Where the search stands: how many scores were given, and, of the present batch, how many
-        # epochs have been trained and how many architectures are trained for but not yet scored.
-        self._scored = 0
-        self._epochs_done = 0
-        self._left_to_score = 0
         self._weights = SharedWeights(
             space, data, evaluations, self.config, seed, self.device, processes
         )
@@ -117,41 +107,22 @@ class SupernetEvaluator(BaseEvaluator):
         return self._weights.supernet
 
     def prepare(self, architectures: Sequence[Architecture]) -> Iterator[dict[str, float]]:
-        """Train what has to be trained before the batch is scored; yield after each epoch.
+        """Train the warm-up, as far as it is not over; yield after each epoch.
 
-        The state may be saved whenever this yields. Nothing is done where the batch, or the part of
-        it that an interrupted search still has to score, is ready.
+        The warm-up trains all options alike, so it comes before the first batch whatever that is.
+        The state may be saved whenever this yields. With ``training="path"`` there is no warm-up.
 
         Yields:
-            ``epoch`` (from 1) of ``epochs`` before the batch, ``loss`` (mean training
+            ``epoch`` (from 1), ``epochs`` (of the warm-up), ``loss`` (mean training
             cross-entropy), ``lr`` (the epoch's last), ``train_images`` and ``train_seconds``.
 
         Raises:
             DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
         """
-        if not self._trains_before_scoring or self._left_to_score > 0:
-            return
-        if self.config.interleave:  # each architecture gets the epoch that "path" gives it
-            warmup_epochs, epochs = 0, len(architectures)
-        else:
-            warmup_epochs = self._weights.warmup_epochs if self._scored == 0 else 0
-            epochs = warmup_epochs + self.config.epochs
-        round_ = Round(architectures, epochs, warmup_epochs, self._scored)
-        if epochs == 0:
-            self._left_to_score = len(architectures)
-        while self._left_to_score == 0:
-            measured = self._weights.train_together(round_, self._epochs_done)
-            self._epochs_done += 1
-            position = {"epoch": self._epochs_done, "epochs": epochs}
-            # Before the yield: a checkpoint taken there must know that the batch is ready.
-            if self._epochs_done >= epochs:
-                self._epochs_done, self._left_to_score = 0, len(architectures)
+        while self._weights.epochs < self._weights.warmup_epochs:
+            measured = self._weights.train_all()
+            position = {"epoch": self._weights.epochs, "epochs": self._weights.warmup_epochs}
             yield {**position, **measured}
-
-    @property
-    def _trains_before_scoring(self) -> bool:
-        """Whether all architectures of a batch are trained before the first is scored."""
-        return self.config.training != "path" or self.config.interleave
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Yield the score of each path, after the training that the option ``training`` asks for.
@@ -166,17 +137,15 @@ class SupernetEvaluator(BaseEvaluator):
         """
         for _ in self.prepare(architectures):
             pass
-        step = _SCORED_TOGETHER if self._trains_before_scoring else 1
+        # An architecture that is trained right before its score has weights of its own.
+        by_path = self.config.training == "path"
+        step = 1 if by_path else _SCORED_TOGETHER
         if self._proxies is not None and not self._scale.known:
             step = max(1, len(architectures))  # the whole first batch sets the scale
         for start in range(0, len(architectures), step):
             part = architectures[start : start + step]
-            trained: Mapping[str, float] = {}
-            if not self._trains_before_scoring:
-                trained = self._weights.train_path(part[0], self._scored)
+            trained = self._weights.train_path(part[0]) if by_path else {}
             for evaluation in self.rescore(part):
-                self._scored += 1
-                self._left_to_score = max(0, self._left_to_score - 1)
                 yield Evaluation(evaluation.score, {**trained, **evaluation.details})
 
     def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
@@ -228,17 +197,9 @@ class SupernetEvaluator(BaseEvaluator):
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights and optimizer state as tensors, and the rest as plain data."""
         tensors, plain = self._weights.state_dict()
-        return tensors, {
-            **plain,
-            "scored": self._scored,
-            "epochs_done": self._epochs_done,
-            "left_to_score": self._left_to_score,
-            "scale": self._scale.to_dict(),
-        }
+        return tensors, {**plain, "scale": self._scale.to_dict()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self._weights.load_state_dict(tensors, plain)
-        self._scored, self._epochs_done = plain["scored"], plain["epochs_done"]
-        self._left_to_score = plain["left_to_score"]
         self._scale.restore(plain["scale"])

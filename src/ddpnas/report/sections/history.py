@@ -79,11 +79,10 @@ def history_section(view: View) -> Section | None:
     words = []
     if run.shared:
         settings = SupernetConfig(**run.config.evaluator_options)
-        learning = settings.training == "path" or settings.epochs > 0
         words.append(
             "The shared weights keep learning during the search, which raises later scores. "
             "Compare scores within a stage, not across stages."
-            if learning
+            if settings.training == "path"
             else "All architectures were scored with the same shared weights, trained before the "
             "first score. Stages differ in which options were already pruned."
         )

@@ -65,15 +65,14 @@ def _how(view: View) -> str:
         listed = f" ({_listed(options)})" if options else ""
         return f"Scores came from the evaluator {evaluator}{listed}."
     settings = SupernetConfig(**options)
-    if settings.training == "path" and not settings.interleave:
+    if settings.training == "path":
         return (
             "Every architecture was trained for one epoch as a path through shared weights and "
             "then scored on the validation images."
         )
-    mode = "path, interleaved" if settings.interleave else settings.training
     words = (
-        f"All architectures share weights, which were trained in mode {mode}. Architectures were "
-        f"then scored in batches on the validation images."
+        f"All architectures share weights, which were trained in mode {settings.training}. "
+        f"Architectures were then scored in batches on the validation images."
     )
     if settings.weight_of_proxies > 0:
         words += (
