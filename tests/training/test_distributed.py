@@ -63,7 +63,7 @@ def together(tmp_path_factory):
         command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "began on 1 process and goes on on 2" in done.stderr
+    assert "Resuming with 2 processes (was 1)" in done.stderr
     found = [json.loads((folder / f"found-{rank}.json").read_text()) for rank in (0, 1)]
     return folder, found, alone, fair
 
