@@ -407,7 +407,8 @@ def test_the_options_of_a_strategy_of_ones_own_are_listed(capsys, tmp_path):
     assert main(["strategies", named]) == 0
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines()]
-    assert ["evaluations", "3"] in rows and ["at_most", "required", "bound."] in rows
+    assert ["evaluations", "3"] in [row[:2] for row in rows]
+    assert ["at_most", "required", "bound."] in rows
     assert f"--strategy {named} --strategy-options.NAME VALUE" in printed
     assert "known: Mine" in refused(capsys, "strategies", named + "s")
 

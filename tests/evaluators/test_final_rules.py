@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 import ddpnas
-from ddpnas import StandaloneConfig, SupernetConfig
 from ddpnas.errors import ArchitectureError
 from ddpnas.space import DecisionSpace, Rule
 
-CONFIG = {"batch_size": 48, "warmup_epochs": 1}
+EVALUATORS = {"supernet": {"batch_size": 48, "warmup_epochs": 1}, "standalone": {"epochs": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +17,12 @@ def darts(stripes):
     )
 
 
-@pytest.mark.parametrize(
-    "evaluator",
-    [{"supernet": SupernetConfig(**CONFIG)}, {"standalone": StandaloneConfig(epochs=1)}],
-    ids=["proxies", "standalone"],
-)
+@pytest.mark.parametrize("evaluator", EVALUATORS)
 def test_every_evaluator_scores_paths_that_are_no_final_networks(darts, stripes, evaluator):
     result = ddpnas.search(
-        darts, stripes, "random", strategy_options={"evaluations": 2}, device="cpu", **evaluator
-    )
+        darts, stripes, "random", strategy_options={"evaluations": 2}, device="cpu",
+        evaluator=evaluator, evaluator_options=EVALUATORS[evaluator],
+    )  # fmt: skip
     assert len(result.history) == 2
     assert darts.check(result.architecture) == result.architecture
 
