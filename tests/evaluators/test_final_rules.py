@@ -1,13 +1,15 @@
 """A search draws paths, for which rules on final networks need not hold (DARTS: two inputs)."""
 
+import math
+
 import numpy as np
 import pytest
 
 import ddpnas
 from ddpnas.errors import ArchitectureError
+from ddpnas.evaluators.proxies import ProxyScores
+from ddpnas.evaluators.registry import create_evaluator
 from ddpnas.space import DecisionSpace, Rule
-
-EVALUATORS = {"supernet": {"batch_size": 48, "warmup_epochs": 1}, "standalone": {"epochs": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -17,19 +19,22 @@ def darts(stripes):
     )
 
 
-@pytest.mark.parametrize("evaluator", EVALUATORS)
-def test_every_evaluator_scores_paths_that_are_no_final_networks(darts, stripes, evaluator):
-    result = ddpnas.search(
-        darts, stripes, "random", strategy_options={"evaluations": 2}, device="cpu",
-        evaluator=evaluator, evaluator_options=EVALUATORS[evaluator],
-    )  # fmt: skip
-    assert len(result.history) == 2
-    assert darts.check(result.architecture) == result.architecture
-
-
-def test_a_path_is_built_where_a_final_network_is_refused(darts):
+@pytest.fixture(scope="module")
+def path(darts):
     searched = DecisionSpace(darts.decisions, [rule for rule in darts.rules if not rule.final])
-    path = searched.sample(np.random.default_rng(0))
+    return searched.sample(np.random.default_rng(0))
+
+
+def test_proxies_score_a_path_that_is_no_final_network(darts, stripes, path):
+    assert all(map(math.isfinite, ProxyScores(darts, stripes, seed=0).measure(path).values()))
+
+
+def test_a_path_that_is_no_final_network_is_trained_alone(darts, stripes, path):
+    alone = create_evaluator("standalone", darts, stripes, evaluations=1, device="cpu", epochs=1)
+    assert 0 <= next(iter(alone.evaluate([path]))).score <= 1
+
+
+def test_a_path_is_built_where_a_final_network_is_refused(darts, path):
     with pytest.raises(ArchitectureError, match="exactly two inputs"):
         darts.build(path)
     assert darts.build(path, path=True)
