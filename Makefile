@@ -1,4 +1,4 @@
-# The two commands of the README. Everything is installed into .venv, nothing outside it.
+# The commands of the README. Everything is installed into .venv, nothing outside it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ PASSES ?= 40
 EPOCHS ?= 7
 SEED ?= 0
 
-.PHONY: search test docs clean
+.PHONY: search test test-slow docs clean
 
 search: $(VENV)/.installed
 	$(BIN)/ddpnas search --data fashion-mnist-12k --limit-train-images $(IMAGES) \
@@ -26,7 +26,11 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+# Kills, several processes, exports of every space, whole walks.
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/pytest -n 2 --dist worksteal -m slow tests
 
 # The site, into site/; `.venv/bin/mkdocs serve` shows it while pages change.
 docs: $(VENV)/.installed-dev

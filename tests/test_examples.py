@@ -91,6 +91,7 @@ def test_one_search_gives_networks_for_five_budgets_of_each_cost(stripes, small_
     }
 
 
+@pytest.mark.slow
 def test_the_walk_from_a_folder_of_images_to_a_deployed_file(tmp_path, monkeypatch, capsys):
     reduced = (EXAMPLES / "own_images.py").read_text()
     for full, small in (

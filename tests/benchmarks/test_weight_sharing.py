@@ -3,9 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 
 from benchmarks.weight_sharing.__main__ import main
 from benchmarks.weight_sharing.methods import METHODS
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_method_leaves_a_result_and_finished_ones_are_not_done_again(tmp_path, capsys):

@@ -34,6 +34,7 @@ def refused(capsys, *words):
     return printed.err
 
 
+@pytest.mark.slow
 def test_all_files_at_once_with_what_was_checked(trained, capsys, tmp_path):
     folder, known = trained
     names = {option: str(tmp_path / option) for option in ("onnx", "torch-export", "int8")}

@@ -11,6 +11,8 @@ from ddpnas.export import Deployable, Input, OnnxFile
 from ddpnas.spaces import shufflenet
 from tests.export.networks import settled, small_network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ddpnas.list_spaces())
 def test_the_file_computes_what_the_network_does_and_is_as_large_as_claimed(

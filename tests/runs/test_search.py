@@ -224,6 +224,7 @@ def killed_after(operations, patch):
     return lambda: count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "options"),
     [
@@ -481,6 +482,7 @@ def command_line(words, lines):
     sys.exit(main(list(words)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_search_killed_four_times_at_random_moments_ends_as_the_unbroken_one(tmp_path):
     processes = multiprocessing.get_context("forkserver")  # they need not load torch again

@@ -16,6 +16,8 @@ from ddpnas.training.distributed import ALONE
 from ..conftest import striped_images
 from .together import CONFIG, FAIR, OPTIONS, layers, network, step
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("together.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -75,6 +75,7 @@ def test_a_tracker_follows_the_training(small_space, stripes, tmp_path):
     assert losses == pytest.approx([record["loss"] for record in result.history])
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path):
     (tmp_path / "space.py").write_text(SPACE)
     images, labels = striped_images(96)

@@ -37,6 +37,7 @@ def work(shared, task):
     return task if isinstance(task, str) else (base**task, os.getpid())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["local", RAY])
 def test_results_come_in_order_and_a_worker_that_dies_is_replaced(tmp_path, caplog, executor):
     tasks, found = [1, 2, "die once", 3, 4, "fail"], []
