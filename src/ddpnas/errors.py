@@ -1,7 +1,7 @@
-"""The errors a user can meet: each carries one sentence that says what to type instead.
+"""The errors that a user can cause: each message says what was given and what to type instead.
 
-Everything that a wrong input can cause derives from :class:`DdpnasError`; the command line
-prints its message without a traceback and exits with code 2.
+All of them derive from :class:`DdpnasError`. The command line prints the message without a
+traceback and exits with code 2.
 """
 
 from __future__ import annotations
@@ -26,19 +26,28 @@ __all__ = [
 
 
 class DdpnasError(ValueError):
-    """Base of all errors that are caused by what was asked for, not by a defect."""
+    """Base of all errors that are caused by an input, not by a defect.
+
+    Example:
+        >>> import ddpnas
+        >>> try:
+        ...     ddpnas.create_space("nasbench")
+        ... except ddpnas.errors.DdpnasError as error:
+        ...     print(str(error)[:58])
+        unknown space 'nasbench': did you mean 'nasbench201'? know
+    """
 
 
 class SpaceError(DdpnasError):
-    """A search space that contradicts itself or does not fit its input."""
+    """A search space contradicts itself or does not fit its input."""
 
 
 class ArchitectureError(DdpnasError):
-    """An architecture that does not belong to the space."""
+    """An architecture does not belong to the space."""
 
 
 class DataError(DdpnasError):
-    """Images or labels that cannot be used as they are."""
+    """Images or labels cannot be used as they are."""
 
 
 class OptionError(DdpnasError):
@@ -46,7 +55,7 @@ class OptionError(DdpnasError):
 
 
 class RunError(DdpnasError):
-    """A run folder that cannot be used for what was asked."""
+    """A run folder is missing, damaged, in use, or does not fit the request."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,11 @@ class Unmet:
     """One end of a limit that cannot be met, alone or together with others.
 
     Attributes:
-        name: of the cost.
+        name: Name of the cost.
         relation: "<=" or ">=".
-        limit: what was asked for.
-        reachable: the least (or most) that the cost can be while the others are met.
-        architecture: one that reaches it.
+        limit: The limit, in the unit of the cost.
+        reachable: Lowest (or highest) reachable cost while the other limits are met.
+        architecture: An architecture with that cost.
     """
 
     name: str
@@ -69,12 +78,12 @@ class Unmet:
 
 
 class InfeasibleError(DdpnasError):
-    """No architecture of the space meets the limits; the message says the least reachable.
+    """No architecture of the space meets the limits; the message names the lowest reachable cost.
 
     Args:
-        message: the sentence.
-        unmet: the smallest set of limits that conflict: without any one of them the
-            others can be met together. Empty when the rules alone cannot be met.
+        message: The message.
+        unmet: A smallest set of conflicting limits: without any one of them, the others can be
+            met together. Empty if the rules of the space cannot be met at all.
     """
 
     def __init__(self, message: str, unmet: Sequence[Unmet] = ()) -> None:
@@ -87,11 +96,16 @@ class DivergedError(DdpnasError):
 
 
 class ExportError(DdpnasError):
-    """A file to be deployed that would not compute what the network does."""
+    """An exported file would not compute what the network computes."""
 
 
 def nearest(kind: str, given: str, known: Iterable[str]) -> str:
-    """Return the sentence for an unknown name: what was given, what exists, the likely spelling."""
+    """Return the message for an unknown name: what was given, the likely spelling, what exists.
+
+    Example:
+        >>> nearest("strategy", "randon", ["random", "sng"])
+        "unknown strategy 'randon': did you mean 'random'? known: random, sng"
+    """
     names = sorted(known)
     close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -108,7 +108,7 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path, labels):
         (with_labels(np.array(3)), "is a single value; one label an image"),
         (with_labels(LABELS[:30]), "has 40 images and train_labels 30 labels"),
         (with_labels(LABELS, classes=np.array(["a"])), "go from 0 to 1; for 1 classes"),
-        (with_labels(LABELS, classes=np.array("a")), "it is a list of names"),
+        (with_labels(LABELS, classes=np.array("a")), "it must be a list of names"),
         (with_labels(LABELS, classes=np.array(["a", "a"])), "names 'a' twice"),
         (
             with_labels(NAMES, classes=np.array(["cat", "cow"])),
@@ -122,7 +122,7 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path, labels):
             with_labels(NAMES, test_images=pixels(2, 8, 8), test_labels=LABELS[:2]),
             "the train labels in .* are names and the test labels numbers",
         ),
-        (with_labels(NAMES.astype(object)), r"train_labels in .* by \.astype\(str\)"),
+        (with_labels(NAMES.astype(object)), r"train_labels in .* with \.astype\(str\)"),
     ],
 )
 def test_labels_that_are_none_are_refused(tmp_path, arrays, says):

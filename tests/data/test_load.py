@@ -221,7 +221,7 @@ def test_npz_files_of_jpegs_take_their_test_images_from_the_file_beside(tmp_path
         arrays = dict(found)
     for wrong in (offsets[::-1], offsets + 1, offsets - 1, offsets / 2, offsets[:1], offsets[0]):
         np.savez(tmp_path / "c_test.npz", **{**arrays, "offsets": wrong})
-        with pytest.raises(DataError, match="offsets in .*c_test.npz are not where"):
+        with pytest.raises(DataError, match="offsets in .*c_test.npz do not say where"):
             load_data(tmp_path / "c_train.npz")
     np.savez(tmp_path / "c_test.npz", labels=arrays["labels"])
     with pytest.raises(DataError, match="c_test.npz has no body, unlike"):
@@ -230,11 +230,11 @@ def test_npz_files_of_jpegs_take_their_test_images_from_the_file_beside(tmp_path
 
 def test_files_that_are_no_npz_are_refused_with_the_form_that_is_needed(tmp_path):
     (tmp_path / "y.csv").write_text("no archive")
-    with pytest.raises(DataError, match="is no .npz file; give a folder .* arrays train_images"):
+    with pytest.raises(DataError, match="is not a .npz file; give a folder .* arrays train_images"):
         load_data(tmp_path / "y.csv")
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.writestr("cat/0.png", b"pixels")
-    with pytest.raises(DataError, match="cat/0.png in .* is no array; unpack an archive"):
+    with pytest.raises(DataError, match="cat/0.png in .* is not an array; unpack an archive"):
         load_data(tmp_path / "photos.zip")
 
 

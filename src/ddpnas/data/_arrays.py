@@ -1,4 +1,4 @@
-"""Arrays of images and labels by name, as people save them, to splits."""
+"""Read splits from arrays of images and labels with the names that people give them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Found = tuple[tuple[str, ...] | None, dict[str, Split]]
 
 FORM = (
     "arrays train_images (N x H x W, N x H x W x C or N x C x H x W, uint8) and train_labels, and "
-    "likewise valid_... and test_... where there are any"
+    "optionally valid_... and test_... in the same form"
 )
 _SPLITS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 _PAIRS = (("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("X_{}", "y_{}"))
@@ -31,14 +31,13 @@ def splits_of(arrays: Mapping[str, Any], name: str) -> Found:
     """Return (classes, splits) of a mapping with ``train_images``, ``train_labels`` and so on.
 
     Args:
-        arrays: ``train_`` and perhaps ``valid_`` (or ``val_``) and ``test_``, each as ``_images``
-            and ``_labels`` (or ``x_train`` and ``y_train``), and perhaps ``classes``. Labels are
-            numbers or names; the sorted names of the training labels are the classes, where these
-            are not given.
-        name: of the file, for messages.
+        arrays: ``train_images`` and ``train_labels`` (or ``x_train`` and ``y_train``); optionally
+            the same for ``valid`` (or ``val``) and ``test``, and ``classes``. Labels are numbers
+            or names. Without ``classes``, the sorted names in the training labels are the classes.
+        name: Name of the file, for messages.
 
     Raises:
-        DataError: what is wrong with which array.
+        DataError: An array is missing or has another shape, type or range.
     """
     keys = {split: _keys(arrays, split, name) for split in _SPLITS}
     found = {split: pair for split, pair in keys.items() if pair is not None}
@@ -91,7 +90,7 @@ def _images(images: Array, name: str) -> Tensor:
 
 
 def _remedy(images: Array) -> str:
-    """Return what makes uint8 of images of another type."""
+    """Return the expression that turns images of another type into uint8."""
     low, high = float(images.min()), float(images.max())
     if images.dtype.kind in "bf" and low >= 0 and high <= 1:
         return "save (images * 255).round().astype('uint8')"
@@ -107,7 +106,8 @@ def classes_of(arrays: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
     given = np.asarray(arrays["classes"])
     if given.ndim != 1:
         raise DataError(
-            f"classes in {name} has shape {given.shape}; it is a list of names, one a class"
+            f"classes in {name} has shape {given.shape}; it must be a list of names, one for each "
+            f"class"
         )
     if given.dtype.kind == "S":
         given = np.char.decode(given, "utf-8", "replace")
@@ -121,15 +121,15 @@ def classes_of(arrays: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
 def _numbered(
     classes: tuple[str, ...] | None, labels: Mapping[str, Array], name: str
 ) -> tuple[tuple[str, ...] | None, Mapping[str, Array]]:
-    """Return (classes, labels as numbers); names are made numbers by the classes."""
+    """Return (classes, labels as numbers): names become the positions of their classes."""
     named = [split for split, values in labels.items() if values.dtype.kind == "U"]
     if not named:
         return classes, labels
     if len(named) < len(labels):
         other = next(split for split in labels if split not in named)
         raise DataError(
-            f"the {named[0]} labels in {name} are names and the {other} labels numbers; give all "
-            f"as one of both"
+            f"the {named[0]} labels in {name} are names and the {other} labels numbers; give "
+            f"all as names or all as numbers"
         )
     if classes is None:
         classes = tuple(map(str, np.unique(next(iter(labels.values())))))

@@ -1,4 +1,4 @@
-"""Images in files of arrays: .npz, and the CIFAR and Fashion-MNIST files torchvision reads."""
+"""Read images from .npz files, and from the CIFAR and Fashion-MNIST files of torchvision."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _JPEGS = {"header", "body", "offsets", "labels"}
 def read_npz(path: Path) -> Found:
     """Return (classes, splits) of a .npz file.
 
-    It holds arrays by the names of :func:`ddpnas.data._arrays.splits_of`; or JPEG files as
-    ``header``, ``body``, ``offsets`` and ``labels``, the test images in a second file whose name
-    has ``test`` where this one's has ``train``.
+    The file holds the arrays of :func:`ddpnas.data._arrays.splits_of`. Alternatively it holds JPEG
+    files as ``header``, ``body``, ``offsets`` and ``labels``; the test images are then in a second
+    file, whose name has ``test`` in place of ``train``.
     """
     arrays = _arrays(path)
     if set(arrays) >= _JPEGS:
@@ -47,14 +47,14 @@ def read_npz(path: Path) -> Found:
 
 def _arrays(path: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is no .npz file; give a folder of images, or a .npz of {FORM}")
+        raise DataError(f"{path} is not a .npz file; give a folder of images, or a .npz of {FORM}")
     try:
         with np.load(path) as arrays:  # refuses pickled objects
             return {name: _array(arrays, name, path) for name in arrays.files}
     except DataError:
         raise
     except _DAMAGED as error:
-        raise DataError(f"{path} is damaged ({error}); get it once more") from None
+        raise DataError(f"{path} is damaged ({error}); download or save it again") from None
 
 
 def _array(arrays: Any, name: str, path: Path) -> Any:
@@ -62,11 +62,13 @@ def _array(arrays: Any, name: str, path: Path) -> Any:
         array = arrays[name]
     except _DAMAGED as error:
         raise DataError(
-            f"{name} in {path} cannot be read ({error}); where it holds Python objects, save texts "
-            f"by .astype(str) and images as one array of uint8"
+            f"{name} in {path} cannot be read ({error}); if it holds Python objects, save texts "
+            f"with .astype(str) and images as one array of uint8"
         ) from None
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{name} in {path} is no array; unpack an archive of images into a folder")
+        raise DataError(
+            f"{name} in {path} is not an array; unpack an archive of images into a folder"
+        )
     return array
 
 
@@ -96,7 +98,7 @@ def read_torchvision(path: Path) -> Found | None:
 
 
 def resized(split: Split, size: int) -> Split:
-    """Return a split of uint8 images resized to ``size`` x ``size``; others as they are."""
+    """Return a split of uint8 images resized to ``size`` x ``size``; other splits unchanged."""
     if isinstance(split, DatasetSplit) or split.inputs.dtype != torch.uint8:
         return split
     return TensorSplit(resized_images(split.inputs, (size, size)), split.labels)
@@ -104,14 +106,17 @@ def resized(split: Split, size: int) -> Split:
 
 def _jpegs(arrays: Mapping[str, Any], path: Path) -> Split:
     if lacking := sorted(_JPEGS - set(arrays)):
-        raise DataError(f"{path} has no {lacking[0]}, unlike the file of training images beside it")
+        raise DataError(
+            f"{path} has no {lacking[0]}, unlike the file of training images next to it"
+        )
     header, body = arrays["header"].tobytes(), arrays["body"].tobytes()
     at = arrays["offsets"]
     inside = at.ndim == 1 and at.dtype.kind in "iu" and len(at) > 1
     if not inside or at.min() < 0 or at.max() > len(body) or (at[1:] < at[:-1]).any():
         raise DataError(
-            f"offsets in {path} are not where its JPEG files begin and end: whole numbers, one "
-            f"more than images, from 0 up to the {len(body):,} bytes of body, never falling"
+            f"offsets in {path} do not say where its JPEG files begin and end: they must be whole "
+            f"numbers that never fall, from 0 to the {len(body):,} bytes of body, one more than "
+            f"images"
         )
     offsets = at.tolist()
     images = []
@@ -122,5 +127,7 @@ def _jpegs(arrays: Mapping[str, Any], path: Path) -> Split:
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"image {i} of {path} cannot be read: {error}") from None
     if len({image.shape for image in images}) != 1:
-        raise DataError(f"the images of {path} differ in size, or there are none; give one size")
+        raise DataError(
+            f"the images of {path} differ in size, or there are none; resize them to one size"
+        )
     return as_split((np.stack(images), arrays["labels"]), None)

@@ -1,4 +1,4 @@
-"""Images, one by one or as arrays: opened, brought to one form and size."""
+"""Open images, and bring single ones or whole arrays to one layout and size."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ __all__ = [
     "resized_images",
 ]
 
-_CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency, which is dropped
-
-
-_ORIENTATION = 0x0112  # tag of EXIF: how a camera was held
+_CHANNELS = (1, 3, 4)  # gray, color, color with transparency, which is dropped
+_ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,10 +37,10 @@ _UPRIGHT = {
 
 @contextlib.contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image file, whose pixels are read only when they are used.
+    """Open an image file; its pixels are read when they are first used.
 
     Raises:
-        DataError: what is wrong with which file, also where that shows while it is used.
+        DataError: The file cannot be read, now or while its pixels are used.
     """
     try:
         with Image.open(path) as image:
@@ -59,15 +57,15 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
 
 
 def channels_first(images: np.ndarray[Any, Any] | Tensor, name: str) -> Tensor:
-    """Return several images as (N, C, H, W) with 1 or 3 channels, wherever these stand.
+    """Return images as (N, C, H, W) with 1 or 3 channels, whether channels come first or last.
 
     Args:
-        images: (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or, transparency being dropped,
-            4 channels.
-        name: of the images, for messages.
+        images: (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels. A fourth channel,
+            transparency, is dropped.
+        name: What to call the images in messages.
 
     Raises:
-        DataError: another shape, or an array of which it cannot be told where the channels are.
+        DataError: The images have another shape, or their channels may be first or last.
     """
     batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
     if batch.ndim == 3:
@@ -88,15 +86,16 @@ def channels_first(images: np.ndarray[Any, Any] | Tensor, name: str) -> Tensor:
 
 
 def as_image_batch(images: Any, channels: int) -> Tensor:
-    """Return uint8 images as (N, channels, H, W), grey made colour or the reverse if need be.
+    """Return uint8 images as (N, channels, H, W), converted between gray and color as needed.
 
     Args:
-        images: array or tensor: (H, W), (H, W, C), (N, H, W), (N, H, W, C) or (N, C, H, W), with
-            1, 3 or, transparency being dropped, 4 channels; a tensor may be (C, H, W) too.
-        channels: 1 or 3.
+        images: An array or tensor of shape (H, W), (H, W, C), (N, H, W), (N, H, W, C) or
+            (N, C, H, W), with 1, 3 or 4 channels. A fourth channel, transparency, is dropped. A
+            tensor may also be (C, H, W).
+        channels: Number of channels to return, 1 or 3.
 
     Raises:
-        DataError: another shape.
+        DataError: The images have another shape.
     """
     batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
     if batch.ndim == 2:
@@ -121,13 +120,13 @@ def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Ten
     """Return the image as (C, height, width) uint8: upright, cropped, resized, converted.
 
     Args:
-        image: of any size, turned as its EXIF orientation says; what is transparent becomes
-            white, 16 bits a pixel become 8.
-        size: pixels a side, or (height, width).
-        mode: "L" for one grey channel or "RGB".
+        image: An image of any size. It is turned as its EXIF orientation says, transparent pixels
+            become white, and 16 bits per pixel become 8.
+        size: Pixels on each side, or (height, width).
+        mode: "L" for one gray channel, or "RGB".
 
     Raises:
-        ValueError: pixels of 32 bits, whose range is not known.
+        ValueError: The pixels have 32 bits, so that their range is unknown.
     """
     height, width = (size, size) if isinstance(size, int) else size
     image = _upright(image)
@@ -151,15 +150,15 @@ def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Ten
 def _upright(image: Image.Image) -> Image.Image:
     """Return the image as a viewer shows it.
 
-    ``ImageOps.exif_transpose`` also writes the EXIF data anew, which fails where it is damaged.
+    ``ImageOps.exif_transpose`` also rewrites the EXIF data, which fails if they are damaged.
     """
-    image.load()  # a TIFF is turned by that, and then says so no more
+    image.load()  # turns a TIFF, which then no longer has an orientation
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 
 
 def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (N, C, height, width) uint8: resized to cover that size, what is over cut off."""
+    """Return images as (N, C, height, width) uint8: resized to cover that size, then cropped."""
     height, width = images.shape[-2:]
     if (height, width) == size:
         return images

@@ -1,4 +1,4 @@
-"""Labels as people save them: numbers or names, one an image."""
+"""Read labels as people save them: numbers or names, one for each image."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["read_labels"]
 
 
 def read_labels(labels: Any, name: str) -> np.ndarray[Any, Any]:
-    """Return labels as a row of int64, or of texts where they are names.
+    """Return labels as an (N,) array of int64, or of texts if they are names.
 
     Args:
-        labels: an array of N or N x 1 whole numbers, of any type, or names.
-        name: of the labels, for messages.
+        labels: (N,) or (N, 1) whole numbers of any type, or names.
+        name: What to call the labels in messages.
 
     Raises:
-        DataError: another shape, or what is neither a whole number nor a name.
+        DataError: The labels have another shape, or some are neither whole numbers nor names.
     """
     values = np.asarray(labels)
     if values.ndim == 2 and values.shape[1] == 1:

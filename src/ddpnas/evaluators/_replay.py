@@ -27,8 +27,8 @@ class Replay:
     """Runs paths of a supernet on one batch; a context in which the supernet is not changed.
 
     Args:
-        supernet: in evaluation mode; without gradients.
-        inputs: of every run.
+        supernet: The supernet, in evaluation mode and without gradients.
+        inputs: The batch that every run gets.
     """
 
     def __init__(self, supernet: Supernet, inputs: Tensor) -> None:

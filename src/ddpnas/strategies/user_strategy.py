@@ -70,13 +70,13 @@ class NamedStrategy:
         """Return the strategy over the space.
 
         Args:
-            space: decisions to search over.
-            seed: of its randomness.
-            options: of the strategy.
+            space: Decisions and rules to search over.
+            seed: Seed for the strategy's random numbers.
+            options: Options of the strategy.
 
         Raises:
-            OptionError: unknown strategy or option, or an option out of range, or what a file has
-                is no strategy or fails.
+            OptionError: The strategy or an option is unknown, an option is out of range, or the
+                class in the file fails or is not a strategy.
         """
         if self.source is None:
             return create_strategy(self.name, space, seed=seed, **options)

@@ -66,12 +66,12 @@ def schedule_of(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_an_epoch
 
 
 def average_of(model: nn.Module, recipe: Recipe, steps: int) -> Any:
-    """Return a timm ModelEmaV3 of weights and buffers, or None where the recipe has none.
+    """Return a timm ModelEmaV3 of weights and buffers, or None if the recipe has no average.
 
     Args:
-        model: on its device.
-        recipe: its ``ema`` is the decay, at most 1 - 10 / steps.
-        steps: of the whole training.
+        model: The network, on its device.
+        recipe: Its ``ema`` is the decay, capped at 1 - 10 / steps.
+        steps: Number of steps of the whole training.
     """
     if recipe.ema <= 0:
         return None

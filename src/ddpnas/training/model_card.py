@@ -1,4 +1,4 @@
-"""The model card: what a stranger reads first in the folder of a trained network."""
+"""The model card: the first page to read in the folder of a trained network."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def model_card(name: str, about: Mapping[str, Any], result: Mapping[str, Any]) -
     """Return the card as Markdown, with the front matter that model hubs read.
 
     Args:
-        name: of the folder.
-        about: content of ``architecture.json``.
-        result: content of ``result.json``.
+        name: Name of the folder.
+        about: Content of ``architecture.json``.
+        result: Content of ``result.json``.
     """
     first = result["networks"][0]
     provenance = about["provenance"]

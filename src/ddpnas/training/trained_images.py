@@ -1,7 +1,8 @@
-"""The images of a trained network: where they are on this machine, and whether these are they.
+"""Find the images that a network was trained on, and check that they are still the same.
 
-The folder of a trained network is for others, so it says how its data was read, a hash of it and
-the name of its file or folder, but not where that lies. The run that it comes from knows that.
+The folder of a trained network is made to be shared, so it holds no local paths: only how its data
+were read, their hash, and the name of their file or folder. The run that it comes from knows where
+they are.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ __all__ = ["find_images", "read_images"]
 
 
 def read_images(kept: Mapping[str, Any], folder: Path | None, run: str | Path | None) -> Data:
-    """Return the data of a training, read and split as then.
+    """Return the data of a training, read and split as they were then.
 
     Args:
-        kept: what the folder keeps of it: ``source`` and ``fingerprint``.
-        folder: of the trained network.
-        run: folder of the run that knows where the images are; None for the one around ``folder``.
+        kept: What the folder keeps of its data: ``source`` and ``fingerprint``.
+        folder: Folder of the trained network.
+        run: Folder of the run that knows where the images are; None for the parent of ``folder``.
 
     Raises:
-        RunError: it came from Python objects, or is not there, or is not what it was.
+        RunError: The data came from Python objects, are not found, or have changed.
     """
     name = folder or "this network"
     source = dict(kept.get("source", {}))
@@ -40,8 +41,8 @@ def read_images(kept: Mapping[str, Any], folder: Path | None, run: str | Path | 
     where = _place(called, folder, run)
     if where is None:
         raise RunError(
-            f"{name} can be given away, so it does not say where its images ({called}) are on this "
-            f"machine; name them with --data"
+            f"{name} is made to be shared, so it does not say where its images ({called}) are on "
+            f"this machine; name them with --data"
         )
     if where not in list_data() and not Path(where).exists():
         raise RunError(
@@ -59,25 +60,25 @@ def read_images(kept: Mapping[str, Any], folder: Path | None, run: str | Path | 
 
 
 def find_images(kept: Mapping[str, Any], data: str | Path) -> Data | None:
-    """Return the data of a training, split as then, if that is what is there; else None.
+    """Return the data of a training, split as they were then, or None if these are other data.
 
     Args:
-        kept: see :func:`read_images`.
-        data: path or name.
+        kept: See :func:`read_images`.
+        data: Path or name of the data to compare.
     """
     source = dict(kept.get("source", {}))
     if not source:
         return None
     try:
-        with _silent():  # what is said of its splits holds only if it is that data
+        with _silent():  # messages about its splits are true only if the data are the same
             found = load_data(**{**source, "data": data})
     except DataError:
-        return None  # nothing that a training can read
+        return None  # not data that a training can read
     return found if _same(found, kept) else None
 
 
 def _same(data: Data, kept: Mapping[str, Any]) -> bool:
-    """Return whether that is the data; an embedded set is, whatever resized it."""
+    """Return whether the data are the same; an embedded set always is, even if resized anew."""
     name = data.source["data"]
     if name in list_data() and name == kept["source"]["data"]:
         return True
@@ -85,11 +86,9 @@ def _same(data: Data, kept: Mapping[str, Any]) -> bool:
 
 
 def _place(kept: str, folder: Path | None, run: str | Path | None) -> str | None:
-    """Return name or path of the images; None where only their file's or folder's name is known."""
-    if kept in list_data() or Path(kept).is_absolute():  # a path: of an older version
+    """Return the name or path of the images; None if only the name of their file is known."""
+    if kept in list_data():
         return kept
-    if folder is not None and kept.startswith("."):  # as seen from there: of a still older one
-        return str((folder / kept).resolve())
     if run is None and folder is not None:
         run = folder.resolve().parent
     if run is None or not (Path(run) / "run.json").is_file():
