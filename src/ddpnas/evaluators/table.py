@@ -44,7 +44,7 @@ class TableEvaluator(BaseEvaluator):
         >>> import ddpnas
         >>> space = ddpnas.create_space("toy")
         >>> by_length = TableEvaluator(lambda architecture: len(space.format(architecture)))
-        >>> [found] = by_length.evaluate([next(iter([space.decode([0] * len(space.decisions))]))])
+        >>> [found] = by_length.evaluate([space.decode([0] * len(space.decisions))])
         >>> found.score > 0
         True
     """
