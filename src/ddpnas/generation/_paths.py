@@ -122,7 +122,7 @@ class _Search:
     Args:
         layers: The layers of the diagram.
         values: The value of each arc, whole numbers.
-        ranges: Of each cost, with its limit.
+        ranges: Range of each cost, with its limit.
         accept: See :func:`best_paths`.
     """
 
@@ -375,7 +375,7 @@ def _multipliers(
 
     Args:
         layers: The layers of the diagram.
-        ranges: Of each cost, with its limit.
+        ranges: Range of each cost, with its limit.
         values: The value of each arc. Without values, the flow that exceeds the limits by as little
             as possible is looked for instead; its prices tell which limits conflict.
 

@@ -1,4 +1,4 @@
-"""What is asked of a finished run, and the answer: the best networks within limits."""
+"""Ask a finished run for networks within limits: the request, the task and the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OBJECTIVES = ("log-theta", "theta", "expected-score")
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What the network shall be like that is generated from a run.
+    """What a network generated from a run must be like.
 
     Attributes:
         limits: Limits by name of the cost, such as ``{"macs": "20M"}``.
@@ -86,7 +86,7 @@ class GenerationRequest:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> GenerationRequest:
-        """Return the request that :meth:`to_dict` described, with the tables of then.
+        """Return the request that :meth:`to_dict` described, with the cost tables it had then.
 
         Args:
             content: Plain data; it may hold more.
@@ -105,12 +105,12 @@ class GenerationTask:
 
     Attributes:
         request: What was asked.
-        result: Of the search.
+        result: Result of the search.
         space: The space at the size that was asked for.
         limits: Limits by name of the cost.
         costs: Counted and further tables by name.
         objective: What is maximized.
-        rules: Rules beside those of the space.
+        rules: Rules in addition to those of the space.
     """
 
     request: GenerationRequest
@@ -129,7 +129,7 @@ class GenerationTask:
 
         Args:
             request: What is asked.
-            result: Of the search.
+            result: Result of the search.
             space: The space at the size that is asked for.
 
         Raises:
@@ -191,8 +191,8 @@ class GenerationResult:
 
     @property
     def place(self) -> int:
-        """The chosen one's place in the list, from 0: the highest score, else the first."""
-        # Of equal scores the first one, which is more likely.
+        """Position of the chosen network, from 0: the highest score, or 0 without scores."""
+        # max() keeps the first of equal scores, which is the likelier network.
         return max(range(len(self.scores)), key=lambda i: self.scores[i].score, default=0)
 
     @property

@@ -190,7 +190,7 @@ class PriorVariances:
         single: w1, of effects of single choices.
         pair: w2, of effects of pairs of choices.
         interaction: w3, of interactions of all orders.
-        noise: Of one score.
+        noise: Variance of the noise of one score.
     """
 
     shared: float
