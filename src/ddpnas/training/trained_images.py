@@ -87,7 +87,7 @@ def _same(data: Data, kept: Mapping[str, Any]) -> bool:
 
 def _place(kept: str, folder: Path | None, run: str | Path | None) -> str | None:
     """Return the name or path of the images; None if only the name of their file is known."""
-    if kept in list_data():
+    if kept in list_data() or Path(kept).is_absolute():  # a network in memory knows the path
         return kept
     if run is None and folder is not None:
         run = folder.resolve().parent
