@@ -32,7 +32,7 @@ CASES: dict[str, tuple[dict[str, Any], int, int]] = {
 
 
 def measure(name: str, cycles: int, device: str) -> dict[str, object]:
-    """Return seconds of both ways for so many fair cycles of architectures."""
+    """Return the seconds of both ways for this number of fair cycles."""
     space_options, count, side = CASES[name]
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(2 * count) % 10

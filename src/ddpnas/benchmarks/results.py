@@ -38,7 +38,7 @@ def write_results(
         budget: Budget of each search.
         trials: All trials.
         summaries: Summaries of the trials.
-        about: What was asked for, kept in ``experiment.json`` with the versions.
+        about: The request, written to ``experiment.json`` with the versions.
     """
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)

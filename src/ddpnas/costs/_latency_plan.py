@@ -1,4 +1,4 @@
-"""What is timed for a latency table, and how times become terms: the same for every backend."""
+"""The plan of a latency table: what to time, and how times become terms, on any backend."""
 
 from __future__ import annotations
 

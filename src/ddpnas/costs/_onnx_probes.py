@@ -33,7 +33,7 @@ def export_probes(
 
     Args:
         space: The space of the plan.
-        plan: What is to be timed.
+        plan: The parts and networks to time.
         batch: Number of inputs at once.
         folder: Created if it is missing.
         on_progress: Called with the number of files written so far and their total.

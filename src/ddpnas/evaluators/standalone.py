@@ -40,7 +40,7 @@ class StandaloneConfig:
         epochs: Passes over the training images.
         recipe: How each network is trained, one of `ddpnas recipes`.
         threads: CPU threads of each training. Another number may change the last digits of scores.
-        workers: Trainings at the same time, each in a process of its own; 1 trains in this one.
+        workers: Number of trainings at the same time, each in its own process; 1 uses this one.
             Scores do not depend on it.
         executor: Where the workers run: "local" for processes on this machine, or "ray".
 

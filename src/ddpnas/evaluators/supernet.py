@@ -137,7 +137,7 @@ class SupernetEvaluator(BaseEvaluator):
         """
         for _ in self.prepare(architectures):
             pass
-        # An architecture that is trained right before its score has weights of its own.
+        # An architecture that is trained right before its score has its own weights.
         by_path = self.config.training == "path"
         step = 1 if by_path else _SCORED_TOGETHER
         if self._proxies is not None and not self._scale.known:

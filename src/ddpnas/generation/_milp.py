@@ -1,7 +1,7 @@
 """ZeroOneProgram: a space within limits as a 0-1 program, which HiGHS solves to a proven optimum.
 
 The fallback for spaces whose decision diagram would be too large. One binary variable x for each
-(decision, option), and one variable z for each joint choice that has a cost of its own:
+(decision, option), and one variable z for each joint choice with its own cost:
 
     maximize    sum of value * x
     subject to  sum of x over a decision's options = 1

@@ -74,18 +74,7 @@ class RunFiles:
     Each file is read when it is first needed and then kept. :class:`ddpnas.runs.Run` adds what
     can be done with a run.
 
-    Args:
-        path: The folder.
-        label: A short name for comparisons; None is the name of the folder.
-        trained: Folder of a training of what the run found; None is ``trained`` in the folder.
-
-    Attributes:
-        path: The folder, as it was named.
-        label: The short name.
-        config: What the search was asked to do.
-
-    Raises:
-        RunError: It is not a run folder, or another version of ddpnas wrote it.
+    See there for the arguments.
     """
 
     def __init__(
