@@ -37,6 +37,7 @@ from ddpnas.errors import DdpnasError
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.slices import widths_of
 from ddpnas.space.supernet import Choice
 from ddpnas.spaces.registry import create_space
 from ddpnas.strategies.base import Strategy
@@ -111,6 +112,8 @@ class SpaceContract:
             network = self.space.build(architecture)
             left = [m for m in network.modules() if isinstance(m, Choice)]
             assert not left, f"the built network still asks {left[0].decision!r}"
+            held = [module for module in network.modules() if widths_of(module)]
+            assert not held, f"the built {type(held[0]).__name__} still has an undecided width"
             output = _output(network.train()(self.make_input(self.space)))
             assert tuple(output.shape) == (self.batch, *self.space.output_shape)
 

@@ -41,8 +41,7 @@ class Replay:
             if decision in self._differing:
                 self._kept.close()
 
-        for choice in self._supernet.choices:
-            choice.watch = asked
+        self._end = self._supernet.watch(asked)
         return self
 
     def __exit__(
@@ -51,8 +50,7 @@ class Replay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for choice in self._supernet.choices:
-            choice.watch = None
+        self._end()
 
     def run(self, path: Mapping[str, str], following: Mapping[str, str] | None) -> Any:
         """Return the output of a path.

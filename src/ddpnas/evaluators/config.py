@@ -9,7 +9,7 @@ from ddpnas.errors import OptionError, nearest
 
 __all__ = ["SupernetConfig"]
 
-TRAININGS = ("fair", "uniform", "path")
+TRAININGS = ("fair", "uniform", "sandwich", "path")
 SCORES = ("accuracy", "loss")
 PRECISIONS = ("no", "bf16")
 SHARED_GRADIENTS = ("sum", "mean")
@@ -25,12 +25,15 @@ class SupernetConfig:
 
     Args:
         training: "fair" (every step trains each option of each decision once, in disjoint paths),
-            "uniform" (one random path a step) or "path" (the paper's: each architecture is trained
-            for an epoch before its score).
+            "uniform" (one random path a step), "sandwich" (for widths: the largest network, the
+            smallest and two random ones on the same images, all but the largest with its outputs
+            as targets) or "path" (the paper's: each architecture is trained for an epoch before
+            its score).
         warmup_epochs: Passes over the training images before the first score, over all options
-            alike; there are none with "path". Each costs as much as a pass over one path. None is
-            16 for each option of the longest decision, because a pass divides the images among
-            them. Small sets get more: as many as make 2,500 steps, but at most 300.
+            alike; there are none with "path". Each costs as much as a pass over one path, with
+            "sandwich" over four. None is 16 for each option of the longest decision, because a
+            pass divides the images among them. Small sets get more: as many as make 2,500 steps,
+            but at most 300. With "sandwich" it is a quarter of that.
         score: "accuracy" (a fraction) or "loss" (the negative mean cross-entropy). None is
             "accuracy" with "path" and "loss" otherwise.
         proxy_weight: Weight of zero-cost proxies, which score the untrained network (NASWOT and
@@ -68,7 +71,7 @@ class SupernetConfig:
         ('loss', 'accuracy')
     """
 
-    training: Literal["fair", "uniform", "path"] = "fair"
+    training: Literal["fair", "uniform", "sandwich", "path"] = "fair"
     warmup_epochs: int | None = None
     score: Literal["accuracy", "loss"] | None = None
     proxy_weight: float | None = None

@@ -24,6 +24,7 @@ from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DataError, DivergedError, OptionError
+from ddpnas.evaluators._slice_updates import SliceUpdates
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
@@ -52,6 +53,7 @@ _STEPS, _MOST_PASSES = 2_500, 300
 # It only pays off when the step is replayed, so the paths must repeat. They rank as well as new
 # paths at every step (records/weight-sharing.md).
 _CAPTURED_PATHS = 320
+_SANDWICH = 4  # paths in a sandwich step: the largest, the smallest and two random ones
 
 
 class SharedWeights:
@@ -103,9 +105,14 @@ class SharedWeights:
         self._pool: list[Step] = []
         self._parameters = list(self.supernet.parameters())
         self._optimizer = make_sgd(self._parameters, config, device)
+        self._updates = SliceUpdates(self.supernet, self._optimizer)
         self._shard = processes.shard
         self._train = Loader(data, [data.train], device, shard=self._shard)
         self._all = JointDistribution.uniform(space.decisions)
+        if config.training == "sandwich" and not any(d.ordered for d in space.decisions):
+            raise OptionError(
+                f"training 'sandwich' needs widths, and space {space.name!r} has none; use 'fair'"
+            )
         # A fair step trains each option once, in as many disjoint paths as the longest decision has
         # options. All paths of a step together need no more images than there are.
         options = self._all.max_survivors
@@ -115,6 +122,8 @@ class SharedWeights:
             self.warmup_epochs = 0
         elif config.warmup_epochs is None:
             self.warmup_epochs = self._enough(options)
+            if config.training == "sandwich":  # a pass trains several paths on every image
+                self.warmup_epochs = math.ceil(self.warmup_epochs / _SANDWICH)
         else:
             self.warmup_epochs = config.warmup_epochs
         if not config.augmented(self.warmup_epochs / options):
@@ -153,12 +162,11 @@ class SharedWeights:
         self.supernet.set_path(architecture)
         self.supernet.train()
         path = self.supernet.path_parameters()
-        group = self._optimizer.param_groups[0]
         # The published way has one cosine over the search, an epoch for each score. The rate stays
         # the same within an epoch.
         lr = self._set_lr(self.epochs / max(1, self._evaluations))
         # SGD gets the path alone, so that nothing else moves, decays or costs time.
-        group["params"] = path
+        self._updates.begin(path)
         seed = self._epoch_seed()
         try:
             with seeded(seed + self._processes.rank):  # dropout drops other units in each process
@@ -177,7 +185,7 @@ class SharedWeights:
         except DivergedError as error:
             raise self._diverged(error, lr) from None
         finally:
-            group["params"] = self._parameters
+            self._updates.end()
         self.epochs += 1
         self._processes.check_equal("weights", repr(architecture), path)
         images = self._train.steps(self._batch_size) * min(self._batch_size, len(self._train))
@@ -231,7 +239,9 @@ class SharedWeights:
             yield self._new_step(rng, batch_size)
 
     def _new_step(self, rng: np.random.Generator, batch_size: int) -> Step:
-        """Return a step on newly drawn paths, which are disjoint if there are several."""
+        """Return a step on newly drawn paths, which are disjoint if the batch is split."""
+        if self._config.training == "sandwich":
+            return functools.partial(self._sandwich_step, self._sandwich(rng), batch_size)
         return functools.partial(self._step, self._all.fair_cycle(rng)[: self._paths], batch_size)
 
     def _step(
@@ -258,8 +268,7 @@ class SharedWeights:
         uses: Counter[torch.nn.Parameter] = Counter()
         for path, part, targets, count, of in parts:
             self.supernet.set_path(path)
-            if self._config.shared_gradients == "mean":
-                uses.update(self.supernet.path_parameters())
+            uses.update(self.supernet.path_parameters())
             with autocast(self._device, self._config.mixed_precision):
                 loss = functional.cross_entropy(self.supernet(part), targets)
             # `loss` is the mean over this process's `count` images of the path, which has `of` in
@@ -268,15 +277,64 @@ class SharedWeights:
             loss = loss * (count * self._processes.size / of)
             loss.backward()
             total += loss.detach()
-        for parameter, paths_of_it in uses.items():
-            if paths_of_it > 1 and parameter.grad is not None:
-                parameter.grad /= paths_of_it
+        return self._update(uses, total) / len(paths)
+
+    def _sandwich(self, rng: np.random.Generator) -> list[Architecture]:
+        """Return paths of the largest widths, of the smallest, and two random ones."""
+        drawn = [dict(self._all.fair_cycle(rng)[0]) for _ in range(_SANDWICH)]
+        for decision in self._all.decisions:
+            if decision.ordered:
+                drawn[0][decision.name] = decision.options[-1]
+                drawn[1][decision.name] = decision.options[0]
+        return [Architecture(path) for path in drawn]
+
+    def _sandwich_step(
+        self, paths: Sequence[Architecture], batch_size: int, inputs: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Train all paths on the whole batch in one update; return their mean loss.
+
+        The first learns from the labels, the others from the outputs of the first (Yu et al.,
+        "BigNAS", ECCV 2020, arXiv 2003.11142).
+
+        Args:
+            paths: The paths, the largest first.
+            batch_size: Number of images in the whole batch, over all processes.
+            inputs: Images of this process's shard, of shape (images, channels, height, width).
+            labels: Labels of this process's shard, of shape (images,).
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self._device)
+        uses: Counter[torch.nn.Parameter] = Counter()
+        targets = labels
+        for path in paths:
+            self.supernet.set_path(path)
+            uses.update(self.supernet.path_parameters())
+            with autocast(self._device, self._config.mixed_precision):
+                outputs = self.supernet(inputs)
+                loss = functional.cross_entropy(outputs, targets)
+            loss = loss * (len(labels) * self._processes.size / batch_size)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+            if targets is labels:
+                targets = outputs.detach().float().softmax(dim=1)
+        return self._update(uses, total) / len(paths)
+
+    def _update(self, uses: Counter[torch.nn.Parameter], total: Tensor) -> Tensor:
+        """Do one step with the gradients that there are; return the loss over all processes.
+
+        Args:
+            uses: Parameter or slice -> number of paths that used it.
+            total: Sum of the losses of the paths in this process.
+        """
+        updated = self._updates.merge(uses, mean=self._config.shared_gradients == "mean")
         # Losses have their weights already: every process counts as one item.
-        total = self._processes.average_gradients(self._parameters, total, 1)
+        total = self._processes.average_gradients(updated, total, 1)
         if self._config.clip > 0:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self._config.clip)
+            torch.nn.utils.clip_grad_norm_(updated, self._config.clip)
+        self._updates.begin(updated)
         self._optimizer.step()
-        return total / len(paths)
+        self._updates.end()
+        return total
 
     def _epoch_seed(self) -> int:
         return derive_seed(self._seed, self.epochs)

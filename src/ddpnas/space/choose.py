@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 from ddpnas.errors import ArchitectureError, SpaceError
 from ddpnas.space.decisions import Decision
 from ddpnas.space.supernet import Choice
+from ddpnas.space.widths import Width
 
 __all__ = ["BuildChoice", "Choose", "DeclareChoices"]
 
@@ -44,12 +46,38 @@ class Choose(Protocol):
             options: Option name -> a function without arguments that makes its module.
         """
 
+    def width(self, name: str, values: Sequence[int]) -> int:
+        """Return a number of channels, or another size of layers, that is a decision.
+
+        Layers whose sizes depend on it share their weights while searching: a narrower layer is
+        the first channels of the widest.
+
+        Args:
+            name: Name of the decision. The same name with the same values in several places makes
+                one decision that applies to all of them, as for the channels of a residual stream.
+            values: The sizes to choose from, in increasing order.
+
+        Returns:
+            The chosen size; while decisions are open, the largest, a
+            :class:`~ddpnas.space.widths.Width` with which you can compute.
+
+        Example:
+            >>> from ddpnas import SearchSpace
+            >>> def network(choose):
+            ...     width = choose.width("hidden", (8, 16, 32))
+            ...     return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2))
+            >>> space = SearchSpace(network, (4,))
+            >>> space.build({"hidden": "16"})[0]
+            Linear(in_features=4, out_features=16, bias=True)
+        """
+
 
 class DeclareChoices:
     """``choose`` that leaves every decision open and notes it.
 
     Args:
         searching: See :class:`Choose`.
+        widths: Plain sizes of the widths, instead of sizes that know their decisions.
 
     Example:
         >>> choose = DeclareChoices(searching=True)
@@ -58,10 +86,12 @@ class DeclareChoices:
         ('relu', 'skip')
     """
 
-    def __init__(self, searching: bool) -> None:
+    def __init__(self, searching: bool, widths: Mapping[str, int] | None = None) -> None:
         self.searching = searching
         self.noted: dict[str, tuple[str, ...]] = {}
+        self.values: dict[str, tuple[int, ...]] = {}  # of widths
         self.parents: dict[str, set[tuple[str, str]] | None] = {}  # None: matters always
+        self._widths = widths
         self._inside: list[tuple[str, str]] = []
 
     def __call__(self, name: str, options: Options) -> Choice:
@@ -72,6 +102,57 @@ class DeclareChoices:
                 with other options or inside an option of itself.
         """
         names = tuple(options)
+        self._note(name, names)
+        modules = []
+        for option, make in options.items():
+            if isinstance(make, nn.Module) or not callable(make):
+                kind = type(make).__name__
+                raise SpaceError(
+                    f"option {option!r} of decision {name!r} must be a factory, not a {kind}: "
+                    f"use `lambda: {kind}(...)`, or the class if it needs no arguments"
+                )
+            self._inside.append((name, option))
+            modules.append(make())
+            self._inside.pop()
+            if not isinstance(modules[-1], nn.Module):
+                raise SpaceError(
+                    f"option {option!r} of decision {name!r} made {type(modules[-1]).__name__}, "
+                    f"not a torch module"
+                )
+        return Choice(name, names, modules)
+
+    def width(self, name: str, values: Sequence[int]) -> int:
+        """Return the largest size, which knows its decision; see :class:`Choose`.
+
+        Raises:
+            SpaceError: The name cannot be used, the values are not increasing whole numbers above
+                0, or the same name was asked before with others.
+        """
+        sizes = tuple(values)
+        if not all(isinstance(size, int) and not isinstance(size, bool) for size in sizes):
+            raise SpaceError(f"the values of width {name!r} must be whole numbers, not {values!r}")
+        if not sizes or sizes[0] < 1 or any(a >= b for a, b in itertools.pairwise(sizes)):
+            raise SpaceError(
+                f"width {name!r} needs sizes above 0 in increasing order, not {list(sizes)}"
+            )
+        sizes = tuple(int(size) for size in sizes)
+        if name in self.noted and name not in self.values:
+            raise SpaceError(f"{name!r} is a width in one place and not in another")
+        self._note(name, tuple(str(size) for size in sizes))
+        self.values[name] = sizes
+        if self._widths is not None:
+            return self._widths[name]
+        return Width.of(name, sizes)
+
+    def decisions(self) -> list[Decision]:
+        """Return the decisions noted so far, in the order in which they were first asked."""
+        return [
+            Decision(name, options, tuple(sorted(self.parents[name] or ())), self.values.get(name))
+            for name, options in self.noted.items()
+        ]
+
+    def _note(self, name: str, names: tuple[str, ...]) -> None:
+        """Note that a decision with these options is asked here."""
         # Text forms join "decision=option" by semicolons, so names must not hold these signs.
         for given in (name, *names):
             if not isinstance(given, str):
@@ -94,30 +175,6 @@ class DeclareChoices:
             self.parents[name] = None
         elif (parents := self.parents.setdefault(name, set())) is not None:
             parents.add(self._inside[-1])
-        modules = []
-        for option, make in options.items():
-            if isinstance(make, nn.Module) or not callable(make):
-                kind = type(make).__name__
-                raise SpaceError(
-                    f"option {option!r} of decision {name!r} must be a factory, not a {kind}: "
-                    f"use `lambda: {kind}(...)`, or the class if it needs no arguments"
-                )
-            self._inside.append((name, option))
-            modules.append(make())
-            self._inside.pop()
-            if not isinstance(modules[-1], nn.Module):
-                raise SpaceError(
-                    f"option {option!r} of decision {name!r} made {type(modules[-1]).__name__}, "
-                    f"not a torch module"
-                )
-        return Choice(name, names, modules)
-
-    def decisions(self) -> list[Decision]:
-        """Return the decisions noted so far, in the order in which they were first asked."""
-        return [
-            Decision(name, options, tuple(sorted(self.parents[name] or ())))
-            for name, options in self.noted.items()
-        ]
 
 
 class BuildChoice:
@@ -149,3 +206,17 @@ class BuildChoice:
                 f"{', '.join(options)}"
             )
         return options[chosen]()
+
+    def width(self, name: str, values: Sequence[int]) -> int:
+        """Return the chosen size; see :class:`Choose`.
+
+        Raises:
+            ArchitectureError: The architecture does not choose one of the values.
+        """
+        for value in values:
+            if self.architecture.get(name) == str(value):
+                return value
+        raise ArchitectureError(
+            f"width {name!r} is {self.architecture.get(name)!r} in the architecture, but the "
+            f"network offers {', '.join(map(str, values))}"
+        )

@@ -30,10 +30,12 @@ from torch import Tensor, nn
 
 from ddpnas.errors import OptionError, SpaceError, nearest
 from ddpnas.space._trace import as_space_error, visit_options
+from ddpnas.space._width_check import check_widths, explain_failure
 from ddpnas.space.choose import BuildChoice, Choose, DeclareChoices
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import on_meta
+from ddpnas.space.slices import Slices
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
 
@@ -127,7 +129,7 @@ class SearchSpace(DecisionSpace):
         choose = DeclareChoices(searching=True)
         with torch.device("meta"):
             opened = self._make(choose)
-        output = self.visit(opened, lambda pairs: contextlib.nullcontext())
+        output = self._open(choose, opened)
         super().__init__(
             choose.decisions(), rules(self.options) if callable(rules) else tuple(rules)
         )
@@ -162,7 +164,7 @@ class SearchSpace(DecisionSpace):
         network = self._make(BuildChoice(checked))
         if weights_from is not None:
             with torch.no_grad():
-                _inherit(network, weights_from.network, checked)
+                _inherit(network, weights_from.network, checked, weights_from.slices)
         return network
 
     def supernet(self) -> Supernet:
@@ -289,6 +291,27 @@ class SearchSpace(DecisionSpace):
     def __repr__(self) -> str:
         return f"<SearchSpace {self.name}: {len(self.decisions)} decisions, size {self.size:,}>"
 
+    def _open(self, choose: DeclareChoices, opened: nn.Module) -> Any:
+        """Run the network with every option, check its widths, and return its output."""
+
+        def run(network: nn.Module) -> Any:
+            return self.visit(network, lambda pairs: contextlib.nullcontext())
+
+        def make(sizes: Mapping[str, int]) -> nn.Module:
+            with torch.device("meta"):
+                return self._make(DeclareChoices(searching=True, widths=sizes))
+
+        widths = [d for d in choose.decisions() if d.ordered]
+        try:
+            output = run(opened)
+        except SpaceError as error:
+            if len(widths) < 2:
+                raise
+            largest = {d.name: int(d.options[-1]) for d in widths}
+            raise SpaceError(explain_failure(error, largest, widths, make, run)) from error
+        check_widths(opened, widths, make, run)
+        return output
+
     def _make(self, choose: Choose) -> nn.Module:
         with as_space_error(
             f"the network of space {self.name!r} cannot be made with {self.options};"
@@ -313,15 +336,17 @@ def _options_of(network: Callable[..., nn.Module]) -> dict[str, Any]:
     }
 
 
-def _inherit(network: nn.Module, source: nn.Module, architecture: Mapping[str, str]) -> None:
+def _inherit(
+    network: nn.Module, source: nn.Module, architecture: Mapping[str, str], slices: Slices
+) -> None:
     """Copy weights and buffers of ``source`` along the path of the architecture."""
     while isinstance(source, Choice):
         source = source.options[source.names.index(architecture[source.decision])]
-    tensors = {**source._parameters, **source._buffers}
+    tensors = slices.tensors(source, {d: int(architecture[d]) for d in slices.decisions})
     for name, tensor in {**network._parameters, **network._buffers}.items():
         found = tensors.get(name)
         if tensor is not None and found is not None:
             tensor.copy_(found)
     children = dict(source.named_children())
     for name, child in network.named_children():
-        _inherit(child, children[name], architecture)
+        _inherit(child, children[name], architecture, slices)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
 from ddpnas.space.layers import NoConnection
+from ddpnas.space.slices import Slices
 
 __all__ = ["Choice", "Condition", "Supernet", "is_absent", "outside_choices", "walk"]
 
@@ -75,8 +77,8 @@ def is_absent(module: nn.Module) -> bool:
 class Supernet(nn.Module):
     """A network with every option in it, of which one path runs: all paths share weights.
 
-    Setting the path changes one integer for each choice; nothing is rebuilt.
-    :meth:`ddpnas.SearchSpace.supernet` makes one.
+    Setting the path changes one integer for each choice, and the slices that layers of undecided
+    widths use; nothing is rebuilt. :meth:`ddpnas.SearchSpace.supernet` makes one.
 
     Args:
         network: Network made with every decision open.
@@ -84,6 +86,7 @@ class Supernet(nn.Module):
     Attributes:
         network: The same network.
         choices: Its choices, in the order of its modules.
+        slices: Its layers of undecided widths.
 
     Example:
         >>> from ddpnas import create_space
@@ -100,21 +103,65 @@ class Supernet(nn.Module):
         self.choices = tuple(module for module in network.modules() if isinstance(module, Choice))
         for choice in self.choices:
             choice.active = 0
+        self.slices = Slices(network)
 
     def set_path(self, architecture: Mapping[str, str]) -> None:
         """Make the path of this architecture the one that runs."""
         for choice in self.choices:
             choice.active = choice.names.index(architecture[choice.decision])
+        self.slices.set({d: int(architecture[d]) for d in self.slices.decisions})
 
     def path_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the active path, each once; inactive options are not visited."""
+        """Return the parameters of the active path, each once; inactive options are not visited.
+
+        Of a layer of undecided widths it is the slice in use, a leaf of its own that shares memory
+        with the parameter. :attr:`slices` tells which.
+        """
         found = {
             id(parameter): parameter
             for _, modules, _ in walk(self.network, active_only=True)
             for module in modules
-            for parameter in module.parameters(recurse=False)
+            for parameter in self.slices.parameters(module)
         }
         return list(found.values())
+
+    def watch(self, call: Callable[[str], None]) -> Callable[[], None]:
+        """Call a function with a decision's name whenever a run of the network depends on it.
+
+        Returns:
+            A function that ends it.
+        """
+        handles = self.slices.hook(call)
+        for choice in self.choices:
+            choice.watch = call
+
+        def end() -> None:
+            for handle in handles:
+                handle.remove()
+            for choice in self.choices:
+                choice.watch = None
+
+        return end
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Supernet:
+        present = self.slices.present
+        self.slices.unset()
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        nn.Module.__init__(copied)
+        copied.__dict__.update(
+            {k: copy.deepcopy(v, memo) for k, v in vars(self).items() if k != "slices"}
+        )
+        copied.slices = Slices(copied.network)
+        if present is not None:
+            self.slices.set(present)
+            copied.slices.set(present)
+        return copied
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        applied = super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.slices.forget()
+        return applied  # type: ignore[no-any-return]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output of the active path."""

@@ -1,0 +1,161 @@
+"""Width: the number of channels of a layer while it is undecided, an int that knows its decision.
+
+A search space computes with widths as with any number, ``6 * width`` or ``width // 4``, and gives
+the results to torch's layers, which keep them as attributes. So it can be told afterwards which
+layer depends on which decision, and how.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
+
+__all__ = ["Part", "Width"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a width is a sum of: the value of one decision, or a function of other widths.
+
+    Attributes:
+        key: Equal for parts that are the same function of the same decisions.
+        decisions: Names of the decisions that it depends on.
+        at: Returns the value, given the value of every decision.
+    """
+
+    key: Any
+    decisions: tuple[str, ...]
+    at: Callable[[Mapping[str, int]], int] = dataclasses.field(compare=False)
+
+
+class Width(int):
+    """A whole number that depends on decisions. Its value as an int is the largest one.
+
+    Sums, differences, products with whole numbers and ``//`` are widths again. Any other function
+    makes one by :meth:`map`: ``width.map(lambda w: max(8, w // 4))``. What Python computes in other
+    ways, such as ``max(8, width)``, is a plain number that no longer knows its decision.
+
+    Args:
+        largest: The value at the largest value of every decision.
+        parts: Part -> its factor.
+        constant: What is added to the sum of parts times factors.
+
+    Example:
+        >>> width = Width.of("stage1", (16, 24, 32))
+        >>> hidden = 6 * width
+        >>> hidden, hidden.at({"stage1": 16}), hidden.decisions
+        (192, 96, ('stage1',))
+        >>> squeezed = hidden.map(lambda w: max(8, w // 16))
+        >>> squeezed, squeezed.at({"stage1": 16})
+        (12, 8)
+    """
+
+    parts: dict[Part, int]
+    constant: int
+
+    def __new__(cls, largest: int, parts: Mapping[Part, int], constant: int = 0) -> Self:
+        """Return the number."""
+        width = super().__new__(cls, largest)
+        width.parts = {part: factor for part, factor in parts.items() if factor}
+        width.constant = constant
+        return width
+
+    @classmethod
+    def of(cls, decision: str, values: Iterable[int]) -> Self:
+        """Return the width that is the value of a decision.
+
+        Args:
+            decision: Name of the decision.
+            values: Its values.
+        """
+        part = Part(decision, (decision,), lambda chosen: chosen[decision])
+        return cls(max(values), {part: 1})
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """The names of the decisions that the width depends on."""
+        return tuple(dict.fromkeys(itertools.chain(*(part.decisions for part in self.parts))))
+
+    def at(self, chosen: Mapping[str, int]) -> int:
+        """Return the width as a plain int.
+
+        Args:
+            chosen: The value of every decision that it depends on; others are ignored.
+        """
+        return self.constant + sum(n * part.at(chosen) for part, n in self.parts.items())
+
+    def map(self, function: Callable[[int], int]) -> Width:
+        """Return the width that a function makes of this one, for every value.
+
+        Args:
+            function: Returns a whole number.
+        """
+        key = ("map", function, self._key)
+        return _derived(int(function(int(self))), key, self, lambda value: int(function(value)))
+
+    @property
+    def _key(self) -> Any:
+        return frozenset((part.key, n) for part, n in self.parts.items()), self.constant
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, Width):
+            parts = dict(self.parts)
+            for part, n in other.parts.items():
+                parts[part] = parts.get(part, 0) + n
+            return Width(int(self) + int(other), parts, self.constant + other.constant)
+        if isinstance(other, int):
+            return Width(int(self) + other, self.parts, self.constant + other)
+        return int(self) + other
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, Width):
+            names = tuple(dict.fromkeys((*self.decisions, *other.decisions)))
+            product = Part(
+                ("product", frozenset((self._key, other._key))),
+                names,
+                lambda chosen: self.at(chosen) * other.at(chosen),
+            )
+            return Width(int(self) * int(other), {product: 1})
+        if isinstance(other, int):
+            parts = {part: n * other for part, n in self.parts.items()}
+            return Width(int(self) * other, parts, self.constant * other)
+        return int(self) * other
+
+    def __sub__(self, other: Any) -> Any:
+        return self + (-1 * other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return -1 * self + other
+
+    def __neg__(self) -> Width:
+        return self * -1  # type: ignore[no-any-return]
+
+    def __floordiv__(self, other: Any) -> Any:
+        if isinstance(other, Width):
+            names = tuple(dict.fromkeys((*self.decisions, *other.decisions)))
+            quotient = Part(
+                ("quotient", self._key, other._key),
+                names,
+                lambda chosen: self.at(chosen) // other.at(chosen),
+            )
+            return Width(int(self) // int(other), {quotient: 1})
+        if isinstance(other, int):
+            key = ("quotient", self._key, other)
+            return _derived(int(self) // other, key, self, lambda value: value // other)
+        return int(self) // other
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _derived(value: int, key: Any, width: Width, function: Callable[[int], int]) -> Width:
+    part = Part(key, width.decisions, lambda chosen: function(width.at(chosen)))
+    return Width(value, {part: 1})
