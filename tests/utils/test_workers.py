@@ -1,10 +1,13 @@
 """Tasks on workers: their order, their errors, and workers that die."""
 
+import contextlib
 import functools
 import importlib.util
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -55,6 +58,70 @@ def test_results_come_in_order_and_a_worker_that_dies_is_replaced(tmp_path, capl
     assert os.getpid() not in {f[1] for f in found if not isinstance(f, str)}
     (lost,) = [r.getMessage() for r in caplog.records if r.name == "ddpnas.utils.workers"]
     assert lost.startswith("a worker died at task 3 of 6 (")
+
+
+PARENT = """
+import time
+from tests.utils.test_workers import numbered
+from ddpnas.utils.workers import run_tasks
+
+if __name__ == "__main__":
+    for number in run_tasks(numbered, None, [0.0, 0.0, 600.0, 600.0], workers=2):
+        print(number, flush=True)
+"""
+
+
+def numbered(_, seconds):
+    """Return the number of this process after a while."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+@pytest.fixture
+def parent(tmp_path):
+    """Return a program of two workers, each at a task that takes long, and their numbers."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    program = subprocess.Popen(
+        [sys.executable, "parent.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    yield program, {int(program.stdout.readline()) for _ in range(2)}
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
+    program.communicate()
+
+
+def is_gone(process, seconds=10.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        state = Path(f"/proc/{process}/stat")
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
+def test_workers_end_with_their_killed_parent(parent):
+    program, workers = parent
+    program.kill()
+    assert all(map(is_gone, workers))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
+def test_an_interrupt_ends_all_at_once_and_workers_print_nothing(parent):
+    program, workers = parent
+    os.killpg(program.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    _, printed = program.communicate(timeout=60)
+    assert all(map(is_gone, workers))
+    assert printed.count("Traceback") == 1 and printed.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_an_error_of_a_worker_has_its_traceback(tmp_path):
+    with pytest.raises(ZeroDivisionError) as failed:
+        list(run_tasks(divmod, 1, [0], workers=2))
+    assert "in a worker process:" in failed.value.__notes__[0]
 
 
 def test_a_task_that_kills_every_worker_ends_it(tmp_path, monkeypatch):

@@ -2,22 +2,28 @@
 
 A task is a function at the top of a module and one argument. Its result depends on these alone.
 So it does not matter which worker computes it, or how many there are. If a worker dies, its task
-is given to another one, and the loss is logged.
+is given to another one, and the loss is logged. Workers end with the process that started them.
 """
 
 from __future__ import annotations
 
+import atexit
 import collections
+import contextlib
 import functools
 import importlib.util
 import logging
 import multiprocessing
 import os
 import pickle
+import signal
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
 
 from ddpnas.errors import OptionError, RunError, nearest
@@ -156,56 +162,77 @@ def _in_order(pool: _Pool, tasks: Sequence[Any]) -> Iterator[Any]:
 
 
 class _Local:
-    """Processes of this machine, each a pool of its own: the death of one leaves the others."""
+    """Processes of this machine, each with a pipe: the death of one leaves the others."""
 
     def __init__(self, call: Callable[[Any, Any], Any], shared: Any, workers: int) -> None:
-        self.workers, self._call, self._shared = workers, call, shared
-        self._free: list[futures.ProcessPoolExecutor] = []
-        self._numbers: dict[futures.ProcessPoolExecutor, int] = {}
-        self._running: dict[futures.Future[Any], tuple[int, futures.ProcessPoolExecutor]] = {}
-        for number in range(workers):
-            self._start(number)
+        self.workers, self._shared = workers, (call, shared)
+        self._processes = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
+        self._free = [self._start(number) for number in range(workers)]
+        self._running: dict[Connection, tuple[int, _Worker]] = {}
+        atexit.register(self.close)  # an uncaught error may keep the generator of results alive
 
-    def _start(self, number: int) -> None:
-        worker = futures.ProcessPoolExecutor(
-            1,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_keep,
-            initargs=(self._call, self._shared, number),
-        )
-        self._numbers[worker] = number
-        self._free.append(worker)
+    def _start(self, number: int) -> _Worker:
+        ours, theirs = self._processes.Pipe()
+        process = self._processes.Process(target=_work, args=(theirs, *self._shared, number))
+        with _no_interrupt():
+            process.start()
+        theirs.close()  # so that ours ends with the process
+        return _Worker(number, process, ours)
 
     def submit(self, key: int, task: Any) -> None:
         """Give a free worker a task."""
         worker = self._free.pop()
-        self._running[worker.submit(_run_kept, task)] = (key, worker)
+        self._running[worker.pipe] = (key, worker)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # wait() finds it dead
+            worker.pipe.send(task)
 
     def wait(self) -> list[tuple[int, Callable[[], Any]]]:
         """Return the tasks that ended."""
-        ended = futures.wait(self._running, return_when=futures.FIRST_COMPLETED).done
-        return [self._take(future) for future in ended]
+        return [self._take(pipe) for pipe in connection.wait([*self._running])]  # type: ignore[arg-type]
 
-    def _take(self, future: futures.Future[Any]) -> tuple[int, Callable[[], Any]]:
-        key, worker = self._running.pop(future)
-        died = isinstance(future.exception(), BrokenProcessPool)
-        if died:
-            worker.shutdown()
-            self._start(self._numbers.pop(worker))
+    def _take(self, pipe: Connection) -> tuple[int, Callable[[], Any]]:
+        key, worker = self._running.pop(pipe)
+        try:
+            get: Callable[[], Any] = functools.partial(_result, *pipe.recv())
+        except (EOFError, ConnectionResetError):
+            worker.end()
+            self._free.append(self._start(worker.number))
+            get = _lost
         else:
             self._free.append(worker)
-
-        def get() -> Any:
-            if died:
-                raise _LostError("its process ended")
-            return future.result()
-
         return key, get
 
     def close(self) -> None:
-        """End the workers, as soon as what they are doing is done."""
-        for worker in self._numbers:
-            worker.shutdown(wait=False, cancel_futures=True)
+        """End the workers at once, whatever they are doing."""
+        atexit.unregister(self.close)
+        for worker in [*self._free, *(worker for _, worker in self._running.values())]:
+            worker.end()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process and our end of its pipe."""
+
+    number: int
+    process: BaseProcess
+    pipe: Connection
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _result(value: Any, error: Exception | None) -> Any:
+    """Return what a worker sent, or raise it."""
+    if error is not None:
+        raise error
+    return value
+
+
+def _lost() -> Any:
+    raise _LostError("its process ended")
 
 
 class _Ray:
@@ -261,23 +288,65 @@ class _Ray:
             self._ray.shutdown()
 
 
-_kept: tuple[Callable[[Any, Any], Any], Any, int] | None = None  # of a local worker
+_number = 0  # of this local worker
 
 
-def _keep(call: Callable[[Any, Any], Any], shared: Any, number: int) -> None:
-    global _kept
-    _kept = (call, shared, number)
+def _work(pipe: Connection, call: Callable[[Any, Any], Any], shared: Any, number: int) -> None:
+    """Do the tasks that come through the pipe, until its other end is closed."""
+    global _number
+    _number = number
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see _no_interrupt
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            task = pipe.recv()
+            done: tuple[Any, Exception | None]
+            try:
+                done = (call(shared, task), None)
+            except Exception as error:  # noqa: BLE001
+                done = (None, _sendable(error))
+            pipe.send(done)
 
 
-def _run_kept(task: Any) -> Any:
-    assert _kept is not None
-    call, shared, _ = _kept
-    return call(shared, task)
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Let a process started inside ignore Ctrl-C from its first moment.
+
+    Ctrl-C reaches all processes of a terminal. The one that started the others ends them, so that
+    none of them prints a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent has ended, even in the middle of a task."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error that reaches the parent, with its traceback here as a note."""
+    where = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever its class does when it is pickled
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(f"in a worker process:\n{where}")
+    return error
 
 
 def worker_number() -> int:
     """Return the number of this local worker process, from 0; 0 in any other process."""
-    return 0 if _kept is None else _kept[2]
+    return _number
 
 
 def _check_sendable(call: Any, shared: Any) -> None:
@@ -290,7 +359,7 @@ def _check_sendable(call: Any, shared: Any) -> None:
         ) from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _one_thread_a_process() -> Iterator[None]:
     """Let processes started inside compute with one thread each: there is one a CPU."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
