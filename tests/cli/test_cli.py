@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,15 @@ def test_a_reader_that_has_gone_ends_a_command_without_a_word(capsys, monkeypatc
         patch.setattr("sys.stdout", io.TextIOWrapper(stream, write_through=buffering == 0))
         assert main(["recipes", "quick"]) == 1
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_to_a_full_disk_gets_one_sentence(capsys, monkeypatch):
+    with monkeypatch.context() as patch, open("/dev/full", "w") as stream:
+        patch.setattr("sys.stdout", stream)
+        assert main(["recipes", "quick"]) == 2
+    says = "ddpnas: the output cannot be written (No space left on device); make room, then retry\n"
+    assert capsys.readouterr().err == says
 
 
 @pytest.fixture(scope="module")

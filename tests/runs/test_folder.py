@@ -1,16 +1,19 @@
+import errno
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ddpnas.errors import RunError
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import RunFolder
-from ddpnas.utils.files import read_json, read_records, write_atomic
+from ddpnas.utils.files import read_json, read_records, writable, write_atomic
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -24,6 +27,27 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_atomic(path, b"new and longer")
     assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]  # a full disk gets its room back
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_not_what_one_still_writes(tmp_path):
+    path = tmp_path / "x.json"
+    alive = f"x.json.{os.getppid()}.tmp"
+    for name in ("x.json.999999999.tmp", alive, "x.json.mine.tmp", "xyjson.999999999.tmp"):
+        (tmp_path / name).touch()
+    write_atomic(path, b"new")
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"x.json", alive, "x.json.mine.tmp", "xyjson.999999999.tmp"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_asks_for_room_and_not_for_another_folder(tmp_path, number):
+    with (
+        pytest.raises(RunError, match="make room, then go on") as refused,
+        writable(tmp_path, then="go on"),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert "--out" not in str(refused.value)
 
 
 def test_a_folder_in_use_is_not_opened_by_another_process(tmp_path):
@@ -79,15 +103,107 @@ def test_a_folder_below_a_file_is_refused(tmp_path):
             RunFolder.create(path)
 
 
-def test_records_are_cut_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path):
+@pytest.fixture
+def counted(tmp_path):
+    """Return an open folder whose checkpoint stands on two records, and which has two more."""
     folder = RunFolder.create(tmp_path)
     for i in range(4):
         folder.append("history.jsonl", {"i": i})
-    with open(tmp_path / "history.jsonl", "a") as stream:
+        if i == 1:
+            folder.save_checkpoint({}, {})
+    yield folder
+    folder.close()
+
+
+def test_records_are_cut_to_the_checkpoint_and_a_torn_line_is_dropped(counted):
+    path = counted.path / "history.jsonl"
+    with open(path, "a") as stream:
         stream.write('{"i": 4')
-    assert read_records(folder.path / "history.jsonl") == [{"i": i} for i in range(4)]
-    assert folder.cut("history.jsonl", 2) == [{"i": 0}, {"i": 1}]
-    assert (tmp_path / "history.jsonl").read_text() == '{"i": 0}\n{"i": 1}\n'
+    assert read_records(path) == [{"i": i} for i in range(4)]
+    counted.load_checkpoint()
+    assert path.read_text() == '{"i": 0}\n{"i": 1}\n'
+    counted.append("history.jsonl", {"i": 2})
+    counted.save_checkpoint({}, {})
+    counted.load_checkpoint()
+    assert len(read_records(path)) == 3
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        ('{"i": 0}\n', "on 2 lines of .*history.jsonl, which has only 1 of them; start again"),
+        ('{"i": 0}\n{"i": 1}', "which has only 1 of them"),
+        ("", "which has only 0 of them"),
+        ('{"i": 0}\n{"i": 9}\n{"i": 2}\n', "which has changed"),
+    ],
+)
+def test_records_that_a_checkpoint_stands_on_are_missed(counted, content, says):
+    (counted.path / "history.jsonl").write_text(content)
+    with pytest.raises(RunError, match=says):
+        counted.load_checkpoint()
+
+
+def test_lines_are_on_the_disk_before_the_checkpoint_that_counts_them(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, Path.replace
+
+    def synced(descriptor):
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name.split(".")[0])
+        fsync(descriptor)
+
+    def renamed(self, target):
+        done.append(f"rename {target.name}")
+        replace(self, target)
+
+    folder = RunFolder.create(tmp_path / "run")
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    folder.append("history.jsonl", {})
+    folder.append("distributions.jsonl", {})
+    folder.save_checkpoint({}, {})
+    renames = ["checkpoint", "rename checkpoint.safetensors", "run"]
+    assert done == ["history", "run", "distributions", "run", *renames]
+    folder.append("history.jsonl", {})
+    folder.write_json("result.json", {})
+    assert done[7:] == ["history", "run", "result", "rename result.json", "run"]
+    folder.close()
+
+
+def test_every_bit_of_a_checkpoint_counts(tmp_path):
+    folder = RunFolder.create(tmp_path)
+    folder.save_checkpoint({"w": torch.randn(4), "half": torch.ones(3).bfloat16()}, {"score": 0.5})
+    whole = (tmp_path / "checkpoint.safetensors").read_bytes()
+    assert folder.load_checkpoint() is not None
+    for at in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        (tmp_path / "checkpoint.safetensors").write_bytes(damaged)
+        with pytest.raises(RunError, match="checkpoint.safetensors"):
+            folder.load_checkpoint()
+    folder.close()
+
+
+@pytest.mark.parametrize("change", ["missing", "misshapen", "more", "number", "state"])
+def test_a_checkpoint_that_was_put_together_is_refused(tmp_path, change):
+    folder = RunFolder.create(tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    folder.save_checkpoint({"a": torch.ones(4), "b": torch.zeros(2)}, {"evaluations": 3})
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in ("a", "b")}
+    if change == "missing":
+        del tensors["b"]
+    elif change == "state":
+        metadata["state"] = metadata["state"].replace("3", "4")
+    else:
+        new = {
+            "misshapen": torch.ones(2, 2),
+            "more": torch.ones(4),
+            "number": torch.full((4,), 2.0),
+        }
+        tensors["c" if change == "more" else "a"] = new[change]
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(RunError, match="is damaged .its content has another checksum.; start"):
+        folder.load_checkpoint()
     folder.close()
 
 

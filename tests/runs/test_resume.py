@@ -79,6 +79,6 @@ def test_an_identity_of_another_version_is_refused(from_python, tmp_path):
 
 def test_a_run_killed_before_it_began_may_begin_again(tmp_path):
     (tmp_path / "config.yaml").write_text("space: x")
-    (tmp_path / "run.json.tmp").write_text("{")
+    (tmp_path / "run.json.1234.tmp").write_text("{")
     RunFolder.create(tmp_path).close()
     assert not (tmp_path / "config.yaml").exists()

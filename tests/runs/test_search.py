@@ -218,7 +218,7 @@ def killed_after(operations, patch):
         ("append", half_a_line),
         ("save_checkpoint", nothing),
         ("write_json", nothing),
-        ("cut", nothing),
+        ("load_checkpoint", nothing),
     ):
         patch.setattr(RunFolder, name, dying(getattr(RunFolder, name), torn))
     return lambda: count

@@ -6,7 +6,7 @@ import torch
 import ddpnas
 from ddpnas import Recipe
 from ddpnas.errors import RunError
-from ddpnas.training.checkpoint import CHECKPOINTS, load_checkpoint
+from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 
 ARCHITECTURE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
 PLAIN = Recipe(epochs=4, batch_size=16)
@@ -74,7 +74,7 @@ def test_another_training_does_not_go_on_from_the_checkpoint(small_space, stripe
         with pytest.raises(RunError, match=says):
             recipe = changes.pop("recipe", PLAIN)
             trained(small_space, stripes, recipe, tmp_path, resume=True, **changes)
-    (tmp_path / CHECKPOINTS[0]).write_bytes(b"\x80nonsense")
+    (tmp_path / CHECKPOINT).write_bytes(b"\x80nonsense")
     with pytest.raises(RunError, match="is damaged"):
         trained(small_space, stripes, PLAIN, tmp_path, resume=True)
 
@@ -98,8 +98,6 @@ def test_the_best_epoch_is_kept_and_the_last_beside_it(small_space, stripes, tmp
         if result.last is not None:
             assert torch.equal(result.last[name], seen[-1][name])
     assert (result.last is None) == (best == 5)
-    tensors, _ = load_checkpoint(tmp_path / CHECKPOINTS[1])
-    assert all(torch.equal(tensors[name], seen[best][name]) for name in tensors)
     assert result.evaluation.split == "test" and sum(map(sum, result.evaluation.confusion)) == 30
 
 
@@ -129,3 +127,29 @@ def test_mixed_precision_trains_and_leaves_a_plain_network(small_space, stripes)
     assert {p.dtype for p in result.model.parameters()} == {torch.float32}
     assert result.model(torch.zeros(1, 1, 8, 8)).dtype == torch.float32
     assert "forward" not in vars(result.model)
+
+
+def test_a_folder_has_one_training_at_a_time(small_space, stripes, tmp_path):
+    refused = []
+
+    def on_epoch(record):
+        with pytest.raises(RunError, match="in use by another process; give another folder"):
+            trained(small_space, stripes, PLAIN, tmp_path)
+        refused.append(record["epoch"])
+
+    torch.manual_seed(0)
+    network = small_space.build(small_space.parse(ARCHITECTURE))
+    options = {"device": "cpu", "folder": tmp_path, "on_epoch": on_epoch}
+    ddpnas.train(network, stripes, Recipe(epochs=2, batch_size=96), **options)
+    assert refused == [1, 2]
+
+
+def test_a_checkpoint_with_other_tensors_is_refused(small_space, stripes, tmp_path):
+    with pytest.raises(KilledError):
+        trained(small_space, stripes, PLAIN, tmp_path, kill_after=1)
+    path = tmp_path / CHECKPOINT
+    tensors, plain = load_checkpoint(path)
+    name = next(name for name, tensor in tensors.items() if tensor.ndim == 4)
+    save_checkpoint(path, {**tensors, name: tensors[name] * torch.nan}, plain)
+    with pytest.raises(RunError, match=f"holds values in '{name}' that are not numbers"):
+        trained(small_space, stripes, PLAIN, tmp_path, resume=True)

@@ -1,19 +1,24 @@
 """The folder of a trained network: what is written, and what loading refuses."""
 
 import csv
+import errno
 import json
+import math
 import runpy
 import shutil
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load, save
 from torch import nn
 
 import ddpnas
 from ddpnas import Recipe
 from ddpnas.errors import OptionError, RunError
-from ddpnas.training.trained_folder import prepare_folder, read_comparison
+from ddpnas.training.checkpoint import CHECKPOINT
+from ddpnas.training.saving import TrainedFolder
+from ddpnas.training.trained_folder import read_comparison
 
 ARCHITECTURE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|skip_connect~2|"
 OWN = """
@@ -185,17 +190,60 @@ def test_a_network_of_a_space_is_saved_with_its_architecture(small_space, stripe
 
 
 def test_a_folder_is_prepared_and_its_checkpoints_are_removed(stripes, tmp_path):
-    place = prepare_folder(tmp_path)
-    result = ddpnas.train(Tied(), stripes, QUICK, device="cpu", folder=place / "network")
-    with pytest.raises(RunError, match="unfinished training; continue it with --resume"):
-        prepare_folder(tmp_path)
-    assert prepare_folder(tmp_path, resume=True) == place and (place / "network").exists()
+    with TrainedFolder.opened(tmp_path) as folder:
+        place = folder.checkpoints
+        result = ddpnas.train(Tied(), stripes, QUICK, device="cpu", folder=place / "network")
+    with (
+        pytest.raises(RunError, match="unfinished training; continue it with --resume"),
+        TrainedFolder.opened(tmp_path),
+    ):
+        pass
+    with TrainedFolder.opened(tmp_path, resume=True) as folder:
+        assert folder.checkpoints == place and (place / "network").exists()
     result.save(tmp_path)
     assert not place.exists() and (tmp_path / "last.safetensors").exists() == bool(result.last)
-    with pytest.raises(RunError, match="holds a trained network"):
-        prepare_folder(tmp_path, resume=True)
-    prepare_folder(tmp_path, overwrite=True)
+    with (
+        pytest.raises(RunError, match="holds a trained network"),
+        TrainedFolder.opened(tmp_path, resume=True),
+    ):
+        pass
+    with TrainedFolder.opened(tmp_path, overwrite=True):
+        pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused_to_trainings_saves_and_searches(result, stripes, tmp_path):
+    run = tmp_path / "run"
+    options = {"strategy_options": {"evaluations": 2}, "evaluator": "table", "device": "cpu"}
+    space = ddpnas.create_space("nasbench201", num_classes=3, input_shape=(1, 8, 8))
+    ddpnas.search(space, stripes, "random", out=run, **options)
+    says = "trained is in use by another process; give another --out"
+    with TrainedFolder.opened(run / "trained"):
+        with pytest.raises(RunError, match=says), TrainedFolder.opened(run / "trained"):
+            pass
+        with pytest.raises(RunError, match=says):
+            result[0].result.save(run / "trained")
+        with pytest.raises(RunError, match=says):
+            ddpnas.search(space, stripes, "random", out=run, overwrite=True, **options)
+    with pytest.raises(RunError, match="holds a search, not a training"), TrainedFolder.opened(run):
+        pass
+
+
+def test_a_save_that_ends_early_leaves_an_unfinished_training(result, tmp_path, monkeypatch):
+    def full(path, content):
+        if path.name == "architecture.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(content)
+
+    (tmp_path / "training" / "found").mkdir(parents=True)
+    (tmp_path / "training" / "found" / CHECKPOINT).touch()
+    with monkeypatch.context() as patch:
+        patch.setattr("ddpnas.training.saving.write_atomic", full)
+        with pytest.raises(RunError, match="left on device.; make room, then go on with --resume"):
+            result[0].result.save(tmp_path)
+    assert (tmp_path / "result.json").exists()
+    with TrainedFolder.opened(tmp_path, resume=True) as folder:
+        assert [p.name for p in folder.checkpoints.glob("*/*")] == [CHECKPOINT]
 
 
 def test_folders_that_hold_no_trained_network_are_refused(tmp_path):
@@ -225,10 +273,24 @@ def test_damaged_descriptions_are_one_sentence(copy, change, says):
 
 def test_damaged_and_missing_weights_are_one_sentence(copy):
     whole = (copy / "model.safetensors").read_bytes()
-    for content in (whole[:-40], b"\x80\x04nonsense", b""):
+    flipped = bytearray(whole)
+    flipped[-5] ^= 16
+    for content in (whole[:-40], b"\x80\x04nonsense", b"", flipped):
         (copy / "model.safetensors").write_bytes(content)
-        with pytest.raises(RunError, match="damaged or of another network"):
+        with pytest.raises(RunError, match="model.safetensors is damaged"):
             ddpnas.load(copy)
+    weights = load(whole)
+    name = next(iter(weights))
+    for changed, says in (
+        ({name: weights[name] * math.nan}, "that are not numbers"),
+        ({name: weights[name][:1]}, "of another network"),
+        ({"more": weights[name] + 1}, "of another network"),
+    ):
+        (copy / "model.safetensors").write_bytes(save({**weights, **changed}))
+        with pytest.raises(RunError, match=says):
+            ddpnas.load(copy)
+    (copy / "model.safetensors").write_bytes(save(weights))  # of another program
+    ddpnas.load(copy)
     (copy / "model.safetensors").unlink()
     with pytest.raises(RunError, match="holds no model.safetensors"):
         ddpnas.load(copy)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from ddpnas.errors import DdpnasError, RunError
 from ddpnas.training.distributed import abandon, first_to_fail, leave
+from ddpnas.utils.files import is_full
 
 __all__ = ["main"]
 
@@ -33,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DdpnasError as error:
         return _fail(2, str(error))
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and _unread():
+        if isinstance(error, BrokenPipeError) and _output_fails():
             return abandon(1)  # as rich has it of what it prints
+        if error.filename is None and is_full(error):
+            where = "the output" if _output_fails() else "a temporary file"
+            return _fail(2, f"{where} cannot be written ({error.strerror}); make room, then retry")
         if error.filename is not None:
             return _fail(2, str(RunError(f"{error.filename}: {error.strerror}")))
         if first_to_fail():
@@ -49,11 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _unread() -> bool:
-    """Return whether who read the output (head, a pager) has gone; the rest then goes nowhere."""
+def _output_fails() -> bool:
+    """Return whether the output goes nowhere: its reader has gone, or its disk is full.
+
+    What is still to be written is then dropped.
+    """
     try:
         print(flush=True)  # an empty line: an unbuffered stream has nothing left to flush
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False

@@ -37,7 +37,7 @@ from ddpnas.training.distributed import is_main_process
 from ddpnas.training.final_spaces import final_space, inference_space
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import Compared
-from ddpnas.training.trained_folder import prepare_folder, save_networks
+from ddpnas.training.saving import TrainedFolder
 
 __all__ = ["COMMANDS"]
 
@@ -103,9 +103,12 @@ def train(options: Namespace) -> None:
     costs = {**count_costs(inference_space(space)), **tables}
     _check_limits(recipe, searched, space, architecture, costs, limits)
     out = Path(options.out or (f"{options.run}/{TRAINED}" if options.run else "runs/trained"))
-    checkpoints = prepare_folder(out, resume=options.resume, overwrite=options.overwrite)
     show.line(f"training {space.format(architecture)}", quiet=options.quiet)
-    with show.TrainProgress(quiet=options.quiet) as progress:
+    other = searched if searched.plain_options != space.plain_options else None
+    with (
+        TrainedFolder.opened(out, resume=options.resume, overwrite=options.overwrite) as folder,
+        show.TrainProgress(quiet=options.quiet) as progress,
+    ):
         trained = compare(
             space,
             architecture,
@@ -121,12 +124,11 @@ def train(options: Namespace) -> None:
             device=options.device,
             mixed_precision=options.mixed_precision,
             track=options.track,
-            folder=checkpoints,
+            folder=folder.checkpoints,
             resume=options.resume,
             on_epoch=progress.update,
         )
-    other = searched if searched.plain_options != space.plain_options else None
-    save_networks(out, space, trained, limits=limits, searched=other)
+        folder.save(space, trained, limits=limits, searched=other)
     _show_trained(trained, costs, limits)
     print(f"\nkept in {out}: weights, architecture, all figures, and a model card")
     # The folder holds a copy of a user's own space, which the commands need to be named again.

@@ -7,31 +7,33 @@
     checkpoint.safetensors  weights and optimizer state; all other state as JSON in its metadata
     result.json             the result, once the search is finished
 
-The folder is consistent after a kill at any moment. Files are replaced as a whole. Only the two
-``.jsonl`` files grow, a line at a time. A line is written before the checkpoint that counts it, and
-on resume lines that no checkpoint counts are cut off. Nothing in the folder is executed.
+The folder is consistent after a kill or a power cut at any moment. Files are replaced as a whole.
+Only the two ``.jsonl`` files grow, a line at a time. A line is on the disk before the checkpoint
+that counts it. On resume, lines that no checkpoint counts are cut off, and lines that one counts
+must be there unchanged. Nothing in the folder is executed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ddpnas.errors import RunError
 from ddpnas.runs.config import RunConfig
-from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
-from ddpnas.utils.files import read_records, whole_lines, writable, write_atomic
+from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from ddpnas.training.saving import lock_trained
+from ddpnas.utils.files import LOCK, lock, sync, whole_lines, writable, write_atomic
 
 __all__ = [
-    "CHECKPOINT",
     "CONFIG",
     "GENERATED",
     "HISTORY",
@@ -50,7 +52,6 @@ CONFIG = "config.yaml"
 RUN = "run.json"
 HISTORY = "history.jsonl"
 STAGES = "distributions.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
 RESULT = "result.json"
 GENERATED = "generated.json"  # what `ddpnas generate` found last
 LATENCY = "latency.json"  # the table that `ddpnas latency --run` measured
@@ -72,25 +73,30 @@ OWN_FILES = (
     REPORT,
 )
 OWN_FOLDERS = (TRAINED, REPORT_DATA)
-_LOCK = ".lock"
+_GROWING = (HISTORY, STAGES)
+_LINES = "lines"  # part of a checkpoint: the number and the checksum of the lines it stands on
 
 
 class RunFolder:
-    """An open run folder, locked against other processes until :meth:`close`.
+    r"""An open run folder, locked against other processes until :meth:`close`.
 
     Example:
         >>> import tempfile
         >>> folder = RunFolder.create(Path(tempfile.mkdtemp(), "run"))
         >>> folder.append(HISTORY, {"score": 0.5})
+        >>> folder.save_checkpoint({}, {"evaluations": 1})
         >>> folder.append(HISTORY, {"score": 0.7})
-        >>> folder.cut(HISTORY, 1)
-        [{'score': 0.5}]
+        >>> folder.load_checkpoint()
+        ({}, {'evaluations': 1})
+        >>> (folder.path / HISTORY).read_text()
+        '{"score": 0.5}\n'
         >>> folder.close()
     """
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
+    def __init__(self, path: Path, held: contextlib.ExitStack) -> None:
         self.path = path
-        self._lock = lock
+        self._held = held
+        self._lines = {name: _Lines() for name in _GROWING}
 
     @classmethod
     def create(cls, path: str | Path, *, overwrite: bool = False) -> RunFolder:
@@ -118,11 +124,8 @@ class RunFolder:
                     f"{path} holds {what}; give another --out, or --overwrite to replace it (from "
                     f"Python: out and overwrite=True)"
                 )
-            for name in OWN_FILES:
-                (folder.path / name).unlink(missing_ok=True)
-                (folder.path / f"{name}.tmp").unlink(missing_ok=True)
-            for name in OWN_FOLDERS:
-                shutil.rmtree(folder.path / name, ignore_errors=True)
+            with writable(folder.path):
+                folder._clear()
         except BaseException:
             folder.close()
             raise
@@ -144,21 +147,36 @@ class RunFolder:
         with writable(path, "give another --out" if make else "make it writable"):
             if make:
                 path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path / _LOCK)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                instead = "give another --out" if make else "wait until that has ended"
-                raise RunError(f"{path} is in use by another process; {instead}") from None
-        return cls(path, lock)
+                sync(path.parent)
+            instead = "give another --out" if make else "wait until that has ended"
+            held = contextlib.ExitStack()
+            held.enter_context(lock(path, path / LOCK, instead))
+            return cls(path, held)
 
     def _present(self) -> list[str]:
         """Return the names in the folder that count as its content."""
-        names = {p.name for p in self.path.iterdir()} - {_LOCK}
+        names = {p.name for p in self.path.iterdir()} - {LOCK}
         # run.json is written last and makes the folder a run. A kill just before leaves these.
         if RUN not in names:
-            names -= {CONFIG, f"{CONFIG}.tmp", f"{RUN}.tmp"}
+            begun = (*self.path.glob(f"{RUN}.*.tmp"), *self.path.glob(f"{CONFIG}.*.tmp"))
+            names -= {CONFIG, *(p.name for p in begun)}
         return sorted(names)
+
+    def _clear(self) -> None:
+        """Remove the files of a run, in an order that leaves a run to replace at any moment."""
+        first = (RESULT, CHECKPOINT)  # what is left is an unfinished run
+        last = (RUN, CONFIG)  # see _present
+        with lock_trained(self.path / TRAINED, make=False):
+            for name in (*first, *({*OWN_FILES} - {*first, *last})):
+                self._remove(name)
+            for name in OWN_FOLDERS:
+                shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in last:
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        for file in (self.path / name, *self.path.glob(f"{name}.*.tmp")):
+            file.unlink(missing_ok=True)
 
     @classmethod
     @contextlib.contextmanager
@@ -176,7 +194,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Unlock the folder for other processes."""
-        self._lock.release()
+        self._held.close()
 
     def write_identity(self, config: RunConfig, identity: Mapping[str, Any]) -> None:
         """Write the files that a resumed run is compared with.
@@ -200,27 +218,97 @@ class RunFolder:
             self._write_config(dataclasses.replace(config, data=moved))
 
     def _write_config(self, config: RunConfig) -> None:
-        write_atomic(self.path / CONFIG, config.to_yaml().encode())
+        with self._writing():
+            write_atomic(self.path / CONFIG, config.to_yaml().encode())
 
     def write_json(self, name: str, data: Any) -> None:
-        """Write plain data as the JSON file of that name, replacing it as a whole."""
-        write_atomic(self.path / name, (json.dumps(data, indent=1) + "\n").encode())
+        """Write plain data as the JSON file of that name, replacing it as a whole.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        with self._writing():
+            self._sync_lines()
+            write_atomic(self.path / name, (json.dumps(data, indent=1) + "\n").encode())
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """Add a record as a line to the ``.jsonl`` file of that name."""
-        with open(self.path / name, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
+        """Add a record as a line to the ``.jsonl`` file of that name.
 
-    def cut(self, name: str, records: int) -> list[dict[str, Any]]:
-        """Cut the ``.jsonl`` file of that name to its first ``records`` lines and return them."""
-        path = self.path / name
-        write_atomic(path, b"".join(whole_lines(path)[:records]))
-        return read_records(path)
+        Raises:
+            RunError: It cannot be written.
+        """
+        line = (json.dumps(record) + "\n").encode()
+        with self._writing(), open(self.path / name, "ab") as stream:
+            stream.write(line)
+        self._lines[name].add(line)
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Write tensors by name and all other state, plain data for JSON, as one file."""
-        save_checkpoint(self.path / CHECKPOINT, tensors, plain)
+        """Write tensors by name and all other state, plain data for JSON, as one file.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        with self._writing():
+            self._sync_lines()  # before the checkpoint that counts them
+            lines = {name: known.to_list() for name, known in self._lines.items()}
+            save_checkpoint(self.path / CHECKPOINT, tensors, {**plain, _LINES: lines})
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the tensors and the plain data saved last, or None if there is no checkpoint."""
-        return load_checkpoint(self.path / CHECKPOINT)
+        """Return the tensors and the plain data saved last, or None if there is no checkpoint.
+
+        Lines that were added after the checkpoint are cut off: a resumed search writes them again.
+
+        Raises:
+            RunError: The checkpoint is damaged, or lines that it stands on are no longer there.
+        """
+        saved = load_checkpoint(self.path / CHECKPOINT)
+        counted = {} if saved is None else saved[1].pop(_LINES)
+        for name in _GROWING:
+            self._cut(name, *counted.get(name, (0, _Lines().to_list()[1])))
+        return saved
+
+    def _cut(self, name: str, number: int, checksum: str) -> None:
+        """Cut a file to its first lines, which must be those that were counted."""
+        path, known = self.path / name, _Lines()
+        lines = whole_lines(path)[:number]
+        for line in lines:
+            known.add(line)
+        if known.to_list() != [number, checksum]:
+            what = "has changed" if len(lines) == number else f"has only {len(lines)} of them"
+            raise RunError(
+                f"{CHECKPOINT} stands on {number} lines of {path}, which {what}; start again with "
+                f"--overwrite"
+            )
+        self._lines[name] = known
+        if path.exists():
+            with self._writing():
+                os.truncate(path, sum(map(len, lines)))  # needs no room on the disk
+                sync(path)
+
+    def _sync_lines(self) -> None:
+        """Return once all lines survive a power cut."""
+        for name, known in self._lines.items():
+            if not known.synced:
+                sync(self.path / name)
+                sync(self.path)  # the file may be new
+                known.synced = True
+
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return writable(self.path, "make it writable", f"go on: ddpnas resume {self.path}")
+
+
+class _Lines:
+    """The number and the checksum of the lines of a file, and whether all are on the disk."""
+
+    def __init__(self) -> None:
+        self._number, self._checksum, self.synced = 0, hashlib.sha256(), True
+
+    def add(self, line: bytes) -> None:
+        """Count one more line, which was just written."""
+        self._number += 1
+        self._checksum.update(line)
+        self.synced = False
+
+    def to_list(self) -> list[int | str]:
+        """Return number and checksum as plain data."""
+        return [self._number, self._checksum.hexdigest()]

@@ -14,6 +14,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import Strategy
 from ddpnas.training.distributed import Processes
+from ddpnas.utils.files import read_records
 
 __all__ = ["Progress", "SearchLoop", "own_seconds"]
 
@@ -97,19 +98,12 @@ class SearchLoop:
         saved = processes.share(
             processes.on_first(lambda: None if folder is None else folder.load_checkpoint())
         )
-        evaluations = 0
         if saved is not None:
             tensors, plain = saved
             self._strategy.load_state_dict(plain["strategy"])
             self._evaluator.load_state_dict(tensors, plain["evaluator"])
             self._scores, self._preparing = plain["scores"], plain["preparing"]
-            evaluations = plain["evaluations"]
-        if folder is None:
-            return []
-        # A kill may have come after a line was written and before the checkpoint that counts it.
-        # The search does that evaluation again, so its line goes.
-        folder.cut(STAGES, self._strategy.stage)
-        return folder.cut(HISTORY, evaluations)
+        return [] if folder is None else read_records(folder.path / HISTORY)
 
     def run(self) -> list[dict[str, Any]]:
         """Search to the end; return the history."""

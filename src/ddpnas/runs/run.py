@@ -13,14 +13,14 @@ from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.evaluators.registry import create_evaluator, list_evaluators
 from ddpnas.runs._run_files import RunFiles
-from ddpnas.runs.folder import CHECKPOINT, GENERATED, RunFolder
+from ddpnas.runs.folder import GENERATED, RunFolder
 from ddpnas.runs.generation_request import GenerationRequest, GenerationResult, GenerationTask
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import confirmed_name
 from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.strategies.registry import list_strategies
-from ddpnas.training.checkpoint import load_checkpoint
+from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint
 from ddpnas.utils.files import writable
 
 __all__ = ["Run"]

@@ -93,12 +93,17 @@ class SearchResult:
         folder = Path(path)
         if (folder / RUN).exists() and not (folder / RESULT).exists():
             raise RunError(f"the run in {path} is not finished; go on: ddpnas resume {path}")
-        data = read_json(folder / RESULT)
+        data, history = read_json(folder / RESULT), read_records(folder / HISTORY)
+        if len(history) != data["evaluations"]:
+            raise RunError(
+                f"{folder / HISTORY} has {len(history)} lines, but {RESULT} stands on "
+                f"{data['evaluations']}; the search has to be done again, with --overwrite"
+            )
         return cls(
             architecture=Architecture(data["architecture"]),
             text=data["text"],
             distribution=JointDistribution.from_dict(data["distribution"]),
-            history=read_records(folder / HISTORY),
+            history=history,
             seconds=data["seconds"],
         )
 

@@ -1,14 +1,19 @@
-"""Checkpoints: tensors and plain data in one file, written whole, read without executing it."""
+"""Checkpoints: tensors and plain data in one file, written whole, read without executing it.
+
+A search and a training keep their state in such a file. It has a checksum of all that it holds, so
+that damage is noticed. The weights of a trained network have one, too.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -16,9 +21,10 @@ from ddpnas.errors import RunError
 from ddpnas.utils.files import write_atomic
 
 __all__ = [
-    "CHECKPOINTS",
+    "CHECKPOINT",
     "load_checkpoint",
     "load_optimizer",
+    "load_weights",
     "optimizer_state",
     "save_checkpoint",
     "save_weights",
@@ -26,21 +32,19 @@ __all__ = [
     "without_prefix",
 ]
 
-# Files of one training: everything after the last whole epoch, and the best epoch's weights.
-CHECKPOINTS = ("last.safetensors", "best.safetensors")
+CHECKPOINT = "checkpoint.safetensors"  # name of the file, of a search and of a training
 
-_FORM = "5"  # another one whenever a search's state has other parts, or it would go on otherwise
+_FORM = "6"  # another one whenever a search's state has other parts, or it would go on otherwise
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     """Write the tensors, and the plain data as JSON in the file's metadata."""
-    metadata = {"form": _FORM, "state": json.dumps(plain)}
-    write_atomic(path, save(_separate(tensors), metadata=metadata))
+    _write(path, tensors, {"form": _FORM, "state": json.dumps(plain)})
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write the weights of a network in the form that model hubs read."""
-    write_atomic(path, save(_separate(weights), metadata={"format": "pt"}))
+    _write(path, weights, {"format": "pt"})
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -51,19 +55,65 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
     """
     if not path.exists():
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            plain = json.loads(metadata["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise RunError(f"{path} is damaged ({error}); start again with --overwrite") from error
+    instead = "start again with --overwrite"
+    tensors, metadata = _read(path, instead)
     if metadata.get("form") != _FORM:
         raise RunError(
             f"{path} was saved by another version of ddpnas, whose searches go on otherwise; use "
-            f"that version, or start again with --overwrite"
+            f"that version, or {instead}"
         )
-    return tensors, plain
+    if _CHECKSUM not in metadata:
+        raise RunError(f"{path} is damaged (it has no checksum); {instead}")
+    return tensors, json.loads(metadata["state"])
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Return the weights of a network.
+
+    Args:
+        path: What :func:`save_weights` wrote, or a file of another program, without a checksum.
+
+    Raises:
+        RunError: There is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise RunError(f"{path.parent} holds no {path.name}")
+    return _read(path, "copy or train it again")[0]
+
+
+_CHECKSUM = "checksum"  # of tensors and metadata, in the metadata
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    separate = _separate(tensors)
+    whole = {**metadata, _CHECKSUM: _checksum(separate, metadata)}
+    write_atomic(path, save(separate, metadata=whole))
+
+
+def _read(path: Path, instead: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return tensors and metadata of a file, after checking that they are what was written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is damaged ({error}); {instead}") from None
+    rest = {name: text for name, text in metadata.items() if name != _CHECKSUM}
+    if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(tensors, rest):
+        raise RunError(f"{path} is damaged (its content has another checksum); {instead}")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.isnan().any():
+            raise RunError(f"{path} holds values in {name!r} that are not numbers; {instead}")
+    return tensors, metadata
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return a checksum of metadata and of the names, types, shapes and bytes of all tensors."""
+    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def with_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

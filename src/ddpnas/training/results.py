@@ -17,6 +17,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.final_spaces import inference_space
 from ddpnas.training.recipes import Recipe
+from ddpnas.training.saving import TrainedFolder, lock_trained
 
 __all__ = ["Compared", "Comparison", "EvaluationResult", "TrainResult"]
 
@@ -123,10 +124,9 @@ class TrainResult:
 
         Raises:
             OptionError: A space without an architecture, or the reverse.
-            RunError: This result was read from a file, which holds figures only.
+            RunError: This result was read from a file, which holds figures only, or the folder is
+                in use or cannot be written.
         """
-        from ddpnas.training.trained_folder import save_networks  # it imports this file
-
         if (space is None) != (architecture is None):
             raise OptionError("give both the space and the architecture of the network, or neither")
         if space is None or architecture is None:
@@ -136,7 +136,10 @@ class TrainResult:
             text, chosen = space.format(architecture), space.check(architecture)
             tables = count_costs(inference_space(space))
             costs = {name: table.cost(chosen) for name, table in tables.items()}
-        save_networks(folder, space, [Compared("network", text, chosen, costs, self)])
+        with lock_trained(Path(folder)):
+            TrainedFolder(Path(folder)).save(
+                space, [Compared("network", text, chosen, costs, self)]
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures and the recipe as plain data, without weights and images."""

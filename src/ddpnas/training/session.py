@@ -25,7 +25,7 @@ from ddpnas.training._timm_parts import (
     schedule_of,
 )
 from ddpnas.training.checkpoint import (
-    CHECKPOINTS,
+    CHECKPOINT,
     load_checkpoint,
     load_optimizer,
     optimizer_state,
@@ -40,6 +40,7 @@ from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import EvaluationResult, TrainResult
 from ddpnas.training.steps import TrainStep, train_epoch
 from ddpnas.training.sync_norm import synchronize_norms
+from ddpnas.utils.files import writable
 from ddpnas.utils.options import refuse_differences
 from ddpnas.utils.seeds import seeded
 
@@ -199,7 +200,7 @@ class Session:
         if self.folder is not None and self._processes.first:
             tensors = with_prefix("final", _weights(final)) | with_prefix("end", last or {})
             plain = {"identity": self._identity, "result": result.to_dict()}
-            save_checkpoint(self.folder / CHECKPOINTS[0], tensors, plain)
+            self._save(tensors, plain)
         return result
 
     def _evaluated(self) -> nn.Module:
@@ -221,15 +222,14 @@ class Session:
     # What is kept on disk.
 
     def _keep(self) -> None:
-        """Remember the weights if they are the best so far; write the checkpoints."""
+        """Remember the weights if they are the best so far; write the checkpoint."""
         is_best = self.recipe.keep_best and self._best_epoch() == len(self._history)
         if is_best:
             self._best = _weights(self._evaluated())
         if self.folder is None or not self._processes.first:
             return
-        if is_best and self._best is not None:
-            save_checkpoint(self.folder / CHECKPOINTS[1], self._best, {})
         tensors = with_prefix("model", self.model.state_dict())
+        tensors |= with_prefix("best", self._best or {})
         if self._average is not None:
             tensors |= with_prefix("average", self._average.module.state_dict())
         state, numbers = optimizer_state(self._optimizer)
@@ -241,13 +241,19 @@ class Session:
             "optimizer": numbers,
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
         }
-        save_checkpoint(self.folder / CHECKPOINTS[0], tensors, plain)
+        self._save(tensors, plain)
+
+    def _save(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+        assert self.folder is not None
+        then = "go on with --resume (from Python: resume=True)"
+        with writable(self.folder, "make it writable", then):
+            save_checkpoint(self.folder / CHECKPOINT, tensors, plain)
 
     def _take_up(self) -> TrainResult | None:
         """Restore the last checkpoint, if there is one; return the result if it was finished."""
         if self.folder is None:
             raise RunError("resume needs the folder of the checkpoints")
-        saved = load_checkpoint(self.folder / CHECKPOINTS[0])
+        saved = load_checkpoint(self.folder / CHECKPOINT)
         if saved is None:
             return None
         tensors, plain = saved
@@ -277,9 +283,7 @@ class Session:
             self._scaler.load_state_dict(plain["scaler"])
         self._steps, self._history = plain["steps"], plain["history"]
         self._schedule.step_update(self._steps)
-        if self.recipe.keep_best:
-            best = load_checkpoint(self.folder / CHECKPOINTS[1])
-            self._best = best[0] if best is not None else None
+        self._best = without_prefix("best", tensors) or None
         return None
 
     @cached_property

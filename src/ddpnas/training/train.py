@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import TrainResult
 from ddpnas.training.session import Session
 from ddpnas.training.tracking import tracked
+from ddpnas.utils.files import LOCK, lock, writable
 
 __all__ = ["train"]
 
@@ -51,7 +53,8 @@ def train(
 
     Raises:
         OptionError: A name is unknown or a value out of range.
-        RunError: The checkpoint is damaged or belongs to another training.
+        RunError: The checkpoint is damaged or belongs to another training, or another process
+            trains in ``folder``.
         DivergedError: The loss became NaN or infinite.
 
     Example:
@@ -64,12 +67,13 @@ def train(
     run = complete(options)
     recipe = create_recipe(recipe, **({} if run["epochs"] is None else {"epochs": run["epochs"]}))
     folder = None if run["folder"] is None else Path(run["folder"])
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     processes = join(run["device"])
     device = pick_device(run["device"]) if processes.size == 1 else processes.device
     check_precision(run["mixed_precision"], device)
-    with tracked(run["track"], folder, dataclasses.asdict(recipe)) as log:
+    with (
+        processes.on_first(lambda: _made(folder)) or contextlib.nullcontext(),
+        tracked(run["track"], folder, dataclasses.asdict(recipe)) as log,
+    ):
         session = Session(
             dataclasses.replace(processes, device=device), model, as_data(data), recipe,
             seed=run["seed"], precision=run["mixed_precision"], folder=folder,
@@ -81,3 +85,12 @@ def train(
                 on_epoch(record)
 
         return session.run(resume=run["resume"], on_epoch=report)
+
+
+def _made(folder: Path | None) -> contextlib.AbstractContextManager[object] | None:
+    """Make the folder of the checkpoints and lock it: another training would mix its own in."""
+    if folder is None:
+        return None
+    with writable(folder, "give another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        return lock(folder, folder / LOCK, "give another folder")

@@ -16,47 +16,26 @@ The finished folder contains no local paths. You can share it or push it to a mo
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from ddpnas.data.data import Data
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
-from ddpnas.generation.limits import Limits, parse_limits
+from ddpnas.generation.limits import Limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import confirmed_name
 from ddpnas.spaces.registry import list_spaces, named_space
-from ddpnas.training.checkpoint import CHECKPOINTS, save_weights
-from ddpnas.training.distributed import is_main_process
-from ddpnas.training.final_spaces import inference_space
-from ddpnas.training.model_card import model_card
+from ddpnas.training.checkpoint import load_weights
 from ddpnas.training.results import Compared, Comparison
+from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.environment import environment
-from ddpnas.utils.files import read_json, writable, write_atomic
+from ddpnas.utils.files import read_json
 
-__all__ = ["load", "prepare_folder", "read_comparison", "save_networks"]
-
-# The first one makes the folder that of a trained network: it is removed first and written last.
-_FILES = (
-    "architecture.json",
-    "result.json",
-    "history.csv",
-    "README.md",
-    "model.safetensors",
-    "last.safetensors",
-)
-_TRAINING = "training"  # a folder of checkpoints for each network
+__all__ = ["load", "read_comparison", "save_networks"]
 
 
 def load(
@@ -110,14 +89,11 @@ def load(
                 f"the architecture in {path} does not belong to its space: {error}"
             ) from None
     try:
-        network.load_state_dict(load_file(path / "model.safetensors"))
-    except FileNotFoundError:
-        raise RunError(f"{path} holds no model.safetensors") from None
-    except (SafetensorError, RuntimeError, OSError) as error:
+        network.load_state_dict(load_weights(path / "model.safetensors"))
+    except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(
-            f"the weights in {path / 'model.safetensors'} are damaged or of another network: "
-            f"{reason[:200]}"
+            f"the weights in {path / 'model.safetensors'} are of another network: {reason[:200]}"
         ) from None
     return TrainedModel(
         network=network.eval().requires_grad_(False).to(device),
@@ -142,8 +118,8 @@ def save_networks(
 ) -> None:
     """Write the first network and the figures of all into a folder for :func:`ddpnas.load`.
 
-    The network is saved as it is used, without auxiliary heads. Checkpoints that
-    :func:`prepare_folder` made room for are removed. Of several processes, the first writes.
+    The network is saved as it is used, without auxiliary heads. Checkpoints of its training are
+    removed. Of several processes, the first writes.
 
     Args:
         path: The folder; its files are replaced.
@@ -153,7 +129,8 @@ def save_networks(
         searched: The space as it was searched, if the final network has another size.
 
     Raises:
-        RunError: The networks were read from a file, which holds their figures only.
+        RunError: The networks were read from a file, which holds their figures only, or the
+            folder is in use or cannot be written.
 
     Example:
         >>> import ddpnas, tempfile, torch
@@ -167,98 +144,8 @@ def save_networks(
         ...     [one.name for one in read_comparison(folder).networks]
         ['found', 'random 1']
     """
-    if not is_main_process():
-        return
-    first, folder = networks[0], Path(path)
-    data = first.result.data
-    if data is None:
-        raise RunError("these results were read from a file: they hold figures, but no network")
-    network, last = first.result.model, first.result.last
-    rebuild: dict[str, Any] = {"space": None, "space_options": {}, "network": _called(network)}
-    if space is not None:
-        used = inference_space(space)
-        network = used.build(first.architecture)
-        network.load_state_dict(_part_of(network, first.result.model.state_dict()))
-        last = last and _part_of(network, last)
-        rebuild = {**space.identity, "space_options": used.plain_options}
-    about = {
-        **rebuild,
-        "architecture": dict(first.architecture),
-        "text": first.text,
-        "input_shape": list(data.input_shape),
-        "classes": list(data.classes),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "costs": first.costs,
-        "limits": {n: one.to_json() for n, one in parse_limits(limits or {}).items()},
-        "provenance": {
-            "data": {
-                "name": data.name,
-                "fingerprint": data.fingerprint(),
-                "sizes": {name: len(split) for name, split in data.splits.items()},
-                "source": _source(data),
-            },
-            "seed": first.result.seed,
-            "searched_space_options": None if searched is None else searched.plain_options,
-            "versions": environment("torch"),
-        },
-    }
-    result = {"classes": list(data.classes), "networks": [one.to_dict() for one in networks]}
-    with writable(folder, instead="give another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_files(folder)
-        save_weights(folder / "model.safetensors", network.state_dict())
-        if last:
-            save_weights(folder / "last.safetensors", last)
-        if space is not None and space.source is not None:
-            copies = {**space.source.imported, space.source.path.name: space.source.content}
-            for name, code in copies.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(folder / name, code)
-        write_atomic(folder / "history.csv", _history(networks))
-        card = model_card(folder.resolve().name, about, result)
-        write_atomic(folder / "README.md", card.encode())
-        write_atomic(folder / "result.json", _json(result))
-        write_atomic(folder / "architecture.json", _json(about))
-        _remove_checkpoints(folder / _TRAINING)
-
-
-def prepare_folder(path: str | Path, *, resume: bool = False, overwrite: bool = False) -> Path:
-    """Make room for a trained network; return the folder for the checkpoints of its training.
-
-    Of several processes, the first one makes room.
-
-    Args:
-        path: Folder that :func:`save_networks` will write.
-        resume: Keep the checkpoints of an interrupted training.
-        overwrite: Remove a trained network and, unless ``resume`` is set, checkpoints.
-
-    Raises:
-        RunError: The folder holds a trained network or an unfinished training and neither
-            option allows for that, or it cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     prepare_folder(folder).name
-        'training'
-    """
-    folder = Path(path)
-    if (folder / "result.json").exists() and not overwrite:
-        raise RunError(f"{folder} holds a trained network; give another --out, or --overwrite")
-    unfinished = [p for name in CHECKPOINTS for p in folder.glob(f"{_TRAINING}/*/{name}")]
-    if unfinished and not (resume or overwrite):
-        raise RunError(
-            f"{folder} holds an unfinished training; continue it with --resume, or replace it with "
-            f"--overwrite"
-        )
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if overwrite and is_main_process():
-            _remove_files(folder)
-            if not resume:
-                shutil.rmtree(folder / _TRAINING, ignore_errors=True)
-    return folder / _TRAINING
+    with lock_trained(Path(path)):
+        TrainedFolder(Path(path)).save(space, networks, limits=limits, searched=searched)
 
 
 def read_comparison(folder: str | Path) -> Comparison | None:
@@ -338,52 +225,3 @@ def _built_by(
             "lambda: MyNetwork(width=8), not a network"
         )
     return network
-
-
-def _called(network: nn.Module) -> str:
-    """Return the name of the network's class, for messages and the model card."""
-    return type(network).__name__
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _history(networks: Sequence[Compared]) -> bytes:
-    """Return a table with a row for each epoch of each network."""
-    rows = [{"network": one.name, **record} for one in networks for record in one.result.history]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def _part_of(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the parts that the network has."""
-    return {name: weights[name] for name in network.state_dict()}
-
-
-def _source(data: Data) -> dict[str, Any]:
-    """Return how the data is read, with the name of its file or folder instead of the path."""
-    source = dict(data.source)
-    return {**source, "data": Path(source["data"]).name} if source else source
-
-
-def _remove_files(folder: Path) -> None:
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints; keep the files that a tracker wrote beside them."""
-    if not folder.is_dir():
-        return
-    for one in folder.iterdir():
-        for name in CHECKPOINTS:
-            (one / name).unlink(missing_ok=True)
-        if not any(one.iterdir()):
-            one.rmdir()
-    if not any(folder.iterdir()):
-        folder.rmdir()

@@ -1,17 +1,35 @@
-"""Files that are written whole or not at all, and clear errors for reading and writing."""
+"""Files that are written whole or not at all, locks, and clear errors for reading and writing."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ddpnas.errors import RunError
 
-__all__ = ["read_json", "read_records", "whole_lines", "writable", "write_atomic"]
+__all__ = [
+    "LOCK",
+    "is_full",
+    "lock",
+    "read_json",
+    "read_records",
+    "sync",
+    "whole_lines",
+    "writable",
+    "write_atomic",
+]
+
+LOCK = ".lock"  # the file in a folder that is locked while the folder is in use
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the quota, `ulimit -f`
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -21,6 +39,9 @@ def write_atomic(path: Path, content: bytes) -> None:
         path: File; an older one is replaced.
         content: What it shall hold.
 
+    Raises:
+        OSError: The file cannot be written. An older one is still there.
+
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "result.json")
@@ -28,22 +49,98 @@ def write_atomic(path: Path, content: bytes) -> None:
         >>> read_json(path)
         {}
     """
-    # A rename is atomic, so no reader sees half a file. Flushed first, it survives a power cut.
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    _remove_leftovers(path)
+    # Each process has its own temporary file, or two that write at once would mix their content.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        # A rename is atomic, so no reader sees half a file. Flushed first, it survives a power cut.
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # a full disk gets its space back
+        raise
+    sync(path.parent)  # the rename itself
+
+
+def sync(path: Path) -> None:
+    """Return once what was written to a file, or the names in a folder, survive a power cut.
+
+    Args:
+        path: The file or folder.
+    """
+    if path.is_dir() and os.name != "posix":
+        return  # only there can a folder be opened
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of killed processes that were writing this file."""
+    for leftover in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        process = leftover.name.removeprefix(f"{path.name}.").removesuffix(".tmp")
+        if process.isdecimal() and not _runs(int(process)):
+            leftover.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Return whether a process of this number runs; where it cannot be asked, it may."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it runs for another user
+    return True
+
+
+def lock(path: Path, mark: Path, instead: str) -> contextlib.AbstractContextManager[object]:
+    """Lock a folder or file against other processes, until the ``with`` statement ends.
+
+    A lock ends with its process, however that ends.
+
+    Args:
+        path: The folder or file, for the message.
+        mark: The file that is locked in its place; made if it is not there.
+        instead: What to do if another process has the lock, the end of the sentence.
+
+    Raises:
+        RunError: Another process has the lock.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with lock(folder, folder / LOCK, "give another --out"):
+        ...     lock(folder, folder / LOCK, "give another --out")
+        Traceback (most recent call last):
+        ddpnas.errors.RunError: ... is in use by another process; give another --out
+    """
+    try:
+        return FileLock(mark).acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"{path} is in use by another process; {instead}") from None
 
 
 @contextlib.contextmanager
-def writable(path: Path, instead: str = "give another --out") -> Iterator[None]:
-    """Turn an error of the file system inside into a sentence: the folder cannot be written.
+def writable(
+    path: Path, instead: str = "give another --out", then: str = "try again"
+) -> Iterator[None]:
+    """Turn an error of the file system inside into a sentence: the path cannot be written.
 
     Args:
-        path: The folder, for the message.
+        path: The folder or file, for the message.
         instead: What to do, the end of the sentence.
+        then: What to do on a full disk once there is room.
 
     Raises:
         RunError: In place of an OSError.
@@ -51,9 +148,13 @@ def writable(path: Path, instead: str = "give another --out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"the folder {path} cannot be written ({error.strerror}); {instead}"
-        ) from None
+        advice = f"make room, then {then}" if is_full(error) else instead
+        raise RunError(f"{path} cannot be written ({error.strerror or error}); {advice}") from None
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether a write failed because of a full disk, a quota or a largest file size."""
+    return error.errno in _FULL
 
 
 def read_json(path: Path) -> Any:

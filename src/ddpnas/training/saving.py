@@ -1,0 +1,307 @@
+"""Writing the folder of a trained network: its lock, its order, its files."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from ddpnas.data.data import Data
+from ddpnas.errors import RunError
+from ddpnas.generation.limits import Limits, parse_limits
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.checkpoint import CHECKPOINT, save_weights
+from ddpnas.training.distributed import is_main_process
+from ddpnas.training.final_spaces import inference_space
+from ddpnas.training.model_card import model_card
+from ddpnas.utils.environment import environment
+from ddpnas.utils.files import LOCK, lock, writable, write_atomic
+
+__all__ = ["Network", "Trained", "TrainedFolder", "lock_trained"]
+
+# The first one makes the folder that of a trained network: it is removed first and written last.
+_FILES = (
+    "architecture.json",
+    "result.json",
+    "history.csv",
+    "README.md",
+    "model.safetensors",
+    "last.safetensors",
+)
+_TRAINING = "training"  # a folder of checkpoints for each network
+_OF_A_SEARCH = ("run.json", "history.jsonl")  # beside a result.json that is not a training's
+_THEN = "go on with --resume"
+
+
+class Trained(Protocol):
+    """What is written of a training, see :class:`ddpnas.TrainResult`."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def last(self) -> dict[str, Tensor] | None:
+        """Weights after the last epoch, if the network has earlier ones."""
+
+    @property
+    def data(self) -> Data | None:
+        """The data it was trained on."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+
+
+class Network(Protocol):
+    """What is written of a network, see :class:`ddpnas.training.Compared`."""
+
+    @property
+    def text(self) -> str:
+        """The architecture in text form."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture."""
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Costs by name."""
+
+    @property
+    def result(self) -> Trained:
+        """Its training."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its name, its figures and its history as plain data."""
+
+
+@contextlib.contextmanager
+def lock_trained(path: Path, *, make: bool = True) -> Iterator[None]:
+    """Lock the folder of a trained network against other processes while the block runs.
+
+    Of several processes that train together, the first one holds the lock.
+
+    Args:
+        path: The folder. What is locked is in the folder of its checkpoints, which is removed at
+            the end.
+        make: Whether the folder is made if it is not there; otherwise nothing is locked then.
+
+    Raises:
+        RunError: Another process has the lock, or the folder cannot be written.
+    """
+    if not (is_main_process() and (make or path.is_dir())):
+        yield
+        return
+    training = path / _TRAINING
+    with writable(path):
+        training.mkdir(parents=True, exist_ok=True)
+        locked = lock(path, training / LOCK, "give another --out")
+    with locked:
+        try:
+            yield
+        finally:
+            _remove_empty(training)
+
+
+@dataclass(frozen=True)
+class TrainedFolder:
+    """The folder of a trained network, locked against other processes while it is being made.
+
+    Attributes:
+        path: The folder.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with TrainedFolder.opened(folder) as opened:
+        ...     opened.checkpoints.name
+        'training'
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for the checkpoints of the training."""
+        return self.path / _TRAINING
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(
+        cls, path: str | Path, *, resume: bool = False, overwrite: bool = False
+    ) -> Iterator[TrainedFolder]:
+        """Make room for a trained network and keep other processes out.
+
+        Of several processes, the first one makes room and holds the lock.
+
+        Args:
+            path: The folder; made if it is not there.
+            resume: Keep the checkpoints of an interrupted training.
+            overwrite: Remove a trained network and, unless ``resume`` is set, checkpoints.
+
+        Raises:
+            RunError: The folder holds a trained network or an unfinished training and neither
+                option allows for that, another process uses it, or it cannot be written.
+        """
+        folder = cls(Path(path))
+        with lock_trained(folder.path):
+            with writable(folder.path):
+                folder._make_room(resume, overwrite)
+            yield folder
+
+    def _make_room(self, resume: bool, overwrite: bool) -> None:
+        if any((self.path / name).exists() for name in _OF_A_SEARCH):
+            raise RunError(f"{self.path} holds a search, not a training; give another --out")
+        if (self.path / _FILES[0]).exists() and not overwrite:
+            raise RunError(
+                f"{self.path} holds a trained network; give another --out, or --overwrite"
+            )
+        unfinished = [*self.checkpoints.glob(f"*/{CHECKPOINT}")]
+        if unfinished and not (resume or overwrite):
+            raise RunError(
+                f"{self.path} holds an unfinished training; continue it with --resume, or replace "
+                f"it with --overwrite"
+            )
+        if overwrite and is_main_process():
+            self._remove_files()
+            if not resume:
+                for one in self.checkpoints.iterdir():
+                    if one.is_dir():  # not the lock
+                        shutil.rmtree(one)
+
+    def save(
+        self,
+        space: SearchSpace | None,
+        networks: Sequence[Network],
+        *,
+        limits: Limits | None = None,
+        searched: SearchSpace | None = None,
+    ) -> None:
+        """Write the first network and the figures of all; remove the checkpoints.
+
+        Until everything is written, the folder is that of an unfinished training. Of several
+        processes, the first one writes.
+
+        Args:
+            space: Space of the networks; None for a network that belongs to no space.
+            networks: What :func:`ddpnas.compare` returns.
+            limits: The limits of the comparison, for the record.
+            searched: The space as it was searched, if the final network has another size.
+
+        Raises:
+            RunError: The networks were read from a file, which holds their figures only, or the
+                folder cannot be written.
+        """
+        if not is_main_process():
+            return
+        first, folder = networks[0], self.path
+        data = first.result.data
+        if data is None:
+            raise RunError("these results were read from a file: they hold figures, but no network")
+        network, last = first.result.model, first.result.last
+        rebuild: dict[str, Any] = {"space": None, "space_options": {}, "network": _called(network)}
+        if space is not None:
+            used = inference_space(space)
+            network = used.build(first.architecture)
+            network.load_state_dict(_part_of(network, first.result.model.state_dict()))
+            last = last and _part_of(network, last)
+            rebuild = {**space.identity, "space_options": used.plain_options}
+        about = {
+            **rebuild,
+            "architecture": dict(first.architecture),
+            "text": first.text,
+            "input_shape": list(data.input_shape),
+            "classes": list(data.classes),
+            "mean": list(data.mean),
+            "std": list(data.std),
+            "costs": first.costs,
+            "limits": {n: one.to_json() for n, one in parse_limits(limits or {}).items()},
+            "provenance": {
+                "data": {
+                    "name": data.name,
+                    "fingerprint": data.fingerprint(),
+                    "sizes": {name: len(split) for name, split in data.splits.items()},
+                    "source": _source(data),
+                },
+                "seed": first.result.seed,
+                "searched_space_options": None if searched is None else searched.plain_options,
+                "versions": environment("torch"),
+            },
+        }
+        figures = [one.to_dict() for one in networks]
+        result = {"classes": list(data.classes), "networks": figures}
+        with writable(folder, "give another folder", _THEN):
+            self._remove_files()
+            save_weights(folder / "model.safetensors", network.state_dict())
+            if last:
+                save_weights(folder / "last.safetensors", last)
+            if space is not None and space.source is not None:
+                copies = {**space.source.imported, space.source.path.name: space.source.content}
+                for name, code in copies.items():
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    write_atomic(folder / name, code)
+            write_atomic(folder / "history.csv", _history(figures))
+            card = model_card(folder.resolve().name, about, result)
+            write_atomic(folder / "README.md", card.encode())
+            write_atomic(folder / "result.json", _json(result))
+            write_atomic(folder / "architecture.json", _json(about))
+            self._remove_checkpoints()
+
+    def _remove_files(self) -> None:
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _remove_checkpoints(self) -> None:
+        """Remove the checkpoints; keep the files that a tracker wrote beside them."""
+        for one in self.checkpoints.iterdir():
+            if one.is_dir():
+                (one / CHECKPOINT).unlink(missing_ok=True)
+                _remove_empty(one)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing but the mark of a lock."""
+    if folder.is_dir() and {one.name for one in folder.iterdir()} <= {LOCK}:
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _called(network: nn.Module) -> str:
+    """Return the name of the network's class, for messages and the model card."""
+    return type(network).__name__
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _history(networks: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return a table with a row for each epoch of each network."""
+    rows = [{"network": one["name"], **record} for one in networks for record in one["history"]]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _part_of(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the parts that the network has."""
+    return {name: weights[name] for name in network.state_dict()}
+
+
+def _source(data: Data) -> dict[str, Any]:
+    """Return how the data is read, with the name of its file or folder instead of the path."""
+    source = dict(data.source)
+    return {**source, "data": Path(source["data"]).name} if source else source
