@@ -9,6 +9,7 @@ from ddpnas.benchmarks.experiment import Budget, Contender, compare_strategies, 
 from ddpnas.benchmarks.results import regrets, write_results
 from ddpnas.cli import main
 from ddpnas.errors import OptionError
+from ddpnas.utils.files import LOCK, lock
 
 NASBENCH201 = ("nasbench201", "cifar10", None)
 RANDOM = Contender.parse("random")
@@ -135,4 +136,7 @@ def test_results_are_replaced_only_when_asked(tmp_path, capsys):
     assert main([*words, "--seeds", "2"]) == 2
     assert "holds a benchmark; give another --out, or --overwrite" in capsys.readouterr().err
     assert (tmp_path / "experiment.json").read_text() == before
+    with lock(tmp_path, tmp_path / LOCK, ""):
+        assert main([*words, "--overwrite"]) == 2
+    assert "in use by another process; give another --out" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0

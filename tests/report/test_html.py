@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import re
 import shlex
@@ -20,6 +21,7 @@ from ddpnas.generation import parse_limits
 from ddpnas.report.analysis import View
 from ddpnas.report.sections.reproduce import run_commands, search_config
 from ddpnas.runs import Run
+from ddpnas.utils.files import write_atomic
 
 
 class Reader(HTMLParser):
@@ -363,6 +365,22 @@ def test_only_files_of_a_report_are_replaced(run, tmp_path):
     with pytest.raises(RunError, match="belongs to no report, so it is kept"):
         write_report(run, tmp_path / "page.html")
     assert (tmp_path / "page-data" / "mine.csv").read_text() == "mine"
+
+
+def test_a_report_that_ran_out_of_room_is_written_again(run, tmp_path, monkeypatch):
+    def full(path, content):
+        if path.suffix == ".csv":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_atomic(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ddpnas.report.html.write_atomic", full)
+        with pytest.raises(RunError, match="No space left on device.; make room, then try again"):
+            write_report(run, tmp_path / "page.html")
+    (tmp_path / "page-data" / "of-an-older-report.csv").write_text("")
+    assert write_report(run, tmp_path / "page.html").exists()
+    assert (tmp_path / "page-data" / "history.csv").exists()
+    assert not (tmp_path / "page-data" / "of-an-older-report.csv").exists()
 
 
 def test_what_was_scored_again_is_listed_and_repeated_by_the_commands(run, tmp_path):

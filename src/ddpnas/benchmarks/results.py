@@ -17,9 +17,11 @@ from ddpnas.benchmarks.experiment import GRID, Budget, Summary, Trial
 from ddpnas.benchmarks.table import Table
 from ddpnas.errors import OptionError
 from ddpnas.utils.environment import environment
-from ddpnas.utils.files import writable, write_atomic
+from ddpnas.utils.files import write_atomic
 
-__all__ = ["can_plot", "plot_regret", "write_results"]
+__all__ = ["EXPERIMENT", "can_plot", "plot_regret", "write_results"]
+
+EXPERIMENT = "experiment.json"
 
 
 def write_results(
@@ -30,18 +32,20 @@ def write_results(
     summaries: Sequence[Summary],
     about: Mapping[str, Any],
 ) -> None:
-    """Write ``trials.csv``, ``summary.csv``, ``regret.csv`` and ``experiment.json``.
+    """Write ``trials.csv``, ``summary.csv``, ``regret.csv``, the plot and ``experiment.json``.
+
+    The last one marks a folder that holds a benchmark: it is removed first and written last. There
+    is a plot if matplotlib is installed.
 
     Args:
-        folder: Folder for the files; made if it does not exist.
+        folder: Folder for the files; it exists.
         table: The table that was searched.
         budget: Budget of each search.
         trials: All trials.
         summaries: Summaries of the trials.
         about: The request, written to ``experiment.json`` with the versions.
     """
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    (folder / EXPERIMENT).unlink(missing_ok=True)
     columns = ["strategy", "seed", "evaluations", "seconds", "test", "recommended"]
     rows = [[getattr(trial, column) for column in columns] for trial in trials]
     _write_csv(folder / "trials.csv", columns, rows)
@@ -57,9 +61,11 @@ def write_results(
             for x, row in zip(spent, zip(*curves.values(), strict=True), strict=True)
         ],
     )
+    if can_plot():
+        plot_regret(folder / "regret.png", table, budget, trials)
     figures = [dataclasses.asdict(s) for s in summaries]
     record = {**about, "summary": figures, **environment("numpy", "scipy")}
-    write_atomic(folder / "experiment.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_atomic(folder / EXPERIMENT, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def regrets(table: Table, trials: Sequence[Trial]) -> dict[str, list[float]]:
@@ -102,7 +108,9 @@ def plot_regret(path: Path, table: Table, budget: Budget, trials: Sequence[Trial
     axes.set_title(f"{table.name}, {table.dataset}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(path)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    write_atomic(path, stream.getvalue())
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.benchmarks.experiment import Budget, Contender, compare_strategies, summarize
-from ddpnas.benchmarks.results import can_plot, plot_regret, write_results
+from ddpnas.benchmarks.results import EXPERIMENT, can_plot, write_results
 from ddpnas.benchmarks.tables import list_tables, load_table
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser
 from ddpnas.errors import OptionError, RunError
+from ddpnas.utils.files import LOCK, lock, writable
 
 __all__ = ["COMMANDS"]
 
@@ -62,35 +63,40 @@ def benchmark(options: Namespace) -> None:
         raise OptionError("--strategies names a strategy twice")
     budget = Budget.parse(options.budget)
     folder = Path(options.out)
-    if (folder / "experiment.json").exists() and not options.overwrite:
-        raise RunError(f"{folder} already holds a benchmark; give another --out, or --overwrite")
     source = (options.name, options.dataset, options.table)
     table = load_table(*source)
-    started = time.perf_counter()
-    trials = compare_strategies(
-        source,
-        contenders,
-        budget,
-        options.seeds,
-        epochs=options.epochs,
-        workers=options.workers,
-        executor=options.executor,
-        on_progress=_draw_progress if sys.stderr.isatty() else None,
-    )
-    seconds = time.perf_counter() - started
-    summaries = summarize(trials)
-    about = {
-        "table": table.name,
-        "dataset": table.dataset,
-        "strategies": options.strategies,
-        "budget": options.budget,
-        "seeds": options.seeds,
-        "epochs": options.epochs,
-        "wall_seconds": round(seconds, 1),
-    }
-    write_results(folder, table, budget, trials, summaries, about)
-    if can_plot():
-        plot_regret(folder / "regret.png", table, budget, trials)
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        locked = lock(folder, folder / LOCK, "give another --out")
+    with locked:
+        if (folder / EXPERIMENT).exists() and not options.overwrite:
+            raise RunError(
+                f"{folder} already holds a benchmark; give another --out, or --overwrite"
+            )
+        started = time.perf_counter()
+        trials = compare_strategies(
+            source,
+            contenders,
+            budget,
+            options.seeds,
+            epochs=options.epochs,
+            workers=options.workers,
+            executor=options.executor,
+            on_progress=_draw_progress if sys.stderr.isatty() else None,
+        )
+        seconds = time.perf_counter() - started
+        summaries = summarize(trials)
+        about = {
+            "table": table.name,
+            "dataset": table.dataset,
+            "strategies": options.strategies,
+            "budget": options.budget,
+            "seeds": options.seeds,
+            "epochs": options.epochs,
+            "wall_seconds": round(seconds, 1),
+        }
+        with writable(folder):
+            write_results(folder, table, budget, trials, summaries, about)
     if options.json:
         print(json.dumps([asdict(summary) for summary in summaries], indent=1))
         return

@@ -22,7 +22,7 @@ from ddpnas.runs.run import Run
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import confirmed_name
 from ddpnas.spaces.registry import list_spaces, named_space
-from ddpnas.utils.files import writable
+from ddpnas.utils.files import LOCK, lock, writable
 
 __all__ = ["COMMANDS"]
 
@@ -69,13 +69,16 @@ def _measure(options: Namespace) -> None:
     else:
         out = Path(_needed(options, "out", "--out table.json"))
     config = fields(LatencyConfig, options)
+    mark, partial = (out.with_name(out.name + end) for end in (LOCK, ".part"))
     with writable(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-    with show.LatencyProgress(quiet=options.quiet) as progress:
-        table = measure_latency(
-            space, config, partial=out.with_name(out.name + ".part"), on_progress=progress.update
-        )
-    _finish(table, out)
+        locked = lock(out, mark, "give another --out")
+    with locked:
+        with show.LatencyProgress(quiet=options.quiet) as progress:
+            table = measure_latency(space, config, partial=partial, on_progress=progress.update)
+        _finish(table, out)
+        partial.unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
 
 
 def _export(options: Namespace) -> None:
@@ -124,7 +127,7 @@ def _check(options: Namespace, run: str) -> None:
 
 
 def _finish(table: CostTable, out: Path) -> None:
-    with writable(out.parent):
+    with writable(out, then="run the same command again"):
         table.save(out)
     about = table.about
     check = about["check"]

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from ddpnas.costs._latency_plan import LatencyPlan, Probe
 from ddpnas.costs._units import CostUnit
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.utils.files import writable
+from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.onnx import need_onnx, quiet
 
 __all__ = ["export_probes"]
@@ -46,12 +46,10 @@ def export_probes(
             path = folder / f"{probe.name}.onnx"
             if not path.exists():
                 module, inputs = _prepared(space, opened, probe, batch)
-                temporary = path.with_name(path.name + ".tmp")
                 with quiet():
                     program = torch.onnx.export(module.eval(), inputs, dynamo=True, verbose=False)
                 assert program is not None
-                program.save(str(temporary))
-                temporary.replace(path)
+                write_atomic(path, program.model_proto.SerializeToString())
             if on_progress is not None:
                 on_progress(i, len(plan.probes))
 

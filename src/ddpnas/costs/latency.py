@@ -22,12 +22,12 @@ from ddpnas.costs._latency_plan import LatencyPlan, Probe, make_plan, raw_terms
 from ddpnas.costs._timers import machine, opened_timer, versions
 from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.count import count_costs
-from ddpnas.costs.stopwatch import load, measure, summary, write_json
+from ddpnas.costs.stopwatch import load, measure, summary
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.utils.files import read_json, writable
+from ddpnas.utils.files import read_json, writable, write_atomic
 
 __all__ = [
     "LatencyCheck",
@@ -59,7 +59,7 @@ def measure_latency(
         space: The space.
         config: How to measure.
         partial: A file that keeps the timings so far. An interrupted measurement continues from
-            it, and it is removed at the end.
+            it. Remove it once the table is saved.
         on_progress: Called after each timing with the round, the number of timings in it so far,
             and their total.
         settings: Fields of :class:`LatencyConfig` that differ from ``config``, such as
@@ -91,7 +91,7 @@ def measure_latency(
     def save() -> None:
         if partial is not None:
             with writable(Path(partial).parent):
-                write_json(Path(partial), {"about": about, "times": kept})
+                write_atomic(Path(partial), json.dumps({"about": about, "times": kept}).encode())
 
     with opened_timer(space, plan, config, partial) as timer:
         measure(
@@ -103,10 +103,7 @@ def measure_latency(
             on_progress or (lambda number, i, count: None),
         )
     ended = {"date": time.strftime("%Y-%m-%d"), "load": [*busy, load()]}
-    table = latency_table(space, plan, kept, {**about, **ended})
-    if partial is not None:
-        Path(partial).unlink(missing_ok=True)
-    return table
+    return latency_table(space, plan, kept, {**about, **ended})
 
 
 def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:

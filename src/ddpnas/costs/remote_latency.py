@@ -20,7 +20,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.environment import versions
-from ddpnas.utils.files import writable
+from ddpnas.utils.files import writable, write_atomic
 
 __all__ = ["export_latency", "import_latency", "read_measurements"]
 
@@ -68,9 +68,8 @@ def export_latency(
         folder.mkdir(parents=True, exist_ok=True)
         if target.exists() and _read(target) != json.loads(json.dumps(manifest)):
             raise DataError(f"{out} holds another export; choose another --out")
-        stopwatch.write_json(target, manifest)
-        source = Path(stopwatch.__file__).read_text(encoding="utf-8")
-        (folder / SCRIPT).write_text(source, encoding="utf-8")
+        write_atomic(target, json.dumps(manifest).encode())
+        write_atomic(folder / SCRIPT, Path(stopwatch.__file__).read_bytes())
     export_probes(space, plan, config.batch, folder, on_progress)
 
 

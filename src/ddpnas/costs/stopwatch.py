@@ -190,13 +190,16 @@ def load() -> float | None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write the file whole or not at all."""
+    """Write the file whole or not at all; where it cannot be written, end with a sentence."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as stream:
-        json.dump(data, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with open(temporary, "w") as stream:
+            json.dump(data, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        sys.exit(f"{path} cannot be written ({error.strerror}); run this again once it can")
 
 
 def main() -> None:

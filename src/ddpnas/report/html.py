@@ -151,12 +151,15 @@ def write_report(
     if data.exists() and not path.exists():
         raise RunError(f"{data} belongs to no report, so it is kept; give another --out")
     with writable(path.parent):
-        data.mkdir(parents=True, exist_ok=True)
-        for old in data.glob("*.csv"):
-            old.unlink()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # First the page: without it, the folder of a killed first report would belong to nobody.
+        write_atomic(path, page_html(page, data_folder=data.name).encode())
+        data.mkdir(exist_ok=True)
         for name, text in tables.items():
             write_atomic(data / f"{name}.csv", text.encode())
-        write_atomic(path, page_html(page, data_folder=data.name).encode())
+        for old in data.glob("*.csv"):
+            if old.stem not in tables:
+                old.unlink(missing_ok=True)
     return path
 
 
