@@ -1,0 +1,214 @@
+"""Kills, power cuts and full disks: after any of them the same command ends as if unbroken.
+
+Each command is interrupted in its operations on files, one after another; then it is run again
+without a fault, and what it leaves is compared with what an unbroken one leaves.
+"""
+
+import json
+import random
+import shutil
+
+import pytest
+
+from tests.interrupted import Fault, run
+
+pytestmark = pytest.mark.slow
+
+SEARCH = [
+    "search", "--data", "sign-digits-small", "--space", "nasbench201", "--evaluator", "table",
+    "--space-options.channels", "2", "--space-options.cells-per-stage", "1", "--device", "cpu",
+    "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20", "--quiet",
+]  # fmt: skip
+TRAIN = ["--epochs", "2", "--random", "1", "--patience", "2", "--device", "cpu", "--quiet"]
+MOMENTS = 8  # of a command in which it is interrupted
+
+
+def timeless(value):
+    """Return plain data without what another run measures anew."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if "seconds" not in k}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def read(path):
+    """Return the content of a JSON or .jsonl file without its times."""
+    if path.suffix == ".jsonl":
+        return [timeless(json.loads(line)) for line in path.read_text().splitlines()]
+    return timeless(json.loads(path.read_text()))
+
+
+def search_left(folder):
+    return [read(folder / n) for n in ("history.jsonl", "distributions.jsonl", "result.json")]
+
+
+def training_left(folder):
+    assert not (folder / "training").exists()
+    weights = (folder / "model.safetensors").read_bytes()
+    return weights, read(folder / "result.json"), read(folder / "architecture.json")
+
+
+def generated_left(folder):
+    return read(folder / "generated.json")
+
+
+def report_left(folder):
+    return (folder / "report.html").exists(), {p.name for p in (folder / "report-data").iterdir()}
+
+
+def exported_left(folder):
+    return [p.name for p in folder.iterdir() if p.name.startswith("net.pt2")]
+
+
+def benchmark_left(folder):
+    names = ("trials.csv", "summary.csv", "regret.csv")
+    return [(folder / n).read_text() for n in names], (folder / "regret.png").exists()
+
+
+def latency_left(folder):
+    assert {p.name for p in folder.iterdir() if p.name.startswith("table")} == {"table.json"}
+    return [term["choices"] for term in json.loads((folder / "table.json").read_text())["terms"]]
+
+
+def again_search(folder):
+    return ["resume", str(folder), "--quiet"] if (folder / "run.json").exists() else None
+
+
+def again_training(folder):
+    done = (folder / "trained" / "architecture.json").exists()
+    return [] if done else ["train", str(folder), *TRAIN, "--resume"]
+
+
+# Name: words with {} for the folder, what it needs there, what it leaves, and how it goes on
+# (None for the same words, [] if nothing is left to do).
+COMMANDS = {
+    "search": ([*SEARCH, "--out", "{}"], None, search_left, again_search),
+    "search --overwrite": (
+        [*SEARCH, "--out", "{}", "--overwrite"], "trained", search_left, lambda folder: None,
+    ),
+    "train": (["train", "{}", *TRAIN], "searched", lambda f: training_left(f / "trained"),
+              again_training),
+    "train --overwrite": (
+        ["train", "{}", *TRAIN, "--overwrite"], "trained", lambda f: training_left(f / "trained"),
+        lambda folder: None,
+    ),
+    "generate --rescore": (
+        ["generate", "{}", "--limit", "params=20K", "--rescore", "3", "--device", "cpu"],
+        "searched", generated_left, lambda folder: None,
+    ),
+    "report": (["report", "{}"], "trained", report_left, lambda folder: None),
+    "export": (["export", "{}", "--torch-export", "{}/net.pt2"], "trained", exported_left,
+               lambda folder: None),
+    "benchmark": (
+        ["benchmark", "nasbench-macro", "--strategies", "random", "--seeds", "1", "--budget", "2",
+         "--workers", "1", "--out", "{}"], None, benchmark_left,
+        lambda folder: [] if (folder / "experiment.json").exists() else None,
+    ),
+    "latency": (
+        ["latency", "--space", "toy", "--out", "{}/table.json", "--architectures", "4", "--seconds",
+         "0.001", "--rounds", "1", "--most-rounds", "1", "--quiet"], None, latency_left,
+        lambda folder: None,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Return the folders of a finished search, and of one whose network was trained."""
+    base = tmp_path_factory.mktemp("prepared")
+    assert run([*SEARCH, "--out", str(base / "searched")], base / "searched").code == 0
+    shutil.copytree(base / "searched", base / "trained")
+    assert run(["train", str(base / "trained"), *TRAIN], base / "trained").code == 0
+    return base
+
+
+@pytest.fixture(scope="module")
+def unbroken(prepared, tmp_path_factory):
+    """Return what gives a command's folder and operations when nothing interrupts it."""
+    known = {}
+
+    def of(name):
+        if name not in known:
+            words, needs, left, _ = COMMANDS[name]
+            folder = begun(tmp_path_factory.mktemp("whole") / "it", prepared, needs)
+            ended = run([word.format(folder) for word in words], folder)
+            assert ended.code == 0, ended.err
+            known[name] = left(folder), ended.operations
+        return known[name]
+
+    return of
+
+
+def begun(folder, prepared, needs):
+    if needs is not None:
+        shutil.copytree(prepared / needs, folder)
+    return folder
+
+
+def moments(operations, name):
+    """Return operations to interrupt: the first, the last and some others."""
+    rng = random.Random(name)
+    among = range(2, operations)
+    return sorted({1, operations, *rng.sample(among, min(len(among), MOMENTS - 2))})
+
+
+@pytest.mark.parametrize("kind", ["kill", "full"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_interrupted_command_ends_as_the_unbroken_one(prepared, unbroken, tmp_path, name, kind):
+    words, needs, left, again = COMMANDS[name]
+    whole, operations = unbroken(name)
+    assert operations >= 2
+    for at in moments(operations, name):
+        folder = begun(tmp_path / str(at), prepared, needs)
+        command = [word.format(folder) for word in words]
+        ended = run(command, folder, Fault(kind, at))
+        where = f"operation {at} of {operations}: {ended.err}"
+        if kind == "kill":
+            assert ended.code in (-9, 0), where
+        elif ended.code != 0:  # what needs no more room succeeds on a full disk
+            assert ended.code == 2 and ended.err.count("\n") == 1, where
+            assert "cannot be written (No space left on device); make room" in ended.err, where
+        if ended.code != 0:
+            more = again(folder)
+            more = command if more is None else more
+            assert not more or (last := run(more, folder)).code == 0, where + last.err
+        assert left(folder) == whole, where
+        assert not [p for p in folder.rglob("*.tmp") if kind == "full"], where
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_where_files_may_not_grow_a_command_says_so_and_can_go_on(
+    prepared, unbroken, tmp_path, name
+):
+    words, needs, left, again = COMMANDS[name]
+    whole, _ = unbroken(name)
+    for size in (0, 700, 5_000):
+        folder = begun(tmp_path / str(size), prepared, needs)
+        command = [word.format(folder) for word in words]
+        ended = run(command, folder, Fault("size", size))
+        # The log of what it printed may not grow either, so that the sentence may be missing.
+        assert ended.code in (0, 2) and "Traceback" not in ended.err, ended.err
+        if ended.code == 2:
+            more = again(folder)
+            more = command if more is None else more
+            assert not more or (last := run(more, folder)).code == 0, last.err
+        assert left(folder) == whole
+
+
+def test_a_power_cut_loses_no_line_that_a_checkpoint_counts(prepared, unbroken, tmp_path):
+    words, _, left, again = COMMANDS["search"]
+    whole, operations = unbroken("search")
+    lost = 0
+    for at in range(3, operations, 3):
+        folder = tmp_path / str(at)
+        command = [word.format(folder) for word in words]
+        ended = run(command, folder, Fault("kill", at))
+        assert ended.code == -9
+        for grown in folder.glob("*.jsonl"):
+            content = grown.read_bytes()
+            kept = ended.synced.get(str(grown), 0)
+            lost += len(content) - kept
+            grown.write_bytes(content[:kept] + b"\0" * (len(content) - kept))
+        last = run(again(folder) or command, folder)
+        assert last.code == 0, last.err
+        assert left(folder) == whole
+    assert lost > 0
