@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpnas import Rule
+from ddpnas import JointDistribution, Rule, top_k
 from ddpnas.errors import SpaceError
+from ddpnas.generation._milp import ZeroOneProgram
 from ddpnas.space import Decision, DecisionSpace
 from ddpnas.space._uniform import UniformSampler
+from ddpnas.strategies.legal import RuleMatrix
 
 
 @st.composite
@@ -91,3 +93,52 @@ def test_without_rules_the_draws_are_plain():
     drawn = space.sample(np.random.default_rng(5))
     assert space.encode(drawn) == tuple(np.random.default_rng(5).integers([3, 2]))
     assert space.valid_size == space.size == 6
+
+
+def test_three_tenths_are_within_an_end_of_0_3():
+    decisions = [Decision(f"d{i}", ("off", "on")) for i in range(3)]
+    weights = {(d.name, "on"): 0.1 for d in decisions}
+    for rule, count in (
+        (Rule(weights, says="light", upper=0.3), 8),
+        (Rule(weights, says="heavy", lower=0.3), 1),
+        (Rule({pair: 1 / 3 for pair in weights}, says="all", lower=1.0), 1),
+        (Rule({pair: 2**53 + 1 for pair in weights}, says="few", upper=2 * (2**53 + 1)), 7),
+    ):
+        space = DecisionSpace(decisions, [rule])
+        assert space.valid_size == count
+        assert space.valid_size == sum(
+            rule.holds(space.decode(indices)) for indices in itertools.product((0, 1), repeat=3)
+        )
+
+
+WEIGHTS = st.one_of(
+    st.integers(-3, 30).map(lambda tenths: tenths / 10),
+    st.integers(-2, 2).map(lambda n: n * (2**53 + 1)),
+    st.sampled_from([1 / 3, 1e-9, 1e300, 5e-324, 0.1 + 0.2]),
+)
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_counting_drawing_checking_and_solving_agree_on_any_rule(data):
+    decisions = [Decision(f"d{i}", tuple("abc")) for i in range(data.draw(st.integers(1, 4)))]
+    pairs = [(d.name, option) for d in decisions for option in d.options]
+    weights = data.draw(st.dictionaries(st.sampled_from(pairs), WEIGHTS, min_size=1))
+    ends = sorted([data.draw(WEIGHTS), data.draw(WEIGHTS)])
+    space = DecisionSpace(decisions, [rule := Rule(weights, "any", *ends)])
+    every = list(itertools.product(range(3), repeat=len(decisions)))
+    legal = [indices for indices in every if rule.holds(space.decode(indices))]
+    assert space.valid_size == len(legal)
+    assert RuleMatrix(decisions, [rule]).holds(np.array(every)).sum() == len(legal)
+    uniform = JointDistribution.uniform(decisions)
+    if legal:
+        assert {space.encode(one.architecture) for one in top_k(uniform, space, 81)} == {*legal}
+        space.check(space.sample(np.random.default_rng(0)))
+    program = ZeroOneProgram(space, {}).maximize(np.zeros(len(pairs)), {})
+    assert (program is not None) == bool(legal)
+
+
+@pytest.mark.parametrize("changes", [{"upper": np.nan}, {"weights": {("d", "a"): np.inf}}])
+def test_a_rule_over_what_is_no_number_is_refused(changes):
+    with pytest.raises(SpaceError, match="rule 'r' .* (nan|inf)"):
+        Rule(**{"weights": {("d", "a"): 1.0}, "says": "r"} | changes)

@@ -9,19 +9,38 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ddpnas.errors import DataError, SpaceError, nearest
 from ddpnas.space.decisions import DecisionSpace
+from ddpnas.utils.exact import Unit, add, exact
 from ddpnas.utils.files import write_atomic
 
-__all__ = ["CostTable", "add_term", "term_key"]
+__all__ = ["CostTable", "WholeCosts", "add_term", "term_key"]
 
 _Choices = tuple[tuple[str, str], ...]
+
+
+class WholeCosts(NamedTuple):
+    """A cost table in whole numbers, which add up exactly; see :attr:`CostTable.whole`.
+
+    Attributes:
+        unit: What all costs are whole multiples of.
+        fixed: Count of units that every architecture pays.
+        terms: The same for each term.
+        largest: No sum of costs is further from 0 than this count.
+    """
+
+    unit: Unit
+    fixed: int
+    terms: dict[_Choices, int]
+    largest: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,9 @@ class CostTable:
     contradict each other is never paid and left out, and a term without choices is part of
     ``fixed``.
 
+    Numbers count as they are written: three costs of 0.1 are 0.3. Sums are exact, whatever their
+    size. From 2**53 on, where floats leave out whole numbers, costs are ints.
+
     Attributes:
         name: What is counted, as used in limits ("macs", "params", "latency_ms").
         unit: The unit of all numbers here.
@@ -41,6 +63,9 @@ class CostTable:
             carries the pairs of its parents too, so that it costs nothing when it is not there.
         about: Where the numbers come from (machine, versions, ...). The entries "space", "options"
             and "space_code" say of which network they are; see :meth:`check`.
+
+    Raises:
+        DataError: A cost is not a finite number, or the sum of all is larger than every float.
 
     Example:
         >>> terms = {(("op", "conv"),): 90, (("op", "conv"), ("act", "relu")): 5}
@@ -56,11 +81,16 @@ class CostTable:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        terms: dict[_Choices, float] = {}
+        terms: dict[_Choices, float] = {(): self._number(self.fixed, ())}
         for choices, cost in self.terms.items():
-            add_term(terms, choices, cost)
-        object.__setattr__(self, "fixed", self.fixed + terms.pop((), 0))
+            add_term(terms, choices, self._number(cost, choices))
+        object.__setattr__(self, "fixed", terms.pop(()))
         object.__setattr__(self, "terms", terms)
+        if self.whole.largest * self.whole.unit.size > sys.float_info.max:
+            raise DataError(
+                f"the costs of table {self.name!r} add up to more than a float holds (1.8e308); "
+                f"give them in a larger unit"
+            )
 
     def cost(self, architecture: Mapping[str, str]) -> float:
         """Return the cost of the architecture, in ``unit``; exact for whole numbers.
@@ -76,20 +106,42 @@ class CostTable:
             terms.get(tuple(architecture.get(decision) for decision in decisions), 0)
             for decisions, terms in self._by_decisions.items()
         ]
-        return math.fsum([self.fixed, *paid])
+        return self.whole.unit.amount(self.whole.fixed + sum(paid))
 
     @cached_property
-    def _by_decisions(self) -> dict[tuple[str, ...], dict[tuple[str | None, ...], float]]:
+    def whole(self) -> WholeCosts:
+        """The table in whole numbers, the one form in which costs are added and limited."""
+        fixed, costs = exact(self.fixed), {key: exact(cost) for key, cost in self.terms.items()}
+        unit = Unit.of([fixed, *costs.values()])
+        terms = {key: unit.count(cost) for key, cost in costs.items()}
+        most: dict[tuple[str, ...], int] = {}  # of terms of the same decisions at most one is paid
+        for choices, count in terms.items():
+            decisions = tuple(decision for decision, _ in choices)
+            most[decisions] = max(most.get(decisions, 0), abs(count))
+        count = unit.count(fixed)
+        return WholeCosts(unit, count, terms, abs(count) + sum(most.values()))
+
+    @cached_property
+    def _by_decisions(self) -> dict[tuple[str, ...], dict[tuple[str | None, ...], int]]:
         """The terms by their decisions, then by the options of these.
 
         Of terms over the same decisions an architecture pays at most one, which is looked up. So a
         table with a term for every whole architecture costs a single look, too.
         """
-        found: dict[tuple[str, ...], dict[tuple[str | None, ...], float]] = {}
-        for choices, cost in self.terms.items():
+        found: dict[tuple[str, ...], dict[tuple[str | None, ...], int]] = {}
+        for choices, count in self.whole.terms.items():
             decisions, options = zip(*choices, strict=True)
-            found.setdefault(decisions, {})[options] = cost
+            found.setdefault(decisions, {})[options] = count
         return found
+
+    def _number(self, value: Any, choices: _Choices) -> float:
+        if not isinstance(value, bool) and isinstance(value, Real):
+            if isinstance(value, Integral):
+                return int(value)
+            if math.isfinite(value):
+                return float(value)
+        what = f"the cost of {';'.join('='.join(pair) for pair in choices)}" if choices else "fixed"
+        raise DataError(f"table {self.name!r}: {what} is {value!r}, not a finite number")
 
     def check(self, space: DecisionSpace) -> None:
         """Raise :class:`ddpnas.errors.SpaceError` where the table is not of this space.
@@ -187,9 +239,11 @@ class CostTable:
                 choices = tuple(
                     (str(decision), str(option)) for decision, option in term["choices"]
                 )
-                add_term(terms, choices, _number(term["cost"]))
-            fixed, about = _number(data["fixed"]), dict(data.get("about", {}))
-            return cls(str(data["name"]), str(data["unit"]), fixed, terms, about)
+                add_term(terms, choices, term["cost"])
+            about = dict(data.get("about", {}))
+            return cls(str(data["name"]), str(data["unit"]), data["fixed"], terms, about)
+        except DataError as error:
+            raise DataError(f"not a cost table: {error}") from None
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"not a cost table: {error!r}") from None
 
@@ -238,7 +292,7 @@ def add_term(terms: dict[_Choices, Any], choices: _Choices, cost: float) -> None
     """
     key = term_key(choices)
     if key is not None:
-        terms[key] = terms.get(key, 0) + cost
+        terms[key] = add(terms[key], cost) if key in terms else cost
 
 
 def term_key(choices: _Choices) -> _Choices | None:
@@ -252,9 +306,3 @@ def term_key(choices: _Choices) -> _Choices | None:
     """
     key = tuple(sorted(set(choices)))
     return key if len({decision for decision, _ in key}) == len(key) else None
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number")
-    return value

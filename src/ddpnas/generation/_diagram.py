@@ -26,23 +26,27 @@ import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ddpnas.costs.table import CostTable
+from ddpnas.generation.limits import Limit
+from ddpnas.generation.objective import whole_rows
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
-__all__ = ["Diagram", "Layer", "Vector", "to_go"]
+__all__ = ["SAFE", "Costs", "Diagram", "Layer", "Vector", "to_go"]
 
 Vector = npt.NDArray[np.float64]
+Costs = npt.NDArray[Any]  # whole numbers: float64, int64, or Python ints where these are too small
 Indices = npt.NDArray[np.intp]
 Choices = frozenset[tuple[str, str]]
 State = tuple[tuple[int | None, ...], tuple[int, ...]]  # a sum for each rule, a node for each tree
 
 _MOST_ARCS = 50_000  # bounds the time to build a diagram to about a second
-_EXACT = 2.0**51  # sums of whole numbers below this are exact in float64, with room to compare
+SAFE = 2**51  # sums of whole numbers below are exact in float64, with room to compare
+_KINDS = ((SAFE, np.dtype(np.float64)), (2**61, np.dtype(np.int64)))
 _DEAD = -1  # in a tree of joint costs: what was chosen is in none of its terms
 
 
@@ -54,7 +58,7 @@ class Layer:
         decision: Position of the decision in the space.
         source, target: Nodes before and after each arc.
         option: Index of the option of each arc.
-        cost: What each arc adds to each cost, tables x arcs, in ``Diagram.units``.
+        cost: What each arc adds to each cost, tables x arcs, in the units of the tables.
         nodes: Number of nodes before this layer.
     """
 
@@ -62,7 +66,7 @@ class Layer:
     source: Indices
     target: Indices
     option: Indices
-    cost: Vector
+    cost: Costs
     nodes: int
 
     @functools.cached_property
@@ -85,11 +89,10 @@ class Layer:
 class Diagram:
     """The legal architectures of a space and what each choice costs.
 
-    Costs are whole numbers of a unit, kept in floats. Sums of whole numbers below 2**53 are exact
-    in any order, so that a path costs the same from the front and from the back, equal costs
-    compare as equal, and nothing is lost to a tolerance. The unit of a table of whole numbers is
-    1. That of any other is so small (2**-51 of the largest sum) that it changes no cost by more
-    than the rounding of a sum of floats does.
+    Costs are whole numbers (:attr:`ddpnas.CostTable.whole`), kept in the fastest type in which
+    their sums are exact. So a path costs the same from the front and from the back, equal costs
+    compare as equal, and nothing is lost to a tolerance. Where prices are put on costs, floats of
+    about their size will do (:meth:`rough`).
 
     Args:
         space: Decisions and rules.
@@ -110,16 +113,21 @@ class Diagram:
         allowed: Sequence[npt.NDArray[np.bool_]] | None = None,
     ) -> None:
         self.space = space
-        self._tables = len(tables)
-        self.units = np.array([_unit(table) for table in tables])
-        self.fixed = np.array([_whole(t.fixed, u) for t, u in zip(tables, self.units, strict=True)])
+        self.tables = len(tables)
+        self._whole = [table.whole for table in tables]
+        largest = max((whole.largest for whole in self._whole), default=0)
+        self.dtype = next((kind for end, kind in _KINDS if largest < end), np.dtype(object))
+        # What costs are divided by to become floats. Many whole numbers are too large for one.
+        self._scales = [
+            1 if self.dtype == np.float64 else max(1, whole.largest >> 53) for whole in self._whole
+        ]
         rules = (*space.rules, *rules)
-        terms = _terms(tables, self.units)
+        terms = self._terms()
         self._order = _order(space, rules, terms)
         place = {space.decisions[d].name: i for i, d in enumerate(self._order)}
         self._tracked = [_TrackedRule(rule, space, place) for rule in rules]
-        self._alone: dict[tuple[str, str], Vector] = {}  # costs of one choice
-        joint: dict[frozenset[int], list[tuple[dict[int, str], Vector]]] = {}  # by their layers
+        self._alone: dict[tuple[str, str], Costs] = {}  # costs of one choice
+        joint: dict[frozenset[int], list[tuple[dict[int, str], Costs]]] = {}  # by their layers
         for choices, cost in terms.items():
             if len(choices) == 1:
                 self._alone[next(iter(choices))] = cost
@@ -149,12 +157,41 @@ class Diagram:
         """Return the value of each arc for each layer; ``rows`` has that of each option."""
         return [rows[layer.decision][layer.option] for layer in self.layers]
 
-    def in_units(self, table: int, amount: float) -> float:
-        """Return an amount of a cost in its unit, without the fixed part; may be infinite."""
-        if not math.isfinite(amount):
-            return amount
-        exact = Fraction(amount) / Fraction(float(self.units[table]))
-        return float(exact - Fraction(float(self.fixed[table])))
+    def values_of(self, table: int, factor: float) -> list[Vector]:
+        """Return a cost of each arc as its value, in whole numbers, rounded if they are large."""
+        if self.dtype == np.float64:
+            return [factor * layer.cost[table] for layer in self.layers]
+        rows = [factor * self.rough(table, layer.cost[table]) for layer in self.layers]
+        return whole_rows(rows) if rows else []
+
+    def ends(self, table: int, limit: Limit) -> tuple[float, float]:
+        """Return the ends of a limit in whole numbers, without the fixed part; may be infinite."""
+        unit, fixed, _, largest = self._whole[table]
+        # An end beyond every sum says no more than one just outside.
+        lower, upper = (
+            end if abs(end) == math.inf else max(-largest - 1, min(int(end) - fixed, largest + 1))
+            for end in (unit.least(limit.lower), unit.most(limit.upper))
+        )
+        return lower, upper
+
+    def rough(self, table: int, amounts: Any) -> Any:
+        """Return whole numbers of a cost as floats, divided by a number of that cost."""
+        scale = self._scales[table]
+        if isinstance(amounts, np.ndarray) and amounts.dtype != np.float64:
+            return (amounts / scale).astype(np.float64)
+        return amounts / scale if scale != 1 else amounts
+
+    def _terms(self) -> dict[Choices, Costs]:
+        """Return the terms of all tables: choices -> cost in each table."""
+        terms: dict[Choices, Costs] = {}
+        for i, whole in enumerate(self._whole):
+            for choices, cost in whole.terms.items():
+                found = terms.setdefault(frozenset(choices), self._nothing())
+                found[i] += cost
+        return terms
+
+    def _nothing(self) -> Costs:
+        return np.zeros(self.tables, dtype=self.dtype)
 
     def _build(self, allowed: Sequence[npt.NDArray[np.bool_]] | None) -> tuple[Layer, ...]:
         if not all(rule.open(0, 0) for rule in self._tracked):
@@ -168,7 +205,7 @@ class Diagram:
             decision = self.space.decisions[d]
             after: dict[State, int] = {}
             rows: list[tuple[int, int, int]] = []
-            costs: list[Vector] = []
+            costs: list[Costs] = []
             steps = [
                 (o, (decision.name, option))
                 for o, option in enumerate(decision.options)
@@ -188,12 +225,12 @@ class Diagram:
             if not rows:
                 return ()
             source, target, option = np.array(rows, dtype=np.intp).T
-            cost = np.array(costs).T.reshape(self._tables, len(rows))
+            cost = np.array(costs, dtype=self.dtype).T.reshape(self.tables, len(rows))
             layers.append(Layer(d, source, target, option, cost, len(states)))
             states = after
         return _trimmed(layers)
 
-    def _step(self, state: State, at: int, pair: tuple[str, str]) -> tuple[State, Vector] | None:
+    def _step(self, state: State, at: int, pair: tuple[str, str]) -> tuple[State, Costs] | None:
         """Return the state after choosing ``pair`` and what that costs; None if it is illegal."""
         sums: list[int | None] = []
         for rule, total in zip(self._tracked, state[0], strict=True):
@@ -205,7 +242,7 @@ class Diagram:
                 return None
             sums.append(rule.settle(total, at + 1))
         cost = self._alone.get(pair)
-        cost = np.zeros(self._tables) if cost is None else cost
+        cost = self._nothing() if cost is None else cost
         nodes = list(state[1])
         for i in self._trees_at[at]:
             nodes[i], paid = self._trees[i].step(nodes[i], at, pair[1])
@@ -215,18 +252,11 @@ class Diagram:
 
 
 class _TrackedRule:
-    """A rule whose partial sum is known after each layer, in exact whole numbers.
-
-    Weights are fractions of floats. Multiplied by their common denominator they are whole numbers,
-    so that equal partial sums are equal whatever path led to them, and their nodes are one.
-    """
+    """A rule whose partial sum is known after each layer."""
 
     def __init__(self, rule: Rule, space: DecisionSpace, place: Mapping[str, int]) -> None:
-        self.lower, self.upper = rule.lower, rule.upper
-        exact = {pair: Fraction(weight) for pair, weight in rule.weights.items() if weight}
-        self._scale = math.lcm(1, *(w.denominator for w in exact.values()))
-        self._weights = {pair: int(w * self._scale) for pair, w in exact.items()}
-        self._concerned = {place[decision] for decision, _ in exact}
+        self._weights, self._lower, self._upper = rule.whole
+        self._concerned = {place[decision] for decision, _ in self._weights}
         # What the layers from each one on can add at least and at most, from the last one back.
         self._least, self._most = [0], [0]
         for d in sorted(space.decisions, key=lambda d: -place[d.name]):
@@ -245,15 +275,14 @@ class _TrackedRule:
         return self._weights.get(pair, 0)
 
     def open(self, total: int, at: int) -> bool:
-        """Return whether layers ``at``, ... can still meet the rule; rounded as in Rule.holds."""
+        """Return whether layers ``at``, ... can still meet the rule."""
         most, least = total + self._most[at], total + self._least[at]
-        return self.lower <= most / self._scale and least / self._scale <= self.upper
+        return self._lower <= most and least <= self._upper
 
     def settle(self, total: int, at: int) -> int | None:
         """Return the partial sum, or None where nothing that follows can break the rule."""
         most, least = total + self._most[at], total + self._least[at]
-        safe = self.lower <= least / self._scale and most / self._scale <= self.upper
-        return None if safe else total
+        return None if self._lower <= least and most <= self._upper else total
 
 
 class _CostTree:
@@ -268,52 +297,23 @@ class _CostTree:
     """
 
     def __init__(
-        self, layers: Sequence[int], terms: Sequence[tuple[Mapping[int, str], Vector]]
+        self, layers: Sequence[int], terms: Sequence[tuple[Mapping[int, str], Costs]]
     ) -> None:
         self.layers = frozenset(layers)
         self._last = layers[-1]
         self._next: dict[tuple[int, str], int] = {}  # (node, option) -> node one level down
-        self._paid: dict[tuple[int, str], Vector] = {}  # the same for the last level
+        self._paid: dict[tuple[int, str], Costs] = {}  # the same for the last level
         for options, cost in terms:
             node = 0
             for layer in layers[:-1]:
                 node = self._next.setdefault((node, options[layer]), len(self._next) + 1)
             self._paid[node, options[self._last]] = cost
 
-    def step(self, node: int, at: int, option: str) -> tuple[int, Vector | None]:
+    def step(self, node: int, at: int, option: str) -> tuple[int, Costs | None]:
         """Return the node after an option of layer ``at``, and what is paid there."""
         if at == self._last:  # back at the root, so that paths which differ here alone can meet
             return 0, self._paid.get((node, option))
         return self._next.get((node, option), _DEAD), None
-
-
-def _terms(tables: Sequence[CostTable], units: Vector) -> dict[Choices, Vector]:
-    """Return the terms of all tables: choices -> cost in each table, in its unit."""
-    terms: dict[Choices, Vector] = {}
-    for i, table in enumerate(tables):
-        for choices, cost in table.terms.items():
-            found = terms.setdefault(frozenset(choices), np.zeros(len(tables)))
-            found[i] += _whole(cost, units[i])
-    return terms
-
-
-def _unit(table: CostTable) -> float:
-    """Return the unit in which the costs of a table are whole numbers; see :class:`Diagram`."""
-    largest: dict[frozenset[str], float] = {}  # of terms of the same decisions at most one is paid
-    for choices, cost in table.terms.items():
-        decisions = frozenset(decision for decision, _ in choices)
-        largest[decisions] = max(largest.get(decisions, 0.0), abs(cost))
-    total = abs(table.fixed) + math.fsum(largest.values())
-    whole = all(float(cost).is_integer() for cost in (table.fixed, *table.terms.values()))
-    if total == 0 or (whole and total <= _EXACT):
-        return 1.0
-    return 2.0 ** math.ceil(math.log2(total / _EXACT))
-
-
-def _whole(amount: float, unit: float) -> float:
-    if unit == 1.0 and float(amount).is_integer():
-        return float(amount)
-    return float(round(Fraction(amount) / Fraction(float(unit))))
 
 
 def _order(space: DecisionSpace, rules: Sequence[Rule], terms: Iterable[Choices]) -> list[int]:
@@ -324,7 +324,7 @@ def _order(space: DecisionSpace, rules: Sequence[Rule], terms: Iterable[Choices]
     """
     index = {d.name: i for i, d in enumerate(space.decisions)}
     group = list(range(len(index)))
-    tied = [{index[d] for (d, _), w in rule.weights.items() if w} for rule in rules]
+    tied = [{index[d] for d, _ in rule.whole.weights} for rule in rules]
     tied += [{index[d] for d, _ in choices} for choices in terms if len(choices) > 1]
     for members in {frozenset(members): None for members in tied}:  # each once, in this order
         joined = {group[i] for i in members}
@@ -333,7 +333,7 @@ def _order(space: DecisionSpace, rules: Sequence[Rule], terms: Iterable[Choices]
     return sorted(range(len(group)), key=lambda i: (group[i], i))
 
 
-def to_go(layers: Sequence[Layer], weights: Sequence[Vector]) -> list[Vector]:
+def to_go(layers: Sequence[Layer], weights: Sequence[Costs]) -> list[Costs]:
     """Return the largest sum of weights from each node to the end: an array for each boundary.
 
     The longest paths, from the end backwards.
@@ -345,7 +345,7 @@ def to_go(layers: Sequence[Layer], weights: Sequence[Vector]) -> list[Vector]:
     Returns:
         n + 1 arrays: entry i has a number for each node before layer i, the last one a zero.
     """
-    ahead = [np.zeros(1)]
+    ahead = [np.zeros(1, dtype=weights[0].dtype if weights else None)]
     for layer, weight in zip(reversed(layers), reversed(weights), strict=True):
         through = weight + ahead[-1][layer.target]
         ahead.append(np.maximum.reduceat(through, layer.starts))

@@ -55,21 +55,24 @@ def _limits(sides: list[Side]) -> dict[str, Limit]:
 def _possible(problem: Problem, sides: list[Side]) -> bool:
     """Return whether an architecture meets all sides."""
     if not sides:
-        return problem.extreme(next(iter(problem.costs)), 1.0, {}) is not None
+        return problem.feasible(next(iter(problem.costs)), 1.0, {}) is not None
     name, relation, _ = sides[0]
     sign = 1.0 if relation == "<=" else -1.0
-    return problem.extreme(name, sign, _limits(sides)) is not None
+    return problem.feasible(name, sign, _limits(sides)) is not None
 
 
 def _sentence(problem: Problem, unmet: list[Unmet]) -> str:
-    listed = [f"{one.name} {one.relation} {amount(one.limit)}" for one in unmet]
-    reached = []
+    listed, reached = [], []
     for one in unmet:
+        ends = amount(one.limit), amount(one.reachable)
+        if ends[0] == ends[1]:  # they differ in later digits
+            ends = repr(one.limit), repr(one.reachable)
         word = "least" if one.relation == "<=" else "most"
         name = "" if len(unmet) == 1 else f" {one.name}"
         unit = problem.costs[one.name].unit
         text = problem.space.format(one.architecture)
-        reached.append(f"the {word} reachable{name} is {amount(one.reachable)} {unit}, by {text}")
+        listed.append(f"{one.name} {one.relation} {ends[0]}")
+        reached.append(f"the {word} reachable{name} is {ends[1]} {unit}, by {text}")
     if len(unmet) == 1:
         return f"the limit {listed[0]} cannot be met: {reached[0]}"
     return (

@@ -8,13 +8,15 @@ costs can still depend on: whatever completes the one completes the other, too.
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.generation._diagram import Diagram, Indices, Layer, Vector, to_go
+from ddpnas.generation._diagram import Costs, Diagram, Indices, Layer, Vector, to_go
+from ddpnas.generation.limits import Limit
 
 __all__ = ["Labels", "Range", "nondominated"]
 
@@ -31,11 +33,15 @@ class Range:
     Args:
         diagram: The legal architectures.
         table: Row of the cost.
-        lower, upper: The limit, in the unit of the diagram, without the fixed part.
+        limit: The limit, in the unit of the table.
+
+    Attributes:
+        lower, upper: The limit in whole numbers, without the fixed part.
     """
 
-    def __init__(self, diagram: Diagram, table: int, lower: float, upper: float) -> None:
-        self.table, self.lower, self.upper = table, lower, upper
+    def __init__(self, diagram: Diagram, table: int, limit: Limit) -> None:
+        self.table = table
+        self.lower, self.upper = diagram.ends(table, limit)
         costs = [layer.cost[table] for layer in diagram.layers]
         self.most = to_go(diagram.layers, costs)
         self.least = [-ahead for ahead in to_go(diagram.layers, [-cost for cost in costs])]
@@ -47,16 +53,25 @@ class Range:
         return np.asarray((cost + least <= self.upper) & (cost + most >= self.lower))
 
     def excess(self, labels: Labels, at: int) -> Vector:
-        """Return how far the most expensive completion is above the limit, at least 0."""
-        return np.asarray(
-            np.maximum(labels.cost[self.table] + self.most[at][labels.node] - self.upper, 0.0)
-        )
+        """Return how far the most expensive completion is above the limit, as :func:`_ordered`."""
+        if self.upper == math.inf:
+            return np.zeros(len(labels))
+        above = labels.cost[self.table] + self.most[at][labels.node] - self.upper
+        return _ordered(np.maximum(above, 0))
 
     def deficit(self, labels: Labels, at: int) -> Vector:
-        """Return how far the cheapest completion is below the limit, at least 0."""
-        return np.asarray(
-            np.maximum(self.lower - labels.cost[self.table] - self.least[at][labels.node], 0.0)
-        )
+        """Return how far the cheapest completion is below the limit, as :func:`_ordered`."""
+        if self.lower == -math.inf:
+            return np.zeros(len(labels))
+        below = self.lower - labels.cost[self.table] - self.least[at][labels.node]
+        return _ordered(np.maximum(below, 0))
+
+
+def _ordered(costs: Costs) -> Vector:
+    """Return floats that compare as the costs do: these themselves, or their ranks."""
+    if costs.dtype == np.float64:
+        return costs
+    return np.unique(costs, return_inverse=True)[1].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -74,16 +89,17 @@ class Labels:
 
     node: Indices
     value: Vector
-    cost: Vector
+    cost: Costs
     origin: Indices
     option: Indices
     before: Labels | None
 
     @classmethod
-    def start(cls, tables: int) -> Labels:
+    def start(cls, diagram: Diagram) -> Labels:
         """Return the one label that has decided nothing."""
         zero = np.zeros(1, dtype=np.intp)
-        return cls(zero, np.zeros(1), np.zeros((tables, 1)), zero, zero, None)
+        cost = np.zeros((diagram.tables, 1), dtype=diagram.dtype)
+        return cls(zero, np.zeros(1), cost, zero, zero, None)
 
     def __len__(self) -> int:
         return len(self.node)
@@ -116,6 +132,10 @@ class Labels:
             self.option[chosen],
             self.before,
         )
+
+    def costs(self, tables: int) -> list[Vector]:
+        """Return the first costs of each label, as :func:`_ordered`."""
+        return [_ordered(self.cost[i]) for i in range(tables)]
 
     def best(self, dimensions: Sequence[Vector]) -> Indices:
         """Return the labels that no other in the same node dominates.

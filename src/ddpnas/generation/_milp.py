@@ -25,12 +25,12 @@ import numpy.typing as npt
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DdpnasError
+from ddpnas.generation._diagram import SAFE, Vector
 from ddpnas.generation.limits import Limit, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
 __all__ = ["Solution", "ZeroOneProgram"]
 
-Vector = npt.NDArray[np.float64]
 Row = tuple[dict[int, float], float, float]  # column -> coefficient; lower and upper end
 
 # HiGHS stops at an absolute gap of 1e-6; objectives are scaled up so that this means 1e-9.
@@ -76,11 +76,27 @@ class ZeroOneProgram:
             self.upper[: len(self.column)] = np.concatenate(allowed)
 
     def row(self, table: CostTable) -> Vector:
-        """Return the coefficient of each variable in a cost, without its fixed part."""
+        """Return the coefficient of each variable in a cost, without its fixed part.
+
+        Coefficients are whole numbers of the table, divided by some number where these are large.
+        """
+        scale = max(1, table.whole.largest // SAFE)
         row = np.zeros(self.width)
-        for choices, cost in table.terms.items():
-            row[self.column[choices[0]] if len(choices) == 1 else self.product[choices]] = cost
+        for column, count in self._counts(table).items():
+            row[column] = count / scale
         return row
+
+    def _counts(self, table: CostTable) -> dict[int, int]:
+        """Return the whole number of each variable in a cost that has one."""
+        return {
+            self.column[choices[0]] if len(choices) == 1 else self.product[choices]: count
+            for choices, count in table.whole.terms.items()
+        }
+
+    def _limit(self, table: CostTable, limit: Limit) -> Row:
+        unit, fixed = table.whole.unit, table.whole.fixed
+        ends = unit.least(limit.lower), unit.most(limit.upper)
+        return _whole_row(self._counts(table), *ends, fixed)
 
     def maximize(
         self,
@@ -99,9 +115,7 @@ class ZeroOneProgram:
         from scipy.sparse import vstack
 
         objective = np.pad(objective, (0, self.width - len(objective)))
-        rows = [
-            _limit_row(self.row(self.costs[n]), self.costs[n], one) for n, one in limits.items()
-        ]
+        rows = [self._limit(self.costs[name], one) for name, one in limits.items()]
         rows += [self._cut(choices) for choices in without]
         while True:
             matrix, lower, upper = self._structure
@@ -138,8 +152,8 @@ class ZeroOneProgram:
             columns = [self.column[decision.name, option] for option in decision.options]
             rows.append((dict.fromkeys(columns, 1.0), 1.0, 1.0))
         for rule in self.rules:
-            weights = {self.column[pair]: float(w) for pair, w in rule.weights.items()}
-            rows.append((weights, rule.lower, rule.upper))
+            weights, lower, upper = rule.whole
+            rows.append(_whole_row({self.column[p]: w for p, w in weights.items()}, lower, upper))
         for choices, column in self.product.items():
             # z = x1 x2 ... xk: z >= x1 + ... + xk - (k - 1), and z <= xi for each of them.
             factors = [self.column[pair] for pair in choices]
@@ -180,18 +194,21 @@ class ZeroOneProgram:
         return x
 
 
-def _limit_row(row: Vector, table: CostTable, limit: Limit) -> Row:
-    """Return a limit as a row scaled such that the solver's tolerance (1e-6) does not blur it.
+def _whole_row(counts: Mapping[int, int], lower: float, upper: float, fixed: int = 0) -> Row:
+    """Return whole numbers as a row scaled such that the solver's tolerance (1e-6) blurs little.
 
-    Integer costs are divided by their greatest common divisor and compared half a unit beyond
-    the limit, which no architecture can reach; others are scaled to largest coefficient 1.
+    They are divided by their greatest common divisor and compared half a unit beyond the ends,
+    which no sum can reach. Where they are too large for that, the largest becomes 1.
     """
-    low, up = limit.lower - table.fixed, limit.upper - table.fixed
-    if np.all(row == np.round(row)) and np.any(row) and float(table.fixed).is_integer():
-        divisor = float(np.gcd.reduce(np.abs(row).astype(np.int64)))
-        low = math.ceil(low / divisor) - 0.5 if math.isfinite(low) else low
-        up = math.floor(up / divisor) + 0.5 if math.isfinite(up) else up
-    else:
-        divisor = float(np.abs(row).max()) or 1.0
-        low, up = low / divisor, up / divisor
-    return {int(i): float(row[i] / divisor) for i in np.flatnonzero(row)}, low, up
+    divisor = math.gcd(*counts.values()) or 1
+    lower = lower if abs(lower) == math.inf else -((fixed - int(lower)) // divisor)
+    upper = upper if abs(upper) == math.inf else (int(upper) - fixed) // divisor
+    most = max((abs(count) // divisor for count in counts.values()), default=1) or 1
+    spare, scale = (0.5, 1) if most < SAFE else (0.0, most)
+    beyond = scale << 60  # no row comes near, and the solver takes it for a number
+    lower, upper = (
+        end if abs(end) == math.inf else max(-beyond, min(end, beyond)) / scale
+        for end in (lower, upper)
+    )
+    row = {column: (count // divisor) / scale for column, count in counts.items() if count}
+    return row, lower - spare, upper + spare

@@ -18,13 +18,14 @@ The search is branch and bound by label setting, in four steps:
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ddpnas.generation._diagram import Diagram, Indices, Layer, Vector, to_go
+from ddpnas.generation._diagram import Costs, Diagram, Indices, Layer, Vector, to_go
 from ddpnas.generation._labels import Labels, Mask, Range
 from ddpnas.generation.limits import Limit
 
@@ -52,20 +53,11 @@ class Path:
 def ranges_of(diagram: Diagram, limits: Sequence[Limit]) -> list[Range]:
     """Return the range of each cost of a diagram under its limit.
 
-    A cost of fractions is rounded to the diagram's unit, so that the sum over a path may be off by
-    half a unit a layer. Its range is wider by more than that; the caller checks the exact sum.
-
     Args:
         diagram: The legal architectures.
         limits: On each cost, in the units of the tables.
     """
-    ranges = []
-    for i, limit in enumerate(limits):
-        spare = 0.0 if diagram.units[i] >= 1 else float(len(diagram.layers) + 4)
-        lower = diagram.in_units(i, limit.lower) - spare
-        upper = diagram.in_units(i, limit.upper) + spare
-        ranges.append(Range(diagram, i, lower, upper))
-    return ranges
+    return [Range(diagram, i, limit) for i, limit in enumerate(limits)]
 
 
 def best_paths(
@@ -91,9 +83,9 @@ def best_paths(
     if diagram.empty:
         return
     ranges = ranges_of(diagram, limits)
-    if not all(limit.reachable(Labels.start(len(ranges)), 0)[0] for limit in ranges):
+    if not all(limit.reachable(Labels.start(diagram), 0)[0] for limit in ranges):
         return
-    search = _Search(diagram.layers, list(values), ranges, accept)
+    search = _Search(diagram, list(values), ranges, accept)
     first = search.optimum()
     # Subproblems by falling bound: (-bound, number, its best path once that is known, itself). The
     # number makes entries of equal bound comparable.
@@ -120,7 +112,7 @@ class _Search:
     """One search: the prices, and the best path found so far.
 
     Args:
-        layers: The layers of the diagram.
+        diagram: The legal architectures.
         values: The value of each arc, whole numbers.
         ranges: Range of each cost, with its limit.
         accept: See :func:`best_paths`.
@@ -128,12 +120,13 @@ class _Search:
 
     def __init__(
         self,
-        layers: Sequence[Layer],
+        diagram: Diagram,
         values: list[Vector],
         ranges: list[Range],
         accept: Callable[[list[int]], bool],
     ) -> None:
-        self._layers = layers
+        self._diagram = diagram
+        self._layers = layers = diagram.layers
         self._values = values
         self._ranges = ranges
         self._accept = accept
@@ -142,8 +135,10 @@ class _Search:
         # By how much a bound can be too small. Values are whole, but prices are not, so that bounds
         # are sums of rounded floats. A rounding errs by at most 1/2 as long as numbers are below
         # 2**53, and values stay below 2**51. A layer takes part in about eight roundings: the
-        # product with the prices, the difference to the value, and the sums from both ends.
-        self._slack = 4.0 * len(values)
+        # product with the prices, the difference to the value, and the sums from both ends; and in
+        # another one where its costs are no floats.
+        self._rough = [_rough(diagram, layer.cost) for layer in layers]
+        self._slack = 4.0 * len(values) if diagram.dtype == np.float64 else 5.0 * len(values)
 
     def optimum(self) -> Path | None:
         """Return the best of all paths, None if none is within the limits."""
@@ -152,10 +147,10 @@ class _Search:
         self._offer([], 0, 0)
         if self._best is not None:
             return self._best
-        prices = _multipliers(self._layers, self._ranges, self._values)
+        prices = _multipliers(self._diagram, self._rough, self._ranges, self._values)
         if prices is None:
             prices = np.zeros(len(self._ranges))
-            if _impossible(self._layers, self._ranges):
+            if _impossible(self._diagram, self._rough, self._ranges):
                 return None
         self._price(prices)
         self._offer([], 0, 0)
@@ -201,10 +196,9 @@ class _Search:
     def _price(self, prices: Vector) -> None:
         """Set the price of a unit of each cost; negative for a cost that has to be larger."""
         self._prices = prices
-        self._constant = _worth(prices, self._ranges)
+        self._constant = _worth(self._diagram, prices, self._ranges)
         self._reduced = [
-            values - prices @ layer.cost
-            for values, layer in zip(self._values, self._layers, strict=True)
+            values - prices @ cost for values, cost in zip(self._values, self._rough, strict=True)
         ]
         self._ahead = to_go(self._layers, self._reduced)
         self._complete()
@@ -213,7 +207,7 @@ class _Search:
         """Note the best completion from each node at these prices: first arc, value and costs."""
         self._first: list[Indices] = []
         self._rest_value = [np.zeros(1)]
-        self._rest_cost = [np.zeros((len(self._ranges), 1))]
+        self._rest_cost = [Labels.start(self._diagram).cost]
         stages = zip(self._layers, self._reduced, self._values, self._ahead[1:], strict=True)
         for layer, reduced, values, ahead in reversed(list(stages)):
             through = reduced + ahead[layer.target]
@@ -257,7 +251,7 @@ class _Search:
         complete = True
         # Completions take any arc: they are in the subproblem only behind its last restriction.
         free = max((at for at, used in enumerate(arcs, start=1) if not used.all()), default=0)
-        labels = Labels.start(len(self._ranges))
+        labels = Labels.start(self._diagram)
         for at, (layer, good) in enumerate(self._promising(arcs), start=1):
             if not good.any():
                 break
@@ -287,7 +281,7 @@ class _Search:
         return -np.inf if self._best is None else self._best.value + 1.0 - self._slack
 
     def _bound(self, labels: Labels, at: int) -> Vector:
-        reduced = labels.value - self._prices @ labels.cost
+        reduced = labels.value - self._prices @ _rough(self._diagram, labels.cost)
         return np.asarray(reduced + self._ahead[at][labels.node] + self._constant)
 
     def _promising(self, arcs: Subproblem) -> list[tuple[Layer, Mask]]:
@@ -343,30 +337,41 @@ class _Search:
         return labels.keep(~(worse & ~same).any(axis=0))
 
 
-def _worth(prices: Vector, ranges: Sequence[Range]) -> float:
+def _rough(diagram: Diagram, cost: Costs) -> Vector:
+    """Return costs, tables x anything, as floats on which prices can be put."""
+    if cost.dtype == np.float64:
+        return cost
+    return np.array([diagram.rough(i, row) for i, row in enumerate(cost)]).reshape(cost.shape)
+
+
+def _worth(diagram: Diagram, prices: Vector, ranges: Sequence[Range]) -> float:
     """Return what the limits are worth at these prices: the constant of the Lagrangian bound."""
     ends = [r.upper if price > 0 else r.lower for price, r in zip(prices, ranges, strict=True)]
-    return float(sum(price * end for price, end in zip(prices, ends, strict=True) if price != 0))
+    priced = [i for i, price in enumerate(prices) if price != 0]  # the ends of others are infinite
+    return float(sum(prices[i] * diagram.rough(i, ends[i]) for i in priced))
 
 
-def _impossible(layers: Sequence[Layer], ranges: Sequence[Range]) -> bool:
+def _impossible(diagram: Diagram, rough: Sequence[Vector], ranges: Sequence[Range]) -> bool:
     """Return whether prices prove that no path is within all limits.
 
     They do when even the path that costs least at these prices costs more than the limits are
     worth, by more than floats can be wrong.
     """
-    prices = _multipliers(layers, ranges, None)
+    prices = _multipliers(diagram, rough, ranges, None)
     if prices is None:
         return False
-    costs = [-prices @ layer.cost for layer in layers]
-    least = -float(to_go(layers, costs)[0][0])
+    costs = [-prices @ cost for cost in rough]
+    least = -float(to_go(diagram.layers, costs)[0][0])
     spent = sum(float(np.abs(cost).max()) for cost in costs)
-    worth = _worth(prices, ranges)
+    worth = _worth(diagram, prices, ranges)
     return least - worth > 1e-9 * (spent + abs(worth))
 
 
 def _multipliers(
-    layers: Sequence[Layer], ranges: Sequence[Range], values: Sequence[Vector] | None
+    diagram: Diagram,
+    rough: Sequence[Vector],
+    ranges: Sequence[Range],
+    values: Sequence[Vector] | None,
 ) -> Vector | None:
     """Return the prices that bound best: the dual values of the limits in the linear relaxation.
 
@@ -374,7 +379,8 @@ def _multipliers(
     obey the limits. Costs are scaled to 1 at most for the solver.
 
     Args:
-        layers: The layers of the diagram.
+        diagram: The legal architectures.
+        rough: The costs of each layer as floats.
         ranges: Range of each cost, with its limit.
         values: The value of each arc. Without values, the flow that exceeds the limits by as little
             as possible is looked for instead; its prices tell which limits conflict.
@@ -385,6 +391,7 @@ def _multipliers(
     from scipy.optimize import linprog
     from scipy.sparse import coo_array
 
+    layers = diagram.layers
     sizes = [len(layer.option) for layer in layers]
     node = np.concatenate([[0], np.cumsum([layer.nodes for layer in layers])])
     arcs = np.arange(sum(sizes))
@@ -392,15 +399,16 @@ def _multipliers(
     target = np.concatenate([n + layer.target for n, layer in zip(node[1:], layers, strict=True)])
     flow = np.repeat([1.0, -1.0], len(arcs))
     shape = (int(node[-1]) + 1, len(arcs) + 1)  # the last variable is the excess
-    ends = np.concatenate([source, target])
+    both = np.concatenate([source, target])
     # A row for each node: what flows in flows out. That of the end follows from the others.
-    balance: Any = coo_array((flow, (ends, np.tile(arcs, 2))), shape=shape).tocsr()
+    balance: Any = coo_array((flow, (both, np.tile(arcs, 2))), shape=shape).tocsr()
     supply = np.zeros(shape[0])
     supply[0] = 1.0
-    cost = np.concatenate([layer.cost for layer in layers], axis=1)
+    cost = np.concatenate(rough, axis=1)
     # Both ends of a limit as "at most": an upper end, and a lower end of the negative cost.
-    sides = [(i, 1.0, limit.upper) for i, limit in enumerate(ranges) if np.isfinite(limit.upper)]
-    sides += [(i, -1.0, -limit.lower) for i, limit in enumerate(ranges) if np.isfinite(limit.lower)]
+    ends = [(i, 1.0, limit.upper) for i, limit in enumerate(ranges) if limit.upper < math.inf]
+    ends += [(i, -1.0, -limit.lower) for i, limit in enumerate(ranges) if limit.lower > -math.inf]
+    sides = [(i, sign, diagram.rough(i, end)) for i, sign, end in ends]
     scale = np.abs(cost).max(axis=1)
     scale[scale == 0] = 1.0
     most = 1.0

@@ -17,7 +17,9 @@ Read the files in this order:
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -25,12 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ddpnas.costs.table import CostTable
-from ddpnas.generation._diagram import Diagram, Vector
+from ddpnas.generation._diagram import SAFE, Diagram, Vector
 from ddpnas.generation._milp import ZeroOneProgram
 from ddpnas.generation._paths import best_paths
 from ddpnas.generation.limits import Limit, within
 from ddpnas.generation.objective import whole_rows
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
+from ddpnas.utils.exact import plain
 
 __all__ = ["Problem"]
 
@@ -115,14 +118,37 @@ class Problem:
             sign: 1 for the least, -1 for the most.
             limits: Cost name -> limit that the architecture has to meet.
         """
+        found = self.feasible(name, sign, limits)
+        rounded = self.costs[name].whole.largest >= SAFE
+        while rounded and found is not None:  # closer by what the solvers round, if at all
+            limit = limits.get(name, Limit())
+            end = _next(self.costs[name].cost(found), -sign)
+            if not limit.holds(end):
+                break
+            side = {"upper": end} if sign > 0 else {"lower": end}
+            closer = {**limits, name: dataclasses.replace(limit, **side)}
+            better = self.feasible(name, sign, closer)
+            if better is None:
+                break
+            found = better
+        return found
+
+    def feasible(self, name: str, sign: float, limits: Mapping[str, Limit]) -> Architecture | None:
+        """Return an architecture within limits, None if there is none.
+
+        Args:
+            name: Name of a cost.
+            sign: 1 for about the least of that cost, -1 for about the most.
+            limits: Cost name -> limit.
+        """
         if self.diagram is not None:
-            at = list(self.costs).index(name)
-            values = [-sign * layer.cost[at] for layer in self.diagram.layers]
+            values = self.diagram.values_of(list(self.costs).index(name), -sign)
             try:
                 return next(self._paths(self.diagram, values, limits), None)
             except OverflowError:
                 pass  # the program answers
-        solved = self.program.maximize(-sign * self.program.row(self.costs[name]), limits)
+        row = self.program.row(self.costs[name])
+        solved = self.program.maximize(-sign * row, limits)
         return solved.architecture if solved is not None else None
 
     def _paths(
@@ -150,3 +176,10 @@ class Problem:
 
     def _mattering(self, architecture: Architecture) -> dict[str, str]:
         return {name: architecture[name] for name in self.space.active(architecture)}
+
+
+def _next(cost: float, sign: float) -> float:
+    """Return the next larger (sign 1) or smaller (-1) number that a cost can be."""
+    if isinstance(cost, int):
+        return plain(cost + int(sign))
+    return plain(math.nextafter(cost, sign * math.inf))

@@ -17,7 +17,7 @@ import numpy as np
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
-from ddpnas.generation._diagram import Diagram, Vector
+from ddpnas.generation._diagram import Costs, Diagram, Vector
 from ddpnas.generation._infeasible import infeasible
 from ddpnas.generation._labels import Labels
 from ddpnas.generation._paths import ranges_of
@@ -108,7 +108,7 @@ def frontier(
     points.sort(key=lambda point: point[0])
     values = [objective_value(rows, space, architecture) for _, architecture in points]
     largest = sum(float(np.abs(row).max()) for row in rows)
-    kept = _without_ties(np.array([at for at, _ in points]), np.array(values), _EQUAL * largest)
+    kept = _without_ties(_paid(points), np.array(values), _EQUAL * largest)
     points, values = [points[i] for i in kept], [values[i] for i in kept]
     seconds = time.perf_counter() - started
     result = []
@@ -119,7 +119,13 @@ def frontier(
     return result
 
 
-def _without_ties(costs: Vector, values: Vector, tolerance: float) -> list[int]:
+def _paid(points: Sequence[tuple[tuple[float, ...], Architecture]]) -> Costs:
+    """Return the costs of the points, points x costs, in a type that keeps large whole numbers."""
+    large = any(isinstance(cost, int) for costs, _ in points for cost in costs)
+    return np.array([costs for costs, _ in points], dtype=object if large else np.float64)
+
+
+def _without_ties(costs: Costs, values: Vector, tolerance: float) -> list[int]:
     """Return which points to keep: those that no point of equal value undercuts in every cost.
 
     The labels were compared by rounded values. Two architectures of equal value can differ there
@@ -162,7 +168,7 @@ def _without_repeats(
         points: (costs, architecture), sorted by the first cost.
         values: Values of the points.
     """
-    costs = np.array([cost for cost, _ in points])
+    costs = _paid(points)
     worth = np.array(values)
     networks = [space.canonical(architecture) for _, architecture in points]
     seen: set[Architecture] = set()
@@ -190,7 +196,7 @@ def _merge(diagram: Diagram, rows: list[Vector], limits: Sequence[Limit], axes: 
         limits: On each cost of the diagram.
         axes: Number of costs, the first ones, that are traded against the value.
     """
-    labels = Labels.start(len(limits))
+    labels = Labels.start(diagram)
     if diagram.empty:
         return labels.keep(np.zeros(1, dtype=np.bool_))
     ranges = ranges_of(diagram, limits)
@@ -204,7 +210,7 @@ def _merge(diagram: Diagram, rows: list[Vector], limits: Sequence[Limit], axes: 
         labels = labels.keep(possible)
         # A traded cost counts itself. A limit counts by how far it can still be violated: its
         # upper end for the other costs, its lower end for all.
-        dimensions = [labels.cost[i] for i in range(axes)]
+        dimensions = labels.costs(axes)
         dimensions += [limit.deficit(labels, at) for limit in ranges]
         dimensions += [limit.excess(labels, at) for limit in ranges[axes:]]
         labels = labels.keep(labels.best(dimensions))

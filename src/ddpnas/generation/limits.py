@@ -6,13 +6,17 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Real
+from typing import Any
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
+from ddpnas.utils.exact import exact, plain
 
 __all__ = ["Limit", "LimitLike", "Limits", "amount", "checked_limits", "parse_limits", "within"]
 
-_SCALES = {"K": 1e3, "M": 1e6, "G": 1e9}
+_SCALES = {"K": 10**3, "M": 10**6, "G": 10**9}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Limit:
     upper: float = math.inf
 
     def __post_init__(self) -> None:
+        for end in ("lower", "upper"):
+            object.__setattr__(self, end, plain(getattr(self, end)))
         ends = self.lower < math.inf and self.upper > -math.inf
         if not (ends and self.lower <= self.upper):  # false for NaN, too
             raise OptionError(f"a limit cannot range from {self.lower} to {self.upper}")
@@ -66,10 +72,15 @@ class Limit:
         """
         if isinstance(limit, Limit):
             return limit
-        if isinstance(limit, tuple):
-            return cls(float(limit[0]), float(limit[1]))
+        given: Any = limit
+        if isinstance(given, Real):
+            return cls(upper=plain(given))
+        if isinstance(given, tuple) and [isinstance(end, Real) for end in given] == [True, True]:
+            return cls(*given)
         if not isinstance(limit, str):
-            return cls(upper=float(limit))
+            raise OptionError(
+                f"a limit is a number, a pair (lower, upper) or a text, not {limit!r}"
+            )
         text = limit.strip()
         relation = next((sign for sign in ("<=", ">=", "=") if text.startswith(sign)), "")
         lower, dots, upper = text.removeprefix(relation).partition("..")
@@ -124,10 +135,11 @@ class Limit:
 
     def holds(self, cost: float) -> bool:
         """Return whether the cost is within the limit."""
-        return self.lower <= cost <= self.upper
+        return self.lower <= plain(cost) <= self.upper
 
     def margin(self, cost: float) -> float:
         """Return how far the cost is from the nearer end of the limit; negative outside it."""
+        cost = plain(cost)
         return min(self.upper - cost, cost - self.lower)
 
 
@@ -211,10 +223,12 @@ def amount(value: float) -> str:
     """Return a cost for a sentence: whole numbers in full, others with six digits.
 
     Examples:
-        >>> amount(2e6), amount(1.23456789)
-        ('2,000,000', '1.23457')
+        >>> amount(2e6), amount(1.23456789), amount(1e300)
+        ('2,000,000', '1.23457', '1e+300')
     """
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.6g}"
+    if float(value).is_integer() and abs(value) < (10**21 if isinstance(value, int) else 2**53):
+        return f"{round(value):,}"
+    return f"{float(value):.6g}"
 
 
 def _named(name: str, limit: LimitLike) -> Limit:
@@ -228,15 +242,17 @@ def _named(name: str, limit: LimitLike) -> Limit:
 def _number(text: str, of: float | None) -> float:
     """Return a finite number of a limit's text; ValueError when it is none."""
     text = text.strip().replace(",", "")
+    scale = Fraction(1)
     if text.endswith("%") and of is not None:
-        value = float(text[:-1]) / 100 * of
-    else:
-        scale = _SCALES.get(text[-1:].upper(), 1.0)
-        value = float(text[:-1] if scale != 1.0 else text) * scale
+        text, scale = text[:-1], exact(of) / 100
+    elif unit := _SCALES.get(text[-1:].upper()):
+        text, scale = text[:-1], Fraction(unit)
+    about = float(text)  # refuses what is no number, and bounds the exponent
+    value = plain(Fraction(text) * scale) if about and math.isfinite(about) else about
     if not math.isfinite(value):
         raise ValueError(text)
     return value
 
 
 def _exact(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else repr(float(value))
+    return f"{round(value):,}" if float(value).is_integer() else repr(float(value))

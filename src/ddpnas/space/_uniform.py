@@ -16,9 +16,8 @@ import numpy as np
 
 __all__ = ["UniformSampler"]
 
-State = tuple[float, ...]
+State = tuple[int, ...]
 
-_DIGITS = 9  # decimals to which partial sums must agree to be the same state
 _MOST_STATES = 200_000
 
 
@@ -27,9 +26,9 @@ class UniformSampler:
 
     Args:
         sizes: Number of options of each decision.
-        weights: Weight of option o of decision d in rule r, ``weights[r][d][o]``; None instead of
-            the list for a decision that the rule does not name.
-        bounds: (lower, upper) of the sum of each rule, inclusive.
+        weights: Weight of option o of decision d in rule r, ``weights[r][d][o]``, a whole number;
+            None instead of the list for a decision that the rule does not name.
+        bounds: (lower, upper) of the sum of each rule, inclusive; infinite for none.
 
     Attributes:
         count: Number of architectures that obey all rules.
@@ -38,7 +37,7 @@ class UniformSampler:
         OverflowError: The rules have more than 200,000 different partial sums.
 
     Example:
-        >>> one_of_two = UniformSampler([2, 2], [[[0.0, 1.0], [0.0, 1.0]]], [(1.0, 1.0)])
+        >>> one_of_two = UniformSampler([2, 2], [[[0, 1], [0, 1]]], [(1, 1)])
         >>> one_of_two.count, sum(one_of_two.draw(np.random.default_rng(0)))
         (2, 1)
     """
@@ -46,7 +45,7 @@ class UniformSampler:
     def __init__(
         self,
         sizes: Sequence[int],
-        weights: Sequence[Sequence[Sequence[float] | None]],
+        weights: Sequence[Sequence[Sequence[int] | None]],
         bounds: Sequence[tuple[float, float]],
     ) -> None:
         self._sizes = tuple(sizes)
@@ -73,7 +72,7 @@ class _Group:
         self,
         sizes: Sequence[int],
         decisions: Sequence[int],
-        weights: Sequence[Sequence[Sequence[float] | None]],
+        weights: Sequence[Sequence[Sequence[int] | None]],
         bounds: Sequence[tuple[float, float]],
     ) -> None:
         self.decisions = tuple(decisions)
@@ -82,23 +81,20 @@ class _Group:
             rows = [rule[decision] for rule in weights]
             self._steps.append(
                 [
-                    tuple(0.0 if row is None else float(row[option]) for row in rows)
+                    tuple(0 if row is None else row[option] for row in rows)
                     for option in range(sizes[decision])
                 ]
             )
         # Forwards: which partial sums can be reached after each decision.
-        reached: list[set[State]] = [{(0.0,) * len(bounds)}]
+        self._start: State = (0,) * len(bounds)
+        reached: list[set[State]] = [{self._start}]
         for steps in self._steps:
             reached.append({_plus(state, step) for state in reached[-1] for step in steps})
             if sum(map(len, reached)) > _MOST_STATES:
                 raise OverflowError("too many partial sums")
-        tolerance = 10.0 ** (1 - _DIGITS)
         ways = {
             state: int(
-                all(
-                    low - tolerance <= total <= up + tolerance
-                    for total, (low, up) in zip(state, bounds, strict=True)
-                )
+                all(low <= total <= up for total, (low, up) in zip(state, bounds, strict=True))
             )
             for state in reached[-1]
         }
@@ -107,7 +103,6 @@ class _Group:
         for states, steps in zip(reached[-2::-1], self._steps[::-1], strict=True):
             ways = {state: sum(ways[_plus(state, step)] for step in steps) for state in states}
             self._ways.insert(0, ways)
-        self._start: State = (0.0,) * len(bounds)
         self.count = self._ways[0][self._start]
 
     def draw(self, rng: np.random.Generator, indices: list[int]) -> None:
@@ -123,11 +118,11 @@ class _Group:
 
 
 def _plus(state: State, step: State) -> State:
-    return tuple(round(a + b, _DIGITS) for a, b in zip(state, step, strict=True))
+    return tuple(a + b for a, b in zip(state, step, strict=True))
 
 
 def _groups(
-    decisions: int, weights: Sequence[Sequence[Sequence[float] | None]]
+    decisions: int, weights: Sequence[Sequence[Sequence[int] | None]]
 ) -> list[tuple[list[int], list[int]]]:
     """Return (decisions, rules) of every set that rules tie together."""
     groups: list[tuple[set[int], list[int]]] = []

@@ -12,14 +12,15 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ddpnas.errors import ArchitectureError, SpaceError, nearest
 from ddpnas.space._uniform import UniformSampler
+from ddpnas.utils.exact import Unit, exact
 
-__all__ = ["Architecture", "Decision", "DecisionSpace", "Rule"]
+__all__ = ["Architecture", "Decision", "DecisionSpace", "Rule", "WholeRule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,25 @@ class Architecture(Mapping[str, str]):
         return f"Architecture({self._choices!r})"
 
 
-@dataclass(frozen=True, slots=True)
+class WholeRule(NamedTuple):
+    """A rule in whole numbers, which add up exactly; see :attr:`Rule.whole`.
+
+    Attributes:
+        weights: Weights other than 0, as counts of a unit that all of them have in common.
+        lower: Smallest count allowed; minus infinity for none.
+        upper: Largest count allowed; infinity for none.
+    """
+
+    weights: dict[tuple[str, str], int]
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
 class Rule:
     """A linear condition: ``lower <= sum of weight of the chosen options <= upper``.
+
+    Numbers count as they are written: three weights of 0.1 are within an upper end of 0.3.
 
     Attributes:
         weights: (decision, option) -> weight; a pair that is not listed has weight 0.
@@ -160,6 +177,9 @@ class Rule:
         upper: Largest sum allowed.
         final: Whether the rule holds for networks that are built only, not for the paths of a
             supernet while it is searched (DARTS: exactly two inputs a node in the final cell).
+
+    Raises:
+        SpaceError: A weight is not a finite number, or an end is not a number.
 
     Example:
         >>> rule = Rule({("b1", "conv5"): 1, ("b2", "conv5"): 1}, "at most one conv5", upper=1)
@@ -173,10 +193,25 @@ class Rule:
     upper: float = math.inf
     final: bool = False
 
+    def __post_init__(self) -> None:
+        for pair, weight in self.weights.items():
+            if not -math.inf < weight < math.inf:  # false for NaN, too
+                raise SpaceError(f"rule {self.says!r} gives {pair} the weight {weight}")
+        if math.isnan(self.lower) or math.isnan(self.upper):
+            raise SpaceError(f"rule {self.says!r} cannot range from {self.lower} to {self.upper}")
+
+    @functools.cached_property
+    def whole(self) -> WholeRule:
+        """The rule in whole numbers, the one form in which it is tested, counted and solved."""
+        weights = {pair: exact(weight) for pair, weight in self.weights.items() if weight}
+        unit = Unit.of(weights.values())
+        counts = {pair: unit.count(weight) for pair, weight in weights.items()}
+        return WholeRule(counts, unit.least(self.lower), unit.most(self.upper))
+
     def holds(self, architecture: Mapping[str, str]) -> bool:
         """Return whether the architecture obeys the rule."""
-        total = math.fsum(self.weights.get(pair, 0.0) for pair in architecture.items())
-        return self.lower <= total <= self.upper
+        weights, lower, upper = self.whole
+        return lower <= sum(weights.get(pair, 0) for pair in architecture.items()) <= upper
 
 
 class DecisionSpace:
@@ -316,12 +351,12 @@ class DecisionSpace:
 
     @functools.cached_property
     def _sampler(self) -> UniformSampler | None:
-        def row(rule: Rule, decision: Decision) -> list[float] | None:
-            weights = [rule.weights.get((decision.name, o), 0.0) for o in decision.options]
+        def row(rule: Rule, decision: Decision) -> list[int] | None:
+            weights = [rule.whole.weights.get((decision.name, o), 0) for o in decision.options]
             return weights if any(weights) else None
 
         weights = [[row(rule, decision) for decision in self.decisions] for rule in self.rules]
-        bounds = [(rule.lower, rule.upper) for rule in self.rules]
+        bounds = [(rule.whole.lower, rule.whole.upper) for rule in self.rules]
         try:
             return UniformSampler([len(d.options) for d in self.decisions], weights, bounds)
         except OverflowError:

@@ -20,14 +20,11 @@ Mask = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.float64]
 
 _TRIES = 200  # random draws before the solver is asked
+_MOST = 2**62  # sums below are safe in 64 bits
 
 
 class RuleMatrix:
-    """Rules as one integer matrix, which tests many architectures at once.
-
-    A float is an integer times a power of two, so the weights of a rule have a common unit and
-    their sum is exact in integers. Rounded once to a float, it is the sum that
-    :meth:`ddpnas.Rule.holds` computes, bit for bit.
+    """Rules as one matrix of whole numbers (:attr:`ddpnas.Rule.whole`), for many architectures.
 
     Args:
         decisions: Decisions of the space.
@@ -44,20 +41,14 @@ class RuleMatrix:
         sizes = [len(d.options) for d in decisions]
         self._starts = np.cumsum([0, *sizes[:-1]])
         pairs = [(d.name, option) for d in decisions for option in d.options]
-        ratios = [
-            [float(rule.weights.get(pair, 0.0)).as_integer_ratio() for pair in pairs]
-            for rule in rules
-        ]
-        units = [max(below.bit_length() - 1 for _, below in row) for row in ratios]
-        weights = [
-            [above * (2**unit // below) for above, below in row]
-            for row, unit in zip(ratios, units, strict=True)
-        ]
-        fits = all(sum(map(abs, row)) < 2**62 for row in weights)
-        self._weights = np.array(weights, dtype=np.int64 if fits else object)
-        self._units = np.array(units, dtype=np.int64)
-        self._lower = np.array([rule.lower for rule in rules], dtype=np.float64)
-        self._upper = np.array([rule.upper for rule in rules], dtype=np.float64)
+        rows = [[rule.whole.weights.get(pair, 0) for pair in pairs] for rule in rules]
+        ends = [[rule.whole.lower for rule in rules], [rule.whole.upper for rule in rules]]
+        fits = all(sum(map(abs, row)) < _MOST for row in rows)
+        if fits:  # no sum is beyond it, and so an end beyond it says no more than one there
+            ends = [[int(max(-_MOST, min(end, _MOST))) for end in side] for side in ends]
+        kind = np.int64 if fits else object
+        self._weights = np.array(rows, dtype=kind).reshape(len(rules), len(pairs))
+        self._lower, self._upper = np.array(ends, dtype=kind)[:, :, None]
 
     def holds(self, choices: Choices) -> Mask:
         """Return which architectures obey all rules.
@@ -68,11 +59,8 @@ class RuleMatrix:
         Returns:
             (n,) booleans.
         """
-        if not len(self._units):
-            return np.ones(len(choices), dtype=np.bool_)
-        totals = self._weights[:, choices + self._starts].sum(axis=2).astype(np.float64).T
-        sums = np.ldexp(totals, -self._units)
-        return np.asarray(((self._lower <= sums) & (sums <= self._upper)).all(axis=1))
+        sums = self._weights[:, choices + self._starts].sum(axis=2)
+        return np.asarray(((self._lower <= sums) & (sums <= self._upper)).all(axis=0))
 
 
 class LegalSampler:
