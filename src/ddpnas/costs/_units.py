@@ -206,7 +206,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._paths = paths
         self._frames: list[_Frame] = []
         self._absent: list[list[str]] = []  # options that returned None, of the choices that run
-        self._choices: Condition = ()
+        # The choices of the option that runs next. None while no option is due: a module may be
+        # an option and also run elsewhere.
+        self._due: Condition | None = ()
+        self._is_unit: list[bool] = []  # of the options and the network that run
         self._hooks: list[Any] = []
 
     def watch(self, network: nn.Module) -> None:
@@ -236,7 +239,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @contextlib.contextmanager
     def around(self, choices: Condition) -> Iterator[None]:
         """Note under which choices the next option stands; see ``visit_options``."""
-        self._choices = choices
+        self._due = choices
         yield
 
     def __torch_dispatch__(
@@ -249,11 +252,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return output
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        frame = _Frame(self._paths[id(module)], self._choices, (args, kwargs))
+        due, self._due = self._due, None
+        self._is_unit.append(due is not None)
+        if due is None:
+            return
+        frame = _Frame(self._paths[id(module)], due, (args, kwargs))
         frame.note("inputs", args, kwargs)
         self._frames.append(frame)
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not self._is_unit.pop():
+            return
         unit = self._frames.pop().unit()
         self.units.append(unit)
         if output is None and unit.choices:

@@ -10,8 +10,10 @@ nested choice is counted for that choice alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ddpnas.costs._units import CostUnit, bind, find_units
 from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
@@ -28,6 +30,9 @@ _UNITS = {
     "size_bytes": "bytes",
     "activation_bytes": "bytes",
 }
+
+
+_MOST_TERMS = 5_000  # of a weight that options of several decisions share
 
 
 def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str, CostTable]:
@@ -65,10 +70,11 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
     with torch.device("meta"):
         opened = space.opened()
     terms: dict[str, dict[Condition, int]] = {name: {} for name in _UNITS}
-    for condition, modules, _ in walk(opened):
-        parameters, buffers = own_tensors(modules)
-        add_term(terms["params"], condition, sum(p.numel() for p in parameters))
-        add_term(terms["size_bytes"], condition, stored_bytes(parameters, buffers, weights))
+    for conditions, parameters, buffers in _tensors_by_conditions(opened):
+        for condition, sign in _any_of(space, conditions).items():
+            add_term(terms["params"], condition, sign * sum(p.numel() for p in parameters))
+            stored = stored_bytes(parameters, buffers, weights)
+            add_term(terms["size_bytes"], condition, sign * stored)
     counted: dict[str, tuple[int, int]] = {}
     for unit in find_units(space, opened):
         if unit.key not in counted:
@@ -81,6 +87,51 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
     return {
         name: CostTable(name, unit, 0, terms[name], about_of[name]) for name, unit in _UNITS.items()
     }
+
+
+def _tensors_by_conditions(
+    opened: nn.Module,
+) -> Iterator[tuple[frozenset[Condition], list[nn.Parameter], list[Tensor]]]:
+    """Yield the network's tensors by the conditions under which they stand.
+
+    A tensor has several if it is shared. It is there if any of them holds.
+    """
+    places: dict[int, tuple[Tensor, bool, set[Condition]]] = {}
+    for condition, modules, _ in walk(opened):
+        parameters, buffers = own_tensors(modules)
+        for tensors, is_parameter in ((parameters, True), (buffers, False)):
+            for tensor in tensors:
+                places.setdefault(id(tensor), (tensor, is_parameter, set()))[2].add(condition)
+    groups: dict[frozenset[Condition], tuple[list[nn.Parameter], list[Tensor]]] = {}
+    for tensor, is_parameter, conditions in places.values():
+        parameters, buffers = groups.setdefault(frozenset(conditions), ([], []))
+        (parameters if is_parameter else buffers).append(tensor)  # type: ignore[arg-type]
+    for together, (parameters, buffers) in groups.items():
+        yield together, parameters, buffers
+
+
+def _any_of(space: SearchSpace, conditions: frozenset[Condition]) -> dict[Condition, int]:
+    """Return terms whose sum is 1 where any of the conditions holds and 0 elsewhere.
+
+    By inclusion and exclusion: [A or B] = [A] + [B] - [A and B].
+    """
+    terms: dict[Condition, int] = {}
+    for condition in sorted(conditions, key=len):
+        both: dict[Condition, int] = {}
+        for other, sign in terms.items():
+            add_term(both, other + condition, -sign)
+        add_term(both, condition, 1)
+        for choices, sign in both.items():
+            add_term(terms, choices, sign)
+        terms = {choices: sign for choices, sign in terms.items() if sign}
+        if len(terms) > _MOST_TERMS:
+            decisions = sorted({pairs[-1][0] for pairs in conditions})
+            raise SpaceError(
+                f"space {space.name!r} shares a weight among options of {len(decisions)} decisions "
+                f"({', '.join(decisions[:4])}, ...), too many to count it exactly; use it in a "
+                f"module outside all options too, or share it among fewer"
+            )
+    return terms
 
 
 def _run_costs(space: SearchSpace, opened: nn.Module, unit: CostUnit) -> tuple[int, int]:

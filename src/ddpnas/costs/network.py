@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.space.meta import on_meta
+from ddpnas.space.meta import move_to_meta, on_meta
 
 __all__ = [
     "Weights",
@@ -73,14 +73,14 @@ def count_network(
         >>> costs["macs"], costs["params"]
         (8, 10)
     """
-    copied = quick_norms(copy.deepcopy(network).to("meta").eval())
+    copied = quick_norms(move_to_meta(copy.deepcopy(network)).eval())
     example = torch.empty(1, *input_shape, dtype=input_dtype, device="meta")
 
     def run() -> Any:
         return copied(example)
 
     macs, written = run_costs(run)
-    parameters, buffers = own_tensors(network.modules())  # the copy has shared ones twice
+    parameters, buffers = own_tensors(network.modules())
     return {
         "macs": macs,
         "params": sum(p.numel() for p in parameters),

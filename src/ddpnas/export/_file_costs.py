@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddpnas.space.meta import move_to_meta
+
 __all__ = ["Counts", "Sizes", "count"]
 
 
@@ -92,7 +94,7 @@ def count(network: nn.Module, program: ExportedProgram, example: Tensor, file: A
 
 def _macs(module: nn.Module, example: Tensor) -> int:
     """Return the multiply-adds of one input, on the meta device, where no kernels are fused."""
-    module = copy.deepcopy(module).to("meta")
+    module = move_to_meta(copy.deepcopy(module))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(example.to("meta"))
     flops: int = counter.get_total_flops()

@@ -1,21 +1,27 @@
-"""on_meta(): runs on the meta device, where an operation that was done before is not done again.
+"""The meta device: on_meta() runs networks there, make_network() and move_to_meta() put them there.
 
 Meta kernels return shapes without computing, but many are Python and slower than the real kernels
 of a small network. Their results depend only on the shapes and types that they are given, and a
-search space repeats its operations many times. So the results are kept for the whole process.
+search space repeats its operations many times. So :func:`on_meta` keeps them for the whole process.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
-__all__ = ["on_meta"]
+from ddpnas.errors import DdpnasError
+
+__all__ = ["make_network", "move_to_meta", "on_meta"]
+
+Made = TypeVar("Made")
 
 _MOST = 20_000  # results that are kept
 _Form = tuple[torch.Size, tuple[int, ...], torch.dtype]  # shape, strides, type
@@ -42,6 +48,78 @@ def on_meta() -> Iterator[None]:
         if not any(isinstance(m, _Remembering) for m in _get_current_dispatch_mode_stack()):
             stack.enter_context(_Remembering())  # type: ignore[no-untyped-call]
         yield
+
+
+def make_network(make: Callable[[], Made]) -> Made:
+    """Return what ``make`` makes on torch's default device, also where that is the meta device.
+
+    Tensors on the meta device have no values. A function that needs some, as in
+    ``[r.item() for r in torch.linspace(0, 0.1, depth)]``, fails there and is called again on the
+    CPU, with the random numbers put back afterwards.
+
+    Args:
+        make: Makes a network. It may be called twice, so it must start anew each time.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     make_network(lambda: nn.Dropout(torch.linspace(0, 0.5, 3)[1].item()))
+        Dropout(p=0.25, inplace=False)
+    """
+    if torch.get_default_device().type != "meta":
+        return make()
+    with warnings.catch_warnings():
+        # Loading weights into a network without values does nothing, which is what is wanted.
+        warnings.filterwarnings("ignore", message=".*which is a no-op", category=UserWarning)
+        try:
+            return make()
+        except (RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, DdpnasError):
+                raise
+            with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+                return make()
+
+
+def move_to_meta(network: nn.Module) -> nn.Module:
+    """Return the network, its tensors on the meta device; what shared a tensor still shares one.
+
+    ``network.to("meta")`` would give each module that shares a parameter one of its own.
+
+    Args:
+        network: Changed in place. Its tensors that are neither parameters nor buffers move too.
+
+    Example:
+        >>> tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> tied[1].weight = tied[0].weight
+        >>> moved = move_to_meta(tied)
+        >>> moved[0].weight.device.type, moved[1].weight is moved[0].weight
+        ('meta', True)
+    """
+    moved: dict[int, tuple[Tensor, Tensor]] = {}  # the old ones are kept, and so is their id
+    for module in network.modules():
+        tables: tuple[dict[str, Any], ...] = (
+            module._parameters,
+            module._buffers,
+            module.__dict__,
+        )
+        for tensors in tables:
+            for name, tensor in tensors.items():
+                if not isinstance(tensor, Tensor) or tensor.device.type == "meta":
+                    continue
+                if id(tensor) not in moved:
+                    moved[id(tensor)] = tensor, _on_meta(tensor)
+                tensors[name] = moved[id(tensor)][1]
+    return network
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    if is_lazy(tensor):
+        kind: Any = type(tensor)
+        lazy: Tensor = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
+        return lazy
+    there = tensor.detach().to("meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(there, requires_grad=tensor.requires_grad)
+    return there
 
 
 class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]

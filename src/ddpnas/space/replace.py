@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from ddpnas.errors import SpaceError, nearest
 from ddpnas.space.choose import Choose
+from ddpnas.space.meta import move_to_meta
 
 __all__ = ["replaceable"]
 
@@ -25,17 +28,19 @@ def replaceable(
     """Return a network function for :class:`SearchSpace`: the model with some children undecided.
 
     The path of a child is the name of its decision. Its first option, "original", is the child
-    itself. Built networks start with copies of the model's weights. In a supernet, BatchNorm uses
-    the statistics of its batch, since every path has its own.
+    itself. Built networks start with copies of the model's weights; modules that share a weight in
+    the model share one there too. In a supernet, BatchNorm uses the statistics of its batch, since
+    every path has its own.
 
     Args:
         model: Model; it is copied for every network and never changed.
         alternatives: Path of a child -> option name -> a function that makes the module. A
-            function with an argument is given a copy of the original child.
+            function with an argument is given a copy of the original child, which shares the
+            weights that the child shares with the rest of the model.
 
     Raises:
-        SpaceError: There is no child of that path, one path lies inside another, or an option is
-            named "original".
+        SpaceError: There is no child of that path, one path lies inside another or is the same
+            place, or an option is named "original".
 
     Example:
         >>> from ddpnas import SearchSpace
@@ -44,7 +49,8 @@ def replaceable(
         >>> space.decisions[0].options
         ('original', 'gelu')
     """
-    paths = [path for path, _ in model.named_modules() if path]
+    paths = [path for path, _ in model.named_modules(remove_duplicate=False) if path]
+    places: dict[tuple[nn.Module, str], str] = {}
     for path, options in alternatives.items():
         if path not in paths:
             raise SpaceError(nearest(f"child of {type(model).__name__}", path, paths))
@@ -56,22 +62,39 @@ def replaceable(
         for other in alternatives:
             if other.startswith(f"{path}."):
                 raise SpaceError(f"{other} lies inside {path}: replace only one of them")
+        parent, name = _place(model, path)
+        if (other := places.setdefault((parent, name), path)) != path:
+            raise SpaceError(f"{path} is the same module as {other}: replace only one of them")
 
     def network(choose: Choose) -> nn.Module:
-        made = _copy(model, choose)
+        made = _copy(model)
+        if choose.searching:
+            _forget_averages(made)
         for path, options in alternatives.items():
-            parent_path, _, name = path.rpartition(".")
-            parent = made.get_submodule(parent_path)
+            parent, name = _place(made, path)
             original = parent.get_submodule(name)
-            makers: dict[str, Callable[[], nn.Module]] = {ORIGINAL: _Copies(original, choose)}
+            # What is still reached without the child, it shares with the rest of the model.
+            parent._modules[name] = None
+            shared = [*made.parameters(), *made.buffers()]
+            makers: dict[str, Callable[[], nn.Module]] = {
+                ORIGINAL: functools.partial(_itself, original)
+            }
             for option, make in options.items():
                 adapts = _takes_one(make)
-                makers[option] = _Adapted(make, original, choose) if adapts else make
+                makers[option] = (
+                    functools.partial(_adapted, make, original, shared) if adapts else make
+                )
             setattr(parent, name, choose(path, makers))
         return made
 
     network.__name__ = type(model).__name__
     return network
+
+
+def _place(model: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """Return the parent of a child, and the child's name there."""
+    parent, _, name = path.rpartition(".")
+    return model.get_submodule(parent), name
 
 
 def _takes_one(make: Callable[..., nn.Module]) -> bool:
@@ -82,36 +105,27 @@ def _takes_one(make: Callable[..., nn.Module]) -> bool:
     )
 
 
-class _Copies:
-    """Makes copies of a module."""
-
-    def __init__(self, module: nn.Module, choose: Choose) -> None:
-        self._module, self._choose = module, choose
-
-    def __call__(self) -> nn.Module:
-        return _copy(self._module, self._choose)
+def _itself(module: nn.Module) -> nn.Module:
+    return module
 
 
-class _Adapted:
-    """Makes what a function makes of a copy of the original."""
-
-    def __init__(
-        self, make: Callable[[nn.Module], nn.Module], original: nn.Module, choose: Choose
-    ) -> None:
-        self._make, self._original, self._choose = make, original, choose
-
-    def __call__(self) -> nn.Module:
-        return self._make(_copy(self._original, self._choose))
+def _adapted(
+    make: Callable[[nn.Module], nn.Module], original: nn.Module, shared: list[torch.Tensor]
+) -> nn.Module:
+    """Return what a function makes of a copy of the original."""
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
+    return make(copy.deepcopy(original, memo))
 
 
-def _copy(module: nn.Module, choose: Choose) -> nn.Module:
-    """Return a copy on the default device; while searching, its BatchNorm without averages."""
-    copied = copy.deepcopy(module)
-    if torch.get_default_device().type == "meta":
-        copied = copied.to("meta")
-    if choose.searching:
-        for part in copied.modules():
-            if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                part.track_running_stats = False
-                part.running_mean = part.running_var = part.num_batches_tracked = None
-    return copied
+def _copy(model: nn.Module) -> nn.Module:
+    """Return a copy on the default device."""
+    copied = copy.deepcopy(model)
+    return move_to_meta(copied) if torch.get_default_device().type == "meta" else copied
+
+
+def _forget_averages(network: nn.Module) -> None:
+    """Let BatchNorm use the statistics of its batch, since every path of a supernet has its own."""
+    for part in network.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.track_running_stats = False
+            part.running_mean = part.running_var = part.num_batches_tracked = None
