@@ -155,7 +155,7 @@ def test_a_name_asked_twice_is_one_decision():
         (
             lambda choose: nn.Sequential(choose("op", {"a": nn.Identity}), nn.Conv2d(1, 1, 7)),
             (1, 5, 5),
-            "on an input of 1x5x5 fails: .*; if the input is too small",
+            "on an input of 1x5x5 fails: .*the input is too small: it runs on 1x10x10",
         ),
         (
             lambda choose: choose("op", {"a": lambda: nn.Linear(3, 1), "b": nn.Identity}),

@@ -91,6 +91,7 @@ class DeclareChoices:
         self.noted: dict[str, tuple[str, ...]] = {}
         self.values: dict[str, tuple[int, ...]] = {}  # of widths
         self.parents: dict[str, set[tuple[str, str]] | None] = {}  # None: matters always
+        self.made: list[Choice] = []
         self._widths = widths
         self._inside: list[tuple[str, str]] = []
 
@@ -119,7 +120,8 @@ class DeclareChoices:
                     f"option {option!r} of decision {name!r} made {type(modules[-1]).__name__}, "
                     f"not a torch module"
                 )
-        return Choice(name, names, modules)
+        self.made.append(Choice(name, names, modules))
+        return self.made[-1]
 
     def width(self, name: str, values: Sequence[int]) -> int:
         """Return the largest size, which knows its decision; see :class:`Choose`.

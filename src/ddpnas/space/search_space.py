@@ -23,18 +23,19 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ddpnas.errors import OptionError, SpaceError, nearest
-from ddpnas.space._trace import as_space_error, visit_options
+from ddpnas.space._trace import as_space_error, check_network, forget_visit, visit_options
 from ddpnas.space._width_check import check_widths, explain_failure
 from ddpnas.space.choose import BuildChoice, Choose, DeclareChoices
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
-from ddpnas.space.meta import on_meta
+from ddpnas.space.meta import make_network, move_to_meta, on_meta
 from ddpnas.space.slices import Slices
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
@@ -43,6 +44,7 @@ __all__ = ["SearchSpace", "Text"]
 
 NetworkOptions = Mapping[str, Any]
 Text = tuple[Callable[[Mapping[str, str]], str], Callable[[str], Mapping[str, str]]]
+Chooses = TypeVar("Chooses", bound=Choose)
 
 
 class SearchSpace(DecisionSpace):
@@ -71,8 +73,9 @@ class SearchSpace(DecisionSpace):
         source: The user's file that it was made from; None if it was made in Python.
 
     Raises:
-        SpaceError: The network cannot be made or run on that input, options of a decision have
-            outputs of different shapes, or a name is asked twice with different options.
+        SpaceError: The network cannot be made or run on that input in training and in evaluation
+            mode, it never runs a decision, options of a decision have outputs of different shapes,
+            or a name is asked twice with different options.
         OptionError: ``network`` does not take an option.
 
     Example:
@@ -126,9 +129,8 @@ class SearchSpace(DecisionSpace):
             **options,
             "input_shape": self.input_shape,
         }
-        choose = DeclareChoices(searching=True)
         with torch.device("meta"):
-            opened = self._make(choose)
+            opened, choose = self._make(lambda: DeclareChoices(searching=True))
         output = self._open(choose, opened)
         super().__init__(
             choose.decisions(), rules(self.options) if callable(rules) else tuple(rules)
@@ -161,7 +163,7 @@ class SearchSpace(DecisionSpace):
             ArchitectureError: The architecture does not belong to this space.
         """
         checked = self.check(architecture, path=path)
-        network = self._make(BuildChoice(checked))
+        network, _ = self._make(lambda: BuildChoice(checked))
         if weights_from is not None:
             with torch.no_grad():
                 _inherit(network, weights_from.network, checked, weights_from.slices)
@@ -169,15 +171,26 @@ class SearchSpace(DecisionSpace):
 
     def supernet(self) -> Supernet:
         """Return a network that holds every option, the first option of each decision active."""
-        return Supernet(self._make(DeclareChoices(searching=True)))
+        return Supernet(self._make(lambda: DeclareChoices(searching=True))[0])
 
     def opened(self) -> nn.Module:
         """Return the final network with every option in it, on torch's default device.
 
         Costs are counted and measured on it: unlike in a supernet, BatchNorm is that of a built
         network. No option is chosen, so only :meth:`visit` can run it.
+
+        Raises:
+            SpaceError: The final network asks for other decisions than the supernet.
         """
-        return self._make(DeclareChoices(searching=False)).eval()
+        opened, choose = self._make(lambda: DeclareChoices(searching=False))
+        asked = [decision.name for decision in choose.decisions()]
+        missing = [d.name for d in self.decisions if d.name not in asked]
+        if missing or len(asked) > len(self.decisions):
+            raise SpaceError(
+                f"space {self.name!r} asks for other decisions where choose.searching is False: "
+                f"{', '.join(asked)} instead of {', '.join(d.name for d in self.decisions)}"
+            )
+        return opened.eval()
 
     def visit(
         self,
@@ -196,12 +209,8 @@ class SearchSpace(DecisionSpace):
         Raises:
             SpaceError: Options of one decision have outputs of different shapes, or one fails.
         """
-        shape = "x".join(str(n) for n in self.input_shape)
-        hint = "; if the input is too small for it, give a larger one (images: --image-size)"
-        example = torch.empty(batch, *self.input_shape, dtype=self.input_dtype, device="meta")
-        what = f"the network of space {self.name!r} on an input of {shape}"
-        with as_space_error(what, hint), on_meta():
-            return visit_options(opened, example, around)
+        with as_space_error(self._run_on(self.input_shape)), on_meta():
+            return visit_options(opened, self._example(self.input_shape, batch), around).output
 
     def with_options(self, **options: Any) -> SearchSpace:
         """Return the same decisions at another size (channels, cells, classes, input shape).
@@ -292,34 +301,98 @@ class SearchSpace(DecisionSpace):
         return f"<SearchSpace {self.name}: {len(self.decisions)} decisions, size {self.size:,}>"
 
     def _open(self, choose: DeclareChoices, opened: nn.Module) -> Any:
-        """Run the network with every option, check its widths, and return its output."""
+        """Check the network and its widths; return its output."""
 
         def run(network: nn.Module) -> Any:
             return self.visit(network, lambda pairs: contextlib.nullcontext())
 
         def make(sizes: Mapping[str, int]) -> nn.Module:
             with torch.device("meta"):
-                return self._make(DeclareChoices(searching=True, widths=sizes))
+                return self._make(lambda: DeclareChoices(searching=True, widths=sizes))[0]
 
         widths = [d for d in choose.decisions() if d.ordered]
-        try:
-            output = run(opened)
-        except SpaceError as error:
-            if len(widths) < 2:
-                raise
-            largest = {d.name: int(d.options[-1]) for d in widths}
-            raise SpaceError(explain_failure(error, largest, widths, make, run)) from error
+        if len(widths) > 1:
+            try:
+                run(opened)
+            except SpaceError as error:
+                largest = {d.name: int(d.options[-1]) for d in widths}
+                raise SpaceError(explain_failure(error, largest, widths, make, run)) from error
+        output = self._check_network(opened, choose)
         check_widths(opened, widths, make, run)
         return output
 
-    def _make(self, choose: Choose) -> nn.Module:
+    def _make(
+        self, new: Callable[[], Chooses], input_shape: tuple[int, ...] | None = None
+    ) -> tuple[nn.Module, Chooses]:
+        """Return the network, on torch's default device, and the ``choose`` that it was given.
+
+        Args:
+            new: Makes the ``choose``.
+            input_shape: Another input than that of the space.
+        """
+        shape, arguments = input_shape or self.input_shape, dict(self._arguments)
+        if "input_shape" in arguments:
+            arguments["input_shape"] = shape
+
+        def make() -> tuple[Any, Chooses]:
+            choose = new()
+            return self.network(choose, **arguments), choose
+
         with as_space_error(
             f"the network of space {self.name!r} cannot be made with {self.options};"
         ):
-            module = self.network(choose, **self._arguments)
+            module, choose = make_network(make)
         if not isinstance(module, nn.Module):
             raise SpaceError(f"space {self.name!r} made {type(module).__name__}, not a module")
-        return module
+        if torch.get_default_device().type == "meta":
+            move_to_meta(module)
+        if any(map(is_lazy, [*module.parameters(), *module.buffers()])):
+            training = module.training
+            with as_space_error(self._run_on(shape)):  # lazy modules take their shapes from it
+                visit_options(
+                    module.eval(), self._example(shape), lambda _: contextlib.nullcontext()
+                )
+            forget_visit(module.train(training))
+        return module, choose
+
+    def _check_network(self, opened: nn.Module, choose: DeclareChoices) -> Any:
+        """Check the network in both modes and return its output.
+
+        If it fails, but runs on a larger image, the error says so.
+        """
+        try:
+            return self._check_on(self.input_shape, opened, choose)
+        except SpaceError as error:
+            if error.__cause__ is None or len(self.input_shape) != 3:
+                raise
+            channels, height, width = self.input_shape
+            for factor in (2, 4, 8, 16):
+                larger = channels, factor * height, factor * width
+                try:
+                    with torch.device("meta"):
+                        made = self._make(lambda: DeclareChoices(searching=True), larger)
+                    self._check_on(larger, *made)
+                except SpaceError:
+                    continue
+                raise SpaceError(
+                    f"{error}; the input is too small: it runs on {_sides(larger)}, so give a "
+                    f"larger one (images: --image-size)"
+                ) from error
+            raise
+
+    def _check_on(self, shape: tuple[int, ...], opened: nn.Module, choose: DeclareChoices) -> Any:
+        with on_meta():
+            return check_network(opened, self._example(shape), self._run_on(shape), choose.made)
+
+    def _run_on(self, shape: tuple[int, ...]) -> str:
+        return f"the network of space {self.name!r} on an input of {_sides(shape)}"
+
+    def _example(self, shape: tuple[int, ...], batch: int = 2) -> Tensor:
+        return torch.zeros(batch, *shape, dtype=self.input_dtype)
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return "x".join(str(n) for n in shape)
 
 
 def _plain(value: Any) -> Any:
@@ -347,6 +420,7 @@ def _inherit(
         found = tensors.get(name)
         if tensor is not None and found is not None:
             tensor.copy_(found)
-    children = dict(source.named_children())
-    for name, child in network.named_children():
-        _inherit(child, children[name], architecture, slices)
+    # Not named_children(), which leaves out a module's second name where it is shared.
+    for name, child in network._modules.items():
+        if child is not None and (found_child := source._modules.get(name)) is not None:
+            _inherit(child, found_child, architecture, slices)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from torch import nn
 
+from ddpnas.errors import SpaceError
 from ddpnas.space.layers import NoConnection
 from ddpnas.space.slices import Slices
 
@@ -49,8 +50,24 @@ class Choice(nn.Module):
         """The active option."""
         if self.watch is not None:
             self.watch(self.decision)
-        assert self.active is not None, "only a supernet has a path"
+        if self.active is None:
+            raise SpaceError(
+                f"decision {self.decision!r} runs, but is not part of the network: ask for it in "
+                f"the constructor, and keep it in an attribute, an nn.ModuleList or an "
+                f"nn.ModuleDict instead of a plain list or dict"
+            )
         return self.options[self.active]
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise an error that names the decision; torch calls this for what is not there."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            raise AttributeError(
+                f"the network reads {name!r} of what decision {self.__dict__.get('decision')!r} "
+                f"decides; while that is open it can only be called, so decide about the module "
+                f"around it instead"
+            ) from None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output of the active option; the others cost nothing."""
