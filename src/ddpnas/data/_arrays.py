@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddpnas.data._images import channels_first
-from ddpnas.data._labels import read_labels
+from ddpnas.data._labels import check_classes, read_labels
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError
 
@@ -111,11 +111,7 @@ def classes_of(arrays: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
         )
     if given.dtype.kind == "S":
         given = np.char.decode(given, "utf-8", "replace")
-    classes = tuple(str(c) for c in given)
-    if len(set(classes)) < len(classes):
-        twice = next(c for c in classes if classes.count(c) > 1)
-        raise DataError(f"classes in {name} names {twice!r} twice; every class needs its own name")
-    return classes
+    return check_classes([str(c) for c in given], f"classes in {name}")
 
 
 def _numbered(

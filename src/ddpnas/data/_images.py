@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,11 @@ from ddpnas.errors import DataError
 __all__ = [
     "as_image_batch",
     "channels_first",
+    "file_status",
     "fit_image",
+    "is_gray",
     "open_image",
+    "reading",
     "resized_images",
 ]
 
@@ -42,18 +47,52 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     Raises:
         DataError: The file cannot be read, now or while its pixels are used.
     """
+    file_status(path)
+    with reading(f"the image {path}"), Image.open(path) as image:
+        yield image
+
+
+def file_status(path: str | Path) -> os.stat_result:
+    """Return the status of a file.
+
+    Raises:
+        DataError: It is not there, or something else, such as a pipe, which would never end.
+    """
+    file = Path(path)
     try:
-        with Image.open(path) as image:
-            yield image
+        status = file.stat()
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        link = f"; it is a link to {file.readlink()}" if file.is_symlink() else ""
+        raise DataError(
+            f"the image {path} cannot be read: {getattr(error, 'strerror', error)}{link}"
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise DataError(f"the image {path} cannot be read: it is {kind}, not a file")
+    return status
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what Pillow raises inside into a sentence: the image cannot be read.
+
+    Args:
+        name: What to call the image.
+
+    Raises:
+        DataError: In place of an error of Pillow.
+    """
+    try:
+        yield
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"the image {path} cannot be read: {error}") from None
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise DataError(
-            f"the image {path} cannot be read: it has more than {most:,} pixels; make it smaller"
+            f"{name} cannot be read: it has more than {most:,} pixels; make it smaller"
         ) from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{name} cannot be read: {error}") from None
 
 
 def channels_first(images: np.ndarray[Any, Any] | Tensor, name: str) -> Tensor:
@@ -145,6 +184,16 @@ def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Ten
         image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
     array = np.asarray(image, dtype=np.uint8)
     return torch.from_numpy(array[None].copy() if mode == "L" else array.transpose(2, 0, 1).copy())
+
+
+def is_gray(mode: str) -> bool:
+    """Return whether images of a mode of Pillow have no colors.
+
+    Example:
+        >>> is_gray("I;16"), is_gray("P")
+        (True, False)
+    """
+    return mode in ("1", "L") or mode.startswith("I")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -19,7 +19,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 from ddpnas.data.splits import DatasetSplit
 from ddpnas.errors import DataError
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "drawing"]
 
 _AHEAD = 4  # batches that each process keeps ready
 
@@ -86,12 +86,12 @@ class _Seeded(Dataset[Any]):
     def __getitems__(self, asked: Sequence[int]) -> list[Any]:
         """Return the items; ``asked`` is the seed and then their numbers."""
         seed, *items = asked
-        with _drawing(seed):
+        with drawing(seed):
             return [self._dataset[item] for item in items]
 
 
 @contextlib.contextmanager
-def _drawing(seed: int) -> Iterator[None]:
+def drawing(seed: int) -> Iterator[None]:
     """Seed the CPU generators of torch, NumPy and Python inside; restore their states after."""
     numpys, pythons = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from ddpnas.data._images import channels_first, fit_image
-from ddpnas.data._labels import read_labels
+from ddpnas.data._datasets import read_dataset
+from ddpnas.data._inputs import as_inputs, describe
+from ddpnas.data._labels import check_classes, read_labels
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
@@ -143,7 +144,7 @@ def make_data(
         if not 0 <= value < 1:
             raise DataError(f"{option} must be at least 0 and below 1, not {value}")
     splits = {
-        key: as_split(value, image_size)
+        key: as_split(value, image_size, f"the {key} dataset")
         for key, value in (("train", train), ("valid", valid), ("test", test))
         if value is not None
     }
@@ -154,8 +155,7 @@ def make_data(
         )
     pool = splits["train"]
     labels = pool.labels.numpy()
-    if classes is None:
-        classes = _numbers_as_names(labels)
+    classes = check_classes(_numbers_as_names(labels) if classes is None else classes, "classes")
     _check_labels(splits, classes)
     rng = np.random.default_rng(seed)
     rest = np.arange(len(pool))
@@ -181,15 +181,26 @@ def make_data(
     shapes = {key: _input_shape(split) for key, split in splits.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{key} {'x'.join(map(str, s))}" for key, s in shapes.items())
-        raise DataError(f"the inputs of {name} differ in shape: {listed}")
+        raise DataError(
+            f"the inputs of {name} differ in shape: {listed}; give all splits one shape (for PIL "
+            f"images, pass image_size)"
+        )
+    shape = shapes["train"]
     mean, std = _statistics(splits["train"])
+    if len(shape) == 3 and shape[0] > 4 and shape[2] in (1, 3):  # floats: uint8 is refused
+        logger.warning(
+            "inputs of shape %s are read as %d channels of %dx%d; if they are images, put their "
+            "channels first: inputs.permute(0, 3, 1, 2)",
+            "x".join(map(str, shape)),
+            *shape,
+        )
     return Data(
         name=name,
-        classes=tuple(classes),
+        classes=classes,
         train=splits["train"],
         valid=splits["valid"],
         test=splits.get("test"),
-        input_shape=shapes["train"],
+        input_shape=shape,
         mean=mean,
         std=std,
         flip=flip,
@@ -215,55 +226,45 @@ def stratified(
     return np.setdiff1d(items, chosen), chosen
 
 
-def as_split(value: Any, image_size: int | None) -> Split:
-    """Return a split of a (inputs, labels) pair or of a map-style dataset."""
+def as_split(value: Any, image_size: int | None, name: str = "the dataset") -> Split:
+    """Return a split of a (inputs, labels) pair or of a map-style dataset.
+
+    Args:
+        value: See :func:`make_data`.
+        image_size: See :func:`make_data`.
+        name: What to call a dataset in messages.
+    """
     if isinstance(value, (TensorSplit, DatasetSplit)):
         return value
     if isinstance(value, (tuple, list)) and len(value) == 2:
         inputs, labels = value
-        inputs = _inputs(inputs)
-        if not isinstance(labels, Tensor):
-            labels = _numbers(labels)
-        if labels.is_floating_point() or labels.ndim != 1:
+        inputs = as_inputs(inputs)
+        if isinstance(labels, Tensor) and labels.is_floating_point() and labels.ndim < 2:
             raise DataError(
-                f"labels must be whole numbers, one for each input; got {_describe(labels)}"
+                f"labels must be whole numbers, one for each input; got {describe(labels)}"
             )
-        if len(inputs) != len(labels):
-            raise DataError(f"{len(inputs)} inputs do not match {len(labels)} labels")
-        return TensorSplit(inputs, labels.long())
-    if isinstance(value, Mapping):
-        raise DataError(
-            "data must be a pair (inputs, labels) or a map-style Dataset, not a dictionary"
-        )
-    if hasattr(value, "__getitem__") and hasattr(value, "__len__"):
-        return _dataset_split(value, image_size)
+        numbers = _numbers(labels)
+        if len(inputs) != len(numbers):
+            raise DataError(f"{len(inputs)} inputs do not match {len(numbers)} labels")
+        return TensorSplit(inputs, numbers)
+    items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    if items and not isinstance(value, (Mapping, Tensor, np.ndarray, str, bytes, nn.Module)):
+        return read_dataset(value, image_size, name)
+    kind = "a dictionary" if isinstance(value, Mapping) else type(value).__name__
     raise DataError(
-        f"data must be a pair (inputs, labels) or a map-style Dataset, not {type(value).__name__}"
+        f"data must be a pair (inputs, labels) or a map-style Dataset, not {kind}{_instead(value)}"
     )
 
 
-def _inputs(inputs: Any) -> Tensor:
-    """Return images as (N, C, H, W) uint8, and other inputs as float32 or whole numbers."""
-    if isinstance(inputs, Tensor):
-        tensor = inputs
-    else:
-        array = np.asarray(inputs)
-        if array.dtype == np.uint8:
-            return channels_first(array, "images")
-        if array.dtype.kind not in "iuf":
-            raise DataError(f"inputs must be uint8 images or numbers, not {array.dtype}")
-        tensor = torch.as_tensor(array)
-    if tensor.is_floating_point():
-        return tensor.float()
-    image = tensor.dtype == torch.uint8 and tensor.ndim == 4
-    if image and tensor.shape[1] <= tensor.shape[3]:
-        return tensor
-    if tensor.dtype in (torch.int32, torch.int64):
-        return tensor
-    raise DataError(
-        f"inputs must be uint8 images (N, C, H, W), floats or, for indices, int64; got "
-        f"{_describe(tensor)}"
-    )
+def _instead(value: Any) -> str:
+    """Return what to give instead of something that is no data, as the end of a sentence."""
+    if isinstance(value, nn.Module):
+        return ", which is a network: the network comes first, then the data"
+    if isinstance(value, (Tensor, np.ndarray)):
+        return "; give the labels, too"
+    if isinstance(value, DataLoader):
+        return "; give its .dataset"
+    return ""
 
 
 def _numbers(labels: Any) -> Tensor:
@@ -274,44 +275,6 @@ def _numbers(labels: Any) -> Tensor:
             f"and pass their names as classes=..."
         )
     return torch.from_numpy(values)
-
-
-def _dataset_split(dataset: Any, image_size: int | None) -> Split:
-    if len(dataset) == 0:
-        raise DataError("the dataset is empty")
-    item = dataset[0]
-    if not isinstance(item, (tuple, list)) or len(item) != 2:
-        raise DataError(
-            f"an item of a dataset must be a pair (input, label), not {type(item).__name__}"
-        )
-    first, label = item
-    if isinstance(label, (str, bytes)):
-        raise DataError(f"labels of a dataset must be whole numbers, not names like {label!r}")
-    if isinstance(first, Image.Image):
-        size = image_size or min(first.size)
-        mode = "L" if first.mode in ("1", "L") else "RGB"
-        items = [(fit_image(image, size, mode), int(label)) for image, label in _items(dataset)]
-    elif isinstance(first, Tensor) and first.dtype == torch.uint8:
-        items = [(image, int(label)) for image, label in _items(dataset)]
-    elif isinstance(first, Tensor):
-        targets = getattr(dataset, "targets", None)
-        labels = targets if targets is not None else [int(label) for _, label in _items(dataset)]
-        return DatasetSplit(
-            dataset, torch.arange(len(dataset)), torch.as_tensor(labels, dtype=torch.long)
-        )
-    else:
-        raise DataError(
-            f"the dataset returns {type(first).__name__}; inputs must be PIL images or tensors"
-        )
-    if len({image.shape for image, _ in items}) > 1:
-        raise DataError("the dataset's images differ in shape; resize them to one size")
-    return TensorSplit(
-        torch.stack([image for image, _ in items]), torch.tensor([label for _, label in items])
-    )
-
-
-def _items(dataset: Any) -> Any:
-    return (dataset[i] for i in range(len(dataset)))
 
 
 def _numbers_as_names(labels: np.ndarray[Any, Any]) -> list[str]:
@@ -364,7 +327,3 @@ def _statistics(split: Split, most: int = 2000) -> tuple[tuple[float, ...], tupl
     scaled = images.double() / 255
     mean, std = scaled.mean(dim=(0, 2, 3)), scaled.std(dim=(0, 2, 3)).clamp_min(1e-3)
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _describe(tensor: Tensor) -> str:
-    return f"{tensor.dtype} of shape {'x'.join(str(n) for n in tensor.shape)}"

@@ -1,0 +1,58 @@
+"""Bring inputs to tensors: images as (N, C, H, W) uint8, floats as float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpnas.data._images import channels_first
+from ddpnas.errors import DataError
+
+__all__ = ["as_inputs", "describe"]
+
+
+def as_inputs(inputs: Any) -> Tensor:
+    """Return images as (N, C, H, W) uint8, and other inputs as float32 or whole numbers."""
+    if isinstance(inputs, Tensor):
+        tensor = inputs
+    else:
+        array = _array(inputs)
+        if array.dtype == np.uint8:
+            return channels_first(array, "images")
+        if array.dtype.kind not in "iuf":
+            raise DataError(f"inputs must be uint8 images or numbers, not {array.dtype}")
+        tensor = torch.as_tensor(array)
+    if tensor.is_floating_point():
+        return tensor.float()
+    image = tensor.dtype == torch.uint8 and tensor.ndim == 4
+    if image and tensor.shape[1] <= tensor.shape[3]:
+        return tensor
+    if tensor.dtype in (torch.int32, torch.int64):
+        return tensor
+    last = image and tensor.shape[3] in (1, 3, 4)
+    raise DataError(
+        f"inputs must be uint8 images (N, C, H, W), floats or, for indices, int64; got "
+        f"{describe(tensor)}{'; put the channels first: .permute(0, 3, 1, 2)' if last else ''}"
+    )
+
+
+def _array(inputs: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(inputs)
+    except ValueError:  # what NumPy says of a ragged list does not name the item
+        shapes = [np.shape(one) for one in inputs]
+        number = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
+        if number is None:
+            raise
+        raise DataError(
+            f"input {number} has the shape {shapes[number]} and input 0 {shapes[0]}; give all "
+            f"inputs one shape"
+        ) from None
+
+
+def describe(tensor: Tensor) -> str:
+    """Return type and shape of a tensor in words."""
+    return f"{tensor.dtype} of shape {'x'.join(str(n) for n in tensor.shape)}"
