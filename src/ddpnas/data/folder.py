@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +13,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddpnas.data._images import fit_image, open_image
+from ddpnas.data._image_files import (
+    SPLIT_LIKE,
+    class_names,
+    counted,
+    each_once,
+    files_below,
+    images_of_classes,
+    is_image,
+    kinds,
+    looked_for,
+    subfolders,
+)
+from ddpnas.data._images import fit_image, is_gray, open_image
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 
@@ -25,7 +36,6 @@ logger = logging.getLogger(__name__)
 LARGEST_DEFAULT = 64  # pixels a side, where no --image-size is given
 _PROBED = 256  # images whose headers decide on the size and on grey or colour
 _SPLITS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
-_LIKE_SPLITS = {"train", "training", "valid", "val", "validation", "test", "testing"}
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
@@ -63,17 +73,20 @@ def read_folder(
     roots = {key: _root(path, names) for key, names in _SPLITS.items()}
     if roots["train"] is None:
         roots = {"train": path, "valid": None, "test": None}
-        if like := [d.name for d in path.iterdir() if d.name.lower() in _LIKE_SPLITS]:
+        if like := [name for name in subfolders(path) if name.lower() in SPLIT_LIKE]:
             raise DataError(
                 f"{path} has a folder {like[0]!r} but none 'train'; name the folders of the splits "
                 f"train, valid and test"
             )
-    classes = _class_names(roots["train"] or path)
-    samples = {
-        key: _samples(root, classes, complete=key == "train")
-        for key, root in roots.items()
-        if root is not None
-    }
+    classes = class_names(roots["train"] or path)
+    samples = each_once(
+        {
+            key: images_of_classes(root, classes, complete=key == "train")
+            for key, root in roots.items()
+            if root is not None
+        },
+        classes,
+    )
     _say_left_out(path, [root for root in roots.values() if root is not None], samples.values())
     size, mode = _format(samples["train"], image_size)
     images = {key: FolderImages(files, size, mode) for key, files in samples.items()}
@@ -115,7 +128,8 @@ def read_labelled(
     name = split if split is not None else list(there)[-1]
     if name not in there:
         raise DataError(f"{path} has no split {name!r}; it has {', '.join(there)}")
-    samples = _samples(there[name], classes, complete=False)
+    found = images_of_classes(there[name], classes, complete=False)
+    samples = each_once({name: found}, classes)[name]
     _say_left_out(path, [there[name]], [samples])
     images = FolderImages(samples, size, mode)
     total = len(images) * (1 if mode == "L" else 3) * size[0] * size[1]
@@ -130,41 +144,14 @@ def images_below(path: Path) -> list[Path]:
     Raises:
         DataError: there is none.
     """
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    files = sorted(_files(path))
-    found = [file for file in files if file.suffix.lower() in IMG_EXTENSIONS]
-    others = _kinds(file for file in files if file.suffix.lower() not in IMG_EXTENSIONS)
+    files = sorted(files_below(path))
+    found = [file for file in files if is_image(file)]
+    others = [file for file in files if not is_image(file)]
     if not found:
-        raise DataError(f"{path} has no images{_instead(others)}")
+        raise DataError(f"{path} has no images{looked_for(others)}")
     if others:
-        logger.info("left out in %s: %s", path, _counted(others))
+        logger.info("left out in %s: %s", path, counted(kinds(others)))
     return found
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """Yield all files in a folder and the folders in it, linked ones too; hidden ones left out."""
-    for folder, inner, names in os.walk(root, followlinks=True):
-        inner[:] = [name for name in inner if not _hidden(name)]
-        yield from (Path(folder, name) for name in names if not _hidden(name))
-
-
-def _kinds(files: Iterable[Path]) -> Counter[str]:
-    return Counter(file.suffix.lower() or "without an ending" for file in files)
-
-
-def _counted(kinds: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-
-
-def _instead(others: Counter[str]) -> str:
-    """Return what is read, and of a folder without images what could be done about its files."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    read = f" (looked for {' '.join(IMG_EXTENSIONS)})"
-    if not others:
-        return read
-    return f"{read}, but {_counted(others)}; save these as .png or .jpg if they are images"
 
 
 def _say_left_out(
@@ -175,22 +162,22 @@ def _say_left_out(
 
     left: Counter[str] = Counter()
     for root in roots:
-        files = list(_files(root))
-        images = [file for file in files if file.suffix.lower() in IMG_EXTENSIONS]
-        left += _kinds(file for file in files if file.suffix.lower() not in IMG_EXTENSIONS)
+        files = list(files_below(root))
+        images = [file for file in files if is_image(file)]
+        left += kinds(file for file in files if not is_image(file))
         if outside := sum(file.parent == root for file in images):
             left["in no class folder"] += outside
     if not left:
         return
     read = sum(map(len, samples))
     if left.total() <= read:
-        logger.info("left out in %s: %s; read: %d images", path, _counted(left), read)
+        logger.info("left out in %s: %s; read: %d images", path, counted(left), read)
     else:
         logger.warning(
             "MOST files in %s are left out: %s; read are %d images (%s): save the others as .png "
             "or .jpg if they are images, in the folder of their class",
             path,
-            _counted(left),
+            counted(left),
             read,
             " ".join(IMG_EXTENSIONS),
         )
@@ -204,64 +191,18 @@ def _root(path: Path, names: Sequence[str]) -> Path | None:
     return there[0] if there else None
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
-    classes = tuple(sorted(d.name for d in root.iterdir() if d.is_dir() and not _hidden(d.name)))
-    if len(classes) < 2:
-        found = f"one class only ({classes[0]})" if classes else "no class folders"
-        raise DataError(
-            f"{root} holds {found}; at least two folders are needed, each with the images of "
-            f"one class"
-        )
-    return classes
-
-
-def _hidden(name: str) -> bool:
-    """Return whether a file is not the user's: of a system or an editor."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _samples(root: Path, classes: tuple[str, ...], complete: bool) -> list[tuple[str, int]]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
-
-    folders = sorted(d.name for d in root.iterdir() if d.is_dir() and not _hidden(d.name))
-    if not folders:
-        raise DataError(
-            f"{root} has no class folders; images with labels lie in a folder of their class each; "
-            f"where it is a split that has no labels, rename it to leave it out"
-        )
-    if extra := [name for name in folders if name not in classes]:
-        raise DataError(
-            f"{root} has class {extra[0]!r}, which the training images lack; they have "
-            f"{', '.join(classes)}"
-        )
-    here = {c: i for i, c in enumerate(classes) if (root / c).is_dir()}
-    samples: list[tuple[str, int]] = make_dataset(
-        str(root), here, extensions=IMG_EXTENSIONS, allow_empty=True
-    )
-    samples = [s for s in samples if not any(map(_hidden, Path(s[0]).relative_to(root).parts))]
-    with_images = {label for _, label in samples}
-    for name, label in here.items():
-        if complete and label not in with_images:
-            others = _kinds(_files(root / name))
-            raise DataError(f"the class folder {root / name} has no images{_instead(others)}")
-    if not samples:
-        raise DataError(f"{root} has no images")
-    return samples
-
-
 def _format(samples: Sequence[tuple[str, int]], image_size: int | None) -> tuple[int, str]:
     """Return (pixels a side, "L" or "RGB") from the headers of some of the images.
 
     By default the median of their smaller sides, which a few small images do not change.
     """
     step = max(1, len(samples) // _PROBED)
-    sizes, modes = [], set()
+    sizes, grays = [], []
     for path, _ in samples[::step]:
         with open_image(path) as image:
             sizes.append(image.size)
-            modes.add(image.mode)
-    grey = {m for m in modes if m in ("1", "L") or m.startswith("I")}
-    mode = "L" if modes == grey else "RGB"
+            grays.append(is_gray(image.mode))
+    mode = "L" if all(grays) else "RGB"
     if image_size is not None:
         return image_size, mode
     size = min(statistics.median_low(min(size) for size in sizes), LARGEST_DEFAULT)

@@ -207,7 +207,11 @@ def _read_arrays(data: str) -> Found | None:
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(f"there is no file or folder {str(path)!r}")
-    return files.read_npz(path) if path.is_file() else files.read_torchvision(path)
+    if path.is_dir():
+        return files.read_torchvision(path)
+    if not path.is_file():
+        raise DataError(f"{path} is a pipe or a device; give a folder or a file")
+    return files.read_npz(path)
 
 
 def as_data(data: Any) -> Data:
