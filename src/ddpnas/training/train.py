@@ -12,6 +12,7 @@ from torch import nn
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
+from ddpnas.training._fit import check_model, explained
 from ddpnas.training.device import check_precision, pick_device
 from ddpnas.training.distributed import join
 from ddpnas.training.options import TrainOptions, complete
@@ -52,7 +53,8 @@ def train(
             ``mixed_precision``, ``track``, ``folder`` and ``resume``.
 
     Raises:
-        OptionError: A name is unknown or a value out of range.
+        OptionError: A name is unknown or a value out of range, or the network does not take the
+            inputs of the data or does not give one logit for each class.
         RunError: The checkpoint is damaged or belongs to another training, or another process
             trains in ``folder``.
         DivergedError: The loss became NaN or infinite.
@@ -64,18 +66,20 @@ def train(
         >>> 0 <= result.evaluation.accuracy <= 1
         True
     """
+    check_model(model)
     run = complete(options)
     recipe = create_recipe(recipe, **({} if run["epochs"] is None else {"epochs": run["epochs"]}))
     folder = None if run["folder"] is None else Path(run["folder"])
     processes = join(run["device"])
     device = pick_device(run["device"]) if processes.size == 1 else processes.device
     check_precision(run["mixed_precision"], device)
+    data = as_data(data)
     with (
         processes.on_first(lambda: _made(folder)) or contextlib.nullcontext(),
         tracked(run["track"], folder, dataclasses.asdict(recipe)) as log,
     ):
         session = Session(
-            dataclasses.replace(processes, device=device), model, as_data(data), recipe,
+            dataclasses.replace(processes, device=device), model, data, recipe,
             seed=run["seed"], precision=run["mixed_precision"], folder=folder,
         )  # fmt: skip
 
@@ -84,7 +88,8 @@ def train(
             if on_epoch is not None:
                 on_epoch(record)
 
-        return session.run(resume=run["resume"], on_epoch=report)
+        with explained(session.model, data):
+            return session.run(resume=run["resume"], on_epoch=report)
 
 
 def _made(folder: Path | None) -> contextlib.AbstractContextManager[object] | None:

@@ -1,0 +1,85 @@
+"""Say in one sentence that a network does not take the inputs of the data or know its classes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddpnas.data.data import Data
+from ddpnas.errors import DdpnasError, OptionError
+
+__all__ = ["check_model", "explained"]
+
+
+def check_model(model: Any) -> None:
+    """Check that this is a network.
+
+    Raises:
+        OptionError: It is something else, such as a name, a class, or the data.
+    """
+    if isinstance(model, nn.Module):
+        return
+    if isinstance(model, str):
+        given = f"the text {model!r}; build the network first, such as with torchvision or timm"
+    elif isinstance(model, type):
+        given = f"the class {model.__name__}; call it to build the network"
+    elif hasattr(model, "network"):
+        given = f"a {type(model).__name__}; give its .network"
+    else:
+        given = f"a {type(model).__name__}; the network comes first, then the data"
+    raise OptionError(f"the model to train must be a torch.nn.Module, not {given}")
+
+
+@contextlib.contextmanager
+def explained(model: nn.Module, data: Data) -> Iterator[None]:
+    """Check the first call of a network inside: that it succeeds, and what it returns.
+
+    Raises:
+        OptionError: The network fails on its first batch, or does not give one logit for each
+            class of the data.
+    """
+    calls: list[str] = []
+
+    def before(*_: object) -> None:
+        calls.append("begun")
+
+    def after(_: object, inputs: object, outputs: object) -> None:
+        calls.append("ended")
+        hooks.close()
+        _check_outputs(outputs, data)
+
+    with contextlib.ExitStack() as hooks:
+        for handle in (model.register_forward_pre_hook(before), model.register_forward_hook(after)):
+            hooks.callback(handle.remove)
+        try:
+            yield
+        except (DdpnasError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if calls != ["begun"]:
+                raise  # not by the network, or not by its first batch
+            shape = "x".join(map(str, data.input_shape))
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise OptionError(
+                f"the network fails on inputs of shape {shape}, those of {data.name}: "
+                f"{reason[:300]}; build it for that shape, or give data of another"
+            ) from error
+
+
+def _check_outputs(outputs: Any, data: Data) -> None:
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs  # the others are auxiliary
+    classes = len(data.classes)
+    wanted = f"one for each of the {classes} classes of {data.name} is needed"
+    if not isinstance(logits, Tensor):
+        raise OptionError(
+            f"the network returns a {type(logits).__name__}; a tensor of logits, {wanted}"
+        )
+    if logits.shape[1:] != (classes,):
+        found = "x".join(map(str, logits.shape[1:])) or "no"
+        raise OptionError(
+            f"the network has {found} outputs; {wanted}: give its last layer {classes}"
+        )
