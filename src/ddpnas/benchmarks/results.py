@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import importlib.util
 import io
@@ -18,6 +17,7 @@ from ddpnas.benchmarks.table import Table
 from ddpnas.errors import OptionError
 from ddpnas.utils.environment import environment
 from ddpnas.utils.files import write_atomic
+from ddpnas.utils.text import csv_text, plot_text
 
 __all__ = ["EXPERIMENT", "can_plot", "plot_regret", "write_results"]
 
@@ -100,12 +100,12 @@ def plot_regret(path: Path, table: Table, budget: Budget, trials: Sequence[Trial
     axes = figure.subplots()
     spent = budget.amount * np.arange(1, GRID + 1) / GRID
     for label, curve in regrets(table, trials).items():
-        axes.plot(spent, curve, label=label)
+        axes.plot(spent, curve, label=plot_text(label))
     axes.set_yscale("log")
     unit = "simulated seconds" if budget.unit == "seconds" else "evaluations"
     axes.set_xlabel(unit)
     axes.set_ylabel("mean test regret (percentage points)")
-    axes.set_title(f"{table.name}, {table.dataset}")
+    axes.set_title(plot_text(f"{table.name}, {table.dataset}"))
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     stream = io.BytesIO()
@@ -114,8 +114,4 @@ def plot_regret(path: Path, table: Table, budget: Budget, trials: Sequence[Trial
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode())
+    write_atomic(path, csv_text(header, rows).encode())

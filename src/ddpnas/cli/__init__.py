@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import shlex
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from ddpnas.errors import DdpnasError, RunError
 from ddpnas.training.distributed import abandon, first_to_fail, leave
 from ddpnas.utils.files import is_full
+from ddpnas.utils.text import printable_lines
 
 __all__ = ["main"]
 
@@ -25,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ddpnas.cli.parser import parse
 
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may have letters that it cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _one_speaks():
             command, arguments = parse(words)
@@ -81,15 +85,24 @@ def _go_on(words: Sequence[str], stopped: KeyboardInterrupt) -> str:
 
 def _fail(code: int, sentence: str) -> int:
     if first_to_fail():
-        print(f"ddpnas: {sentence}", file=sys.stderr, flush=True)
+        print(f"ddpnas: {printable_lines(sentence)}", file=sys.stderr, flush=True)
     return abandon(code)
+
+
+class _Formatter(logging.Formatter):
+    """Writes messages in which no name controls the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
 
 
 @contextlib.contextmanager
 def _one_speaks() -> Iterator[None]:
     """Let the first of several processes print and log, and the others only their errors."""
     first = int(os.environ.get("RANK", "0")) == 0
-    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, handlers=[handler])
     if first:
         yield
         return

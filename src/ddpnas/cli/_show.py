@@ -20,6 +20,7 @@ from ddpnas.runs import Stage
 from ddpnas.runs.loop import Progress, own_seconds
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.utils.text import printable, printable_lines
 
 __all__ = [
     "LatencyProgress",
@@ -40,9 +41,14 @@ def console() -> Console:
 
 
 def line(text: str, *, quiet: bool = False) -> None:
-    """Print a line unless ``quiet``."""
+    """Print one or several lines unless ``quiet``; names in them cannot control the terminal."""
     if not quiet:
-        print(text, flush=True)
+        print(printable_lines(text), flush=True)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Return a text for rich, which finds markup and emoji in a plain string."""
+    return Text(printable_lines(text), style=style)
 
 
 def clock(seconds: float) -> str:
@@ -70,12 +76,13 @@ def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None
 ) -> None:
     """Print a table. Columns of numbers, except the first column, are aligned to the right."""
-    drawn = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
+    above = None if title is None else _text(title)
+    drawn = Table(title=above, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
         numeric = i > 0 and all(re.fullmatch(r"-|[\d.,]+( .{1,12})? ?%?", row[i]) for row in rows)
-        drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        drawn.add_column(_text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*map(_text, row))
     console().print(drawn)
 
 
@@ -107,8 +114,8 @@ def pruning(distribution: JointDistribution, stages: Sequence[Stage]) -> None:
             )
             mark = f"s{gone}" if gone is not None else "kept"
             style = "bold green" if gone is None else "dim"
-            cells.append(Text(f"{option} {theta:.2f} {mark}", style=style))
-        drawn.add_row(Text(decision.name), *cells)
+            cells.append(_text(f"{option} {theta:.2f} {mark}", style))
+        drawn.add_row(_text(decision.name), *cells)
     console().print(drawn)
 
 
@@ -149,20 +156,20 @@ class SearchProgress:
             return
         text = self._text(progress)
         if self._live is None:
-            print(text, flush=True)
+            line(text)
             return
         drawn = Table(box=None, show_header=False, padding=(0, 1))
         for decision, names in progress.distribution.survivors.items():
             theta = progress.distribution.theta[decision]
             options = next(d.options for d in progress.distribution.decisions if d.name == decision)
             cells = [
-                Text(f"{o} {p:.2f}", style="green" if o in names else "dim strike")
+                _text(f"{o} {p:.2f}", "green" if o in names else "dim strike")
                 for o, p in zip(options, theta, strict=True)
             ]
-            drawn.add_row(Text(decision, style="bold"), *cells)
+            drawn.add_row(_text(decision, "bold"), *cells)
         bar = Table.grid()  # a bar alone does not end its line
         bar.add_row(ProgressBar(total=progress.total, completed=progress.done, width=40))
-        self._live.update(Group(Text(text), bar, drawn), refresh=True)
+        self._live.update(Group(_text(text), bar, drawn), refresh=True)
 
     def _text(self, progress: Progress) -> str:
         stage = progress.stage if progress.record is None else progress.record["stage"]
@@ -216,9 +223,9 @@ class ProgressLine:
         if self._quiet:
             return
         if self._terminal:
-            print(f"\r\x1b[2K{text}", end="", flush=True)
+            print(f"\r\x1b[2K{printable(text)}", end="", flush=True)
         elif complete:
-            print(text, flush=True)
+            line(text)
 
 
 class TrainProgress(ProgressLine):

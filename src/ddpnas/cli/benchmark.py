@@ -98,7 +98,7 @@ def benchmark(options: Namespace) -> None:
         with writable(folder):
             write_results(folder, table, budget, trials, summaries, about)
     if options.json:
-        print(json.dumps([asdict(summary) for summary in summaries], indent=1))
+        show.line(json.dumps([asdict(summary) for summary in summaries], indent=1))
         return
     rows = [
         [
@@ -124,9 +124,9 @@ def benchmark(options: Namespace) -> None:
         f"validation accuracy; budget {options.budget}, {options.seeds} seeds"
     )
     show.table(columns, rows, title=title)
-    print(f"finished in {seconds:.0f} s; wrote {folder}")
+    show.line(f"finished in {seconds:.0f} s; wrote {folder}")
     if not can_plot():
-        print("no plot, because matplotlib is missing: pip install 'ddpnas[report]'")
+        show.line("no plot, because matplotlib is missing: pip install 'ddpnas[report]'")
 
 
 def _draw_progress(done: int, total: int) -> None:

@@ -16,6 +16,7 @@ from ddpnas.training.device import pick_device
 from ddpnas.training.evaluate import evaluate as evaluate_model
 from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.text import printable
 
 __all__ = ["COMMANDS"]
 
@@ -61,9 +62,9 @@ def evaluate(options: Namespace) -> None:
     model = _load(options)
     scored = evaluate_model(model, options.data, options.split, workers=options.workers)
     if options.json:
-        print(json.dumps({"classes": list(model.classes), **scored.to_dict()}))
+        show.line(json.dumps({"classes": list(model.classes), **scored.to_dict()}))
         return
-    print(
+    show.line(
         f"accuracy {100 * scored.accuracy:.2f} % on {scored.items:,} images "
         f"({scored.data}, split {scored.split})"
     )
@@ -88,9 +89,9 @@ def predict(options: Namespace) -> None:
         else:
             answers.append({"image": image, "classes": _best(model, found, options.top)})
         if not options.json:
-            print(_said(answers[-1]))
+            show.line(_said(answers[-1]))
     if options.json:
-        print(json.dumps(answers))
+        show.line(json.dumps(answers))
     if unread:
         more = f" and {len(unread) - _MOST_NAMED} more" if len(unread) > _MOST_NAMED else ""
         raise DataError(
@@ -106,9 +107,9 @@ def _best(model: TrainedModel, probabilities: Tensor, top: int) -> list[dict[str
 
 def _said(answer: Mapping[str, Any]) -> str:
     if "error" in answer:
-        return str(answer["error"])
+        return printable(str(answer["error"]))
     said = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in answer["classes"])
-    return f"{answer['image']}: {said}"
+    return f"{printable(answer['image'])}: {said}"
 
 
 COMMANDS: dict[str, Command] = {

@@ -68,18 +68,18 @@ def export(options: Namespace) -> None:
         need_onnx("onnx", "onnxscript", "onnxruntime")
     model = load(options.folder, space=options.space)
     if options.timm:
-        print(timm_code(_timm_space(model), model.architecture))
+        show.line(timm_code(_timm_space(model), model.architecture))
     if not (options.onnx or options.torch_export or options.int8):
         return
     data, unseen, raw, named = _images(model, options)
-    print(f"checked on {named}\n")
+    show.line(f"checked on {named}\n")
     deployable = Deployable.of(model, preprocessing=options.preprocessing)
     dynamic = not options.fixed_batch
     if options.torch_export:
         with writable(Path(options.torch_export)):
             done = export_torch(deployable, options.torch_export, dynamic_batch=dynamic, images=raw)
-        print(f"{done.path}: torch.export file")
-        print(f"  read back: {done.agreement.explain()}")
+        show.line(f"{done.path}: torch.export file")
+        show.line(f"  read back: {done.agreement.explain()}")
     if not (options.onnx or options.int8):
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,10 +87,10 @@ def export(options: Namespace) -> None:
         with writable(Path(path)):
             done = export_onnx(deployable, path, dynamic_batch=dynamic, images=raw)
         if options.onnx and done.counts is not None:
-            print(f"{path}: {done.takes.layout} -> logits for {len(model.classes)} classes")
-            print(f"  in onnxruntime: {done.agreement.explain()}")
+            show.line(f"{path}: {done.takes.layout} -> logits for {len(model.classes)} classes")
+            show.line(f"  in onnxruntime: {done.agreement.explain()}")
             size = done.counts.network
-            print(f"  {done.counts.explain()}, {_check_claims(model, size.params, size.macs)}")
+            show.line(f"  {done.counts.explain()}, {_check_claims(model, size.params, size.macs)}")
         if options.int8 and data is not None and unseen is not None:
             _int8(options, path, data, unseen)
 
@@ -120,8 +120,8 @@ def _timm_space(model: TrainedModel) -> SearchSpace:
 def _int8(options: Namespace, path: str, data: Data, unseen: Split) -> None:
     with writable(Path(options.int8)):
         made = quantize_onnx(path, options.int8, raw_inputs(data, data.train, _MAX_IMAGES))
-    print(f"{made.path}: int8, calibrated on {made.agreement.inputs} training images")
-    print(f"  on these, against the float file: {made.agreement.explain()}\n")
+    show.line(f"{made.path}: int8, calibrated on {made.agreement.inputs} training images")
+    show.line(f"  on these, against the float file: {made.agreement.explain()}\n")
     files = [OnnxFile(path), OnnxFile(made.path)]
     before, after = measure_files(files, data, unseen)
     split = _SPLITS[data.held_out]
@@ -145,7 +145,7 @@ def _int8(options: Namespace, path: str, data: Data, unseen: Split) -> None:
         ],
         title=f"{len(unseen):,} {split} images; latency of one image on one CPU thread",
     )
-    print(summarize_int8(before, after))
+    show.line(summarize_int8(before, after))
 
 
 def _images(

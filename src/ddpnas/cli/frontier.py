@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from ddpnas.generation.limits import amount
 from ddpnas.runs.generation_request import GenerationTask
 from ddpnas.runs.run import Run
 from ddpnas.utils.files import writable, write_atomic
+from ddpnas.utils.text import csv_text, plot_text
 
 __all__ = ["COMMANDS"]
 
@@ -61,13 +61,13 @@ def frontier(options: Namespace) -> None:
     for path in paths:
         _write(path, found, task, options)
     if options.json:
-        print(json.dumps(_records(found, task), indent=1))
+        show.line(json.dumps(_records(found, task), indent=1))
     elif options.csv:
-        print(_csv(found, task), end="")
+        show.line(_csv(found, task).rstrip())
     else:
         _show(found, task, options.cost)
         for path in paths:
-            print(f"written: {path}")
+            show.line(f"written: {path}")
 
 
 def _records(found: Sequence[Generated], task: GenerationTask) -> list[dict[str, Any]]:
@@ -84,14 +84,17 @@ def _records(found: Sequence[Generated], task: GenerationTask) -> list[dict[str,
 
 
 def _csv(found: Sequence[Generated], task: GenerationTask) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*task.costs, "objective", "log_prob", "architecture"])
-    for one in found:
-        text = task.space.format(one.architecture)
-        values = [one.costs[name] for name in task.costs]
-        writer.writerow([*map(repr, values), one.certificate.objective, one.log_prob, text])
-    return stream.getvalue()
+    columns = [*task.costs, "objective", "log_prob", "architecture"]
+    rows = [
+        [
+            *(one.costs[name] for name in task.costs),
+            one.certificate.objective,
+            one.log_prob,
+            task.space.format(one.architecture),
+        ]
+        for one in found
+    ]
+    return csv_text(columns, rows)
 
 
 def _write(
@@ -125,9 +128,9 @@ def _picture(
     values = [one.certificate.objective for one in found]
     axes.step(budgets, values, where="post", linewidth=1)
     axes.plot(budgets, values, "o", markersize=3)
-    axes.set_xlabel(f"budget: {name} ({task.costs[name].unit})")
+    axes.set_xlabel(plot_text(f"budget: {name} ({task.costs[name].unit})"))
     axes.set_ylabel(f"best {options.objective}")
-    axes.set_title(f"{task.space.name}: {len(found)} architectures", loc="left")
+    axes.set_title(plot_text(f"{task.space.name}: {len(found)} architectures"), loc="left")
     axes.grid(alpha=0.3)
     stream = io.BytesIO()
     figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else None)

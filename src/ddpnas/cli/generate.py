@@ -51,10 +51,10 @@ def generate(options: Namespace) -> None:
         device=options.device,
     )
     if options.json:
-        print(json.dumps(found.to_dict(), indent=1), flush=True)
+        show.line(json.dumps(found.to_dict(), indent=1))
     else:
         _show_costs(found)
-        print(f"architecture: {found.text}")
+        show.line(f"architecture: {found.text}")
         _show_proof(found)
         if options.top > 1:
             _show_list(found, options.top)
@@ -64,7 +64,7 @@ def generate(options: Namespace) -> None:
         run.keep(found)
         if not options.json:
             own = own_space(options.space or "")
-            print(f"next: ddpnas train {shlex.quote(options.run)}{own} --random 3")
+            show.line(f"next: ddpnas train {shlex.quote(options.run)}{own} --random 3")
 
 
 def _show_costs(found: GenerationResult) -> None:
@@ -83,7 +83,7 @@ def _show_proof(found: GenerationResult) -> None:
     one, proof = found.chosen, found.chosen.certificate
     value = "" if one.objective == "log_theta" else f", {one.objective} {proof.objective:.6g}"
     place = "optimal" if found.place == 0 else f"number {found.place + 1} of the list"
-    print(
+    show.line(
         f"log probability {one.log_prob:.4f}{value}, proven {place} (gap {proof.gap:.1g}) in "
         f"{1000 * proof.seconds:.0f} ms"
     )
@@ -115,9 +115,9 @@ def _show_list(found: GenerationResult, top: int) -> None:
 def _show_choice(found: GenerationResult) -> None:
     n, first, best = len(found.scores), found.scores[0].score, found.scores[found.place].score
     if found.place == 0:
-        print(f"rescoring {n} candidates did not change the choice (score {first:.4f})")
+        show.line(f"rescoring {n} candidates did not change the choice (score {first:.4f})")
     else:
-        print(
+        show.line(
             f"rescoring {n} candidates changed the choice from number 1 (score {first:.4f}) to "
             f"number {found.place + 1} ({best:.4f})"
         )

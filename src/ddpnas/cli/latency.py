@@ -91,9 +91,9 @@ def _export(options: Namespace) -> None:
             fields(LatencyConfig, options),
             lambda i, count: progress.update(1, i, count),
         )
-    print(f"next: copy {out} to the other machine and run there: python measure.py")
-    print("it needs NumPy and onnxruntime")
-    print(f"then run here: ddpnas latency import {out}/measurements.json --out table.json")
+    show.line(f"next: copy {out} to the other machine and run there: python measure.py")
+    show.line("it needs NumPy and onnxruntime")
+    show.line(f"then run here: ddpnas latency import {out}/measurements.json --out table.json")
 
 
 def _import(options: Namespace, path: str) -> None:
@@ -116,11 +116,10 @@ def _check(options: Namespace, run: str) -> None:
     found = check_latency(space, table, architecture)
     record = {"text": space.format(found.architecture), **dataclasses.asdict(found)}
     record["architecture"] = dict(found.architecture)
-    print(f"architecture: {record['text']}")
-    print(
+    show.line(f"architecture: {record['text']}")
+    show.line(
         f"predicted {found.predicted_ms:.4g} ms, measured {found.measured_ms:.4g} ms "
         f"(interquartile range {found.iqr_ms:.2g}): {found.error_percent:+.1f} %",
-        flush=True,
     )
     with warn_if_not_kept(f"this check is not kept in {LATENCY_CHECK}"):
         kept.write(LATENCY_CHECK, record)
@@ -150,7 +149,7 @@ def _finish(table: CostTable, out: Path) -> None:
             ["Kendall's tau, left out of the fit", f"{tau} (95 % interval: {interval})"],
         ],
     )
-    print(f"wrote {out}")
+    show.line(f"wrote {out}")
 
 
 def _error(check: Mapping[str, Any]) -> str:

@@ -60,14 +60,14 @@ def spaces(options: Namespace) -> None:
         show_space(options.name, options.space_options, parse_limits(options.limit))
         return
     show.table(["space", "description"], [[name, about_space(name)] for name in list_spaces()])
-    print("one space: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")
+    show.line("one space: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")
 
 
 def strategies(options: Namespace) -> None:
     """``ddpnas strategies``, with or without the name of a strategy."""
     if options.name is None:
         _show_names("strategy", {name: strategy_class(name) for name in list_strategies()})
-        print(
+        show.line(
             "options of one strategy: ddpnas strategies NAME; your own: ddpnas strategies "
             "my_file.py:MyStrategy"
         )
@@ -81,20 +81,20 @@ def strategies(options: Namespace) -> None:
     title = _documented(made).short_description
     show.table(["option", "default", "meaning"], rows, title=title)
     word = shlex.quote(options.name)
-    print(f"in a search: --strategy {word} --strategy-options.NAME VALUE")
+    show.line(f"in a search: --strategy {word} --strategy-options.NAME VALUE")
 
 
 def evaluators(options: Namespace) -> None:
     """``ddpnas evaluators``, with or without the name of an evaluator."""
     if options.name is None:
         _show_names("evaluator", {name: evaluator_class(name) for name in list_evaluators()})
-        print("options of one evaluator: ddpnas evaluators NAME")
+        show.line("options of one evaluator: ddpnas evaluators NAME")
         return
     documented = _documented(type(evaluator_config(options.name, {})))
     meanings = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
     rows = [[n, str(v), meanings[n]] for n, v in evaluator_options(options.name).items()]
     show.table(["option", "default", "meaning"], rows, title=documented.short_description)
-    print(f"in a search: --evaluator {options.name} --evaluator-options.NAME VALUE")
+    show.line(f"in a search: --evaluator {options.name} --evaluator-options.NAME VALUE")
 
 
 def _show_names(kind: str, classes: Mapping[str, type]) -> None:
@@ -118,7 +118,7 @@ def data(options: Namespace) -> None:
         loaded = load_data(name)
         rows.append([name, "x".join(map(str, loaded.input_shape)), show.sizes(loaded)])
     show.table(["data", "input shape", "contents"], rows)
-    print(
+    show.line(
         "your own data, for --data:\n"
         "  a folder with train/ and optionally valid/ and test/, each with one folder per class\n"
         "  a folder with one folder per class, which is split\n"

@@ -20,13 +20,13 @@ def _recipes_parser() -> ArgumentParser:
 def recipes(options: Namespace) -> None:
     """Run ``ddpnas recipes``."""
     if options.name is not None:
-        print(create_recipe(options.name).to_yaml(), end="")
+        show.line(create_recipe(options.name).to_yaml().rstrip())
         return
     show.table(
         ["recipe", "epochs", "source"],
         [[name, f"{recipe.epochs:,}", recipe.source] for name, recipe in RECIPES.items()],
     )
-    print("`ddpnas recipes cifar` prints a recipe; `ddpnas train --recipe cifar` uses it")
+    show.line("`ddpnas recipes cifar` prints a recipe; `ddpnas train --recipe cifar` uses it")
 
 
 COMMANDS: dict[str, Command] = {

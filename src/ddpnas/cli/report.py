@@ -6,6 +6,7 @@ import contextlib
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_own_space, new_parser
 from ddpnas.costs.table import CostTable
 from ddpnas.report.html import write_report
@@ -43,8 +44,8 @@ def report(options: Namespace) -> None:
     path = write_report(
         options.runs, options.out, space=options.space, costs=tables, trained=options.trained
     )
-    print(f"report: {path}")
-    print(f"tables: {path.with_name(f'{path.stem}-data')}/*.csv")
+    show.line(f"report: {path}")
+    show.line(f"tables: {path.with_name(f'{path.stem}-data')}/*.csv")
 
 
 def _watch_parser() -> ArgumentParser:
@@ -63,7 +64,7 @@ def watch(options: Namespace) -> None:
     """``ddpnas watch``."""
     server = Watch(options.runs, options.port, options.space)
     with contextlib.suppress(KeyboardInterrupt):
-        print(f"open {server.address} in a browser; stop with Ctrl-C", flush=True)
+        show.line(f"open {server.address} in a browser; stop with Ctrl-C")
         server.serve()
 
 

@@ -146,16 +146,16 @@ def _show_result(folder: str, result: SearchResult) -> None:
     run = Run(folder)
     show.pruning(result.distribution, run.stages[1:])
     best = max(run.accuracies)
-    print(f"architecture found: {result.text}")
-    print(
+    show.line(f"architecture found: {result.text}")
+    show.line(
         f"{len(result.history)} architectures scored in {show.clock(result.seconds)}; best "
         f"validation accuracy {100 * best:.2f} %"
     )
-    print(f"run folder: {folder}")
+    show.line(f"run folder: {folder}")
     rescore = " --rescore 50" if run.shared else ""
     words = f"{shlex.quote(folder)}{own_space(run.config.space)}"
-    print(f"next: ddpnas generate {words} --limit macs=...{rescore}")
-    print(f"then: ddpnas train {words} --random 3")
+    show.line(f"next: ddpnas generate {words} --limit macs=...{rescore}")
+    show.line(f"then: ddpnas train {words} --random 3")
 
 
 COMMANDS: dict[str, Command] = {

@@ -32,14 +32,16 @@ def show_space(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit
     """
     space = named_space(name, options)
     _decisions(space)
-    print(_size(space))
-    print(f"search network: {_listed(space.plain_options)}")
+    show.line(_size(space))
+    show.line(f"search network: {_listed(space.plain_options)}")
     if space.final_options:
         size = [
             f"--space-options.{n.replace('_', '-')} {v}" for n, v in space.final_options.items()
         ]
-        print(f"final network:  {_listed(space.final_options)}; for its costs and limits on them:")
-        print(f"                ddpnas spaces {name} {' '.join(size)}")
+        show.line(
+            f"final network:  {_listed(space.final_options)}; for its costs and limits on them:"
+        )
+        show.line(f"                ddpnas spaces {name} {' '.join(size)}")
     costs = count_costs(space)
     ranges = cost_ranges(space, costs)
     rows = [
@@ -56,8 +58,8 @@ def show_space(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit
         found = generate(uniform, space, limits, costs)
         reached = ", ".join(f"{cost} {value:,.0f}" for cost, value in found.costs.items())
         words = ", ".join(f"{name} {limit.describe()}" for name, limit in limits.items())
-        print(f"{words}: possible, for example with {reached}:")
-        print(space.format(found.architecture))
+        show.line(f"{words}: possible, for example with {reached}:")
+        show.line(space.format(found.architecture))
 
 
 def _decisions(space: SearchSpace) -> None:

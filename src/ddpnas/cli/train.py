@@ -130,13 +130,13 @@ def train(options: Namespace) -> None:
         )
         folder.save(space, trained, limits=limits, searched=other)
     _show_trained(trained, costs, limits)
-    print(f"\nkept in {out}: weights, architecture, all figures, and a model card")
+    show.line(f"\nkept in {out}: weights, architecture, all figures, and a model card")
     # The folder holds a copy of a user's own space, which the commands need to be named again.
     copied = f"{out / Path(str(space.name)).name}"
     words = f"{shlex.quote(str(out))}{own_space(copied)}"
-    print(f"next: ddpnas predict {words} IMAGE..., or ddpnas evaluate {words} --data FOLDER")
+    show.line(f"next: ddpnas predict {words} IMAGE..., or ddpnas evaluate {words} --data FOLDER")
     if options.run:
-        print(f"run folder: {options.run}")
+        show.line(f"run folder: {options.run}")
 
 
 def _recipe(options: Namespace) -> Recipe:
@@ -255,7 +255,7 @@ def _show_trained(
                 ]
             )
     recipe = trained[0].result.recipe
-    print()
+    show.line("")
     show.table(
         ["network", "architecture", *costs, f"{split} accuracy"],
         rows,

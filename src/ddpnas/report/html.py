@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -43,6 +41,7 @@ from ddpnas.report.sections.training import training_section
 from ddpnas.report.svg import mark_shape, shade
 from ddpnas.runs.run import Run
 from ddpnas.utils.files import writable, write_atomic
+from ddpnas.utils.text import csv_text
 
 __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
 
@@ -291,10 +290,6 @@ def csv_files(page: Page) -> dict[str, str]:
             rows[str(table.name)] = csv_records(table, None)
     files = {}
     for name, records in rows.items():
-        text = io.StringIO()
         columns = list(dict.fromkeys(column for record in records for column in record))
-        writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(records)
-        files[name] = text.getvalue()
+        files[name] = csv_text(columns, [[one.get(c, "") for c in columns] for one in records])
     return files

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ import yaml
 
 from ddpnas.generation.limits import Limit
 from ddpnas.space.user_code import names_file
+from ddpnas.utils.text import code_span, markdown
 
 __all__ = ["model_card"]
 
@@ -33,7 +36,7 @@ def model_card(name: str, about: Mapping[str, Any], result: Mapping[str, Any]) -
     return f"""---
 {front}---
 
-# {name}
+# {markdown(name)}
 
 A classifier of {len(about["classes"])} classes: {_kind(about)}, trained with
 [ddpnas](https://arxiv.org/abs/1905.13543) {versions["ddpnas"]}.
@@ -48,7 +51,7 @@ Multiply-adds (MACs) are those of one image.
 ```python
 import ddpnas
 
-model = ddpnas.load("{name}"{_load_argument(name, about)})
+model = ddpnas.load({_quoted(name)}{_load_argument(name, about)})
 probabilities = model.predict(["image.png"])  # (1, {len(about["classes"])})
 print(model.classes[int(probabilities[0].argmax())])
 ```
@@ -60,7 +63,7 @@ print(model.classes[int(probabilities[0].argmax())])
 
 {_architecture(about)}{_limits(about)}## Training
 
-- data: {data["name"]}, {_sizes(data["sizes"])}; fingerprint `{data["fingerprint"]}`
+- data: {markdown(data["name"])}, {_sizes(data["sizes"])}; fingerprint `{data["fingerprint"]}`
 - recipe: {_listed([f"{k}={v}" for k, v in first["recipe"].items()])}
 - seed: {provenance["seed"]}
 - versions: {_listed([f"{k} {v}" for k, v in versions.items()])}
@@ -106,32 +109,39 @@ def _rows(about: Mapping[str, Any], result: Mapping[str, Any]) -> list[list[str]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines = [f"| {' | '.join(map(markdown, row))} |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
 
 
 def _kind(about: Mapping[str, Any]) -> str:
     if about["space"] is None:
-        return f"a `{about['network']}`"
-    return f"an architecture of the search space `{about['space']}`"
+        return f"a {code_span(about['network'])}"
+    return f"an architecture of the search space {code_span(about['space'])}"
 
 
 def _load_argument(name: str, about: Mapping[str, Any]) -> str:
     """Return what :func:`ddpnas.load` needs for code that is not in the package."""
     if about["space"] is None:
         return f", model={about['network']}"
-    return f', space="{name}/{about["space"]}"' if names_file(about["space"]) else ""
+    space = f"{name}/{about['space']}"
+    return f", space={_quoted(space)}" if names_file(about["space"]) else ""
+
+
+def _quoted(text: str) -> str:
+    """Return a text as Python writes it, in double quotes."""
+    return json.dumps(text)
 
 
 def _architecture(about: Mapping[str, Any]) -> str:
     if about["space"] is None:
         return ""
     options = _listed([f"{k}={v}" for k, v in about["space_options"].items()])
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", about["text"])), default=0))
     return f"""## Architecture
 
-```
+{fence}
 {about["text"]}
-```
+{fence}
 
 Options of the space: {options}
 
@@ -157,8 +167,8 @@ def _limits(about: Mapping[str, Any]) -> str:
     if not about["limits"]:
         return ""
     words = [f"{name} {Limit.from_json(one).describe()}" for name, one in about["limits"].items()]
-    return f"Found within the limits: {', '.join(words)}.\n\n"
+    return f"Found within the limits: {markdown(', '.join(words))}.\n\n"
 
 
 def _listed(items: Sequence[str]) -> str:
-    return ", ".join(f"`{item}`" for item in items)
+    return ", ".join(map(code_span, items))

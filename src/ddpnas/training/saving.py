@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from ddpnas.training.final_spaces import inference_space
 from ddpnas.training.model_card import model_card
 from ddpnas.utils.environment import environment
 from ddpnas.utils.files import LOCK, lock, writable, write_atomic
+from ddpnas.utils.text import csv_text
 
 __all__ = ["Network", "Trained", "TrainedFolder", "lock_trained"]
 
@@ -289,11 +288,7 @@ def _history(networks: Sequence[Mapping[str, Any]]) -> bytes:
     """Return a table with a row for each epoch of each network."""
     rows = [{"network": one["name"], **record} for one in networks for record in one["history"]]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    return csv_text(columns, [[row.get(c, "") for c in columns] for row in rows]).encode()
 
 
 def _part_of(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
