@@ -93,7 +93,7 @@ def test_export_and_import_make_the_table_of_another_machine(capsys, exported_to
         (["import", "--out", "t.json"], "takes the file of measurements, not nothing"),
         (["export", "a", "--space", "toy", "--out", "b"], "takes no file, not a"),
         (["import", "nowhere.json", "--out", "t.json"], "nowhere.json"),
-        (["check", "nowhere", "--table", "nowhere.json"], "no cost table at nowhere.json"),
+        (["check", "nowhere", "--table", "nowhere.json"], "there is no file nowhere.json"),
         (["--space", "toy", "--thread", "2", "--out", "t.json"], "did you mean '--threads'"),
         (["--space", "toy", "--out", "t.json", "--architectures", "2"], "at least 4, not 2"),
     ],

@@ -151,7 +151,7 @@ def test_the_frontier_is_printed_thinned_and_written_whole(capsys, run, tmp_path
         (["generate", "--top", "0"], "--top is at least 1"),
         (["generate", "--rescore", "-1"], "--rescore is at least 0"),
         (["generate", "--height", "2"], "those of DARTS cells"),
-        (["generate", "--costs", "absent.json"], "no cost table at absent.json"),
+        (["generate", "--costs", "absent.json"], "there is no file absent.json"),
     ],
 )
 def test_a_wrong_question_gets_one_sentence(capsys, run, words, says):

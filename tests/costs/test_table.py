@@ -33,9 +33,9 @@ def test_a_table_survives_its_file(tmp_path):
 @pytest.mark.parametrize("content", ["", "{}", '{"name": 1, "terms": 3}', "[1, 2]"])
 def test_a_file_that_is_no_table_is_named(tmp_path, content):
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(DataError, match=r"t\.json is not a cost table"):
+    with pytest.raises(DataError, match=r"cannot use .*t\.json: "):
         CostTable.load(tmp_path / "t.json")
-    with pytest.raises(DataError, match="no cost table"):
+    with pytest.raises(DataError, match="there is no file .*absent.json"):
         CostTable.load(tmp_path / "absent.json")
 
 

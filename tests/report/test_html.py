@@ -244,7 +244,7 @@ def test_a_table_of_another_cost_gets_a_frontier_and_predictions(run, tmp_path):
     assert [r[1] for r in page.tables["latency"][1:]] == [str(1.0 + i) for i in range(4)]
     assert {"frontier_latency_ms", "frontier_energy_mj"} <= set(page.tables)
     (run / "latency.json").write_text("{}")
-    with pytest.raises(DataError, match="not a cost table"):
+    with pytest.raises(DataError, match="latency.json: fixed is missing; needed is a number"):
         write_report(run, tmp_path / "page.html")
 
 
@@ -261,10 +261,10 @@ def test_what_cannot_be_reported_gets_one_sentence(run, tmp_path):
     with pytest.raises(RunError, match="is a folder"):
         write_report(run, tmp_path)
     (run / "history.jsonl").write_text("nonsense\n")
-    with pytest.raises(RunError, match="history.jsonl is damaged"):
+    with pytest.raises(RunError, match="cannot use line 1 of .*history.jsonl: it is not JSON"):
         write_report(run, tmp_path / "page.html")
     (run / "run.json").write_text("{}")
-    with pytest.raises(RunError, match="not written by this version"):
+    with pytest.raises(RunError, match="cannot use .*run.json: [a-z_]+ is missing"):
         write_report(run, tmp_path / "page.html")
 
 
@@ -353,6 +353,7 @@ def test_a_class_without_test_images_has_no_accuracy(run, tmp_path):
     kept = json.loads((run / "trained" / "result.json").read_text())
     for network in kept["networks"]:
         network["confusion"][1] = [0, 0, 0]
+        network["items"] = sum(map(sum, network["confusion"]))
     (run / "trained" / "result.json").write_text(json.dumps(kept))
     page = read(write_report(run, tmp_path / "page.html"))
     values = [row[1] for row in page.tables["classes"][1:]]

@@ -92,7 +92,7 @@ def test_a_run_that_is_damaged_meanwhile_is_said_and_the_server_goes_on(served):
     kept = (run / "run.json").read_text()
     (run / "run.json").write_text("{")
     answer, body = ask(watch)
-    assert answer.status == 503 and "run.json is damaged" in body
+    assert answer.status == 503 and "run.json: it is not JSON" in body
     (run / "run.json").write_text(kept)
     assert ask(watch)[0].status == 200
 

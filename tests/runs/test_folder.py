@@ -1,6 +1,9 @@
+import contextlib
 import errno
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +13,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+import ddpnas
 from ddpnas.errors import RunError
+from ddpnas.runs import Run
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import RunFolder
-from ddpnas.utils.files import read_json, read_records, writable, write_atomic
+from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
+from ddpnas.utils.files import writable, write_atomic
+from ddpnas.utils.read import read_json, read_records
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -232,9 +239,9 @@ def test_damaged_files_are_named(tmp_path):
     with pytest.raises(RunError, match="checkpoint.safetensors is damaged"):
         folder.load_checkpoint()
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(RunError, match="run.json is damaged"):
+    with pytest.raises(RunError, match="cannot use .*run.json: it is not JSON"):
         read_json(tmp_path / "run.json")
-    with pytest.raises(RunError, match="holds no result.json"):
+    with pytest.raises(RunError, match="there is no file .*result.json"):
         read_json(tmp_path / "result.json")
     folder.close()
     with pytest.raises(RunError, match="not a run folder"):
@@ -247,3 +254,86 @@ def test_files_are_json(tmp_path):
     assert json.loads((tmp_path / "run.json").read_text()) == {"identity": {"seed": 0}}
     assert "seed: 0" in (tmp_path / "config.yaml").read_text()
     folder.close()
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """Return a finished run of 7 scores of a table, and one that was interrupted after 3."""
+    base = tmp_path_factory.mktemp("searched")
+    options = {"evaluator": "table", "strategy_options": {"evaluations": 7}}
+
+    def stop(progress):
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    for name, on_progress in (("run", None), ("begun", stop)):
+        with contextlib.suppress(KeyboardInterrupt):
+            ddpnas.search("nasbench201", "sign-digits-small", "random", out=base / name,
+                          on_progress=on_progress, **options)  # fmt: skip
+    return base
+
+
+EDITS = [
+    ("result.json", ("distribution", "theta", "1<-0", "none"), math.nan, "theta.1<-0.none is NaN"),
+    ("result.json", ("distribution", "theta", "1<-0", "none"), -1, "theta.1<-0.none is -1"),
+    ("result.json", ("distribution", "theta", "1<-0", "none"), 0.9, "'1<-0' must be probabilities"),
+    ("result.json", ("distribution", "survivors", "1<-0"), [], "no option of decision '1<-0'"),
+    ("result.json", ("architecture", "1<-0"), "conv", "unknown option of decision '1<-0' 'conv'"),
+    ("result.json", ("seconds",), -1, "seconds is -1, not a number of at least 0"),
+    ("history.jsonl", ("architecture", "1<-0"), "conv", "unknown option of decision '1<-0' 'conv'"),
+    ("history.jsonl", ("seconds",), math.nan, "line 1 of .*: seconds is NaN"),
+    ("history.jsonl", ("score",), [], "line 1 of .*: score is a list of 0"),
+    ("run.json", ("about", "data", "input_shape"), 3, "about.data.input_shape is 3, not a list"),
+    ("run.json", ("about", "space", "rules"), None, "about.space.rules is null, not a list"),
+    ("run.json", ("identity", "seed"), "x", 'seed is "x", not a whole number'),
+    ("run.json", ("identity", "data"), {}, "data.name is missing; needed is a text"),
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "value", "says"), EDITS)
+def test_an_edited_file_is_one_sentence_with_its_name_and_key(
+    searched, tmp_path, name, keys, value, says
+):
+    run = shutil.copytree(searched / "run", tmp_path / "run")
+    first, *rest = (run / name).read_text().splitlines() if name[-1] == "l" else [
+        (run / name).read_text()]  # fmt: skip
+    content = at = json.loads(first)
+    for key in keys[:-1]:
+        at = at[key]
+    at[keys[-1]] = value
+    (run / name).write_text("\n".join([json.dumps(content), *rest]) + "\n")
+    with pytest.raises(RunError, match=says) as caught:
+        opened = Run(run)
+        _ = opened.result, opened.history, opened.identity, opened.decision_space
+    assert "\n" not in str(caught.value) and name in str(caught.value)
+
+
+def test_a_distribution_of_other_decisions_is_refused(searched, tmp_path):
+    run = shutil.copytree(searched / "run", tmp_path / "run")
+    content = json.loads((run / "result.json").read_text())
+    gone = content["distribution"]["decisions"].pop()["name"]
+    del content["distribution"]["theta"][gone], content["distribution"]["survivors"][gone]
+    content["architecture"].popitem()
+    (run / "result.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"result.json: its decisions are not those of .*run.json"):
+        _ = Run(run).result
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda plain: plain.update(scores=[0.5] * 9), "it has 9 scores for a batch of 1 "),
+        (lambda plain: plain.update(scores={}), "scores is an object of 0, not a list"),
+        (lambda plain: plain.pop("strategy"), "strategy is missing"),
+        (lambda plain: plain["strategy"].update(history=[[9] * 6] * 3), "index 9 is out of range"),
+        (lambda plain: plain["strategy"].update(scores=[]), "it has 0 scores for 1 architectures"),
+        (lambda plain: plain["strategy"]["rng"].update(state={}), "rng.state.state is missing"),
+    ],
+)
+def test_an_edited_checkpoint_does_not_hang_the_search(searched, tmp_path, change, says):
+    run = shutil.copytree(searched / "begun", tmp_path / "run")
+    tensors, plain = load_checkpoint(run / "checkpoint.safetensors")
+    change(plain)
+    save_checkpoint(run / "checkpoint.safetensors", tensors, plain)
+    with pytest.raises(RunError, match=says):
+        ddpnas.resume(run)

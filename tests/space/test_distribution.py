@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddpnas import JointDistribution
+from ddpnas.errors import SpaceError
 from ddpnas.space import Decision
 
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -129,3 +130,42 @@ def test_json_keeps_every_bit(lengths, prunings, seed):
     assert after.decisions == before.decisions and after.survivors == before.survivors
     for a, b in zip(after.rows, before.rows):
         assert a.tolist() == b.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda d: d["theta"]["d1"].update(o0=math.nan),
+            r"theta.d1.o0 is NaN, not a number from 0",
+        ),
+        (lambda d: d["theta"]["d1"].update(o0=-0.25), r"theta.d1.o0 is -0.25, not a number from 0"),
+        (lambda d: d["theta"]["d1"].update(o0=0.5), "'d1' must be probabilities that sum to 1"),
+        (
+            lambda d: d["theta"]["d1"].pop("o0"),
+            "'d1' must have an entry for each of o0, o1, o2, o3",
+        ),
+        (
+            lambda d: d["theta"].pop("d1"),
+            "theta and survivors must have an entry for each decision",
+        ),
+        (lambda d: d["survivors"].update(d1=[]), "no option of decision 'd1' survives"),
+        (lambda d: d["survivors"].update(d1=["x"]), "survivors of decision 'd1' must be some of"),
+        (lambda d: d["survivors"].update(d1="o0"), 'survivors.d1 is "o0", not a list'),
+        (lambda d: d.pop("decisions"), "decisions is missing; needed is a list"),
+    ],
+)
+def test_data_that_describe_no_distribution_are_refused(change, says):
+    data = JointDistribution.uniform(decisions([2, 4])).to_dict()
+    change(data)
+    with pytest.raises(SpaceError, match=says):
+        JointDistribution.from_dict(data)
+
+
+def test_rows_that_are_no_probabilities_are_refused():
+    start = JointDistribution.uniform(decisions([2, 3]))
+    for row in ([math.nan, 0.5, 0.5], [-0.5, 1.0, 0.5], [0.5, 0.5, 0.5], [math.inf, 0.0, 0.0]):
+        with pytest.raises(SpaceError, match="'d1' must be probabilities that sum to 1"):
+            JointDistribution(start.decisions, (start.rows[0], np.array(row)), start.alive)
+    with pytest.raises(SpaceError, match="an entry for each option"):
+        JointDistribution(start.decisions, start.rows[:1], start.alive)

@@ -86,12 +86,12 @@ def test_settings_that_cannot_be_are_refused(options, says):
 
 def test_files_that_are_no_recipe_are_refused(tmp_path):
     for content, says in [
-        ("- 1\n", "is not a recipe"),
+        ("- 1\n", "its content is a list of 1, not an object"),
         ("{", "is not YAML"),
         ("a: 1", "unknown setting"),
     ]:
         (tmp_path / "r.yaml").write_text(content)
         with pytest.raises(OptionError, match=says):
             create_recipe(tmp_path / "r.yaml")
-    with pytest.raises(OptionError, match="cannot be read"):
+    with pytest.raises(OptionError, match="there is no file no/such.yaml"):
         create_recipe("no/such.yaml")

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from ddpnas.benchmarks.table import Table
 from ddpnas.benchmarks.tables import load_table
 from ddpnas.errors import OptionError
 from ddpnas.space.user_code import names_file
 from ddpnas.strategies.user_strategy import NamedStrategy
+from ddpnas.utils.read import parse_yaml
 from ddpnas.utils.workers import check_workers, run_tasks
 
 __all__ = [
@@ -72,7 +72,7 @@ class Contender:
             option, equals, value = pair.partition("=")
             if not equals:
                 raise OptionError(f"{pair!r} is no option; write {name}:option=value")
-            options[option.replace("-", "_")] = yaml.safe_load(value)
+            options[option.replace("-", "_")] = parse_yaml(value, f"option {option}", OptionError)
         return cls(text.strip(), NamedStrategy.read(name), options)
 
 

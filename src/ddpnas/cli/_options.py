@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
 from ddpnas.space.user_code import names_file
+from ddpnas.utils.read import require_plain_yaml
 
 __all__ = [
     "FREE",
@@ -37,6 +39,23 @@ FREE = (  # take any --name.option
     "--evaluator-options",
     "--recipe-options",
 )
+
+_load_yaml = get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    """Return what a value on the command line or in a configuration says, as jsonargparse does.
+
+    It uses a YAML loader that follows aliases and nests without end.
+    """
+    try:
+        require_plain_yaml(text)
+        return _load_yaml(text)
+    except (ValueError, TypeError, AttributeError) as error:  # not quite a number, date or set
+        raise yaml.YAMLError(str(error)) from None
+
+
+set_loader("yaml", _load, (yaml.YAMLError,))
 
 
 def new_parser(description: str) -> ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
@@ -30,6 +31,7 @@ from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, open_space
 from ddpnas.runs.search import search as search_space
 from ddpnas.training.distributed import current, join
+from ddpnas.utils.read import read_yaml
 
 __all__ = ["COMMANDS"]
 
@@ -52,6 +54,8 @@ class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
             if values not in PRESETS:
                 raise OptionError(nearest("preset", values, PRESETS))
             values = yaml.safe_dump(PRESETS[values])
+        elif Path(values).exists():  # read here, since it may be anything
+            read_yaml(values, dict[str, Any], OptionError)
         super().__call__(parser, namespace, values, option_string)
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from ddpnas.costs._additivity import LEAST_ARCHITECTURES, check_additivity
 from ddpnas.costs._latency_plan import LatencyPlan, Probe, make_plan, raw_terms
@@ -27,17 +27,47 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.utils.files import read_json, writable, write_atomic
+from ddpnas.utils.files import writable, write_atomic
+from ddpnas.utils.read import Bounds, Count, checked, read_json
 
 __all__ = [
+    "CheckForm",
     "LatencyCheck",
+    "RoundForm",
     "check_latency",
     "latency_table",
     "measure_latency",
     "plan_of",
 ]
 
+Milliseconds = Annotated[float, Bounds(0)]
+RoundForm = tuple[  # quartiles in milliseconds, and the number of times: :func:`summary`
+    Milliseconds, Milliseconds, Milliseconds, Annotated[float, Bounds(1)]
+]
 OnProgress = Callable[[int, int, int], object]
+
+
+class _NetworkForm(TypedDict):
+    architecture: str
+    predicted_ms: float
+    median_ms: Milliseconds
+    iqr_ms: Milliseconds
+
+
+class CheckForm(TypedDict):
+    """What a measured table keeps under "check" of its ``about``, as far as a reader needs it."""
+
+    architectures: Count
+    mape_percent: float
+    worst_percent: float
+    networks: list[_NetworkForm]
+
+
+class _PartialForm(TypedDict):
+    """What the file of an interrupted measurement holds."""
+
+    about: dict[str, Any]
+    times: dict[str, list[RoundForm]]
 
 
 def measure_latency(
@@ -196,7 +226,7 @@ def _resumed(
     """Return the times of an interrupted measurement; none where there is no such file."""
     if partial is None or not Path(partial).exists():
         return {}
-    before = read_json(Path(partial))
+    before: _PartialForm = read_json(partial, _PartialForm, DataError)
     now = json.loads(json.dumps(about))
     differing = [name for name in now if before["about"].get(name) != now[name]]
     if differing or not set(before["times"]) <= set(plan.probes):
@@ -204,8 +234,7 @@ def _resumed(
             f"{partial} is of another measurement (other {', '.join(differing) or 'units'}); "
             f"remove it to start again"
         )
-    times: dict[str, list[list[float]]] = before["times"]
-    return times
+    return {name: [list(round_) for round_ in rounds] for name, rounds in before["times"].items()}
 
 
 def _finite(data: dict[str, Any]) -> dict[str, Any]:
@@ -271,16 +300,17 @@ def check_latency(
     """
     about = table.about
     fields = {field.name for field in dataclasses.fields(LatencyConfig)}
-    if table.name != "latency_ms" or not fields <= set(about):
+    if table.name != "latency_ms" or not {*fields, "machine"} <= set(about):
         raise OptionError(f"the table of {table.name} was not measured by ddpnas latency")
-    config = LatencyConfig(**{name: about[name] for name in fields})
+    settings = {name: about[name] for name in fields}
+    config = checked(settings, LatencyConfig, "the settings in the latency table", OptionError)
     table.check(space)
     if about["machine"] != machine(config.device):
         raise OptionError(
             f"the table is of another machine: {about['machine']}; this is {machine(config.device)}"
         )
-    checked = space.check(architecture)
-    plan = LatencyPlan((), {"network": Probe("network", architecture=checked)})
+    wanted = space.check(architecture)
+    plan = LatencyPlan((), {"network": Probe("network", architecture=wanted)})
     kept: dict[str, list[list[float]]] = {}
     with opened_timer(space, plan, config, None) as timer:
         measure(
@@ -292,9 +322,9 @@ def check_latency(
             lambda number, i, count: None,
         )
     found = summary(kept["network"])
-    predicted = table.cost(checked)
+    predicted = table.cost(wanted)
     return LatencyCheck(
-        architecture=checked,
+        architecture=wanted,
         predicted_ms=predicted,
         measured_ms=found["median_ms"],
         iqr_ms=found["iqr_ms"],

@@ -10,17 +10,19 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from ddpnas.costs import stopwatch
 from ddpnas.costs._onnx_probes import export_probes
 from ddpnas.costs.config import LatencyConfig
-from ddpnas.costs.latency import latency_table, plan_of
+from ddpnas.costs.latency import RoundForm, latency_table, plan_of
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, SpaceError
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.user_code import CodeForm
 from ddpnas.utils.environment import versions
 from ddpnas.utils.files import writable, write_atomic
+from ddpnas.utils.read import checked, read_json
 
 __all__ = ["export_latency", "import_latency", "read_measurements"]
 
@@ -66,7 +68,9 @@ def export_latency(
     target = folder / stopwatch.MANIFEST
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if target.exists() and _read(target) != json.loads(json.dumps(manifest)):
+        if target.exists() and read_json(target, error=DataError) != json.loads(
+            json.dumps(manifest)
+        ):
             raise DataError(f"{out} holds another export; choose another --out")
         write_atomic(target, json.dumps(manifest).encode())
         write_atomic(folder / SCRIPT, Path(stopwatch.__file__).read_bytes())
@@ -82,11 +86,34 @@ def read_measurements(path: str | Path) -> dict[str, Any]:
     Raises:
         DataError: The file is something else, or damaged.
     """
-    found = _read(Path(path))
-    known = {"space", "options", "settings", "names", "times", "measured_with", "date", "load"}
-    if not isinstance(found, dict) or not known <= set(found):
-        raise DataError(f"{path} is not a file of measurements; measure.py writes one at its end")
+    found: dict[str, Any] = read_json(path, _MeasurementsForm, DataError)
+    if lacking := [name for name in found["names"] if not found["times"].get(name)]:
+        raise DataError(f"cannot use {path}: it has no times of {lacking[0]!r}")
     return found
+
+
+class _MeasuredForm(TypedDict):
+    machine: str
+
+
+class _ExportedForm(TypedDict):
+    ddpnas: str
+    torch: str
+
+
+class _MeasurementsForm(TypedDict):
+    """What ``measure.py`` writes."""
+
+    space: str | None
+    space_code: NotRequired[CodeForm | None]
+    options: dict[str, Any]
+    settings: dict[str, Any]
+    names: list[str]
+    times: dict[str, list[RoundForm]]
+    measured_with: _MeasuredForm
+    exported_with: _ExportedForm
+    date: str
+    load: list[float | None]
 
 
 def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostTable:
@@ -99,7 +126,7 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
     Raises:
         SpaceError: The space is not the one that was exported.
     """
-    config = LatencyConfig(**measurements["settings"])
+    config = checked(measurements["settings"], LatencyConfig, "the measurements", DataError)
     plan = plan_of(space, config)
     options = json.loads(json.dumps(space.plain_options))
     if measurements["options"] != options or measurements["names"] != list(plan.probes):
@@ -124,10 +151,3 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
         "load": measurements["load"],
     }
     return latency_table(space, plan, measurements["times"], about)
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}") from None

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from ddpnas.errors import DataError, SpaceError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.utils.exact import Unit, add, exact
 from ddpnas.utils.files import write_atomic
+from ddpnas.utils.read import checked, read_json
 
-__all__ = ["CostTable", "WholeCosts", "add_term", "term_key"]
+__all__ = ["CostTable", "CostTableForm", "WholeCosts", "add_term", "term_key"]
 
 _Choices = tuple[tuple[str, str], ...]
 
@@ -41,6 +42,21 @@ class WholeCosts(NamedTuple):
     fixed: int
     terms: dict[_Choices, int]
     largest: int
+
+
+class _TermForm(TypedDict):
+    choices: list[tuple[str, str]]
+    cost: float
+
+
+class CostTableForm(TypedDict):
+    """What files keep of a table, see :meth:`CostTable.to_dict`."""
+
+    name: str
+    unit: str
+    fixed: float
+    terms: list[_TermForm]
+    about: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -233,19 +249,11 @@ class CostTable:
             >>> CostTable.from_dict(table.to_dict()) == table
             True
         """
-        try:
-            terms: dict[_Choices, float] = {}
-            for term in data["terms"]:
-                choices = tuple(
-                    (str(decision), str(option)) for decision, option in term["choices"]
-                )
-                add_term(terms, choices, term["cost"])
-            about = dict(data.get("about", {}))
-            return cls(str(data["name"]), str(data["unit"]), data["fixed"], terms, about)
-        except DataError as error:
-            raise DataError(f"not a cost table: {error}") from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"not a cost table: {error!r}") from None
+        form = checked(data, CostTableForm, "the cost table", DataError)
+        terms: dict[_Choices, float] = {}
+        for term in form["terms"]:
+            add_term(terms, tuple(term["choices"]), term["cost"])
+        return cls(form["name"], form["unit"], form["fixed"], terms, form.get("about", {}))
 
     def save(self, path: str | Path) -> None:
         """Write the table as JSON.
@@ -265,14 +273,7 @@ class CostTable:
         Raises:
             DataError: There is no such file, or it is not a cost table.
         """
-        try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise DataError(f"there is no cost table at {path}") from None
-        except DataError as error:
-            raise DataError(f"{path} is {error}") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is not a cost table: {error}") from None
+        return cls.from_dict(read_json(path, CostTableForm, DataError))
 
 
 def add_term(terms: dict[_Choices, Any], choices: _Choices, cost: float) -> None:

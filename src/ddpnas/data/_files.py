@@ -23,7 +23,15 @@ from ddpnas.errors import DataError
 __all__ = ["read_npz", "read_torchvision", "resized"]
 
 # What reading a damaged, encrypted or pickled array raises.
-_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,  # of a header that claims more than any memory holds
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 _JPEGS = {"header", "body", "offsets", "labels"}
 

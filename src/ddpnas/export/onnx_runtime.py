@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,17 @@ from ddpnas.data.splits import Split
 from ddpnas.errors import OptionError
 from ddpnas.export.deployable import Input
 from ddpnas.utils.onnx import need_onnx
+from ddpnas.utils.read import Size, checked, parse_json, read_file
 
 __all__ = ["OnnxFile", "raw_inputs"]
+
+_MOST = 2 * 1024**3  # bytes: the most that one ONNX file can hold
+_METADATA = {  # written by `ddpnas export` as JSON
+    "input_shape": tuple[Size, ...],
+    "mean": tuple[float, ...],
+    "std": tuple[float, ...],
+    "classes": tuple[str, ...],
+}
 
 
 class OnnxFile:
@@ -55,7 +63,7 @@ class OnnxFile:
         name = "the file" if isinstance(source, bytes) else str(source)
         if not isinstance(source, bytes) and not Path(source).is_file():
             raise OptionError(f"there is no file {name}; `ddpnas export` writes one")
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        content = source if isinstance(source, bytes) else read_file(source, _MOST, OptionError)
         options = onnxruntime.SessionOptions()
         # One thread: results do not depend on the machine, and timings compare files, not cores.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -66,17 +74,20 @@ class OnnxFile:
             )
         except (Fail, InvalidGraph, InvalidProtobuf) as error:
             raise OptionError(f"onnxruntime cannot open {name} as an ONNX file: {error}") from None
-        try:
-            self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-            shape, mean, std, classes = (
-                tuple(json.loads(self.metadata[key]))
-                for key in ("input_shape", "mean", "std", "classes")
-            )
-        except KeyError as error:
+        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        if lacking := [key for key in ("preprocessing", *_METADATA) if key not in self.metadata]:
             raise OptionError(
-                f"`ddpnas export` did not write {name}: its metadata has no {error}"
-            ) from None
-        self.classes: tuple[str, ...] = classes
+                f"`ddpnas export` did not write {name}: its metadata has no {lacking[0]!r}"
+            )
+        shape, mean, std, self.classes = (
+            checked(
+                parse_json(self.metadata[key], f"{key} in {name}", OptionError),
+                of_key,
+                f"{key} in {name}",
+                OptionError,
+            )
+            for key, of_key in _METADATA.items()
+        )
         self.content = content
         inside = self.metadata["preprocessing"] != "outside"
         declared = self.session.get_inputs()[0].type

@@ -14,8 +14,18 @@ from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.utils.exact import exact, plain
 
-__all__ = ["Limit", "LimitLike", "Limits", "amount", "checked_limits", "parse_limits", "within"]
+__all__ = [
+    "Limit",
+    "LimitForm",
+    "LimitLike",
+    "Limits",
+    "amount",
+    "checked_limits",
+    "parse_limits",
+    "within",
+]
 
+LimitForm = float | tuple[float | None, float | None]  # what files keep of a limit
 _SCALES = {"K": 10**3, "M": 10**6, "G": 10**9}
 
 

@@ -41,6 +41,7 @@ from ddpnas.report.sections.training import training_section
 from ddpnas.report.svg import mark_shape, shade
 from ddpnas.runs.run import Run
 from ddpnas.utils.files import writable, write_atomic
+from ddpnas.utils.read import read_file
 from ddpnas.utils.text import csv_text
 
 __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
@@ -142,7 +143,7 @@ def write_report(
     views = [View(run, space, costs) for run in read_runs(folders, trained)]
     if path.is_dir():
         raise RunError(f"{path} is a folder; give a file, such as --out {path / 'report.html'}")
-    if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:4000]:
+    if path.exists() and _MARK.encode() not in read_file(path)[:4000]:
         raise RunError(f"{path} is not a report, so it is kept; give another --out")
     page = make_page(views)
     tables = csv_files(page)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import ArchitectureError, RunError
 from ddpnas.generation.limits import Limit
+from ddpnas.runs._shapes import GeneratedForm, LatencyCheckForm, RecordForm, StageForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import (
     CONFIG,
@@ -24,14 +25,14 @@ from ddpnas.runs.folder import (
     TRAINED,
 )
 from ddpnas.runs.generation_request import GenerationRequest
-from ddpnas.runs.identity import RunIdentity
+from ddpnas.runs.identity import RunForm, RunIdentity
 from ddpnas.runs.search import SearchResult
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.user_code import without_folders
 from ddpnas.training.results import Comparison
 from ddpnas.training.trained_folder import read_comparison
-from ddpnas.utils.files import read_json, read_records
+from ddpnas.utils.read import blaming, read_json, read_records
 
 __all__ = ["RunFiles", "Stage"]
 
@@ -55,17 +56,7 @@ class Stage:
 
 def _part(read: Callable[[RunFiles], Part]) -> functools.cached_property[Part]:
     """Make a part of a run that is read once, when it is first asked for."""
-
-    @functools.wraps(read)
-    def checked(run: RunFiles) -> Part:
-        try:
-            return read(run)
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise RunError(
-                f"{run.path} was not written by this version of ddpnas: {error!r}"
-            ) from None
-
-    return functools.cached_property(checked)
+    return functools.cached_property(read)
 
 
 class RunFiles:
@@ -97,8 +88,9 @@ class RunFiles:
     # What the search is.
 
     @_part
-    def _about(self) -> Mapping[str, Any]:
-        return dict(read_json(self.path / RUN))
+    def _about(self) -> RunForm:
+        found: RunForm = read_json(self.path / RUN, RunForm)
+        return found
 
     @_part
     def identity(self) -> RunIdentity:
@@ -123,12 +115,13 @@ class RunFiles:
     @_part
     def planned(self) -> int:
         """Number of architectures that the whole search scores."""
-        return int(self._about["about"]["evaluations"])
+        return self._about["about"]["evaluations"]
 
     @_part
     def decision_space(self) -> DecisionSpace:
         """The decisions and rules of the space, without its networks."""
-        return DecisionSpace.from_dict(self._about["about"]["space"])
+        with blaming(self.path / RUN):
+            return DecisionSpace.from_dict(self._about["about"]["space"])
 
     @property
     def space_name(self) -> str:
@@ -150,7 +143,11 @@ class RunFiles:
     @_part
     def history(self) -> tuple[Mapping[str, Any], ...]:
         """One record for each evaluated architecture, see :class:`ddpnas.SearchResult`."""
-        return tuple(read_records(self.path / HISTORY))
+        records = read_records(self.path / HISTORY, RecordForm)
+        for number, record in enumerate(records, 1):
+            with blaming(f"line {number} of {self.path / HISTORY}"):
+                self.decision_space.check(record["architecture"], path=True)
+        return tuple(records)
 
     @property
     def accuracies(self) -> list[float]:
@@ -161,11 +158,12 @@ class RunFiles:
     def stages(self) -> tuple[Stage, ...]:
         """The uniform start, and one entry for each pruning."""
         start = Stage(0, 0, JointDistribution.uniform(self.decision_space.decisions))
-        records = read_records(self.path / STAGES)
-        return start, *(
-            Stage(record["stage"], record["evaluations"], JointDistribution.from_dict(record))
-            for record in records
-        )
+        stages = [start]
+        for number, record in enumerate(read_records(self.path / STAGES, StageForm), 1):
+            with blaming(f"line {number} of {self.path / STAGES}"):
+                distribution = self._of_this_space(JointDistribution.from_dict(record))
+            stages.append(Stage(record["stage"], record["evaluations"], distribution))
+        return tuple(stages)
 
     @property
     def finished(self) -> bool:
@@ -174,7 +172,13 @@ class RunFiles:
 
     @_part
     def _found(self) -> SearchResult | None:
-        return SearchResult.load(self.path) if (self.path / RESULT).is_file() else None
+        if not (self.path / RESULT).exists():
+            return None
+        found = SearchResult.load(self.path)
+        with blaming(self.path / RESULT):
+            self._of_this_space(found.distribution)
+            self.decision_space.check(found.architecture)
+        return found
 
     @property
     def result(self) -> SearchResult:
@@ -196,12 +200,20 @@ class RunFiles:
     @_part
     def generated(self) -> Mapping[str, Any] | None:
         """The last kept answer of :meth:`ddpnas.runs.Run.generate`; None before it."""
-        return self._optional(GENERATED)
+        found = self._optional(GENERATED, GeneratedForm)
+        if found is not None:
+            with blaming(self.path / GENERATED):
+                for one in (found, *found.get("top", ())):
+                    self.decision_space.check(one["architecture"])
+        return found
 
     @_part
     def generation_request(self) -> GenerationRequest | None:
         """What :attr:`generated` was asked for, with the cost tables of then."""
-        return None if self.generated is None else GenerationRequest.from_dict(self.generated)
+        if self.generated is None:
+            return None
+        with blaming(self.path / GENERATED):
+            return GenerationRequest.from_dict(self.generated)
 
     @_part
     def trained(self) -> Comparison | None:
@@ -211,13 +223,13 @@ class RunFiles:
     @_part
     def latency_check(self) -> Mapping[str, Any] | None:
         """What ``ddpnas latency check`` measured; None before it."""
-        return self._optional(LATENCY_CHECK)
+        return self._optional(LATENCY_CHECK, LatencyCheckForm)
 
     @_part
     def latency_table(self) -> CostTable | None:
         """The latency that was measured for the run's space; None before it."""
         path = self.path / LATENCY
-        return CostTable.load(path) if path.is_file() else None
+        return CostTable.load(path) if path.exists() else None
 
     @property
     def chosen(self) -> Architecture | None:
@@ -239,9 +251,15 @@ class RunFiles:
         given = self.generated["limits"] if self.generated is not None else {}
         return {name: Limit.from_json(limit) for name, limit in given.items()}
 
-    def _optional(self, name: str) -> Mapping[str, Any] | None:
+    def _optional(self, name: str, shape: Any) -> Mapping[str, Any] | None:
         path = self.path / name
-        return dict(read_json(path)) if path.is_file() else None
+        return dict(read_json(path, shape)) if path.exists() else None
+
+    def _of_this_space(self, distribution: JointDistribution) -> JointDistribution:
+        """Return a distribution, after checking that it is over the decisions of the run."""
+        if distribution.decisions != self.decision_space.decisions:
+            raise RunError(f"its decisions are not those of {self.path / RUN}")
+        return distribution
 
     def _check_trained(self) -> None:
         if self.trained is None:

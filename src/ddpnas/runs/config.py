@@ -12,6 +12,7 @@ import yaml
 from ddpnas.data.load import DataConfig
 from ddpnas.errors import RunError
 from ddpnas.evaluators.registry import evaluator_options, list_evaluators
+from ddpnas.utils.read import checked, parse_yaml, read_yaml
 
 __all__ = ["RunConfig"]
 
@@ -72,18 +73,18 @@ class RunConfig:
         Raises:
             RunError: It is damaged, or has settings that this version does not know.
         """
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RunError(f"{path} is damaged: {error}") from None
-        if not isinstance(content, dict) or "space" not in content:
+        return cls._of(checked(parse_yaml(text, path), dict[str, Any], path), path)
+
+    @classmethod
+    def _of(cls, content: dict[str, Any], path: str | Path) -> RunConfig:
+        if "space" not in content:
             raise RunError(f"{path} is not the configuration of a search")
         of_data = [f.name for f in dataclasses.fields(DataConfig)]
         of_run = [f.name for f in dataclasses.fields(cls)]
         strange = sorted(set(content) - {*of_data, *of_run})
         evaluator = content.get("evaluator", cls.evaluator)
-        if evaluator in list_evaluators():
-            given = content.get("evaluator_options", {})
+        if evaluator in list_evaluators() and content.get("evaluator_options"):
+            given = checked(content["evaluator_options"], dict[str, Any], path)
             known = evaluator_options(evaluator)
             strange += [f"evaluator_options.{name}" for name in sorted(set(given) - set(known))]
         if strange:
@@ -91,12 +92,14 @@ class RunConfig:
                 f"{path} has the setting {strange[0]}, which this version of ddpnas does not know; "
                 f"use the version that wrote it"
             )
-        data = None
-        if "data" in content:
-            data = DataConfig(**{k: v for k, v in content.items() if k in of_data})
-        return cls(**{k: v for k, v in content.items() if k in of_run and k != "data"}, data=data)
+        data, run = (
+            {k: v for k, v in content.items() if k in names}
+            for names in (of_data, {*of_run} - {"data"})
+        )
+        config: RunConfig = checked({**run, "data": data if "data" in data else None}, cls, path)
+        return config
 
     @classmethod
     def read(cls, path: str | Path) -> RunConfig:
         """Return the configuration in a YAML file; see :meth:`from_yaml`."""
-        return cls.from_yaml(Path(path).read_text(encoding="utf-8"), path)
+        return cls._of(read_yaml(path, dict[str, Any]), path)

@@ -31,7 +31,8 @@ from ddpnas.errors import RunError
 from ddpnas.runs.config import RunConfig
 from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from ddpnas.training.saving import lock_trained
-from ddpnas.utils.files import LOCK, lock, sync, whole_lines, writable, write_atomic
+from ddpnas.utils.files import LOCK, lock, sync, writable, write_atomic
+from ddpnas.utils.read import whole_lines
 
 __all__ = [
     "CONFIG",

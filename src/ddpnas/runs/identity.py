@@ -9,23 +9,29 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
 from ddpnas.data.data import Data
-from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.runs.config import RunConfig
+from ddpnas.space.decisions import DecisionForm, SpaceForm
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import UserCode
+from ddpnas.space.user_code import CodeForm, UserCode
 from ddpnas.strategies.registry import list_strategies, strategy_options
 from ddpnas.utils.environment import environment
 from ddpnas.utils.options import differences
+from ddpnas.utils.read import Count, Size, checked
 
-__all__ = ["RunIdentity", "about_run", "note_processes", "versions"]
+__all__ = ["RunForm", "RunIdentity", "about_run", "note_processes", "versions"]
 
 logger = logging.getLogger(__name__)
+
+
+class _DataForm(TypedDict):
+    name: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -55,15 +61,15 @@ class RunIdentity:
 
     space: str
     space_options: Mapping[str, Any]
-    space_code: Mapping[str, Any] | None
+    space_code: CodeForm | None
     strategy: str
     strategy_options: Mapping[str, Any]
-    strategy_code: Mapping[str, Any] | None
+    strategy_code: CodeForm | None
     evaluator: str
     evaluator_options: Mapping[str, Any]
     seed: int
-    data: Mapping[str, Any]
-    decisions: list[Any]
+    data: _DataForm
+    decisions: list[DecisionForm]
 
     @classmethod
     def of(
@@ -126,13 +132,34 @@ class RunIdentity:
         Raises:
             RunError: Another version of ddpnas wrote it.
         """
-        try:
-            return cls(**content)
-        except TypeError:
-            raise RunError(
-                f"{path} was written by another version of ddpnas; use that version, or search "
-                f"again with --overwrite"
-            ) from None
+        found: RunIdentity = checked(content, cls, path)
+        return found
+
+
+class _Held(TypedDict):
+    classes: list[str]
+    input_shape: list[Size]
+    items: dict[str, Count]
+
+
+class _AboutForm(TypedDict):
+    evaluations: Count
+    space: SpaceForm
+    data: _Held
+
+
+class _MadeWith(TypedDict):
+    processes: NotRequired[Size]
+    device: NotRequired[str]
+    started: NotRequired[str]
+
+
+class RunForm(TypedDict):
+    """What ``run.json`` holds."""
+
+    identity: dict[str, Any]
+    about: _AboutForm
+    made_with: _MadeWith
 
 
 def about_run(space: SearchSpace, data: Data, evaluations: int) -> dict[str, Any]:

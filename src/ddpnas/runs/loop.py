@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluation, Evaluator
+from ddpnas.runs._shapes import CheckpointForm, RecordForm
 from ddpnas.runs.folder import HISTORY, STAGES, RunFolder
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import Strategy
 from ddpnas.training.distributed import Processes
-from ddpnas.utils.files import read_records
+from ddpnas.utils.read import checked, read_records
 
 __all__ = ["Progress", "SearchLoop", "own_seconds"]
 
@@ -100,10 +102,17 @@ class SearchLoop:
         )
         if saved is not None:
             tensors, plain = saved
+            plain = checked(plain, CheckpointForm, "the checkpoint")
             self._strategy.load_state_dict(plain["strategy"])
             self._evaluator.load_state_dict(tensors, plain["evaluator"])
             self._scores, self._preparing = plain["scores"], plain["preparing"]
-        return [] if folder is None else read_records(folder.path / HISTORY)
+            batch = [] if self._strategy.done else self._strategy.ask()
+            if len(self._scores) > max(0, len(batch) - 1):  # the last one is told at once
+                raise RunError(
+                    f"cannot use the checkpoint: it has {len(self._scores)} scores for a batch of "
+                    f"{len(batch)} architectures"
+                )
+        return [] if folder is None else read_records(folder.path / HISTORY, RecordForm)
 
     def run(self) -> list[dict[str, Any]]:
         """Search to the end; return the history."""

@@ -14,11 +14,12 @@ from ddpnas.data.load import DataConfig, as_data
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.evaluators.registry import create_evaluator, evaluator_options
+from ddpnas.runs._shapes import RecordForm, ResultForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import HISTORY, RESULT, RUN, RunFolder
-from ddpnas.runs.identity import RunIdentity, about_run, note_processes, versions
+from ddpnas.runs.identity import RunForm, RunIdentity, about_run, note_processes, versions
 from ddpnas.runs.loop import Progress, SearchLoop
-from ddpnas.space.decisions import Architecture
+from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode
@@ -27,8 +28,8 @@ from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.device import pick_device
 from ddpnas.training.distributed import Processes, join
-from ddpnas.utils.files import read_json, read_records
 from ddpnas.utils.options import check_seed
+from ddpnas.utils.read import blaming, read_json, read_records
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
@@ -93,16 +94,20 @@ class SearchResult:
         folder = Path(path)
         if (folder / RUN).exists() and not (folder / RESULT).exists():
             raise RunError(f"the run in {path} is not finished; go on: ddpnas resume {path}")
-        data, history = read_json(folder / RESULT), read_records(folder / HISTORY)
+        data: ResultForm = read_json(folder / RESULT, ResultForm)
+        history = read_records(folder / HISTORY, RecordForm)
         if len(history) != data["evaluations"]:
             raise RunError(
                 f"{folder / HISTORY} has {len(history)} lines, but {RESULT} stands on "
                 f"{data['evaluations']}; the search has to be done again, with --overwrite"
             )
+        with blaming(folder / RESULT):
+            distribution = JointDistribution.from_dict(data["distribution"])
+            architecture = DecisionSpace(distribution.decisions).check(data["architecture"])
         return cls(
-            architecture=Architecture(data["architecture"]),
+            architecture=architecture,
             text=data["text"],
-            distribution=JointDistribution.from_dict(data["distribution"]),
+            distribution=distribution,
             history=history,
             seconds=data["seconds"],
         )
@@ -214,7 +219,7 @@ def search(
         if folder is None:
             return None
         if resume:
-            kept = read_json(folder.path / RUN)
+            kept = read_json(folder.path / RUN, RunForm)
             before = RunIdentity.from_dict(kept["identity"], folder.path / RUN)
             # Code first: its message names the file.
             for code, fingerprint in (

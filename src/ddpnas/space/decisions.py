@@ -8,19 +8,55 @@ makes networks of it.
 from __future__ import annotations
 
 import functools
+import graphlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from ddpnas.errors import ArchitectureError, SpaceError, nearest
 from ddpnas.space._uniform import UniformSampler
 from ddpnas.utils.exact import Unit, exact
+from ddpnas.utils.read import checked
 
-__all__ = ["Architecture", "Decision", "DecisionSpace", "Rule", "WholeRule"]
+__all__ = [
+    "Architecture",
+    "Decision",
+    "DecisionForm",
+    "DecisionSpace",
+    "Rule",
+    "SpaceForm",
+    "WholeRule",
+]
+
+
+class DecisionForm(TypedDict):
+    """What files keep of a decision, see :meth:`Decision.to_dict`."""
+
+    name: str
+    options: list[str]
+    active_when: list[tuple[str, str]]
+    values: list[float] | None
+
+
+class RuleForm(TypedDict):
+    """What files keep of a rule, see :meth:`DecisionSpace.to_dict`."""
+
+    says: str
+    weights: list[tuple[str, str, float]]
+    lower: float | None
+    upper: float | None
+    final: bool
+
+
+class SpaceForm(TypedDict):
+    """What files keep of a space, see :meth:`DecisionSpace.to_dict`."""
+
+    decisions: list[DecisionForm]
+    rules: list[RuleForm]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +125,28 @@ class Decision:
             return [i for i in others if abs(i - index) == 1]
         return [i for i in others if i != index]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DecisionForm:
         """Return plain data for JSON, the form in which all files keep a decision."""
         return {
             "name": self.name,
             "options": list(self.options),
-            "active_when": [list(pair) for pair in self.active_when],
+            "active_when": list(self.active_when),
             "values": None if self.values is None else list(self.values),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Decision:
-        """Return the decision that :meth:`to_dict` described."""
+        """Return the decision that :meth:`to_dict` described.
+
+        Raises:
+            SpaceError: The data describe no decision.
+        """
+        form = checked(data, DecisionForm, "a decision", SpaceError)
         return cls(
-            data["name"],
-            tuple(data["options"]),
-            tuple((parent, option) for parent, option in data["active_when"]),
-            None if data["values"] is None else tuple(data["values"]),
+            form["name"],
+            tuple(form["options"]),
+            tuple(form["active_when"]),
+            None if form["values"] is None else tuple(form["values"]),
         )
 
 
@@ -246,6 +287,17 @@ class DecisionSpace:
             if not decision.options or len(set(decision.options)) != len(decision.options):
                 raise SpaceError(f"decision {decision.name!r} needs distinct options, at least one")
         pairs = {(d.name, option) for d in self.decisions for option in d.options}
+        asked_in = {d.name: [parent for parent, _ in d.active_when] for d in self.decisions}
+        for decision in self.decisions:
+            if unknown := set(decision.active_when) - pairs:
+                raise SpaceError(
+                    f"decision {decision.name!r} depends on {min(unknown)}, which does not exist"
+                )
+        try:
+            graphlib.TopologicalSorter(asked_in).prepare()
+        except graphlib.CycleError as error:
+            circle = " on ".join(map(repr, error.args[1]))
+            raise SpaceError(f"decisions depend on each other in a circle: {circle}") from None
         for rule in self.rules:
             if unknown := set(rule.weights) - pairs:
                 raise SpaceError(f"rule {rule.says!r} names {min(unknown)}, which does not exist")
@@ -417,8 +469,13 @@ class DecisionSpace:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DecisionSpace:
-        """Return the decisions and rules that :meth:`to_dict` described."""
-        decisions = [Decision.from_dict(decision) for decision in data["decisions"]]
+        """Return the decisions and rules that :meth:`to_dict` described.
+
+        Raises:
+            SpaceError: The data describe no space.
+        """
+        form = checked(data, SpaceForm, "a search space", SpaceError)
+        decisions = [Decision.from_dict(decision) for decision in form["decisions"]]
         rules = [
             Rule(
                 weights={(decision, option): w for decision, option, w in rule["weights"]},
@@ -427,6 +484,6 @@ class DecisionSpace:
                 upper=math.inf if rule["upper"] is None else rule["upper"],
                 final=rule["final"],
             )
-            for rule in data["rules"]
+            for rule in form["rules"]
         ]
         return DecisionSpace(decisions, rules)

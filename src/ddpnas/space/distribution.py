@@ -13,18 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.space.decisions import Architecture, Decision
+from ddpnas.errors import SpaceError
+from ddpnas.space.decisions import Architecture, Decision, DecisionForm
+from ddpnas.utils.read import Share, checked
 
-__all__ = ["JointDistribution"]
+__all__ = ["DistributionForm", "JointDistribution"]
 
 Row = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Choices = npt.NDArray[np.int64]
+
+_SUM = 1e-6  # by which the sum of a row in a file may differ from 1
+
+
+class DistributionForm(TypedDict):
+    """What files keep of a distribution, see :meth:`JointDistribution.to_dict`."""
+
+    decisions: list[DecisionForm]
+    theta: dict[str, dict[str, Share]]
+    survivors: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,9 @@ class JointDistribution:
         decisions: The d decisions, in the order of the space.
         rows: d arrays of shape (K_i,): probabilities of all options; each row sums to 1.
         alive: d arrays of shape (K_i,): whether each option survives.
+
+    Raises:
+        SpaceError: A row is not made of probabilities, or no option of a decision survives.
 
     Example:
         >>> start = JointDistribution.uniform([Decision("d", ("conv", "skip"))])
@@ -48,6 +63,30 @@ class JointDistribution:
     decisions: tuple[Decision, ...]
     rows: tuple[Row, ...]
     alive: tuple[Mask, ...]
+
+    def __post_init__(self) -> None:
+        options = [len(decision.options) for decision in self.decisions]
+        if [len(r) for r in self.rows] != options or [len(m) for m in self.alive] != options:
+            raise SpaceError("a distribution needs a row and a mask with an entry for each option")
+        if not all(options):
+            raise SpaceError("a distribution is over decisions with at least one option each")
+        if not options:
+            return
+        # All rows together, as this runs after every update of a search.
+        starts = np.cumsum([0, *options[:-1]])
+        theta = np.concatenate(self.rows)
+        sums = np.add.reduceat(theta, starts)
+        # False for NaN, too.
+        proper = (np.abs(sums - 1) <= _SUM) & (np.minimum.reduceat(theta, starts) >= 0)
+        some = np.logical_or.reduceat(np.concatenate(self.alive), starts)
+        for decision, row, fine, left in zip(self.decisions, self.rows, proper, some, strict=True):
+            if not fine:
+                raise SpaceError(
+                    f"theta of decision {decision.name!r} must be probabilities that sum to 1, "
+                    f"not {row.tolist()}"
+                )
+            if not left:
+                raise SpaceError(f"no option of decision {decision.name!r} survives")
 
     @classmethod
     def uniform(cls, decisions: Sequence[Decision]) -> JointDistribution:
@@ -185,10 +224,31 @@ class JointDistribution:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> JointDistribution:
-        """Return the distribution that :meth:`to_dict` described, bit for bit."""
-        decisions = tuple(Decision.from_dict(decision) for decision in data["decisions"])
+        """Return the distribution that :meth:`to_dict` described, bit for bit.
+
+        Raises:
+            SpaceError: The data describe no distribution.
+        """
+        form = checked(data, DistributionForm, "a distribution", SpaceError)
+        theta, survivors = form["theta"], form["survivors"]
+        decisions = tuple(Decision.from_dict(decision) for decision in form["decisions"])
+        names = {decision.name for decision in decisions}
+        if not names == set(theta) == set(survivors):
+            raise SpaceError("theta and survivors must have an entry for each decision")
+        for decision in decisions:
+            options = set(decision.options)
+            if set(theta[decision.name]) != options:
+                raise SpaceError(
+                    f"theta of decision {decision.name!r} must have an entry for each of "
+                    f"{', '.join(decision.options)}"
+                )
+            if not set(survivors[decision.name]) <= options:
+                raise SpaceError(
+                    f"survivors of decision {decision.name!r} must be some of "
+                    f"{', '.join(decision.options)}, not {survivors[decision.name]}"
+                )
         return cls(
             decisions,
-            tuple(np.array([data["theta"][d.name][o] for o in d.options]) for d in decisions),
-            tuple(np.array([o in data["survivors"][d.name] for o in d.options]) for d in decisions),
+            tuple(np.array([theta[d.name][o] for o in d.options], float) for d in decisions),
+            tuple(np.array([o in survivors[d.name] for o in d.options]) for d in decisions),
         )

@@ -19,11 +19,26 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_loader
 from pathlib import Path, PurePath
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 from ddpnas.errors import DdpnasError, RunError, nearest
+from ddpnas.utils.read import checked
 
-__all__ = ["UserCode", "as_user_error", "confirmed_name", "names_file", "without_folders"]
+__all__ = [
+    "CodeForm",
+    "UserCode",
+    "as_user_error",
+    "confirmed_name",
+    "names_file",
+    "without_folders",
+]
+
+
+class CodeForm(TypedDict):
+    """What files keep of code, see :meth:`UserCode.fingerprint`."""
+
+    file: str
+    imports: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class UserCode:
             raise error(_failure(self, reason)) from reason
         return module
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> CodeForm:
         """Return hashes of the code; comments, layout and docstrings do not count."""
         imports = {name: _hash(content) for name, content in self.imported.items()}
         return {"file": _hash(self.content), "imports": imports}
@@ -107,8 +122,9 @@ class UserCode:
         """
         if kept is None:
             return []
-        now, before = self.fingerprint(), kept["imports"]
-        changed = [self.path] if now["file"] != kept["file"] else []
+        form = checked(kept, CodeForm, "the fingerprint of the code")
+        now, before = self.fingerprint(), form["imports"]
+        changed = [self.path] if now["file"] != form["file"] else []
         for name in {**before, **now["imports"]}:
             if now["imports"].get(name) != before.get(name):
                 changed.append(self.path.parent / name)

@@ -9,15 +9,16 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypedDict
 
 import numpy as np
 
-from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.errors import InfeasibleError, OptionError, RunError
 from ddpnas.generation.best import generate
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.legal import Choices, Indices, LegalSampler
+from ddpnas.utils.read import Bounds, Count, blaming, checked
 
 __all__ = ["BaseStrategy", "Strategy", "frequencies", "recommend"]
 
@@ -163,14 +164,52 @@ class BaseStrategy(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned, exactly."""
-        self.history = [tuple(indices) for indices in state["history"]]
-        self.scores = list(state["scores"])
-        self.stage = state["stage"]
-        self.nan_scores = state["nan_scores"]
-        asked = state["asked"]
+        """Restore what :meth:`state_dict` returned, exactly.
+
+        Raises:
+            RunError: It is the state of something else.
+        """
+        form = checked(state, _StateForm, "the state of the strategy")
+        with blaming("the state of the strategy"):
+            for indices in (*form["history"], *(form["asked"] or ())):
+                self.space.decode(indices)
+        if len(form["scores"]) != len(form["history"]):
+            raise RunError(
+                f"cannot use the state of the strategy: it has {len(form['scores'])} scores for "
+                f"{len(form['history'])} architectures"
+            )
+        self.history = [tuple(indices) for indices in form["history"]]
+        self.scores = form["scores"]
+        self.stage = form["stage"]
+        self.nan_scores = form["nan_scores"]
+        asked = form["asked"]
         self._asked = None if asked is None else [tuple(a) for a in asked]
-        self.rng.bit_generator.state = state["rng"]
+        self.rng.bit_generator.state = form["rng"]
+
+
+class _SeedForm(TypedDict):
+    state: Annotated[int, Bounds(0, 2**128 - 1)]
+    inc: Annotated[int, Bounds(0, 2**128 - 1)]
+
+
+class _RandomForm(TypedDict):
+    """The state of NumPy's PCG64."""
+
+    bit_generator: Literal["PCG64"]
+    state: _SeedForm
+    has_uint32: Literal[0, 1]
+    uinteger: Annotated[int, Bounds(0, 2**32 - 1)]
+
+
+class _StateForm(TypedDict):
+    """What a checkpoint holds of every strategy; most hold more."""
+
+    history: list[list[int]]
+    scores: list[float]
+    stage: Count
+    nan_scores: Count
+    asked: list[list[int]] | None
+    rng: _RandomForm
 
 
 def frequencies(

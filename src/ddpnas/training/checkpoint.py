@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ddpnas.errors import RunError
 from ddpnas.utils.files import write_atomic
+from ddpnas.utils.read import parse_json, require_regular
 
 __all__ = [
     "CHECKPOINT",
@@ -64,7 +65,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
         )
     if _CHECKSUM not in metadata:
         raise RunError(f"{path} is damaged (it has no checksum); {instead}")
-    return tensors, json.loads(metadata["state"])
+    return tensors, parse_json(metadata["state"], path)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -76,8 +77,6 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         RunError: There is no such file, or it is damaged.
     """
-    if not path.is_file():
-        raise RunError(f"{path.parent} holds no {path.name}")
     return _read(path, "copy or train it again")[0]
 
 
@@ -92,6 +91,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str
 
 def _read(path: Path, instead: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return tensors and metadata of a file, after checking that they are what was written."""
+    require_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})

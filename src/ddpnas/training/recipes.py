@@ -16,6 +16,7 @@ import yaml
 
 from ddpnas.errors import OptionError, nearest
 from ddpnas.utils.options import typed
+from ddpnas.utils.read import read_yaml
 
 __all__ = ["CROPS", "OPTIMIZERS", "POLICIES", "RECIPES", "SCHEDULES", "Recipe", "create_recipe"]
 
@@ -263,12 +264,5 @@ def create_recipe(recipe: Recipe | str | Path, **options: Any) -> Recipe:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    except OSError as error:
-        raise OptionError(f"the recipe {path} cannot be read: {error.strerror}") from None
-    if not isinstance(settings, dict):
-        raise OptionError(f"{path} is not a recipe; `ddpnas recipes quick` prints one")
+    settings: dict[str, Any] = read_yaml(path, dict[str, Any], OptionError)
     return settings

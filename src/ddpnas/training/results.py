@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from torch import Tensor, nn
 
@@ -18,8 +18,31 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.final_spaces import inference_space
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.saving import TrainedFolder, lock_trained
+from ddpnas.utils.read import Bounds, Count, Number, Size, checked
 
-__all__ = ["Compared", "Comparison", "EvaluationResult", "TrainResult"]
+__all__ = ["Compared", "ComparedForm", "Comparison", "EvaluationResult", "TrainResult"]
+
+
+class TrainedForm(TypedDict):
+    """What files keep of a training, see :meth:`TrainResult.to_dict`."""
+
+    data: str
+    split: str
+    items: Size
+    confusion: list[list[Count]]
+    history: list[dict[str, Number]]
+    recipe: Recipe
+    seed: Count
+    seconds: Annotated[float, Bounds(0)]
+
+
+class ComparedForm(TrainedForm):
+    """What files keep of a network of a comparison, see :meth:`Compared.to_dict`."""
+
+    name: str
+    text: str
+    architecture: dict[str, str]
+    costs: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -69,7 +92,13 @@ class EvaluationResult:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> EvaluationResult:
         """Return the result that :meth:`to_dict` wrote."""
-        return cls(**{f.name: content[f.name] for f in dataclasses.fields(cls)})
+        found = cls(**{f.name: content[f.name] for f in dataclasses.fields(cls)})
+        sizes = {len(row) for row in found.confusion} | {len(found.confusion)}
+        if len(sizes) > 1 or sum(map(sum, found.confusion)) != found.items:
+            raise RunError(
+                f"the confusion must be a square table of counts that sum to {found.items} items"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -153,14 +182,19 @@ class TrainResult:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TrainResult:
-        """Return the result that :meth:`to_dict` wrote; calling its ``model`` is an error."""
+        """Return the result that :meth:`to_dict` wrote; calling its ``model`` is an error.
+
+        Raises:
+            RunError: The content is something else.
+        """
+        form = checked(content, TrainedForm, "the result of a training")
         return cls(
             model=_NotKept(),
-            evaluation=EvaluationResult.from_dict(content),
-            history=content["history"],
-            recipe=Recipe(**content["recipe"]),
-            seed=content["seed"],
-            seconds=content["seconds"],
+            evaluation=EvaluationResult.from_dict(form),
+            history=form["history"],
+            recipe=form["recipe"],
+            seed=form["seed"],
+            seconds=form["seconds"],
         )
 
 
@@ -199,12 +233,17 @@ class Compared:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Compared:
-        """Return the network that :meth:`to_dict` wrote, without its weights."""
+        """Return the network that :meth:`to_dict` wrote, without its weights.
+
+        Raises:
+            RunError: The content is something else.
+        """
+        form = checked(content, ComparedForm, "a network of a comparison")
         return cls(
-            name=content["name"],
-            text=content["text"],
-            architecture=Architecture(content["architecture"]),
-            costs=content["costs"],
+            name=form["name"],
+            text=form["text"],
+            architecture=Architecture(form["architecture"]),
+            costs=form["costs"],
             result=TrainResult.from_dict(content),
         )
 

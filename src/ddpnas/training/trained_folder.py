@@ -18,22 +18,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import torch
 from torch import nn
 
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
-from ddpnas.generation.limits import Limits
+from ddpnas.generation.limits import Limit, LimitForm, Limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import confirmed_name
+from ddpnas.space.user_code import CodeForm, confirmed_name
 from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.training.checkpoint import load_weights
 from ddpnas.training.results import Compared, Comparison
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.files import read_json
+from ddpnas.utils.read import Bounds, Count, Size, blaming, read_json
 
 __all__ = ["load", "read_comparison", "save_networks"]
 
@@ -158,42 +158,84 @@ def read_comparison(folder: str | Path) -> Comparison | None:
         RunError: A file in it is damaged or was written by another version of ddpnas.
     """
     path = Path(folder)
-    if not ((path / "result.json").is_file() and (path / "architecture.json").is_file()):
+    if not ((path / "result.json").exists() and (path / "architecture.json").exists()):
         return None
-    about, result = _read_about(path), read_json(path / "result.json")
-    try:
-        return Comparison(
-            path=path,
-            networks=tuple(map(Compared.from_dict, result["networks"])),
-            classes=tuple(about["classes"]),
-            space_options=about["space_options"],
-            source=about["provenance"]["data"]["source"],
-        )
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{path} was not written by this version of ddpnas: {error!r}") from None
+    about, result = _read_about(path), read_json(path / "result.json", _ResultForm)
+    with blaming(path / "result.json"):
+        networks = tuple(map(Compared.from_dict, result["networks"]))
+        if not networks:
+            raise RunError("networks is empty; the trained network comes first in it")
+        for one in networks:
+            if len(one.evaluation.confusion) != len(about["classes"]):
+                raise RunError(
+                    f"the confusion of {one.name!r} is not of the {len(about['classes'])} classes "
+                    f"in architecture.json"
+                )
+    return Comparison(
+        path=path,
+        networks=networks,
+        classes=tuple(about["classes"]),
+        space_options=about["space_options"],
+        source=about["provenance"]["data"]["source"],
+    )
 
 
-_FORM: dict[str, type | tuple[type, ...]] = {
-    "space": (str, type(None)),
-    "space_options": dict,
-    "architecture": dict,
-    "input_shape": list,
-    "classes": list,
-    "mean": list,
-    "std": list,
-}
+class _DataForm(TypedDict):
+    name: str
+    fingerprint: str
+    sizes: dict[str, Count]
+    source: dict[str, Any]  # of DataConfig, or empty
 
 
-def _read_about(path: Path) -> dict[str, Any]:
-    if not (path / "architecture.json").is_file():
+class _ProvenanceForm(TypedDict):
+    data: _DataForm
+    seed: Count
+    searched_space_options: dict[str, Any] | None
+    versions: dict[str, Any]
+
+
+class _AboutForm(TypedDict):
+    """What ``architecture.json`` holds."""
+
+    space: str | None
+    space_code: NotRequired[CodeForm | None]
+    space_options: dict[str, Any]
+    network: NotRequired[str]
+    architecture: dict[str, str]
+    text: str
+    input_shape: list[Size]
+    classes: list[str]
+    mean: list[float]
+    std: list[Annotated[float, Bounds(1e-9)]]
+    costs: dict[str, float]
+    limits: dict[str, LimitForm]
+    provenance: _ProvenanceForm
+
+
+class _ResultForm(TypedDict):
+    """What ``result.json`` holds."""
+
+    networks: list[dict[str, Any]]  # each is checked by Compared.from_dict
+
+
+def _read_about(path: Path) -> _AboutForm:
+    if not (path / "architecture.json").exists():
         raise RunError(
             f"{path} holds no trained network (no architecture.json); `ddpnas train` makes one"
         )
-    about = read_json(path / "architecture.json")
-    for key, kind in _FORM.items():
-        if not (isinstance(about, dict) and key in about and isinstance(about[key], kind)):
-            raise RunError(f"{path / 'architecture.json'} is damaged: it has no proper {key!r}")
-    return dict(about)
+    about: _AboutForm = read_json(path / "architecture.json", _AboutForm)
+    with blaming(path / "architecture.json"):
+        for limit in about["limits"].values():
+            Limit.from_json(limit)
+        channels = len(about["mean"])
+        if not about["input_shape"] or not about["classes"]:
+            raise RunError("input_shape and classes must not be empty")
+        if channels != len(about["std"]) or channels not in (0, about["input_shape"][0]):
+            raise RunError(
+                f"mean and std must be empty or have a number for each of the "
+                f"{about['input_shape'][0]} channels"
+            )
+    return about
 
 
 def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None) -> SearchSpace:
@@ -207,7 +249,7 @@ def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None
     except (OptionError, SpaceError, TypeError) as error:
         if name not in list_spaces():
             raise  # what the user named is wrong, not the folder
-        raise RunError(f"{path / 'architecture.json'} is damaged: {error}") from None
+        raise RunError(f"cannot use {path / 'architecture.json'}: {error}") from None
 
 
 def _built_by(

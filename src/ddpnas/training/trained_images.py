@@ -11,15 +11,20 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, NotRequired, TypedDict
 
 from ddpnas.data.data import Data
-from ddpnas.data.load import list_data, load_data
+from ddpnas.data.load import DataConfig, list_data, load_data
 from ddpnas.errors import DataError, RunError
+from ddpnas.utils.read import checked, read_yaml
 
 __all__ = ["find_images", "read_images"]
+
+
+class _ConfigForm(TypedDict):
+    """What matters here of a run's ``config.yaml``, which a later room reads whole."""
+
+    data: NotRequired[str]
 
 
 def read_images(kept: Mapping[str, Any], folder: Path | None, run: str | Path | None) -> Data:
@@ -37,7 +42,7 @@ def read_images(kept: Mapping[str, Any], folder: Path | None, run: str | Path | 
     source = dict(kept.get("source", {}))
     if not source:
         raise RunError(f"the data of {name} came from Python objects; name some images with --data")
-    called = str(source.pop("data"))
+    called = checked(source, DataConfig, f"the source of the data of {name}").data
     where = _place(called, folder, run)
     if where is None:
         raise RunError(
@@ -49,7 +54,7 @@ def read_images(kept: Mapping[str, Any], folder: Path | None, run: str | Path | 
             f"the images that {name} was trained on are no longer at {where}; name some images "
             f"with --data"
         )
-    data = load_data(where, **source)
+    data = load_data(where, **{k: v for k, v in source.items() if k != "data"})
     if not _same(data, kept):
         raise RunError(
             f"the images in {where} are not those that {name} was trained on: other files, classes "
@@ -69,6 +74,7 @@ def find_images(kept: Mapping[str, Any], data: str | Path) -> Data | None:
     source = dict(kept.get("source", {}))
     if not source:
         return None
+    checked(source, DataConfig, "the source of the data of this network")
     try:
         with _silent():  # messages about its splits are true only if the data are the same
             found = load_data(**{**source, "data": data})
@@ -93,7 +99,7 @@ def _place(kept: str, folder: Path | None, run: str | Path | None) -> str | None
         run = folder.resolve().parent
     if run is None or not (Path(run) / "run.json").is_file():
         return None
-    config = yaml.safe_load((Path(run) / "config.yaml").read_text(encoding="utf-8"))
+    config = read_yaml(Path(run) / "config.yaml", _ConfigForm)
     return str(config["data"]) if "data" in config else None
 
 

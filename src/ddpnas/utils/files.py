@@ -1,31 +1,20 @@
-"""Files that are written whole or not at all, locks, and clear errors for reading and writing."""
+"""Files that are written whole or not at all, locks, and clear errors for writing."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import glob
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ddpnas.errors import RunError
+from ddpnas.utils.read import require_regular
 
-__all__ = [
-    "LOCK",
-    "is_full",
-    "lock",
-    "read_json",
-    "read_records",
-    "sync",
-    "whole_lines",
-    "writable",
-    "write_atomic",
-]
+__all__ = ["LOCK", "is_full", "lock", "sync", "writable", "write_atomic"]
 
 LOCK = ".lock"  # the file in a folder that is locked while the folder is in use
 
@@ -41,14 +30,17 @@ def write_atomic(path: Path, content: bytes) -> None:
 
     Raises:
         OSError: The file cannot be written. An older one is still there.
+        RunError: The path is a folder, a pipe or a device.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "result.json")
         >>> write_atomic(path, b"{}")
-        >>> read_json(path)
-        {}
+        >>> path.read_text()
+        '{}'
     """
+    if path.exists():
+        require_regular(path)  # replacing a device or a pipe would break what else uses it
     _remove_leftovers(path)
     # Each process has its own temporary file, or two that write at once would mix their content.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -155,48 +147,3 @@ def writable(
 def is_full(error: OSError) -> bool:
     """Return whether a write failed because of a full disk, a quota or a largest file size."""
     return error.errno in _FULL
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
-
-    Args:
-        path: The file.
-
-    Raises:
-        RunError: There is no such file, or it is damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path.parent} holds no {path.name}; is it a run folder?") from None
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from None
-
-
-def whole_lines(path: Path) -> list[bytes]:
-    """Return the complete lines of a file that grows by lines; none if there is no file yet.
-
-    The last line may be incomplete: it is still being written, or a kill interrupted that. It is
-    left out.
-
-    Args:
-        path: The file.
-    """
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    return [line for line in lines if line.endswith(b"\n")]
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a .jsonl file, one for each complete line.
-
-    Args:
-        path: The file; if there is none, there are no records.
-
-    Raises:
-        RunError: The file is damaged.
-    """
-    try:
-        return [json.loads(line) for line in whole_lines(path)]
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from None

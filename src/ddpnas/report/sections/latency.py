@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ddpnas.costs.latency import CheckForm
 from ddpnas.costs.table import CostTable
+from ddpnas.errors import DataError
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Block, Column, DataTable, Fact, Facts, Figure, Legend, Section
 from ddpnas.report.svg import Axis, Chart
+from ddpnas.utils.read import checked
 
 __all__ = ["latency_section"]
 
@@ -18,8 +21,10 @@ def latency_section(view: View) -> Section | None:
     blocks: list[Block] = []
     words: list[str] = []
     for table in view.tables:
-        check = table.about.get("check")
-        if table.name == "latency_ms" and isinstance(check, Mapping) and check.get("networks"):
+        if table.name != "latency_ms" or "check" not in table.about:
+            continue
+        check = checked(table.about["check"], CheckForm, "check in the latency table", DataError)
+        if check["networks"]:
             words.append(_words(table, check))
             blocks.append(_figure(view, table, check))
     found = view.latency_check

@@ -1,0 +1,107 @@
+"""What the files of a run folder hold, for :func:`ddpnas.utils.read.read_json`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from ddpnas.costs.table import CostTableForm
+from ddpnas.generation.limits import LimitForm
+from ddpnas.space.distribution import DistributionForm
+from ddpnas.utils.read import Bounds, Count, Number
+
+__all__ = [
+    "CheckpointForm",
+    "GeneratedForm",
+    "LatencyCheckForm",
+    "RecordForm",
+    "ResultForm",
+    "StageForm",
+]
+
+_Seconds = Annotated[float, Bounds(0)]
+
+
+class RecordForm(TypedDict):
+    """A line of ``history.jsonl``. It holds further measurements of the evaluator."""
+
+    evaluation: Count
+    stage: Count
+    architecture: dict[str, str]
+    score: Number
+    accuracy: NotRequired[Number]
+    seconds: _Seconds
+    train_seconds: NotRequired[_Seconds]
+    valid_seconds: NotRequired[_Seconds]
+    proxy_seconds: NotRequired[_Seconds]
+    strategy_seconds: NotRequired[_Seconds]
+    saving_seconds: NotRequired[_Seconds]
+
+
+class StageForm(DistributionForm):
+    """A line of ``distributions.jsonl``."""
+
+    stage: Count
+    evaluations: Count
+
+
+class ResultForm(TypedDict):
+    """What ``result.json`` holds."""
+
+    architecture: dict[str, str]
+    text: str
+    evaluations: Count
+    seconds: _Seconds
+    distribution: DistributionForm
+
+
+class CheckpointForm(TypedDict):
+    """The plain data of ``checkpoint.safetensors``."""
+
+    evaluations: Count
+    scores: list[Number]
+    preparing: _Seconds
+    strategy: dict[str, Any]
+    evaluator: dict[str, Any]
+
+
+class _CertificateForm(TypedDict):
+    gap: Number
+
+
+class _CandidateForm(TypedDict):
+    architecture: dict[str, str]
+    text: str
+    costs: dict[str, float]
+    margin: dict[str, float]
+    log_prob: Number  # minus infinity for an option of probability 0
+    certificate: _CertificateForm
+    score: NotRequired[Number]
+    accuracy: NotRequired[Number]
+
+
+class GeneratedForm(_CandidateForm):
+    """What ``generated.json`` holds."""
+
+    limits: dict[str, LimitForm]
+    objective: str
+    survivors_only: bool
+    height: int | None
+    parametric: int | None
+    costs_from: list[str]
+    space_options: dict[str, Any]
+    tables: list[CostTableForm]
+    top: NotRequired[list[_CandidateForm]]
+    rescored: NotRequired[Count]
+    chosen: NotRequired[Count]
+    changed_by_rescoring: NotRequired[bool]
+
+
+class LatencyCheckForm(TypedDict):
+    """What ``latency_check.json`` holds."""
+
+    architecture: dict[str, str]
+    text: str
+    predicted_ms: float
+    measured_ms: float
+    iqr_ms: float
+    error_percent: float

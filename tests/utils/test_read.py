@@ -1,0 +1,200 @@
+"""Files of others: read within bounds, checked against a shape, refused in one sentence."""
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+import pytest
+
+from ddpnas.errors import DataError, OptionError, RunError
+from ddpnas.utils.read import (
+    Bounds,
+    Count,
+    Number,
+    checked,
+    parse_json,
+    parse_yaml,
+    read_file,
+    read_json,
+    read_records,
+    read_yaml,
+)
+
+LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+
+class Term(TypedDict):
+    choices: list[tuple[str, str]]
+    cost: float
+    note: NotRequired[str]
+
+
+class Table(TypedDict):
+    name: str
+    terms: list[Term]
+    limit: int | None
+    kind: Literal["sum", "mean"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    size: Annotated[int, Bounds(1, 8)]
+    name: str = "x"
+
+    def __post_init__(self):
+        if self.name == "bad":
+            raise OptionError("bad is no name")
+
+
+GOOD = {
+    "name": "macs",
+    "terms": [{"choices": [["op", "conv"]], "cost": 2}],
+    "limit": None,
+    "kind": "sum",
+}
+
+
+def test_what_has_the_shape_is_returned_with_its_whole_numbers():
+    found = checked({**GOOD, "more": [1, {"x": None}]}, Table, "t.json")
+    assert found == {
+        **GOOD,
+        "terms": [{"choices": [("op", "conv")], "cost": 2}],
+        "more": [1, {"x": None}],
+    }
+    assert type(found["terms"][0]["cost"]) is int
+    assert checked({"size": 3}, Setting, "s.json") == Setting(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": 3}, "name is 3, not a text"),
+        ({"name": None}, "name is null, not a text"),
+        ({"name": "\ud800"}, 'name is "\\ud800", not a text that UTF-8 can hold'),
+        ({"terms": {}}, "terms is an object of 0, not a list"),
+        ({"terms": [3]}, r"terms[0] is 3, not an object (names with values)"),
+        ({"terms": [{"cost": 1}]}, r"terms[0].choices is missing; needed is a list"),
+        (
+            {"terms": [{"choices": [["a"]], "cost": 1}]},
+            "terms[0].choices[0] is a list of 1, not a list of 2",
+        ),
+        ({"terms": [{"choices": [], "cost": float("nan")}]}, "terms[0].cost is NaN, not a number"),
+        ({"terms": [{"choices": [], "cost": True}]}, "terms[0].cost is true, not a number"),
+        (
+            {"terms": [{"choices": [], "cost": 10**400}]},
+            "is a whole number of 1,329 bits, not a number",
+        ),
+        ({"limit": 2.5}, "limit is 2.5, not a whole number"),
+        ({"kind": "max"}, 'kind is "max", not "sum" or "mean"'),
+        ({"kind": []}, 'kind is a list of 0, not "sum" or "mean"'),
+        ({"more": {"x": "\udc00"}}, "more.x is"),
+    ],
+)
+def test_what_has_another_shape_is_refused_with_its_key(change, says):
+    with pytest.raises(DataError) as caught:
+        checked({**GOOD, **change}, Table, "t.json", DataError)
+    assert str(caught.value).startswith("cannot use t.json: ")
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_dataclass_takes_its_fields_only_and_may_refuse_them():
+    for content, says in (
+        ({}, "size is missing; needed is a whole number"),
+        ({"size": 9}, "size is 9, not a whole number from 1 to 8"),
+        ({"size": 3, "nome": ""}, "nome is not known to this version"),
+        ({"size": 3, "name": "bad"}, "bad is no name"),
+        ([], "its content is a list of 0, not an object"),
+    ):
+        with pytest.raises(RunError, match=says):
+            checked(content, Setting, "s.json")
+
+
+def test_measurements_may_be_nan_and_counts_not_negative():
+    assert str(checked([float("nan")], list[Number], "x")) == "[nan]"
+    with pytest.raises(RunError, match=r"its content is -1, not a whole number of at least 0"):
+        checked(-1, Count, "x")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1, 2", "nul", '{"a": 1, "a": 2}', "[" * 100_000, "1" * 5000]
+)
+def test_what_is_no_json_is_refused(text):
+    with pytest.raises(RunError, match=r"^cannot use x.json: "):
+        checked(parse_json(text, "x.json"), Any, "x.json")
+
+
+def test_deep_nesting_is_refused_wherever_anything_is_allowed():
+    deep: Any = 1
+    for _ in range(100):
+        deep = [deep]
+    with pytest.raises(RunError, match="nested more than"):
+        checked({"x": deep}, dict[str, Any], "x.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [LAUGHS, "a: &a [*a]", "[" * 5000, "a: 1\na: 2", "a: [", "? [1]\n: 2",
+     "!!python/object:os.system {}", "a: 2020-99-99", "a: !!int x", "\0",
+     "a: " + "1" * 5000, "a: !!set {b, b}", "--- 1\n--- 2"],
+)  # fmt: skip
+def test_what_is_no_plain_yaml_is_refused(text):
+    with pytest.raises(OptionError, match=r"cannot use x.yaml: .*"):
+        checked(parse_yaml(text, "x.yaml", OptionError), dict[str, Any], "x.yaml", OptionError)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 2020-01-01", "a: !!binary aGk=", "1: 2", "a: !!set {b}", "3", "-"]
+)
+def test_yaml_that_json_cannot_hold_is_refused(text):
+    with pytest.raises(OptionError):
+        checked(parse_yaml(text, "x.yaml", OptionError), dict[str, Any], "x.yaml", OptionError)
+
+
+def test_the_mark_of_windows_editors_is_no_damage(tmp_path):
+    (tmp_path / "x.json").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n')
+    (tmp_path / "x.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\n")
+    assert read_json(tmp_path / "x.json") == read_yaml(tmp_path / "x.yaml") == {"a": 1}
+
+
+def test_other_encodings_are_named(tmp_path):
+    (tmp_path / "x.json").write_text('{"ü": 1}', encoding="latin-1")
+    with pytest.raises(RunError, match=r"x.json is not UTF-8 \(byte 0xfc at 2\); save it as UTF-8"):
+        read_json(tmp_path / "x.json")
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "socket"))
+    for path, says in (
+        (tmp_path / "pipe", "is a pipe, not a file"),
+        (tmp_path / "folder", "is a folder, not a file"),
+        (tmp_path / "socket", "is a socket, not a file"),
+        ("/dev/zero", "is a device, not a file"),
+        (tmp_path / "none", "there is no file"),
+        (tmp_path / "circle", "cannot be read"),
+        ("a\0b", "cannot be read"),
+    ):
+        for one in (read_file, read_json, read_yaml):
+            with pytest.raises(RunError, match=says):
+                one(path)
+
+
+def test_a_large_file_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
+    (tmp_path / "x.yaml").write_text("a: 1\n" * 100_000)
+    with pytest.raises(RunError, match=r"has 500,000 bytes; the most is 262,144"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_records_are_checked_line_by_line_and_the_last_may_be_torn(tmp_path):
+    path = tmp_path / "history.jsonl"
+    assert read_records(path, Table) == []
+    path.write_text(json.dumps({"score": 1}) + "\n" + '{"score": 2\u2028}')
+    assert read_records(path, dict[str, float]) == [{"score": 1}]
+    path.write_text('{"score": 1}\n{"score": "x"}\n')
+    with pytest.raises(RunError, match=r'cannot use line 2 of .*jsonl: score is "x", not a number'):
+        read_records(path, dict[str, float])
