@@ -3,23 +3,34 @@
 The final network is made once on the meta device with every decision open, runs once, and falls
 into units (:mod:`ddpnas.costs._units`), each of which is counted where it stands. All options of a
 choice have the same output shape (the space checks it), so the cost of one choice does not depend
-on any other, and the sum is exact. A network that does less where an option returns None would be
-the exception. :func:`count_costs` looks for that and refuses it. What an option holds inside a
-nested choice is counted for that choice alone.
+on any other, and the sum is exact. What an operation costs depends on the two or three undecided
+widths that it meets, too (:mod:`ddpnas.costs._width_terms`). A network that does less where an
+option returns None would be an exception. :func:`count_costs` looks for that and refuses it. What
+an option holds inside a nested choice is counted for that choice alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ddpnas.costs._units import CostUnit, bind, find_units
-from ddpnas.costs.network import Weights, own_tensors, run_costs, stored_bytes
+from ddpnas.costs._width_terms import WidthTerms
+from ddpnas.costs.network import (
+    OperationCost,
+    Weights,
+    operation_costs,
+    own_tensors,
+    stored_bytes,
+    total_costs,
+)
 from ddpnas.costs.table import CostTable, add_term
 from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.slices import Slices
 from ddpnas.space.supernet import Condition, walk
 
 __all__ = ["count_costs"]
@@ -69,19 +80,24 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
     """
     with torch.device("meta"):
         opened = space.opened()
+    slices = Slices(opened)
+    widths = WidthTerms([d for d in space.decisions if d.ordered], slices)
+    counter = _Counter(space, opened, weights)
     terms: dict[str, dict[Condition, int]] = {name: {} for name in _UNITS}
-    for conditions, parameters, buffers in _tensors_by_conditions(opened):
-        for condition, sign in _any_of(space, conditions).items():
-            add_term(terms["params"], condition, sign * sum(p.numel() for p in parameters))
-            stored = stored_bytes(parameters, buffers, weights)
-            add_term(terms["size_bytes"], condition, sign * stored)
-    counted: dict[str, tuple[int, int]] = {}
-    for unit in find_units(space, opened):
-        if unit.key not in counted:
-            counted[unit.key] = _run_costs(space, opened, unit)
-        macs, written = counted[unit.key]
-        add_term(terms["macs"], unit.choices, macs)
-        add_term(terms["activation_bytes"], unit.choices, written)
+    trials: list[list[_Piece]] = []
+    for sizes in widths.trials:
+        slices.set(sizes)
+        trials.append(counter.count())
+    if len({len(pieces) for pieces in trials}) > 1:
+        raise SpaceError(
+            f"the network of space {space.name!r} runs other operations at other widths, so its "
+            f"costs are not a sum over its choices"
+        )
+    for pieces in zip(*trials, strict=True):
+        [first, *_] = pieces
+        explained = widths.explain([piece.cost for piece in pieces], first.what)
+        for pairs, cost in explained.items():
+            add_term(terms[first.name], (*first.condition, *pairs), cost)
     about = {**space.identity, "options": space.plain_options}
     about_of = {name: about for name in _UNITS} | {"size_bytes": {**about, "weights": weights}}
     return {
@@ -134,16 +150,69 @@ def _any_of(space: SearchSpace, conditions: frozenset[Condition]) -> dict[Condit
     return terms
 
 
-def _run_costs(space: SearchSpace, opened: nn.Module, unit: CostUnit) -> tuple[int, int]:
-    """Return (MACs, bytes written) of a unit; refuse one that costs less when given None."""
-    costs = run_costs(bind(opened, unit, unit.inputs, [slot.output for slot in unit.slots]))
-    if any(slot.absent for slot in unit.slots):
-        fillings = [None if slot.absent else slot.output for slot in unit.slots]
-        if run_costs(bind(opened, unit, unit.inputs, fillings)) != costs:
-            decisions = sorted({slot.decision for slot in unit.slots if slot.absent})
-            raise SpaceError(
-                f"the costs of space {space.name!r} are not a sum over its choices: the network "
-                f"runs other operations where a choice returns None ({', '.join(decisions)}); sum "
-                f"such outputs with ddpnas.space.layers.add, or use a module that returns zeros"
-            )
-    return costs
+class _Piece(NamedTuple):
+    """A part of a cost.
+
+    Attributes:
+        name: The cost.
+        condition: The choices under which it is paid.
+        what: What costs it.
+        cost: How much, at the present widths.
+    """
+
+    name: str
+    condition: Condition
+    what: str
+    cost: int
+
+
+class _Counter:
+    """Counts a network at the widths that it has.
+
+    Args:
+        space: The space of the network.
+        opened: ``space.opened()`` on the meta device.
+        weights: Type in which weights are stored.
+    """
+
+    def __init__(self, space: SearchSpace, opened: nn.Module, weights: Weights) -> None:
+        self._space, self._opened, self._weights = space, opened, weights
+        self._known: dict[str, list[OperationCost]] = {}  # by the key of a unit
+
+    def count(self) -> list[_Piece]:
+        """Return the costs of every choice, in the same order at all widths."""
+        pieces = []
+        for conditions, parameters, buffers in _tensors_by_conditions(self._opened):
+            stored = stored_bytes(parameters, buffers, self._weights)
+            elements = [parameter.numel() for parameter in parameters]
+            for condition, sign in _any_of(self._space, conditions).items():
+                for name, costs in (("params", elements), ("size_bytes", stored)):
+                    what = f"{name} of a layer"
+                    pieces += [_Piece(name, condition, what, sign * c) for c in (*costs, 0)]
+        for unit in find_units(self._space, self._opened):
+            if unit.key not in self._known:
+                self._known[unit.key] = self._run(unit)
+            for op in self._known[unit.key]:
+                what = f"{op.name} in {unit.path or 'the network'}"
+                pieces.append(_Piece("macs", unit.choices, what, op.macs))
+                pieces.append(_Piece("activation_bytes", unit.choices, what, op.written))
+            pieces.append(_Piece("macs", unit.choices, "", 0))  # a term even if nothing runs
+            pieces.append(_Piece("activation_bytes", unit.choices, "", 0))
+        return pieces
+
+    def _run(self, unit: CostUnit) -> list[OperationCost]:
+        """Return the costs of a unit's operations; refuse one that costs less when given None."""
+        opened, slots = self._opened, unit.slots
+        costs = operation_costs(bind(opened, unit, unit.inputs, [slot.output for slot in slots]))
+        if any(slot.absent for slot in slots):
+            fillings = [None if slot.absent else slot.output for slot in slots]
+            without = operation_costs(bind(opened, unit, unit.inputs, fillings))
+            if total_costs(without) != total_costs(costs):
+                decisions = sorted({slot.decision for slot in slots if slot.absent})
+                raise SpaceError(
+                    f"the costs of space {self._space.name!r} are not a sum over its choices: the "
+                    f"network runs other operations where a choice returns None "
+                    f"({', '.join(decisions)}); sum such outputs with ddpnas.space.layers.add, or "
+                    f"use a module that returns zeros"
+                )
+        return costs

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -22,13 +23,15 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.space.meta import move_to_meta, on_meta
 
 __all__ = [
+    "OperationCost",
     "Weights",
     "count_network",
     "makes_constant",
+    "operation_costs",
     "own_tensors",
     "peak_bytes",
-    "run_costs",
     "stored_bytes",
+    "total_costs",
 ]
 
 Weights = Literal["float32", "float16", "int8"]
@@ -79,12 +82,12 @@ def count_network(
     def run() -> Any:
         return copied(example)
 
-    macs, written = run_costs(run)
+    macs, written = total_costs(operation_costs(run))
     parameters, buffers = own_tensors(network.modules())
     return {
         "macs": macs,
         "params": sum(p.numel() for p in parameters),
-        "size_bytes": stored_bytes(parameters, buffers, weights),
+        "size_bytes": sum(stored_bytes(parameters, buffers, weights)),
         "activation_bytes": written,
         "peak_activation_bytes": peak_bytes(copied, run, [example]),
     }
@@ -105,16 +108,44 @@ def quick_norms(network: nn.Module) -> nn.Module:
     return network
 
 
-def run_costs(run: Callable[[], Any]) -> tuple[int, int]:
-    """Return the multiply-adds of a run on the meta device, and the bytes that it writes.
+@dataclass(frozen=True)
+class OperationCost:
+    """What one operation of a run costs.
+
+    Attributes:
+        name: Its name in torch, such as "convolution".
+        macs: Multiply-adds.
+        written: Bytes of the tensors that it makes; 0 for elementwise ones.
+    """
+
+    name: str
+    macs: int
+    written: int
+
+
+def total_costs(operations: Iterable[OperationCost]) -> tuple[int, int]:
+    """Return the multiply-adds of operations, and the bytes that they write."""
+    listed = list(operations)
+    return sum(op.macs for op in listed), sum(op.written for op in listed)
+
+
+def operation_costs(run: Callable[[], Any]) -> list[OperationCost]:
+    """Return what each operation of a run on the meta device costs, in order.
 
     Args:
         run: Runs a network once.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     layer, x = nn.Linear(4, 2), torch.empty(3, 4)
+        >>> [op for op in operation_costs(lambda: layer(x)) if op.macs]
+        [OperationCost(name='addmm', macs=24, written=24)]
     """
     written, counter = _Written(), FlopCounterMode(display=False)
-    with on_meta(), written, counter:
+    operations = _Operations(written, counter)
+    with on_meta(), written, counter, operations:
         run()
-    return counter.get_total_flops() // 2, written.total
+    return operations.costs
 
 
 def peak_bytes(network: nn.Module, run: Callable[[], Any], held: Iterable[Tensor]) -> int:
@@ -135,14 +166,18 @@ def own_tensors(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[
     """Return the parameters of these modules without their children, and the stored buffers.
 
     Args:
-        modules: A tensor that several of them share counts once.
+        modules: A tensor that several of them share counts once. Where widths are undecided, a
+            tensor is the slice in use.
     """
     parameters: dict[int, nn.Parameter] = {}
     buffers: dict[int, Tensor] = {}
     for module in modules:
-        parameters.update((id(p), p) for p in module.parameters(recurse=False))
+        parameters.update(
+            (id(parameter), getattr(module, name))
+            for name, parameter in module.named_parameters(recurse=False)
+        )
         buffers.update(
-            (id(buffer), buffer)
+            (id(buffer), getattr(module, name))
             for name, buffer in module.named_buffers(recurse=False)
             if name not in module._non_persistent_buffers_set
         )
@@ -150,9 +185,9 @@ def own_tensors(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[
 
 
 def stored_bytes(
-    parameters: Iterable[nn.Parameter], buffers: Iterable[Tensor], weights: Weights
-) -> int:
-    """Return the bytes in which parameters and buffers are stored.
+    parameters: Iterable[Tensor], buffers: Iterable[Tensor], weights: Weights
+) -> list[int]:
+    """Return the bytes in which parameters and buffers are stored, in pieces that add up.
 
     Args:
         parameters: "float32" takes 4 bytes an element and "float16" 2. "int8" takes one for tensors
@@ -161,20 +196,25 @@ def stored_bytes(
         buffers: Whole numbers keep their type. Others are float32, or float16 if asked for.
         weights: The type.
 
+    Returns:
+        For each tensor its bytes, followed by those of its scales.
+
     Raises:
         OptionError: The type is unknown.
     """
-    widths = {"float32": 4, "float16": 2, "int8": 4}
-    if weights not in widths:
-        raise OptionError(nearest("type of weights", weights, widths))
-    width = widths[weights]
-    total = 0
+    element = {"float32": 4, "float16": 2, "int8": 4}
+    if weights not in element:
+        raise OptionError(nearest("type of weights", weights, element))
+    pieces = []
     for tensor in parameters:
-        quantized = weights == "int8" and tensor.ndim >= 2
-        total += tensor.numel() + 4 * tensor.shape[0] if quantized else width * tensor.numel()
+        if weights == "int8" and tensor.ndim >= 2:
+            pieces += [tensor.numel(), 4 * tensor.shape[0]]
+        else:
+            pieces += [tensor.numel() * element[weights], 0]
     for buffer in buffers:
-        total += buffer.numel() * (width if buffer.is_floating_point() else buffer.element_size())
-    return total
+        size = element[weights] if buffer.is_floating_point() else buffer.element_size()
+        pieces += [buffer.numel() * size, 0]
+    return pieces
 
 
 def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
@@ -183,6 +223,25 @@ def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
     if name.endswith("_like") or name.startswith("new_"):
         return True
     return not any(isinstance(t, Tensor) for t in tree_leaves((args, kwargs)))
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lists what each operation adds to two counters."""
+
+    def __init__(self, written: _Written, counter: FlopCounterMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.costs: list[OperationCost] = []
+        self._written, self._counter = written, counter
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        flops, written = self._counter.get_total_flops(), self._written.total
+        output = func(*args, **(kwargs or {}))
+        macs = (self._counter.get_total_flops() - flops) // 2
+        name = func.overloadpacket.__name__
+        self.costs.append(OperationCost(name, macs, self._written.total - written))
+        return output
 
 
 class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -11,37 +11,16 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from ddpnas.errors import SpaceError
 from ddpnas.space.decisions import Decision
 from ddpnas.space.slices import Slices, at_widths, layout, widths_of
+from ddpnas.space.widths import trial_sizes
 
-__all__ = ["check_widths", "explain_failure", "trial_widths"]
+__all__ = ["check_widths", "explain_failure"]
 
-_RANDOM = 5
 _PLAIN = (bool, int, float, str, type(None))
-
-
-def trial_widths(widths: Sequence[Decision]) -> list[dict[str, int]]:
-    """Return the sizes at which a network is tried, besides the largest.
-
-    Args:
-        widths: The decisions about widths.
-
-    Returns:
-        Each width at its smallest with the others at their largest, then random ones.
-    """
-    values = {d.name: [int(value) for value in d.values or ()] for d in widths}
-    largest = {name: sizes[-1] for name, sizes in values.items()}
-    trials = [{**largest, name: sizes[0]} for name, sizes in values.items() if len(sizes) > 1]
-    rng = np.random.default_rng(0)
-    if trials:
-        trials += [
-            {name: int(rng.choice(sizes)) for name, sizes in values.items()} for _ in range(_RANDOM)
-        ]
-    return trials
 
 
 def check_widths(
@@ -68,7 +47,8 @@ def check_widths(
                 f"no layer has the width {decision.name!r}: a size that a layer is to depend on "
                 f"must reach it as a width"
             )
-    trials = [(sizes, make(sizes)) for sizes in trial_widths(widths)]
+    values = {d.name: [int(option) for option in d.options] for d in widths}
+    trials = [(sizes, make(sizes)) for sizes in trial_sizes(values)]
     for sizes, made in trials:
         for message in _differences(opened, made, sizes):
             raise SpaceError(f"{message}, with {_said(sizes)}")
@@ -178,7 +158,7 @@ def explain_failure(
             return False
         return True
 
-    values = {d.name: {int(value) for value in d.values or ()} for d in widths}
+    values = {d.name: {int(option) for option in d.options} for d in widths}
     for one, other in itertools.combinations(values, 2):
         for size in sorted(values[one] & values[other])[:1]:
             if failed[one] != failed[other] and runs({**failed, one: size, other: size}):

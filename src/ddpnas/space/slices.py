@@ -211,7 +211,8 @@ class _Layer:
                 vars(self.module)[name] = self.leaves[name].flatten(0, 1)
 
         merge()
-        self.hook = self.module.register_forward_pre_hook(merge)
+        if not self.leaves[names[0]].is_meta:  # there is nothing to copy, and no operation to count
+            self.hook = self.module.register_forward_pre_hook(merge)
 
 
 class Slices:
@@ -247,6 +248,12 @@ class Slices:
 
     def __bool__(self) -> bool:
         return bool(self._layers)
+
+    def widths(self) -> Iterator[Width]:
+        """Yield every width that a module holds."""
+        for layer in self._layers.values():
+            for value in layer.attributes.values():
+                yield from widths_in(value)
 
     def set(self, chosen: Mapping[str, int]) -> None:
         """Give every module its widths.

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-__all__ = ["Part", "Width"]
+import numpy as np
+
+__all__ = ["Part", "Width", "trial_sizes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,3 +161,39 @@ class Width(int):
 def _derived(value: int, key: Any, width: Width, function: Callable[[int], int]) -> Width:
     part = Part(key, width.decisions, lambda chosen: function(width.at(chosen)))
     return Width(value, {part: 1})
+
+
+_ONE_BY_ONE = 8  # so many decisions are tried alone; more are told apart by codes
+_RANDOM = 5
+
+
+def trial_sizes(values: Mapping[str, Sequence[int]]) -> list[dict[str, int]]:
+    """Return sizes of widths at which a network is tried, besides the largest.
+
+    They tell decisions apart: for any two, one is at its smallest where the other is at its
+    largest, both ways. If there are few, each is at its smallest alone. Random sizes follow.
+
+    Args:
+        values: The values of each decision, in increasing order.
+
+    Example:
+        >>> trial_sizes({"a": (2, 4), "b": (3, 5, 7)})[:2]
+        [{'a': 2, 'b': 7}, {'a': 4, 'b': 3}]
+    """
+    names = [name for name, sizes in values.items() if len(sizes) > 1]
+    if len(names) <= _ONE_BY_ONE:
+        groups = [{name} for name in names]
+    else:
+        groups = []
+        for bit in range((len(names) - 1).bit_length()):
+            marked = {name for i, name in enumerate(names) if i >> bit & 1}
+            groups += [marked, set(names) - marked]
+    trials = [
+        {name: sizes[0 if name in group else -1] for name, sizes in values.items()}
+        for group in groups
+    ]
+    rng = np.random.default_rng(0)
+    random = [
+        {name: int(rng.choice(sizes)) for name, sizes in values.items()} for _ in range(_RANDOM)
+    ]
+    return trials + random if names else []
