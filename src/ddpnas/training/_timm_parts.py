@@ -77,7 +77,18 @@ def average_of(model: nn.Module, recipe: Recipe, steps: int) -> Any:
         return None
     from timm.utils import ModelEmaV3
 
-    return ModelEmaV3(model, decay=min(recipe.ema, 1 - 10 / max(steps, 11)))
+    class Average(ModelEmaV3):  # type: ignore[misc]
+        def apply_update_(self, model: nn.Module, decay: float) -> None:
+            # timm goes by names, and would move a tensor with two names twice in a step.
+            own, new = self.module.state_dict(keep_vars=True), model.state_dict(keep_vars=True)
+            pairs = list({id(own[name]): (own[name], new[name]) for name in own}.values())
+            moved = [(old, value) for old, value in pairs if old.is_floating_point()]
+            torch._foreach_lerp_([o for o, _ in moved], [v for _, v in moved], weight=1 - decay)
+            for old, value in pairs:
+                if not old.is_floating_point():
+                    old.copy_(value)
+
+    return Average(model, decay=min(recipe.ema, 1 - 10 / max(steps, 11)))
 
 
 def mix_of(recipe: Recipe, classes: int, batch_size: int) -> Mix | None:

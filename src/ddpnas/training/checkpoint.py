@@ -81,10 +81,13 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 _CHECKSUM = "checksum"  # of tensors and metadata, in the metadata
+_SHARED = "shared"  # second name of a tensor -> the name under which it is saved, in the metadata
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    separate = _separate(tensors)
+    separate, shared = _separate(tensors)
+    if shared:
+        metadata = {**metadata, _SHARED: json.dumps(shared)}
     whole = {**metadata, _CHECKSUM: _checksum(separate, metadata)}
     write_atomic(path, save(separate, metadata=whole))
 
@@ -104,6 +107,13 @@ def _read(path: Path, instead: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.isnan().any():
             raise RunError(f"{path} holds values in {name!r} that are not numbers; {instead}")
+    try:
+        shared = json.loads(metadata.get(_SHARED, "{}"))
+        tensors |= {name: tensors[saved] for name, saved in shared.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path} is damaged (names of shared tensors: {error!r}); {instead}"
+        ) from None
     return tensors, metadata
 
 
@@ -180,16 +190,24 @@ def load_optimizer(
             optimizer.state[parameter] = state
 
 
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors on the CPU, contiguous and each in memory of its own.
+def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return tensors for a file, whose format refuses those that share memory.
 
-    The file format refuses tensors that share memory, as tied weights do.
+    Returns:
+        (separate, shared): the tensors on the CPU, contiguous and each in memory of its own; and
+        the second and further names of a tensor -> its first name, the one it is saved under.
     """
-    found: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    separate: dict[str, Tensor] = {}
+    shared: dict[str, str] = {}
+    names: dict[Any, str] = {}
+    memory: set[int] = set()
     for name, tensor in tensors.items():
+        at = tensor.untyped_storage().data_ptr()
+        view = (at, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and (first := names.setdefault(view, name)) != name:
+            shared[name] = first
+            continue
         whole = tensor.detach().cpu().contiguous()
-        at = whole.untyped_storage().data_ptr()
-        found[name] = whole.clone() if at in seen else whole
-        seen.add(at)
-    return found
+        separate[name] = whole.clone() if at in memory else whole  # another part of the same memory
+        memory.add(at)
+    return separate, shared

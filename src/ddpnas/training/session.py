@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import time
@@ -304,4 +305,5 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+    """Return copies of all tensors; names that share one share its copy too."""
+    return copy.deepcopy(dict(model.state_dict()))
