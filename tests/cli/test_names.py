@@ -16,6 +16,9 @@ import ddpnas
 from ddpnas import cli
 from ddpnas.cli import _show as show
 from ddpnas.cli import main
+from ddpnas.evaluators import BaseEvaluator, Evaluation
+from ddpnas.report import write_report
+from ddpnas.training import save_networks
 
 CLASSES = ("shoe [left]", "[/bold] :smile:", "=cmd|' /C calc'!A0", "<b>hat</b> | `x` $1$", "bag")
 
@@ -23,7 +26,7 @@ SPACE = """
 from torch import nn
 
 def network(choose, num_classes=5, input_shape=(1, 8, 8)):
-    options = {"[red]conv": 3, "=pool\\x1b[31m": 5}
+    options = {"[red]conv": 3, "=pool\u202e": 5}
     first = choose("block [1]", {
         name: lambda k=k: nn.Conv2d(input_shape[0], 4, k, padding=k // 2)
         for name, k in options.items()
@@ -68,7 +71,7 @@ def test_names_with_a_meaning_elsewhere_go_through_every_command(capsys, places,
         printed[step[0]] = out
     for name in CLASSES:
         assert f"as {name}" in " ".join(printed["evaluate"].split())
-    assert "block [1]" in printed["search"] and r"=pool\x1b[31m" in printed["search"]
+    assert "block [1]" in printed["search"] and r"=pool\u202e" in printed["search"]
     assert ddpnas.load(f"{run}/trained", space=space).classes == CLASSES
     cells = [
         cell for file in Path(run).rglob("*.csv") for row in csv.reader(file.open()) for cell in row
@@ -87,8 +90,6 @@ def test_what_a_file_is_called_cannot_control_the_terminal(capsys, places, tmp_p
     space = ddpnas.create_space("toy", num_classes=5, input_shape=data.input_shape)
     found = {d.name: d.options[0] for d in space.decisions}
     networks = ddpnas.compare(space, found, data, epochs=1, device="cpu")
-    from ddpnas.training import save_networks
-
     save_networks(tmp_path / "net", space, networks)
     bad = tmp_path / "a\nb\x1b[31m\u202e.png"
     Image.new("L", (8, 8)).save(bad)
@@ -138,3 +139,24 @@ def test_commands_print_by_the_function_that_makes_names_harmless():
         assert all(any(k.arg == "file" for k in call.keywords) for call in calls), (
             f"{file.name} prints by print(); use show.line()"
         )
+
+
+class Zero(BaseEvaluator):
+    """Scores every architecture as 0."""
+
+    def evaluate(self, architectures):
+        return iter([Evaluation(0.0)] * len(architectures))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_run_in_a_folder_that_is_not_utf8_is_trained_and_reported(places, tmp_path):
+    data = ddpnas.load_data(places[0])
+    space = ddpnas.create_space("toy", num_classes=5, input_shape=data.input_shape)
+    run = tmp_path / os.fsdecode(b"caf\xe9")
+    options = {"strategy": "random", "strategy_options": {"evaluations": 2}}
+    ddpnas.search(space, data, out=run, evaluator=Zero(), **options)
+    found = {d.name: d.options[0] for d in space.decisions}
+    networks = ddpnas.compare(space, found, data, epochs=1, device="cpu")
+    save_networks(run / os.fsdecode(b"n\xe9t"), space, networks)
+    assert r"caf\udce9" in write_report(run).read_text()
+    assert r"# n\\udce9t" in (run / os.fsdecode(b"n\xe9t") / "README.md").read_text()

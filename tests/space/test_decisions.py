@@ -118,3 +118,10 @@ def test_decisions_and_rules_survive_json(name):
     again = DecisionSpace.from_dict(json.loads(json.dumps(space.to_dict())))
     assert again.decisions == space.decisions and again.rules == space.rules
     assert again.valid_size == space.valid_size
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "caf\udce9", "a\u2028b", "\x00"])
+def test_names_that_no_line_can_hold_are_refused(name):
+    for names in ((name, ("a", "b")), ("a", ("b", name))):
+        with pytest.raises(SpaceError, match="has the name .*, which "):
+            Decision(*names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from ddpnas.errors import DataError
+from ddpnas.utils.text import unwritable
 
 __all__ = ["check_classes", "read_label", "read_labels"]
-
-
-_UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, halves of pairs, line and paragraph separators
 
 
 def read_labels(labels: Any, name: str) -> np.ndarray[Any, Any]:
@@ -88,13 +85,8 @@ def check_classes(classes: Sequence[Any], name: str) -> tuple[str, ...]:
     for one in classes:
         if not isinstance(one, str):
             raise DataError(f"{name} must be texts, not {type(one).__name__} ({one!r})")
-        if bad := next((c for c in one if unicodedata.category(c) in _UNWRITABLE), None):
-            kind = (
-                "is not UTF-8"
-                if unicodedata.category(bad) == "Cs"
-                else f"has the character {bad!r}"
-            )
-            raise DataError(f"{name} have the name {one!r}, which {kind}; rename the class")
+        if why := unwritable(one):
+            raise DataError(f"{name} have the name {one!r}, which {why}; rename the class")
     if len(set(classes)) < len(classes):
         twice = next(c for c in classes if list(classes).count(c) > 1)
         raise DataError(f"{name} names {twice!r} twice; every class needs its own name")

@@ -153,7 +153,8 @@ def write_report(
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         # First the page: without it, the folder of a killed first report would belong to nobody.
-        write_atomic(path, page_html(page, data_folder=data.name).encode())
+        text = page_html(page, data_folder=data.name)
+        write_atomic(path, text.encode(errors="backslashreplace"))
         data.mkdir(exist_ok=True)
         for name, text in tables.items():
             write_atomic(data / f"{name}.csv", text.encode())

@@ -100,7 +100,9 @@ class Watch:
                     for run, before in zip(runs, self._views, strict=True)
                 ]
                 policy = "; script-src 'unsafe-inline'; connect-src 'self'"
-                self._page = page_html(make_page(views), live=_HEAD, policy=policy).encode()
+                self._page = page_html(make_page(views), live=_HEAD, policy=policy).encode(
+                    errors="backslashreplace"
+                )
                 self._state, self._views = state, views
             return self._page, f'"{hashlib.sha256(self._page).hexdigest()[:16]}"'
 

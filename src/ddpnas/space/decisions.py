@@ -21,6 +21,7 @@ from ddpnas.errors import ArchitectureError, SpaceError, nearest
 from ddpnas.space._uniform import UniformSampler
 from ddpnas.utils.exact import Unit, exact
 from ddpnas.utils.read import checked
+from ddpnas.utils.text import unwritable
 
 __all__ = [
     "Architecture",
@@ -72,7 +73,8 @@ class Decision:
             decision ordered. None if options have no order.
 
     Raises:
-        SpaceError: ``values`` are not one increasing number for each option.
+        SpaceError: ``values`` are not one increasing number for each option, or a name has a
+            line break or another control character.
 
     Example:
         >>> width = Decision("width", ("16", "24", "32"), values=(16, 24, 32))
@@ -88,6 +90,9 @@ class Decision:
     values: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in (self.name, *self.options):
+            if why := unwritable(name):
+                raise SpaceError(f"decision {self.name!r} has the name {name!r}, which {why}")
         if self.values is None:
             return
         rising = all(a < b for a, b in itertools.pairwise(self.values))

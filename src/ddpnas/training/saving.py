@@ -251,7 +251,7 @@ class TrainedFolder:
                     write_atomic(folder / name, code)
             write_atomic(folder / "history.csv", _history(figures))
             card = model_card(folder.resolve().name, about, result)
-            write_atomic(folder / "README.md", card.encode())
+            write_atomic(folder / "README.md", card.encode(errors="backslashreplace"))
             write_atomic(folder / "result.json", _json(result))
             write_atomic(folder / "architecture.json", _json(about))
             self._remove_checkpoints()

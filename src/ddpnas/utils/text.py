@@ -10,10 +10,19 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["code_span", "csv_text", "markdown", "plot_text", "printable", "printable_lines"]
+__all__ = [
+    "code_span",
+    "csv_text",
+    "markdown",
+    "plot_text",
+    "printable",
+    "printable_lines",
+    "unwritable",
+]
 
 # Control characters, line separators, marks that reverse the direction of what follows, and bytes
 # of a file name that are not UTF-8 (surrogates).
@@ -37,6 +46,22 @@ def printable(name: str) -> str:
 def printable_lines(text: str) -> str:
     """Return lines of text in which only the line breaks control a terminal."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def unwritable(name: str) -> str | None:
+    r"""Return why a name cannot stand in files, tables and messages; None if it can.
+
+    Example:
+        >>> unwritable("shoe [left]"), unwritable("a\nb")
+        (None, "has the character '\\n'")
+    """
+    for letter in name:
+        kind = unicodedata.category(letter)
+        if kind == "Cs":
+            return "is not UTF-8"
+        if kind in ("Cc", "Zl", "Zp"):  # controls, line and paragraph separators
+            return f"has the character {letter!r}"
+    return None
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
