@@ -72,6 +72,17 @@ def test_the_proxies_depend_on_the_architecture_and_the_seed_alone(small_space, 
     assert ProxyScores(small_space, stripes, 1).measure(path) != first
 
 
+def test_a_network_that_changes_its_input_leaves_the_next_ones_as_they_were(stripes):
+    def network(choose):
+        first = choose("first", {"in place": lambda: nn.ReLU(inplace=True), "none": nn.Identity})
+        return nn.Sequential(first, nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    proxies = ProxyScores(ddpnas.SearchSpace(network, (1, 8, 8)), stripes, 0)
+    before = proxies.measure(ddpnas.Architecture({"first": "none"}))
+    proxies.measure(ddpnas.Architecture({"first": "in place"}))
+    assert proxies.measure(ddpnas.Architecture({"first": "none"})) == before
+
+
 def evaluator(space, data, scale_from, **settings):
     config = SupernetConfig(
         training="fair", warmup_epochs=2, batch_size=16, score="loss", **settings

@@ -71,7 +71,8 @@ class ProxyScores:
             if self._inputs.is_floating_point():
                 flow = synflow(network, tuple(self._inputs.shape[1:]))
             network.train()
-            return {"naswot": naswot(network, self._inputs), "synflow": flow}
+            # The network may change them in place.
+            return {"naswot": naswot(network, self._inputs.clone()), "synflow": flow}
 
 
 class Scale:
