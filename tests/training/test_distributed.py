@@ -14,7 +14,7 @@ import ddpnas
 from ddpnas.training.distributed import ALONE
 
 from ..conftest import striped_images
-from .together import CONFIG, FAIR, OPTIONS, layers, network, step
+from .together import CONFIG, FAIR, OPTIONS, layers, network, several_eval_batches, step
 
 pytestmark = pytest.mark.slow
 
@@ -55,10 +55,12 @@ def together(tmp_path_factory):
     data = ddpnas.make_data((images, labels), name="stripes", flip=True)
     space = ddpnas.SearchSpace(network, (1, 8, 8))
     arguments = {"strategy_options": OPTIONS, "evaluator_options": CONFIG, "device": "cpu"}
-    alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
-    fair = ddpnas.search(space, data, **{**arguments, "evaluator_options": FAIR})
-    with pytest.raises(StopSearchError):
-        ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        several_eval_batches(patch.setattr)
+        alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
+        fair = ddpnas.search(space, data, **{**arguments, "evaluator_options": FAIR})
+        with pytest.raises(StopSearchError):
+            ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(SCRIPT), str(folder)]
     done = subprocess.run(

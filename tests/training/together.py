@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import ddpnas
+from ddpnas.evaluators import scoring
 from ddpnas.training.distributed import join, leave
 from ddpnas.training.sync_norm import synchronize_norms
 
@@ -16,6 +17,11 @@ from ddpnas.training.sync_norm import synchronize_norms
 CONFIG = {"training": "path", "batch_size": 31, "eval_batch_size": 7, "lr": 0.1}
 FAIR = {**CONFIG, "training": "fair", "warmup_epochs": 4}
 OPTIONS = {"cycles_per_stage": 1, "draws": 20}
+
+
+def several_eval_batches(set_attribute):
+    """Let a few images be scored in several batches, so that processes share them."""
+    set_attribute(scoring, "LEAST_IMAGES", 7)
 
 
 def network(choose):
@@ -37,6 +43,27 @@ def network(choose):
     )
 
 
+class Gained(nn.BatchNorm2d):
+    """A layer that adds something to BatchNorm."""
+
+    def forward(self, x):
+        """Return twice the normalized input."""
+        return 2 * super().forward(x)
+
+
+class Functional(nn.Module):
+    """A layer that normalizes without a BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("var", torch.ones(3))
+
+    def forward(self, x):
+        """Return the normalized input."""
+        return functional.batch_norm(x, self.mean, self.var, training=self.training)
+
+
 def layers():
     """Return a small network with BatchNorm of all kinds, and a batch of 7."""
     torch.manual_seed(0)
@@ -44,6 +71,9 @@ def layers():
         nn.Conv2d(2, 3, 3),
         nn.BatchNorm2d(3, momentum=None),
         nn.ReLU(),
+        nn.SyncBatchNorm(3),
+        Gained(3),
+        Functional(),
         nn.Flatten(),
         nn.Linear(12, 4),
         nn.BatchNorm1d(4, affine=False),
@@ -64,6 +94,7 @@ def step(model, processes, x, y):
 def main(folder):
     """Write what was found to a file of each process."""
     processes = join("cpu")
+    several_eval_batches(setattr)
     images, labels = torch.load(folder / "stripes.pt", weights_only=True)
     data = ddpnas.make_data((images, labels), name="stripes", flip=True)
     found = {}

@@ -1,18 +1,22 @@
 """BatchNorm over the batch of all processes.
 
-``torch.nn.SyncBatchNorm`` works on GPUs only; this works on any device. Mean and variance of the
-whole batch are combined from those of its shards (Chan et al., "Algorithms for Computing the
-Sample Variance", 1983), which loses no precision.
+``torch.nn.SyncBatchNorm`` works on GPUs only; this works on any device, and for every call of
+``functional.batch_norm``. Mean and variance of the whole batch are combined from those of its
+shards (Chan et al., "Algorithms for Computing the Sample Variance", 1983), which loses no
+precision.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from ddpnas.training.distributed import Processes
 
@@ -20,39 +24,75 @@ __all__ = ["synchronize_norms"]
 
 
 def synchronize_norms(model: nn.Module, processes: Processes) -> None:
-    """Let the model's BatchNorm layers train on the statistics of all processes together.
+    """Let ``functional.batch_norm`` in a model train on the statistics of all processes together.
 
     With a single process nothing changes, and evaluation never changes.
+
+    Args:
+        model: Changed in place, whatever layers call the function.
+        processes: The processes that train together, each on its shard of every batch.
     """
     if processes.size == 1:
         return
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.forward = functools.partial(  # type: ignore[method-assign]
-                _forward, module, module.forward, processes
-            )
+        if isinstance(module, nn.SyncBatchNorm):  # else it would synchronize too, or refuse to
+            module.forward = functools.partial(_BatchNorm.forward, module)  # type: ignore[method-assign]
+    model.forward = functools.partial(_forward, model, model.forward, processes)
 
 
 def _forward(
-    norm: nn.modules.batchnorm._BatchNorm, alone: Any, processes: Processes, x: Tensor
+    model: nn.Module, alone: Callable[..., Any], processes: Processes, *args: Any, **kwargs: Any
+) -> Any:
+    if not model.training:
+        return alone(*args, **kwargs)
+    with _Together(processes):
+        return alone(*args, **kwargs)
+
+
+class _Together(TorchFunctionMode):
+    """Computes ``functional.batch_norm`` in training with all processes."""
+
+    def __init__(self, processes: Processes) -> None:
+        super().__init__()
+        self._processes = processes
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is functional.batch_norm:
+            return _batch_norm(self._processes, *args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _batch_norm(
+    processes: Processes,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> Tensor:
-    if not norm.training:
-        evaluated: Tensor = alone(x)
-        return evaluated
-    result, mean, var, count = _Normalize.apply(x, norm.eps, processes)
-    if norm.running_mean is not None and norm.running_var is not None:
-        assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked += 1
-        part = norm.momentum
-        if part is None:
-            part = 1.0 / float(norm.num_batches_tracked)
-        norm.running_mean.lerp_(mean, part)
-        norm.running_var.lerp_(var * count / (count - 1).clamp_min(1), part)
-    if norm.affine:
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        result = result * norm.weight.view(shape) + norm.bias.view(shape)
-    scaled: Tensor = result
-    return scaled
+    """Do what ``functional.batch_norm`` does, which names the arguments so."""
+    if not training:
+        return functional.batch_norm(input, running_mean, running_var, weight, bias, False, 0, eps)
+    result, mean, var, count = _Normalize.apply(input, eps, processes)
+    if running_mean is not None and running_var is not None:
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var * count / (count - 1).clamp_min(1), momentum)
+    shape = (1, -1, *[1] * (input.ndim - 2))
+    if weight is not None:
+        result = result * weight.view(shape)
+    if bias is not None:
+        result = result + bias.view(shape)
+    normalized: Tensor = result
+    return normalized
 
 
 class _Normalize(torch.autograd.Function):
