@@ -54,6 +54,12 @@ def test_evaluation_batches_are_of_nearly_equal_size():
     assert sum(sizes) == 101 and max(sizes) - min(sizes) <= 1 and max(sizes) <= 50
 
 
+def test_no_batch_is_the_small_rest_of_the_others():
+    data = numbered(25)
+    loader = Loader(data, [data.train, data.valid], CPU)
+    assert [len(y) for _, y in loader.eval_batches(4)] == [4, 4, 4, 4, 3, 3, 3]
+
+
 def test_fewer_items_than_a_batch_make_one_batch():
     data = numbered(20)
     loader = Loader(data, [data.valid], CPU)

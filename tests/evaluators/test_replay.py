@@ -7,8 +7,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ddpnas
+from ddpnas.data.splits import DatasetSplit, TensorSplit
 from ddpnas.evaluators._replay import Replay
-from ddpnas.evaluators.scoring import score_paths
+from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
 from ddpnas.space.supernet import Choice
 from ddpnas.training.distributed import ALONE, Processes
 
@@ -190,3 +191,61 @@ def test_scores_are_taken_where_the_batches_lie():
     elsewhere = Processes(device=torch.device("meta"))  # alone, and the evaluator on another device
     found = score_paths(supernet, space.decisions, paths, batches(), elsewhere)
     assert found == score_paths(supernet, space.decisions, paths, batches(), ALONE)
+
+
+def normalized(choose):
+    return nn.Sequential(chain(choose)[0], nn.BatchNorm2d(4), *list(chain(choose))[1:])
+
+
+@pytest.mark.parametrize("network", [normalized, InPlaceBefore, Noisy])
+def test_scores_do_not_depend_on_the_order_of_batches_and_paths(network):
+    space, supernet = supernet_of(network)
+    paths = paths_of(space, 4)
+    found = score_paths(supernet, space.decisions, paths, batches(), ALONE)
+    again = score_paths(supernet, space.decisions, paths[::-1], batches()[::-1], ALONE)
+    assert again[::-1] == found
+    kept = batches()
+    alone = [score_paths(supernet, space.decisions, [path], kept, ALONE) for path in paths]
+    assert [score for [score] in alone] == found
+
+
+def test_sums_of_batches_of_any_size_are_exact():
+    class Logits(nn.Module):
+        def __init__(self, choose):
+            super().__init__()
+            self.same = choose("same", {"a": nn.Identity, "b": nn.Identity})
+
+        def forward(self, x):
+            return self.same(x[:, :, 0, 0])
+
+    space, supernet = supernet_of(Logits)
+    scales = [1e-9, 1e9, 1e-3, 3e8, 1.0, 7e-7]
+    given = [(x * s, y) for s, (x, y) in zip(scales, batches(6), strict=True)]
+    path = space.decode([0])
+    forwards = score_paths(supernet, space.decisions, [path], given, ALONE)
+    assert score_paths(supernet, space.decisions, [path], given[::-1], ALONE) == forwards
+
+
+@pytest.mark.parametrize("images", [1, 255, 256, 300, 501, 511, 512, 1_001, 250_001])
+@pytest.mark.parametrize("most", [1, 256, 500])
+def test_batches_are_of_256_images_at_least(images, most):
+    size = batch_size(images, most)
+    sizes = [len(c) for c in torch.arange(images).tensor_split(-(-images // size))]
+    assert min(sizes) >= min(images, 256)
+    assert max(sizes) <= max(most, 511)
+
+
+def test_the_own_order_of_a_split_mixes_classes_and_forgets_the_order_given():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(256, (600, 1, 4, 4), generator=generator, dtype=torch.uint8)
+    split = TensorSplit(inputs, torch.arange(600) // 200)
+    shuffled = split.subset(torch.randperm(600, generator=generator).tolist())
+    own, other = in_own_order(split), in_own_order(shuffled)
+    assert torch.equal(own.inputs, other.inputs) and torch.equal(own.labels, other.labels)
+    assert own.labels[:200].bincount(minlength=3).min() > 40
+    names = tuple(f"{i:03}.png" for i in range(600))
+    for given in ((), names):
+        split = DatasetSplit([], torch.arange(600), torch.arange(600) // 200, names=given)
+        own, other = in_own_order(split), in_own_order(split.subset(range(599, -1, -1)))
+        assert torch.equal(own.indices, other.indices)
+        assert own.labels[:200].bincount(minlength=3).min() > 40

@@ -291,6 +291,16 @@ def test_scores_together_are_those_of_each_alone(small_space, stripes):
         assert alone.details["valid_loss"] == evaluation.details["valid_loss"]
 
 
+def test_scores_do_not_depend_on_the_order_of_the_images(small_space, stripes):
+    classes = stripes.valid.labels.argsort(stable=True).tolist()
+    batch = cells(small_space, 3)
+    scores = [
+        [e.details["valid_loss"] for e in evaluator(small_space, data, config=FAIR).rescore(batch)]
+        for data in (stripes, dataclasses.replace(stripes, valid=stripes.valid.subset(classes)))
+    ]
+    assert scores[0] == scores[1]
+
+
 def test_half_precision_trains_alike(small_space, stripes):
     config = dataclasses.replace(CONFIG, mixed_precision="bf16")
     batch = cells(small_space, 3)

@@ -101,12 +101,11 @@ class Loader:
             yield self._prepare(inputs, (size, generator)), labels
 
     def eval_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all (inputs, labels) in order, in batches of nearly equal size.
+        """Yield all (inputs, labels) in order, in batches whose sizes differ by one at most.
 
         Equal sizes matter where batch statistics are used (supernets).
         """
-        count = -(-len(self) // batch_size)
-        chunks = [c for c in torch.arange(len(self)).chunk(count) if len(c)]
+        chunks = list(torch.arange(len(self)).tensor_split(-(-len(self) // batch_size)))
         chunks = chunks[self._shard.rank :: self._shard.size]
         for inputs, labels in self._read(chunks, seed=0):
             yield self._prepare(inputs, None), labels

@@ -46,7 +46,8 @@ class SupernetConfig:
             longest decision: an option that sees an image more rarely does not overfit it.
         batch_size: Images in a path's training step (a fair step has as many for each of its
             paths). None is 128, and less for sets so small that an epoch would have few steps.
-        eval_batch_size: Images in a validation step, at most. BatchNorm uses their statistics.
+        eval_batch_size: Images in a validation step, at most. BatchNorm uses their statistics, so
+            no step has fewer than 256 because of it.
         lr: First learning rate of SGD. With "path" it falls along a cosine over all epochs of the
             search, otherwise over the warm-up, so that scores come from settled weights.
         lr_min: Last learning rate.

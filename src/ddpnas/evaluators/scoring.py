@@ -1,8 +1,16 @@
-"""score_paths(): accuracy and loss of many paths with the same weights, sharing their work."""
+"""score_paths(): accuracy and loss of many paths with the same weights, sharing their work.
+
+A score is a property of the weights, the path and the images. It depends neither on the paths that
+are scored before or together with it, nor on the order of the batches. In one process that holds
+bit for bit. :func:`in_own_order` makes it so for the order of the images, too: batches are
+normalized by their own statistics, so it matters which images are in a batch together.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +18,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.evaluators._replay import Replay
 from ddpnas.space.decisions import Decision
 from ddpnas.space.supernet import Supernet
 from ddpnas.training.distributed import Processes
+from ddpnas.utils.seeds import seeded
 
-__all__ = ["PathScore", "score_paths"]
+__all__ = ["LEAST_IMAGES", "PathScore", "batch_size", "in_own_order", "score_paths"]
+
+LEAST_IMAGES = 256
+"""Images in a batch, at least, if there are so many: statistics of fewer are too rough."""
+
+_SEED = 0  # of what a path draws at random while it is scored, the same for every batch
 
 Paths = Sequence[Mapping[str, str]]
 
@@ -42,9 +57,10 @@ def score_paths(
 ) -> list[PathScore]:
     """Return accuracy and loss of each path.
 
-    The values are those of separate passes over the batches, bit for bit. All paths take a batch
-    one after another, sorted so that paths with the same beginning are neighbours;
-    :class:`Replay` computes such a beginning once.
+    The values are those of separate passes over the batches in any order, bit for bit. All paths
+    take a batch one after another, sorted so that paths with the same beginning are neighbours;
+    :class:`Replay` computes such a beginning once. If a path draws random numbers in evaluation
+    mode, it draws the same ones for every batch.
 
     Args:
         supernet: In evaluation mode, on the device of the batches.
@@ -66,13 +82,18 @@ def score_paths(
     """
     order = _order(decisions, paths)
     found: list[list[Tensor]] = [[] for _ in paths]
-    with torch.inference_mode():
+    with torch.inference_mode(), seeded(_SEED):
         for inputs, labels in batches:
             for index, outputs in _outputs(supernet, paths, order, inputs):
                 found[index].append(_sums(outputs, labels))
     sums = torch.zeros(len(paths), 3, dtype=torch.float64)
     if any(found):  # of several processes, one may have no batch
-        sums = torch.stack([torch.stack(of_path) for of_path in found]).cpu().double().sum(dim=1)
+        values = torch.stack([torch.stack(of_path) for of_path in found]).mT.tolist()
+        # fsum is exact before it rounds, so the order of the batches changes no bit.
+        sums = torch.tensor(
+            [[math.fsum(of_batches) for of_batches in of_path] for of_path in values],
+            dtype=torch.float64,
+        )
     if processes.size > 1:
         sums = processes.sum(sums.to(processes.device))
     return [PathScore(right / count, loss / count) for count, right, loss in sums.tolist()]
@@ -98,8 +119,54 @@ def _outputs(
     """Yield index and outputs of each path, in the order given."""
     if len(order) == 1:
         supernet.set_path(paths[order[0]])
-        yield order[0], supernet(inputs)
+        torch.manual_seed(_SEED)
+        yield order[0], supernet(inputs.clone())  # the network may change them in place
         return
     with Replay(supernet, inputs) as replay:
         for index, following in itertools.zip_longest(order, order[1:]):
+            torch.manual_seed(_SEED)
             yield index, replay.run(paths[index], None if following is None else paths[following])
+
+
+def in_own_order(split: Split) -> Split:
+    """Return a split in an order that depends on its items alone, and mixes classes.
+
+    Args:
+        split: Items in any order, such as class by class. Items in memory are told apart by
+            content, items that are read one by one by name or, without names, by index.
+
+    Example:
+        >>> split = TensorSplit(torch.arange(6.0)[:, None], torch.zeros(6, dtype=torch.long))
+        >>> other = split.subset([5, 3, 1, 0, 2, 4])
+        >>> torch.equal(in_own_order(split).inputs, in_own_order(other).inputs)
+        True
+    """
+    items: Iterable[bytes]
+    if isinstance(split, TensorSplit):
+        items = (item.contiguous().view(-1).view(torch.uint8).numpy() for item in split.inputs)
+    else:
+        items = (
+            str(name).encode(errors="surrogateescape")
+            for name in split.names or split.indices.tolist()
+        )
+    keys = [
+        hashlib.blake2b(item, digest_size=16, key=str(label).encode()).digest()
+        for item, label in zip(items, split.labels.tolist(), strict=True)
+    ]
+    return split.subset(sorted(range(len(keys)), key=keys.__getitem__))
+
+
+def batch_size(images: int, most: int) -> int:
+    """Return the size of the largest batch, if all are of nearly equal size and none is small.
+
+    Args:
+        images: Number of all images.
+        most: Number of images in a batch, at most; but no batch has fewer than
+            :data:`LEAST_IMAGES` because of it.
+
+    Example:
+        >>> batch_size(1_001, 500), batch_size(501, 500), batch_size(40, 500)
+        (334, 501, 40)
+    """
+    count = max(1, min(math.ceil(images / most), images // LEAST_IMAGES))
+    return math.ceil(images / count)

@@ -14,8 +14,8 @@ How the weights are trained is the option ``training``:
   2020, arXiv 1904.00420).
 
 A score is measured on the whole validation split: the accuracy, or the negative cross-entropy,
-which separates paths that get the same number of images right. The training itself is in
-:mod:`ddpnas.evaluators.shared_weights`.
+which separates paths that get the same number of images right. BatchNorm uses the statistics of
+batches of at least 256 images. The training itself is in :mod:`ddpnas.evaluators.shared_weights`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ddpnas.data.loader import Loader
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.proxies import ProxyScores, Scale, with_proxies, with_proxy_weight
-from ddpnas.evaluators.scoring import score_paths
+from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
 from ddpnas.evaluators.shared_weights import SharedWeights
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
@@ -96,7 +96,8 @@ class SupernetEvaluator(BaseEvaluator):
         self._weights = SharedWeights(
             space, data, evaluations, self.config, seed, self.device, processes
         )
-        self._valid = Loader(data, [data.valid], self.device, shard=processes.shard)
+        valid = in_own_order(data.valid)
+        self._valid = Loader(data, [valid], self.device, shard=processes.shard)
         weight = self.config.weight_of_proxies
         self._proxies = ProxyScores(space, data, seed, self.device) if weight > 0 else None
         self._scale = Scale()
@@ -168,7 +169,8 @@ class SupernetEvaluator(BaseEvaluator):
         """Return the scores of the shared weights alone."""
         started = time.perf_counter()
         self.supernet.eval()
-        batches = self._valid.eval_batches(self.config.eval_batch_size)
+        size = batch_size(len(self._valid), self.config.eval_batch_size)
+        batches = self._valid.eval_batches(size)
         with autocast(self.device, self.config.mixed_precision):
             found = score_paths(
                 self.supernet, self._space.decisions, architectures, batches, self._processes
