@@ -29,8 +29,7 @@ def replaceable(
 
     The path of a child is the name of its decision. Its first option, "original", is the child
     itself. Built networks start with copies of the model's weights; modules that share a weight in
-    the model share one there too. In a supernet, BatchNorm uses the statistics of its batch, since
-    every path has its own.
+    the model share one there too.
 
     Args:
         model: Model; it is copied for every network and never changed.
@@ -68,8 +67,6 @@ def replaceable(
 
     def network(choose: Choose) -> nn.Module:
         made = _copy(model)
-        if choose.searching:
-            _forget_averages(made)
         for path, options in alternatives.items():
             parent, name = _place(made, path)
             original = parent.get_submodule(name)
@@ -121,11 +118,3 @@ def _copy(model: nn.Module) -> nn.Module:
     """Return a copy on the default device."""
     copied = copy.deepcopy(model)
     return move_to_meta(copied) if torch.get_default_device().type == "meta" else copied
-
-
-def _forget_averages(network: nn.Module) -> None:
-    """Let BatchNorm use the statistics of its batch, since every path of a supernet has its own."""
-    for part in network.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.track_running_stats = False
-            part.running_mean = part.running_var = part.num_batches_tracked = None

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.space._path_statistics import note_calls
 from ddpnas.space._trace import as_space_error, check_network, forget_visit, visit_options
 from ddpnas.space._width_check import check_widths, explain_failure
 from ddpnas.space.choose import BuildChoice, Choose, DeclareChoices
@@ -131,7 +132,8 @@ class SearchSpace(DecisionSpace):
         }
         with torch.device("meta"):
             opened, choose = self._make(lambda: DeclareChoices(searching=True))
-        output = self._open(choose, opened)
+        with note_calls(opened) as self._norm_calls:
+            output = self._open(choose, opened)
         super().__init__(
             choose.decisions(), rules(self.options) if callable(rules) else tuple(rules)
         )
@@ -153,9 +155,9 @@ class SearchSpace(DecisionSpace):
 
         Args:
             architecture: An option for every decision.
-            weights_from: Supernet of this space whose weights are copied. Terms that a supernet
-                leaves out (affine terms and running statistics of BatchNorm) start fresh; run
-                some batches in training mode to estimate the statistics.
+            weights_from: Supernet of this space whose weights are copied. Affine terms of
+                BatchNorm that a supernet leaves out start fresh. A supernet never updates running
+                statistics; run some batches in training mode to estimate them.
             path: Whether the network is that of a path of a supernet, for which rules on final
                 networks (:attr:`Rule.final`) need not hold.
 
@@ -171,7 +173,8 @@ class SearchSpace(DecisionSpace):
 
     def supernet(self) -> Supernet:
         """Return a network that holds every option, the first option of each decision active."""
-        return Supernet(self._make(lambda: DeclareChoices(searching=True))[0])
+        network, _ = self._make(lambda: DeclareChoices(searching=True))
+        return Supernet(network, self._norm_calls)
 
     def opened(self) -> nn.Module:
         """Return the final network with every option in it, on torch's default device.

@@ -9,6 +9,7 @@ from typing import Any, Self
 from torch import nn
 
 from ddpnas.errors import SpaceError
+from ddpnas.space._path_statistics import NormCalls, PathStatistics
 from ddpnas.space.layers import NoConnection
 from ddpnas.space.slices import Slices
 
@@ -97,8 +98,14 @@ class Supernet(nn.Module):
     Setting the path changes one integer for each choice, and the slices that layers of undecided
     widths use; nothing is rebuilt. :meth:`ddpnas.SearchSpace.supernet` makes one.
 
+    BatchNorm uses the statistics of its batch, in evaluation too, because a running average over
+    paths would fit none of them; no average is updated. The same holds for every other call of
+    ``functional.batch_norm`` and ``instance_norm``. Layers that stay in evaluation mode when the
+    network is put into training mode are frozen: they keep their statistics.
+
     Args:
-        network: Network made with every decision open.
+        network: Network made with every decision open; it is put into training mode.
+        calls: What a dry run found of calls that normalize; None if there was none.
 
     Attributes:
         network: The same network.
@@ -114,9 +121,10 @@ class Supernet(nn.Module):
         True
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, calls: NormCalls | None = None) -> None:
         super().__init__()
         self.network = network
+        self._statistics = PathStatistics(network, calls)
         self.choices = tuple(module for module in network.modules() if isinstance(module, Choice))
         for choice in self.choices:
             choice.active = 0
@@ -181,8 +189,9 @@ class Supernet(nn.Module):
         return applied  # type: ignore[no-any-return]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output of the active path."""
-        return self.network(*args, **kwargs)
+        """Return the output of the active path, normalized by statistics of its own."""
+        with self._statistics(self.training):
+            return self.network(*args, **kwargs)
 
 
 def walk(
