@@ -75,7 +75,7 @@ def test_the_proxies_depend_on_the_architecture_and_the_seed_alone(small_space, 
 def test_a_network_that_changes_its_input_leaves_the_next_ones_as_they_were(stripes):
     def network(choose):
         first = choose("first", {"in place": lambda: nn.ReLU(inplace=True), "none": nn.Identity})
-        return nn.Sequential(first, nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
+        return nn.Sequential(first, nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 3))
 
     proxies = ProxyScores(ddpnas.SearchSpace(network, (1, 8, 8)), stripes, 0)
     before = proxies.measure(ddpnas.Architecture({"first": "none"}))
