@@ -194,6 +194,47 @@ def test_reading_an_attribute_of_an_open_child_in_the_constructor_is_told():
         SearchSpace(network, (4,))
 
 
+def test_an_activation_that_the_fast_path_of_torch_would_ignore_is_refused():
+    def network(choose, fast=True):
+        layer = nn.TransformerEncoderLayer(8, 2, 16, activation=nn.GELU(), batch_first=True)
+        layer.activation = choose("act", ACTIVATIONS)
+        if not fast:
+            layer.activation_relu_or_gelu = 0
+        return layer
+
+    with pytest.raises(SpaceError, match="'act' is the activation .* set activation_relu_or_gelu"):
+        SearchSpace(network, (5, 8))
+    supernet = SearchSpace(network, (5, 8), fast=False).supernet().eval()
+    x, outputs = torch.randn(2, 5, 8), []
+    for act in ACTIVATIONS:
+        supernet.set_path({"act": act})
+        with torch.no_grad():
+            outputs.append(supernet(x))
+    assert not torch.equal(*outputs)
+
+
+def test_items_of_an_open_child_are_told():
+    def block():
+        return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    class Items(Base):
+        def extra(self, choose):
+            self.b = choose("b", {"one": block, "other": block})
+
+        def forward(self, x):
+            return self.b[0](super().forward(x))
+
+    class Loop(Items):
+        def forward(self, x):
+            for layer in self.b:
+                x = layer(x)
+            return super().forward(x)
+
+    for network in (Items, Loop):
+        with pytest.raises(SpaceError, match="reads item 0 of what decision 'b' decides"):
+            SearchSpace(network, (4,))
+
+
 # Options that return None.
 
 

@@ -162,3 +162,17 @@ def test_moving_to_meta_keeps_the_kind_of_every_tensor():
     assert {t.device.type for t in [*moved.parameters(), *moved.buffers()]} == {"meta"}
     assert not moved[0].weight.requires_grad and moved[0].bias.requires_grad
     assert moved(torch.zeros(3, 2, device="meta")).shape == (3, 2)
+
+
+def test_parametrized_layers_keep_their_weights():
+    def network(choose):
+        norm = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+        return nn.Sequential(norm, choose("op", {"relu": nn.ReLU, "skip": nn.Identity}))
+
+    space = SearchSpace(network, (4,))
+    supernet = space.supernet()
+    supernet.set_path({"op": "relu"})
+    built = space.build({"op": "relu"}, weights_from=supernet)
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(built(x), supernet(x))
+    assert count_costs(space)["params"].cost({"op": "relu"}) == 24

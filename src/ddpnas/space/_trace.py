@@ -127,6 +127,16 @@ def check_network(network: nn.Module, example: Tensor, what: str, choices: Seque
                 f"decision {choice.decision!r} is asked, but what choose returned is not part of "
                 f"the network{_kept_by(network, choice)}; {_REGISTER}"
             )
+    for module in registered:
+        if not isinstance(module, nn.TransformerEncoderLayer):
+            continue
+        # On the meta device torch never takes the fast path of this layer.
+        if isinstance(module.activation, Choice) and module.activation_relu_or_gelu:
+            raise SpaceError(
+                f"decision {module.activation.decision!r} is the activation of an "
+                f"nn.TransformerEncoderLayer, which in evaluation runs the one that it was made "
+                f"with; set activation_relu_or_gelu = 0 on that layer"
+            )
     trained = _check_mode(network.train(), example, what, choices)
     evaluated = _check_mode(network.eval(), example, f"{what} in evaluation mode", choices)
     _check_absent(network.train(), example, {**trained.absent, **evaluated.absent})

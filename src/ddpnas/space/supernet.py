@@ -64,11 +64,18 @@ class Choice(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            raise AttributeError(
-                f"the network reads {name!r} of what decision {self.__dict__.get('decision')!r} "
-                f"decides; while that is open it can only be called, so decide about the module "
-                f"around it instead"
-            ) from None
+            raise AttributeError(self._is_open(f"attribute {name!r}")) from None
+
+    def __getitem__(self, index: Any) -> Any:
+        """Raise an error that names the decision; iterating gets here, too."""
+        raise TypeError(self._is_open(f"item {index!r}"))
+
+    def _is_open(self, what: str) -> str:
+        return (
+            f"the network reads {what} of what decision {self.__dict__.get('decision')!r} decides; "
+            f"while that is open it can only be called, so decide about the module around it "
+            f"instead"
+        )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output of the active option; the others cost nothing."""
