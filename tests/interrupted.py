@@ -54,25 +54,27 @@ def run(words: list[str], folder: Path, fault: Fault = Fault()) -> Ended:
     """Run ``ddpnas`` with these words; operations below ``folder`` count."""
     processes = multiprocessing.get_context("forkserver")  # no process loads torch again
     processes.set_forkserver_preload(["tests.interrupted", "tests.preloaded"])
-    logs = folder.parent / f"{folder.name}.logs"
-    logs.mkdir(exist_ok=True)
-    child = processes.Process(target=_command, args=(words, folder, fault, logs))
+    received, sent = zip(*(processes.Pipe(duplex=False) for _ in range(3)), strict=True)
+    child = processes.Process(target=_command, args=(words, folder, fault, sent))
     child.start()
+    for end in sent:
+        end.close()
+    # What a command prints is far less than a pipe holds.
     child.join()
-    out, err, counted, synced = (
-        (logs / name).read_text() if (logs / name).exists() else ""
-        for name in ("out", "err", "operations", "synced")
-    )
-    sizes = {path: int(size) for path, size in map(str.split, synced.splitlines())}
+    out, err, log = (os.fdopen(os.dup(end.fileno())).read() for end in received)
     assert child.exitcode is not None
-    return Ended(child.exitcode, out, err, counted.count("\n"), sizes)
+    lines = [line.split() for line in log.splitlines()]
+    synced = {path: int(size) for kind, path, size in lines if kind == "synced"}
+    return Ended(child.exitcode, out, err, len(lines) - log.count("synced "), synced)
 
 
-def _command(words: list[str], folder: Path, fault: Fault, logs: Path) -> None:
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(logs / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    operations, synced = (open(logs / name, "w") for name in ("operations", "synced"))  # noqa: SIM115
+def _command(words: list[str], folder: Path, fault: Fault, ends: tuple) -> None:
+    os.dup2(ends[0].fileno(), sys.stdout.fileno())
+    os.dup2(ends[1].fileno(), sys.stderr.fileno())
     count = 0
+
+    def note(*values: object) -> None:
+        os.write(ends[2].fileno(), f"{' '.join(map(str, values))}\n".encode())
 
     def hook(event: str, given: tuple) -> None:
         nonlocal count
@@ -82,8 +84,7 @@ def _command(words: list[str], folder: Path, fault: Fault, logs: Path) -> None:
         if not path.startswith(f"{folder}/") or path.endswith(".lock"):
             return
         count += 1
-        operations.write(f"{event} {path}\n")
-        operations.flush()
+        note("changed", path, count)
         if fault.kind == "kill" and count == fault.at:
             os.kill(os.getpid(), signal.SIGKILL)
         if fault.kind == "full" and count >= fault.at and event in NEEDING_ROOM:
@@ -93,8 +94,7 @@ def _command(words: list[str], folder: Path, fault: Fault, logs: Path) -> None:
         really(descriptor)
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
         if path.is_file():
-            synced.write(f"{path} {path.stat().st_size}\n")
-            synced.flush()
+            note("synced", path, path.stat().st_size)
 
     really, os.fsync = os.fsync, fsync
     import ddpnas.runs.loop

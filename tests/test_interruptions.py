@@ -20,7 +20,7 @@ SEARCH = [
     "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20", "--quiet",
 ]  # fmt: skip
 TRAIN = ["--epochs", "2", "--random", "1", "--patience", "2", "--device", "cpu", "--quiet"]
-MOMENTS = 8  # of a command in which it is interrupted
+MOMENTS = 4  # of a command in which it is interrupted
 
 
 def timeless(value):
@@ -42,7 +42,6 @@ def search_left(folder):
 
 
 def training_left(folder):
-    assert not (folder / "training").exists()
     weights = (folder / "model.safetensors").read_bytes()
     return weights, read(folder / "result.json"), read(folder / "architecture.json")
 
@@ -181,13 +180,13 @@ def test_where_files_may_not_grow_a_command_says_so_and_can_go_on(
 ):
     words, needs, left, again = COMMANDS[name]
     whole, _ = unbroken(name)
-    for size in (0, 700, 5_000):
+    for size in (0, 3_000):
         folder = begun(tmp_path / str(size), prepared, needs)
         command = [word.format(folder) for word in words]
         ended = run(command, folder, Fault("size", size))
-        # The log of what it printed may not grow either, so that the sentence may be missing.
-        assert ended.code in (0, 2) and "Traceback" not in ended.err, ended.err
+        assert ended.code in (0, 2), ended.err
         if ended.code == 2:
+            assert ended.err.count("\n") == 1 and "(File too large); make room" in ended.err
             more = again(folder)
             more = command if more is None else more
             assert not more or (last := run(more, folder)).code == 0, last.err
@@ -198,7 +197,7 @@ def test_a_power_cut_loses_no_line_that_a_checkpoint_counts(prepared, unbroken, 
     words, _, left, again = COMMANDS["search"]
     whole, operations = unbroken("search")
     lost = 0
-    for at in range(3, operations, 3):
+    for at in range(3, operations, 11):
         folder = tmp_path / str(at)
         command = [word.format(folder) for word in words]
         ended = run(command, folder, Fault("kill", at))

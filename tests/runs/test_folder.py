@@ -3,6 +3,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -173,6 +174,18 @@ def test_lines_are_on_the_disk_before_the_checkpoint_that_counts_them(tmp_path, 
     folder.write_json("result.json", {})
     assert done[7:] == ["history", "run", "result", "rename result.json", "run"]
     folder.close()
+
+
+def test_equal_checkpoints_are_equal_files(tmp_path):
+    tensors = {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.int64), "c": torch.ones(())}
+    for name in ("one", "other"):
+        save_checkpoint(tmp_path / name, tensors, {"evaluations": 3})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    header = (tmp_path / "one").read_bytes()[8:]
+    assert re.match(rb'{"__metadata__":{"checksum":"\w{64}","form":"\d+","state":', header)
+    loaded, _ = load_checkpoint(tmp_path / "one")
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
 
 
 def test_every_bit_of_a_checkpoint_counts(tmp_path):

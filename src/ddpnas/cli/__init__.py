@@ -85,7 +85,8 @@ def _go_on(words: Sequence[str], stopped: KeyboardInterrupt) -> str:
 
 def _fail(code: int, sentence: str) -> int:
     if first_to_fail():
-        print(f"ddpnas: {printable_lines(sentence)}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the disk that it goes to may be full, too
+            print(f"ddpnas: {printable_lines(sentence)}", file=sys.stderr, flush=True)
     return abandon(code)
 
 

@@ -88,8 +88,20 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str
     separate, shared = _separate(tensors)
     if shared:
         metadata = {**metadata, _SHARED: json.dumps(shared)}
-    whole = {**metadata, _CHECKSUM: _checksum(separate, metadata)}
-    write_atomic(path, save(separate, metadata=whole))
+    whole = {_CHECKSUM: _checksum(separate, metadata), **metadata}
+    write_atomic(path, _with_metadata(save(separate), whole))
+
+
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Return a safetensors file with metadata, in their order.
+
+    The library writes metadata in a random order, so that equal files would differ.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = {"__metadata__": metadata, **json.loads(content[8:start])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[start:]))
 
 
 def _read(path: Path, instead: str) -> tuple[dict[str, Tensor], dict[str, str]]:
