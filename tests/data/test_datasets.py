@@ -8,10 +8,10 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from ddpnas import make_data
+from ddpnas import load_data, make_data
 from ddpnas.data import Loader
 from ddpnas.data.splits import DatasetSplit, TensorSplit
-from ddpnas.errors import DataError
+from ddpnas.errors import DataError, DdpnasError
 
 
 class Listed(Dataset):
@@ -224,3 +224,24 @@ def test_what_is_no_data_is_said_with_what_to_give(data, says):
 def test_names_of_classes_that_cannot_be_written_are_refused(classes, says):
     with pytest.raises(DataError, match=says):
         make_data((torch.zeros(8, 3), torch.arange(8) % 2), classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"valid_fraction": "a fifth"}, "valid_fraction"),
+        ({"image_size": "big"}, "image_size"),
+        ({"seed": 1.5}, "seed"),
+        ({"classes": 5}, "classes must be a list of names, not 5"),
+    ],
+)
+def test_options_of_another_type_are_named(options, says):
+    with pytest.raises(DdpnasError, match=says):
+        make_data((torch.zeros(8, 3), torch.arange(8) % 2), **options)
+
+
+def test_data_that_is_not_there_is_said():
+    with pytest.raises(DataError, match="not NoneType"):
+        make_data(None)
+    with pytest.raises(DataError, match="name or path of the data is empty"):
+        load_data("")

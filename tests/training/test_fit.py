@@ -65,3 +65,32 @@ def test_the_check_leaves_nothing_behind(data):
     result = trained(model, data)
     for network in (model, result.model):
         assert not network._forward_hooks and not network._forward_pre_hooks
+
+
+def test_a_network_without_parameters_is_refused(data):
+    for model in (nn.Flatten(), nn.Linear(4, 3).requires_grad_(False)):
+        with pytest.raises(OptionError, match="has no parameters to train"):
+            trained(model, data)
+
+
+def test_arguments_of_another_kind_are_named(data):
+    space = ddpnas.create_space("toy", num_classes=3, input_shape=(1, 8, 8))
+    theta = ddpnas.JointDistribution.uniform(space.decisions)
+    for call, says in (
+        (lambda: ddpnas.search(data, space), "space in search.* must be a SearchSpace, not Data"),
+        (lambda: ddpnas.search(nn.Linear, data), "must be a SearchSpace, not the class Linear"),
+        (lambda: ddpnas.generate(space, theta), "distribution in generate.* not SearchSpace"),
+        (lambda: ddpnas.compare("toy", {}, data), "space in compare.* must be .*, not str"),
+        (lambda: ddpnas.compare(space, "a=b", data), "architecture in compare.* must .* not str"),
+        (lambda: ddpnas.training.evaluate(nn.Linear(4, 3)), "must be a TrainedModel, not Linear"),
+        (lambda: ddpnas.count_costs("toy"), "space in count_costs.* must be .*, not str"),
+        (
+            lambda: ddpnas.create_strategy(space, "random"),
+            "name in create_strategy.* be a str",
+        ),
+        (lambda: ddpnas.create_strategy("random", "toy"), "must be a DecisionSpace, not str"),
+        (lambda: ddpnas.create_space(5), "name in create_space.* must be a str, not int"),
+        (lambda: ddpnas.measure_latency("toy"), "space in measure_latency.* must be a SearchSpace"),
+    ):
+        with pytest.raises(OptionError, match=says):
+            call()

@@ -28,6 +28,7 @@ from ddpnas.errors import DataError, OptionError, SpaceError, nearest
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable, write_atomic
+from ddpnas.utils.options import check_argument
 from ddpnas.utils.read import Bounds, Count, checked, read_json
 
 __all__ = [
@@ -108,6 +109,7 @@ def measure_latency(
         >>> table.name, table.unit, table.about["check"]["architectures"]
         ('latency_ms', 'ms', 4)
     """
+    check_argument("measure_latency(space)", "space", space, SearchSpace)
     config = dataclasses.replace(config or LatencyConfig(), **_known(settings))
     about = {
         **_about(space, config),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,8 @@ def check_classes(classes: Sequence[Any], name: str) -> tuple[str, ...]:
         DataError: A name is no text or is there twice, is not valid Unicode (such as the name of
             a folder that is not UTF-8), or has a line break or another control character.
     """
+    if not isinstance(classes, Iterable):
+        raise DataError(f"{name} must be a list of names, not {classes!r}")
     for one in classes:
         if not isinstance(one, str):
             raise DataError(f"{name} must be texts, not {type(one).__name__} ({one!r})")

@@ -25,6 +25,7 @@ from ddpnas.data._labels import check_classes, read_labels
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
+from ddpnas.utils.options import typed
 
 __all__ = ["Data", "make_data"]
 
@@ -129,6 +130,7 @@ def make_data(
         source: See :class:`Data`.
 
     Raises:
+        OptionError: An option has another type.
         DataError: Labels are out of range, a class has no items, shapes differ, or there is only
             one class.
 
@@ -138,6 +140,11 @@ def make_data(
         >>> data.input_shape, len(data.train), len(data.valid)
         ((3, 8, 8), 40, 10)
     """
+    seed, flip = typed("seed", "int", seed), typed("flip", "bool", flip)
+    valid_fraction = typed("valid_fraction", "float", valid_fraction)
+    test_fraction = typed("test_fraction", "float", test_fraction)
+    image_size = typed("image_size", "int | None", image_size)
+    limit_train_images = typed("limit_train_images", "int | None", limit_train_images)
     if seed < 0:
         raise DataError(f"the seed of the splits must be 0 or more, not {seed}")
     for option, value in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
@@ -146,7 +153,7 @@ def make_data(
     splits = {
         key: as_split(value, image_size, f"the {key} dataset")
         for key, value in (("train", train), ("valid", valid), ("test", test))
-        if value is not None
+        if value is not None or key == "train"
     }
     if len({type(split) for split in splits.values()}) > 1:
         raise DataError(

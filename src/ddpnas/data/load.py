@@ -18,6 +18,7 @@ from ddpnas.data.data import Data, make_data
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError, OptionError, nearest
+from ddpnas.utils.options import typed
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]
 
@@ -114,6 +115,13 @@ def load_data(
     if unknown := sorted(set(options) - known):
         raise OptionError(nearest("option of data", unknown[0], known))
     config = dataclasses.replace(data, **options)
+    config = dataclasses.replace(
+        config,
+        image_size=typed("image_size", "int | None", config.image_size),
+        workers=typed("workers", "int", config.workers),
+    )
+    if not config.data:
+        raise DataError("the name or path of the data is empty; `ddpnas data` lists names")
     if config.image_size is not None and not 1 <= config.image_size <= _MOST_PIXELS:
         raise DataError(f"image_size must be from 1 to {_MOST_PIXELS:,}, not {config.image_size}")
     if config.workers < 0:

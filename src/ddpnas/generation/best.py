@@ -26,6 +26,7 @@ from ddpnas.generation.limits import Limit, Limits, checked_limits, within
 from ddpnas.generation.objective import Objective, objective_name, objective_rows, objective_value
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.utils.options import check_argument
 
 __all__ = [
     "Certificate",
@@ -186,6 +187,11 @@ def top_k(
         >>> len({one.architecture for one in ddpnas.top_k(uniform, space, 3)})
         3
     """
+    for name, given, kind in (
+        ("distribution", distribution, JointDistribution),
+        ("space", space, DecisionSpace),
+    ):
+        check_argument("generate(distribution, space, limits, costs)", name, given, kind)
     if k < 1:
         raise OptionError(f"k is at least 1, not {k}")
     started = time.perf_counter()

@@ -28,7 +28,7 @@ from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.device import pick_device
 from ddpnas.training.distributed import Processes, join
-from ddpnas.utils.options import check_seed
+from ddpnas.utils.options import check_argument, check_seed
 from ddpnas.utils.read import blaming, read_json, read_records
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
@@ -174,6 +174,8 @@ def search(
         >>> result.history[0].keys() >= {"architecture", "score", "stage"}
         True
     """
+    if not isinstance(space, str):
+        check_argument("search(space, data)", "space", space, SearchSpace)
     check_seed(seed)
     processes = join(device)
     data = as_data(data)

@@ -21,6 +21,7 @@ from ddpnas.spaces import (
     toy,
 )
 from ddpnas.spaces.user_space import space_from_file
+from ddpnas.utils.options import check_argument
 
 __all__ = ["about_space", "create_space", "list_spaces", "named_space"]
 
@@ -72,6 +73,7 @@ def create_space(name: str, **options: Any) -> SearchSpace:
         >>> space.size, space.output_shape
         (81, (3,))
     """
+    check_argument("create_space(name)", "name", name, str)
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
     return _SPACES[name](name=name, **options)

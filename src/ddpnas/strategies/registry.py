@@ -18,7 +18,7 @@ from ddpnas.strategies.natural import ASNG, MIGO, SNG
 from ddpnas.strategies.optuna_sampler import OptunaStrategy
 from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
-from ddpnas.utils.options import check_seed, typed
+from ddpnas.utils.options import check_argument, check_seed, typed
 
 __all__ = ["create_strategy", "list_strategies", "strategy_class", "strategy_options"]
 
@@ -67,6 +67,8 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
         >>> [architecture["kernel"] in "35" for architecture in strategy.ask()]
         [True]
     """
+    check_argument("create_strategy(name, space)", "name", name, str)
+    check_argument("create_strategy(name, space)", "space", space, DecisionSpace)
     known = constructor_options(strategy_class(name))
     given = {}
     for option, value in options.items():

@@ -22,6 +22,11 @@ def check_model(model: Any) -> None:
         OptionError: It is something else, such as a name, a class, or the data.
     """
     if isinstance(model, nn.Module):
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise OptionError(
+                f"the network ({type(model).__name__}) has no parameters to train; was "
+                f"requires_grad switched off?"
+            )
         return
     if isinstance(model, str):
         given = f"the text {model!r}; build the network first, such as with torchvision or timm"

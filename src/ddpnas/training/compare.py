@@ -25,6 +25,7 @@ from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.train import train
+from ddpnas.utils.options import check_argument
 from ddpnas.utils.seeds import seeded
 
 __all__ = ["compare"]
@@ -83,6 +84,9 @@ def compare(
         >>> found.name, other.name, sorted(found.costs)[:2]
         ('found', 'random 1', ['activation_bytes', 'macs'])
     """
+    call = "compare(space, architecture, data)"
+    check_argument(call, "space", space, SearchSpace)
+    check_argument(call, "architecture", architecture, Mapping)
     run, data = complete(options), as_data(data)
     seed = run["seed"]
     tables = count_costs(inference_space(space)) if costs is None else costs

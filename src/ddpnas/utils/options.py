@@ -10,7 +10,7 @@ from typing import Any
 
 from ddpnas.errors import OptionError, RunError
 
-__all__ = ["check_seed", "differences", "refuse_differences", "typed"]
+__all__ = ["check_argument", "check_seed", "differences", "refuse_differences", "typed"]
 
 _MOST_SEED = 2**32 - 1  # seeds of parts are sums and products of it, and all libraries take those
 
@@ -52,6 +52,29 @@ def typed(what: str, annotation: str, value: Any) -> Any:
     if expected in (int, float) or type(value) is not expected:
         raise OptionError(f"{what} must be of type {expected.__name__}, not {value!r}")
     return value
+
+
+def check_argument(call: str, name: str, given: Any, kind: type) -> None:
+    """Check an argument of a Python call, which may have been given in another's place.
+
+    Args:
+        call: The call, for the message.
+        name: Name of the argument.
+        given: What was given.
+        kind: Class that it must have.
+
+    Raises:
+        OptionError: It has another one.
+
+    Example:
+        >>> check_argument("search(space, data)", "space", 7, dict)
+        Traceback (most recent call last):
+        ...
+        ddpnas.errors.OptionError: the space in search(space, data) must be a dict, not int
+    """
+    if not isinstance(given, kind):
+        what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        raise OptionError(f"the {name} in {call} must be a {kind.__name__}, not {what}")
 
 
 def check_seed(seed: int) -> None:
