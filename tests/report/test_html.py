@@ -337,6 +337,7 @@ def test_limits_and_whatever_else_was_asked_are_said_and_repeated_exactly(run, t
     table = ddpnas.count_costs(ddpnas.create_space("toy", input_shape=(1, 8, 8), num_classes=3))
     measured = dataclasses.replace(table["macs"], name="ms", unit="ms")
     (tmp_path / "ms.json").write_text(json.dumps(measured.to_dict()))
+    shutil.rmtree(run / "trained")
     words = ["generate", str(run), "--limit", "macs>=0.5", "--limit", "params=9000.123456789"]
     words += ["--costs", str(tmp_path / "ms.json"), "--limit", "ms=1..1e9", "--survivors-only"]
     assert main(words) == 0
@@ -347,6 +348,53 @@ def test_limits_and_whatever_else_was_asked_are_said_and_repeated_exactly(run, t
     limits = {"macs": ">=0.5", "params": 9000.123456789, "ms": (1.0, 1e9)}
     assert parse_limits(given.limit) == parse_limits(limits)
     assert given.survivors_only and given.costs == ["ms.json"]
+
+
+def test_a_network_generated_after_the_training_gets_none_of_its_accuracy(run, tmp_path, capsys):
+    before = read(write_report(run, tmp_path / "page.html"))
+    lines = run_commands(View(Run(run)))
+    assert Run(run).untrained is None and "Not trained yet" not in before.text
+    assert main(["generate", str(run), "--limit", "macs>=6K", "--limit", "macs=1G"]) == 0
+    kept = json.loads((run / "generated.json").read_text())
+    trained = json.loads((run / "trained" / "architecture.json").read_text())
+    assert kept["costs"]["macs"] > 6000 > trained["costs"]["macs"]
+    page = read(write_report(run, tmp_path / "page.html"))
+    for table in ("costs", "architecture", "networks"):
+        assert page.tables[table] == before.tables[table], table
+    headline = page.text[page.text.index("A network for") :].partition("The network")[0]
+    assert "4,000" in headline and f"{kept['costs']['macs']:,.0f}" not in headline
+    assert "It is not trained yet" in headline and "Not trained yet" in page.text
+    assert float(page.tables["untrained_costs"][1][1]) == kept["costs"]["macs"]
+    assert run_commands(View(Run(run))) == lines
+    for command in ("evaluate", "export"):
+        words = [command, str(run), *(["--timm"] if command == "export" else [])]
+        main(words)
+    assert trained["text"] in capsys.readouterr().err
+
+
+def test_a_network_generated_again_is_the_trained_one(run, tmp_path):
+    assert main(["generate", str(run), "--limit", "macs=4K", "--rescore", "0", "--top", "2"]) == 0
+    assert Run(run).untrained is None
+    assert main(["generate", str(run), "--limit", "macs=4.0001K"]) == 0
+    assert Run(run).untrained is None and str(Run(run).network.limits["macs"]) == "4000"
+    assert main(["generate", str(run), "--limit", "macs=4K", "--space-options.width", "4"]) == 0
+    assert Run(run).untrained is not None
+
+
+def test_an_architecture_that_was_given_to_the_training_is_called_so(run, tmp_path):
+    searched = Run(run)
+    other = {d.name: d.options[-1] for d in searched.decision_space.decisions}
+    text = searched.space().format(other)
+    words = ["train", str(run), "--epochs", "1", "--quiet", "--overwrite", "--architecture", text]
+    assert main(words) == 0
+    network = Run(run).network
+    assert network.origin == "given" and network.text == text and not network.limits
+    lines = run_commands(View(Run(run)))
+    assert not any(line.startswith("ddpnas generate") for line in lines)
+    train = next(line for line in lines if line.startswith("ddpnas train"))
+    assert parse(shlex.split(train)[1:])[1].architecture == text
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert "found network" not in page.text and "was given to the training" in page.text
 
 
 def test_a_class_without_test_images_has_no_accuracy(run, tmp_path):
@@ -385,6 +433,7 @@ def test_a_report_that_ran_out_of_room_is_written_again(run, tmp_path, monkeypat
 
 
 def test_what_was_scored_again_is_listed_and_repeated_by_the_commands(run, tmp_path):
+    shutil.rmtree(run / "trained")
     words = ["generate", str(run), "--limit", "macs=4K", "--rescore", "5", "--device", "cpu"]
     assert main(words) == 0
     kept = json.loads((run / "generated.json").read_text())

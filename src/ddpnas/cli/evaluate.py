@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, add_own_space, new_parser
+from ddpnas.cli._trained_network import load_network, training_data
 from ddpnas.errors import DataError
 from ddpnas.training.device import pick_device
 from ddpnas.training.evaluate import evaluate as evaluate_model
-from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.text import printable
 
@@ -53,14 +53,11 @@ def _add_model(parser: ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
 
 
-def _load(options: Namespace) -> TrainedModel:
-    return load(options.folder, space=options.space, device=pick_device(options.device))
-
-
 def evaluate(options: Namespace) -> None:
     """Run ``ddpnas evaluate``."""
-    model = _load(options)
-    scored = evaluate_model(model, options.data, options.split, workers=options.workers)
+    model = load_network(options, pick_device(options.device))
+    data = training_data(model) if options.data is None else options.data
+    scored = evaluate_model(model, data, options.split, workers=options.workers)
     if options.json:
         show.line(json.dumps({"classes": list(model.classes), **scored.to_dict()}))
         return
@@ -79,7 +76,7 @@ def evaluate(options: Namespace) -> None:
 
 def predict(options: Namespace) -> None:
     """Run ``ddpnas predict``; images that cannot be read are skipped and reported at the end."""
-    model = _load(options)
+    model = load_network(options, pick_device(options.device))
     answers: list[dict[str, Any]] = []
     unread: list[str] = []
     for image, found in model.predict_files(options.images):

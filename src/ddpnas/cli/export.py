@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_own_space, new_parser
+from ddpnas.cli._trained_network import load_network, training_data
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
 from ddpnas.data.splits import Split
@@ -23,7 +24,6 @@ from ddpnas.export.timm_strings import timm_code
 from ddpnas.export.torch_export import export_torch
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.registry import create_space, list_spaces
-from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
 from ddpnas.utils.onnx import need_onnx
@@ -66,7 +66,7 @@ def export(options: Namespace) -> None:
         )
     if options.onnx or options.int8:
         need_onnx("onnx", "onnxscript", "onnxruntime")
-    model = load(options.folder, space=options.space)
+    model = load_network(options)
     if options.timm:
         show.line(timm_code(_timm_space(model), model.architecture))
     if not (options.onnx or options.torch_export or options.int8):
@@ -171,7 +171,7 @@ def _images(
 
 def _data(model: TrainedModel, options: Namespace) -> Data:
     if options.data is None:
-        return model.load_data()
+        return training_data(model)
     if (trained_on := model.find_data(options.data)) is not None:
         return trained_on
     size = {"image_size": model.input_shape[-1]} if model.mean else {}

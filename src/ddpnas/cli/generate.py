@@ -63,8 +63,20 @@ def generate(options: Namespace) -> None:
     with warn_if_not_kept(f"this answer is not kept in {GENERATED}"):
         run.keep(found)
         if not options.json:
-            own = own_space(options.space or "")
-            show.line(f"next: ddpnas train {shlex.quote(options.run)}{own} --random 3")
+            show.line(_next(Run(options.run), own_space(options.space or "")))
+
+
+def _next(run: Run, own: str) -> str:
+    """Return what to do with the network that was generated."""
+    if run.trained is not None and run.untrained is None:
+        return f"this network is trained already: {run.trained.path}"
+    words = f"ddpnas train {shlex.quote(str(run.path))}{own} --random 3"
+    if run.trained is None:
+        return f"next: {words}"
+    return (
+        f"next: {words} --out {shlex.quote(f'{run.path}-trained')} "
+        f"({run.trained.path} holds another network)"
+    )
 
 
 def _show_costs(found: GenerationResult) -> None:

@@ -18,6 +18,7 @@ from ddpnas.costs.remote_latency import export_latency, import_latency, read_mea
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
 from ddpnas.runs.folder import LATENCY, LATENCY_CHECK
+from ddpnas.runs.networks import RunNetwork
 from ddpnas.runs.run import Run
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import confirmed_name
@@ -110,12 +111,12 @@ def _import(options: Namespace, path: str) -> None:
 def _check(options: Namespace, run: str) -> None:
     table = CostTable.load(options.table or Path(run) / LATENCY)
     kept = Run(run)
-    generated = {} if kept.generated is None else kept.generated["space_options"]
-    space = kept.space(options.space, options={**generated, **options.space_options})
-    architecture = kept.chosen or kept.result.architecture
-    found = check_latency(space, table, architecture)
+    network = kept.chosen or RunNetwork.found(kept.result)  # raises if the search is not finished
+    space = kept.space(options.space, options={**network.space_options, **options.space_options})
+    found = check_latency(space, table, network.architecture)
     record = {"text": space.format(found.architecture), **dataclasses.asdict(found)}
     record["architecture"] = dict(found.architecture)
+    record["space_options"] = space.plain_options
     show.line(f"architecture: {record['text']}")
     show.line(
         f"predicted {found.predicted_ms:.4g} ms, measured {found.measured_ms:.4g} ms "

@@ -28,6 +28,7 @@ from ddpnas.errors import OptionError
 from ddpnas.generation.limits import Limit, checked_limits, parse_limits
 from ddpnas.runs.folder import TRAINED
 from ddpnas.runs.generation_request import GenerationRequest
+from ddpnas.runs.networks import RunNetwork, provenance_of
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
@@ -99,7 +100,7 @@ def train(options: Namespace) -> None:
     """Run ``ddpnas train``; of several processes, the first one writes."""
     recipe = _recipe(options)
     searched, space, data, architecture, within = _what_to_train(options, recipe)
-    limits, tables, rules = within
+    limits, tables, rules, generated = within
     costs = {**count_costs(inference_space(space)), **tables}
     _check_limits(recipe, searched, space, architecture, costs, limits)
     out = Path(options.out or (f"{options.run}/{TRAINED}" if options.run else "runs/trained"))
@@ -128,7 +129,7 @@ def train(options: Namespace) -> None:
             resume=options.resume,
             on_epoch=progress.update,
         )
-        folder.save(space, trained, limits=limits, searched=other)
+        folder.save(space, trained, limits=limits, searched=other, generated=generated)
     _show_trained(trained, costs, limits)
     show.line(f"\nkept in {out}: weights, architecture, all figures, and a model card")
     # The folder holds a copy of a user's own space, which the commands need to be named again.
@@ -144,18 +145,18 @@ def _recipe(options: Namespace) -> Recipe:
     return create_recipe(options.recipe, **options.recipe_options, **changes)
 
 
-_Within = tuple[dict[str, Limit], dict[str, CostTable], list[Rule]]
+_Within = tuple[dict[str, Limit], dict[str, CostTable], list[Rule], dict[str, Any] | None]
 
 
 def _what_to_train(
     options: Namespace, recipe: Recipe
 ) -> tuple[SearchSpace, SearchSpace, Data, Architecture, _Within]:
-    """Return searched space, final space, data, architecture, and (limits, tables, rules).
+    """Return searched space, final space, data, architecture, and what it was generated within.
 
-    The last three are what the architecture was generated within: limits, measured costs, and
-    rules in addition to those of the space. All come from the run unless the options name them.
-    The size of the final network comes from the options, else from ``generate``, the recipe, or
-    the run.
+    The last is (limits, measured costs, rules in addition to those of the space, the answer of
+    ``generate`` that the trained folder keeps). All come from the run unless the options name
+    them. The size of the final network comes from the options, else from ``generate``, the recipe,
+    or the run.
     """
     changes: dict[str, Any] = {"limit_train_images": options.limit_train_images}
     if (image_size := options.image_size or recipe.image_size) is not None:
@@ -168,21 +169,23 @@ def _what_to_train(
         data = load_data(options.data, **changes)
         searched = open_space(options.space, data, options.space_options)
         space = final_space(searched, recipe, **options.space_options)
-        return searched, space, data, searched.parse(options.architecture), ({}, {}, [])
+        return searched, space, data, searched.parse(options.architecture), ({}, {}, [], None)
     if options.data is not None:
         changes["data"] = options.data
     run = Run(options.run)
-    chosen = run.result.architecture  # raises if the search is not finished
+    chosen, generated = run.result.architecture, None  # raises if the search is not finished
     data = run.data(**changes)
     if options.data is not None and is_main_process():
         with warn_if_not_kept("where the images are now is not kept"):
             run.note_place(data)
     request = GenerationRequest()
-    if options.architecture is None and run.generation_request is not None:
-        request, chosen = run.generation_request, run.chosen or chosen
+    if options.architecture is None and run.generated is not None:
+        last = RunNetwork.from_generated(run.generated)
+        request, chosen = run.generation_request or request, last.architecture
+        generated = provenance_of(run.generated)
     limits = parse_limits(request.limits)
     tables = {table.name: table for table in request.tables()}
-    if options.architecture is None and run.generated is not None:
+    if generated is not None:
         within = ", ".join(f"{name} {limit.describe()}" for name, limit in limits.items())
         show.line(
             f"the architecture generated last{f', within {within}' if within else ''}",
@@ -193,7 +196,7 @@ def _what_to_train(
     check_fit(space, data)
     if options.architecture is not None:
         chosen = space.parse(options.architecture)
-    within_all = limits, tables, request.rules(space)
+    within_all = limits, tables, request.rules(space), generated
     return searched, space, data, space.check(chosen), within_all
 
 
@@ -205,24 +208,30 @@ def _check_limits(
     costs: Mapping[str, CostTable],
     limits: Mapping[str, Limit],
 ) -> None:
-    """Raise :class:`OptionError` if a recipe makes the network larger than the limits allow.
+    """Raise :class:`OptionError` if the training makes the network larger than the limits allow.
 
-    Measured costs hold only for the size that was measured.
+    A recipe, ``--space-options`` or ``--image-size`` can do that. Measured costs hold only for the
+    size that was measured.
     """
     for table in costs.values():
         table.check(inference_space(space))
     sizes = recipe.network.get(str(searched.name), {})
     for name, limit in checked_limits(limits, costs).items():
-        if costs[name].cost(architecture) > limit.upper and sizes:
-            own = " ".join(
-                f"--space-options.{option.replace('_', '-')} {searched.options[option]}"
-                for option in sizes
-            )
+        if costs[name].cost(architecture) > limit.upper:
+            by, instead = "this training", "leave --space-options and --image-size out"
+            if sizes:
+                by, instead = (
+                    f"recipe {recipe.name}",
+                    "keep the searched size:"
+                    + "".join(
+                        f" --space-options.{option.replace('_', '-')} {searched.options[option]}"
+                        for option in sizes
+                    ),
+                )
             raise OptionError(
-                f"at the size that recipe {recipe.name} gives the network it has "
+                f"at the size that {by} gives the network it has "
                 f"{costs[name].cost(architecture):,.0f} {costs[name].unit}, over the limit "
-                f"{name} <= {limit.upper:,.0f}; generate one at that size, or keep the searched "
-                f"size: {own}"
+                f"{name} <= {limit.upper:,.0f}; generate one at that size, or {instead}"
             )
 
 

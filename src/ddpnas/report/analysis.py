@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
-from ddpnas.errors import DataError, RunError
+from ddpnas.errors import DataError, RunError, SpaceError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.frontier import frontier
+from ddpnas.generation.limits import Limit
 from ddpnas.report.measures import Point, random_points
 from ddpnas.runs.run import Run
 from ddpnas.space.search_space import SearchSpace
@@ -19,11 +22,16 @@ from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 
 __all__ = ["MOST_FITTED", "View"]
 
+logger = logging.getLogger(__name__)
+
 MOST_FITTED = 500  # accuracies to fit effects to: the time of the fit grows with their cube
 
 
 class View:
     """A run, and what a report computes from it.
+
+    Attributes:
+        network: The network that the report is about; None before the search has found one.
 
     Args:
         run: Content of the run folder.
@@ -46,6 +54,7 @@ class View:
         before: View | None = None,
     ) -> None:
         self.run = run
+        self.network = run.network
         self._before = None
         if before is not None and before._network == self._network:
             before._before, self._before = None, before
@@ -63,11 +72,10 @@ class View:
         """The space of the final networks; None if its code is a file that was not named."""
         if self._before is not None:
             return self._before.space
-        name, options = self._network["space"], self._network["generated"]
-        if names_file(name) and self.space_name is None:
+        if names_file(self.run.config.space) and self.space_name is None:
             return None
         try:
-            return self.run.space(self.space_name, options=options)
+            return self.run.space(self.space_name, options=self._network["options"])
         except RunError:
             if self.space_name is not None:
                 raise
@@ -75,8 +83,18 @@ class View:
 
     @functools.cached_property
     def costs(self) -> Mapping[str, CostTable]:
-        """Cost tables by name; without the space, only those that were given."""
-        return {**self._counted, **{table.name: table for table in self.tables}}
+        """Cost tables by name; without the space, only those that were given.
+
+        A table that was measured for networks of another size is left out, with a warning.
+        """
+        fitting = {}
+        for table in self.tables:
+            try:
+                table.check(self.space or self.run.decision_space)
+                fitting[table.name] = table
+            except SpaceError as error:
+                logger.warning("the report leaves out a cost: %s", error)
+        return {**self._counted, **fitting}
 
     @functools.cached_property
     def _counted(self) -> Mapping[str, CostTable]:
@@ -87,11 +105,10 @@ class View:
     @property
     def _network(self) -> dict[str, Any]:
         """Everything that the final networks depend on, to tell whether a view can be reused."""
-        generated = self.run.generated
         return {
             "space": str(self.run.config.space),
             "searched": self.run.config.space_options,
-            "generated": generated["space_options"] if generated is not None else {},
+            "options": {} if self.network is None else dict(self.network.space_options),
         }
 
     @functools.cached_property
@@ -101,13 +118,18 @@ class View:
             name: table.unit for name, table in self.costs.items()
         }
 
+    @property
+    def limits(self) -> Mapping[str, Limit]:
+        """The limits that the network had to meet, by name of the cost."""
+        return {} if self.network is None else self.network.limits
+
     @functools.cached_property
-    def chosen_costs(self) -> dict[str, float]:
-        """Costs of the chosen architecture by name."""
-        if self.run.chosen is None:
+    def network_costs(self) -> dict[str, float]:
+        """Costs of the network by name."""
+        if self.network is None:
             return {}
-        told = dict(self.run.generated["costs"]) if self.run.generated is not None else {}
-        more = {n: t.cost(self.run.chosen) for n, t in self.costs.items() if n not in told}
+        told, architecture = self.network.costs, self.network.architecture
+        more = {n: t.cost(architecture) for n, t in self.costs.items() if n not in told}
         return {**told, **more}
 
     @functools.cached_property
@@ -137,6 +159,10 @@ class View:
 
     @property
     def latency_check(self) -> Mapping[str, Any] | None:
-        """What ``ddpnas latency check`` measured for the chosen network; None if it did not."""
-        found = self.run.latency_check
-        return found if found is not None and found["text"] == self.run.chosen_text else None
+        """What ``ddpnas latency check`` measured for the network; None if it did not."""
+        found, network = self.run.latency_check, self.network
+        if found is None or network is None or found["text"] != network.text:
+            return None
+        now = {} if self.space is None else json.loads(json.dumps(self.space.plain_options))
+        before = found["space_options"]
+        return found if all(before.get(name) == now[name] for name in now) else None

@@ -32,7 +32,7 @@ from ddpnas.report.sections.history import history_section
 from ddpnas.report.sections.latency import latency_section
 from ddpnas.report.sections.missing import missing_section
 from ddpnas.report.sections.mistakes import mistakes_section
-from ddpnas.report.sections.network import network_section
+from ddpnas.report.sections.network import network_section, untrained_section
 from ddpnas.report.sections.reproduce import reproduce_section
 from ddpnas.report.sections.search import search_section
 from ddpnas.report.sections.search_time import time_section
@@ -49,6 +49,7 @@ __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs"
 # In the order of the page: first the answer, then how it came about, then how to repeat it.
 _SECTIONS: tuple[Callable[[View], Section | None], ...] = (
     network_section,
+    untrained_section,
     search_section,
     history_section,
     distribution_section,

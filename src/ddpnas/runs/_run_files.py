@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import ArchitectureError, RunError
-from ddpnas.generation.limits import Limit
 from ddpnas.runs._shapes import GeneratedForm, LatencyCheckForm, RecordForm, StageForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import (
@@ -26,8 +25,9 @@ from ddpnas.runs.folder import (
 )
 from ddpnas.runs.generation_request import GenerationRequest
 from ddpnas.runs.identity import RunForm, RunIdentity
+from ddpnas.runs.networks import RunNetwork
 from ddpnas.runs.search import SearchResult
-from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.user_code import without_folders
 from ddpnas.training.results import Comparison
@@ -112,6 +112,11 @@ class RunFiles:
         """The name of the data."""
         return str(self.identity.data["name"])
 
+    @property
+    def images(self) -> str | None:
+        """Path or name of the images; None if the data came from Python objects."""
+        return None if self.config.data is None else self.config.data.data
+
     @_part
     def planned(self) -> int:
         """Number of architectures that the whole search scores."""
@@ -190,11 +195,6 @@ class RunFiles:
         """The newest distribution: that of the result, or of the last stage so far."""
         return self.stages[-1].distribution if self._found is None else self._found.distribution
 
-    @property
-    def architecture(self) -> Architecture | None:
-        """The architecture that the search found; None while it is not finished."""
-        return None if self._found is None else self._found.architecture
-
     # What came after the search.
 
     @_part
@@ -231,25 +231,36 @@ class RunFiles:
         path = self.path / LATENCY
         return CostTable.load(path) if path.exists() else None
 
-    @property
-    def chosen(self) -> Architecture | None:
-        """The architecture that this run is about: the generated one, else the found one."""
-        if self.generated is not None:
-            return Architecture(self.generated["architecture"])
-        return self.architecture
+    @_part
+    def chosen(self) -> RunNetwork | None:
+        """The network that a training takes: the one generated last, else the found one.
 
-    @property
-    def chosen_text(self) -> str | None:
-        """The text form of :attr:`chosen`."""
+        None while the search is not finished.
+        """
         if self.generated is not None:
-            return str(self.generated["text"])
-        return None if self._found is None else self._found.text
+            return RunNetwork.from_generated(self.generated)
+        return None if self._found is None else RunNetwork.found(self._found)
 
-    @property
-    def limits(self) -> dict[str, Limit]:
-        """The limits that the chosen architecture had to meet, by name of the cost."""
-        given = self.generated["limits"] if self.generated is not None else {}
-        return {name: Limit.from_json(limit) for name, limit in given.items()}
+    @_part
+    def network(self) -> RunNetwork | None:
+        """The network that the figures of the run are about: the trained one, if there is one.
+
+        Before the training it is :attr:`chosen`.
+        """
+        if self.trained is None:
+            return self.chosen
+        found = None if self._found is None else RunNetwork.found(self._found)
+        return RunNetwork.from_trained(self.trained, found, self.generated)
+
+    @_part
+    def untrained(self) -> RunNetwork | None:
+        """The network generated last, if it is another one than the trained one; else None."""
+        if self.trained is None or self.generated is None:
+            return None
+        last, network = self.chosen, self.network
+        if last is None or network is None or last.same_as(network, self.decision_space):
+            return None
+        return last
 
     def _optional(self, name: str, shape: Any) -> Mapping[str, Any] | None:
         path = self.path / name

@@ -105,3 +105,4 @@ class LatencyCheckForm(TypedDict):
     measured_ms: float
     iqr_ms: float
     error_percent: float
+    space_options: dict[str, Any]

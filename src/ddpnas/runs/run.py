@@ -13,7 +13,7 @@ from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.evaluators.registry import create_evaluator, list_evaluators
 from ddpnas.runs._run_files import RunFiles
-from ddpnas.runs.folder import GENERATED, RunFolder
+from ddpnas.runs.folder import GENERATED, RUN, RunFolder
 from ddpnas.runs.generation_request import GenerationRequest, GenerationResult, GenerationTask
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
@@ -56,6 +56,17 @@ class Run(RunFiles):
         >>> found.costs["params"] <= 200_000
         True
     """
+
+    @classmethod
+    def of_trained(cls, folder: str | Path) -> Run | None:
+        """Return the run whose network a folder holds; None for a network of no run.
+
+        Args:
+            folder: Folder of a run, or of a trained network in it.
+        """
+        found = (p for p in (Path(folder), Path(folder).resolve().parent) if (p / RUN).is_file())
+        path = next(found, None)
+        return None if path is None else cls(path)
 
     # Its space and data, again.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ddpnas.costs.count import count_costs
 from ddpnas.data.data import Data
 from ddpnas.errors import OptionError, RunError
+from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.final_spaces import inference_space
@@ -258,6 +259,9 @@ class Comparison:
         classes: Names by label.
         space_options: Options of the space that the networks were built with.
         source: How the images were read: arguments of :func:`ddpnas.load_data`.
+        limits: The limits that the first network had to meet, by name of the cost.
+        generated: The answer of ``ddpnas generate`` that the first network comes from; None if
+            it was not generated.
     """
 
     path: Path
@@ -265,6 +269,8 @@ class Comparison:
     classes: tuple[str, ...]
     space_options: Mapping[str, Any]
     source: Mapping[str, Any]
+    limits: Mapping[str, Limit]
+    generated: Mapping[str, Any] | None
 
     @property
     def found(self) -> Compared:

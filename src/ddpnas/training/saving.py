@@ -185,6 +185,7 @@ class TrainedFolder:
         *,
         limits: Limits | None = None,
         searched: SearchSpace | None = None,
+        generated: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the first network and the figures of all; remove the checkpoints.
 
@@ -196,6 +197,7 @@ class TrainedFolder:
             networks: What :func:`ddpnas.compare` returns.
             limits: The limits of the comparison, for the record.
             searched: The space as it was searched, if the final network has another size.
+            generated: The answer of ``ddpnas generate`` that the first network comes from.
 
         Raises:
             RunError: The networks were read from a file, which holds their figures only, or the
@@ -234,6 +236,7 @@ class TrainedFolder:
                 },
                 "seed": first.result.seed,
                 "searched_space_options": None if searched is None else searched.plain_options,
+                "generated": generated,
                 "versions": environment("torch"),
             },
         }

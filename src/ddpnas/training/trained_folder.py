@@ -33,7 +33,7 @@ from ddpnas.training.checkpoint import load_weights
 from ddpnas.training.results import Compared, Comparison
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.read import Bounds, Count, Size, blaming, read_json
+from ddpnas.utils.read import Bounds, Count, Number, Size, blaming, read_json
 
 __all__ = ["load", "read_comparison", "save_networks"]
 
@@ -115,6 +115,7 @@ def save_networks(
     *,
     limits: Limits | None = None,
     searched: SearchSpace | None = None,
+    generated: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the first network and the figures of all into a folder for :func:`ddpnas.load`.
 
@@ -127,6 +128,8 @@ def save_networks(
         networks: What :func:`ddpnas.compare` returns.
         limits: The limits of the comparison, for the record.
         searched: The space as it was searched, if the final network has another size.
+        generated: The answer of ``ddpnas generate`` that the first network comes from, for the
+            record; without tables, lists and folders.
 
     Raises:
         RunError: The networks were read from a file, which holds their figures only, or the
@@ -145,7 +148,9 @@ def save_networks(
         ['found', 'random 1']
     """
     with lock_trained(Path(path)):
-        TrainedFolder(Path(path)).save(space, networks, limits=limits, searched=searched)
+        TrainedFolder(Path(path)).save(
+            space, networks, limits=limits, searched=searched, generated=generated
+        )
 
 
 def read_comparison(folder: str | Path) -> Comparison | None:
@@ -171,12 +176,16 @@ def read_comparison(folder: str | Path) -> Comparison | None:
                     f"the confusion of {one.name!r} is not of the {len(about['classes'])} classes "
                     f"in architecture.json"
                 )
+    with blaming(path / "architecture.json"):
+        limits = {name: Limit.from_json(one) for name, one in about["limits"].items()}
     return Comparison(
         path=path,
         networks=networks,
         classes=tuple(about["classes"]),
         space_options=about["space_options"],
         source=about["provenance"]["data"]["source"],
+        limits=limits,
+        generated=about["provenance"].get("generated"),
     )
 
 
@@ -187,10 +196,30 @@ class _DataForm(TypedDict):
     source: dict[str, Any]  # of DataConfig, or empty
 
 
+class _CertificateForm(TypedDict):
+    gap: Number
+
+
+class _GeneratedForm(TypedDict):
+    """What is kept of an answer of ``ddpnas generate``."""
+
+    log_prob: Number
+    certificate: _CertificateForm
+    objective: str
+    survivors_only: bool
+    height: int | None
+    parametric: int | None
+    costs_from: list[str]
+    space_options: dict[str, Any]
+    rescored: NotRequired[Count]
+    chosen: NotRequired[Count]
+
+
 class _ProvenanceForm(TypedDict):
     data: _DataForm
     seed: Count
     searched_space_options: dict[str, Any] | None
+    generated: NotRequired[_GeneratedForm | None]
     versions: dict[str, Any]
 
 

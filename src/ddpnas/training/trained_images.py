@@ -11,29 +11,23 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, list_data, load_data
 from ddpnas.errors import DataError, RunError
-from ddpnas.utils.read import checked, read_yaml
+from ddpnas.utils.read import checked
 
 __all__ = ["find_images", "read_images"]
 
 
-class _ConfigForm(TypedDict):
-    """What matters here of a run's ``config.yaml``, which a later room reads whole."""
-
-    data: NotRequired[str]
-
-
-def read_images(kept: Mapping[str, Any], folder: Path | None, run: str | Path | None) -> Data:
+def read_images(kept: Mapping[str, Any], folder: Path | None, place: str | Path | None) -> Data:
     """Return the data of a training, read and split as they were then.
 
     Args:
         kept: What the folder keeps of its data: ``source`` and ``fingerprint``.
         folder: Folder of the trained network.
-        run: Folder of the run that knows where the images are; None for the parent of ``folder``.
+        place: Path or name of the images; None where only ``kept`` may know it.
 
     Raises:
         RunError: The data came from Python objects, are not found, or have changed.
@@ -43,7 +37,9 @@ def read_images(kept: Mapping[str, Any], folder: Path | None, run: str | Path | 
     if not source:
         raise RunError(f"the data of {name} came from Python objects; name some images with --data")
     called = checked(source, DataConfig, f"the source of the data of {name}").data
-    where = _place(called, folder, run)
+    # An embedded set is known by its name, and a network in memory knows the path.
+    known = called in list_data() or Path(called).is_absolute()
+    where = called if known else place
     if where is None:
         raise RunError(
             f"{name} is made to be shared, so it does not say where its images ({called}) are on "
@@ -89,18 +85,6 @@ def _same(data: Data, kept: Mapping[str, Any]) -> bool:
     if name in list_data() and name == kept["source"]["data"]:
         return True
     return data.fingerprint() == str(kept["fingerprint"])
-
-
-def _place(kept: str, folder: Path | None, run: str | Path | None) -> str | None:
-    """Return the name or path of the images; None if only the name of their file is known."""
-    if kept in list_data() or Path(kept).is_absolute():  # a network in memory knows the path
-        return kept
-    if run is None and folder is not None:
-        run = folder.resolve().parent
-    if run is None or not (Path(run) / "run.json").is_file():
-        return None
-    config = read_yaml(Path(run) / "config.yaml", _ConfigForm)
-    return str(config["data"]) if "data" in config else None
 
 
 @contextlib.contextmanager

@@ -112,17 +112,17 @@ class TrainedModel:
             for file, one in zip(part, inputs, strict=True):
                 yield file, one if isinstance(one, DataError) else next(rows)
 
-    def load_data(self, run: str | Path | None = None) -> Data:
+    def load_data(self, place: str | Path | None = None) -> Data:
         """Return the data that it was trained on, read and split as then.
 
         Args:
-            run: folder of the run that it comes from, which knows where its images are; by default
-                the one in which its own folder lies.
+            place: Where the images are, as :attr:`ddpnas.runs.Run.images` says; the folder of a
+                trained network knows it only for embedded data.
 
         Raises:
-            RunError: the data came from Python objects, or is not there, or is not what it was.
+            RunError: The data came from Python objects, are not there, or have changed.
         """
-        return read_images(self._data, self.folder, run)
+        return read_images(self._data, self.folder, place)
 
     def find_data(self, data: str | Path) -> Data | None:
         """Return the data that it was trained on, split as then, if it is what is there; else None.

@@ -92,11 +92,11 @@ def _legend(views: Sequence[View]) -> tuple[Legend, ...]:
 
 
 def _side_by_side(views: Sequence[View]) -> Section:
-    limited = [name for v in views for name in v.run.limits]
+    limited = [name for v in views for name in v.limits]
     costs = [
         name
         for name in dict.fromkeys(["macs", "params", *limited])
-        if any(name in v.chosen_costs for v in views)
+        if any(name in v.network_costs for v in views)
     ]
     rows = []
     for v in views:
@@ -112,7 +112,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 mean_and_spread(random)[0] if random else None,
                 len(random) if trained is not None else None,
                 mean_and_spread(same_size)[0] if same_size else None,
-                *(v.chosen_costs.get(name) for name in costs),
+                *(v.network_costs.get(name) for name in costs),
                 max(run.accuracies, default=None),
                 len(run.history),
                 math.fsum(time_spent(run).values()),
@@ -180,13 +180,13 @@ def _scores(views: Sequence[View]) -> Section | None:
 
 def _choices(views: Sequence[View]) -> Section | None:
     """Return where the chosen architectures agree, and how often chance would make them."""
-    decided = [v for v in views if v.run.chosen is not None]
+    decided = [v for v in views if v.network is not None]
     first = views[0].run.decision_space.decisions
     if len(decided) < 2 or any(v.run.decision_space.decisions != first for v in decided):
         return None
     rows, agree, by_chance = [], 0, 0.0
     for decision in first:
-        made = [v.run.chosen[decision.name] for v in decided if v.run.chosen is not None]
+        made = [v.network.architecture[decision.name] for v in decided if v.network is not None]
         same = len(set(made)) == 1
         agree += same
         by_chance += len(decision.options) ** (1.0 - len(made))

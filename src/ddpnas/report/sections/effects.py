@@ -30,10 +30,10 @@ def effects_section(view: View) -> Section | None:
         left=180,
     )
     names = []
+    chosen = None if view.network is None else view.network.architecture
     chart.upright(0, "")
     for i, effect in enumerate(shown):
         y = len(shown) - i - 0.5
-        chosen = view.run.chosen
         series = 1 if chosen is not None and chosen[effect.decision] == effect.option else 6
         low, high = (100 * (effect.mean + side * 2 * effect.spread) for side in (-1, 1))
         chart.interval(low, high, y, series)

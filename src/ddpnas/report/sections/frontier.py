@@ -24,11 +24,11 @@ __all__ = ["frontier_section"]
 
 def frontier_section(view: View) -> Section | None:
     """Return the exact frontier of each cost, with the chosen network, random ones and limits."""
-    chosen = view.run.chosen
-    if chosen is None or not view.costs:
+    if view.network is None or not view.costs:
         return None
-    names = [name for name in view.costs if name in view.run.limits] or list(view.costs)[:1]
-    names += [table.name for table in view.tables if table.name not in names]
+    names = [name for name in view.costs if name in view.limits] or list(view.costs)[:1]
+    further = [table.name for table in view.tables if table.name in view.costs]
+    names += [name for name in further if name not in names]
     figures = tuple(_figure(view, name, alone=len(names) == 1) for name in names)
     words = (
         (
@@ -42,19 +42,19 @@ def frontier_section(view: View) -> Section | None:
 
 def _figure(view: View, name: str, *, alone: bool) -> Figure:
     run = view.run
-    assert run.chosen is not None
+    assert view.network is not None
     unit = view.units[name]
     points = view.frontier(name)
     costs = [p.costs[name] for p in points]
     heights = [p.log_prob for p in points]
-    at = view.costs[name].cost(run.chosen)
-    height = run.distribution.log_prob(run.chosen)
+    at = view.costs[name].cost(view.network.architecture)
+    height = run.distribution.log_prob(view.network.architecture)
     # Random networks can be so improbable that the frontier would be a flat line at the top: the
     # axis then ends a bit below their median.
     usual = statistics.median(p.log_prob for p in view.random)
     lowest = max(min(heights), 1.5 * usual) if min(heights) < usual else min(usual, *heights)
     shown = [p for p in view.random if p.log_prob >= lowest]
-    high = run.limits.get(name, Limit()).upper
+    high = view.limits.get(name, Limit()).upper
     limited = math.isfinite(high)
     right = max([*costs, at, *(p.costs[name] for p in shown), high if limited else 0])
     chart = Chart(

@@ -10,6 +10,7 @@ from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Headline, Tile, duration, percent, short_amount
 from ddpnas.report.commands import said_path
 from ddpnas.report.measures import SPLIT_NAMES, mean_and_spread, time_spent
+from ddpnas.runs.networks import RunNetwork
 from ddpnas.training.results import Compared, Comparison
 
 __all__ = ["headline"]
@@ -23,7 +24,7 @@ def headline(view: View) -> Headline:
     run = view.run
     tiles: list[Tile] = []
     if run.trained is not None:
-        tiles += _accuracy_tiles(run.trained)
+        tiles += _accuracy_tiles(run.trained, _called(view.network))
     elif run.history:
         best = max(run.accuracies)
         name = "best so far" if not run.finished else "best in the search"
@@ -31,8 +32,8 @@ def headline(view: View) -> Headline:
         if run.shared:
             note += " with shared weights, before training on its own"
         tiles.append(Tile(name, percent(best), best, note))
-    for name, value in view.chosen_costs.items():
-        if name in run.limits or name in _LABELS:
+    for name, value in view.network_costs.items():
+        if name in view.limits or name in _LABELS:
             tiles.append(_cost_tile(view, name, value))
     spent = sum(time_spent(run).values())
     if run.history:
@@ -60,10 +61,15 @@ def _status(view: View) -> str:
     return f"unfinished: {len(run.history)}{total} architectures scored"
 
 
-def _accuracy_tiles(trained: Comparison) -> list[Tile]:
+def _called(network: RunNetwork | None) -> str:
+    """Return what the page calls the network: it need not be one that the search led to."""
+    return "trained network" if network is None or network.origin == "given" else "found network"
+
+
+def _accuracy_tiles(trained: Comparison, called: str) -> list[Tile]:
     found = trained.found
     split, accuracy = SPLIT_NAMES[found.evaluation.split], found.evaluation.accuracy
-    tiles = [Tile("found network", percent(accuracy), accuracy, f"{split} accuracy")]
+    tiles = [Tile(called, percent(accuracy), accuracy, f"{split} accuracy")]
     for name, networks in (
         ("random networks", trained.random),
         ("random, same size", trained.same_size),
@@ -77,7 +83,7 @@ def _accuracy_tiles(trained: Comparison) -> list[Tile]:
 
 
 def _cost_tile(view: View, name: str, value: float) -> Tile:
-    limit = view.run.limits.get(name, Limit())
+    limit = view.limits.get(name, Limit())
     unit, text = _LABELS.get(name) or view.units.get(name, name), short_amount(value)
     least = f"at least {short_amount(limit.lower)}" if math.isfinite(limit.lower) else ""
     if math.isinf(limit.upper):
@@ -95,9 +101,14 @@ def _answer(view: View) -> tuple[str, ...]:
             "The search is not finished: this page ends with its last scored architecture."
         )
     if run.trained is not None:
-        words += _training_words(run.trained, bool(run.limits))
+        words += _training_words(view, run.trained)
+        if run.untrained is not None:
+            words.append(
+                "Another network was generated since. It is not trained yet, so this page has no "
+                "accuracy for it."
+            )
     elif run.finished:
-        within = " within the limits" if run.limits else ""
+        within = " within the limits" if view.limits else ""
         words.append(
             f"The search considers this architecture the most likely to be the best{within}. Only "
             f"training it from scratch shows how good it is."
@@ -105,18 +116,20 @@ def _answer(view: View) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _training_words(trained: Comparison, limited: bool) -> list[str]:
-    """Return sentences that compare the found network with the random ones."""
+def _training_words(view: View, trained: Comparison) -> list[str]:
+    """Return sentences that compare the network with the random ones."""
     found = trained.found
+    # A training may use other images than the search.
+    of_data = f" of {found.evaluation.data}" * (found.evaluation.data != view.run.data_name)
     epochs = found.result.recipe.epochs
     split = SPLIT_NAMES[found.evaluation.split]
     words = [
         (
-            f"Trained from scratch for {epochs} epochs, the found network classifies "
-            f"{percent(found.evaluation.accuracy)} of the {split} images correctly."
+            f"Trained from scratch for {epochs} epochs, the {_called(view.network)} classifies "
+            f"{percent(found.evaluation.accuracy)} of the {split} images{of_data} correctly."
         )
     ]
-    within = " within the same limits" if limited else ""
+    within = " within the same limits" if view.limits else ""
     if trained.random:
         words.append(_compared(found, trained.random, f"{within}, trained the same way"))
     if trained.same_size:

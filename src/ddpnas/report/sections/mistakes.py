@@ -60,7 +60,7 @@ def mistakes_section(view: View) -> Section | None:
         return None
     try:
         model = load(trained.path, space=view.space_name)
-        data = model.load_data(view.run.path)
+        data = model.load_data(view.run.images)
     except DdpnasError as error:
         # The reason may name local paths, so it goes to the log and not on the page.
         logger.warning("the report leaves out the misclassified images: %s", error)

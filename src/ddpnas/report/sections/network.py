@@ -1,4 +1,4 @@
-"""The section that answers: which network was found, and what does it cost?"""
+"""The sections that answer: which network is it, what does it cost, and is there another one?"""
 
 from __future__ import annotations
 
@@ -10,35 +10,70 @@ from typing import Any
 
 from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Block, Column, DataTable, Fact, Facts, Figure, Section
+from ddpnas.report.blocks import (
+    Block,
+    Column,
+    Commands,
+    DataTable,
+    Fact,
+    Facts,
+    Figure,
+    Section,
+)
+from ddpnas.report.commands import command, said_path, user_code_words
+from ddpnas.runs.networks import RunNetwork
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.drawing import draw
 
-__all__ = ["network_section"]
+__all__ = ["network_section", "untrained_section"]
+
+_UNTRAINED = (
+    "This network was generated after the training above and differs from the trained one. The "
+    "accuracies on this page are not those of this network."
+)
+_GIVEN = (
+    "This architecture was given to the training. It is not the one that the search found or that "
+    "was generated from it."
+)
 
 
 def network_section(view: View) -> Section | None:
-    """Return the chosen architecture: picture, text, choices and costs."""
-    chosen = view.run.chosen
-    if chosen is None:
+    """Return the network that the report is about: picture, text, choices and costs."""
+    network = view.network
+    if network is None:
         return None
-    table = _choices(view, chosen)
+    table = _choices(view, network.architecture)
     figure = Figure(
         _labelled(
-            str(draw(view.run.decision_space, chosen)),
+            str(draw(view.run.decision_space, network.architecture)),
             f"{len(table.rows)} decisions; the table below lists each choice.",
         ),
         "Each option has its color. Grey stands for no operation or a plain connection.",
         table=table,
         wide=True,
     )
-    rescored = _rescored(view.run.generated or {})
-    blocks: list[Block] = [figure, Facts(_facts(view, rescored))]
+    rescored = _rescored(network.generated or {})
+    blocks: list[Block] = [figure, Facts(_facts(network))]
     if rescored is not None:
         blocks.append(rescored)
-    if view.chosen_costs:
-        blocks.append(_cost_table(view))
-    return Section("network", "The network", (), tuple(blocks))
+    if view.network_costs:
+        blocks.append(_cost_table("costs", view.network_costs, network.limits, view.units))
+    words = (_GIVEN,) if network.origin == "given" and view.run.finished else ()
+    return Section("network", "The network", words, tuple(blocks))
+
+
+def untrained_section(view: View) -> Section | None:
+    """Return the network that was generated after the training; None if there is no such one."""
+    network = view.run.untrained
+    if network is None:
+        return None
+    folder, own = said_path(view.run.path), user_code_words("space", view.run.space_name)
+    blocks: tuple[Block, ...] = (
+        Facts(_facts(network)),
+        _cost_table("untrained_costs", network.costs, network.limits, view.units),
+        Commands("In a shell", (command("train", folder, *own, "--out", f"{folder}-trained"),)),
+    )
+    return Section("untrained", "Not trained yet", (_UNTRAINED,), blocks)
 
 
 def _choices(view: View, chosen: Architecture) -> DataTable:
@@ -61,27 +96,28 @@ def _choices(view: View, chosen: Architecture) -> DataTable:
     return DataTable("architecture", "Choices of the network", columns, tuple(rows), folded=True)
 
 
-def _facts(view: View, rescored: DataTable | None) -> tuple[Fact, ...]:
+def _facts(network: RunNetwork) -> tuple[Fact, ...]:
     """Return the text form, and how the network was chosen."""
-    facts = [Fact("text form", view.run.chosen_text or "")]
-    generated = view.run.generated
+    facts = [Fact("text form", network.text)]
+    generated = network.generated
     if generated is not None:
         log_prob, gap = generated["log_prob"], generated["certificate"]["gap"]
         facts.append(Fact("log probability", f"{log_prob:.4g}", log_prob))
         place = generated.get("chosen", 0)
         ahead = "no network" if place == 0 else f"at most {place} network{'s' * (place > 1)}"
-        within = " within the limits" if view.run.limits else ""
+        within = " within the limits" if network.limits else ""
         verb = "are" if place > 1 else "is"
         facts.append(Fact("proof", f"{ahead}{within} {verb} better (solver gap {gap:.1g})"))
-    if rescored is not None:
-        number = len(rescored.rows)
-        facts.append(Fact("chosen by", f"the highest score of the {number} most likely networks"))
+        if (number := generated.get("rescored", 0)) > 1:
+            facts.append(
+                Fact("chosen by", f"the highest score of the {number} most likely networks")
+            )
     return tuple(facts)
 
 
 def _rescored(generated: Mapping[str, Any]) -> DataTable | None:
     """Return the candidates that were scored again, most likely first; None if there are none."""
-    candidates = generated.get("top", [generated])[: generated.get("rescored", 0)]
+    candidates = generated.get("top", [])[: generated.get("rescored", 0)]
     if not candidates:
         return None
     return DataTable(
@@ -113,19 +149,28 @@ def _labelled(svg: str, label: str) -> str:
     )
 
 
-def _cost_table(view: View) -> DataTable:
-    limits = view.run.limits
+def _cost_table(
+    table: str, costs: Mapping[str, float], limits: Mapping[str, Limit], units: Mapping[str, str]
+) -> DataTable:
+    """Return what the network costs and how much of each limit is left.
+
+    Args:
+        table: Name of the CSV file.
+        costs: Costs by name.
+        limits: Limits by name of the cost.
+        units: Units by name of the cost.
+    """
     lower = any(math.isfinite(limit.lower) for limit in limits.values())
     rows = []
-    for name, value in view.chosen_costs.items():
+    for name, value in costs.items():
         limit = limits.get(name, Limit())
         low = limit.lower if math.isfinite(limit.lower) else None
         high = limit.upper if math.isfinite(limit.upper) else None
         margin = high - value if high is not None else None
-        unit = view.units.get(name, "")
+        unit = units.get(name, "")
         rows.append((name, value, *([low] if lower else []), high, margin, unit))
     return DataTable(
-        "costs",
+        table,
         "Costs and limits",
         (
             Column("cost"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Block, Commands, Fact, Facts, Listing, Section
 from ddpnas.report.commands import command, said_path, user_code_words
@@ -53,25 +54,13 @@ def run_commands(view: View) -> list[str]:
     lines = []
     if run.config.data is not None:
         lines.append(command("search", "--config", _CONFIG_FILE, "--out", folder))
-    if run.generated is not None:
-        words = ["generate", folder, *own]
-        for name, limit in run.limits.items():
-            words += ["--limit", f"{name}={limit}"]
-        if (objective := run.generated.get("objective", _LIKELIEST)) != _LIKELIEST:
-            words += ["--objective", objective]
-        for path in run.generated.get("costs_from", []):
-            words += ["--costs", said_path(Path(path))]
-        if run.generated.get("survivors_only"):
-            words.append("--survivors-only")
-        for name in ("height", "parametric"):
-            if (value := run.generated.get(name)) is not None:
-                words += [f"--{name}", str(value)]
-        if rescored := run.generated.get("rescored", 0):
-            words += ["--rescore", str(rescored)]
-        words += _options("--space-options", run.generated["space_options"])
-        lines.append(command(*words))
-    if run.trained is not None:
-        lines.append(command("train", folder, *own, *_train_words(run, run.trained)))
+    generated = None if view.network is None else view.network.generated
+    if generated is not None:
+        lines.append(command("generate", folder, *own, *_generate_words(generated, view.limits)))
+    if run.trained is not None and view.network is not None:
+        given = view.network.origin == "given"
+        which = ["--architecture", view.network.text] if given else []
+        lines.append(command("train", folder, *own, *which, *_train_words(view, run.trained)))
     lines.append(command("report", folder, *own))
     return lines
 
@@ -85,8 +74,26 @@ def search_config(run: Run) -> str:
     return shown.to_yaml()
 
 
-def _train_words(run: Run, trained: Comparison) -> list[str]:
-    result = trained.found.result
+def _generate_words(generated: Mapping[str, Any], limits: Mapping[str, Limit]) -> list[str]:
+    words = []
+    for name, limit in limits.items():
+        words += ["--limit", f"{name}={limit}"]
+    if (objective := generated.get("objective", _LIKELIEST)) != _LIKELIEST:
+        words += ["--objective", objective]
+    for path in generated.get("costs_from", []):
+        words += ["--costs", said_path(Path(path))]
+    if generated.get("survivors_only"):
+        words.append("--survivors-only")
+    for name in ("height", "parametric"):
+        if (value := generated.get(name)) is not None:
+            words += [f"--{name}", str(value)]
+    if rescored := generated.get("rescored", 0):
+        words += ["--rescore", str(rescored)]
+    return words + _options("--space-options", generated["space_options"])
+
+
+def _train_words(view: View, trained: Comparison) -> list[str]:
+    run, result = view.run, trained.found.result
     recipe = dataclasses.asdict(result.recipe)
     words = ["--recipe", str(recipe["name"]), "--epochs", str(recipe["epochs"])]
     standard = dataclasses.asdict(RECIPES[recipe["name"]]) if recipe["name"] in RECIPES else {}
@@ -94,8 +101,9 @@ def _train_words(run: Run, trained: Comparison) -> list[str]:
     if standard and standard["batch_size"] is None:
         changed.pop("batch_size", None)  # as many as the number of images makes it
     words += _options("--recipe-options", changed)
-    generated = run.generated["space_options"] if run.generated is not None else {}
-    searched = {**run.config.space_options, **generated}
+    generated = None if view.network is None else view.network.generated
+    asked = {} if generated is None else generated["space_options"]
+    searched = {**run.config.space_options, **asked}
     final = {k: v for k, v in trained.space_options.items() if v != searched.get(k)}
     words += _options("--space-options", {k: v for k, v in final.items() if k not in _FROM_DATA})
     limit = trained.source.get("limit_train_images")

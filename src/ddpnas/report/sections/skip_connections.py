@@ -23,8 +23,8 @@ def skips_section(view: View) -> Section | None:
             "them than chance would."
         ),
     ]
-    if run.chosen is not None:
-        words.append(_counted(skip_count(run.decision_space, run.chosen)))
+    if view.network is not None:
+        words.append(_counted(skip_count(run.decision_space, view.network.architecture)))
     figures = (_figure(stages),) if len(stages) > 1 else ()
     return Section("skips", "Skip connections", tuple(words), figures)
 

@@ -109,7 +109,7 @@ def _legend(trained: Comparison) -> tuple[Legend, ...]:
 def _cost_figure(view: View, trained: Comparison) -> Figure | None:
     """Return accuracy against the first limited cost, or the first cost without limits."""
     found = trained.found
-    names = [n for n in (*view.run.limits, *found.costs) if n in found.costs]
+    names = [n for n in (*view.limits, *found.costs) if n in found.costs]
     if not names:
         return None
     name = names[0]
@@ -119,7 +119,7 @@ def _cost_figure(view: View, trained: Comparison) -> Figure | None:
         for n in trained.networks
         if name in n.costs
     ]
-    limit = view.run.limits.get(name, Limit()).upper
+    limit = view.limits.get(name, Limit()).upper
     svg = accuracy_by_cost(
         f"Accuracy against {name}",
         f"{len(points)} networks; found: {percent(found.evaluation.accuracy)} at "

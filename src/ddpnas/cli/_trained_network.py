@@ -1,0 +1,46 @@
+"""Open the trained network that a command names, by its own folder or by that of its run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from jsonargparse import Namespace
+
+from ddpnas.data.data import Data
+from ddpnas.runs.run import Run
+from ddpnas.training.trained_folder import load
+from ddpnas.training.trained_model import TrainedModel
+
+__all__ = ["load_network", "training_data"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_network(options: Namespace, device: torch.device | str = "cpu") -> TrainedModel:
+    """Return the trained network in ``options.folder``.
+
+    Warn if that is a run from which another network was generated since the training: the user may
+    mean the other one.
+    """
+    model = load(options.folder, space=options.space, device=device)
+    run = Run.of_trained(options.folder)
+    if run is not None and run.path == Path(options.folder) and run.untrained is not None:
+        logger.warning(
+            "note: the network generated last from %s is not trained yet; this is the trained one: "
+            "%s",
+            run.path,
+            model.text,
+        )
+    return model
+
+
+def training_data(model: TrainedModel) -> Data:
+    """Return the data of the training, from where the run of the network has its images.
+
+    Raises:
+        RunError: The data are not found, or have changed.
+    """
+    run = None if model.folder is None else Run.of_trained(model.folder)
+    return model.load_data(None if run is None else run.images)
