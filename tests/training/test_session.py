@@ -21,9 +21,11 @@ class KilledError(Exception):
     pass
 
 
-def trained(small_space, data, recipe, folder=None, *, kill_after=None, **options):
+def trained(
+    small_space, data, recipe, folder=None, *, kill_after=None, text=ARCHITECTURE, **options
+):
     torch.manual_seed(0)
-    network = small_space.build(small_space.parse(ARCHITECTURE))
+    network = small_space.build(small_space.parse(text))
 
     def on_epoch(record):
         if record["epoch"] == kill_after:
@@ -70,6 +72,7 @@ def test_another_training_does_not_go_on_from_the_checkpoint(small_space, stripe
         ({"seed": 1}, "seed was 0 and is 1"),
         ({"recipe": Recipe(epochs=5, batch_size=16)}, "recipe epochs was 4 and is 5"),
         ({"mixed_precision": "bf16"}, 'mixed precision was "no" and is "bf16"'),
+        ({"text": ARCHITECTURE.replace("skip_connect~1", "avg_pool_3x3~1")}, "network was "),
     ]:
         with pytest.raises(RunError, match=says):
             recipe = changes.pop("recipe", PLAIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -76,6 +77,7 @@ class Session:
         folder: Path | None,
     ) -> None:
         self.data, self.seed, self.folder = data, seed, folder
+        self._network = _network_hash(model)  # as given: what follows may exchange layers
         self._processes, self._precision = processes, precision
         whole = data.test is None or recipe.keep_best
         augmentation = Augmentation(
@@ -290,14 +292,24 @@ class Session:
     @cached_property
     def _identity(self) -> dict[str, Any]:
         """What has to be equal for a training to go on as if it had not been killed."""
-        shapes = [(name, tuple(tensor.shape)) for name, tensor in self.model.state_dict().items()]
         return {
             **_settings(self.recipe),
             "seed": self.seed,
             "data": {"name": self.data.name, "fingerprint": self.data.fingerprint()},
-            "network": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+            "network": self._network,
             "mixed precision": self._precision,
         }
+
+
+def _network_hash(model: nn.Module) -> str:
+    """Return a hash of the layers and their shapes.
+
+    Shapes alone do not tell a pooling from a skip connection, or a dilated convolution from a plain
+    one.
+    """
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    layers = re.sub(r" at 0x[0-9a-f]+", "", str(model))  # a layer may show a function
+    return hashlib.sha256(repr((layers, shapes)).encode()).hexdigest()[:16]
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
