@@ -1,6 +1,7 @@
 import pytest
 
-from ddpnas.report.blocks import Column, DataTable, csv_records, duration, short_amount, written
+from ddpnas.report.blocks import Column, DataTable, csv_records, short_amount, written
+from ddpnas.utils.duration import duration
 
 
 @pytest.mark.parametrize(

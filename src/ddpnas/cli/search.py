@@ -31,6 +31,7 @@ from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, open_space
 from ddpnas.runs.search import search as search_space
 from ddpnas.training.distributed import current, join
+from ddpnas.utils.duration import duration
 from ddpnas.utils.read import read_yaml
 
 __all__ = ["COMMANDS"]
@@ -152,7 +153,7 @@ def _show_result(folder: str, result: SearchResult) -> None:
     best = max(run.accuracies)
     show.line(f"architecture found: {result.text}")
     show.line(
-        f"{len(result.history)} architectures scored in {show.clock(result.seconds)}; best "
+        f"{len(result.history)} architectures scored in {duration(result.seconds)}; best "
         f"validation accuracy {100 * best:.2f} %"
     )
     show.line(f"run folder: {folder}")

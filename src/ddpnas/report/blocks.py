@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ddpnas.utils.duration import duration
+
 __all__ = [
     "Block",
     "Column",
@@ -26,7 +28,6 @@ __all__ = [
     "Thumbnail",
     "Tile",
     "csv_records",
-    "duration",
     "percent",
     "short",
     "written",
@@ -205,24 +206,6 @@ def percent(fraction: float) -> str:
         '79.25 %'
     """
     return f"{100 * fraction:.2f} %"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as text with at most two units.
-
-    Example:
-        >>> duration(0.34), duration(41.3), duration(7500)
-        ('340 ms', '41.3 s', '2 h 5 min')
-    """
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def short_amount(value: float) -> str:

@@ -25,6 +25,7 @@ from ddpnas.runs.folder import (
 )
 from ddpnas.runs.generation_request import GenerationRequest
 from ddpnas.runs.identity import RunForm, RunIdentity
+from ddpnas.runs.loop import search_seconds
 from ddpnas.runs.networks import RunNetwork
 from ddpnas.runs.search import SearchResult
 from ddpnas.space.decisions import DecisionSpace
@@ -158,6 +159,11 @@ class RunFiles:
     def accuracies(self) -> list[float]:
         """The validation accuracy of each scored architecture (the score may be a loss)."""
         return [record.get("accuracy", record["score"]) for record in self.history]
+
+    @_part
+    def seconds(self) -> float:
+        """Seconds that the search has taken so far, over all sessions."""
+        return search_seconds(self.history)
 
     @_part
     def stages(self) -> tuple[Stage, ...]:

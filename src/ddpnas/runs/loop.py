@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from ddpnas.strategies.base import Strategy
 from ddpnas.training.distributed import Processes
 from ddpnas.utils.read import checked, read_records
 
-__all__ = ["Progress", "SearchLoop", "own_seconds"]
+__all__ = ["Progress", "SearchLoop", "own_seconds", "search_seconds"]
 
 # A checkpoint is due when writing the last one took at most this part of the time since then.
 _SAVING_SHARE = 0.01
@@ -246,6 +247,20 @@ def _seconds_left(
     if epoch is not None:
         left += (epoch["epochs"] - epoch["epoch"]) * epoch["train_seconds"]
     return left
+
+
+def search_seconds(history: Sequence[Mapping[str, Any]]) -> float:
+    """Return the seconds that a search has taken: evaluating, its strategy, and saving.
+
+    Args:
+        history: Its records so far.
+
+    Example:
+        >>> search_seconds([{"seconds": 2.0, "strategy_seconds": 0.5, "saving_seconds": 0.25}])
+        2.75
+    """
+    parts = ("seconds", "strategy_seconds", "saving_seconds")
+    return math.fsum(record.get(part, 0.0) for record in history for part in parts)
 
 
 def own_seconds(record: Mapping[str, Any]) -> float:

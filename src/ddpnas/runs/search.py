@@ -18,7 +18,7 @@ from ddpnas.runs._shapes import RecordForm, ResultForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import HISTORY, RESULT, RUN, RunFolder
 from ddpnas.runs.identity import RunForm, RunIdentity, about_run, note_processes, versions
-from ddpnas.runs.loop import Progress, SearchLoop
+from ddpnas.runs.loop import Progress, SearchLoop, search_seconds
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
@@ -49,7 +49,7 @@ class SearchResult:
             ``seconds`` (evaluating, with the training before it), ``strategy_seconds`` (asking and
             telling the strategy) and ``saving_seconds`` (writing the record and the checkpoint
             before this one, in this session).
-        seconds: Seconds spent evaluating, over all sessions.
+        seconds: Seconds that the search took, over all sessions: evaluating, strategy and saving.
 
     Example:
         >>> import tempfile, ddpnas
@@ -261,7 +261,7 @@ def search(
             text=space.format(plan.architecture),
             distribution=plan.distribution,
             history=history,
-            seconds=sum(record["seconds"] for record in history),
+            seconds=search_seconds(history),
         )
         if folder is not None:
             folder.write_json(RESULT, result._to_dict())

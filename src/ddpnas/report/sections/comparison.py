@@ -24,7 +24,7 @@ from ddpnas.report.charts import (
     curves_by_epoch,
     whole_percent,
 )
-from ddpnas.report.measures import mean_and_spread, stage_means, time_spent
+from ddpnas.report.measures import mean_and_spread, stage_means
 from ddpnas.report.svg import MARKS, Axis, Chart
 
 __all__ = ["comparison_headline", "comparison_sections"]
@@ -115,7 +115,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 *(v.network_costs.get(name) for name in costs),
                 max(run.accuracies, default=None),
                 len(run.history),
-                math.fsum(time_spent(run).values()),
+                run.seconds,
                 run.space_name,
                 run.data_name,
                 run.strategy_name,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Headline, Tile, duration, percent, short_amount
+from ddpnas.report.blocks import Headline, Tile, percent, short_amount
 from ddpnas.report.commands import said_path
-from ddpnas.report.measures import SPLIT_NAMES, mean_and_spread, time_spent
+from ddpnas.report.measures import SPLIT_NAMES, mean_and_spread
 from ddpnas.runs.networks import RunNetwork
 from ddpnas.training.results import Compared, Comparison
+from ddpnas.utils.duration import duration
 
 __all__ = ["headline"]
 
@@ -35,10 +36,9 @@ def headline(view: View) -> Headline:
     for name, value in view.network_costs.items():
         if name in view.limits or name in _LABELS:
             tiles.append(_cost_tile(view, name, value))
-    spent = sum(time_spent(run).values())
     if run.history:
         note = f"{len(run.history)} architectures scored"
-        tiles.append(Tile("search time", duration(spent), spent, note))
+        tiles.append(Tile("search time", duration(run.seconds), run.seconds, note))
     return Headline(
         title=f"A network for {run.data_name}",
         status=_status(view),
