@@ -20,13 +20,13 @@ from ddpnas.runs import Stage
 from ddpnas.runs.loop import Progress, own_seconds
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.utils.duration import duration
 from ddpnas.utils.text import printable, printable_lines
 
 __all__ = [
     "LatencyProgress",
     "SearchProgress",
     "TrainProgress",
-    "clock",
     "line",
     "pruning",
     "sizes",
@@ -34,10 +34,18 @@ __all__ = [
 ]
 
 
+_NEVER_WRAPS = 1_000_000  # columns
+_LINES = 50  # at most about this many for the evaluations of a search that is not on a terminal
+_EPOCHS = 10  # and about this many for the epochs of one training
+
+
 def console() -> Console:
-    """Return a console on standard output; a wide one if that is not a terminal."""
+    """Return a console on standard output.
+
+    If that is not a terminal, lines never wrap: whoever reads a file or a pipe searches in lines.
+    """
     found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=160)
+    return found if found.is_terminal else Console(highlight=False, width=_NEVER_WRAPS)
 
 
 def line(text: str, *, quiet: bool = False) -> None:
@@ -49,18 +57,6 @@ def line(text: str, *, quiet: bool = False) -> None:
 def _text(text: str, style: str = "") -> Text:
     """Return a text for rich, which finds markup and emoji in a plain string."""
     return Text(printable_lines(text), style=style)
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as on a clock.
-
-    Example:
-        >>> clock(75), clock(3725)
-        ('1:15', '1:02:05')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def sizes(data: Data) -> str:
@@ -120,7 +116,7 @@ def pruning(distribution: JointDistribution, stages: Sequence[Stage]) -> None:
 
 
 class SearchProgress:
-    """Shows a running search: a live display on a terminal, elsewhere one line per evaluation.
+    """Shows a running search: a live display on a terminal, elsewhere some lines.
 
     Attributes:
         begun: Whether the search has begun, so that its folder exists.
@@ -156,7 +152,8 @@ class SearchProgress:
             return
         text = self._text(progress)
         if self._live is None:
-            line(text)
+            if _is_due(progress):
+                line(text)
             return
         drawn = Table(box=None, show_header=False, padding=(0, 1))
         for decision, names in progress.distribution.survivors.items():
@@ -187,10 +184,27 @@ class SearchProgress:
                 f"loss {epoch['loss']:.3f}{_pace(epoch)}"
             )
         if progress.seconds_left is not None:
-            parts.append(f"time left {clock(progress.seconds_left)}")
+            parts.append(f"time left {duration(progress.seconds_left)}")
         if progress.record is not None and self._space is not None:
             parts.append(self._space.format(progress.record["architecture"]))
         return "  ".join(parts)
+
+
+def _is_due(progress: Progress) -> bool:
+    """Return whether progress gets a line where lines are not renewed."""
+    if progress.epoch is not None:
+        return _among(progress.epoch["epoch"], progress.epoch["epochs"], _EPOCHS)
+    return progress.record is None or _among(progress.done, progress.total, _LINES)
+
+
+def _among(done: float, total: float, lines: int) -> bool:
+    """Return whether a step is the first, the last, or one of about ``lines`` between.
+
+    Example:
+        >>> [step for step in range(1, 31) if _among(step, 30, 5)]
+        [1, 6, 12, 18, 24, 30]
+    """
+    return done == 1 or done * lines // total > (done - 1) * lines // total
 
 
 def _pace(record: Mapping[str, Any]) -> str:
@@ -229,20 +243,28 @@ class ProgressLine:
 
 
 class TrainProgress(ProgressLine):
-    """Shows the training of one or several networks, one line per epoch."""
+    """Shows the training of one or several networks.
 
-    def __init__(self, *, quiet: bool) -> None:
+    Args:
+        epochs: Number of epochs of each training.
+        quiet: Whether to print nothing.
+    """
+
+    def __init__(self, epochs: int, *, quiet: bool) -> None:
         super().__init__(quiet=quiet)
-        self._started = time.perf_counter()
+        self._epochs, self._started = epochs, time.perf_counter()
 
     def update(self, name: str, record: Mapping[str, float]) -> None:
         """Show an epoch, as :func:`ddpnas.compare` reports it."""
-        valid = record.get("valid_accuracy")
-        self.show(
-            f"{name}: epoch {record['epoch']:.0f}, loss {record['loss']:.3f}, "
-            + (f"validation accuracy {100 * valid:.2f} %, " if valid is not None else "")
-            + f"{record['seconds']:.1f} s, {clock(time.perf_counter() - self._started)} in total"
-        )
+        parts = [
+            f"{name}: epoch {record['epoch']:.0f} of {self._epochs}",
+            f"loss {record['loss']:.3f}",
+            f"{record['seconds']:.1f} s",
+            f"{duration(time.perf_counter() - self._started)} in total",
+        ]
+        if (valid := record.get("valid_accuracy")) is not None:
+            parts.insert(2, f"validation accuracy {100 * valid:.2f} %")
+        self.show(", ".join(parts), complete=_among(record["epoch"], self._epochs, _EPOCHS))
 
 
 class LatencyProgress(ProgressLine):

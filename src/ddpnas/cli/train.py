@@ -108,7 +108,7 @@ def train(options: Namespace) -> None:
     other = searched if searched.plain_options != space.plain_options else None
     with (
         TrainedFolder.opened(out, resume=options.resume, overwrite=options.overwrite) as folder,
-        show.TrainProgress(quiet=options.quiet) as progress,
+        show.TrainProgress(recipe.epochs, quiet=options.quiet) as progress,
     ):
         trained = compare(
             space,
