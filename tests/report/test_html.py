@@ -10,6 +10,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+import torch
 import yaml
 
 import ddpnas
@@ -395,6 +396,34 @@ def test_an_architecture_that_was_given_to_the_training_is_called_so(run, tmp_pa
     assert parse(shlex.split(train)[1:])[1].architecture == text
     page = read(write_report(run, tmp_path / "page.html"))
     assert "found network" not in page.text and "was given to the training" in page.text
+
+
+def test_a_training_without_a_search_has_a_report_too(run, tmp_path):
+    net = tmp_path / "net"
+    text = Run(run).network.text
+    words = ["train", "--space", "toy", "--architecture", text, "--epochs", "1", "--quiet"]
+    data = ["--data", str(run.parent / "stripes.npz"), "--recipe-options.lr", "0.02"]
+    assert main([*words, *data, "--random", "1", "--out", str(net)]) == 0
+    assert main(["report", str(net)]) == 0
+    page = read(net / "report.html")
+    kept = json.loads((net / "result.json").read_text())["networks"]
+    assert [float(row[1]) for row in page.tables["networks"][1:]] == [n["accuracy"] for n in kept]
+    costs = {row[0]: float(row[1]) for row in page.tables["costs"][1:]}
+    assert costs == kept[0]["costs"] and "The images cannot be shown" in page.text
+    assert sorted(f.stem for f in (net / "report-data").glob("*.csv")) == sorted(page.tables)
+    line = next(x for x in page.text.splitlines() if x.startswith("ddpnas train "))
+    given = parse(shlex.split(line)[1:])[1]
+    assert (given.architecture, given.data, given.random) == (text, "stripes.npz", 1)
+    assert given.recipe_options == {"lr": 0.02} and str(tmp_path) not in page.text
+
+
+def test_a_network_of_no_space_has_a_report_too(tmp_path):
+    data = ddpnas.make_data((torch.randn(60, 5), torch.arange(60) % 2))
+    ddpnas.train(torch.nn.Linear(5, 2), data, epochs=1, device="cpu").save(tmp_path / "net")
+    page = read(write_report(tmp_path / "net"))
+    assert float(page.tables["costs"][1][1]) == 12 and "trained network" in page.text
+    with pytest.raises(RunError, match="not a run folder"):
+        write_report([tmp_path / "net", tmp_path])
 
 
 def test_a_class_without_test_images_has_no_accuracy(run, tmp_path):

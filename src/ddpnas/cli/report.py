@@ -17,9 +17,9 @@ __all__ = ["COMMANDS"]
 
 def _report_parser() -> ArgumentParser:
     parser = new_parser(
-        "write a page about a run, finished or not, or a comparison of several runs"
+        "write a page about a run, finished or not, a training, or a comparison of several runs"
     )
-    parser.add_argument("runs", nargs="+", help="run folders")
+    parser.add_argument("runs", nargs="+", help="run folders, or the folder of a trained network")
     parser.add_argument(
         "--out",
         help="HTML file to write; default: RUN/report.html, or report.html for several runs",

@@ -15,16 +15,53 @@ from ddpnas.generation.best import Generated
 from ddpnas.generation.frontier import frontier
 from ddpnas.generation.limits import Limit
 from ddpnas.report.measures import Point, random_points
+from ddpnas.runs.networks import RunNetwork
 from ddpnas.runs.run import Run
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import names_file
+from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
+from ddpnas.training.results import Comparison
 
-__all__ = ["MOST_FITTED", "View"]
+__all__ = ["MOST_FITTED", "TrainedView", "View"]
 
 logger = logging.getLogger(__name__)
 
 MOST_FITTED = 500  # accuracies to fit effects to: the time of the fit grows with their cube
+
+_UNITS = {"macs": "MACs", "params": "parameters", "latency_ms": "ms"}
+
+
+class TrainedView:
+    """A trained network without the run that it may come from.
+
+    Attributes:
+        network: The network that the page is about.
+
+    Args:
+        trained: Content of its folder.
+        space: For a network of a user's own space, its ``file.py:network``. The file is executed
+            only if it is named here. Otherwise the picture and the images are left out.
+    """
+
+    def __init__(self, trained: Comparison, space: str | None = None) -> None:
+        self.trained = trained
+        self.space_name = space
+        self.network = RunNetwork.from_trained(trained, None, None)
+        self.data_name = trained.found.evaluation.data
+        run = Run.of_trained(trained.path)
+        self.images = None if run is None else run.images
+        self.limits: Mapping[str, Limit] = trained.limits
+        self.network_costs: Mapping[str, float] = trained.found.costs
+        self.units: Mapping[str, str] = _UNITS
+
+    @functools.cached_property
+    def space(self) -> SearchSpace | None:
+        """The space of the network; None if it has none or its code was not named."""
+        name = self.trained.space
+        if name is None or (self.space_name is None and name not in list_spaces()):
+            return None
+        return named_space(self.space_name or name, self.trained.space_options)
 
 
 class View:
@@ -32,6 +69,9 @@ class View:
 
     Attributes:
         network: The network that the report is about; None before the search has found one.
+        trained: The trained networks; None before the training.
+        data_name: Name of the data that was searched on.
+        images: Path or name of the images; None if the data came from Python objects.
 
     Args:
         run: Content of the run folder.
@@ -54,7 +94,8 @@ class View:
         before: View | None = None,
     ) -> None:
         self.run = run
-        self.network = run.network
+        self.network, self.trained = run.network, run.trained
+        self.data_name, self.images = run.data_name, run.images
         self._before = None
         if before is not None and before._network == self._network:
             before._before, self._before = None, before
@@ -114,9 +155,7 @@ class View:
     @functools.cached_property
     def units(self) -> dict[str, str]:
         """The unit of each cost."""
-        return {"macs": "MACs", "params": "parameters", "latency_ms": "ms"} | {
-            name: table.unit for name, table in self.costs.items()
-        }
+        return _UNITS | {name: table.unit for name, table in self.costs.items()}
 
     @property
     def limits(self) -> Mapping[str, Limit]:

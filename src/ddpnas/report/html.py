@@ -10,7 +10,7 @@ from pathlib import Path
 from ddpnas._version import __version__
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, RunError
-from ddpnas.report.analysis import View
+from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import (
     Commands,
     DataTable,
@@ -27,19 +27,26 @@ from ddpnas.report.sections.comparison import comparison_headline, comparison_se
 from ddpnas.report.sections.distribution import distribution_section
 from ddpnas.report.sections.effects import effects_section
 from ddpnas.report.sections.frontier import frontier_section
-from ddpnas.report.sections.headline import headline
+from ddpnas.report.sections.headline import headline, trained_headline
 from ddpnas.report.sections.history import history_section
 from ddpnas.report.sections.latency import latency_section
 from ddpnas.report.sections.missing import missing_section
 from ddpnas.report.sections.mistakes import mistakes_section
-from ddpnas.report.sections.network import network_section, untrained_section
-from ddpnas.report.sections.reproduce import reproduce_section
+from ddpnas.report.sections.network import (
+    network_section,
+    trained_network_section,
+    untrained_section,
+)
+from ddpnas.report.sections.reproduce import reproduce_section, trained_reproduce_section
 from ddpnas.report.sections.search import search_section
 from ddpnas.report.sections.search_time import time_section
 from ddpnas.report.sections.skip_connections import skips_section
 from ddpnas.report.sections.training import training_section
 from ddpnas.report.svg import mark_shape, shade
+from ddpnas.runs.folder import RUN
 from ddpnas.runs.run import Run
+from ddpnas.training.results import Comparison
+from ddpnas.training.trained_folder import read_comparison
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.read import read_file
 from ddpnas.utils.text import csv_text
@@ -101,7 +108,7 @@ def write_report(
     costs: Sequence[CostTable] = (),
     trained: str | Path | None = None,
 ) -> Path:
-    """Write the report of a run, or a comparison of several runs, as an HTML page.
+    """Write the report of a run or a training, or a comparison of several runs, as an HTML page.
 
     The page is a single file without scripts or links to other files. All of its tables are also
     written as CSV, into the folder ``NAME-data`` next to it. The report of an unfinished search
@@ -120,7 +127,7 @@ def write_report(
         'report.html'
 
     Args:
-        runs: One run folder, or several to compare.
+        runs: One run folder, or several to compare; or the folder of a training without a search.
         path: File to write; by default ``report.html``, in the run folder if there is only one.
         space: For runs over your own space, its ``file.py:network``. The file is executed only if
             you name it here. Otherwise the page leaves out what needs the networks.
@@ -141,12 +148,15 @@ def write_report(
     if path is None:
         path = folders[0] / "report.html" if len(folders) == 1 else "report.html"
     path = Path(path)
-    views = [View(run, space, costs) for run in read_runs(folders, trained)]
     if path.is_dir():
         raise RunError(f"{path} is a folder; give a file, such as --out {path / 'report.html'}")
     if path.exists() and _MARK.encode() not in read_file(path)[:4000]:
         raise RunError(f"{path} is not a report, so it is kept; give another --out")
-    page = make_page(views)
+    alone = None if len(folders) > 1 or trained is not None else _trained_alone(folders[0])
+    if alone is not None:
+        page = _trained_page(TrainedView(alone, space))
+    else:
+        page = make_page([View(run, space, costs) for run in read_runs(folders, trained)])
     tables = csv_files(page)
     data = path.with_name(f"{path.stem}-data")
     if data.exists() and not path.exists():
@@ -163,6 +173,23 @@ def write_report(
             if old.stem not in tables:
                 old.unlink(missing_ok=True)
     return path
+
+
+def _trained_alone(folder: Path) -> Comparison | None:
+    """Return what the folder of a training holds; None if the folder is not one, or is a run."""
+    return None if (folder / RUN).exists() else read_comparison(folder)
+
+
+def _trained_page(view: TrainedView) -> Page:
+    made = [
+        trained_network_section(view),
+        training_section(view),
+        mistakes_section(view),
+        trained_reproduce_section(view),
+    ]
+    sections = tuple(section for section in made if section is not None)
+    part = RunPart(view.trained.path.resolve().name, trained_headline(view), sections)
+    return Page(part.headline, sections, (), (part,))
 
 
 def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> list[Run]:

@@ -257,8 +257,10 @@ class Comparison:
         path: The folder.
         networks: The one that the folder holds comes first, then those trained beside it.
         classes: Names by label.
+        space: Name of the space that the networks come from; None for networks of no space.
         space_options: Options of the space that the networks were built with.
         source: How the images were read: arguments of :func:`ddpnas.load_data`.
+        versions: Versions of the packages that it was trained with.
         limits: The limits that the first network had to meet, by name of the cost.
         generated: The answer of ``ddpnas generate`` that the first network comes from; None if
             it was not generated.
@@ -267,8 +269,10 @@ class Comparison:
     path: Path
     networks: tuple[Compared, ...]
     classes: tuple[str, ...]
+    space: str | None
     space_options: Mapping[str, Any]
     source: Mapping[str, Any]
+    versions: Mapping[str, str]
     limits: Mapping[str, Limit]
     generated: Mapping[str, Any] | None
 

@@ -182,8 +182,10 @@ def read_comparison(folder: str | Path) -> Comparison | None:
         path=path,
         networks=networks,
         classes=tuple(about["classes"]),
+        space=about["space"],
         space_options=about["space_options"],
         source=about["provenance"]["data"]["source"],
+        versions=about["provenance"]["versions"],
         limits=limits,
         generated=about["provenance"].get("generated"),
     )

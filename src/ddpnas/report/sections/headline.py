@@ -6,15 +6,16 @@ import math
 from collections.abc import Sequence
 
 from ddpnas.generation.limits import Limit
-from ddpnas.report.analysis import View
+from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import Headline, Tile, percent, short_amount
 from ddpnas.report.commands import said_path
 from ddpnas.report.measures import SPLIT_NAMES, mean_and_spread
 from ddpnas.runs.networks import RunNetwork
+from ddpnas.space.user_code import without_folders
 from ddpnas.training.results import Compared, Comparison
 from ddpnas.utils.duration import duration
 
-__all__ = ["headline"]
+__all__ = ["headline", "trained_headline"]
 
 _LABELS = {"macs": "multiply-adds", "params": "parameters", "latency_ms": "latency in ms"}
 _ENOUGH = 5  # networks to compare with, for more than an indication
@@ -33,14 +34,12 @@ def headline(view: View) -> Headline:
         if run.shared:
             note += " with shared weights, before training on its own"
         tiles.append(Tile(name, percent(best), best, note))
-    for name, value in view.network_costs.items():
-        if name in view.limits or name in _LABELS:
-            tiles.append(_cost_tile(view, name, value))
+    tiles += _cost_tiles(view)
     if run.history:
         note = f"{len(run.history)} architectures scored"
         tiles.append(Tile("search time", duration(run.seconds), run.seconds, note))
     return Headline(
-        title=f"A network for {run.data_name}",
+        title=f"A network for {view.data_name}",
         status=_status(view),
         words=_answer(view),
         tiles=tuple(tiles),
@@ -49,6 +48,22 @@ def headline(view: View) -> Headline:
             "space": run.space_name,
             "strategy": run.strategy_name,
             "started": str(run.made_with.get("started", "")).replace("T", " ")[:16],
+        },
+    )
+
+
+def trained_headline(view: TrainedView) -> Headline:
+    """Return the accuracy of a trained network, also of those trained with it, and its costs."""
+    trained = view.trained
+    return Headline(
+        title=f"A network for {view.data_name}",
+        status="finished",
+        words=tuple(_training_words(view, trained)),
+        tiles=(*_accuracy_tiles(trained, _called(view.network)), *_cost_tiles(view)),
+        details={
+            "folder": said_path(trained.path),
+            "space": without_folders(trained.space or ""),
+            "recipe": trained.found.result.recipe.name,
         },
     )
 
@@ -82,7 +97,13 @@ def _accuracy_tiles(trained: Comparison, called: str) -> list[Tile]:
     return tiles
 
 
-def _cost_tile(view: View, name: str, value: float) -> Tile:
+def _cost_tiles(view: View | TrainedView) -> list[Tile]:
+    costs = view.network_costs.items()
+    shown = [(name, value) for name, value in costs if name in view.limits or name in _LABELS]
+    return [_cost_tile(view, name, value) for name, value in shown]
+
+
+def _cost_tile(view: View | TrainedView, name: str, value: float) -> Tile:
     limit = view.limits.get(name, Limit())
     unit, text = _LABELS.get(name) or view.units.get(name, name), short_amount(value)
     least = f"at least {short_amount(limit.lower)}" if math.isfinite(limit.lower) else ""
@@ -116,11 +137,11 @@ def _answer(view: View) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _training_words(view: View, trained: Comparison) -> list[str]:
+def _training_words(view: View | TrainedView, trained: Comparison) -> list[str]:
     """Return sentences that compare the network with the random ones."""
     found = trained.found
     # A training may use other images than the search.
-    of_data = f" of {found.evaluation.data}" * (found.evaluation.data != view.run.data_name)
+    of_data = f" of {found.evaluation.data}" * (found.evaluation.data != view.data_name)
     epochs = found.result.recipe.epochs
     split = SPLIT_NAMES[found.evaluation.split]
     words = [

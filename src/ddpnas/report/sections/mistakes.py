@@ -17,9 +17,8 @@ from torch import Tensor
 
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DdpnasError
-from ddpnas.report.analysis import View
+from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import Column, DataTable, Gallery, Section, Thumbnail, percent
-from ddpnas.space.user_code import names_file
 from ddpnas.training.trained_folder import load
 
 __all__ = ["mistakes_section"]
@@ -50,17 +49,17 @@ class Mistake:
     confidence: float
 
 
-def mistakes_section(view: View) -> Section | None:
+def mistakes_section(view: View | TrainedView) -> Section | None:
     """Return the misclassified images that the network was most certain about.
 
-    None without a trained network, or if its space is a user's file that the caller did not name.
+    None without a trained network, or if its space is code that the caller did not name.
     """
-    trained = view.run.trained
-    if trained is None or (names_file(str(view.run.config.space)) and view.space is None):
+    trained = view.trained
+    if trained is None or view.space is None:
         return None
     try:
         model = load(trained.path, space=view.space_name)
-        data = model.load_data(view.run.images)
+        data = model.load_data(view.images)
     except DdpnasError as error:
         # The reason may name local paths, so it goes to the log and not on the page.
         logger.warning("the report leaves out the misclassified images: %s", error)

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ddpnas.generation.limits import Limit
-from ddpnas.report.analysis import View
+from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import (
     Block,
     Column,
@@ -22,10 +22,11 @@ from ddpnas.report.blocks import (
 )
 from ddpnas.report.commands import command, said_path, user_code_words
 from ddpnas.runs.networks import RunNetwork
-from ddpnas.space.decisions import Architecture
+from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.drawing import draw
 
-__all__ = ["network_section", "untrained_section"]
+__all__ = ["network_section", "trained_network_section", "untrained_section"]
 
 _UNTRAINED = (
     "This network was generated after the training above and differs from the trained one. The "
@@ -42,16 +43,7 @@ def network_section(view: View) -> Section | None:
     network = view.network
     if network is None:
         return None
-    table = _choices(view, network.architecture)
-    figure = Figure(
-        _labelled(
-            str(draw(view.run.decision_space, network.architecture)),
-            f"{len(table.rows)} decisions; the table below lists each choice.",
-        ),
-        "Each option has its color. Grey stands for no operation or a plain connection.",
-        table=table,
-        wide=True,
-    )
+    figure = _picture(view.run.decision_space, network.architecture, view.run.distribution)
     rescored = _rescored(network.generated or {})
     blocks: list[Block] = [figure, Facts(_facts(network))]
     if rescored is not None:
@@ -60,6 +52,18 @@ def network_section(view: View) -> Section | None:
         blocks.append(_cost_table("costs", view.network_costs, network.limits, view.units))
     words = (_GIVEN,) if network.origin == "given" and view.run.finished else ()
     return Section("network", "The network", words, tuple(blocks))
+
+
+def trained_network_section(view: TrainedView) -> Section:
+    """Return a network of which only the training is known: picture, text, choices and costs."""
+    network = view.network
+    blocks: list[Block] = []
+    if view.space is not None:
+        blocks.append(_picture(view.space, network.architecture))
+    if network.text:
+        blocks.append(Facts(_facts(network)))
+    blocks.append(_cost_table("costs", view.network_costs, network.limits, view.units))
+    return Section("network", "The network", (), tuple(blocks))
 
 
 def untrained_section(view: View) -> Section | None:
@@ -76,24 +80,42 @@ def untrained_section(view: View) -> Section | None:
     return Section("untrained", "Not trained yet", (_UNTRAINED,), blocks)
 
 
-def _choices(view: View, chosen: Architecture) -> DataTable:
-    """Return the choice, its probability and its fate for each decision that is active."""
-    space, distribution = view.run.decision_space, view.run.distribution
+def _picture(
+    space: DecisionSpace, chosen: Architecture, learned: JointDistribution | None = None
+) -> Figure:
+    """Return the drawing of an architecture, with its choices as a table.
+
+    Args:
+        space: The decisions.
+        chosen: A choice for each of them.
+        learned: What a search learned, for the probability and the fate of each choice.
+    """
+    rows: list[tuple[Any, ...]] = []
     active = set(space.active(chosen))
-    rows = []
     for i, decision in enumerate(space.decisions):
         option = chosen[decision.name]
-        if decision.name in active:
-            probability = float(distribution.rows[i][decision.index(option)])
-            survived = option in distribution.survivors[decision.name]
-            rows.append((decision.name, option, probability, "survived" if survived else "pruned"))
-    columns = (
-        Column("decision"),
-        Column("choice"),
-        Column("probability", "number"),
-        Column("fate"),
+        known: tuple[Any, ...] = ()
+        if decision.name not in active:
+            continue
+        if learned is not None:
+            survived = option in learned.survivors[decision.name]
+            fate = "survived" if survived else "pruned"
+            known = (float(learned.rows[i][decision.index(option)]), fate)
+        rows.append((decision.name, option, *known))
+    columns = [Column("decision"), Column("choice")]
+    if learned is not None:
+        columns += [Column("probability", "number"), Column("fate")]
+    return Figure(
+        _labelled(
+            str(draw(space, chosen)),
+            f"{len(rows)} decisions; the table below lists each choice.",
+        ),
+        "Each option has its color. Grey stands for no operation or a plain connection.",
+        table=DataTable(
+            "architecture", "Choices of the network", tuple(columns), tuple(rows), folded=True
+        ),
+        wide=True,
     )
-    return DataTable("architecture", "Choices of the network", columns, tuple(rows), folded=True)
 
 
 def _facts(network: RunNetwork) -> tuple[Fact, ...]:

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddpnas.data.load import DataConfig
 from ddpnas.generation.limits import Limit
-from ddpnas.report.analysis import View
+from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import Block, Commands, Fact, Facts, Listing, Section
 from ddpnas.report.commands import command, said_path, user_code_words
+from ddpnas.runs.folder import TRAINED
 from ddpnas.runs.run import Run
+from ddpnas.space.user_code import without_folders
 from ddpnas.training.recipes import RECIPES
 from ddpnas.training.results import Comparison
 
-__all__ = ["reproduce_section", "run_commands", "search_config"]
+__all__ = ["reproduce_section", "run_commands", "search_config", "trained_reproduce_section"]
 
 _FROM_DATA = ("num_classes", "input_shape")  # options of a space that the data set
 _CONFIG_FILE = "run.yaml"  # the name that the page gives to the configuration
@@ -60,9 +63,31 @@ def run_commands(view: View) -> list[str]:
     if run.trained is not None and view.network is not None:
         given = view.network.origin == "given"
         which = ["--architecture", view.network.text] if given else []
-        lines.append(command("train", folder, *own, *which, *_train_words(view, run.trained)))
+        searched = {**run.config.space_options, **((generated or {}).get("space_options", {}))}
+        which += _train_words(run.trained, searched, run.config.data)
+        if run.trained.path.resolve() != (run.path / TRAINED).resolve():
+            which += ["--out", said_path(run.trained.path)]
+        lines.append(command("train", folder, *own, *which))
     lines.append(command("report", folder, *own))
     return lines
+
+
+def trained_reproduce_section(view: TrainedView) -> Section:
+    """Return the command that trains the network again, and its versions."""
+    trained = view.trained
+    facts = Facts(tuple(Fact(name, str(value)) for name, value in trained.versions.items()))
+    if trained.space is None or not trained.source:
+        words = "The network or its data came from Python objects, so only a program can repeat it."
+        return Section("reproduce", "Reproduce this training", (words,), (facts,))
+    line = ["train", "--space", without_folders(trained.space)]
+    defaults = {} if view.space is None else view.space.plain_defaults
+    line += ["--architecture", view.network.text, *_train_words(trained, defaults, None)]
+    line += ["--out", said_path(trained.path)]
+    words = "Files and folders that were given by full path appear by name only."
+    if trained.random and trained.limits:
+        words += " The random networks were drawn within limits that only the run can repeat."
+    blocks = (Commands("In a shell", (command(*line),)), facts)
+    return Section("reproduce", "Reproduce this training", (words,), blocks)
 
 
 def search_config(run: Run) -> str:
@@ -92,32 +117,40 @@ def _generate_words(generated: Mapping[str, Any], limits: Mapping[str, Limit]) -
     return words + _options("--space-options", generated["space_options"])
 
 
-def _train_words(view: View, trained: Comparison) -> list[str]:
-    run, result = view.run, trained.found.result
+def _train_words(
+    trained: Comparison, searched: Mapping[str, Any], data: DataConfig | None
+) -> list[str]:
+    """Return the options of a training.
+
+    Args:
+        trained: The trained networks.
+        searched: Options of the space that hold without an option here.
+        data: The data that is used without an option here; None if it was no file.
+    """
+    result = trained.found.result
     recipe = dataclasses.asdict(result.recipe)
-    words = ["--recipe", str(recipe["name"]), "--epochs", str(recipe["epochs"])]
-    standard = dataclasses.asdict(RECIPES[recipe["name"]]) if recipe["name"] in RECIPES else {}
-    changed = {k: v for k, v in recipe.items() if v != standard.get(k) and k not in _NAMED}
-    if standard and standard["batch_size"] is None:
+    name = recipe["name"] if recipe["name"] in RECIPES else "quick"  # a file of the user's
+    standard = dataclasses.asdict(RECIPES[name])
+    words = ["--recipe", name, "--epochs", str(recipe["epochs"])]
+    changed = {k: v for k, v in recipe.items() if v != standard[k] and k not in _NAMED}
+    if standard["batch_size"] is None:
         changed.pop("batch_size", None)  # as many as the number of images makes it
     words += _options("--recipe-options", changed)
-    generated = None if view.network is None else view.network.generated
-    asked = {} if generated is None else generated["space_options"]
-    searched = {**run.config.space_options, **asked}
     final = {k: v for k, v in trained.space_options.items() if v != searched.get(k)}
     words += _options("--space-options", {k: v for k, v in final.items() if k not in _FROM_DATA})
-    limit = trained.source.get("limit_train_images")
-    searched_limit = None if run.config.data is None else run.config.data.limit_train_images
-    if limit is not None and limit != searched_limit:
-        words += ["--limit-train-images", str(limit)]
+    source = trained.source
+    if source and (data is None or Path(data.data).name != source["data"]):
+        words += ["--data", str(source["data"])]
+    for option in ("image_size", "limit_train_images"):
+        value = source.get(option)
+        if value is not None and (data is None or value != getattr(data, option)):
+            words += [f"--{option.replace('_', '-')}", str(value)]
     if trained.random:
         words += ["--random", str(len(trained.random))]
     if trained.same_size:
         words += ["--same-size", str(len(trained.same_size))]
     for network in trained.baselines:
         words += ["--baseline", network.name]
-    if trained.path.resolve() != (run.path / "trained").resolve():
-        words += ["--out", said_path(trained.path)]
     return [*words, "--seed", str(result.seed)]
 
 
@@ -129,6 +162,8 @@ def _options(prefix: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):

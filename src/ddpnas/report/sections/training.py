@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from ddpnas.generation.limits import Limit
-from ddpnas.report.analysis import View
+from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import (
     Block,
     Column,
@@ -36,9 +36,9 @@ __all__ = ["training_section"]
 _MOST_CLASSES = 100  # of a confusion matrix that is drawn
 
 
-def training_section(view: View) -> Section | None:
+def training_section(view: View | TrainedView) -> Section | None:
     """Return the trained networks: accuracy, curves, accuracy by class, confused classes."""
-    trained = view.run.trained
+    trained = view.trained
     if trained is None:
         return None
     blocks: list[Block] = [_networks_table(view, trained)]
@@ -57,7 +57,7 @@ def training_section(view: View) -> Section | None:
     return Section("training", "Trained from scratch", words, tuple(blocks))
 
 
-def _networks_table(view: View, trained: Comparison) -> DataTable:
+def _networks_table(view: View | TrainedView, trained: Comparison) -> DataTable:
     costs = list(trained.found.costs)
     return DataTable(
         "networks",
@@ -106,7 +106,7 @@ def _legend(trained: Comparison) -> tuple[Legend, ...]:
     return tuple(entries)
 
 
-def _cost_figure(view: View, trained: Comparison) -> Figure | None:
+def _cost_figure(view: View | TrainedView, trained: Comparison) -> Figure | None:
     """Return accuracy against the first limited cost, or the first cost without limits."""
     found = trained.found
     names = [n for n in (*view.limits, *found.costs) if n in found.costs]
