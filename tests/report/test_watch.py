@@ -63,9 +63,9 @@ def test_a_page_made_anew_does_not_count_the_space_anew_unless_its_options_chang
         page, _ = watch.page()
         assert page != first
     assert len(counted) == 1
-    generated = json.loads((run / "generated.json").read_text())
-    generated["space_options"] = {"width": 12}
-    (run / "generated.json").write_text(json.dumps(generated))
+    about = json.loads((run / "trained" / "architecture.json").read_text())
+    about["space_options"]["width"] = 12
+    (run / "trained" / "architecture.json").write_text(json.dumps(about))
     watch.page()
     assert len(counted) == 2
     watch._server.server_close()

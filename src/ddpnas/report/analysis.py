@@ -94,8 +94,8 @@ class View:
         before: View | None = None,
     ) -> None:
         self.run = run
-        self.network, self.trained = run.network, run.trained
         self.data_name, self.images = run.data_name, run.images
+        self.network, self.trained = run.network, run.trained
         self._before = None
         if before is not None and before._network == self._network:
             before._before, self._before = None, before

@@ -29,7 +29,6 @@ __all__ = [
     "Tile",
     "csv_records",
     "percent",
-    "short",
     "written",
 ]
 
@@ -249,13 +248,3 @@ def csv_records(table: DataTable, run: str | None) -> list[dict[str, Any]]:
         {**first, **{k: "" if v is None else v for k, v in zip(keys, row, strict=True)}}
         for row in table.rows
     ]
-
-
-def short(text: str, most: int) -> str:
-    """Return the text, cut to ``most`` characters with an ellipsis.
-
-    Example:
-        >>> short("mobilenet", 7)
-        'mobile…'
-    """
-    return text if len(text) <= most else text[: most - 1] + "\u2026"

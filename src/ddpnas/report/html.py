@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -50,6 +51,7 @@ from ddpnas.training.trained_folder import read_comparison
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.read import read_file
 from ddpnas.utils.text import csv_text
+from ddpnas.utils.text_width import text_width
 
 __all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
 
@@ -71,6 +73,7 @@ _SECTIONS: tuple[Callable[[View], Section | None], ...] = (
     missing_section,
 )
 _ROWS_SHOWN = 2000  # of a table; its CSV file has all
+_PADDING, _WRAPS = 20, 140  # pixels: around a cell; a text that may wrap is at least so wide
 _MARK = 'name="generator" content="ddpnas'
 
 
@@ -145,6 +148,8 @@ def write_report(
             runs.
     """
     folders = [Path(r) for r in ([runs] if isinstance(runs, (str, Path)) else runs)]
+    if not folders:
+        raise OptionError("a report needs a run folder")
     if path is None:
         path = folders[0] / "report.html" if len(folders) == 1 else "report.html"
     path = Path(path)
@@ -202,8 +207,6 @@ def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> lis
     Raises:
         RunError, OptionError: See :func:`write_report`.
     """
-    if not folders:
-        raise OptionError("a report needs a run folder")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise OptionError("a comparison takes each run once; a run is given twice")
     if trained is not None and len(folders) > 1:
@@ -250,12 +253,15 @@ def page_html(page: Page, *, data_folder: str = "", live: str = "", policy: str 
     environment.filters["written"] = written
     environment.filters["key"] = _key
     environment.filters["words"] = _command_words
+    environment.filters["room"] = _room
     for name, kind in {
         "figure": Figure, "gallery": Gallery, "facts": Facts, "commands": Commands,
         "listing": Listing,
     }.items():  # fmt: skip
         environment.tests[name] = lambda block, kind=kind: isinstance(block, kind)
     style = resources.files("ddpnas.report").joinpath("style.css").read_text(encoding="utf-8")
+    sections = [*page.sections, *(section for run in page.runs for section in run.sections)]
+    tables = [table for section in sections for table in _section_tables(section)]
     return environment.get_template("page.html.j2").render(
         page=page,
         version=__version__,
@@ -264,6 +270,7 @@ def page_html(page: Page, *, data_folder: str = "", live: str = "", policy: str 
         policy=policy,
         data_folder=data_folder,
         rows_shown=_ROWS_SHOWN,
+        rooms=sorted({_room(table) for table in tables}),
     )
 
 
@@ -275,8 +282,6 @@ def _key(mark: str) -> str:
         strength = shade(float(mark.split()[1]))
         place = 'x="-8" y="-6" width="16" height="12"'
         shape = f'<rect class="heat" style="--p:{strength:.2f}" {place}/>'
-    elif mark == "block":
-        shape = '<rect class="slice" x="-6" y="-6" width="12" height="12"/>'
     else:
         shape = f'<g class="dot">{mark_shape(mark, 4)}</g>'
     return f'<svg viewBox="-9 -6 18 12" aria-hidden="true">{shape}</svg>'
@@ -298,15 +303,29 @@ def _command_words(line: str) -> list[str]:
     return parts
 
 
+def _room(table: DataTable) -> int:
+    """Return how many pixels a table needs; in less, each of its rows is shown as a block.
+
+    Numbers stay on one line, and so do the words of headings. Texts wrap.
+    """
+    pixels = 0.0
+    for at, column in enumerate(table.columns):
+        needed = max(map(text_width, column.heading.split()))
+        texts = [written(row[at], column.kind)[:30] for row in table.rows[:_ROWS_SHOWN]]
+        widest = max(map(text_width, texts), default=0.0)
+        pixels += _PADDING + max(needed, widest if column.kind != "text" else min(widest, _WRAPS))
+    return 50 * math.ceil(pixels / 50)
+
+
+def _section_tables(section: Section) -> list[DataTable]:
+    tables = [b if isinstance(b, DataTable) else getattr(b, "table", None) for b in section.blocks]
+    return [table for table in tables if table is not None]
+
+
 def _tables_of(sections: Iterable[Section]) -> list[DataTable]:
     """Return every table that gets a CSV file."""
-    tables = []
-    for section in sections:
-        for block in section.blocks:
-            table = block if isinstance(block, DataTable) else getattr(block, "table", None)
-            if table is not None and table.name is not None:
-                tables.append(table)
-    return tables
+    tables = [table for section in sections for table in _section_tables(section)]
+    return [table for table in tables if table.name is not None]
 
 
 def csv_files(page: Page) -> dict[str, str]:

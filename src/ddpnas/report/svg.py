@@ -12,7 +12,17 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-__all__ = ["MARKS", "Axis", "Chart", "mark_shape", "shade", "svg_image", "ticks"]
+from ddpnas.utils.text_width import text_width
+
+__all__ = [
+    "MARKS",
+    "Axis",
+    "Chart",
+    "mark_shape",
+    "shade",
+    "svg_image",
+    "ticks",
+]
 
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "ring")
 _WIDTH = 450
@@ -131,8 +141,9 @@ class Chart:
     def band(self, start: float, end: float, label: str, *, shaded: bool) -> None:
         """Mark a part of the horizontal axis, with a label at the top."""
         left, right = self.x(start), self.x(end)
-        if right - left < 7 * len(label):  # too narrow for more than the last word
+        if right - left < text_width(label):  # too narrow for more than the last word, or for that
             label = label.rpartition(" ")[2]
+            label = label if right - left >= text_width(label) else ""
         self._body.append(
             f'<rect class="band{" shaded" if shaded else ""}" x="{left:.1f}" y="{_TOP}" '
             f'width="{right - left:.1f}" height="{self._height - _TOP - _BOTTOM}"/>'

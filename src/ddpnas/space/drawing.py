@@ -16,6 +16,7 @@ from typing import Literal
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Decision, DecisionSpace
+from ddpnas.utils.text_width import fitted
 
 __all__ = ["Picture", "draw"]
 
@@ -138,7 +139,7 @@ def _cell(
             f'{middle:g}" fill="none" stroke="{color}" stroke-width="2" '
             f'marker-end="url(#arrow)"/>'
             f'<text x="{(start + end) / 2:g}" y="{middle + bend - 5:g}" {_FONT} '
-            f'text-anchor="middle" fill="{color}">{escape(option)}</text>'
+            f'text-anchor="middle" fill="{color}">{_label(option, end - start)}</text>'
         )
     for node in nodes:
         parts.append(
@@ -169,12 +170,18 @@ def _chain(space: DecisionSpace, architecture: Mapping[str, str]) -> Picture:
             f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="5" fill="white" '
             f'stroke="{_color(decision, option)}" stroke-width="2"{dashes}/>'
             f'<text x="{x + width / 2:g}" y="{y + 16}" {_FONT} text-anchor="middle" '
-            f'fill="#555555">{escape(decision.name)}</text>'
+            f'fill="#555555">{_label(decision.name, width)}</text>'
             f'<text x="{x + width / 2:g}" y="{y + 32}" {_FONT} text-anchor="middle" '
-            f'font-weight="bold">{escape(option)}</text>'
+            f'font-weight="bold">{_label(option, width)}</text>'
         )
     columns, rows = min(len(decisions), _PER_ROW), -(-len(decisions) // _PER_ROW)
     return _svg(parts, _GAP + columns * (width + _GAP), _GAP + rows * (height + _GAP))
+
+
+def _label(name: str, width: float) -> str:
+    """Return the content of a text element; a name that is too long shows when pointed at."""
+    shown = fitted(name, width - 6)
+    return escape(shown) if shown == name else f"{escape(shown)}<title>{escape(name)}</title>"
 
 
 def _color(decision: Decision, option: str) -> str:

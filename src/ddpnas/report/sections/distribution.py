@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section, short
+from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section
 from ddpnas.report.measures import pruned_after
 from ddpnas.report.svg import shade, svg_image
+from ddpnas.utils.text_width import fitted, text_width
 
 __all__ = ["distribution_section"]
+
+_WIDEST_NAME = 150  # pixels, of a decision or an option
+_SLOPE = 38  # degrees, of the names of the options
 
 
 def distribution_section(view: View) -> Section | None:
@@ -72,24 +77,26 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
     run = view.run
     stages = run.stages
     names = [run.decision_space.decisions[i].name for i in members]
-    left = min(150, 14 + 7.2 * max(map(len, names)))
-    head = min(110, 16 + 5.2 * max(map(len, options)))
-    cell = max(18.0, min(86.0, (470 - left) / len(options)))
+    left = min(_WIDEST_NAME, max(map(text_width, names))) + 14
+    heads = [fitted(option, _WIDEST_NAME) for option in options]
+    slope = math.radians(_SLOPE)
+    head = 16 + math.sin(slope) * max(map(text_width, heads))
+    cell = max(22.0, min(86.0, (470 - left) / len(options)))
     row = 20 if len(members) > 12 else 24
     block = (cell - 6) / len(stages)
     parts = []
-    for k, option in enumerate(options):
+    for k, option in enumerate(heads):
         x = left + (k + 0.5) * cell
         parts.append(
-            f'<text class="tick" transform="translate({x:.1f} {head - 7:.1f}) rotate(-38)">'
-            f"{escape(short(option, 20))}</text>"
+            f'<text class="tick" transform="translate({x:.1f} {head - 7:.1f}) rotate(-{_SLOPE})">'
+            f"{escape(option)}</text>"
         )
     for r, i in enumerate(members):
         decision = run.decision_space.decisions[i]
         y = head + r * row
         parts.append(
             f'<text class="tick" x="{left - 7:.1f}" y="{y + row / 2 + 4:.1f}" text-anchor="end">'
-            f"{escape(short(decision.name, 20))}</text>"
+            f"{escape(fitted(decision.name, left - 14))}</text>"
         )
         for k, option in enumerate(options):
             x = left + k * cell + 3
@@ -123,7 +130,11 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
                     f'height="{row - 4}"/>'
                 )
             parts.append("</g>")
-    over = max(12.0, 5.9 * min(20, len(options[-1])) - cell / 2)
+    ends = [
+        math.cos(slope) * text_width(option) - (len(heads) - k - 0.5) * cell
+        for k, option in enumerate(heads)
+    ]
+    over = max(12.0, *ends)
     width, height = left + len(options) * cell + over, head + len(members) * row + 4
     return svg_image(
         width,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ddpnas.report.analysis import MOST_FITTED, View
-from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section, short
+from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section
 from ddpnas.report.svg import Axis, Chart
+from ddpnas.utils.text_width import fitted
 
 __all__ = ["effects_section"]
 
@@ -43,7 +44,7 @@ def effects_section(view: View) -> Section | None:
         )
         mark = "circle" if series == 1 else "ring"
         chart.dot(100 * effect.mean, y, series, title, mark=mark, size=3.6)
-        names.append((y, short(f"{effect.decision} {effect.option}", 25)))
+        names.append((y, fitted(f"{effect.decision} {effect.option}", 172)))
     table = DataTable(
         "effects",
         "The effect of every choice",

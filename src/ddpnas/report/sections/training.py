@@ -17,7 +17,6 @@ from ddpnas.report.blocks import (
     Legend,
     Section,
     percent,
-    short,
     short_amount,
 )
 from ddpnas.report.charts import (
@@ -25,15 +24,16 @@ from ddpnas.report.charts import (
     Curve,
     accuracy_by_cost,
     curves_by_epoch,
-    whole_percent,
 )
 from ddpnas.report.measures import SPLIT_NAMES
-from ddpnas.report.svg import MARKS, Axis, Chart, svg_image
+from ddpnas.report.svg import MARKS, svg_image
 from ddpnas.training.results import Compared, Comparison
+from ddpnas.utils.text_width import fitted
 
 __all__ = ["training_section"]
 
-_MOST_CLASSES = 100  # of a confusion matrix that is drawn
+_MOST_CLASSES = 30  # of a confusion matrix that is drawn
+_MOST_LISTED = 20  # classes in a table that is open at first
 
 
 def training_section(view: View | TrainedView) -> Section | None:
@@ -180,55 +180,26 @@ def _history_table(trained: Comparison) -> DataTable:
     )  # fmt: skip
 
 
-def _per_class(trained: Comparison) -> Figure:
-    found = trained.found
-    random = trained.random
-    reached = {c: value for c, value in enumerate(found.evaluation.per_class) if value is not None}
-    others = {
-        c: [v for n in random if (v := n.evaluation.per_class[c]) is not None] for c in reached
-    }
-    means = {c: statistics.fmean(values) for c, values in others.items() if values}
-    order = sorted(reached, key=lambda c: reached[c])[:30]
-    values = [reached[c] for c in order] + [means[c] for c in order if c in means]
-    chart = Chart(
-        "Accuracy by class",
-        f"Weakest: {trained.classes[order[0]]} with {percent(reached[order[0]])}.",
-        Axis("", min(values), 1.0, whole_percent, pad=0.02),
-        Axis("", 0, len(order), most=1),
-        width=350,
-        height=66 + 19 * len(order),
-        left=120,
-    )
-    names = []
-    for i, c in enumerate(order):
-        y = len(order) - i - 0.5
-        mean = means.get(c)
-        if mean is not None:
-            chart.interval(min(mean, reached[c]), max(mean, reached[c]), y, 6)
-            title = f"{trained.classes[c]}: random networks {percent(mean)} on average"
-            chart.dot(mean, y, 6, title)
-        title = f"{trained.classes[c]}: {percent(reached[c])}"
-        chart.dot(reached[c], y, 1, title, mark="diamond", size=5)
-        name = trained.classes[c]
-        names.append((y, short(name, 16)))
-    table = DataTable(
+def _per_class(trained: Comparison) -> DataTable:
+    """Return the accuracy of each class, the weakest first and those without images last."""
+    found, random = trained.found.evaluation, trained.random
+    rows = []
+    for c, (name, accuracy) in enumerate(zip(trained.classes, found.per_class, strict=True)):
+        others = [v for n in random if (v := n.evaluation.per_class[c]) is not None]
+        mean = [statistics.fmean(others) if others else None] if random else []
+        rows.append((name, accuracy, *mean, sum(found.confusion[c])))
+    return DataTable(
         "classes",
-        "Accuracy by class",
+        "Accuracy by class, weakest first",
         (
             Column("class"),
             Column("found", "percent"),
-            *([Column("random mean", "percent")] if random else []),
+            *([Column(f"mean of {len(random)} random", "percent")] if random else []),
+            Column("images", "count"),
         ),
-        tuple(
-            (name, reached.get(c), *([means.get(c)] if random else []))
-            for c, name in enumerate(trained.classes)
-        ),
-        folded=True,
+        tuple(sorted(rows, key=lambda row: (row[1] is None, row[1]))),
+        folded=len(rows) > _MOST_LISTED,
     )
-    legend = [Legend(1, "diamond", "found")]
-    if random:
-        legend.append(Legend(6, "circle", f"mean of {len(random)} random"))
-    return Figure(chart.text(names), "Accuracy by class, weakest first.", tuple(legend), table)
 
 
 def _confusion(classes: Sequence[str], found: Compared) -> Figure | DataTable:
@@ -253,24 +224,23 @@ def _confusion(classes: Sequence[str], found: Compared) -> Figure | DataTable:
         return table
     count, c, k = wrong[0]
     said = f"Most frequent: {classes[c]} predicted as {classes[k]}, {count} times."
-    caption = "Rows: true class. Columns: class that the found network predicts."
+    caption = "Rows: true class. Columns: class that the network predicts."
     return Figure(_matrix(classes, found, said), caption, table=table)
 
 
 def _matrix(classes: Sequence[str], found: Compared, said: str) -> str:
     number = len(classes)
-    cell = min(34.0, 372 / number)
+    cell = max(18.0, min(34.0, 372 / number))
     left, head = 100.0, 86.0
     parts = []
     for c, name in enumerate(classes):
         at = (c + 0.5) * cell
-        if number <= 30:
-            label = escape(short(name, 14))
-            parts.append(
-                f'<text class="tick" x="{left - 6:.0f}" y="{head + at + 4:.1f}" '
-                f'text-anchor="end">{label}</text><text class="tick" transform="translate('
-                f'{left + at + 3:.1f} {head - 6:.0f}) rotate(-48)">{label}</text>'
-            )
+        label = escape(fitted(name, left - 8))
+        parts.append(
+            f'<text class="tick" x="{left - 6:.0f}" y="{head + at + 4:.1f}" '
+            f'text-anchor="end">{label}</text><text class="tick" transform="translate('
+            f'{left + at + 3:.1f} {head - 6:.0f}) rotate(-48)">{label}</text>'
+        )
         total = sum(found.evaluation.confusion[c]) or 1
         for k, count in enumerate(found.evaluation.confusion[c]):
             if count == 0:
@@ -291,7 +261,7 @@ def _matrix(classes: Sequence[str], found: Compared, said: str) -> str:
                 )
             parts.append("</g>")
     return svg_image(
-        left + number * cell + 30,
+        left + number * cell + 60,
         head + number * cell + 4,
         "".join(parts),
         "Confusion matrix",
