@@ -55,6 +55,7 @@ def test_a_page_made_anew_does_not_count_the_space_anew_unless_its_options_chang
     counted = []
     count_costs = view.count_costs
     monkeypatch.setattr(view, "count_costs", lambda one: counted.append(one) or count_costs(one))
+    (run / "result.json").unlink()  # it counts the lines of the history
     watch = Watch([str(run)], port=0)
     first, _ = watch.page()
     for _ in range(2):
