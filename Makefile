@@ -11,7 +11,7 @@ PASSES ?= 40
 EPOCHS ?= 7
 SEED ?= 0
 
-.PHONY: search test test-slow docs clean
+.PHONY: search test test-slow fuzz docs clean
 
 search: $(VENV)/.installed
 	$(BIN)/ddpnas search --data fashion-mnist-12k --limit-train-images $(IMAGES) \
@@ -31,6 +31,10 @@ test: $(VENV)/.installed-dev
 # Kills, several processes, exports of every space, whole walks.
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 --dist worksteal -m slow tests
+
+# The fuzzers of `make test-slow` for longer, with other examples each time.
+fuzz: $(VENV)/.installed-dev
+	FUZZ=20 $(BIN)/pytest -n 2 --dist worksteal tests/fuzz
 
 # The site, into site/; `.venv/bin/mkdocs serve` shows it while pages change.
 docs: $(VENV)/.installed-dev
