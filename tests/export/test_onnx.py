@@ -175,3 +175,16 @@ def test_wrong_inputs_are_refused_in_a_sentence(network, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(OptionError, match=r"onnxscript: pip install 'ddpnas\[onnx\]'"):
         export_onnx(described(network), path)
+
+
+def test_biases_of_zeros_and_equal_tensors_are_accounted_for(tmp_path):
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers += [nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 5)]
+    nn.init.zeros_(layers[0].bias)
+    nn.init.zeros_(layers[4].bias)
+    nn.init.ones_(layers[4].weight)
+    nn.init.ones_(layers[6].weight)
+    network = nn.Sequential(*layers).eval()
+    counts = export_onnx(Deployable(network, Input(SHAPE, MEAN, STD)), tmp_path / "n.onnx").counts
+    assert counts.implied_params == 4 + 4 + 16 and counts.add_up
+    assert "24 left out, all zero or equal to others; this adds up to" in counts.explain()

@@ -1,8 +1,9 @@
 """Parameters and multiply-adds of a network, of its graph, and of the file made from it.
 
-A file may hold less than its network, for two reasons, and both are counted here. Parts that do
-not reach the output (an auxiliary head, a node that nothing uses) are not in the graph. And
-BatchNorm after a convolution is folded into it: its scale and shift become a bias.
+A file may hold less than its network, for three reasons, and all are counted here. Parts that do
+not reach the output (an auxiliary head, a node that nothing uses) are not in the graph. BatchNorm
+after a convolution is folded into it: its scale and shift become a bias. And the exporter drops
+biases that are all zero, and stores equal tensors once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -42,18 +44,22 @@ class Counts:
         network: Size of the module in evaluation mode.
         unreachable: Size of its parts that do not reach the output.
         folded_params: Number of BatchNorm parameters that folding made unnecessary.
+        implied_params: Number of parameters that the file leaves out, as they are all zero or equal
+            to others that it stores.
         file: Size counted in the file alone.
     """
 
     network: Sizes
     unreachable: Sizes
     folded_params: int
+    implied_params: int
     file: Sizes
 
     @property
     def add_up(self) -> bool:
         """Whether the file holds exactly what is neither unreachable nor folded."""
-        left = self.network.params - self.unreachable.params - self.folded_params
+        left = self.network.params - self.unreachable.params
+        left -= self.folded_params + self.implied_params
         return self.file == Sizes(left, self.network.macs - self.unreachable.macs)
 
     def explain(self) -> str:
@@ -67,6 +73,8 @@ class Counts:
             )
         if self.folded_params:
             text += f"; {self.folded_params:,} of BatchNorm folded into convolutions"
+        if self.implied_params:
+            text += f"; {self.implied_params:,} left out, all zero or equal to others"
         adds_up = "adds up" if self.add_up else "does NOT add up"
         of_network = f"the {network.params:,} and {network.macs:,} of the network"
         return f"{text}; this {adds_up} to {of_network}"
@@ -89,7 +97,8 @@ def count(network: nn.Module, program: ExportedProgram, example: Tensor, file: A
     unreachable = Sizes(claimed.params - reached.params, claimed.macs - reached.macs)
     names = [{n for n, _ in named()} for named in (network.named_parameters, network.named_buffers)]
     counted = Sizes(_file_params(file, *names), _file_macs(file))
-    return Counts(claimed, unreachable, _folded(program, file), counted)
+    folded, in_norms = _folded(program, file)
+    return Counts(claimed, unreachable, folded, _implied(program, file, in_norms), counted)
 
 
 def _macs(module: nn.Module, example: Tensor) -> int:
@@ -107,24 +116,27 @@ def _reached_params(program: ExportedProgram) -> int:
     return sum(program.state_dict[name].numel() for key, name in names.items() if key in used)
 
 
-def _folded(program: ExportedProgram, file: Any) -> int:
-    """Return how many more parameters the graph has for BatchNorm than the file."""
+def _folded(program: ExportedProgram, file: Any) -> tuple[int, set[Any]]:
+    """Return how many more parameters the graph has for BatchNorm than the file, and their inputs.
+
+    The inputs are those of the graph that folding accounts for.
+    """
     signature = program.graph_signature
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     tensors: dict[Any, Any] = {key: program.state_dict[name] for key, name in named.items()}
     tensors[None] = None
     kept = sum(node.op_type == "BatchNormalization" for node in file.graph.node)
     norms = [n for n in program.graph.nodes if "batch_norm_legit_no_training" in str(n.target)]
-    saved = 0
+    saved, inputs = 0, set[Any]()
     for norm in norms:
         source = norm.args[0]
         if "conv" not in str(source.target) or len(source.users) > 1:
             continue  # the exporter folds only a norm that directly follows its convolution
         kept += 1
         bias = source.args[2] if len(source.args) > 2 else None
-        scale, shift, mean, variance, before = (
-            tensors[getattr(argument, "name", None)] for argument in (*norm.args[1:5], bias)
-        )
+        keys = [getattr(argument, "name", None) for argument in (*norm.args[1:5], bias)]
+        scale, shift, mean, variance, before = (tensors[key] for key in keys)
+        inputs.update(keys)
         terms = [t for t in (scale, shift, before) if t is not None]
         factor = (variance + norm.args[-1]).rsqrt() * (1 if scale is None else scale)
         after = ((0 if before is None else before) - mean) * factor
@@ -132,7 +144,27 @@ def _folded(program: ExportedProgram, file: Any) -> int:
         # The exporter leaves out a bias that is all zeros.
         saved += sum(t.numel() for t in terms) - int(bool(after.any())) * after.numel()
     # If the file keeps other norms than these, claim nothing: the sizes then do not add up.
-    return saved if kept == len(norms) else 0
+    return (saved, inputs) if kept == len(norms) else (0, set())
+
+
+def _implied(program: ExportedProgram, file: Any, folded: set[Any]) -> int:
+    """Return how many parameters the exporter left out as needless, apart from folded ones."""
+    from onnx import numpy_helper
+
+    stored = {i.name for i in file.graph.initializer}
+    used = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
+    names = program.graph_signature.inputs_to_parameters
+    implied = 0
+    for key in (names.keys() & used) - folded:
+        tensor = program.state_dict[names[key]].detach().cpu()
+        if names[key] in stored or key in stored:
+            continue
+        alike = (i for i in file.graph.initializer if list(i.dims) == list(tensor.shape))
+        if not tensor.any() or any(
+            np.array_equal(numpy_helper.to_array(i), tensor.numpy()) for i in alike
+        ):
+            implied += tensor.numel()
+    return implied
 
 
 def _file_params(file: Any, parameters: set[str], buffers: set[str]) -> int:
