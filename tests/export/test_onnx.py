@@ -188,3 +188,33 @@ def test_biases_of_zeros_and_equal_tensors_are_accounted_for(tmp_path):
     counts = export_onnx(Deployable(network, Input(SHAPE, MEAN, STD)), tmp_path / "n.onnx").counts
     assert counts.implied_params == 4 + 4 + 16 and counts.add_up
     assert "24 left out, all zero or equal to others; this adds up to" in counts.explain()
+
+
+def shared_prelu():
+    act = nn.PReLU()
+    return nn.Sequential(nn.Conv2d(1, 4, 3), act, nn.Conv2d(4, 4, 3), act, nn.Flatten())
+
+
+def shared_norm():
+    norm = nn.BatchNorm2d(4)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), norm, nn.Conv2d(4, 4, 3), norm, nn.Flatten())
+
+
+def shared_convolution():
+    block = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(1, 4, 1), block, block, nn.Flatten())
+
+
+def tied_linear():
+    one, other = nn.Linear(64, 64), nn.Linear(64, 64)
+    other.weight = one.weight
+    return nn.Sequential(nn.Flatten(), one, nn.ReLU(), other)
+
+
+@pytest.mark.parametrize("make", [shared_prelu, shared_norm, shared_convolution, tied_linear])
+def test_shared_weights_are_counted_once_in_the_file(make, tmp_path):
+    torch.manual_seed(0)
+    network = settled(make()).eval()
+    counts = export_onnx(Deployable(network, Input((1, 8, 8))), tmp_path / "a.onnx").counts
+    assert counts.network.params == sum(p.numel() for p in network.parameters())
+    assert counts.add_up, counts.explain()

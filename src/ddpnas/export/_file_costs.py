@@ -127,22 +127,27 @@ def _folded(program: ExportedProgram, file: Any) -> tuple[int, set[Any]]:
     tensors[None] = None
     kept = sum(node.op_type == "BatchNormalization" for node in file.graph.node)
     norms = [n for n in program.graph.nodes if "batch_norm_legit_no_training" in str(n.target)]
-    saved, inputs = 0, set[Any]()
+    inputs, biases = set[Any](), 0
+    terms: dict[Any, Tensor] = {}  # once each, also where several norms share them
+    stay = set[Any]()
     for norm in norms:
         source = norm.args[0]
         if "conv" not in str(source.target) or len(source.users) > 1:
-            continue  # the exporter folds only a norm that directly follows its convolution
+            # The exporter folds only a norm that directly follows its convolution.
+            stay.update(getattr(argument, "name", None) for argument in norm.args[1:3])
+            continue
         kept += 1
         bias = source.args[2] if len(source.args) > 2 else None
         keys = [getattr(argument, "name", None) for argument in (*norm.args[1:5], bias)]
         scale, shift, mean, variance, before = (tensors[key] for key in keys)
         inputs.update(keys)
-        terms = [t for t in (scale, shift, before) if t is not None]
+        terms |= {keys[i]: tensors[keys[i]] for i in (0, 1, 4) if tensors[keys[i]] is not None}
         factor = (variance + norm.args[-1]).rsqrt() * (1 if scale is None else scale)
         after = ((0 if before is None else before) - mean) * factor
         after = after if shift is None else after + shift
         # The exporter leaves out a bias that is all zeros.
-        saved += sum(t.numel() for t in terms) - int(bool(after.any())) * after.numel()
+        biases += int(bool(after.any())) * after.numel()
+    saved = sum(term.numel() for key, term in terms.items() if key not in stay) - biases
     # If the file keeps other norms than these, claim nothing: the sizes then do not add up.
     return (saved, inputs) if kept == len(norms) else (0, set())
 
@@ -172,16 +177,20 @@ def _file_params(file: Any, parameters: set[str], buffers: set[str]) -> int:
     from onnx import TensorProto
 
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+    # A PReLU may have one slope, which the exporter gives another name.
+    slopes = {node.input[1] for node in file.graph.node if node.op_type == "PRelu"}
     sizes = {
         i.name: torch.Size(i.dims).numel()
         for i in file.graph.initializer
-        if i.data_type in floats and (torch.Size(i.dims).numel() > 1 or i.name in parameters)
+        if i.data_type in floats
+        and (torch.Size(i.dims).numel() > 1 or i.name in parameters | slopes)
     }
     # Of the four inputs of a BatchNormalization node, scale and shift are parameters; mean and
     # variance are buffers.
     norms = [list(n.input) for n in file.graph.node if n.op_type == "BatchNormalization"]
     in_norms = {name for inputs in norms for name in inputs[1:]}
-    total = sum(sizes.get(name, 0) for inputs in norms for name in inputs[1:3])
+    scaling = {name for inputs in norms for name in inputs[1:3]}  # norms may share them
+    total = sum(sizes.get(name, 0) for name in scaling)
     return total + sum(n for name, n in sizes.items() if name not in in_norms | buffers)
 
 
