@@ -44,7 +44,7 @@ from ddpnas.report.sections.search_time import time_section
 from ddpnas.report.sections.skip_connections import skips_section
 from ddpnas.report.sections.training import training_section
 from ddpnas.report.svg import mark_shape, shade
-from ddpnas.runs.folder import RUN
+from ddpnas.runs.folder import REPORT, RUN
 from ddpnas.runs.run import Run
 from ddpnas.training.results import Comparison
 from ddpnas.training.trained_folder import read_comparison
@@ -151,10 +151,10 @@ def write_report(
     if not folders:
         raise OptionError("a report needs a run folder")
     if path is None:
-        path = folders[0] / "report.html" if len(folders) == 1 else "report.html"
+        path = folders[0] / REPORT if len(folders) == 1 else REPORT
     path = Path(path)
     if path.is_dir():
-        raise RunError(f"{path} is a folder; give a file, such as --out {path / 'report.html'}")
+        raise RunError(f"{path} is a folder; give a file, such as --out {path / REPORT}")
     if path.exists() and _MARK.encode() not in read_file(path)[:4000]:
         raise RunError(f"{path} is not a report, so it is kept; give another --out")
     alone = None if len(folders) > 1 or trained is not None else _trained_alone(folders[0])
