@@ -240,3 +240,18 @@ def test_a_supernet_is_made_of_any_open_network():
     assert isinstance(supernet, Supernet)
     with pytest.raises(ValueError, match="not in tuple"):
         supernet.set_path({"first": "c7", "second": "c1"})
+
+
+def test_a_module_that_the_function_did_not_make_is_copied_into_every_network():
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def network(choose):
+        return nn.Sequential(backbone, choose("a", {"relu": nn.ReLU, "same": nn.Identity}))
+
+    weight = backbone[0].weight.detach().clone()
+    space = SearchSpace(network, (3, 8, 8))
+    built = [space.build({"a": "relu"}), space.build({"a": "same"}), space.supernet().network]
+    for other in built:
+        assert torch.equal(other[0][0].weight, weight)
+        nn.init.zeros_(other[0][0].weight)
+    assert torch.equal(backbone[0].weight, weight)

@@ -21,6 +21,7 @@ the function which of the two it makes.
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -130,6 +131,9 @@ class SearchSpace(DecisionSpace):
             **options,
             "input_shape": self.input_shape,
         }
+        # The function may return a module that it did not make, such as a pretrained backbone. Then
+        # every network gets a copy: none moves it, trains it, or finds what another one left.
+        self._from_outside = False
         with torch.device("meta"):
             opened, choose = self._make(lambda: DeclareChoices(searching=True))
         with note_calls(opened) as self._norm_calls:
@@ -347,7 +351,13 @@ class SearchSpace(DecisionSpace):
             module, choose = make_network(make)
         if not isinstance(module, nn.Module):
             raise SpaceError(f"space {self.name!r} made {type(module).__name__}, not a module")
-        if torch.get_default_device().type == "meta":
+        on_meta_device = torch.get_default_device().type == "meta"
+        tensors = [*module.parameters(), *module.buffers()]
+        if on_meta_device and not all(tensor.is_meta for tensor in tensors):
+            self._from_outside = True
+        if self._from_outside:
+            module, choose = copy.deepcopy((module, choose))
+        if on_meta_device:
             move_to_meta(module)
         if any(map(is_lazy, [*module.parameters(), *module.buffers()])):
             training = module.training
