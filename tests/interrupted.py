@@ -69,8 +69,8 @@ def run(words: list[str], folder: Path, fault: Fault = Fault()) -> Ended:
 
 
 def _command(words: list[str], folder: Path, fault: Fault, ends: tuple) -> None:
-    os.dup2(ends[0].fileno(), sys.stdout.fileno())
-    os.dup2(ends[1].fileno(), sys.stderr.fileno())
+    sys.stdout = open(ends[0].fileno(), "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(ends[1].fileno(), "w", closefd=False)  # noqa: SIM115
     count = 0
 
     def note(*values: object) -> None:

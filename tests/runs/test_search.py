@@ -478,7 +478,7 @@ def test_more_classes_than_the_data_has_are_refused(stripes):
 
 def command_line(words, lines):
     """Run ``ddpnas`` with these words, its output going to the pipe: in a process of its own."""
-    os.dup2(lines.fileno(), sys.stdout.fileno())
+    sys.stdout = open(lines.fileno(), "w", closefd=False)  # noqa: SIM115
     sys.exit(main(list(words)))
 
 
