@@ -95,7 +95,7 @@ def test_export_and_import_make_the_table_of_another_machine(capsys, exported_to
         (["import", "nowhere.json", "--out", "t.json"], "nowhere.json"),
         (["check", "nowhere", "--table", "nowhere.json"], "there is no file nowhere.json"),
         (["--space", "toy", "--thread", "2", "--out", "t.json"], "did you mean '--threads'"),
-        (["--space", "toy", "--out", "t.json", "--architectures", "2"], "at least 4, not 2"),
+        (["--space", "toy", "--out", "t.json", "--architectures", "2"], "from 4 to 100,000, not 2"),
     ],
 )
 def test_a_wrong_command_gets_one_sentence(capsys, words, says):

@@ -169,10 +169,10 @@ def test_unknown_names_and_paths_are_refused_with_the_nearest_name(tmp_path):
         load_data(tmp_path / "absent")
     with pytest.raises(OptionError, match="did you mean 'image_size'"):
         load_data("fashion-mnist-12k", image_sise=16)
-    with pytest.raises(DataError, match="workers must be 0 or more"):
+    with pytest.raises(OptionError, match="workers of the data must be a whole number from 0"):
         load_data("fashion-mnist-12k", workers=-1)
     for size in (0, 100_000):
-        with pytest.raises(DataError, match="image_size"):
+        with pytest.raises(OptionError, match="image_size of the data"):
             load_data("fashion-mnist-12k", image_size=size)
 
 

@@ -630,7 +630,7 @@ def test_what_cannot_search_is_refused_before_anything_is_written(
     for strategy, options, says in (
         (own_strategy, {"pears": 3}, "did you mean 'pairs'"),
         (own_strategy + "s", {}, "did you mean 'Twice'"),
-        (own_strategy, {"pairs": 0}, "evaluations is at least 1"),
+        (own_strategy, {"pairs": 0}, "evaluations of .* must be a whole number from 1"),
         (str(tmp_path / "other.py:Twice"), {}, "there is no file"),
     ):
         with pytest.raises(OptionError, match=says):

@@ -134,8 +134,8 @@ def test_drop_path_is_the_same_on_every_edge_and_spares_identities():
 
 def test_what_cannot_be_made_is_told():
     for option, says in [
-        ({"stem": "mnist"}, "'cifar' or 'imagenet'"),
-        ({"cells": 2}, "at least 3"),
+        ({"stem": "mnist"}, "known: cifar, imagenet"),
+        ({"cells": 2}, "from 3 to 1,000, not 2"),
     ]:
         with pytest.raises(OptionError, match=says):
             create_space("darts", **option)

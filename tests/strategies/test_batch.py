@@ -35,5 +35,5 @@ def test_evolution_fills_its_population_and_asks_for_several_children():
 
 @pytest.mark.parametrize("name", ["random", "regularized-evolution"])
 def test_a_batch_is_at_least_one(name):
-    with pytest.raises(OptionError, match="batch is at least 1"):
+    with pytest.raises(OptionError, match="batch of .* must be a whole number from"):
         run(name, batch=0)

@@ -177,12 +177,12 @@ def test_options_of_another_type_are_refused(name):
         for value in ("abc", [1]):
             with pytest.raises(OptionError, match=option):
                 create_strategy(name, space, **{option: value})
-    with pytest.raises(OptionError, match="a seed must be from 0 to"):
+    with pytest.raises(OptionError, match="seed must be a whole number from 0 to"):
         create_strategy(name, space, seed=-1)
 
 
 def test_options_out_of_range_are_refused():
     for name in list_strategies():
         if "evaluations" in strategy_options(name):
-            with pytest.raises(OptionError, match="at least 1"):
+            with pytest.raises(OptionError, match="from 1 to 1,000,000, not 0"):
                 create_strategy(name, SIX, evaluations=0)

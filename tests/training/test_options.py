@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import ddpnas
 from ddpnas import Recipe
@@ -49,15 +50,15 @@ def test_a_training_leaves_a_callers_own_accelerator_alone(small_space, stripes)
         ({"seed": -3}, "seed"),
     ],
 )
-def test_what_is_not_known_or_not_possible_is_refused(options, says):
+def test_what_is_not_known_or_not_possible_is_refused(stripes, options, says):
     with pytest.raises(OptionError, match=says):
-        ddpnas.train(None, None, **{"device": "cpu", **options})
+        ddpnas.train(nn.Flatten(), stripes, **{"device": "cpu", **options})
 
 
-def test_an_absent_tracker_says_what_to_install(monkeypatch, tmp_path):
+def test_an_absent_tracker_says_what_to_install(stripes, monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(OptionError, match="pip install mlflow"):
-        ddpnas.train(None, None, device="cpu", track="mlflow", folder=tmp_path)
+        ddpnas.train(nn.Flatten(), stripes, device="cpu", track="mlflow", folder=tmp_path)
 
 
 def test_a_tracker_follows_the_training(small_space, stripes, tmp_path):

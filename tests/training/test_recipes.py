@@ -64,14 +64,14 @@ def test_patience_keeps_the_best():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"learning_rate": 1}, "unknown setting of a recipe 'learning_rate'"),
-        ({"lr": "fast"}, "lr of a recipe must be of type float"),
+        ({"learning_rate": 1}, "unknown option of a recipe 'learning_rate'"),
+        ({"lr": "fast"}, "lr of a recipe must be a number above 0"),
         ({"lr": 0}, "above 0"),
-        ({"lr": float("inf")}, "lr of a recipe must be of type float"),
-        ({"epochs": 2.5}, "epochs of a recipe must be of type int"),
-        ({"epochs": True}, "epochs of a recipe must be of type int"),
-        ({"epochs": 0}, "at least 1, not 0"),
-        ({"batch_size": 0}, "at least 1, not 0"),
+        ({"lr": float("inf")}, "lr of a recipe must be a number above 0"),
+        ({"epochs": 2.5}, "epochs of a recipe must be a whole number from 1"),
+        ({"epochs": True}, "epochs of a recipe must be a whole number from 1"),
+        ({"epochs": 0}, "from 1 to 100,000, not 0"),
+        ({"batch_size": 0}, "from 1 to 1,000,000, not 0"),
         ({"warmup": 2}, "from 0 to 1"),
         ({"optimizer": "rmsprop"}, "did you mean 'rmsproptf'"),
         ({"policy": "cifar"}, "did you mean 'cifar10'"),
@@ -88,7 +88,7 @@ def test_files_that_are_no_recipe_are_refused(tmp_path):
     for content, says in [
         ("- 1\n", "its content is a list of 1, not an object"),
         ("{", "is not YAML"),
-        ("a: 1", "unknown setting"),
+        ("a: 1", "unknown option of a recipe 'a'"),
     ]:
         (tmp_path / "r.yaml").write_text(content)
         with pytest.raises(OptionError, match=says):

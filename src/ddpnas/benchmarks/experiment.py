@@ -37,6 +37,7 @@ __all__ = [
 
 GRID = 200  # points of an anytime curve
 _CHUNK = 25  # seeds a task of the process pool
+_MOST_EVALUATIONS = 1_000_000  # that a strategy takes
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def _options(table: Table, contender: Contender, budget: Budget, epochs: int) ->
     if budget.unit == "seconds":
         cost = table.seconds[epochs]
         each = float(cost.min() if known["evaluations"] is not None else cost.mean())
-        planned = max(1, int(budget.amount / each))
+        planned = min(max(1, int(budget.amount / each)), _MOST_EVALUATIONS)
     options.setdefault("evaluations", planned)
     return options
 
@@ -277,7 +278,7 @@ def compare_strategies(
         )
     epochs = table.check_epochs(table.epochs[0] if epochs is None else epochs)
     for contender in contenders:
-        contender.strategy.create(table.space, **_options(table, contender, budget, epochs))
+        contender.strategy.create(table.space, 0, **_options(table, contender, budget, epochs))
     chunks = [range(first, min(first + _CHUNK, seeds)) for first in range(0, seeds, _CHUNK)]
     tasks = [(c, list(chunk), budget, epochs) for c in contenders for chunk in chunks]
     trials: list[Trial] = []

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
 from ddpnas.space.user_code import names_file
 from ddpnas.utils.read import require_plain_yaml
+from ddpnas.utils.settings import Seed, hints_of
 
 __all__ = [
     "FREE",
     "Command",
+    "Parser",
     "add_json",
     "add_limit",
     "add_own_space",
@@ -58,15 +61,44 @@ def _load(text: str) -> Any:
 set_loader("yaml", _load, (yaml.YAMLError,))
 
 
-def new_parser(description: str) -> ArgumentParser:
+class Parser(ArgumentParser):
+    """A parser that remembers what each option may be, ranges included.
+
+    jsonargparse checks types. Ranges, and the sentence about a wrong value, come from
+    :func:`ddpnas.utils.settings.checked`, as they do in Python.
+
+    Attributes:
+        declared: Annotation of each option.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.declared: dict[str, Any] = {}
+        super().__init__(*args, **kwargs)
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Add an option, with a ``type`` that may have a range."""
+        hint = kwargs.get("type")
+        if typing.get_origin(hint) is Annotated:
+            kwargs["type"] = typing.get_args(hint)[0]
+        action = super().add_argument(*args, **kwargs)
+        if hint is not None and hasattr(self, "declared"):  # the groups of jsonargparse have none
+            self.declared[action.dest] = hint if action.default is not None else hint | None
+        return action
+
+    def add_class_arguments(self, theclass: type, *args: Any, **kwargs: Any) -> Any:
+        """Add the settings of a dataclass."""
+        self.declared |= hints_of(theclass)
+        return super().add_class_arguments(theclass, *args, **kwargs)
+
+
+def new_parser(description: str) -> Parser:
     """Return an empty parser that raises instead of exiting."""
-    return ArgumentParser(
-        description=description, exit_on_error=False, print_config="--print-config"
-    )
+    return Parser(description=description, exit_on_error=False, print_config="--print-config")
 
 
-def dashed(parser: ArgumentParser) -> ArgumentParser:
+def dashed(parser: ArgumentParser) -> Parser:
     """Spell the options with dashes, as is usual on a command line."""
+    assert isinstance(parser, Parser), "all parsers come from new_parser()"
     for action in parser._actions:
         for old in [s for s in action.option_strings if "_" in s]:
             new = old.replace("_", "-")
@@ -135,7 +167,7 @@ def add_json(parser: ArgumentParser) -> None:
 
 def add_seed_and_device(parser: ArgumentParser) -> None:
     """Add --seed and --device."""
-    parser.add_argument("--seed", type=int, default=0, help="random seed")
+    parser.add_argument("--seed", type=Seed, default=0, help="random seed")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
 
 

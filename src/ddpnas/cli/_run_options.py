@@ -12,6 +12,7 @@ from ddpnas.cli._options import add_limit, add_space
 from ddpnas.errors import RunError
 from ddpnas.generation.limits import parse_limits
 from ddpnas.runs.generation_request import GenerationRequest
+from ddpnas.utils.settings import Count, Extra
 
 __all__ = ["add_request", "read_request", "warn_if_not_kept"]
 
@@ -40,12 +41,12 @@ def add_request(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--height",
-        type=int,
+        type=Count,
         help="largest length of a chain of nodes in each cell (the darts space only)",
     )
     parser.add_argument(
         "--parametric",
-        type=int,
+        type=Extra,
         help="exact number of convolutions in each cell (the darts space only)",
     )
 

@@ -17,6 +17,7 @@ from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser
 from ddpnas.errors import OptionError, RunError
 from ddpnas.utils.files import LOCK, lock, writable
+from ddpnas.utils.settings import Count, Epochs, Workers
 
 __all__ = ["COMMANDS"]
 
@@ -33,7 +34,7 @@ def _benchmark_parser() -> ArgumentParser:
         "as mine.py:MyStrategy (the file is executed)",
     )
     parser.add_argument(
-        "--seeds", type=int, default=500, help="number of runs of each strategy, one seed each"
+        "--seeds", type=Count, default=500, help="number of runs of each strategy, one seed each"
     )
     parser.add_argument(
         "--budget",
@@ -42,11 +43,11 @@ def _benchmark_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--epochs",
-        type=int,
+        type=Epochs,
         help="score by validation accuracy after this many epochs; default: the fewest in the "
         "table",
     )
-    parser.add_argument("--workers", type=int, help="number of processes; default: one per CPU")
+    parser.add_argument("--workers", type=Workers, help="number of processes; default: one per CPU")
     parser.add_argument("--executor", default="local", help="where the processes run: local or ray")
     parser.add_argument(
         "--out", default="runs/benchmark", help="folder for the CSV files and the plot"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
@@ -16,6 +16,7 @@ from ddpnas.errors import DataError
 from ddpnas.training.device import pick_device
 from ddpnas.training.evaluate import evaluate as evaluate_model
 from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.settings import Count, Range
 from ddpnas.utils.text import printable
 
 __all__ = ["COMMANDS"]
@@ -33,7 +34,12 @@ def _evaluate_parser() -> ArgumentParser:
         "default: the data of the training",
     )
     parser.add_argument("--split", help="train, valid or test; default: test, else valid")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
+    parser.add_argument(
+        "--workers",
+        type=Annotated[int, Range(0, 1024)],
+        default=0,
+        help="processes that read images",
+    )
     add_json(parser)
     return parser
 
@@ -42,7 +48,7 @@ def _predict_parser() -> ArgumentParser:
     parser = new_parser("classify images with a trained network")
     _add_model(parser)
     parser.add_argument("images", nargs="+", help="image files, or folders of them")
-    parser.add_argument("--top", type=int, default=3, help="classes to print for each image")
+    parser.add_argument("--top", type=Count, default=3, help="classes to print for each image")
     add_json(parser)
     return parser
 

@@ -10,11 +10,11 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser, own_space
 from ddpnas.cli._run_options import add_request, read_request, warn_if_not_kept
-from ddpnas.errors import OptionError
 from ddpnas.generation.limits import amount
 from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.generation_request import GenerationResult
 from ddpnas.runs.run import Run
+from ddpnas.utils.settings import Count, Extra
 
 __all__ = ["COMMANDS"]
 
@@ -22,10 +22,10 @@ __all__ = ["COMMANDS"]
 def _generate_parser() -> ArgumentParser:
     parser = new_parser("the most likely architecture within limits, proven optimal")
     add_request(parser)
-    parser.add_argument("--top", type=int, default=1, help="list this many of the best networks")
+    parser.add_argument("--top", type=Count, default=1, help="list this many of the best networks")
     parser.add_argument(
         "--rescore",
-        type=int,
+        type=Extra,
         default=0,
         help="score this many of the best with the weights of the search, each as a whole network, "
         "and choose the one with the highest score",
@@ -38,9 +38,6 @@ def _generate_parser() -> ArgumentParser:
 
 def generate(options: Namespace) -> None:
     """``ddpnas generate``."""
-    for name in ("top", "rescore"):
-        if options[name] < (least := int(name == "top")):
-            raise OptionError(f"--{name} is at least {least}, not {options[name]}")
     run = Run(options.run)
     found = run.generate(
         read_request(options),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS
-from collections.abc import Callable, Sequence
+import contextlib
+import difflib
+import re
+from argparse import SUPPRESS, _AppendAction
+from collections.abc import Callable, Collection, Sequence
 
+import jsonargparse
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -22,12 +26,18 @@ from ddpnas.cli import (
     train,
 )
 from ddpnas.cli import evaluate as trained
-from ddpnas.cli._options import FREE, Command, dashed
+from ddpnas.cli._options import FREE, Command, Parser, dashed
 from ddpnas.errors import OptionError, nearest
+from ddpnas.evaluators.registry import evaluator_options
+from ddpnas.spaces.registry import space_options
+from ddpnas.strategies.registry import strategy_options
 from ddpnas.training.distributed import launched
-from ddpnas.utils.options import check_seed
+from ddpnas.training.recipes import Recipe
+from ddpnas.utils.settings import checked, hints_of
 
 __all__ = ["parse"]
+
+_REPEATABLE = (_AppendAction, jsonargparse.ActionConfigFile)  # type: ignore[attr-defined]
 
 TOGETHER = ("search", "resume", "train")  # commands that several processes may run together
 
@@ -91,12 +101,28 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     try:
         parsed = top.parse_args(words)
     except ArgumentError as error:
-        raise OptionError(" ".join(str(error).split())) from None
+        text = " ".join(str(error).split())
+        _explain(text, parser)
+        raise OptionError(text) from None
     arguments = parsed[parsed.command]
+    for name, hint in parser.declared.items():
+        if name in arguments:
+            arguments[name] = checked(_spelled(name), hint, arguments[name])
     for name in {f[2:].replace("-", "_") for f in FREE} & set(arguments.keys()):
         arguments[name] = {k.replace("-", "_"): v for k, v in arguments[name].items()}
-    check_seed(arguments.get("seed", 0))
     return COMMANDS[parsed.command][1], arguments
+
+
+def _explain(text: str, parser: Parser) -> None:
+    """Raise an :class:`OptionError` with the sentence of the option that jsonargparse refused."""
+    found = re.match(r'Parser key "(\w+)"', text)
+    given = re.search(r"Given value: (.*)$", text) or re.search(r"Got value: (.*)$", text)
+    if found and given and found[1] in parser.declared:
+        checked(_spelled(found[1]), parser.declared[found[1]], given[1])
+
+
+def _spelled(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _hide_options(parser: ArgumentParser, command: str) -> None:
@@ -108,11 +134,65 @@ def _hide_options(parser: ArgumentParser, command: str) -> None:
     parser.epilog = f"more options: ddpnas {command} --help-all"
 
 
-def _check_options(command: str, words: Sequence[str], parser: ArgumentParser) -> None:
+def _check_options(command: str, words: Sequence[str], parser: Parser) -> None:
+    """Raise :class:`OptionError` for an option that is unknown, or given twice."""
     known = {*parser._option_string_actions, "--help-all"}
+    given: set[str] = set()
     for word in words:
         if not word.startswith("--") or word == "--":
             continue
         name = word.split("=")[0].rstrip("+")
         if name not in known and name.split(".")[0] not in FREE:
-            raise OptionError(nearest(f"option of `ddpnas {command}`", name, known))
+            raise OptionError(_unknown(command, name, known, words))
+        action = parser._option_string_actions.get(name)
+        if name in given and not isinstance(action, _REPEATABLE):
+            raise OptionError(f"{name} is given twice; give it once")
+        given.add(name)
+
+
+def _unknown(command: str, name: str, known: Collection[str], words: Sequence[str]) -> str:
+    """Return the message for an unknown option: where it belongs, or the nearest spelling."""
+    says = f"unknown option of `ddpnas {command}` {name!r}: "
+    if difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+        return nearest(f"option of `ddpnas {command}`", name, known)
+    if (command, name) == ("search", "--limit"):
+        return (
+            f"{says}one search serves all limits, which come after it: `ddpnas generate RUN "
+            f"--limit macs=20M`"
+        )
+    if meant := _inner_option(name, known, words):
+        return f"{says}did you mean {meant!r}?"
+    if homes := [other for other, (make, _) in COMMANDS.items() if name in _options(make())]:
+        return f"{says}it belongs to {', '.join(f'`ddpnas {home}`' for home in homes)}"
+    return nearest(f"option of `ddpnas {command}`", name, known)
+
+
+def _options(parser: ArgumentParser) -> Collection[str]:
+    return dashed(parser)._option_string_actions.keys()
+
+
+def _inner_option(name: str, known: Collection[str], words: Sequence[str]) -> str | None:
+    """Return the option of a strategy, evaluator, space or recipe that was meant, if any."""
+    bare = name.removeprefix("--").replace("-", "_")
+    groups: dict[str, Callable[[], Collection[str]]] = {
+        "--evaluator-options": lambda: evaluator_options(_value(words, "--evaluator", "supernet")),
+        "--strategy-options": lambda: strategy_options(_value(words, "--strategy", "ddpnas")),
+        "--recipe-options": lambda: hints_of(Recipe),
+        "--space-options": lambda: space_options(_value(words, "--space", "nasbench201")),
+    }
+    inner = []
+    for group, options in groups.items():
+        if group in known:
+            with contextlib.suppress(OptionError):  # a user's own one has options of its own
+                inner += [(group, option) for option in options()]
+    same = [(group, option) for group, option in inner if option == bare]
+    alike = [(group, option) for group, option in inner if bare in option.split("_")]
+    return next((f"{g}.{o.replace('_', '-')}" for g, o in [*same, *alike]), None)
+
+
+def _value(words: Sequence[str], option: str, default: str) -> str:
+    """Return what an option was given on the command line."""
+    for word, following in zip(words, [*words[1:], default], strict=True):
+        if word == option or word.startswith(f"{option}="):
+            return following if word == option else word.partition("=")[2]
+    return default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Annotated
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -11,6 +12,7 @@ from ddpnas.cli._options import Command, add_own_space, new_parser
 from ddpnas.costs.table import CostTable
 from ddpnas.report.html import write_report
 from ddpnas.report.watch import Watch
+from ddpnas.utils.settings import Range
 
 __all__ = ["COMMANDS"]
 
@@ -54,7 +56,10 @@ def _watch_parser() -> ArgumentParser:
     )
     parser.add_argument("runs", nargs="+", help="run folders")
     parser.add_argument(
-        "--port", type=int, default=8000, help="port on 127.0.0.1; 0 for any free one"
+        "--port",
+        type=Annotated[int, Range(0, 65_535)],
+        default=8000,
+        help="port on 127.0.0.1; 0 for any free one",
     )
     add_own_space(parser)
     return parser

@@ -39,6 +39,7 @@ from ddpnas.training.final_spaces import final_space, inference_space
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.saving import TrainedFolder
+from ddpnas.utils.settings import Count, Epochs, Extra, Pixels
 
 __all__ = ["COMMANDS"]
 
@@ -49,8 +50,8 @@ def _train_parser() -> ArgumentParser:
     add_space(parser, None)
     parser.add_argument("--architecture", help="architecture in text form; default: the run's")
     parser.add_argument("--data", help="images; default: those of the run")
-    parser.add_argument("--image-size", type=int, help="pixels a side; default: the run's")
-    parser.add_argument("--limit-train-images", type=int, help="train on this many images only")
+    parser.add_argument("--image-size", type=Pixels, help="pixels a side; default: the run's")
+    parser.add_argument("--limit-train-images", type=Count, help="train on this many images only")
     parser.add_argument(
         "--recipe", default="quick", help="training recipe (see `ddpnas recipes`) or a .yaml file"
     )
@@ -60,22 +61,22 @@ def _train_parser() -> ArgumentParser:
         default={},
         help="single settings of the recipe: --recipe-options.lr 0.05",
     )
-    parser.add_argument("--epochs", type=int, help="number of epochs; default: the recipe's")
+    parser.add_argument("--epochs", type=Epochs, help="number of epochs; default: the recipe's")
     parser.add_argument(
         "--patience",
-        type=int,
+        type=Epochs,
         help="hold the validation images out, stop after this many epochs without a better score "
         "on them, and keep the weights of the best epoch",
     )
     parser.add_argument(
         "--random",
-        type=int,
+        type=Extra,
         default=0,
         help="also train N random architectures within the same limits",
     )
     parser.add_argument(
         "--same-size",
-        type=int,
+        type=Extra,
         default=0,
         help="also train N random architectures of about the same MACs, to separate architecture "
         "from size",

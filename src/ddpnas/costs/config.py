@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from ddpnas.costs._additivity import LEAST_ARCHITECTURES
-from ddpnas.errors import OptionError, nearest
-from ddpnas.utils.options import check_seed
+from ddpnas.errors import OptionError
+from ddpnas.utils.settings import Count, Range, Seed, Workers, checked_fields
 
 __all__ = ["LatencyConfig"]
 
@@ -38,32 +38,21 @@ class LatencyConfig:
         3
     """
 
-    device: str = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     backend: Literal["torch", "onnxruntime"] = "torch"
-    batch: int = 1
-    threads: int = 1
-    architectures: int = 20
-    seed: int = 0
-    seconds: float = 0.2
-    rounds: int = 3
-    most_rounds: int = 9
-    spread: float = 0.05
+    batch: Count = 1
+    threads: Workers = 1
+    architectures: Annotated[int, Range(LEAST_ARCHITECTURES, 100_000)] = 20
+    seed: Seed = 0
+    seconds: Annotated[float, Range(above=0, most=3600)] = 0.2
+    rounds: Annotated[int, Range(1, 1000)] = 3
+    most_rounds: Annotated[int, Range(1, 1000)] = 9
+    spread: Annotated[float, Range(above=0, most=100)] = 0.05
 
     def __post_init__(self) -> None:
-        if self.backend not in ("torch", "onnxruntime"):
-            raise OptionError(nearest("backend", self.backend, ("torch", "onnxruntime")))
-        if self.device not in ("cpu", "cuda"):
-            raise OptionError(nearest("device", self.device, ("cpu", "cuda")))
-        check_seed(self.seed)
-        for name in ("batch", "threads", "rounds"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, not {getattr(self, name)}")
+        checked_fields(self, "a latency measurement")
         if self.most_rounds < self.rounds:
-            raise OptionError(f"most_rounds must be at least rounds, {self.rounds}")
-        if not self.seconds > 0 or not self.spread > 0:
-            raise OptionError("seconds and spread must be above 0")
-        if self.architectures < LEAST_ARCHITECTURES:
             raise OptionError(
-                f"architectures must be at least {LEAST_ARCHITECTURES}, not {self.architectures}: "
-                f"ddpnas checks that times add up"
+                f"most_rounds of a latency measurement must be at least rounds, {self.rounds}, not "
+                f"{self.most_rounds}"
             )

@@ -24,12 +24,13 @@ from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.stopwatch import load, measure, summary
 from ddpnas.costs.table import CostTable
-from ddpnas.errors import DataError, OptionError, SpaceError, nearest
+from ddpnas.errors import DataError, OptionError, SpaceError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.options import check_argument
 from ddpnas.utils.read import Bounds, Count, checked, read_json
+from ddpnas.utils.settings import checked_options, hints_of
 
 __all__ = [
     "CheckForm",
@@ -215,11 +216,7 @@ def _about(space: SearchSpace, config: LatencyConfig) -> dict[str, Any]:
 
 
 def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(LatencyConfig)]
-    for name in settings:
-        if name not in names:
-            raise OptionError(nearest("setting of a latency measurement", name, names))
-    return dict(settings)
+    return checked_options("a latency measurement", hints_of(LatencyConfig), settings)
 
 
 def _resumed(

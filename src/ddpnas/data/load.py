@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -17,13 +17,19 @@ from ddpnas.data._arrays import FORM, Found, splits_of
 from ddpnas.data.data import Data, make_data
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import Split, TensorSplit
-from ddpnas.errors import DataError, OptionError, nearest
-from ddpnas.utils.options import typed
+from ddpnas.errors import DataError, nearest
+from ddpnas.utils.settings import (
+    Pixels,
+    Range,
+    Seed,
+    checked_fields,
+    checked_options,
+    hints_of,
+)
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]
 
 IN_MEMORY_BYTES = 2 * 1024**3  # of all splits together
-_MOST_PIXELS = 4096  # a side
 
 # Embedded sets: file in ddpnas/data/embedded, class names by label.
 _EMBEDDED = {
@@ -69,12 +75,15 @@ class DataConfig:
     """
 
     data: str = "fashion-mnist-12k"
-    image_size: int | None = None
-    valid_fraction: float = 0.2
-    limit_train_images: int | None = None
+    image_size: Pixels | None = None
+    valid_fraction: Annotated[float, Range(0, below=1)] = 0.2
+    limit_train_images: Annotated[int, Range(1, 10**9)] | None = None
     flip: bool = True
-    split_seed: int = 0
-    workers: int = 0
+    split_seed: Seed = 0
+    workers: Annotated[int, Range(0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        checked_fields(self, "the data")
 
 
 def list_data() -> list[str]:
@@ -102,7 +111,7 @@ def load_data(
     Raises:
         DataError: The message names the file and what is wrong with it, or says what the path
             should hold.
-        OptionError: An option is unknown.
+        OptionError: An option is unknown, of another type or out of range.
 
     Example:
         >>> data = load_data("sign-digits-small", limit_train_images=100)
@@ -111,21 +120,10 @@ def load_data(
     """
     if not isinstance(data, DataConfig):
         data = DataConfig(str(data))
-    known = {field.name for field in dataclasses.fields(DataConfig)}
-    if unknown := sorted(set(options) - known):
-        raise OptionError(nearest("option of data", unknown[0], known))
+    options = checked_options("the data", hints_of(DataConfig), options)
     config = dataclasses.replace(data, **options)
-    config = dataclasses.replace(
-        config,
-        image_size=typed("image_size", "int | None", config.image_size),
-        workers=typed("workers", "int", config.workers),
-    )
     if not config.data:
         raise DataError("the name or path of the data is empty; `ddpnas data` lists names")
-    if config.image_size is not None and not 1 <= config.image_size <= _MOST_PIXELS:
-        raise DataError(f"image_size must be from 1 to {_MOST_PIXELS:,}, not {config.image_size}")
-    if config.workers < 0:
-        raise DataError(f"workers must be 0 or more, not {config.workers}")
     path = Path(config.data).expanduser()
     if config.data not in _EMBEDDED:
         if not path.exists():

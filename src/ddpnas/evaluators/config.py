@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import OptionError
+from ddpnas.utils.settings import (
+    Count,
+    Decay,
+    LearningRate,
+    Momentum,
+    Norm,
+    Range,
+    Share,
+    checked_fields,
+)
 
 __all__ = ["SupernetConfig"]
 
-TRAININGS = ("fair", "uniform", "sandwich", "path")
-SCORES = ("accuracy", "loss")
-PRECISIONS = ("no", "bf16")
-SHARED_GRADIENTS = ("sum", "mean")
 # An option that sees an image at most this often does not overfit it (records/weight-sharing.md).
 _VIEWS_WITHOUT_OVERFITTING = 20
 
@@ -73,38 +79,23 @@ class SupernetConfig:
     """
 
     training: Literal["fair", "uniform", "sandwich", "path"] = "fair"
-    warmup_epochs: int | None = None
+    warmup_epochs: Annotated[int, Range(0, 100_000)] | None = None
     score: Literal["accuracy", "loss"] | None = None
-    proxy_weight: float | None = None
+    proxy_weight: Share | None = None
     augment: bool | None = None
-    batch_size: int | None = None
-    eval_batch_size: int = 500
-    lr: float = 0.1
-    lr_min: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    clip: float = 5.0
+    batch_size: Count | None = None
+    eval_batch_size: Count = 500
+    lr: LearningRate = 0.1
+    lr_min: Annotated[float, Range(0, 1000)] = 1e-3
+    momentum: Momentum = 0.9
+    weight_decay: Decay = 3e-4
+    clip: Norm = 5.0
     shared_gradients: Literal["sum", "mean"] = "sum"
     mixed_precision: Literal["no", "bf16"] = "no"
     cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
-        if self.training not in TRAININGS:
-            raise OptionError(nearest("training of the supernet", self.training, TRAININGS))
-        if self.score is not None and self.score not in SCORES:
-            raise OptionError(nearest("score of the supernet", self.score, SCORES))
-        if self.mixed_precision not in PRECISIONS:
-            raise OptionError(nearest("mixed precision", self.mixed_precision, PRECISIONS))
-        if self.shared_gradients not in SHARED_GRADIENTS:
-            known = SHARED_GRADIENTS
-            raise OptionError(nearest("shared gradients", self.shared_gradients, known))
-        sizes = (self.batch_size, self.eval_batch_size)
-        if any(size is not None and size < 1 for size in sizes) or self.lr <= 0:
-            raise OptionError("batch sizes must be at least 1 and the learning rate above 0")
-        if self.warmup_epochs is not None and self.warmup_epochs < 0:
-            raise OptionError(f"warmup_epochs must be at least 0, not {self.warmup_epochs}")
-        if not 0 <= self.weight_of_proxies <= 1:
-            raise OptionError(f"proxy_weight must be from 0 to 1, not {self.proxy_weight}")
+        checked_fields(self, "evaluator 'supernet'")
         if self.weight_of_proxies > 0 and self.training == "path":
             raise OptionError(
                 "proxy_weight needs scores that come from the same weights: use training fair or "

@@ -16,7 +16,7 @@ from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.evaluators.table import TableConfig, TableEvaluator
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.distributed import ALONE, Processes
-from ddpnas.utils.options import typed
+from ddpnas.utils.settings import checked_options, hints_of
 
 __all__ = [
     "create_evaluator",
@@ -162,13 +162,7 @@ def evaluator_config(name: str, options: Mapping[str, Any]) -> Any:
         'quick'
     """
     config = _entry(name).config
-    annotations = {field.name: str(field.type) for field in dataclasses.fields(config)}
-    given = {}
-    for option, value in options.items():
-        if option not in annotations:
-            raise OptionError(nearest(f"option of evaluator {name!r}", option, annotations))
-        given[option] = typed(f"{option} of evaluator {name!r}", annotations[option], value)
-    return config(**given)
+    return config(**checked_options(f"evaluator {name!r}", hints_of(config), options))
 
 
 def evaluator_options(name: str, **given: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -27,6 +27,7 @@ from ddpnas.training.device import pick_device
 from ddpnas.training.recipes import RECIPES
 from ddpnas.training.train import train
 from ddpnas.utils.seeds import seeded
+from ddpnas.utils.settings import Epochs, Workers, checked_fields
 from ddpnas.utils.workers import check_workers, run_tasks, worker_number
 
 __all__ = ["StandaloneConfig", "StandaloneEvaluator"]
@@ -52,15 +53,14 @@ class StandaloneConfig:
         'quick'
     """
 
-    epochs: int = 5
+    epochs: Epochs = 5
     recipe: str = "quick"
-    threads: int = 1
-    workers: int = 1
-    executor: str = "local"
+    threads: Workers = 1
+    workers: Workers = 1
+    executor: Literal["local", "ray"] = "local"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.threads < 1:
-            raise OptionError("epochs and threads of standalone trainings are at least 1")
+        checked_fields(self, "evaluator 'standalone'")
         if self.recipe not in RECIPES:
             raise OptionError(nearest("recipe", self.recipe, RECIPES))
         check_workers(self.workers, self.executor)

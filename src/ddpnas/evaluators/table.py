@@ -11,6 +11,7 @@ from ddpnas.benchmarks.tables import load_table
 from ddpnas.errors import ArchitectureError, SpaceError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.utils.settings import Epochs, checked_fields
 
 __all__ = ["TableConfig", "TableEvaluator"]
 
@@ -28,7 +29,10 @@ class TableConfig:
     """
 
     table: str = "nasbench201"
-    epochs: int | None = None
+    epochs: Epochs | None = None
+
+    def __post_init__(self) -> None:
+        checked_fields(self, "evaluator 'table'")
 
 
 class TableEvaluator(BaseEvaluator):

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddpnas.costs.table import CostTable
-from ddpnas.errors import OptionError
 from ddpnas.generation._infeasible import infeasible
 from ddpnas.generation._problem import Problem
 from ddpnas.generation.limits import Limit, Limits, checked_limits, within
@@ -27,6 +26,8 @@ from ddpnas.generation.objective import Objective, objective_name, objective_row
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.utils.options import check_argument
+from ddpnas.utils.settings import Count
+from ddpnas.utils.settings import checked as checked_setting
 
 __all__ = [
     "Certificate",
@@ -151,7 +152,7 @@ def generate(
 def top_k(
     distribution: JointDistribution,
     space: DecisionSpace,
-    k: int,
+    k: Count,
     limits: Limits | None = None,
     costs: Mapping[str, CostTable] | None = None,
     *,
@@ -192,8 +193,7 @@ def top_k(
         ("space", space, DecisionSpace),
     ):
         check_argument("generate(distribution, space, limits, costs)", name, given, kind)
-    if k < 1:
-        raise OptionError(f"k is at least 1, not {k}")
+    k = checked_setting("k", Count, k)
     started = time.perf_counter()
     costs = dict(costs or {})
     checked = checked_limits(limits or {}, costs)

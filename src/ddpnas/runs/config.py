@@ -13,6 +13,7 @@ from ddpnas.data.load import DataConfig
 from ddpnas.errors import RunError
 from ddpnas.evaluators.registry import evaluator_options, list_evaluators
 from ddpnas.utils.read import checked, parse_yaml, read_yaml
+from ddpnas.utils.settings import Seed, checked_fields
 
 __all__ = ["RunConfig"]
 
@@ -51,8 +52,11 @@ class RunConfig:
     strategy_options: dict[str, Any] = field(default_factory=dict)
     evaluator: str = "supernet"
     evaluator_options: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    seed: Seed = 0
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        checked_fields(self, "a search")
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML; the options of the data stand beside the others."""

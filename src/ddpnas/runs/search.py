@@ -28,8 +28,9 @@ from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.device import pick_device
 from ddpnas.training.distributed import Processes, join
-from ddpnas.utils.options import check_argument, check_seed
+from ddpnas.utils.options import check_argument
 from ddpnas.utils.read import blaming, read_json, read_records
+from ddpnas.utils.settings import Seed, checked
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
@@ -176,7 +177,7 @@ def search(
     """
     if not isinstance(space, str):
         check_argument("search(space, data)", "space", space, SearchSpace)
-    check_seed(seed)
+    seed = checked("seed", Seed, seed)
     processes = join(device)
     data = as_data(data)
     if isinstance(space, str):

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.errors import OptionError, SpaceError
 from ddpnas.space._path_statistics import note_calls
 from ddpnas.space._trace import as_space_error, check_network, forget_visit, visit_options
 from ddpnas.space._width_check import check_widths, explain_failure
@@ -41,8 +41,9 @@ from ddpnas.space.meta import make_network, move_to_meta, on_meta
 from ddpnas.space.slices import Slices
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
+from ddpnas.utils.settings import Count, checked_options, hints_of
 
-__all__ = ["SearchSpace", "Text"]
+__all__ = ["SearchSpace", "Text", "network_options"]
 
 NetworkOptions = Mapping[str, Any]
 Text = tuple[Callable[[Mapping[str, str]], str], Callable[[str], Mapping[str, str]]]
@@ -110,10 +111,7 @@ class SearchSpace(DecisionSpace):
         self._given: dict[str, Any] = {"rules": rules, "text": text, "canonical": canonical}
         self._canonical = canonical
         known = _options_of(network)
-        for option in options:
-            if option not in known:
-                kind = f"option of space {self.name!r}"
-                raise OptionError(nearest(kind, option, {*known, "input_shape"}))
+        options = network_options(network, str(self.name), options)
         takes_shape = "input_shape" in inspect.signature(network).parameters
         if input_shape is None:
             if not takes_shape or known["input_shape"] is inspect.Parameter.empty:
@@ -408,6 +406,31 @@ def _sides(shape: Sequence[int]) -> str:
     return "x".join(str(n) for n in shape)
 
 
+def network_options(
+    network: Callable[..., nn.Module], name: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return options of a space with the types that its network declares.
+
+    Args:
+        network: The function that asks for the decisions.
+        name: Name of the space, for messages.
+        options: Options by name; ``input_shape`` is one of every space.
+
+    Raises:
+        OptionError: The network does not take an option, or a value does not fit its annotation.
+    """
+    known = _options_of(network)
+    hints = hints_of(network if inspect.isroutine(network) else type(network).__call__)
+    declared: dict[str, Any] = {**dict.fromkeys(known, Any), "input_shape": Sequence[Count]}
+    declared |= {option: hint for option, hint in hints.items() if option in known}
+    if taken := sorted(_OWN & set(known) & set(options)):
+        raise OptionError(
+            f"option {taken[0]!r} of space {name!r} has a name that ddpnas uses itself; rename "
+            f"that argument of the network"
+        )
+    return checked_options(f"space {name!r}", declared, options)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
@@ -437,3 +460,7 @@ def _inherit(
     for name, child in network._modules.items():
         if child is not None and (found_child := source._modules.get(name)) is not None:
             _inherit(child, found_child, architecture, slices)
+
+
+# What the constructor of a space takes itself, so that no option of a network can have the name.
+_OWN = {"self", "network", "name", "input_dtype", "rules", "text", "canonical", "final_options"}

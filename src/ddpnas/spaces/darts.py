@@ -28,16 +28,17 @@ import itertools
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ddpnas.errors import ArchitectureError, OptionError
+from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
 from ddpnas.space.layers import FactorizedReduce, NoConnection, add, batch_norm, conv_bn, drop_path
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.utils.settings import Channels, Count, Pixels, Range, Share
 
 __all__ = ["CELLS", "EDGES", "OPERATIONS", "SPACE", "network"]
 
@@ -59,15 +60,15 @@ CELLS = ("normal", "reduce")
 def network(
     choose: Choose,
     *,
-    channels: int = 16,
-    cells: int = 8,
-    stem: str = "cifar",
+    channels: Channels = 16,
+    cells: Annotated[int, Range(3, 1000)] = 8,
+    stem: Literal["cifar", "imagenet"] = "cifar",
     auxiliary: bool = False,
-    drop_path: float = 0.0,
-    dropout: float = 0.0,
+    drop_path: Share = 0.0,
+    dropout: Share = 0.0,
     pool_norm: bool = False,
-    num_classes: int = 10,
-    input_shape: Sequence[int] = (3, 32, 32),
+    num_classes: Count = 10,
+    input_shape: Sequence[Pixels] = (3, 32, 32),
 ) -> nn.Module:
     """Return the network, its 28 edges asked of ``choose`` and shared by all cells of a kind.
 
@@ -119,10 +120,6 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         searching = choose.searching
-        if stem not in ("cifar", "imagenet"):
-            raise OptionError(f"stem is 'cifar' or 'imagenet', not {stem!r}")
-        if cells < 3:
-            raise OptionError(f"cells are at least 3, not {cells}")
         self.stem, self.second_stem = _stems(stem, input_shape[0], channels, searching)
         before_last = last = channels if stem == "imagenet" else 3 * channels
         reduced = stem == "imagenet"

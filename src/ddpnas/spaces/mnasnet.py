@@ -30,6 +30,7 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.mobile import (
+    Reduction,
     Stage,
     classifier,
     make_divisible,
@@ -37,6 +38,7 @@ from ddpnas.spaces.mobile import (
     read_list,
     size_stages,
 )
+from ddpnas.utils.settings import Count, Pixels, Share, WidthFactor
 
 __all__ = ["SPACE", "STAGES", "network"]
 
@@ -55,11 +57,11 @@ FACTS = ("expansion", "kernel", "layers", "se")
 def network(
     choose: Choose,
     *,
-    width: float = 1.0,
-    num_classes: int = 1000,
-    dropout: float = 0.0,
-    reduction: int = 32,
-    input_shape: Sequence[int] = (3, 224, 224),
+    width: WidthFactor = 1.0,
+    num_classes: Count = 1000,
+    dropout: Share = 0.0,
+    reduction: Reduction = 32,
+    input_shape: Sequence[Pixels] = (3, 224, 224),
 ) -> nn.Module:
     """Return the network that the head of this file describes.
 

@@ -11,15 +11,17 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
 from ddpnas.errors import ArchitectureError, OptionError
 from ddpnas.space.layers import conv_bn
+from ddpnas.utils.settings import Range
 
 __all__ = [
     "Block",
+    "Reduction",
     "Stage",
     "classifier",
     "fewer_strides",
@@ -31,6 +33,9 @@ __all__ = [
     "size_stages",
     "timm_string",
 ]
+
+Reduction = Annotated[int, Range(1, 32)]
+"""Product of all strides of a network."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from ddpnas.space.layers import InvertedResidual, conv_bn
 from ddpnas.space.search_space import SearchSpace, Text
 from ddpnas.spaces.mobile import (
     Block,
+    Reduction,
     Stage,
     classifier,
     kernels_and_expansions,
@@ -51,6 +52,7 @@ from ddpnas.spaces.mobile import (
     size_stages,
     timm_string,
 )
+from ddpnas.utils.settings import Count, Pixels, Share, WidthFactor
 
 __all__ = ["OPERATIONS", "SKELETONS", "SPACE", "network", "timm_stages"]
 
@@ -118,11 +120,11 @@ def network(
     choose: Choose,
     *,
     skeleton: str = "proxyless",
-    width: float = 1.0,
-    num_classes: int = 1000,
-    dropout: float = 0.0,
-    reduction: int = 32,
-    input_shape: Sequence[int] = (3, 224, 224),
+    width: WidthFactor = 1.0,
+    num_classes: Count = 1000,
+    dropout: Share = 0.0,
+    reduction: Reduction = 32,
+    input_shape: Sequence[Pixels] = (3, 224, 224),
 ) -> nn.Module:
     """Return the network that the head of this file describes.
 

@@ -35,6 +35,7 @@ from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
 from ddpnas.space.search_space import SearchSpace, Text
 from ddpnas.spaces.mobile import (
     Block,
+    Reduction,
     Stage,
     kernels_and_expansions,
     make_divisible,
@@ -44,6 +45,7 @@ from ddpnas.spaces.mobile import (
     size_stages,
     timm_string,
 )
+from ddpnas.utils.settings import Count, Pixels, Share, WidthFactor
 
 __all__ = ["OPERATIONS", "SPACE", "STAGES", "network"]
 
@@ -62,11 +64,11 @@ STAGES = (
 def network(
     choose: Choose,
     *,
-    width: float = 1.0,
-    num_classes: int = 1000,
-    dropout: float = 0.0,
-    reduction: int = 32,
-    input_shape: Sequence[int] = (3, 224, 224),
+    width: WidthFactor = 1.0,
+    num_classes: Count = 1000,
+    dropout: Share = 0.0,
+    reduction: Reduction = 32,
+    input_shape: Sequence[Pixels] = (3, 224, 224),
 ) -> nn.Module:
     """Return the network that the head of this file describes.
 

@@ -20,6 +20,7 @@ import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.layers import NoConnection, add, batch_norm
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import is_absent
+from ddpnas.utils.settings import Channels, Count, Pixels, Range
 
 __all__ = ["EDGES", "OPERATIONS", "SPACE", "canonical_cell", "format_cell", "network", "parse_cell"]
 
@@ -39,10 +41,10 @@ EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))  # (node, its input)
 def network(
     choose: Choose,
     *,
-    channels: int = 16,
-    cells_per_stage: int = 5,
-    num_classes: int = 10,
-    input_shape: Sequence[int] = (3, 32, 32),
+    channels: Channels = 16,
+    cells_per_stage: Annotated[int, Range(1, 1000)] = 5,
+    num_classes: Count = 10,
+    input_shape: Sequence[Pixels] = (3, 32, 32),
 ) -> nn.Module:
     """Return the network, its six edges asked of ``choose`` and shared by all cells.
 

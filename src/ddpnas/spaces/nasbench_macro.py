@@ -26,6 +26,7 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.layers import InvertedResidual, conv_bn
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.mobile import Stage, place_blocks
+from ddpnas.utils.settings import Count, Pixels, WidthFactor
 
 __all__ = ["LAYERS", "OPERATIONS", "SPACE", "network"]
 
@@ -37,9 +38,9 @@ LAYERS = tuple(f"layer{i}" for i in range(1, sum(STAGES) + 1))
 def network(
     choose: Choose,
     *,
-    width: float = 1.0,
-    num_classes: int = 10,
-    input_shape: Sequence[int] = (3, 32, 32),
+    width: WidthFactor = 1.0,
+    num_classes: Count = 10,
+    input_shape: Sequence[Pixels] = (3, 32, 32),
 ) -> nn.Module:
     """Return the network that the head of this file describes.
 

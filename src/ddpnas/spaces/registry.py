@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.search_space import SearchSpace, network_options
 from ddpnas.space.user_code import names_file
 from ddpnas.spaces import (
     darts,
@@ -23,7 +24,7 @@ from ddpnas.spaces import (
 from ddpnas.spaces.user_space import space_from_file
 from ddpnas.utils.options import check_argument
 
-__all__ = ["about_space", "create_space", "list_spaces", "named_space"]
+__all__ = ["about_space", "create_space", "list_spaces", "named_space", "space_options"]
 
 _SPACES: dict[str, functools.partial[SearchSpace]] = {
     "darts": darts.SPACE,
@@ -58,7 +59,22 @@ def about_space(name: str) -> str:
     return (module.__doc__ or "").splitlines()[0]
 
 
-def create_space(name: str, **options: Any) -> SearchSpace:
+def space_options(name: str) -> list[str]:
+    """Return the names of the options of a published space.
+
+    Raises:
+        OptionError: Unknown name.
+
+    Example:
+        >>> space_options("toy")
+        ['width', 'num_classes', 'input_shape']
+    """
+    if name not in _SPACES:
+        raise OptionError(nearest("space", name, _SPACES))
+    return list(inspect.signature(_SPACES[name].args[0]).parameters)[1:]
+
+
+def create_space(name: str, /, **options: Any) -> SearchSpace:
     """Return the published space of that name.
 
     Args:
@@ -66,7 +82,7 @@ def create_space(name: str, **options: Any) -> SearchSpace:
         options: ``num_classes``, ``input_shape`` and the space's own, such as ``channels``.
 
     Raises:
-        OptionError: Unknown name or option.
+        OptionError: An unknown name or option, or a value of another type or out of range.
 
     Example:
         >>> space = create_space("toy", num_classes=3)
@@ -76,7 +92,8 @@ def create_space(name: str, **options: Any) -> SearchSpace:
     check_argument("create_space(name)", "name", name, str)
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
-    return _SPACES[name](name=name, **options)
+    given = network_options(_SPACES[name].args[0], name, options)
+    return _SPACES[name](name=name, **given)
 
 
 def named_space(name: str, options: Mapping[str, Any]) -> SearchSpace:

@@ -27,7 +27,8 @@ from ddpnas.errors import ArchitectureError
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import conv_bn
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces.mobile import Stage, classifier, place_blocks, read_list, size_stages
+from ddpnas.spaces.mobile import Reduction, Stage, classifier, place_blocks, read_list, size_stages
+from ddpnas.utils.settings import Count, Pixels, Share, WidthFactor
 
 __all__ = ["BLOCKS", "OPERATIONS", "SPACE", "network"]
 
@@ -39,11 +40,11 @@ BLOCKS = tuple(f"block{i}" for i in range(1, 21))
 def network(
     choose: Choose,
     *,
-    width: float = 1.0,
-    num_classes: int = 1000,
-    dropout: float = 0.0,
-    reduction: int = 32,
-    input_shape: Sequence[int] = (3, 224, 224),
+    width: WidthFactor = 1.0,
+    num_classes: Count = 1000,
+    dropout: Share = 0.0,
+    reduction: Reduction = 32,
+    input_shape: Sequence[Pixels] = (3, 224, 224),
 ) -> nn.Module:
     """Return the network that the head of this file describes.
 

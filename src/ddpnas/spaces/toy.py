@@ -15,6 +15,7 @@ from torch import nn
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import conv_bn
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.utils.settings import Channels, Count, Pixels
 
 __all__ = ["BEST", "SPACE", "merit", "network"]
 
@@ -25,9 +26,9 @@ BEST = {"layer1": "conv3", "layer2": "skip", "layer3": "conv1", "layer4": "conv3
 def network(
     choose: Choose,
     *,
-    width: int = 4,
-    num_classes: int = 2,
-    input_shape: Sequence[int] = (1, 8, 8),
+    width: Channels = 4,
+    num_classes: Count = 2,
+    input_shape: Sequence[Pixels] = (1, 8, 8),
 ) -> nn.Module:
     """Return a chain of four layers.
 

@@ -7,13 +7,13 @@ from types import ModuleType
 from typing import Any
 
 from ddpnas.errors import SpaceError
-from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.search_space import SearchSpace, network_options
 from ddpnas.space.user_code import UserCode
 
 __all__ = ["space_from_file"]
 
 
-def space_from_file(name: str, **options: Any) -> SearchSpace:
+def space_from_file(name: str, /, **options: Any) -> SearchSpace:
     """Return the space in a file, or made of a function or module class there.
 
     Args:
@@ -45,6 +45,7 @@ def space_from_file(name: str, **options: Any) -> SearchSpace:
     function = network.network if given else network
     if "num_classes" not in inspect.signature(function).parameters:
         options.pop("num_classes", None)
+    options = network_options(function, f"{file}:{attribute}", options)
     if given:
         space: SearchSpace = network.with_options(**options)
         space.name = f"{file}:{attribute}"

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal, Protocol, TypedDict
 
 import numpy as np
 
-from ddpnas.errors import InfeasibleError, OptionError, RunError
+from ddpnas.errors import InfeasibleError, RunError
 from ddpnas.generation.best import generate
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.legal import Choices, Indices, LegalSampler
 from ddpnas.utils.read import Bounds, Count, blaming, checked
+from ddpnas.utils.settings import Count as Evaluations
+from ddpnas.utils.settings import Seed, checks_arguments
 
 __all__ = ["BaseStrategy", "Strategy", "frequencies", "recommend"]
 
@@ -58,9 +60,8 @@ class BaseStrategy(ABC):
         3
     """
 
-    def __init__(self, space: DecisionSpace, seed: int, evaluations: int | None) -> None:
-        if evaluations is not None and evaluations < 1:
-            raise OptionError(f"evaluations is at least 1, not {evaluations}")
+    @checks_arguments
+    def __init__(self, space: DecisionSpace, seed: Seed, evaluations: Evaluations | None) -> None:
         self.space = space
         self.stage = 0
         self.nan_scores = 0

@@ -11,13 +11,12 @@ The risk of an option is the probability that the best surviving architecture ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies._fit import ScoreFit, best_contexts
@@ -26,7 +25,8 @@ from ddpnas.strategies._risk import DRAWS, best_option_shares, variants
 from ddpnas.strategies._rows import row_codes, unique_rows
 from ddpnas.strategies.base import BaseStrategy, recommend
 from ddpnas.strategies.legal import Choices, Indices
-from ddpnas.strategies.schedule import PruningSchedule
+from ddpnas.strategies.schedule import Cycles, PruningSchedule
+from ddpnas.utils.settings import Count, Range, Seed, checks_arguments
 
 __all__ = ["DDPNAS", "expected_improvement"]
 
@@ -82,26 +82,20 @@ class DDPNAS(BaseStrategy):
         (10, 'conv')
     """
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        evaluations: int | None = None,
-        cycles_per_stage: int = 10,
-        max_risk: float | None = None,
-        max_stage_factor: int = 2,
-        explore: float = 0.2,
-        keep: int = 1,
-        draws: int = DRAWS,
+        evaluations: Count | None = None,
+        cycles_per_stage: Cycles = 10,
+        max_risk: Annotated[float, Range(0, below=1)] | None = None,
+        max_stage_factor: Annotated[int, Range(1, 1000)] = 2,
+        explore: Annotated[float, Range(above=0, most=1)] = 0.2,
+        keep: Count = 1,
+        draws: Annotated[int, Range(1, 100_000)] = DRAWS,
     ) -> None:
-        if min(cycles_per_stage, max_stage_factor, keep, draws) < 1 or not 0 < explore <= 1:
-            raise OptionError(
-                "cycles_per_stage, max_stage_factor, keep and draws are at least 1, and explore "
-                "is in (0, 1]"
-            )
-        if max_risk is not None and not 0 <= max_risk < 1:
-            raise OptionError(f"max_risk is in [0, 1), not {max_risk}")
         super().__init__(space, seed, evaluations)
         self.scheduled = evaluations is None
         self.cycles_per_stage, self.max_risk = cycles_per_stage, max_risk

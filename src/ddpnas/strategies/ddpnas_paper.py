@@ -30,17 +30,17 @@ in one of the authors' versions, so that pruning stops at two survivors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy, recommend
 from ddpnas.strategies.legal import Choices, Indices
-from ddpnas.strategies.schedule import PruningSchedule
+from ddpnas.strategies.schedule import Cycles, PruningSchedule
+from ddpnas.utils.settings import Count, Momentum, Range, Seed, checks_arguments
 
 __all__ = ["DDPNASPaper", "choice_means", "survivor_softmax"]
 
@@ -77,27 +77,20 @@ class DDPNASPaper(BaseStrategy):
         (15, 'conv')
     """
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
         rule: Literal["paper", "momentum", "decay"] = "paper",
-        cycles_per_stage: int = 3,
-        keep: int = 1,
+        cycles_per_stage: Cycles = 3,
+        keep: Count = 1,
         keep_rule: Literal["any", "conv"] = "any",
-        temperature: float = 0.01,
-        momentum: float = 0.8,
-        decay: float = 0.5,
+        temperature: Annotated[float, Range(1e-6, 1_000_000)] = 0.01,
+        momentum: Momentum = 0.8,
+        decay: Momentum = 0.5,
     ) -> None:
-        if rule not in ("paper", "momentum", "decay"):
-            raise OptionError(f"rule is 'paper', 'momentum' or 'decay', not {rule!r}")
-        if keep_rule not in ("any", "conv"):
-            raise OptionError(f"keep_rule is 'any' or 'conv', not {keep_rule!r}")
-        if cycles_per_stage < 1 or keep < 1:
-            raise OptionError("cycles_per_stage and keep are at least 1")
-        if not (temperature > 0 and 0 <= momentum < 1 and 0 <= decay < 1):
-            raise OptionError("temperature is above 0; momentum and decay are in [0, 1)")
         super().__init__(space, seed, None)
         self.rule, self.cycles_per_stage, self.keep = rule, cycles_per_stage, keep
         self.keep_rule = keep_rule

@@ -10,6 +10,7 @@ from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.base import BaseStrategy
 from ddpnas.strategies.legal import Indices
+from ddpnas.utils.settings import Count, Seed, checks_arguments
 
 __all__ = ["RegularizedEvolution"]
 
@@ -37,21 +38,23 @@ class RegularizedEvolution(BaseStrategy):
         'conv'
     """
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        evaluations: int = 100,
-        population: int = 10,
-        sample: int = 3,
-        batch: int = 1,
+        evaluations: Count = 100,
+        population: Count = 10,
+        sample: Count = 3,
+        batch: Count = 1,
     ) -> None:
         super().__init__(space, seed, evaluations)
-        if not 1 <= sample <= population:
-            raise OptionError(f"sample is between 1 and the population, not {sample}")
-        if batch < 1:
-            raise OptionError(f"batch is at least 1, not {batch}")
+        if sample > population:
+            raise OptionError(
+                f"sample of RegularizedEvolution() must be at most the population, {population}, "
+                f"not {sample}"
+            )
         self.population, self.sample, self.batch = population, sample, batch
 
     def propose(self) -> list[Indices]:

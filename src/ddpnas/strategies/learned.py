@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy, recommend
 from ddpnas.strategies.legal import Choices, Indices
-from ddpnas.strategies.schedule import PruningSchedule
+from ddpnas.strategies.schedule import Cycles, PruningSchedule
+from ddpnas.utils.settings import Count, Seed, checks_arguments
 
 __all__ = ["Learned", "one_hot", "rank_utilities"]
 
@@ -43,19 +43,18 @@ class Learned(BaseStrategy, ABC):
         cycles_per_stage: T, cycles between two prunings.
     """
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        evaluations: int = 100,
-        batch: int = 1,
+        evaluations: Count = 100,
+        batch: Count = 1,
         pruning: bool = False,
-        cycles_per_stage: int = 3,
+        cycles_per_stage: Cycles = 3,
     ) -> None:
         super().__init__(space, seed, None if pruning else evaluations)
-        if batch < 1 or cycles_per_stage < 1:
-            raise OptionError("batch and cycles_per_stage are at least 1")
         self.batch, self.pruning = batch, pruning
         self.schedule = PruningSchedule(keep=1, cycles=cycles_per_stage)
         width = max(self._sizes)

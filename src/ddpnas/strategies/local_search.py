@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.base import BaseStrategy
 from ddpnas.strategies.legal import Indices
+from ddpnas.utils.settings import Count, Seed, checks_arguments
 
 __all__ = ["LocalSearch"]
 
@@ -39,12 +39,11 @@ class LocalSearch(BaseStrategy):
         'conv'
     """
 
+    @checks_arguments
     def __init__(
-        self, space: DecisionSpace, seed: int = 0, *, evaluations: int = 100, starts: int = 10
+        self, space: DecisionSpace, seed: Seed = 0, *, evaluations: Count = 100, starts: Count = 10
     ) -> None:
         super().__init__(space, seed, evaluations)
-        if starts < 1:
-            raise OptionError(f"starts is at least 1, not {starts}")
         self.starts = starts
         self._starting = starts  # random architectures still to score before the climb
         self._incumbent: tuple[Indices, float] | None = None

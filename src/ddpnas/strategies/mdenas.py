@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix
 from ddpnas.strategies.legal import Choices
+from ddpnas.utils.settings import LearningRate, Seed, checks_arguments
 
 __all__ = ["MdeNAS"]
 
@@ -42,17 +42,16 @@ class MdeNAS(Learned):
 
     _memory = ("_count", "_mean")
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        lr: float = 0.02,
+        lr: LearningRate = 0.02,
         **options: Any,
     ) -> None:
         super().__init__(space, seed, **options)
-        if not lr > 0:
-            raise OptionError(f"lr is above 0, not {lr}")
         self.lr = lr
         self._count = np.zeros(self._theta.shape)
         self._mean = np.zeros(self._theta.shape)  # of the scores in which the option took part

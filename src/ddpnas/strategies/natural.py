@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix, one_hot, rank_utilities
 from ddpnas.strategies.legal import Choices
+from ddpnas.utils.settings import Momentum, Range, Seed, checks_arguments
 
 __all__ = ["ASNG", "MIGO", "SNG"]
+
+Batch = Annotated[int, Range(2, 1_000_000)]  # ranks need two scores
 
 
 class SNG(Learned):
@@ -43,18 +45,17 @@ class SNG(Learned):
         True
     """
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        batch: int = 2,
-        delta: float = 1.0,
+        batch: Batch = 2,
+        delta: Annotated[float, Range(above=0, most=1000)] = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(space, seed, batch=batch, **options)
-        if not delta > 0 or batch < 2:
-            raise OptionError("delta is above 0 and batch at least 2: ranks need two scores")
         self.delta = delta
         self._free = max(1, sum(self._sizes) - len(self._sizes))
 
@@ -96,18 +97,17 @@ class ASNG(SNG):
 
     _memory = ("_path", "_gamma", "_divisor")
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        alpha: float = 1.5,
-        delta_max: float = 10.0,
+        alpha: Annotated[float, Range(1e-6, 1_000_000)] = 1.5,
+        delta_max: Annotated[float, Range(1, 1_000_000)] = 10.0,
         **options: Any,
     ) -> None:
         super().__init__(space, seed, **options)
-        if not (alpha > 0 and delta_max >= 1):
-            raise OptionError("alpha is above 0 and delta_max at least 1")
         self.alpha, self.delta_max = alpha, delta_max
         self._path: Matrix = np.zeros(self._theta.shape)
         self._gamma, self._divisor = 0.0, 1.0
@@ -152,18 +152,17 @@ class MIGO(SNG):
 
     _memory = ("_velocity",)
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        batch: int = 4,
-        momentum: float = 0.5,
+        batch: Batch = 4,
+        momentum: Momentum = 0.5,
         **options: Any,
     ) -> None:
         super().__init__(space, seed, batch=batch, **options)
-        if not 0 <= momentum < 1:
-            raise OptionError(f"momentum is in [0, 1), not {momentum}")
         self.momentum = momentum
         self._velocity: Matrix = np.zeros(self._theta.shape)
 

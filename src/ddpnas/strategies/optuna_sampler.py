@@ -13,6 +13,7 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.base import BaseStrategy
 from ddpnas.strategies.legal import Indices
+from ddpnas.utils.settings import Count, Seed, checks_arguments
 
 __all__ = ["OptunaStrategy"]
 
@@ -41,12 +42,13 @@ class OptunaStrategy(BaseStrategy):
         {'evaluations': 100, 'sampler': 'TPESampler'}
     """
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        evaluations: int = 100,
+        evaluations: Count = 100,
         sampler: str = "TPESampler",
     ) -> None:
         super().__init__(space, seed, evaluations)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.base import BaseStrategy
 from ddpnas.strategies.legal import Indices
+from ddpnas.utils.settings import Count, Seed, checks_arguments
 
 __all__ = ["RandomSearch"]
 
@@ -31,12 +31,11 @@ class RandomSearch(BaseStrategy):
         6
     """
 
+    @checks_arguments
     def __init__(
-        self, space: DecisionSpace, seed: int = 0, *, evaluations: int = 100, batch: int = 1
+        self, space: DecisionSpace, seed: Seed = 0, *, evaluations: Count = 100, batch: Count = 1
     ) -> None:
         super().__init__(space, seed, evaluations)
-        if batch < 1:
-            raise OptionError(f"batch is at least 1, not {batch}")
         self.batch = batch
 
     def propose(self) -> list[Indices]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.errors import OptionError, nearest
@@ -18,10 +19,17 @@ from ddpnas.strategies.natural import ASNG, MIGO, SNG
 from ddpnas.strategies.optuna_sampler import OptunaStrategy
 from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
-from ddpnas.utils.options import check_argument, check_seed, typed
+from ddpnas.utils.options import check_argument
+from ddpnas.utils.settings import Seed, checked, checked_options, hints_of
 
-__all__ = ["create_strategy", "list_strategies", "strategy_class", "strategy_options"]
-
+__all__ = [
+    "checked_strategy_options",
+    "constructor_options",
+    "create_strategy",
+    "list_strategies",
+    "strategy_class",
+    "strategy_options",
+]
 
 _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "asng": ASNG,
@@ -48,7 +56,7 @@ def list_strategies() -> list[str]:
     return sorted(_STRATEGIES)
 
 
-def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: Any) -> Strategy:
+def create_strategy(name: str, space: DecisionSpace, /, seed: int = 0, **options: Any) -> Strategy:
     """Return the strategy of that name over the space.
 
     Args:
@@ -69,17 +77,34 @@ def create_strategy(name: str, space: DecisionSpace, seed: int = 0, **options: A
     """
     check_argument("create_strategy(name, space)", "name", name, str)
     check_argument("create_strategy(name, space)", "space", space, DecisionSpace)
-    known = constructor_options(strategy_class(name))
-    given = {}
-    for option, value in options.items():
-        if option not in known:
-            raise OptionError(nearest(f"option of strategy {name!r}", option, known))
-        what = f"{option} of strategy {name!r}"
-        given[option] = typed(what, str(known[option].annotation), value)
-    check_seed(seed)
-    made: Any = _STRATEGIES[name]
-    strategy: Strategy = made(space, seed=seed, **given)
+    made: Any = strategy_class(name)
+    given = checked_strategy_options(name, made, options)
+    strategy: Strategy = made(space, seed=checked("seed", Seed, seed), **given)
     return strategy
+
+
+def checked_strategy_options(name: str, made: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a strategy with the types that its constructor declares.
+
+    Args:
+        name: Its name, for messages.
+        made: Its class.
+        options: Options by name.
+
+    Raises:
+        OptionError: An option is unknown, of another type or out of range.
+
+    Example:
+        >>> checked_strategy_options("random", strategy_class("random"), {"batch": 2})
+        {'batch': 2}
+    """
+    if own := sorted({"space", "seed"} & set(options)):
+        raise OptionError(
+            f"{own[0]} is not an option of strategy {name!r}: the search gives it its {own[0]} "
+            f"(--{own[0]})"
+        )
+    known = {option: p.annotation for option, p in constructor_options(made).items()}
+    return checked_options(f"strategy {name!r}", known, options)
 
 
 def strategy_class(name: str) -> type:
@@ -125,7 +150,9 @@ def constructor_options(made: type) -> dict[str, inspect.Parameter]:
             continue
         parameters = inspect.signature(kind).parameters.values()
         named = {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-        found = {**named, **found}
+        hints = hints_of(vars(kind)["__init__"])
+        typed = {n: p.replace(annotation=hints.get(n, Any)) for n, p in named.items()}
+        found = {**typed, **found}
         if len(named) == len(parameters):
             break
     return {name: p for name, p in found.items() if name not in ("space", "seed")}

@@ -7,14 +7,14 @@ advantage divided by its running spread, so that the unit of the score does not 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix, one_hot
 from ddpnas.strategies.legal import Choices
+from ddpnas.utils.settings import Momentum, Range, Seed, checks_arguments
 
 __all__ = ["Reinforce"]
 
@@ -42,18 +42,17 @@ class Reinforce(Learned):
 
     _memory = ("_mean", "_spread")
 
+    @checks_arguments
     def __init__(
         self,
         space: DecisionSpace,
-        seed: int = 0,
+        seed: Seed = 0,
         *,
-        lr: float = 0.3,
-        baseline: float = 0.9,
+        lr: Annotated[float, Range(above=0, most=100)] = 0.3,
+        baseline: Momentum = 0.9,
         **options: Any,
     ) -> None:
         super().__init__(space, seed, **options)
-        if not (lr > 0 and 0 <= baseline < 1):
-            raise OptionError("lr is above 0 and baseline in [0, 1)")
         self.lr, self.baseline = lr, baseline
         self._mean, self._spread = float("nan"), 0.0
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-__all__ = ["PruningSchedule"]
+from ddpnas.utils.settings import Range
+
+__all__ = ["Cycles", "PruningSchedule"]
+
+Cycles = Annotated[int, Range(1, 10_000)]
+"""T, the cycles of a stage."""
 
 
 @dataclass(frozen=True)

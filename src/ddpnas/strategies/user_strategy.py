@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.user_code import UserCode, as_user_error, names_file
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.contract import BrokenPromiseError, hand_over, tell_batch
 from ddpnas.strategies.registry import (
+    checked_strategy_options,
     constructor_options,
     create_strategy,
     strategy_class,
@@ -66,7 +67,7 @@ class NamedStrategy:
         """
         return {name: p.default for name, p in constructor_options(self.made()).items()}
 
-    def create(self, space: DecisionSpace, seed: int = 0, **options: Any) -> Strategy:
+    def create(self, space: DecisionSpace, seed: int = 0, /, **options: Any) -> Strategy:
         """Return the strategy over the space.
 
         Args:
@@ -78,19 +79,33 @@ class NamedStrategy:
             OptionError: The strategy or an option is unknown, an option is out of range, or the
                 class in the file fails or is not a strategy.
         """
+        given = self.checked(options)
         if self.source is None:
-            return create_strategy(self.name, space, seed=seed, **options)
-        made, known = self._own_class, self.options()
-        further = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(made).parameters.values())
-        for option in options:
-            if option not in known and not further:
-                raise OptionError(nearest(f"option of strategy {self.name!r}", option, known))
+            return create_strategy(self.name, space, seed=seed, **given)
         with as_user_error(self.source, OptionError):
-            strategy: Strategy = made(space, seed=seed, **options)
+            strategy: Strategy = self._own_class(space, seed=seed, **given)
         self._require(strategy, _ASKED)
         return strategy
 
-    def rehearse(self, space: DecisionSpace, seed: int = 0, **options: Any) -> None:
+    def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options with the types that the strategy declares, before there is a space.
+
+        Args:
+            options: Options by name. A class of a file may take more than it declares.
+
+        Raises:
+            OptionError: The strategy or an option is unknown, of another type or out of range.
+        """
+        made = self.made()
+        more: dict[str, Any] = {}
+        parameters = inspect.signature(made).parameters.values()
+        if self.source is not None and any(p.kind is p.VAR_KEYWORD for p in parameters):
+            known = {*constructor_options(made), "space", "seed"}
+            more = {name: value for name, value in options.items() if name not in known}
+        declared = {name: value for name, value in options.items() if name not in more}
+        return checked_strategy_options(self.name, made, declared) | more
+
+    def rehearse(self, space: DecisionSpace, seed: int = 0, /, **options: Any) -> None:
         """Check that a class of a file can search and resume, before anything is written.
 
         Two instances try it. The first is told made-up scores of a batch. The second takes its

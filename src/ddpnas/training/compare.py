@@ -27,6 +27,7 @@ from ddpnas.training.results import Compared
 from ddpnas.training.train import train
 from ddpnas.utils.options import check_argument
 from ddpnas.utils.seeds import seeded
+from ddpnas.utils.settings import Extra, checked
 
 __all__ = ["compare"]
 
@@ -43,8 +44,8 @@ def compare(
     costs: Mapping[str, CostTable] | None = None,
     limits: Limits | None = None,
     rules: Sequence[Rule] = (),
-    random: int = 0,
-    same_size: int = 0,
+    random: Extra = 0,
+    same_size: Extra = 0,
     baselines: Sequence[str] = (),
     on_epoch: Callable[[str, dict[str, float]], object] | None = None,
     **options: Unpack[TrainOptions],
@@ -89,6 +90,7 @@ def compare(
     check_argument(call, "architecture", architecture, Mapping)
     run, data = complete(options), as_data(data)
     seed = run["seed"]
+    random, same_size = checked("random", Extra, random), checked("same_size", Extra, same_size)
     tables = count_costs(inference_space(space)) if costs is None else costs
     rng = np.random.default_rng(seed)
     chosen = {"found": architecture}

@@ -36,8 +36,8 @@ def pick_device(name: str = "auto") -> torch.device:
         return found if found is not None else torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=device).item()  # devices such as "meta" hold no numbers
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise OptionError(f"device {name!r} cannot be used here ({reason}); try cpu") from None
     return device

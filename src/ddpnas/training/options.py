@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict, cast
 
-from ddpnas.errors import OptionError, nearest
-from ddpnas.utils.options import check_seed
+from ddpnas.utils.settings import Epochs, Seed, checked_options, hints_of
 
 __all__ = ["TrainOptions", "complete"]
 
@@ -31,11 +30,11 @@ class TrainOptions(TypedDict, total=False):
         >>> options: TrainOptions = {"epochs": 3, "device": "cpu"}
     """
 
-    epochs: int | None
-    seed: int
+    epochs: Epochs | None
+    seed: Seed
     device: str
-    mixed_precision: str
-    track: str | None
+    mixed_precision: Literal["no", "bf16", "fp16"]
+    track: Literal["tensorboard", "mlflow", "wandb"] | None
     folder: str | Path | None
     resume: bool
 
@@ -55,9 +54,7 @@ def complete(options: TrainOptions) -> TrainOptions:
     """Return the options with the defaults of those that are not given.
 
     Raises:
-        OptionError: An option is unknown, or the seed is negative.
+        OptionError: An option is unknown, of another type, or out of range.
     """
-    if unknown := sorted(set(options) - set(_DEFAULTS)):
-        raise OptionError(nearest("option of a training", unknown[0], _DEFAULTS))
-    check_seed(options.get("seed", 0))
-    return {**_DEFAULTS, **options}
+    given = checked_options("a training", hints_of(TrainOptions), options)
+    return cast(TrainOptions, {**_DEFAULTS, **given})

@@ -10,20 +10,34 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.utils.options import typed
 from ddpnas.utils.read import read_yaml
+from ddpnas.utils.settings import (
+    Count,
+    Decay,
+    Epochs,
+    LearningRate,
+    Momentum,
+    Norm,
+    Pixels,
+    Range,
+    Share,
+    checked_fields,
+    checked_options,
+    hints_of,
+)
 
-__all__ = ["CROPS", "OPTIMIZERS", "POLICIES", "RECIPES", "SCHEDULES", "Recipe", "create_recipe"]
+__all__ = ["RECIPES", "Recipe", "create_recipe"]
 
-OPTIMIZERS = ("sgd", "momentum", "adamw", "rmsproptf", "lamb")  # timm's names
-SCHEDULES = ("cosine", "step")
-CROPS = ("shift", "resized", "none")
-POLICIES = ("none", "cifar10", "imagenet", "svhn", "rand", "trivial")
+Optimizer = Literal["sgd", "momentum", "adamw", "rmsproptf", "lamb"]  # timm's names
+Schedule = Literal["cosine", "step"]
+Crop = Literal["shift", "resized", "none"]
+Policy = Literal["none", "cifar10", "imagenet", "svhn", "rand", "trivial"]
+Alpha = Annotated[float, Range(0, 100)]  # of the beta distribution of MixUp and CutMix
 
 
 @dataclass(frozen=True)
@@ -77,61 +91,42 @@ class Recipe:
 
     name: str = "quick"
     source: str = ""
-    epochs: int = 10
-    batch_size: int | None = None
-    optimizer: str = "sgd"
-    lr: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    epochs: Epochs = 10
+    batch_size: Count | None = None
+    optimizer: Optimizer = "sgd"
+    lr: LearningRate = 0.2
+    momentum: Momentum = 0.9
+    weight_decay: Decay = 5e-4
     decay_all: bool = True
-    schedule: str = "cosine"
-    decay_epochs: float = 2.4
-    decay_rate: float = 0.97
-    warmup: float = 0.25
-    warmup_from: float = 0.04
-    label_smoothing: float = 0.1
-    clip: float = 5.0
-    ema: float = 0.999
-    crop: str = "shift"
-    policy: str = "none"
-    cutout: int = 0
-    erase: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    auxiliary_weight: float = 0.4
-    drop_path: float = 0.0
+    schedule: Schedule = "cosine"
+    decay_epochs: Annotated[float, Range(0.01, 100_000)] = 2.4
+    decay_rate: Share = 0.97
+    warmup: Share = 0.25
+    warmup_from: Share = 0.04
+    label_smoothing: Share = 0.1
+    clip: Norm = 5.0
+    ema: Share = 0.999
+    crop: Crop = "shift"
+    policy: Policy = "none"
+    cutout: Annotated[int, Range(0, 4096)] = 0
+    erase: Share = 0.0
+    mixup: Alpha = 0.0
+    cutmix: Alpha = 0.0
+    auxiliary_weight: Annotated[float, Range(0, 100)] = 0.4
+    drop_path: Share = 0.0
     drop_path_rises: bool = True
     keep_best: bool = False
-    patience: int | None = None
-    image_size: int | None = None
+    patience: Epochs | None = None
+    image_size: Pixels | None = None
     network: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("crop", CROPS),
-            ("policy", POLICIES),
-        ):
-            if (given := getattr(self, name)) not in known:
-                raise OptionError(nearest(f"{name} of a recipe", str(given), known))
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("image_size", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise OptionError(f"{name} must be at least {least}, not {value}")
-        for name in (
-            "warmup",
-            "warmup_from",
-            "label_smoothing",
-            "ema",
-            "erase",
-            "decay_rate",
-            "drop_path",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
-        if self.lr <= 0 or self.decay_epochs <= 0:
-            raise OptionError("lr and decay_epochs must be above 0")
+        checked_fields(self, "a recipe")
+        if self.optimizer == "sgd" and self.momentum == 0:
+            raise OptionError(
+                "momentum of a recipe must be above 0 with the optimizer 'sgd', which has Nesterov "
+                "momentum; with 'momentum' it may be 0"
+            )
         if self.patience is not None and not self.keep_best:
             object.__setattr__(self, "keep_best", True)
 
@@ -252,14 +247,7 @@ def create_recipe(recipe: Recipe | str | Path, **options: Any) -> Recipe:
             recipe = RECIPES[str(recipe)]
         else:
             raise OptionError(nearest("recipe", str(recipe), RECIPES))
-    fields = {f.name: f for f in dataclasses.fields(Recipe)}
-    for name in options:
-        if name not in fields:
-            raise OptionError(nearest("setting of a recipe", name, fields))
-    wanted = {
-        name: typed(f"{name} of a recipe", str(fields[name].type), value)
-        for name, value in options.items()
-    }
+    wanted = checked_options("a recipe", hints_of(Recipe), options)
     return dataclasses.replace(recipe, **wanted)
 
 
