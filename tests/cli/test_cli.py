@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from ddpnas import SearchResult, list_strategies
 from ddpnas.cli import _show as show
 from ddpnas.cli import main
 from ddpnas.cli.parser import COMMANDS, SHOWN, parse
+from ddpnas.cli.search import _scored as scored
 from ddpnas.evaluators import evaluator_options, list_evaluators
 from ddpnas.runs.folder import RunFolder
 from ddpnas.strategies import strategy_options
@@ -136,7 +138,32 @@ def test_search_prints_progress_the_pruning_and_what_to_type_next(capsys, tmp_pa
     printed = capsys.readouterr().out
     assert "[ 14/14]" in printed and "validation accuracy" in printed
     assert "architecture found: |" in printed and "kept" in printed and "s4" in printed
-    assert f"next: ddpnas generate {out}" in printed
+    (costs,) = re.findall(
+        r"^MACs: ([\d,]+) at least, ([\d,]+) found, ([\d,]+) at most$", printed, re.MULTILINE
+    )
+    least, found, most = (int(number.replace(",", "")) for number in costs)
+    assert least <= found <= most
+    (command,) = re.findall(
+        f"^next: ddpnas (generate {out} --limit macs=\\S+)", printed, re.MULTILINE
+    )
+    assert main(command.split()) == 0
+    capsys.readouterr()
+    assert main(["spaces", "--run", out]) == 0
+    listed = capsys.readouterr().out
+    assert f"{least:,}" in listed and f"{most:,}" in listed
+
+
+def test_scores_of_the_same_architecture_are_not_called_architectures(small_space):
+    def said(*drawn):
+        history = [{"architecture": small_space.decode(indices)} for indices in drawn]
+        return scored(small_space, SimpleNamespace(history=history))
+
+    assert said((0,) * 6, (1,) * 6) == "2 architectures scored"
+    assert said((0,) * 6, (1,) * 6, (0,) * 6) == "3 scores of 2 different architectures"
+    tiny = ddpnas.space.DecisionSpace([ddpnas.space.Decision("a", ("x", "y"))])
+    history = [{"architecture": {"a": option}} for option in "xyx"]
+    found = scored(tiny, SimpleNamespace(history=history))
+    assert found == "3 scores of 2 different architectures, the whole space,"
 
 
 def test_quiet_prints_the_result_only(capsys, tmp_path):
@@ -502,7 +529,27 @@ def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
         (["search", "--data", "/no/such/folder"], "no file or folder '/no/such/folder'"),
         (["search", "--space-options.num_classes", "20"], "num_classes 20 was asked for"),
         (["search", "--space-options.channels", "-3"], "from 1 to 4,096, not -3"),
-        (["search", "--seed", "x"], "seed"),
+        (
+            ["search", "--seed", "x"],
+            "--seed must be a whole number from 0 to",
+        ),
+        (["search", "--seed", "18446744073709551616"], "not 18446744073709551616"),
+        (["search", "--seed", "1", "--seed", "2"], "--seed is given twice; give it once"),
+        (["search", "--image-size", "1e300"], "a whole number from 1 to 4,096, not '1e300'"),
+        (["search", "--limit", "macs=20M"], "`ddpnas generate RUN --limit macs=20M`"),
+        (["search", "--epochs", "5"], "did you mean '--evaluator-options.warmup-epochs'?"),
+        (["search", "--channels", "5"], "did you mean '--space-options.channels'?"),
+        (["search", "--top", "5"], "it belongs to `ddpnas generate`"),
+        (["search", "--strategy-options.seed", "5"], "seed is not an option of strategy 'ddpnas'"),
+        (["search", "--space-options.name", "x"], "unknown option of space 'nasbench201' 'name'"),
+        (["search", "--evaluator-options.momentum", "-1"], "at least 0 and below 1, not -1"),
+        (["search", "--evaluator-options.lr", "1e300"], "above 0 and at most 1,000, not 1e+300"),
+        (["search", "--data", "/no/such", "--strategy", "randon"], "did you mean 'random'"),
+        (["search", "--data", "/no/such", "--device", "meta"], "device 'meta' cannot be used"),
+        (["train", "x", "--random", "-1"], "--random must be a whole number from 0 to 10,000"),
+        (["train", "x", "--recipe-options.mixup", "-1"], "mixup of a recipe must be a number from"),
+        (["benchmark", "x", "--strategies", "random:seed=5"], "seed is not an option of strategy"),
+        (["benchmark", "nasbench201", "--seeds", "nan"], "--seeds must be a whole number from 1"),
         (
             ["search", "--strategy-options.cycles-per-stage", "abc"],
             "must be a whole number from 1 to 10,000, not 'abc'",
@@ -516,7 +563,7 @@ def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
         (["search", "--device", "nonsense"], "try cpu"),
         (["search", "--space", "absent.py:network"], "no file 'absent.py'"),
         (["search", "--evaluator-options.lr", "0"], "above 0"),
-        (["search", "--valid-fraction", "1.5"], "valid_fraction"),
+        (["search", "--valid-fraction", "1.5"], "--valid-fraction must be a number at least 0"),
         (["resume", "/no/such/run"], "not a run folder"),
         (["generate", "/no/such/run"], "not a run folder"),
         (["train", "/no/such/run"], "not a run folder"),
@@ -537,6 +584,7 @@ def test_a_wrong_input_gets_one_sentence(capsys, words, says, tmp_path):
         (["generate", "--limit", "macs=2x"], "cannot read the limit '2x'; write 20M"),
         (["generate", "--limit", "macs"], "such as macs=20M"),
         (["generate", "--limit", "macs=1M", "--limit", "macs=2M"], "two limits on macs"),
+        (["generate", "--limit", "macs=10..5"], "a limit cannot range from 10"),
         (["generate", "--space", "darts"], "leave --space out"),
         (["train", "--epochs", "0"], "from 1 to 100,000, not 0"),
         (["train", "--epochs", "-2"], "from 1 to 100,000, not -2"),

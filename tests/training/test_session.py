@@ -156,3 +156,17 @@ def test_a_checkpoint_with_other_tensors_is_refused(small_space, stripes, tmp_pa
     save_checkpoint(path, {**tensors, name: tensors[name] * torch.nan}, plain)
     with pytest.raises(RunError, match=f"holds values in '{name}' that are not numbers"):
         trained(small_space, stripes, PLAIN, tmp_path, resume=True)
+
+
+def test_a_network_that_stays_at_chance_ends_with_a_warning(caplog):
+    generator = torch.Generator().manual_seed(0)
+    data = ddpnas.make_data((torch.randn(200, 4, generator=generator), torch.arange(200) % 2))
+    learns = ddpnas.make_data((torch.eye(2)[torch.arange(200) % 2], torch.arange(200) % 2))
+    dead = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))
+    for parameter in dead.parameters():
+        torch.nn.init.zeros_(parameter)
+    ddpnas.train(dead, data, epochs=1, device="cpu")
+    assert "no better than chance: its loss ends at 0.69" in caplog.text
+    caplog.clear()
+    ddpnas.train(torch.nn.Linear(2, 2), learns, epochs=3, device="cpu")
+    assert "chance" not in caplog.text

@@ -21,7 +21,8 @@ from ddpnas.evaluators.registry import (
     list_evaluators,
 )
 from ddpnas.generation.limits import parse_limits
-from ddpnas.spaces.registry import about_space, list_spaces
+from ddpnas.runs.run import Run
+from ddpnas.spaces.registry import about_space, list_spaces, named_space
 from ddpnas.strategies.registry import constructor_options, list_strategies, strategy_class
 from ddpnas.strategies.user_strategy import NamedStrategy
 
@@ -31,6 +32,7 @@ __all__ = ["COMMANDS"]
 def _spaces_parser() -> ArgumentParser:
     parser = new_parser("list the published search spaces, or show one space")
     parser.add_argument("name", nargs="?", help="name of a space, or your own: my_file.py:network")
+    parser.add_argument("--run", help="show the space of this run, at the size that it searched")
     add_space_options(parser)
     add_limit(parser)
     return parser
@@ -56,8 +58,12 @@ def _data_parser() -> ArgumentParser:
 
 def spaces(options: Namespace) -> None:
     """``ddpnas spaces``, with or without the name of a space."""
+    if options.run is not None:
+        space = Run(options.run).space(options.name, options=options.space_options)
+        show_space(space, parse_limits(options.limit))
+        return
     if options.name is not None:
-        show_space(options.name, options.space_options, parse_limits(options.limit))
+        show_space(named_space(options.name, options.space_options), parse_limits(options.limit))
         return
     show.table(["space", "description"], [[name, about_space(name)] for name in list_spaces()])
     show.line("one space: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +23,17 @@ from ddpnas.cli._options import (
     own_space,
     own_strategy,
 )
+from ddpnas.costs.count import count_costs
 from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
-from ddpnas.evaluators.registry import evaluator_options
+from ddpnas.generation.cost_ranges import cost_bounds
+from ddpnas.generation.limits import amount
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.resume import resume as resume_run
 from ddpnas.runs.run import Run
-from ddpnas.runs.search import SearchResult, open_space
+from ddpnas.runs.search import SearchResult, check_without_data, open_space
 from ddpnas.runs.search import search as search_space
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.distributed import current, join
 from ddpnas.utils.duration import duration
 from ddpnas.utils.read import read_yaml
@@ -94,7 +98,11 @@ def _resume_parser() -> ArgumentParser:
 def search(options: Namespace) -> None:
     """``ddpnas search``."""
     join(options.device)
-    evaluator_options(options.evaluator, **options.evaluator_options)  # before data is read
+    check_without_data(
+        options.space, options.strategy, options.evaluator, space_options=options.space_options,
+        strategy_options=options.strategy_options, evaluator_options=options.evaluator_options,
+        device=options.device, out=options.out, overwrite=options.overwrite,
+    )  # fmt: skip
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
@@ -115,7 +123,7 @@ def search(options: Namespace) -> None:
             overwrite=options.overwrite,
             on_progress=progress.update,
         )
-    _show_result(options.out, result)
+    _show_result(options.out, space, result)
 
 
 @contextlib.contextmanager
@@ -142,10 +150,10 @@ def resume(options: Namespace) -> None:
             device=options.device,
             on_progress=progress.update,
         )
-    _show_result(options.run, result)
+    _show_result(options.run, Run(options.run).space(options.space), result)
 
 
-def _show_result(folder: str, result: SearchResult) -> None:
+def _show_result(folder: str, space: SearchSpace, result: SearchResult) -> None:
     if not current().first:
         return
     run = Run(folder)
@@ -153,14 +161,37 @@ def _show_result(folder: str, result: SearchResult) -> None:
     best = max(run.accuracies)
     show.line(f"architecture found: {result.text}")
     show.line(
-        f"{len(result.history)} architectures scored in {duration(result.seconds)}; best "
-        f"validation accuracy {100 * best:.2f} %"
+        f"{_scored(space, result)} in {duration(result.seconds)}; best validation accuracy "
+        f"{100 * best:.2f} %"
     )
+    macs = count_costs(space)["macs"]
+    least, most = cost_bounds(macs, space)
+    found = macs.cost(result.architecture)
+    show.line(f"MACs: {amount(least)} at least, {amount(found)} found, {amount(most)} at most")
     show.line(f"run folder: {folder}")
     rescore = " --rescore 50" if run.shared else ""
     words = f"{shlex.quote(folder)}{own_space(run.config.space)}"
-    show.line(f"next: ddpnas generate {words} --limit macs=...{rescore}")
+    show.line(f"next: ddpnas generate {words} --limit macs={_example_limit(least, found)}{rescore}")
     show.line(f"then: ddpnas train {words} --random 3")
+
+
+def _scored(space: SearchSpace, result: SearchResult) -> str:
+    """Return in words how many architectures were scored, and how many of them differ."""
+    scores = len(result.history)
+    different = len({tuple(sorted(one["architecture"].items())) for one in result.history})
+    if different == scores:
+        return f"{scores:,} architectures scored"
+    whole = ", the whole space," if different == space.valid_size else ""
+    return f"{scores:,} scores of {different:,} different architectures{whole}"
+
+
+def _example_limit(least: float, found: float) -> str:
+    """Return a limit below the cost of what was found that the space can meet, as "1.3M"."""
+    wanted = max(least, 0.8 * found)
+    for sign, scale in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if wanted >= scale:
+            return f"{math.ceil(100 * wanted / scale) / 100:g}{sign}"
+    return f"{math.ceil(wanted)}"
 
 
 COMMANDS: dict[str, Command] = {

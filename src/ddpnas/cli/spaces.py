@@ -13,24 +13,21 @@ from ddpnas.generation.cost_ranges import cost_ranges
 from ddpnas.generation.limits import Limit
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.spaces.registry import named_space
 
 __all__ = ["show_space"]
 
 
-def show_space(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit]) -> None:
+def show_space(space: SearchSpace, limits: Mapping[str, Limit]) -> None:
     """Print decisions, size, costs and defaults of a space, and whether the limits can be met.
 
     Args:
-        name: Name of a published space, or ``my_file.py:network``.
-        options: Options of the space.
+        space: The space, at the size that is profiled.
         limits: Limits by name of the cost.
 
     Raises:
         InfeasibleError: If no architecture meets the limits; the message names the lowest
             reachable costs.
     """
-    space = named_space(name, options)
     _decisions(space)
     show.line(_size(space))
     show.line(f"search network: {_listed(space.plain_options)}")
@@ -41,7 +38,7 @@ def show_space(name: str, options: Mapping[str, Any], limits: Mapping[str, Limit
         show.line(
             f"final network:  {_listed(space.final_options)}; for its costs and limits on them:"
         )
-        show.line(f"                ddpnas spaces {name} {' '.join(size)}")
+        show.line(f"                ddpnas spaces {space.name} {' '.join(size)}")
     costs = count_costs(space)
     ranges = cost_ranges(space, costs)
     rows = [

@@ -16,7 +16,7 @@ from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.evaluators.table import TableConfig, TableEvaluator
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.distributed import ALONE, Processes
-from ddpnas.utils.settings import checked_options, hints_of
+from ddpnas.utils.settings import Seed, checked, checked_options, hints_of
 
 __all__ = [
     "create_evaluator",
@@ -98,6 +98,7 @@ def create_evaluator(
     name: str,
     space: SearchSpace,
     data: Data,
+    /,
     *,
     evaluations: int,
     seed: int = 0,
@@ -130,6 +131,7 @@ def create_evaluator(
         '0.691'
     """
     config = evaluator_config(name, options)
+    seed = checked("seed", Seed, seed)
     setting = _Setting(evaluations, seed, device, processes)
     return _EVALUATORS[name].create(space, data, config, setting)
 
@@ -165,7 +167,7 @@ def evaluator_config(name: str, options: Mapping[str, Any]) -> Any:
     return config(**checked_options(f"evaluator {name!r}", hints_of(config), options))
 
 
-def evaluator_options(name: str, **given: Any) -> dict[str, Any]:
+def evaluator_options(name: str, /, **given: Any) -> dict[str, Any]:
     """Return all options of an evaluator: those given, and the defaults of the others.
 
     Raises:

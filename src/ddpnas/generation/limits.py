@@ -97,19 +97,22 @@ class Limit:
         try:
             if not dots:
                 value = _number(lower, of)
-                return cls(lower=value) if relation == ">=" else cls(upper=value)
-            if relation in ("", "="):
-                return cls(
+                ends = (value, math.inf) if relation == ">=" else (-math.inf, value)
+            elif relation in ("", "="):
+                ends = (
                     _number(lower, of) if lower.strip() else -math.inf,
                     _number(upper, of) if upper.strip() else math.inf,
                 )
+            else:
+                raise ValueError(text)
         except ValueError:
-            pass  # told below
-        if "%" in text and of is None:
-            raise OptionError(f"there is no cost that {limit!r} could be a share of")
-        raise OptionError(
-            f"cannot read the limit {limit!r}; write 20M (at most), >=10M (at least) or 10M..20M"
-        )
+            if "%" in text and of is None:
+                raise OptionError(f"there is no cost that {limit!r} could be a share of") from None
+            raise OptionError(
+                f"cannot read the limit {limit!r}; write 20M (at most), >=10M (at least) or "
+                f"10M..20M"
+            ) from None
+        return cls(*ends)
 
     def __str__(self) -> str:
         """Return the exact text that :meth:`parse` reads."""

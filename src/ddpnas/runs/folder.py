@@ -113,24 +113,38 @@ class RunFolder:
         """
         folder = cls._open(Path(path), make=True)
         try:
-            present = folder._present()
-            saved = {RESULT, HISTORY} <= {*present}  # the two files of SearchResult.save
-            if present and RUN not in present and not saved:
-                raise RunError(f"{path} holds no run, but {present[0]}, ...; give another --out")
-            if present and not overwrite:
-                what = "a finished run"
-                if RESULT not in present:
-                    what = f"an unfinished run; go on with `ddpnas resume {path}`"
-                raise RunError(
-                    f"{path} holds {what}; give another --out, or --overwrite to replace it (from "
-                    f"Python: out and overwrite=True)"
-                )
+            folder._refuse_present(overwrite)
             with writable(folder.path):
                 folder._clear()
         except BaseException:
             folder.close()
             raise
         return folder
+
+    @classmethod
+    def check_free(cls, path: str | Path, *, overwrite: bool = False) -> None:
+        """Refuse what :meth:`create` refuses, without making anything.
+
+        Raises:
+            RunError: The folder holds a run (without ``overwrite``) or something else.
+        """
+        if Path(path).is_dir():
+            cls(Path(path), contextlib.ExitStack())._refuse_present(overwrite)
+
+    def _refuse_present(self, overwrite: bool) -> None:
+        """Raise :class:`RunError` if the folder holds what a new run must not replace."""
+        present = self._present()
+        saved = {RESULT, HISTORY} <= {*present}  # the two files of SearchResult.save
+        if present and RUN not in present and not saved:
+            raise RunError(f"{self.path} holds no run, but {present[0]}, ...; give another --out")
+        if present and not overwrite:
+            what = "a finished run"
+            if RESULT not in present:
+                what = f"an unfinished run; go on with `ddpnas resume {self.path}`"
+            raise RunError(
+                f"{self.path} holds {what}; give another --out, or --overwrite to replace it (from "
+                f"Python: out and overwrite=True)"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators.base import Evaluator
-from ddpnas.evaluators.registry import create_evaluator, evaluator_options
+from ddpnas.evaluators.registry import create_evaluator, evaluator_config, evaluator_options
 from ddpnas.runs._shapes import RecordForm, ResultForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import HISTORY, RESULT, RUN, RunFolder
@@ -23,11 +23,11 @@ from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode
-from ddpnas.spaces.registry import named_space
+from ddpnas.spaces.registry import check_space, named_space
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.device import pick_device
-from ddpnas.training.distributed import Processes, join
+from ddpnas.training.distributed import Processes, current, join
 from ddpnas.utils.options import check_argument
 from ddpnas.utils.read import blaming, read_json, read_records
 from ddpnas.utils.settings import Seed, checked
@@ -129,7 +129,7 @@ def search(
     strategy: str | Callable[..., Strategy] = "ddpnas",
     *,
     out: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     strategy_options: Mapping[str, Any] | None = None,
     evaluator: str | Evaluator | Callable[..., Evaluator] = "supernet",
     evaluator_options: Mapping[str, Any] | None = None,
@@ -178,6 +178,11 @@ def search(
     if not isinstance(space, str):
         check_argument("search(space, data)", "space", space, SearchSpace)
     seed = checked("seed", Seed, seed)
+    check_without_data(
+        space, strategy, evaluator, strategy_options=strategy_options or {},
+        evaluator_options=evaluator_options or {}, device=device,
+        out=None if resume else out, overwrite=overwrite,
+    )  # fmt: skip
     processes = join(device)
     data = as_data(data)
     if isinstance(space, str):
@@ -272,6 +277,55 @@ def search(
             folder.close()
 
 
+def _refuse_own(kind: str, options: Mapping[str, Any], own: Sequence[str]) -> None:
+    """Raise :class:`OptionError` for options that a search gives every strategy or evaluator."""
+    for name in own:
+        if name in options:
+            raise OptionError(f"{name} is not an option of the {kind}: the search gives it {name}")
+
+
+def check_without_data(
+    space: SearchSpace | str,
+    strategy: object,
+    evaluator: object,
+    *,
+    space_options: Mapping[str, Any] | None = None,
+    strategy_options: Mapping[str, Any] | None = None,
+    evaluator_options: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Refuse what can be refused without images, which may take minutes to read.
+
+    Args:
+        space: See :func:`search`.
+        strategy: See :func:`search`. Classes and objects are checked when they are called.
+        evaluator: See :func:`search`.
+        space_options: Options of a space given by its name.
+        strategy_options: Options of the strategy.
+        evaluator_options: Options of the evaluator.
+        device: Where the search would run.
+        out: Folder of a new run.
+        overwrite: Whether it may replace one.
+
+    Raises:
+        DdpnasError: A name or an option is unknown, a value out of range, or ``out`` in use.
+
+    Example:
+        >>> check_without_data("toy", "random", "table", strategy_options={"evaluations": 5})
+    """
+    pick_device(device)
+    if isinstance(evaluator, str):
+        evaluator_config(evaluator, evaluator_options or {})
+    if isinstance(strategy, str):
+        NamedStrategy.read(strategy).checked(strategy_options or {})
+    if isinstance(space, str):
+        check_space(space, space_options or {})
+    if out is not None and current().first:
+        RunFolder.check_free(out, overwrite=overwrite)
+
+
 def _create_strategy(
     strategy: str | Callable[..., Strategy],
     space: SearchSpace,
@@ -284,6 +338,7 @@ def _create_strategy(
         named.rehearse(space, seed, **options)
         return named.name, named.source, named.create(space, seed, **options)
     if callable(strategy):
+        _refuse_own("strategy", options, ("space", "seed"))
         kind = getattr(strategy, "__qualname__", type(strategy).__qualname__)
         return f"{strategy.__module__}.{kind}", None, strategy(space, seed=seed, **options)
     raise OptionError(
@@ -322,6 +377,7 @@ def _create_evaluator(
         kind = type(evaluator)
         return f"{kind.__module__}.{kind.__qualname__}", options, cast(Evaluator, evaluator)
     if callable(evaluator):
+        _refuse_own("evaluator", options, ("space", "data", "seed", "device"))
         name = getattr(evaluator, "__qualname__", type(evaluator).__qualname__)
         made = evaluator(space, data, seed=seed, device=device, **options)
         return f"{evaluator.__module__}.{name}", options, made

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import OptionError, SpaceError, nearest
 from ddpnas.space.search_space import SearchSpace, network_options
-from ddpnas.space.user_code import names_file
+from ddpnas.space.user_code import UserCode, names_file
 from ddpnas.spaces import (
     darts,
     mnasnet,
@@ -24,7 +24,14 @@ from ddpnas.spaces import (
 from ddpnas.spaces.user_space import space_from_file
 from ddpnas.utils.options import check_argument
 
-__all__ = ["about_space", "create_space", "list_spaces", "named_space", "space_options"]
+__all__ = [
+    "about_space",
+    "check_space",
+    "create_space",
+    "list_spaces",
+    "named_space",
+    "space_options",
+]
 
 _SPACES: dict[str, functools.partial[SearchSpace]] = {
     "darts": darts.SPACE,
@@ -57,6 +64,28 @@ def about_space(name: str) -> str:
     """
     module = sys.modules[_SPACES[name].args[0].__module__]
     return (module.__doc__ or "").splitlines()[0]
+
+
+def check_space(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse a space before there are images: its name, and options of a published one.
+
+    Args:
+        name: One of :func:`list_spaces`, or ``my_file.py:network``, which is not executed.
+        options: Options of the space.
+
+    Raises:
+        SpaceError: There is no such file.
+        OptionError: An unknown name or option, or a value of another type or out of range.
+
+    Example:
+        >>> check_space("toy", {"width": 8})
+    """
+    if names_file(name):
+        UserCode.read(name, "search space", SpaceError)
+    elif name not in _SPACES:
+        raise OptionError(nearest("space", name, _SPACES))
+    else:
+        network_options(_SPACES[name].args[0], name, options)
 
 
 def space_options(name: str) -> list[str]:

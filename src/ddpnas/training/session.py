@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ from ddpnas.training.checkpoint import (
 )
 from ddpnas.training.device import place
 from ddpnas.training.distributed import Processes
-from ddpnas.training.metrics import confusion
+from ddpnas.training.metrics import confusion, is_at_chance
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import EvaluationResult, TrainResult
 from ddpnas.training.steps import TrainStep, train_epoch
@@ -47,6 +48,8 @@ from ddpnas.utils.options import refuse_differences
 from ddpnas.utils.seeds import seeded
 
 __all__ = ["Session"]
+
+logger = logging.getLogger(__name__)
 
 
 class Session:
@@ -189,6 +192,18 @@ class Session:
             last = _weights(final)
             final.load_state_dict(self._best)
         evaluation = self._evaluate(final, self.data.held_out)
+        if self._processes.first and is_at_chance(
+            evaluation.confusion, self._history[-1]["loss"], self.recipe.label_smoothing
+        ):
+            logger.warning(
+                "warning: the network is no better than chance: its loss ends at %.3f, as if it "
+                "only knew how frequent each class is, and its accuracy is %.2f %%; try another "
+                "learning rate than %g, or more epochs than %d, and check the labels",
+                self._history[-1]["loss"],
+                100 * evaluation.accuracy,
+                self.recipe.lr,
+                self.recipe.epochs,
+            )
         trained = sum(record["seconds"] for record in self._history)
         result = TrainResult(
             model=final,

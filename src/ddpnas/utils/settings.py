@@ -399,7 +399,7 @@ _WORDS: dict[Any, str] = {
     tuple: "a tuple",
     collections.abc.Sequence: "a list",
     collections.abc.Iterable: "a list",
-    collections.abc.Callable: "a function",
+    collections.abc.Callable: "a function or class",
 }
 
 
