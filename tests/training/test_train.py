@@ -52,7 +52,7 @@ def test_same_seed_same_network(small_space, stripes):
 
 @pytest.mark.parametrize("epochs", [0, -3])
 def test_epochs_below_one_are_refused(small_space, stripes, epochs):
-    with pytest.raises(OptionError, match="at least 1"):
+    with pytest.raises(OptionError, match="from 1 to 100,000, not"):
         train(network(small_space), stripes, epochs=epochs)
 
 

@@ -65,7 +65,7 @@ def test_what_fits_is_taken(hint, value, taken):
         (Sequence[int], "abc", "a list of whole numbers"),
         (tuple[int, int], (1, 2, 3), "a tuple of whole numbers"),
         (Count | None, 0, "a whole number from 1 to 1,000,000"),
-        (LearningRate, 1e300, "a number above 0 and at most 1,000"),
+        (LearningRate, 1e300, "a number above 0 and at most 1e+30"),
         (Annotated[float, Range(0, below=1)], math.nan, "a number at least 0 and below 1"),
     ],
 )

@@ -105,8 +105,8 @@ Share = Annotated[float, Range(0, 1)]
 Momentum = Annotated[float, Range(0, below=1)]
 """The share of an old value in a running average."""
 
-LearningRate = Annotated[float, Range(above=0, most=1000)]
-"""A step size; larger ones overflow."""
+LearningRate = Annotated[float, Range(above=0, most=1e30)]
+"""A step size. Too large ones diverge, which is told; larger than this, they overflow."""
 
 Decay = Annotated[float, Range(0, 100)]
 """Weight decay."""
@@ -156,7 +156,7 @@ def checked(what: str, hint: Any, value: Any) -> Any:
         (0.0003, 2)
         >>> checked("lr", LearningRate, -1)
         Traceback (most recent call last):
-        ddpnas.errors.OptionError: lr must be a number above 0 and at most 1,000, not -1
+        ddpnas.errors.OptionError: lr must be a number above 0 and at most 1e+30, not -1
     """
     try:
         return _fitted(hint, value)
@@ -268,8 +268,8 @@ def _argument(called: str, name: str, hints: Mapping[str, Any], given: Mapping[s
         return checked(f"{name} of {called}", hints.get(name, Any), given[name])
     except OptionError as error:
         for other, value in given.items():
-            swapped = other != name and not isinstance(value, (str, int, float, type(None)))
-            if swapped and _fits(hints.get(other, Any), given[name]) and _fits(hints[name], value):
+            swapped = other != name and hints.get(other, Any) is not Any
+            if swapped and _fits(hints[other], given[name]) and _fits(hints[name], value):
                 raise OptionError(f"{error}; swap {name} and {other}") from None
         raise
 
@@ -350,6 +350,9 @@ def _fitted(hint: Any, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise _MisfitError
         return int(value)
+    mapping = issubclass(kind, collections.abc.Mapping) and not inspect.isabstract(kind)
+    if mapping and isinstance(value, collections.abc.Mapping) and not isinstance(value, kind):
+        value = kind(value)
     if not isinstance(value, kind) or (kind in _STRINGS and isinstance(value, (str, bytes))):
         raise _MisfitError
     return _fitted_items(inner, value)
@@ -360,7 +363,10 @@ def _fitted_items(inner: tuple[Any, ...], value: Any) -> Any:
     if not inner or type(value) not in (list, tuple, dict):
         return value
     if isinstance(value, dict):
-        return {_fitted(inner[0], k): _fitted(inner[-1], item) for k, item in value.items()}
+        # Values of several types, such as limits, have a reader of their own, which is exact.
+        several = typing.get_origin(inner[-1]) in (Union, types.UnionType)
+        of_values = Any if several else inner[-1]
+        return {_fitted(inner[0], k): _fitted(of_values, item) for k, item in value.items()}
     if isinstance(value, tuple) and len(inner) > 1 and inner[-1] is not Ellipsis:
         if len(value) != len(inner):
             raise _MisfitError
