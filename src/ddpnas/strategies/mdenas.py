@@ -8,14 +8,14 @@ mean here; the authors' code keeps the last one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix
 from ddpnas.strategies.legal import Choices
-from ddpnas.utils.settings import LearningRate, Seed, checks_arguments
+from ddpnas.utils.settings import Range, Seed, checks_arguments
 
 __all__ = ["MdeNAS"]
 
@@ -48,7 +48,7 @@ class MdeNAS(Learned):
         space: DecisionSpace,
         seed: Seed = 0,
         *,
-        lr: LearningRate = 0.02,
+        lr: Annotated[float, Range(above=0, most=1)] = 0.02,
         **options: Any,
     ) -> None:
         super().__init__(space, seed, **options)

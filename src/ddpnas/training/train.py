@@ -21,12 +21,10 @@ from ddpnas.training.results import TrainResult
 from ddpnas.training.session import Session
 from ddpnas.training.tracking import tracked
 from ddpnas.utils.files import LOCK, lock, writable
-from ddpnas.utils.settings import checks_arguments
 
 __all__ = ["train"]
 
 
-@checks_arguments
 def train(
     model: nn.Module,
     data: Data | Any,
