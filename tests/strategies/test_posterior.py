@@ -157,3 +157,13 @@ def test_ties_share_their_normal_score():
     scores = normal_scores(np.array([1.0, 2.0, 2.0, 3.0]))
     assert scores[1] == scores[2] == 0.0
     assert scores[0] == -scores[3] < 0
+
+
+def test_a_name_is_shared_by_decisions_of_about_the_same_options_only():
+    offers = {"e1": "146", "e2": "146", "k": "35", "l1": "123", "l2": "1234", "se": "01"}
+    labels = ChoiceKernel.plain([Decision(n, tuple(o)) for n, o in offers.items()]).labels
+    e1, e2, k, l1, l2, se = (set(row.tolist()) for row in labels)
+    assert e1 == e2 and l1 < l2
+    assert not (e1 & l2 or l2 & se or k & l2 or e1 & se)
+    tied = ChoiceKernel.plain([Decision("a", tuple("xyz")), Decision("b", tuple("xyzw"))])
+    assert tied.shares_names and tied.names == 4

@@ -34,6 +34,7 @@ as a linear term in the logarithm of time, and the scores are ranked again witho
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -77,11 +78,16 @@ class ChoiceKernel:
 
     @classmethod
     def plain(cls, decisions: Sequence[Decision]) -> ChoiceKernel:
-        """Return the kernel in which only equal options are alike."""
-        numbers: dict[str, int] = {}
+        """Return the kernel in which only equal options are alike.
+
+        A name counts as the same in two decisions if they offer about the same options: at least
+        half of all that either offers, directly or over further decisions between them. So the
+        "1" of an expansion (1, 4, 6) is not that of a number of layers (1, 2, 3).
+        """
+        numbers: dict[tuple[int, str], int] = {}
         labels = tuple(
-            np.array([numbers.setdefault(o, len(numbers)) for o in d.options], dtype=np.int64)
-            for d in decisions
+            np.array([numbers.setdefault((kind, o), len(numbers)) for o in d.options], np.int64)
+            for kind, d in zip(_kinds(decisions), decisions, strict=True)
         )
         return cls(labels, len(numbers), tuple(np.eye(len(row)) for row in labels))
 
@@ -147,6 +153,17 @@ class ChoiceKernel:
         for f, column, end in zip(factors, choices.T, ends, strict=True):
             result[:, end - len(f) : end] = f[column]
         return result
+
+
+def _kinds(decisions: Sequence[Decision]) -> list[int]:
+    """Return a number for each decision, equal where they offer about the same options."""
+    offered = [frozenset(d.options) for d in decisions]
+    kinds = {options: i for i, options in enumerate(dict.fromkeys(offered))}
+    for one, other in itertools.combinations(list(kinds), 2):
+        if 2 * len(one & other) >= len(one | other):
+            merged, into = kinds[other], kinds[one]
+            kinds = {options: into if k == merged else k for options, k in kinds.items()}
+    return [kinds[options] for options in offered]
 
 
 @dataclass(frozen=True, eq=False)
