@@ -9,6 +9,8 @@ import pytest
 
 from ddpnas import CostTable, SearchResult, create_space
 from ddpnas.cli import main
+from ddpnas.costs import LatencyCheck
+from ddpnas.space.decisions import Architecture
 
 SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
 SPACE = create_space("nasbench201", channels=2, cells_per_stage=1, input_shape=(1, 28, 28))
@@ -107,6 +109,24 @@ def test_a_measured_cost_is_limited_and_traded(capsys, run, latency):
     best = [p for p in points if p["costs"]["latency_ms"] <= 4.4][-1]
     networks = [SPACE.canonical(one["architecture"]) for one in (best, record)]
     assert networks[0] == networks[1]
+
+
+def test_a_margin_tightens_the_limit_and_the_measured_time_is_printed(
+    capsys, run, latency, monkeypatch
+):
+    words = ["generate", run, "--costs", latency, "--limit", "latency_ms=4.4"]
+    record = json.loads(printed(capsys, *words, "--margin", "10%", "--json"))
+    assert record["costs"]["latency_ms"] <= 3.96 and record["limits"] == {"latency_ms": 4.4}
+    assert "a margin is a share" in refused(capsys, *words, "--margin", "10")
+    assert "measured" not in printed(capsys, *words)  # the table is of no machine
+    check = LatencyCheck(Architecture({}), 3.9, 4.5, 0.1, -13.3)
+    monkeypatch.setattr("ddpnas.cli.generate.measured_here", lambda table: True)
+    monkeypatch.setattr("ddpnas.cli.generate.check_latency", lambda *given: check)
+    shown = printed(capsys, *words, "--margin", "10%")
+    assert "at most 4.4 (at most 3.96 as predicted, for the table's error)" in " ".join(
+        shown.split()
+    )
+    assert "predicted 3.9, measured now 4.5 (interquartile range 0.1), outside the limit" in shown
 
 
 def test_a_table_of_another_space_is_refused(capsys, run, latency, tmp_path):

@@ -20,6 +20,7 @@ from ddpnas.cli.parser import parse
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.generation import parse_limits
 from ddpnas.report.analysis import View
+from ddpnas.report.html import _file_name
 from ddpnas.report.sections.reproduce import run_commands, search_config
 from ddpnas.runs import Run
 from ddpnas.utils.files import write_atomic
@@ -475,3 +476,8 @@ def test_what_was_scored_again_is_listed_and_repeated_by_the_commands(run, tmp_p
     line = next(x for x in run_commands(View(Run(run))) if x.startswith("ddpnas generate "))
     assert "--rescore 5" in line
     parse(shlex.split(line)[1:])
+
+
+def test_the_name_of_a_cost_makes_a_file_name():
+    assert _file_name("frontier-energy/image") == "frontier-energy%2Fimage"
+    assert _file_name("frontier-macs") == "frontier-macs"

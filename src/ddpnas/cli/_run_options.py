@@ -29,6 +29,11 @@ def add_request(parser: ArgumentParser) -> None:
         default=[],
         help="JSON file of a further cost table (latency, energy, ...); may be repeated",
     )
+    parser.add_argument(
+        "--margin",
+        help="tighten limits on measured costs by this share, such as 5%%; by default by the 95th "
+        "percentile of the table's own error; 0 for none",
+    )
     add_space(parser, None)
     parser.add_argument(
         "--objective",
@@ -65,6 +70,7 @@ def read_request(options: Namespace) -> GenerationRequest:
         height=options.height,
         parametric=options.parametric,
         space_options=options.space_options,
+        margin=options.margin,
     )
 
 

@@ -10,7 +10,8 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser, own_space
 from ddpnas.cli._run_options import add_request, read_request, warn_if_not_kept
-from ddpnas.generation.limits import amount
+from ddpnas.costs.latency import check_latency, measured_here
+from ddpnas.generation.limits import Limit, amount
 from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.generation_request import GenerationResult
 from ddpnas.runs.run import Run
@@ -53,6 +54,7 @@ def generate(options: Namespace) -> None:
         _show_costs(found)
         show.line(f"architecture: {found.text}")
         _show_proof(found)
+        _show_measured(found)
         if options.top > 1:
             _show_list(found, options.top)
         if found.scores:
@@ -83,6 +85,8 @@ def _show_costs(found: GenerationResult) -> None:
         limit, left = "-", "-"
         if name in task.limits:
             limit = task.limits[name].describe()
+            if (kept := chosen.tightened[name]) != task.limits[name]:
+                limit += f" ({kept.describe()} as predicted, for the table's error)"
             left = amount(chosen.margin[name])
         rows.append([name, amount(value), limit, left, task.costs[name].unit])
     show.table(["cost", "value", "limit", "left", "unit"], rows)
@@ -96,6 +100,22 @@ def _show_proof(found: GenerationResult) -> None:
         f"log probability {one.log_prob:.4f}{value}, proven {place} (gap {proof.gap:.1g}) in "
         f"{1000 * proof.seconds:.0f} ms"
     )
+
+
+def _show_measured(found: GenerationResult) -> None:
+    """Measure the network where this machine made the table, and print it by the prediction."""
+    for table in found.task.request.tables():
+        if not measured_here(table):
+            continue
+        check = check_latency(found.task.space, table, found.chosen.architecture)
+        limit = found.task.limits.get(table.name, Limit())
+        held = (
+            "" if limit.holds(check.measured_ms) else ", outside the limit; try a larger --margin"
+        )
+        print(
+            f"{table.name}: predicted {check.predicted_ms:.4g}, measured now "
+            f"{check.measured_ms:.4g} (interquartile range {check.iqr_ms:.2g}){held}"
+        )
 
 
 def _show_list(found: GenerationResult, top: int) -> None:

@@ -117,6 +117,7 @@ def train(options: Namespace) -> None:
             data,
             costs=costs,
             limits=limits,
+            margin=(generated or {}).get("error_margin", 0.0),
             rules=rules,
             random=options.random,
             same_size=options.same_size,

@@ -39,6 +39,7 @@ class Additivity:
         kendall_tau_interval: Its central 95 % under resampling of the networks.
         mape_percent: Mean absolute percentage error of left-out predictions.
         mape_sd_percent: Standard deviation of that error over the networks.
+        p95_percent: 95th percentile of that error, the margin that limits keep by default.
         worst_percent: Largest error.
         unfitted_mape_percent: Mean absolute percentage error of the plain sums.
         predicted_ms: Left-out predictions, in the order of the networks.
@@ -51,6 +52,7 @@ class Additivity:
     kendall_tau_interval: tuple[float, float]
     mape_percent: float
     mape_sd_percent: float
+    p95_percent: float
     worst_percent: float
     unfitted_mape_percent: float
     predicted_ms: tuple[float, ...]
@@ -92,6 +94,7 @@ def check_additivity(sums: Sequence[float], measured: Sequence[float]) -> Additi
         kendall_tau_interval=_interval(left_out, y),
         mape_percent=float(errors.mean()),
         mape_sd_percent=float(errors.std(ddof=1)),
+        p95_percent=float(np.percentile(errors, 95)),
         worst_percent=float(errors.max()),
         unfitted_mape_percent=float(100 * np.abs(x / y - 1).mean()),
         predicted_ms=tuple(left_out.tolist()),

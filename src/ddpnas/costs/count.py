@@ -100,7 +100,7 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
         explained = widths.explain([piece.cost for piece in pieces], first.what)
         for pairs, cost in explained.items():
             add_term(terms[first.name], (*first.condition, *pairs), cost)
-    about = {**space.identity, "options": space.plain_options}
+    about = {**space.identity, "options": space.plain_options, "counted": True}
     about_of = {name: about for name in _UNITS} | {"size_bytes": {**about, "weights": weights}}
     return {
         name: CostTable(name, unit, 0, terms[name], about_of[name]) for name, unit in _UNITS.items()

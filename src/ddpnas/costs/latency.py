@@ -39,6 +39,7 @@ __all__ = [
     "check_latency",
     "latency_table",
     "measure_latency",
+    "measured_here",
     "plan_of",
 ]
 
@@ -270,6 +271,22 @@ class LatencyCheck:
     measured_ms: float
     iqr_ms: float
     error_percent: float
+
+
+def measured_here(table: CostTable) -> bool:
+    """Return whether a table was measured on this machine, so that :func:`check_latency` takes it.
+
+    Example:
+        >>> measured_here(CostTable("latency_ms", "ms", 1.0, {}))
+        False
+    """
+    fields = {field.name for field in dataclasses.fields(LatencyConfig)}
+    if table.name != "latency_ms" or not {"machine", *fields} <= set(table.about):
+        return False
+    try:
+        return bool(table.about["machine"] == machine(table.about["device"]))
+    except OptionError:  # a device that this machine lacks
+        return False
 
 
 def check_latency(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,10 +79,13 @@ class CostTable:
             its choices. One pair is the common case. A choice inside an option of another decision
             carries the pairs of its parents too, so that it costs nothing when it is not there.
         about: Where the numbers come from (machine, versions, ...). The entries "space", "options"
-            and "space_code" say of which network they are; see :meth:`check`.
+            and "space_code" say of which network they are; see :meth:`check`. The entries "counted"
+            and "check" say how sure they are; see :attr:`margin`.
 
     Raises:
-        DataError: A cost is not a finite number, or the sum of all is larger than every float.
+        DataError: A cost is not a finite number, or the sum of all is larger than every float. The
+            name is empty, longer than 50 characters, or has spaces or one of ``< > =``, with which
+            no limit could name it.
 
     Example:
         >>> terms = {(("op", "conv"),): 90, (("op", "conv"), ("act", "relu")): 5}
@@ -97,6 +101,11 @@ class CostTable:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[^\s<>=]{1,50}", self.name) or not self.name.isprintable():
+            raise DataError(
+                f"a cost cannot be named {self.name!r}: write 1 to 50 characters, no spaces and no "
+                f"< > =, such as energy_mJ or energy/image"
+            )
         terms: dict[_Choices, float] = {(): self._number(self.fixed, ())}
         for choices, cost in self.terms.items():
             add_term(terms, choices, self._number(cost, choices))
@@ -158,6 +167,30 @@ class CostTable:
                 return float(value)
         what = f"the cost of {';'.join('='.join(pair) for pair in choices)}" if choices else "fixed"
         raise DataError(f"table {self.name!r}: {what} is {value!r}, not a finite number")
+
+    @property
+    def counted(self) -> bool:
+        """Whether costs are counted, and so are those of the network and no prediction."""
+        return bool(self.about.get("counted"))
+
+    @property
+    def margin(self) -> float:
+        """Share by which a network may differ from its cost here; 0 where nothing is known.
+
+        It is the 95th percentile of the table's own error: ``about["check"]["p95_percent"]``, which
+        :func:`ddpnas.measure_latency` finds on whole networks. Tables of before have the largest
+        error alone, which stands in for it.
+
+        Example:
+            >>> check = {"p95_percent": 5.0}
+            >>> CostTable("latency_ms", "ms", 1.0, {}, {"check": check}).margin
+            0.05
+        """
+        check = self.about.get("check")
+        check = check if isinstance(check, Mapping) else {}
+        percent = check.get("p95_percent", check.get("worst_percent", 0.0))
+        known = isinstance(percent, (int, float)) and 0 <= percent < math.inf
+        return 0.0 if self.counted or not known else percent / 100
 
     def check(self, space: DecisionSpace) -> None:
         """Raise :class:`ddpnas.errors.SpaceError` where the table is not of this space.

@@ -15,12 +15,15 @@ __all__ = ["infeasible"]
 Side = tuple[str, str, float]  # name of the cost, "<=" or ">=", the limit
 
 
-def infeasible(problem: Problem, limits: Mapping[str, Limit]) -> InfeasibleError:
+def infeasible(
+    problem: Problem, limits: Mapping[str, Limit], asked: Mapping[str, Limit]
+) -> InfeasibleError:
     """Return the error that says why no architecture is within the limits.
 
     Args:
         problem: The space and its costs.
         limits: Limits that are known not to be met.
+        asked: The limits before a margin was taken off.
     """
     sides = [(name, "<=", one.upper) for name, one in limits.items() if one.upper < math.inf]
     sides += [(name, ">=", one.lower) for name, one in limits.items() if one.lower > -math.inf]
@@ -41,7 +44,7 @@ def infeasible(problem: Problem, limits: Mapping[str, Limit]) -> InfeasibleError
         assert architecture is not None  # the others can be met
         reachable = problem.costs[name].cost(architecture)
         unmet.append(Unmet(name, relation, limit, reachable, architecture))
-    return InfeasibleError(_sentence(problem, unmet), unmet)
+    return InfeasibleError(_sentence(problem, unmet, asked), unmet)
 
 
 def _limits(sides: list[Side]) -> dict[str, Limit]:
@@ -61,7 +64,7 @@ def _possible(problem: Problem, sides: list[Side]) -> bool:
     return problem.feasible(name, sign, _limits(sides)) is not None
 
 
-def _sentence(problem: Problem, unmet: list[Unmet]) -> str:
+def _sentence(problem: Problem, unmet: list[Unmet], asked: Mapping[str, Limit]) -> str:
     listed, reached = [], []
     for one in unmet:
         ends = amount(one.limit), amount(one.reachable)
@@ -71,7 +74,9 @@ def _sentence(problem: Problem, unmet: list[Unmet]) -> str:
         name = "" if len(unmet) == 1 else f" {one.name}"
         unit = problem.costs[one.name].unit
         text = problem.space.format(one.architecture)
-        listed.append(f"{one.name} {one.relation} {ends[0]}")
+        before = asked[one.name].upper if one.relation == "<=" else asked[one.name].lower
+        note = "" if before == one.limit else f" ({amount(before)} and the margin for its error)"
+        listed.append(f"{one.name} {one.relation} {ends[0]}{note}")
         reached.append(f"the {word} reachable{name} is {ends[1]} {unit}, by {text}")
     if len(unmet) == 1:
         return f"the limit {listed[0]} cannot be met: {reached[0]}"

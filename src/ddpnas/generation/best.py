@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ddpnas.costs.table import CostTable
 from ddpnas.generation._infeasible import infeasible
 from ddpnas.generation._problem import Problem
-from ddpnas.generation.limits import Limit, Limits, checked_limits, within
+from ddpnas.generation.limits import Limit, Limits, checked_limits, tightened_limits, within
 from ddpnas.generation.objective import Objective, objective_name, objective_rows, objective_value
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
@@ -72,8 +72,9 @@ class Generated:
         objective: What was maximized: "log_theta", "theta", or "score" for given values.
         log_prob: Natural logarithm of the architecture's probability.
         costs: Its cost by every table that was given.
-        limits: The limits that were met.
+        limits: The limits that were asked for.
         certificate: The proof that no other architecture within them is better.
+        tightened: The limits that were met: those on measured costs less a margin for their error.
 
     Example:
         >>> proof = Certificate(objective=-1.0, bound=-1.0, seconds=0.1)
@@ -89,6 +90,7 @@ class Generated:
     costs: dict[str, float]
     limits: dict[str, Limit]
     certificate: Certificate
+    tightened: dict[str, Limit] = field(default_factory=dict)
 
     @property
     def margin(self) -> dict[str, float]:
@@ -105,6 +107,7 @@ def generate(
     objective: Objective = "log_theta",
     survivors_only: bool = False,
     rules: Sequence[Rule] = (),
+    margin: float | str | None = None,
 ) -> Generated:
     """Return the provably most likely architecture whose costs are all within the limits.
 
@@ -122,6 +125,9 @@ def generate(
             them as possible.
         survivors_only: Leave pruned options out.
         rules: Conditions in addition to those of the space.
+        margin: Share by which costs that are not counted may be wrong, such as 0.05 or "5%", for
+            which their limits are tightened. By default that of each table
+            (:attr:`ddpnas.CostTable.margin`), which a latency table has measured; 0 for none.
 
     Raises:
         InfeasibleError: The limits cannot be met. The message names those that conflict and the
@@ -146,6 +152,7 @@ def generate(
         objective=objective,
         survivors_only=survivors_only,
         rules=rules,
+        margin=margin,
     )[0]
 
 
@@ -159,6 +166,7 @@ def top_k(
     objective: Objective = "log_theta",
     survivors_only: bool = False,
     rules: Sequence[Rule] = (),
+    margin: float | str | None = None,
 ) -> list[Generated]:
     """Return the ``k`` best different networks within the limits, best first.
 
@@ -175,6 +183,7 @@ def top_k(
         objective: See :func:`generate`.
         survivors_only: See :func:`generate`.
         rules: See :func:`generate`.
+        margin: See :func:`generate`.
 
     Raises:
         InfeasibleError: No architecture is within the limits.
@@ -196,9 +205,10 @@ def top_k(
     k = checked_setting("k", Count, k)
     started = time.perf_counter()
     costs = dict(costs or {})
-    checked = checked_limits(limits or {}, costs)
+    asked = checked_limits(limits or {}, costs)
     for table in costs.values():
         table.check(space)
+    checked = tightened_limits(asked, costs, margin)
     rows = objective_rows(objective, distribution, space)
     allowed = distribution.alive if survivors_only else None
     problem = Problem(space, {name: costs[name] for name in checked}, rules, allowed)
@@ -212,12 +222,12 @@ def top_k(
         seconds = time.perf_counter() - started
         certificate = Certificate(value, bound, seconds)
         found[network] = describe(
-            architecture, distribution, objective, checked, costs, certificate
+            architecture, distribution, objective, asked, checked, costs, certificate
         )
         if len(found) == k:
             break
     if not found:
-        raise infeasible(problem, checked)
+        raise infeasible(problem, checked, asked)
     return list(found.values())
 
 
@@ -226,6 +236,7 @@ def describe(
     distribution: JointDistribution,
     objective: Objective,
     limits: Mapping[str, Limit],
+    tightened: Mapping[str, Limit],
     costs: Mapping[str, CostTable],
     certificate: Certificate,
 ) -> Generated:
@@ -235,7 +246,8 @@ def describe(
         architecture: What was found.
         distribution: What it was generated from.
         objective: What was maximized.
-        limits: What it had to meet.
+        limits: The limits that were asked for.
+        tightened: The limits that it had to meet.
         costs: Cost name -> table, all of which are reported.
         certificate: The proof.
     """
@@ -247,6 +259,7 @@ def describe(
         costs=reached,
         limits=dict(limits),
         certificate=certificate,
+        tightened=dict(tightened),
     )
 
 
@@ -256,6 +269,8 @@ def sample_within(
     costs: Mapping[str, CostTable],
     rng: np.random.Generator,
     tries: int = 2_000,
+    *,
+    margin: float | str | None = None,
 ) -> Architecture:
     """Return a random architecture within the limits.
 
@@ -269,6 +284,7 @@ def sample_within(
         costs: Cost name -> table, one for every limit.
         rng: Source of randomness.
         tries: Number of uniform draws.
+        margin: See :func:`generate`.
 
     Raises:
         InfeasibleError: No architecture is within the limits.
@@ -281,11 +297,12 @@ def sample_within(
         >>> costs["macs"].cost(drawn) <= 2000
         True
     """
-    checked = checked_limits(limits, costs)
+    checked = tightened_limits(checked_limits(limits, costs), costs, margin)
     for _ in range(tries):
         architecture = space.sample(rng)
         if within(architecture, checked, costs):
             return architecture
     rows = tuple(rng.dirichlet(np.ones(len(d.options))) for d in space.decisions)
     uniform = JointDistribution.uniform(space.decisions)
-    return generate(uniform.with_rows(rows), space, limits, costs).architecture
+    found = generate(uniform.with_rows(rows), space, limits, costs, margin=margin)
+    return found.architecture

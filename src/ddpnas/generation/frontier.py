@@ -23,7 +23,7 @@ from ddpnas.generation._labels import Labels
 from ddpnas.generation._paths import ranges_of
 from ddpnas.generation._problem import Problem
 from ddpnas.generation.best import Certificate, Generated, describe
-from ddpnas.generation.limits import Limit, Limits, checked_limits, within
+from ddpnas.generation.limits import Limit, Limits, checked_limits, tightened_limits, within
 from ddpnas.generation.objective import Objective, objective_rows, objective_value, whole_rows
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
@@ -46,6 +46,7 @@ def frontier(
     objective: Objective = "log_theta",
     survivors_only: bool = False,
     rules: Sequence[Rule] = (),
+    margin: float | str | None = None,
 ) -> list[Generated]:
     """Return every Pareto-optimal architecture between the objective and one or more costs.
 
@@ -66,6 +67,7 @@ def frontier(
         objective: See :func:`ddpnas.generate`.
         survivors_only: Leave pruned options out.
         rules: Conditions in addition to those of the space.
+        margin: See :func:`ddpnas.generate`.
 
     Raises:
         InfeasibleError: No architecture is within the limits.
@@ -87,7 +89,8 @@ def frontier(
     for name in axes:
         if name not in costs:
             raise OptionError(nearest("cost", name, costs))
-    checked = checked_limits(limits or {}, costs)
+    asked = checked_limits(limits or {}, costs)
+    checked = tightened_limits(asked, costs, margin)
     used = list(dict.fromkeys([*axes, *checked]))
     rows = objective_rows(objective, distribution, space)
     allowed = distribution.alive if survivors_only else None
@@ -104,7 +107,7 @@ def frontier(
             reached = tuple(costs[name].cost(architecture) for name in axes)
             points.append((reached, architecture))
     if not points:
-        raise infeasible(problem, checked)
+        raise infeasible(problem, checked, asked)
     points.sort(key=lambda point: point[0])
     values = [objective_value(rows, space, architecture) for _, architecture in points]
     largest = sum(float(np.abs(row).max()) for row in rows)
@@ -114,7 +117,7 @@ def frontier(
     result = []
     for i in _without_repeats(space, points, values):
         certificate = Certificate(values[i], values[i], seconds)
-        found = describe(points[i][1], distribution, objective, checked, costs, certificate)
+        found = describe(points[i][1], distribution, objective, asked, checked, costs, certificate)
         result.append(found)
     return result
 

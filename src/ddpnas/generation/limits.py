@@ -22,6 +22,8 @@ __all__ = [
     "amount",
     "checked_limits",
     "parse_limits",
+    "percent",
+    "tightened_limits",
     "within",
 ]
 
@@ -150,6 +152,32 @@ class Limit:
         """Return whether the cost is within the limit."""
         return self.lower <= plain(cost) <= self.upper
 
+    def tightened(self, share: float) -> Limit:
+        """Return the limit that a cost has to meet so that it may be wrong by this share.
+
+        Args:
+            share: Largest error of the cost, relative to what it is in truth; below 1.
+
+        Raises:
+            OptionError: Nothing is left between the ends.
+
+        Examples:
+            >>> Limit(upper=0.7).tightened(0.1), Limit(lower=10).tightened(0.1)
+            (Limit(lower=-inf, upper=0.63), Limit(lower=11.0, upper=inf))
+        """
+        if not share:
+            return self
+        lower, upper = (
+            end if math.isinf(end) else plain(exact(end) + sign * abs(exact(end)) * exact(share))
+            for end, sign in ((self.lower, 1), (self.upper, -1))
+        )
+        if lower > upper:
+            raise OptionError(
+                f"a margin of {percent(share)} leaves nothing of {self.describe()}; give a smaller "
+                f"margin or a wider range"
+            )
+        return Limit(lower, upper)
+
     def margin(self, cost: float) -> float:
         """Return how far the cost is from the nearer end of the limit; negative outside it."""
         cost = plain(cost)
@@ -214,6 +242,55 @@ def checked_limits(limits: Limits, costs: Mapping[str, CostTable]) -> dict[str, 
     return parse_limits(limits)
 
 
+def tightened_limits(
+    limits: Mapping[str, Limit], costs: Mapping[str, CostTable], margin: float | str | None = None
+) -> dict[str, Limit]:
+    """Return the limits that predictions have to meet: those on measured costs are tighter.
+
+    A counted cost is exact, and its limit stays. A measured one is a prediction, which may be wrong
+    by a share of what a network really costs.
+
+    Args:
+        limits: Cost name -> limit.
+        costs: Cost name -> table, one for every limit.
+        margin: That share for all costs that are not counted, such as 0.05 or "5%". None takes that
+            of each table (:attr:`ddpnas.CostTable.margin`).
+
+    Raises:
+        OptionError: The margin is not from 0 to less than 100 %, or leaves nothing of a limit.
+
+    Examples:
+        >>> measured = CostTable("latency_ms", "ms", 1.0, {}, {"check": {"p95_percent": 5.0}})
+        >>> tightened_limits({"latency_ms": Limit(upper=2.0)}, {"latency_ms": measured})
+        {'latency_ms': Limit(lower=-inf, upper=1.9)}
+    """
+    given = None if margin is None else _share(margin)
+    result = {}
+    for name, limit in limits.items():
+        table = costs[name]
+        share = table.margin if given is None else 0.0 if table.counted else given
+        if share >= 1:
+            raise OptionError(
+                f"the table of {name} is wrong by up to {percent(share)}, so that no limit can be "
+                f"kept by it; measure it again, or give a margin below 100 %"
+            )
+        try:
+            result[name] = limit.tightened(share)
+        except OptionError as error:
+            raise OptionError(f"limit on {name}: {error}") from None
+    return result
+
+
+def percent(share: float) -> str:
+    """Return a share for a sentence.
+
+    Examples:
+        >>> percent(0.05), percent(0.0123)
+        ('5 %', '1.23 %')
+    """
+    return f"{100 * share:.3g} %"
+
+
 def within(
     architecture: Mapping[str, str], limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
 ) -> bool:
@@ -265,6 +342,19 @@ def _number(text: str, of: float | None) -> float:
     if not math.isfinite(value):
         raise ValueError(text)
     return value
+
+
+def _share(margin: float | str) -> float:
+    try:
+        text = str(margin).strip()
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise OptionError(
+            f"a margin is a share from 0 to less than 1, such as 0.05 or 5%, not {margin!r}"
+        )
+    return share
 
 
 def _exact(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -162,7 +163,7 @@ def write_report(
         page = _trained_page(TrainedView(alone, space))
     else:
         page = make_page([View(run, space, costs) for run in read_runs(folders, trained)])
-    tables = csv_files(page)
+    tables = {_file_name(name): text for name, text in csv_files(page).items()}
     data = path.with_name(f"{path.stem}-data")
     if data.exists() and not path.exists():
         raise RunError(f"{data} belongs to no report, so it is kept; give another --out")
@@ -195,6 +196,11 @@ def _trained_page(view: TrainedView) -> Page:
     sections = tuple(section for section in made if section is not None)
     part = RunPart(view.trained.path.resolve().name, trained_headline(view), sections)
     return Page(part.headline, sections, (), (part,))
+
+
+def _file_name(name: str) -> str:
+    """Return the name of a table, in which a cost's name may be, with signs that files may have."""
+    return re.sub(r'[%/\\:*?"|]', lambda sign: f"%{ord(sign[0]):02X}", name)
 
 
 def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> list[Run]:

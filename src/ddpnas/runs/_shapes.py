@@ -89,6 +89,7 @@ class GeneratedForm(_CandidateForm):
     parametric: int | None
     costs_from: list[str]
     space_options: dict[str, Any]
+    error_margin: NotRequired[float | str | None]
     tables: list[CostTableForm]
     top: NotRequired[list[_CandidateForm]]
     rescored: NotRequired[Count]

@@ -40,6 +40,8 @@ class GenerationRequest:
         height: Largest length of a chain of nodes in each cell (the darts space only).
         parametric: Exact number of convolutions in each cell (the darts space only).
         space_options: Options of the space that override those of the run.
+        margin: Share by which measured costs may be wrong, such as "5%"; see
+            :func:`ddpnas.generate`.
 
     Example:
         >>> GenerationRequest(limits={"macs": "20M"}).objective
@@ -53,6 +55,7 @@ class GenerationRequest:
     height: int | None = None
     parametric: int | None = None
     space_options: Mapping[str, Any] = field(default_factory=dict)
+    margin: float | str | None = None
 
     def tables(self) -> list[CostTable]:
         """Return the further cost tables, read from their files."""
@@ -81,6 +84,7 @@ class GenerationRequest:
             "parametric": self.parametric,
             "costs_from": [str(c) for c in self.costs if not isinstance(c, CostTable)],
             "space_options": dict(self.space_options),
+            "error_margin": self.margin,
             "tables": [table.to_dict() for table in self.tables()],
         }
 
@@ -95,6 +99,7 @@ class GenerationRequest:
         return cls(
             limits={name: Limit.from_json(limit) for name, limit in content["limits"].items()},
             costs=[CostTable.from_dict(table) for table in content["tables"]],
+            margin=content.get("error_margin", 0.0),  # answers of before were given without one
             **{name: content[name] for name in names},
         )
 
@@ -159,6 +164,7 @@ class GenerationTask:
             objective=self.objective,
             survivors_only=self.request.survivors_only,
             rules=self.rules,
+            margin=self.request.margin,
         )
 
     def frontier(self, costs: Sequence[str]) -> list[Generated]:
@@ -172,6 +178,7 @@ class GenerationTask:
             objective=self.objective,
             survivors_only=self.request.survivors_only,
             rules=self.rules,
+            margin=self.request.margin,
         )
 
 

@@ -16,7 +16,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import sample_within
-from ddpnas.generation.limits import Limit, Limits, checked_limits, within
+from ddpnas.generation.limits import Limit, Limits, checked_limits, tightened_limits, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.baselines import build_baseline
@@ -43,6 +43,7 @@ def compare(
     *,
     costs: Mapping[str, CostTable] | None = None,
     limits: Limits | None = None,
+    margin: float | str | None = None,
     rules: Sequence[Rule] = (),
     random: Extra = 0,
     same_size: Extra = 0,
@@ -62,6 +63,7 @@ def compare(
         limits: Limits of the random architectures, see :func:`ddpnas.generate`. They are drawn
             uniformly (:func:`ddpnas.generation.sample_within`) and trained in their canonical
             form, so that they pay for no part that reaches no output.
+        margin: See :func:`ddpnas.generate`.
         rules: Rules that the random architectures obey in addition to those of the space.
         random: Number of random architectures.
         same_size: Number of further random architectures within 10 % of the multiply-adds of
@@ -93,11 +95,12 @@ def compare(
     random, same_size = checked("random", Extra, random), checked("same_size", Extra, same_size)
     tables = count_costs(inference_space(space)) if costs is None else costs
     rng = np.random.default_rng(seed)
+    within_all = tightened_limits(checked_limits(limits or {}, tables), tables, margin)
     chosen = {"found": architecture}
     for i in range(random):
-        chosen[f"random {i + 1}"] = _drawn(space, rules, tables, limits or {}, rng)
+        chosen[f"random {i + 1}"] = _drawn(space, rules, tables, within_all, rng)
     if same_size:
-        alike = _same_size(space, architecture, tables, limits or {})
+        alike = _same_size(space, architecture, tables, within_all)
         for i in range(same_size):
             chosen[f"same size {i + 1}"] = _drawn(space, rules, tables, alike, rng)
     # All are built before the first is trained: a name that cannot be built costs no training.
@@ -128,16 +131,15 @@ def _drawn(
     space: SearchSpace,
     rules: Sequence[Rule],
     costs: Mapping[str, CostTable],
-    limits: Limits,
+    limits: Mapping[str, Limit],
     rng: np.random.Generator,
 ) -> Architecture:
     """Return a random architecture within limits and rules, in its canonical form if that is."""
-    checked = checked_limits(limits, costs)
     drawn_from = DecisionSpace(space.decisions, (*space.rules, *rules))
     for _ in range(_TRIES):
-        drawn = sample_within(drawn_from, limits, costs, rng)
+        drawn = sample_within(drawn_from, limits, costs, rng, margin=0.0)
         form = space.canonical(drawn)
-        if within(form, checked, costs) and all(rule.holds(form) for rule in drawn_from.rules):
+        if within(form, limits, costs) and all(rule.holds(form) for rule in drawn_from.rules):
             return form
     return drawn
 
@@ -146,13 +148,12 @@ def _same_size(
     space: SearchSpace,
     architecture: Architecture,
     costs: Mapping[str, CostTable],
-    limits: Limits,
+    limits: Mapping[str, Limit],
 ) -> dict[str, Limit]:
     """Return the limits, and that the multiply-adds are about the architecture's."""
     if "macs" not in costs:
         raise OptionError("same_size compares multiply-adds, and there is no cost 'macs'")
     size = costs["macs"].cost(space.canonical(architecture))
     lowest, highest = (share * size for share in _SAME_SIZE)
-    checked = checked_limits(limits, costs)
-    given = checked.get("macs", Limit())
-    return {**checked, "macs": Limit(max(given.lower, lowest), min(given.upper, highest))}
+    given = limits.get("macs", Limit())
+    return {**limits, "macs": Limit(max(given.lower, lowest), min(given.upper, highest))}
