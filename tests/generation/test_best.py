@@ -141,6 +141,12 @@ def test_a_table_of_thousands_of_whole_architectures_is_solved():
         generate(uniform, space, {"ms": 5}, {"ms": table})
 
 
+def test_a_table_of_whole_architectures_has_a_diagram_whatever_its_size(monkeypatch):
+    monkeypatch.setattr("ddpnas.generation._diagram._MOST_ARCS", 50)
+    space, table = whole_architectures(4)  # 81 terms, 120 arcs; the program would take minutes
+    assert Problem(space, {"ms": table}).diagram is not None
+
+
 def test_the_order_of_choices_in_a_term_does_not_matter():
     _, space, _ = two_costs()
     joint = {(("a", "big"), ("b", "small")): 10, (("b", "small"), ("a", "big")): 20}

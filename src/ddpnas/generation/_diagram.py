@@ -44,7 +44,9 @@ Indices = npt.NDArray[np.intp]
 Choices = frozenset[tuple[str, str]]
 State = tuple[tuple[int | None, ...], tuple[int, ...]]  # a sum for each rule, a node for each tree
 
-_MOST_ARCS = 50_000  # bounds the time to build a diagram to about a second
+# Bounds the time to build a diagram to about a second. A table with a term for every architecture
+# needs as many arcs as terms, and the 0-1 program would need far longer for it.
+_MOST_ARCS = 50_000
 SAFE = 2**51  # sums of whole numbers below are exact in float64, with room to compare
 _KINDS = ((SAFE, np.dtype(np.float64)), (2**61, np.dtype(np.int64)))
 _DEAD = -1  # in a tree of joint costs: what was chosen is in none of its terms
@@ -139,7 +141,7 @@ class Diagram:
             [i for i, tree in enumerate(self._trees) if at in tree.layers]
             for at in range(len(self._order))
         ]
-        self.layers = self._build(allowed)
+        self.layers = self._build(allowed, len(terms))
 
     @property
     def empty(self) -> bool:
@@ -193,7 +195,9 @@ class Diagram:
     def _nothing(self) -> Costs:
         return np.zeros(self.tables, dtype=self.dtype)
 
-    def _build(self, allowed: Sequence[npt.NDArray[np.bool_]] | None) -> tuple[Layer, ...]:
+    def _build(
+        self, allowed: Sequence[npt.NDArray[np.bool_]] | None, terms: int
+    ) -> tuple[Layer, ...]:
         if not all(rule.open(0, 0) for rule in self._tracked):
             return ()
         start = tuple(rule.settle(0, 0) for rule in self._tracked), (0,) * len(self._trees)
@@ -220,7 +224,7 @@ class Diagram:
                     rows.append((source, target, o))
                     costs.append(step[1])
             arcs += len(rows)
-            if arcs > _MOST_ARCS:
+            if arcs > max(_MOST_ARCS, 2 * terms):
                 raise OverflowError("the rules of the space have too many partial sums")
             if not rows:
                 return ()
