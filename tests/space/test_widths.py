@@ -24,7 +24,8 @@ FUNCTIONS = [
     lambda a, b: (a + b) // 4,
     lambda a, b: a * b // 8 * 2,
     lambda a, b: a // b,
-    lambda a, b: (a.map if isinstance(a, Width) else lambda f: f(a))(lambda n: max(12, n // 2)),
+    lambda a, b: a.map(lambda n: max(12, n // 2)),
+    lambda a, b: b * (a + 3).map(lambda n: n // 5),
     lambda a, b: a - a + b,
 ]
 
@@ -34,10 +35,18 @@ def test_arithmetic_gives_widths(function):
     """A computed width has the value that plain numbers give, at every value."""
     width = function(A, B)
     assert isinstance(width, Width)
-    assert width == function(32, 12) == int(width)
     for a, b in itertools.product((8, 16, 32), (4, 12)):
-        assert width.at({"a": a, "b": b}) == function(a, b)
+        assert width.at({"a": a, "b": b}) == function(Width.fixed(a), Width.fixed(b))
         assert type(width.at({"a": a, "b": b})) is int
+    assert width == width.at({"a": 32, "b": 12})
+    assert not function(Width.fixed(8), Width.fixed(4)).parts
+
+
+def test_plain_numbers_give_the_same():
+    """What is computed of widths is what Python computes of numbers."""
+    for function in FUNCTIONS[:7]:
+        for a, b in itertools.product((8, 16, 32), (4, 12)):
+            assert function(A, B).at({"a": a, "b": b}) == function(a, b)
 
 
 class Holds(nn.Module):
@@ -239,7 +248,8 @@ def test_a_path_is_the_built_network_with_its_slices(zoo):
     for indices in itertools.product(range(3), range(2), range(2)):
         architecture = zoo.decode(indices)
         built = zoo.build(architecture, weights_from=supernet)
-        assert not any(isinstance(v, Width) for m in built.modules() for v in vars(m).values())
+        for module in built.modules():
+            assert not any(isinstance(value, Width) for value in vars(module).values())
         supernet.set_path(architecture)
         outputs = supernet(x), built(x)
         assert torch.equal(*outputs)

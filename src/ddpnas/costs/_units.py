@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ddpnas.costs.network import CostCounter, OperationCost
 from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice, Condition
@@ -78,6 +79,7 @@ class CostUnit:
         inputs: Positional and keyword arguments of its module, on the meta device.
         slots: The choices inside, in the order in which they run.
         operations: Number of operations that it runs; 0 for an identity, which costs nothing.
+        costs: What each of them costs, BatchNorm left out.
         key: Equal for units that do the same.
     """
 
@@ -86,6 +88,7 @@ class CostUnit:
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
     slots: tuple[ChoiceSlot, ...]
     operations: int
+    costs: tuple[OperationCost, ...]
     key: str
 
 
@@ -108,9 +111,10 @@ def find_units(space: SearchSpace, opened: nn.Module, batch: int = 1) -> list[Co
         >>> [slot.decision for slot in units[-1].slots]
         ['layer1', 'layer2', 'layer3', 'layer4']
     """
-    recorder = _Recorder({id(module): path for path, module in opened.named_modules()})
+    counter = CostCounter()
+    recorder = _Recorder({id(module): path for path, module in opened.named_modules()}, counter)
     recorder.watch(opened)
-    with on_meta(), recorder:
+    with on_meta(), counter, recorder:
         space.visit(opened, recorder.around, batch)
     recorder.forget()
     return recorder.units
@@ -170,6 +174,7 @@ class _Frame:
     slots: list[ChoiceSlot] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
     operations: int = 0
+    costs: list[OperationCost] = field(default_factory=list)
     seen: dict[int, int] = field(default_factory=dict)
     kept: list[Tensor] = field(default_factory=list)
 
@@ -181,8 +186,9 @@ class _Frame:
         """Return the unit, once it has run."""
         key = hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:16]
         return CostUnit(
-            self.path, self.choices, self.inputs, tuple(self.slots), self.operations, key
-        )
+            self.path, self.choices, self.inputs, tuple(self.slots), self.operations,
+            tuple(self.costs), key,
+        )  # fmt: skip
 
     def _described(self, value: Any) -> Any:
         if isinstance(value, (tuple, list)):
@@ -200,8 +206,9 @@ class _Frame:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes a network apart while it runs with every option."""
 
-    def __init__(self, paths: dict[int, str]) -> None:
+    def __init__(self, paths: dict[int, str], counter: CostCounter) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._counter = counter
         self.units: list[CostUnit] = []
         self._paths = paths
         self._frames: list[_Frame] = []
@@ -245,8 +252,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        counted = len(self._counter.costs)
         output = func(*args, **(kwargs or {}))
         if self._frames:
+            self._frames[-1].costs += self._counter.costs[counted:]
             self._frames[-1].operations += 1
             self._frames[-1].note(str(func), args, kwargs, output)
         return output

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from ddpnas.costs._units import CostUnit, bind, find_units
 from ddpnas.costs._width_terms import WidthTerms
 from ddpnas.costs.network import (
-    OperationCost,
     Weights,
     operation_costs,
     own_tensors,
@@ -179,7 +178,7 @@ class _Counter:
 
     def __init__(self, space: SearchSpace, opened: nn.Module, weights: Weights) -> None:
         self._space, self._opened, self._weights = space, opened, weights
-        self._known: dict[str, list[OperationCost]] = {}  # by the key of a unit
+        self._checked: set[str] = set()  # keys of units
 
     def count(self) -> list[_Piece]:
         """Return the costs of every choice, in the same order at all widths."""
@@ -192,9 +191,10 @@ class _Counter:
                     what = f"{name} of a layer"
                     pieces += [_Piece(name, condition, what, sign * c) for c in (*costs, 0)]
         for unit in find_units(self._space, self._opened):
-            if unit.key not in self._known:
-                self._known[unit.key] = self._run(unit)
-            for op in self._known[unit.key]:
+            if any(slot.absent for slot in unit.slots) and unit.key not in self._checked:
+                self._check_absent(unit)
+                self._checked.add(unit.key)
+            for op in unit.costs:
                 what = f"{op.name} in {unit.path or 'the network'}"
                 pieces.append(_Piece("macs", unit.choices, what, op.macs))
                 pieces.append(_Piece("activation_bytes", unit.choices, what, op.written))
@@ -202,19 +202,15 @@ class _Counter:
             pieces.append(_Piece("activation_bytes", unit.choices, "", 0))
         return pieces
 
-    def _run(self, unit: CostUnit) -> list[OperationCost]:
-        """Return the costs of a unit's operations; refuse one that costs less when given None."""
-        opened, slots = self._opened, unit.slots
-        costs = operation_costs(bind(opened, unit, unit.inputs, [slot.output for slot in slots]))
-        if any(slot.absent for slot in slots):
-            fillings = [None if slot.absent else slot.output for slot in slots]
-            without = operation_costs(bind(opened, unit, unit.inputs, fillings))
-            if total_costs(without) != total_costs(costs):
-                decisions = sorted({slot.decision for slot in slots if slot.absent})
-                raise SpaceError(
-                    f"the costs of space {self._space.name!r} are not a sum over its choices: the "
-                    f"network runs other operations where a choice returns None "
-                    f"({', '.join(decisions)}); sum such outputs with ddpnas.space.layers.add, or "
-                    f"use a module that returns zeros"
-                )
-        return costs
+    def _check_absent(self, unit: CostUnit) -> None:
+        """Refuse a unit that costs less when some of its slots are given None."""
+        fillings = [None if slot.absent else slot.output for slot in unit.slots]
+        without = operation_costs(bind(self._opened, unit, unit.inputs, fillings))
+        if total_costs(without) != total_costs(unit.costs):
+            decisions = sorted({slot.decision for slot in unit.slots if slot.absent})
+            raise SpaceError(
+                f"the costs of space {self._space.name!r} are not a sum over its choices: the "
+                f"network runs other operations where a choice returns None "
+                f"({', '.join(decisions)}); sum such outputs with ddpnas.space.layers.add, or "
+                f"use a module that returns zeros"
+            )

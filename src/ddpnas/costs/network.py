@@ -6,23 +6,26 @@ the memory, which is not such a sum.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.meta import move_to_meta, on_meta
 
 __all__ = [
+    "CostCounter",
     "OperationCost",
     "Weights",
     "count_network",
@@ -141,11 +144,10 @@ def operation_costs(run: Callable[[], Any]) -> list[OperationCost]:
         >>> [op for op in operation_costs(lambda: layer(x)) if op.macs]
         [OperationCost(name='addmm', macs=24, written=24)]
     """
-    written, counter = _Written(), FlopCounterMode(display=False)
-    operations = _Operations(written, counter)
-    with on_meta(), written, counter, operations:
+    counter = CostCounter()
+    with on_meta(), counter:
         run()
-    return operations.costs
+    return counter.costs
 
 
 def peak_bytes(network: nn.Module, run: Callable[[], Any], held: Iterable[Tensor]) -> int:
@@ -225,23 +227,60 @@ def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
     return not any(isinstance(t, Tensor) for t in tree_leaves((args, kwargs)))
 
 
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lists what each operation adds to two counters."""
+class CostCounter(contextlib.ExitStack):
+    """A context that lists what each operation costs; enter it within ``on_meta()``.
 
-    def __init__(self, written: _Written, counter: FlopCounterMode) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    Attributes:
+        costs: The operations so far, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self.costs: list[OperationCost] = []
-        self._written, self._counter = written, counter
+
+    def __enter__(self) -> Self:
+        written = _Written()
+        self.enter_context(written)
+        self.enter_context(_Operations(self.costs, written))
+        return self
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lists what each operation costs.
+
+    Multiply-adds are those of ``FlopCounterMode``. As a mode of its own it would look into every
+    operation, which takes most of the time; here it only does so where an operation might consist
+    of others.
+    """
+
+    def __init__(self, costs: list[OperationCost], written: _Written) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._costs, self._written = costs, written
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        flops, written = self._counter.get_total_flops(), self._written.total
-        output = func(*args, **(kwargs or {}))
-        macs = (self._counter.get_total_flops() - flops) // 2
+        written = self._written.total
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            output = func(*args, **kwargs)
+            flops = formula(*args, **kwargs, out_val=output)
+        elif torch.Tag.pointwise in func.tags or _is_view(func):
+            output, flops = func(*args, **kwargs), 0
+        else:
+            with FlopCounterMode(display=False) as counter:
+                output = func(*args, **kwargs)
+            flops = counter.get_total_flops()
         name = func.overloadpacket.__name__
-        self.costs.append(OperationCost(name, macs, self._written.total - written))
+        self._costs.append(OperationCost(name, flops // 2, self._written.total - written))
         return output
+
+
+@functools.cache
+def _is_view(func: Any) -> bool:
+    returned = func._schema.returns
+    return bool(returned) and all(value.alias_info is not None for value in returned)
 
 
 class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]

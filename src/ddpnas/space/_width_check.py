@@ -49,18 +49,20 @@ def check_widths(
             )
     values = {d.name: [int(option) for option in d.options] for d in widths}
     trials = [(sizes, make(sizes)) for sizes in trial_sizes(values)]
+    expected = [_Expected(path, module) for path, module in opened.named_modules()]
     for sizes, made in trials:
-        for message in _differences(opened, made, sizes):
+        for message in _differences(expected, made, sizes):
             raise SpaceError(f"{message}, with {_said(sizes)}")
     for sizes, made in trials:
-        try:
-            run(made)
-        except SpaceError as error:
-            raise SpaceError(explain_failure(error, sizes, widths, make, run)) from error
         slices.set(sizes)
         try:
             run(opened)
         except SpaceError as error:
+            try:
+                run(made)
+            except SpaceError as failed:
+                explained = explain_failure(failed, sizes, widths, make, run)
+                raise SpaceError(f"{explained}, with {_said(sizes)}") from failed
             raise SpaceError(
                 f"with {_said(sizes)} the supernet fails although the network itself runs: its "
                 f"forward uses a size that no module keeps as an attribute, where it follows the "
@@ -72,42 +74,53 @@ def _said(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{name!r} = {size}" for name, size in sizes.items())
 
 
-def _differences(opened: nn.Module, made: nn.Module, sizes: Mapping[str, int]) -> Iterator[str]:
+class _Expected:
+    """What a module is to be made as: its plain attributes, some of which hold widths."""
+
+    def __init__(self, path: str, module: nn.Module) -> None:
+        self.layer = f"{type(module).__name__} {path!r}" if path else type(module).__name__
+        self.path, self.module = path, module
+        self.held = widths_of(module)
+        self.attributes = {n: value for n, value in vars(module).items() if _is_plain(value)}
+
+
+def _differences(
+    expected: Sequence[_Expected], made: nn.Module, sizes: Mapping[str, int]
+) -> Iterator[str]:
     """Yield what of a network is not what its widths predict.
 
     Args:
-        opened: The network whose sizes are widths.
+        expected: The modules of the network whose sizes are widths.
         made: The same with plain sizes.
         sizes: These sizes.
     """
-    ours, theirs = dict(opened.named_modules()), dict(made.named_modules())
-    for path in [*(ours.keys() - theirs.keys()), *(theirs.keys() - ours.keys())]:
+    theirs = dict(made.named_modules())
+    ours = {module.path for module in expected}
+    for path in [*(ours - theirs.keys()), *(theirs.keys() - ours)]:
         yield f"module {path!r} appears or vanishes with the widths, which only layer sizes may do"
-    for path, module in ours.items():
-        other = theirs[path]
-        layer = f"{type(module).__name__} {path!r}" if path else type(module).__name__
-        if type(module) is not type(other):
+    for module in expected:
+        other = theirs[module.path]
+        if type(module.module) is not type(other):
             kind = type(other).__name__
-            yield f"{layer} becomes a {kind}; widths may only change the sizes of layers"
-        held = widths_of(module)
-        for name, value in vars(other).items():
-            if not _is_plain(value) or name not in vars(module):
+            yield f"{module.layer} becomes a {kind}; widths may only change the sizes of layers"
+        found = vars(other)
+        for name, value in module.attributes.items():
+            predicted = at_widths(value, sizes) if name in module.held else value
+            if name not in found or predicted == found[name]:
                 continue
-            predicted = at_widths(vars(module)[name], sizes)
-            if predicted != value and not (name not in held and name.startswith("_")):
+            if not (name in module.held and name.startswith("_")):
                 yield (
-                    f"{layer} should have {name} = {predicted} by its widths, but is made with "
-                    f"{value}: a width was turned into a plain number on the way (by max, int, "
-                    f"round, if or the like); compute it with width.map(function)"
+                    f"{module.layer} should have {name} = {predicted} by its widths, but is made "
+                    f"with {found[name]}: a width was turned into a plain number on the way (by "
+                    f"max, int, round, if or the like); compute it with width.map(function)"
                 )
-        yield from _tensor_differences(layer, module, other, bool(held))
+        yield from _tensor_differences(module, other)
 
 
-def _tensor_differences(
-    layer: str, module: nn.Module, other: nn.Module, has_widths: bool
-) -> Iterator[str]:
+def _tensor_differences(expected: _Expected, other: nn.Module) -> Iterator[str]:
+    module, layer = expected.module, expected.layer
     own = {**module._parameters, **module._buffers}
-    shapes = layout(other) if has_widths else None
+    shapes = layout(other) if expected.held else None
     for name, tensor in {**other._parameters, **other._buffers}.items():
         whole = own.get(name)
         if (tensor is None) != (whole is None):
@@ -166,4 +179,4 @@ def explain_failure(
                     f"widths {one!r} and {other!r} meet in the network and must be equal there: "
                     f"ask them by one name ({error})"
                 )
-    return f"with {_said(failed)} {error}"
+    return str(error)

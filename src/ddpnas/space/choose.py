@@ -58,8 +58,9 @@ class Choose(Protocol):
             values: The sizes to choose from, in increasing order.
 
         Returns:
-            The chosen size; while decisions are open, the largest, a
-            :class:`~ddpnas.space.widths.Width` with which you can compute.
+            A :class:`~ddpnas.space.widths.Width`, an int with which you can compute: the chosen
+            size, or, while decisions are open, the largest. Layers of a built network hold plain
+            ints.
 
         Example:
             >>> from ddpnas import SearchSpace
@@ -143,7 +144,7 @@ class DeclareChoices:
         self._note(name, tuple(str(size) for size in sizes))
         self.values[name] = sizes
         if self._widths is not None:
-            return self._widths[name]
+            return Width.fixed(self._widths[name])
         return Width.of(name, sizes)
 
     def decisions(self) -> list[Decision]:
@@ -217,7 +218,7 @@ class BuildChoice:
         """
         for value in values:
             if self.architecture.get(name) == str(value):
-                return value
+                return Width.fixed(value)
         raise ArchitectureError(
             f"width {name!r} is {self.architecture.get(name)!r} in the architecture, but the "
             f"network offers {', '.join(map(str, values))}"

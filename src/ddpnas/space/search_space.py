@@ -38,7 +38,7 @@ from ddpnas.space.choose import BuildChoice, Choose, DeclareChoices
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import make_network, move_to_meta, on_meta
-from ddpnas.space.slices import Slices
+from ddpnas.space.slices import Slices, fix_widths
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
 from ddpnas.utils.settings import Count, checked_options, hints_of
@@ -228,7 +228,7 @@ class SearchSpace(DecisionSpace):
         """
         shape = options.pop("input_shape", self.input_shape)
         arguments = {k: v for k, v in self._arguments.items() if k != "input_shape"}
-        other = SearchSpace(
+        other = type(self)(
             self.network,
             shape,
             name=self.name,
@@ -316,13 +316,13 @@ class SearchSpace(DecisionSpace):
                 return self._make(lambda: DeclareChoices(searching=True, widths=sizes))[0]
 
         widths = [d for d in choose.decisions() if d.ordered]
-        if len(widths) > 1:
-            try:
-                run(opened)
-            except SpaceError as error:
-                largest = {d.name: int(d.options[-1]) for d in widths}
-                raise SpaceError(explain_failure(error, largest, widths, make, run)) from error
-        output = self._check_network(opened, choose)
+        try:
+            output = self._check_network(opened, choose)
+        except SpaceError as error:
+            if len(widths) < 2:
+                raise
+            largest = {d.name: int(d.options[-1]) for d in widths}
+            raise SpaceError(explain_failure(error, largest, widths, make, run)) from error
         check_widths(opened, widths, make, run)
         return output
 
@@ -355,6 +355,7 @@ class SearchSpace(DecisionSpace):
             self._from_outside = True
         if self._from_outside:
             module, choose = copy.deepcopy((module, choose))
+        fix_widths(module)
         if on_meta_device:
             move_to_meta(module)
         if any(map(is_lazy, [*module.parameters(), *module.buffers()])):

@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ddpnas.space.widths import Width
 
-__all__ = ["Shape", "Slices", "at_widths", "layout", "widths_in", "widths_of"]
+__all__ = ["Shape", "Slices", "at_widths", "fix_widths", "layout", "widths_in", "widths_of"]
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,31 @@ def widths_in(value: Any) -> Iterator[Width]:
 def at_widths(value: Any, chosen: Mapping[str, int]) -> Any:
     """Return an attribute, or a tuple or list of them, with plain numbers in place of widths."""
     if isinstance(value, Width):
-        return value.at(chosen)
+        return value.at(chosen) if value.parts else int(value)
     if isinstance(value, (tuple, list)):
         return type(value)(at_widths(item, chosen) for item in value)
     return value
+
+
+def fix_widths(network: nn.Module) -> None:
+    """Replace widths that depend on nothing, in the attributes of modules, by plain numbers."""
+    for module in network.modules():
+        found = vars(module)
+        for name, value in list(found.items()):
+            if _is_fixed(value):
+                found[name] = _fixed(value)
+
+
+def _fixed(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_fixed(item) for item in value)
+    return int(value) if isinstance(value, Width) and not value.parts else value
+
+
+def _is_fixed(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(_is_fixed(item) for item in value)
+    return isinstance(value, Width) and not value.parts
 
 
 class _Layer:

@@ -75,6 +75,11 @@ class Width(int):
         part = Part(decision, (decision,), lambda chosen: chosen[decision])
         return cls(max(values), {part: 1})
 
+    @classmethod
+    def fixed(cls, value: int) -> Self:
+        """Return a width that depends on nothing, with which a built network computes."""
+        return cls(value, {}, value)
+
     @property
     def decisions(self) -> tuple[str, ...]:
         """The names of the decisions that the width depends on."""
@@ -112,7 +117,7 @@ class Width(int):
         return int(self) + other
 
     def __mul__(self, other: Any) -> Any:
-        if isinstance(other, Width):
+        if isinstance(other, Width) and self.parts and other.parts:
             names = tuple(dict.fromkeys((*self.decisions, *other.decisions)))
             product = Part(
                 ("product", frozenset((self._key, other._key))),
@@ -120,9 +125,11 @@ class Width(int):
                 lambda chosen: self.at(chosen) * other.at(chosen),
             )
             return Width(int(self) * int(other), {product: 1})
+        if isinstance(other, Width) and other.parts:
+            return other * int(self)
         if isinstance(other, int):
-            parts = {part: n * other for part, n in self.parts.items()}
-            return Width(int(self) * other, parts, self.constant * other)
+            parts = {part: n * int(other) for part, n in self.parts.items()}
+            return Width(int(self) * int(other), parts, self.constant * int(other))
         return int(self) * other
 
     def __sub__(self, other: Any) -> Any:
@@ -135,7 +142,7 @@ class Width(int):
         return self * -1  # type: ignore[no-any-return]
 
     def __floordiv__(self, other: Any) -> Any:
-        if isinstance(other, Width):
+        if isinstance(other, Width) and other.parts:
             names = tuple(dict.fromkeys((*self.decisions, *other.decisions)))
             quotient = Part(
                 ("quotient", self._key, other._key),
@@ -144,8 +151,9 @@ class Width(int):
             )
             return Width(int(self) // int(other), {quotient: 1})
         if isinstance(other, int):
-            key = ("quotient", self._key, other)
-            return _derived(int(self) // other, key, self, lambda value: value // other)
+            divisor = int(other)
+            key = ("quotient", self._key, divisor)
+            return _derived(int(self) // divisor, key, self, lambda value: value // divisor)
         return int(self) // other
 
     __radd__ = __add__
@@ -159,6 +167,8 @@ class Width(int):
 
 
 def _derived(value: int, key: Any, width: Width, function: Callable[[int], int]) -> Width:
+    if not width.parts:  # nothing is undecided
+        return Width.fixed(value)
     part = Part(key, width.decisions, lambda chosen: function(width.at(chosen)))
     return Width(value, {part: 1})
 

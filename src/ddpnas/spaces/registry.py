@@ -13,6 +13,7 @@ from ddpnas.space.search_space import SearchSpace, network_options
 from ddpnas.space.user_code import UserCode, names_file
 from ddpnas.spaces import (
     darts,
+    edge,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
@@ -33,8 +34,9 @@ __all__ = [
     "space_options",
 ]
 
-_SPACES: dict[str, functools.partial[SearchSpace]] = {
+_SPACES: dict[str, functools.partial[SearchSpace] | functools.partial[edge.EdgeSpace]] = {
     "darts": darts.SPACE,
+    "edge": edge.SPACE,
     "mnasnet": mnasnet.SPACE,
     "mobilenet-v2": mobilenet_v2.SPACE,
     "mobilenet-v3": mobilenet_v3.SPACE,

@@ -1,0 +1,93 @@
+"""The space edge: sized by limits, with standard designs in it."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from ddpnas import count_costs, count_network, create_space
+from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.generation import cost_ranges
+from ddpnas.spaces.edge import DESIGNS
+from ddpnas.testing import SpaceContract
+
+TINY = {
+    "stem": (4, 8), "stages": ((4, 8), (8, 12)), "head": (8, 16), "depths": (1, 2),
+    "expansions": (1, 2),
+}  # fmt: skip
+
+
+class TestTiny(SpaceContract):
+    def make_space(self):
+        return create_space("edge", input_shape=(1, 8, 8), **TINY)
+
+
+@functools.cache
+def sized(shape, name, limit):
+    return create_space("edge", input_shape=shape, limits={name: limit})
+
+
+@pytest.mark.parametrize(
+    ("shape", "name", "limit"),
+    [
+        ((1, 28, 28), "macs", 2e6),
+        ((3, 32, 32), "params", 1e5),
+        ((3, 64, 64), "peak_activation_bytes", 4e5),
+        ((3, 224, 224), "macs", 3e8),
+    ],
+)
+@pytest.mark.slow
+def test_the_limit_lies_well_inside(shape, name, limit):
+    """The space has networks of a quarter of the limit and less, and of twice and more."""
+    space = sized(shape, name, limit)
+    if name == "peak_activation_bytes":
+        ends = [0, -1]
+        networks = [space.decode([e % len(d.options) for d in space.decisions]) for e in ends]
+        least, most = (count_network(space.build(a), shape)[name] for a in networks)
+    else:
+        [found] = cost_ranges(space, {name: count_costs(space)[name]})
+        least, most = found.least, found.most
+    assert least < limit / 3
+    assert most > limit * 3
+
+
+@pytest.mark.parametrize("design", sorted(DESIGNS))
+def test_standard_designs_fill_the_limit(design):
+    """A scaled design is within the limits, and close to the first that binds."""
+    space = sized((1, 28, 28), "macs", 2e6)
+    found = space.scaled(design, {"macs": "2M", "params": "1M"})
+    assert space.check(found) == space.canonical(found) == found
+    costs = count_network(space.build(found), (1, 28, 28))
+    assert 1.8e6 < costs["macs"] <= 2e6
+    blocks = {found[f"s{i}.block"] for i in (1, 2, 3)}
+    assert blocks == {"residual" if design == "residual" else "inverted"}
+
+
+def test_a_design_that_cannot_be_narrow_enough_is_refused():
+    """A limit below the narrowest network of a design is a clear error."""
+    space = create_space("edge", input_shape=(1, 8, 8), **TINY)
+    with pytest.raises(InfeasibleError, match="no residual network"):
+        space.scaled("residual", {"macs": 100})
+
+
+def test_options_that_contradict_each_other_are_refused():
+    """Sizes follow from limits or are given; limits are of counted costs; designs have names."""
+    with pytest.raises(OptionError, match="stages, not both"):
+        create_space("edge", limits={"macs": "2M"}, stages=TINY["stages"])
+    with pytest.raises(OptionError, match="not by latency_ms"):
+        create_space("edge", limits={"latency_ms": 3})
+    with pytest.raises(OptionError, match="residual"):
+        create_space("edge", input_shape=(1, 8, 8), **TINY).scaled("residul", {"macs": 1e6})
+
+
+def test_blocks_of_several_depths_are_shared():
+    """A deeper network has the blocks of a shallower one, so the supernet has each once."""
+    space = create_space("edge", input_shape=(1, 8, 8), **TINY)
+    supernet = space.supernet()
+    options = {d.name: d.options[0] for d in space.decisions}
+    counts = []
+    for depth in ("1", "2"):
+        supernet.set_path({**options, "s1.depth": depth})
+        counts.append({id(p) for p in supernet.path_parameters()})
+    assert counts[0] < counts[1]
