@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._pytree import tree_leaves
 
 from ddpnas.errors import DdpnasError
 
@@ -144,6 +145,11 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return _empty(known)
             return tuple(_empty(form) for form in known)
         result = func(*args, **kwargs)
+        if _storages(result) & _storages((args, kwargs)):
+            # A view, although the schema does not say so, as of _unsafe_view: an empty tensor would
+            # have memory of its own.
+            _pure[func] = False
+            return result
         if isinstance(result, Tensor):
             known = _form_of(result)
         elif isinstance(result, tuple) and result and all(isinstance(r, Tensor) for r in result):
@@ -170,6 +176,12 @@ def _is_pure(func: Any) -> bool:
             and all(returned.alias_info is None for returned in schema.returns)
         )
     return _pure[func]
+
+
+def _storages(given: Any) -> set[int]:
+    """Return the identities of the memory behind tensors."""
+    leaves = tree_leaves(given)
+    return {leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, Tensor)}
 
 
 def _form(given: Any) -> Any:

@@ -351,7 +351,8 @@ class SearchSpace(DecisionSpace):
             raise SpaceError(f"space {self.name!r} made {type(module).__name__}, not a module")
         on_meta_device = torch.get_default_device().type == "meta"
         tensors = [*module.parameters(), *module.buffers()]
-        if on_meta_device and not all(tensor.is_meta for tensor in tensors):
+        made = [tensor for tensor in tensors if not is_lazy(tensor)]
+        if on_meta_device and not all(tensor.is_meta for tensor in made):
             self._from_outside = True
         if self._from_outside:
             module, choose = copy.deepcopy((module, choose))

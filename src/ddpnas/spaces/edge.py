@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from ddpnas.costs.network import count_network
 from ddpnas.errors import InfeasibleError, OptionError, nearest
-from ddpnas.generation.limits import Limit, parse_limits
+from ddpnas.generation.limits import Limit, Limits, parse_limits
 from ddpnas.space.choose import BuildChoice, Choose
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.layers import SqueezeExcite, conv_bn
@@ -247,7 +247,7 @@ class EdgeSpace(SearchSpace):
         network: Callable[..., nn.Module],
         input_shape: Sequence[int] | None = None,
         *,
-        limits: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
         **options: Any,
     ) -> None:
         if limits:
@@ -258,7 +258,7 @@ class EdgeSpace(SearchSpace):
             options |= _sizes(parse_limits(limits), shape, classes)
         super().__init__(network, input_shape, **options)
 
-    def scaled(self, design: str, limits: Mapping[str, Any]) -> Architecture:
+    def scaled(self, design: str, limits: Limits) -> Architecture:
         """Return a standard design, as wide as the limits allow.
 
         Widths double from stage to stage, as far as the space has them. The largest such network

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.errors import OptionError, SpaceError, nearest
+from ddpnas.generation.limits import Limits
 from ddpnas.space.search_space import SearchSpace, network_options
 from ddpnas.space.user_code import UserCode, names_file
 from ddpnas.spaces import (
@@ -105,15 +106,17 @@ def space_options(name: str) -> list[str]:
     return list(inspect.signature(_SPACES[name].args[0]).parameters)[1:]
 
 
-def create_space(name: str, /, **options: Any) -> SearchSpace:
+def create_space(name: str, /, *, limits: Limits | None = None, **options: Any) -> SearchSpace:
     """Return the published space of that name.
 
     Args:
         name: One of :func:`list_spaces`.
+        limits: Cost name -> limit, from which the sizes of the space "edge" follow.
         options: ``num_classes``, ``input_shape`` and the space's own, such as ``channels``.
 
     Raises:
-        OptionError: An unknown name or option, or a value of another type or out of range.
+        OptionError: An unknown name or option, a value of another type or out of range, or limits
+            for another space than "edge".
 
     Example:
         >>> space = create_space("toy", num_classes=3)
@@ -123,8 +126,16 @@ def create_space(name: str, /, **options: Any) -> SearchSpace:
     check_argument("create_space(name)", "name", name, str)
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
-    given = network_options(_SPACES[name].args[0], name, options)
-    return _SPACES[name](name=name, **given)
+    make = _SPACES[name]
+    given = network_options(make.args[0], name, options)
+    if limits is not None:
+        if make.func is not edge.EdgeSpace:
+            raise OptionError(
+                f"the size of space {name!r} does not follow from limits, only that of 'edge'; "
+                f"give limits to generate()"
+            )
+        given["limits"] = limits
+    return make(name=name, **given)
 
 
 def named_space(name: str, options: Mapping[str, Any]) -> SearchSpace:
