@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from torch import nn
 import ddpnas
 from benchmarks.record import write_record
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators._slice_updates import SliceUpdates
 from ddpnas.evaluators.shared_weights import make_sgd
 from ddpnas.space.choose import BuildChoice
+from ddpnas.space.slices import fix_widths
 from ddpnas.training.cuda_graphs import Captures
 from ddpnas.training.device import pick_device, place
 from ddpnas.training.steps import TrainStep, train_epoch
@@ -37,6 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "nasbench201": ({"channels": 16, "cells_per_stage": 5}, 64),
     "darts": ({"channels": 16, "cells": 8}, 64),
     "mobilenet-v2": ({"input_shape": (3, 112, 112)}, 16),
+    "edge": ({"input_shape": (1, 28, 28), "limits": {"macs": "2M"}}, 128),
 }
 
 
@@ -44,6 +47,16 @@ class BuildWhileSearching(BuildChoice):
     """Makes the sampled network alone, in the form that it has inside the supernet."""
 
     searching = True
+
+
+def halved(space: ddpnas.SearchSpace, architecture: Mapping[str, str]) -> ddpnas.Architecture:
+    """Return the architecture with every width at about half of the largest."""
+    half = {
+        d.name: min(d.options, key=lambda option: abs(int(option) - int(d.options[-1]) / 2))
+        for d in space.decisions
+        if d.ordered
+    }
+    return space.check({**architecture, **half})
 
 
 def optimizer_of(
@@ -72,6 +85,7 @@ def measure(
     space = ddpnas.create_space(name, **options)
     supernet = place(space.supernet(), device).train()
     optimizer = optimizer_of(list(supernet.parameters()), device)
+    updates = SliceUpdates(supernet, optimizer)
     inputs = torch.randn(batch_size, *space.input_shape, device=device)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch_size, device=device) % space.output_shape[0]
@@ -79,13 +93,14 @@ def measure(
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(paths):
-        architecture = space.sample(rng)
+        architecture = halved(space, space.sample(rng))
         started = time.perf_counter()
         supernet.set_path(architecture)
         path = supernet.path_parameters()
         setting = time.perf_counter() - started
-        optimizer.param_groups[0]["params"] = path
+        updates.begin(path)
         alone = space.network(BuildWhileSearching(architecture), **space.options)
+        fix_widths(alone)
         alone = place(alone, device).train()
         own = list(alone.parameters())
         own_optimizer = optimizer_of(own, device)
@@ -102,6 +117,7 @@ def measure(
 
         on_path(), by_itself()
         pairs = [(timed(on_path, device), timed(by_itself, device)) for _ in range(steps)]
+        updates.end()
         rows.append(
             {
                 "path_s": statistics.median(ours for ours, _ in pairs) / batches,

@@ -75,6 +75,8 @@ def test_options_that_contradict_each_other_are_refused():
     """Sizes follow from limits or are given; limits are of counted costs; designs have names."""
     with pytest.raises(OptionError, match="stages, not both"):
         create_space("edge", limits={"macs": "2M"}, stages=TINY["stages"])
+    with pytest.raises(OptionError, match="limits"):
+        create_space("toy", limits={"macs": "2M"})
     with pytest.raises(OptionError, match="not by latency_ms"):
         create_space("edge", limits={"latency_ms": 3})
     with pytest.raises(OptionError, match="residual"):

@@ -22,9 +22,10 @@ from ddpnas.evaluators.registry import (
 )
 from ddpnas.generation.limits import parse_limits
 from ddpnas.runs.run import Run
-from ddpnas.spaces.registry import about_space, list_spaces, named_space
+from ddpnas.spaces.registry import about_space, list_spaces, named_space, takes_limits
 from ddpnas.strategies.registry import constructor_options, list_strategies, strategy_class
 from ddpnas.strategies.user_strategy import NamedStrategy
+from ddpnas.utils.settings import Pixels
 
 __all__ = ["COMMANDS"]
 
@@ -33,6 +34,7 @@ def _spaces_parser() -> ArgumentParser:
     parser = new_parser("list the published search spaces, or show one space")
     parser.add_argument("name", nargs="?", help="name of a space, or your own: my_file.py:network")
     parser.add_argument("--run", help="show the space of this run, at the size that it searched")
+    parser.add_argument("--image-size", type=Pixels, help="pixels a side of color images")
     add_space_options(parser)
     add_limit(parser)
     return parser
@@ -58,12 +60,17 @@ def _data_parser() -> ArgumentParser:
 
 def spaces(options: Namespace) -> None:
     """``ddpnas spaces``, with or without the name of a space."""
+    limits, given = parse_limits(options.limit), dict(options.space_options or {})
     if options.run is not None:
-        space = Run(options.run).space(options.name, options=options.space_options)
-        show_space(space, parse_limits(options.limit))
+        show_space(Run(options.run).space(options.name, options=given), limits)
         return
     if options.name is not None:
-        show_space(named_space(options.name, options.space_options), parse_limits(options.limit))
+        if limits and takes_limits(options.name):
+            given["limits"] = limits
+        if options.image_size is not None:
+            channels, *_ = given.get("input_shape", (3,))
+            given["input_shape"] = (channels, options.image_size, options.image_size)
+        show_space(named_space(options.name, given), limits)
         return
     show.table(["space", "description"], [[name, about_space(name)] for name in list_spaces()])
     show.line("one space: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")

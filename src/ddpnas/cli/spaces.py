@@ -13,6 +13,7 @@ from ddpnas.generation.cost_ranges import cost_ranges
 from ddpnas.generation.limits import Limit
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.registry import takes_limits
 
 __all__ = ["show_space"]
 
@@ -31,6 +32,8 @@ def show_space(space: SearchSpace, limits: Mapping[str, Limit]) -> None:
     _decisions(space)
     show.line(_size(space))
     show.line(f"search network: {_listed(space.plain_options)}")
+    if limits and takes_limits(str(space.name)):
+        show.line("its sizes follow from the limits, which lie well inside its costs:")
     if space.final_options:
         size = [
             f"--space-options.{n.replace('_', '-')} {v}" for n, v in space.final_options.items()

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.errors import OptionError, SpaceError, nearest
-from ddpnas.generation.limits import Limits
 from ddpnas.space.search_space import SearchSpace, network_options
 from ddpnas.space.user_code import UserCode, names_file
 from ddpnas.spaces import (
@@ -33,6 +32,7 @@ __all__ = [
     "list_spaces",
     "named_space",
     "space_options",
+    "takes_limits",
 ]
 
 _SPACES: dict[str, functools.partial[SearchSpace] | functools.partial[edge.EdgeSpace]] = {
@@ -88,7 +88,17 @@ def check_space(name: str, options: Mapping[str, Any]) -> None:
     elif name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
     else:
-        network_options(_SPACES[name].args[0], name, options)
+        network_options(_SPACES[name].args[0], name, _without_limits(name, options))
+
+
+def takes_limits(name: str) -> bool:
+    """Return whether the sizes of a space may follow from limits.
+
+    Example:
+        >>> takes_limits("edge"), takes_limits("darts"), takes_limits("my_file.py:network")
+        (True, False, False)
+    """
+    return name in _SPACES and _SPACES[name].func is edge.EdgeSpace
 
 
 def space_options(name: str) -> list[str]:
@@ -106,17 +116,16 @@ def space_options(name: str) -> list[str]:
     return list(inspect.signature(_SPACES[name].args[0]).parameters)[1:]
 
 
-def create_space(name: str, /, *, limits: Limits | None = None, **options: Any) -> SearchSpace:
+def create_space(name: str, /, **options: Any) -> SearchSpace:
     """Return the published space of that name.
 
     Args:
         name: One of :func:`list_spaces`.
-        limits: Cost name -> limit, from which the sizes of the space "edge" follow.
-        options: ``num_classes``, ``input_shape`` and the space's own, such as ``channels``.
+        options: ``num_classes``, ``input_shape`` and the space's own, such as ``channels``. The
+            sizes of "edge" follow from ``limits``, cost name -> limit.
 
     Raises:
-        OptionError: An unknown name or option, a value of another type or out of range, or limits
-            for another space than "edge".
+        OptionError: An unknown name or option, or a value of another type or out of range.
 
     Example:
         >>> space = create_space("toy", num_classes=3)
@@ -127,15 +136,15 @@ def create_space(name: str, /, *, limits: Limits | None = None, **options: Any) 
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
     make = _SPACES[name]
-    given = network_options(make.args[0], name, options)
-    if limits is not None:
-        if make.func is not edge.EdgeSpace:
-            raise OptionError(
-                f"the size of space {name!r} does not follow from limits, only that of 'edge'; "
-                f"give limits to generate()"
-            )
-        given["limits"] = limits
+    given = network_options(make.args[0], name, _without_limits(name, options))
+    if takes_limits(name):
+        given["limits"] = options.get("limits")
     return make(name=name, **given)
+
+
+def _without_limits(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a space's network; limits belong to the space, if it takes any."""
+    return {k: v for k, v in options.items() if k != "limits" or not takes_limits(name)}
 
 
 def named_space(name: str, options: Mapping[str, Any]) -> SearchSpace:
