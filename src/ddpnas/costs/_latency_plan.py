@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from ddpnas.costs._units import ChoiceSlot, CostUnit, bind, find_units
 from ddpnas.costs.network import makes_constant
 from ddpnas.costs.table import add_term
+from ddpnas.errors import SpaceError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
@@ -75,7 +76,17 @@ def make_plan(space: SearchSpace, batch: int, architectures: int, seed: int) -> 
             canonical: some backends leave out what does not reach the output, which the table
             cannot know.
         seed: Seed for drawing them.
+
+    Raises:
+        SpaceError: The space has undecided widths: an operation would have to be timed at each
+            combination of them.
     """
+    widths = [decision.name for decision in space.decisions if decision.ordered]
+    if widths:
+        raise SpaceError(
+            f"latency is not measured where widths are undecided ({', '.join(widths[:3])}...); "
+            f"limit macs or activation_bytes, and measure the network that is built"
+        )
     with torch.device("meta"):
         opened = space.opened()
     units = find_units(space, opened, batch)
