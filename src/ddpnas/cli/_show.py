@@ -273,3 +273,11 @@ class LatencyProgress(ProgressLine):
     def update(self, number: int, done: int, total: int) -> None:
         """Show progress, as :func:`ddpnas.measure_latency` reports it."""
         self.show(f"round {number}: {done} of {total}", complete=done == total)
+
+
+class RescoreProgress(ProgressLine):
+    """Shows how many of the best networks are scored again."""
+
+    def update(self, done: int, total: int) -> None:
+        """Show progress, as :meth:`ddpnas.runs.Run.generate` reports it."""
+        self.show(f"rescoring: {done} of {total} networks")

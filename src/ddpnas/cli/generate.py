@@ -40,14 +40,16 @@ def _generate_parser() -> ArgumentParser:
 def generate(options: Namespace) -> None:
     """``ddpnas generate``."""
     run = Run(options.run)
-    found = run.generate(
-        read_request(options),
-        top=options.top,
-        rescore=options.rescore,
-        space=options.space,
-        data=options.data,
-        device=options.device,
-    )
+    with show.RescoreProgress(quiet=options.json or not options.rescore) as progress:
+        found = run.generate(
+            read_request(options),
+            top=options.top,
+            rescore=options.rescore,
+            space=options.space,
+            data=options.data,
+            device=options.device,
+            on_progress=progress.update,
+        )
     if options.json:
         show.line(json.dumps(found.to_dict(), indent=1))
     else:
@@ -112,7 +114,7 @@ def _show_measured(found: GenerationResult) -> None:
         held = (
             "" if limit.holds(check.measured_ms) else ", outside the limit; try a larger --margin"
         )
-        print(
+        show.line(
             f"{table.name}: predicted {check.predicted_ms:.4g}, measured now "
             f"{check.measured_ms:.4g} (interquartile range {check.iqr_ms:.2g}){held}"
         )

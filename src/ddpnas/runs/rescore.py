@@ -7,7 +7,7 @@ tells them apart as the search did.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ddpnas.data.data import Data
@@ -26,6 +26,7 @@ def rescore(
     space: SearchSpace | str | None = None,
     data: Data | str | Path | None = None,
     device: str = "auto",
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Evaluation]:
     """Score architectures once more with the weights that a search left; return them in order.
 
@@ -42,6 +43,7 @@ def rescore(
         data: The data itself, for a run whose data came from Python objects; or where the run's
             images are now, if they have moved. None reads them from where they were.
         device: "auto", "cpu", "cuda", ...
+        on_progress: Called now and then with the number of architectures scored so far and in all.
 
     Raises:
         RunError: The run is not finished, or its space or data must be given.
@@ -55,4 +57,6 @@ def rescore(
         >>> 0 < again.score < 1
         True
     """
-    return Run(run).rescore(architectures, space=space, data=data, device=device)
+    return Run(run).rescore(
+        architectures, space=space, data=data, device=device, on_progress=on_progress
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint
 from ddpnas.utils.files import writable
 
 __all__ = ["Run"]
+
+_RESCORED_TOGETHER = 10  # architectures, at least: together they share work
 
 
 class Run(RunFiles):
@@ -189,6 +192,7 @@ class Run(RunFiles):
         space: SearchSpace | str | None = None,
         data: Data | str | Path | None = None,
         device: str = "auto",
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> list[Evaluation]:
         """Score architectures with the weights that the search left, see :func:`ddpnas.rescore`."""
         if not self.finished:
@@ -199,7 +203,15 @@ class Run(RunFiles):
             space = self.space(space)
         if not isinstance(data, Data):
             data = self.data(moved_to=data)
-        return self.evaluator(space, data, device=device).rescore(architectures)
+        evaluator = self.evaluator(space, data, device=device)
+        # Scores do not depend on what is scored together, so progress can be told between parts.
+        step = max(_RESCORED_TOGETHER, math.ceil(len(architectures) / 10))
+        found: list[Evaluation] = []
+        while len(found) < len(architectures):
+            found += evaluator.rescore(architectures[len(found) : len(found) + step])
+            if on_progress is not None:
+                on_progress(len(found), len(architectures))
+        return found
 
     def task(
         self, request: GenerationRequest | None = None, *, space: str | None = None
@@ -229,6 +241,7 @@ class Run(RunFiles):
         space: str | None = None,
         data: Data | str | Path | None = None,
         device: str = "auto",
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> GenerationResult:
         """Return the best network within limits, and the list that it was chosen from.
 
@@ -240,6 +253,8 @@ class Run(RunFiles):
             space: For a run over a user's space, its ``file.py:network`` once more.
             data: For ``rescore``: the data, or where the run's images are now.
             device: For ``rescore``: "auto", "cpu", "cuda", ...
+            on_progress: For ``rescore``: called with the number of networks scored so far and in
+                all.
 
         Raises:
             InfeasibleError: No network meets the limits.
@@ -250,7 +265,9 @@ class Run(RunFiles):
         scores: list[Evaluation] = []
         if rescore:
             rescored = [one.architecture for one in candidates[:rescore]]
-            scores = self.rescore(rescored, space=space, data=data, device=device)
+            scores = self.rescore(
+                rescored, space=space, data=data, device=device, on_progress=on_progress
+            )
         return GenerationResult(task, candidates, scores)
 
     def keep(self, found: GenerationResult) -> None:
