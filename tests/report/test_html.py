@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import errno
+import itertools
 import json
 import re
 import shlex
@@ -305,6 +306,35 @@ def test_scores_that_are_losses_are_shown_as_accuracies(run, tmp_path):
     rows = rows_of(tmp_path / "page-data" / "history.csv")
     assert rows[0][3:5] == ["accuracy", "score"]
     assert [float(r[3]) for r in rows[1:]] == [i / 20 for i in range(15)]
+
+
+def test_accuracies_of_a_table_are_not_called_those_of_the_images(small_space, stripes, tmp_path):
+    run = tmp_path / "run"
+    ddpnas.search(
+        small_space, stripes, "random", strategy_options={"evaluations": 3}, evaluator="table",
+        out=run, device="cpu",
+    )  # fmt: skip
+    assert Run(run).scored == "3 architectures scored"
+    (run / "result.json").unlink()  # it counts the lines
+    lines = (run / "history.jsonl").read_text().splitlines(keepends=True)
+    (run / "history.jsonl").write_text("".join([*lines, lines[0], lines[0]]))
+    page = read(write_report(run))
+    assert "accuracy in benchmark table nasbench201" in page.text
+    assert "alidation accuracy" not in page.text
+    assert "5 scores of 3 different architectures" in page.text
+
+
+def test_scores_of_a_whole_space_say_so(run):
+    lines = (run / "history.jsonl").read_text().splitlines(keepends=True)
+    record = json.loads(lines[0])
+    decisions = Run(run).decision_space.decisions
+    chosen = itertools.product(*(d.options for d in decisions))
+    names = [d.name for d in decisions]
+    records = [record | {"architecture": dict(zip(names, one, strict=True))} for one in chosen]
+    (run / "result.json").unlink()
+    (run / "history.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in [*records, record]))
+    n = len(records)
+    assert Run(run).scored == f"{n + 1} scores of {n} different architectures (the whole space)"
 
 
 def test_a_search_by_separate_trainings_is_reported_too(run, tmp_path):

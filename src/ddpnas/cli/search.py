@@ -161,8 +161,7 @@ def _show_result(folder: str, space: SearchSpace, result: SearchResult) -> None:
     best = max(run.accuracies)
     show.line(f"architecture found: {result.text}")
     show.line(
-        f"{_scored(space, result)} in {duration(result.seconds)}; best validation accuracy "
-        f"{100 * best:.2f} %"
+        f"{run.scored} in {duration(result.seconds)}; best {run.judged_by} {100 * best:.2f} %"
     )
     macs = count_costs(space)["macs"]
     least, most = cost_bounds(macs, space)
@@ -173,16 +172,6 @@ def _show_result(folder: str, space: SearchSpace, result: SearchResult) -> None:
     words = f"{shlex.quote(folder)}{own_space(run.config.space)}"
     show.line(f"next: ddpnas generate {words} --limit macs={_example_limit(least, found)}{rescore}")
     show.line(f"then: ddpnas train {words} --random 3")
-
-
-def _scored(space: SearchSpace, result: SearchResult) -> str:
-    """Return in words how many architectures were scored, and how many of them differ."""
-    scores = len(result.history)
-    different = len({tuple(sorted(one["architecture"].items())) for one in result.history})
-    if different == scores:
-        return f"{scores:,} architectures scored"
-    whole = ", the whole space," if different == space.valid_size else ""
-    return f"{scores:,} scores of {different:,} different architectures{whole}"
 
 
 def _example_limit(least: float, found: float) -> str:

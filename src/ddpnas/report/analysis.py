@@ -173,7 +173,7 @@ class View:
 
     @functools.cached_property
     def effects(self) -> tuple[ChoiceEffect, ...]:
-        """Effect of every choice on validation accuracy; empty while all accuracies are equal."""
+        """Effect of every choice on the accuracy; empty while all accuracies are equal."""
         step = -(-len(self.run.history) // MOST_FITTED) or 1
         architectures = [record["architecture"] for record in self.run.history[::step]]
         try:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import ArchitectureError, RunError
+from ddpnas.evaluators.table import TableConfig
 from ddpnas.runs._shapes import GeneratedForm, LatencyCheckForm, RecordForm, StageForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import (
@@ -159,6 +160,24 @@ class RunFiles:
     def accuracies(self) -> list[float]:
         """The validation accuracy of each scored architecture (the score may be a loss)."""
         return [record.get("accuracy", record["score"]) for record in self.history]
+
+    @property
+    def judged_by(self) -> str:
+        """What :attr:`accuracies` are: not all come from the images of the run."""
+        if self.config.evaluator == "table":
+            table = TableConfig(**self.config.evaluator_options).table
+            return f"accuracy in benchmark table {table}"
+        return "validation accuracy"
+
+    @property
+    def scored(self) -> str:
+        """In words, how many architectures were scored, and how many of them differ."""
+        scores = len(self.history)
+        different = len({tuple(sorted(r["architecture"].items())) for r in self.history})
+        if different == scores:
+            return f"{scores:,} architecture{'s' * (scores != 1)} scored"
+        whole = " (the whole space)" if different == self.decision_space.valid_size else ""
+        return f"{scores:,} scores of {different:,} different architectures{whole}"
 
     @_part
     def seconds(self) -> float:

@@ -145,7 +145,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
     words = (
         (
             "Accuracy is that of the found network, trained from scratch. The best score is the "
-            "highest validation accuracy during the search."
+            "highest accuracy during the search."
         ),
     )
     return Section("comparison", "Side by side", words, (table,))
@@ -156,9 +156,9 @@ def _scores(views: Sequence[View]) -> Section | None:
     if not scores:
         return None
     chart = Chart(
-        "Validation accuracy of the scored architectures, run by run",
+        "Accuracy of the scored architectures, run by run",
         f"{len(views)} runs; the highest score is {percent(max(scores))}.",
-        Axis("scored architectures", 0, max(len(v.run.history) for v in views), whole=True),
+        Axis("evaluations", 0, max(len(v.run.history) for v in views), whole=True),
         Axis("", min(scores), max(scores), whole_percent, pad=0.06),
         left=50,
     )

@@ -13,16 +13,17 @@ _MOST_SHOWN = 30
 
 
 def effects_section(view: View) -> Section | None:
-    """Return the effect of each choice on validation accuracy, with its uncertainty."""
+    """Return the effect of each choice on the accuracy, with its uncertainty."""
     found = view.effects
     if not found:
         return None
+    measure = view.run.judged_by
     largest = sorted(found, key=lambda e: -abs(e.mean))[:_MOST_SHOWN]
     shown = [e for e in found if e in largest]
     reach = max(abs(e.mean) + 2 * e.spread for e in shown)
     best, worst = max(found, key=lambda e: e.mean), min(found, key=lambda e: e.mean)
     chart = Chart(
-        "Effect of the choices on validation accuracy",
+        f"Effect of the choices on {measure}",
         f"Largest gain: {best.option} at {best.decision}, {100 * best.mean:+.1f} percentage "
         f"points; largest loss: {worst.option} at {worst.decision}, {100 * worst.mean:+.1f}.",
         Axis("percentage points", -100 * reach, 100 * reach, _signed, pad=0.02),
@@ -65,8 +66,8 @@ def effects_section(view: View) -> Section | None:
     )
     words = (
         (
-            "The effect of a choice is the change of validation accuracy against the mean over all "
-            "options of its decision, while the other choices are random. All effects are fitted "
+            f"The effect of a choice is the change of {measure} against the mean over all "
+            f"options of its decision, while the other choices are random. All effects are fitted "
             "to all scores together. If an interval includes zero, the search has not shown that "
             "the choice matters."
         ),

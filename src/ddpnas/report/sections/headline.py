@@ -30,14 +30,13 @@ def headline(view: View) -> Headline:
     elif run.history:
         best = max(run.accuracies)
         name = "best so far" if not run.finished else "best in the search"
-        note = "validation accuracy"
+        note = run.judged_by
         if run.shared:
             note += " with shared weights, before training on its own"
         tiles.append(Tile(name, percent(best), best, note))
     tiles += _cost_tiles(view)
     if run.history:
-        note = f"{len(run.history)} architectures scored"
-        tiles.append(Tile("search time", duration(run.seconds), run.seconds, note))
+        tiles.append(Tile("search time", duration(run.seconds), run.seconds, run.scored))
     return Headline(
         title=f"A network for {view.data_name}",
         status=_status(view),
@@ -73,7 +72,7 @@ def _status(view: View) -> str:
     if run.finished:
         return "finished"
     total = f" of {run.planned}" if run.planned is not None else ""
-    return f"unfinished: {len(run.history)}{total} architectures scored"
+    return f"unfinished: {len(run.history)}{total} evaluations"
 
 
 def _called(network: RunNetwork | None) -> str:

@@ -17,7 +17,7 @@ _MOST_DOTS = 1500
 
 
 def history_section(view: View) -> Section | None:
-    """Return the validation accuracy of every scored architecture, stage by stage."""
+    """Return the accuracy behind every score, stage by stage."""
     run = view.run
     if not run.history:
         return None
@@ -25,10 +25,10 @@ def history_section(view: View) -> Section | None:
     total = max(run.planned or 0, len(scores))
     finite = [s for s in scores if math.isfinite(s)] or [0.0]
     chart = Chart(
-        "Validation accuracy of the scored architectures",
-        f"{len(scores)} architectures in order; from {percent(scores[0])} at the start to a best "
+        f"{run.judged_by.capitalize()} of the scored architectures",
+        f"{len(scores)} scores in order; from {percent(scores[0])} at the start to a best "
         f"of {percent(max(finite))}.",
-        Axis("scored architectures", 0, total, "{:g}".format, whole=True),
+        Axis("evaluations", 0, total, "{:g}".format, whole=True),
         Axis("", min(finite), max(finite), whole_percent, pad=0.08),
         left=50,
     )
@@ -56,7 +56,7 @@ def history_section(view: View) -> Section | None:
         measured = [c for c in measured if c.name != "score"]
     table = DataTable(
         "history",
-        "Every scored architecture",
+        "Every score",
         (
             Column("evaluation", "count"),
             Column("stage", "count"),
@@ -88,7 +88,7 @@ def history_section(view: View) -> Section | None:
         )
     figure = Figure(
         chart.text(),
-        "Validation accuracy of each architecture, and the mean of each stage.",
+        f"{run.judged_by.capitalize()} of each architecture, and the mean of each stage.",
         (Legend(1, "circle", "one architecture"), Legend(2, "line", "mean of the stage")),
         table,
     )

@@ -44,7 +44,7 @@ def search_section(view: View) -> Section:
     facts.append(Fact("seed", str(run.config.seed), run.config.seed))
     planned = f" of {run.planned}" if run.planned is not None and not run.finished else ""
     facts.append(
-        Fact("scored architectures", f"{len(run.history)}{planned}", len(run.history)),
+        Fact("evaluations", f"{len(run.history)}{planned}", len(run.history)),
     )
     rules = [rule.says for rule in run.decision_space.rules]
     if rules:
@@ -61,6 +61,8 @@ def _how(view: View) -> str:
             f"Every architecture was trained on its own for {options['epochs']} epochs (recipe "
             f"{options['recipe']}) and then scored on the validation images."
         )
+    if evaluator == "table":
+        return f"Scores are the {view.run.judged_by}; no network was trained on these images."
     if evaluator != "supernet":
         listed = f" ({_listed(options)})" if options else ""
         return f"Scores came from the evaluator {evaluator}{listed}."
