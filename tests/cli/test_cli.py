@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from ddpnas import SearchResult, list_strategies
 from ddpnas.cli import _show as show
 from ddpnas.cli import main
 from ddpnas.cli.parser import COMMANDS, SHOWN, parse
-from ddpnas.cli.search import _scored as scored
 from ddpnas.evaluators import evaluator_options, list_evaluators
 from ddpnas.runs.folder import RunFolder
 from ddpnas.strategies import strategy_options
@@ -124,9 +122,8 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):
 
 
 def test_a_fair_search_says_what_it_trains(capsys, tmp_path):
-    fair = ["--evaluator-options.warmup-epochs", "2"]
     out = str(tmp_path / "run")
-    assert main(["search", *SHARED, *fair, "--limit-train-images", "100", "--out", out]) == 0
+    assert main(["search", *SHARED, "--limit-train-images", "100", "--out", out]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("training all options: epoch" in line for line in lines) == 2
     assert sum("validation accuracy" in line and line.startswith("[") for line in lines) == 14
@@ -151,19 +148,6 @@ def test_search_prints_progress_the_pruning_and_what_to_type_next(capsys, tmp_pa
     assert main(["spaces", "--run", out]) == 0
     listed = capsys.readouterr().out
     assert f"{least:,}" in listed and f"{most:,}" in listed
-
-
-def test_scores_of_the_same_architecture_are_not_called_architectures(small_space):
-    def said(*drawn):
-        history = [{"architecture": small_space.decode(indices)} for indices in drawn]
-        return scored(small_space, SimpleNamespace(history=history))
-
-    assert said((0,) * 6, (1,) * 6) == "2 architectures scored"
-    assert said((0,) * 6, (1,) * 6, (0,) * 6) == "3 scores of 2 different architectures"
-    tiny = ddpnas.space.DecisionSpace([ddpnas.space.Decision("a", ("x", "y"))])
-    history = [{"architecture": {"a": option}} for option in "xyx"]
-    found = scored(tiny, SimpleNamespace(history=history))
-    assert found == "3 scores of 2 different architectures, the whole space,"
 
 
 def test_quiet_prints_the_result_only(capsys, tmp_path):
@@ -191,7 +175,12 @@ def test_an_answer_is_printed_where_it_cannot_be_kept(capsys, caplog, run, tmp_p
     assert f"next: ddpnas train {copy}" in capsys.readouterr().out
     kept = (copy / "generated.json").read_text()
     folder = RunFolder.open(copy)
-    words = ["generate", str(copy), "--limit", "macs=300K", "--rescore", "2", "--device", "cpu"]
+    words = ["generate", str(copy), "--limit", "macs=300K", "--rescore", "12", "--device", "cpu"]
+    assert main(words) == 0
+    assert re.findall("^rescoring: .*", capsys.readouterr().out, re.MULTILINE) == [
+        "rescoring: 10 of 12 networks",
+        "rescoring: 12 of 12 networks",
+    ]
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["limits"] == {"macs": 300_000}
     assert "not kept in generated.json" in caplog.text and "wait until that" in caplog.text
@@ -203,7 +192,7 @@ def test_an_answer_is_printed_where_it_cannot_be_kept(capsys, caplog, run, tmp_p
     assert main(["generate", str(copy), "--limit", "macs=300K"]) == 0
     printed = capsys.readouterr().out
     assert "architecture: |" in printed and "next:" not in printed
-    assert "cannot be written (Is a directory); make it writable" in caplog.text
+    assert "generated.json is a folder, not a file" in caplog.text
 
 
 def test_train_compares_the_generated_network_with_random_ones(capsys, run, tmp_path):

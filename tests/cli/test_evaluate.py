@@ -1,17 +1,13 @@
 """train, evaluate, predict and recipes as a user types them."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
 import ddpnas
+from ddpnas.cli import _show as show
 from ddpnas.cli import main
 
 from .test_cli import SMALL, images, refused
@@ -115,20 +111,21 @@ def test_a_recipe_is_printed_changed_and_used(capsys, toy, tmp_path):
     assert "did you mean 'resnet18'" in refused(capsys, *words, "--baseline", "resnet_18")
 
 
-def test_a_training_killed_at_any_moment_is_gone_on_with(capsys, toy, tmp_path):
+def test_an_interrupted_training_is_gone_on_with_by_its_own_options(
+    capsys, toy, tmp_path, monkeypatch
+):
     words, _, _ = toy
-    words = [*words, "--epochs", "15", "--random", "1", "--quiet"]
+    words = [*words, "--epochs", "3", "--random", "1", "--quiet"]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert main([*words, "--out", str(unbroken)]) == 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ddpnas", *words, "--out", str(broken)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not (broken / "training" / "found" / "last.safetensors").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+
+    def interrupt(self, name, record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(show.TrainProgress, "update", interrupt)
+        assert main([*words, "--out", str(broken)]) == 130
     assert "--resume" in refused(capsys, *words, "--out", str(broken))
     assert "recipe lr was" in refused(
         capsys, *words, "--out", str(broken), "--resume", "--recipe-options.lr", "0.1"
@@ -141,7 +138,8 @@ def test_a_training_killed_at_any_moment_is_gone_on_with(capsys, toy, tmp_path):
         assert one["confusion"] == other["confusion"]
         assert [r["loss"] for r in one["history"]] == [r["loss"] for r in other["history"]]
     assert not (broken / "training").exists()
-    assert "--overwrite" in refused(capsys, *words, "--out", str(broken), "--resume")
+    says = refused(capsys, *words, "--out", str(broken), "--resume")
+    assert "nothing is left to resume; give another --out, or --overwrite" in says
 
 
 def test_a_wider_final_network_has_to_keep_the_limits(capsys, tmp_path):

@@ -162,8 +162,9 @@ class TrainedFolder:
         if any((self.path / name).exists() for name in _OF_A_SEARCH):
             raise RunError(f"{self.path} holds a search, not a training; give another --out")
         if (self.path / _FILES[0]).exists() and not overwrite:
+            done = ": its training is finished, so nothing is left to resume" if resume else ""
             raise RunError(
-                f"{self.path} holds a trained network; give another --out, or --overwrite"
+                f"{self.path} holds a trained network{done}; give another --out, or --overwrite"
             )
         unfinished = [*self.checkpoints.glob(f"*/{CHECKPOINT}")]
         if unfinished and not (resume or overwrite):
