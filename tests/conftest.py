@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 import ddpnas
-from ddpnas.costs import export_latency
+from ddpnas.costs import export_latency, remote_latency
 
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
@@ -72,6 +73,21 @@ def exported_toy(tmp_path_factory) -> Path:
             )
             export_latency(ddpnas.create_space("toy", width=64), folder, quick)
     return folder
+
+
+@pytest.fixture
+def measured_elsewhere(tmp_path, monkeypatch) -> Path:
+    """Return the measurements of an export of the toy space; the times are made up."""
+    monkeypatch.setattr(remote_latency, "export_probes", lambda *_: None)
+    quick = ddpnas.costs.LatencyConfig(architectures=4, rounds=1, most_rounds=1)
+    export_latency(ddpnas.create_space("toy", width=64), tmp_path / "exported", quick)
+    manifest = json.loads((tmp_path / "exported" / "manifest.json").read_text())
+    # Three operations, an empty call and four networks: whatever has more in it takes longer.
+    times = {name: [[n, n + 1.0, n + 2.0, 9]] for n, name in enumerate(manifest["names"])}
+    about = {"times": times, "measured_with": {"machine": "a phone", "onnxruntime": "1.0"},
+             "date": "2026-01-01", "load": [None]}  # fmt: skip
+    (tmp_path / "measurements.json").write_text(json.dumps(manifest | about))
+    return tmp_path / "measurements.json"
 
 
 def pytest_collection_finish() -> None:

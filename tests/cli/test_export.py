@@ -57,17 +57,28 @@ def test_all_files_at_once_with_what_was_checked(trained, capsys, tmp_path):
     assert "source" not in opened.metadata["about"]  # where the images lay is nobody's business
 
 
-def test_its_own_images_are_needed_for_int8_and_replaced_otherwise(capsys, tmp_path):
+@pytest.fixture
+def mine(tmp_path):
+    """Return the folder of a network trained on a file of images, and the file."""
     images = np.random.default_rng(0).integers(0, 255, (40, 9, 9, 3), dtype=np.uint8)
     np.savez(tmp_path / "mine.npz", train_images=images, train_labels=np.arange(40) % 10)
     data = ddpnas.load_data(tmp_path / "mine.npz")
-    folder, _ = trained_folder(tmp_path / "t", "toy", data)
+    return trained_folder(tmp_path / "t", "toy", data)[0], tmp_path / "mine.npz"
+
+
+@pytest.mark.slow
+def test_int8_is_calibrated_on_its_own_images_and_leaves_no_float_file(mine, capsys, tmp_path):
+    folder, photos = mine
     onnx = str(tmp_path / "out" / "net.onnx")
-    mine = ["--data", str(tmp_path / "mine.npz")]
-    assert main(["export", folder, "--int8", onnx, "--fixed-batch", *mine]) == 0
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["net.onnx"]  # no float file
+    assert main(["export", folder, "--int8", onnx, "--fixed-batch", "--data", str(photos)]) == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["net.onnx"]
     assert "int8 against float" in capsys.readouterr().out
-    (tmp_path / "mine.npz").unlink()
+
+
+def test_its_own_images_are_needed_for_int8_and_replaced_otherwise(mine, capsys, tmp_path):
+    folder, photos = mine
+    photos.unlink()
+    onnx = str(tmp_path / "out" / "net.onnx")
     assert main(["export", folder, "--onnx", onnx]) == 0
     out = capsys.readouterr().out
     assert "checked on 500 images of Fashion-MNIST (the training data cannot be read" in out
@@ -75,7 +86,7 @@ def test_its_own_images_are_needed_for_int8_and_replaced_otherwise(capsys, tmp_p
 
 
 def test_timm_code_is_printed_for_mobile_networks_and_refused_for_others(trained, capsys, tmp_path):
-    space = ddpnas.create_space("mnasnet", input_shape=(1, 28, 28), num_classes=10, reduction=4)
+    space = ddpnas.create_space("mobilenet-v2", input_shape=(1, 28, 28), num_classes=10, width=0.25)
     architecture = space.sample(np.random.default_rng(0))
     result = dataclasses.replace(trained[1].result, model=space.build(architecture))
     mobile = dataclasses.replace(trained[1], architecture=architecture, result=result)

@@ -39,11 +39,9 @@ def test_measure_prints_how_far_off_the_table_is_and_writes_it(capsys, tmp_path)
 def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
     run = tmp_path / "run"
     small = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
-    main(["search", "--data", "fashion-mnist-12k", *small, "--limit-train-images", "100",
-          "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20",
-          "--evaluator-options.warmup-epochs", "2",
-          "--device", "cpu", "--quiet",
-          "--out", str(run)])  # fmt: skip
+    main(["search", "--data", "sign-digits-small", *small, "--space", "nasbench201",
+          "--strategy", "random", "--strategy-options.evaluations", "4", "--evaluator", "table",
+          "--device", "cpu", "--quiet", "--out", str(run)])  # fmt: skip
     main(["latency", "--run", str(run), *QUICK])
     capsys.readouterr()
     assert main(["latency", "check", str(run)]) == 0
@@ -68,6 +66,14 @@ def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
     )
 
 
+def test_times_of_another_machine_are_imported(capsys, measured_elsewhere, tmp_path):
+    out = str(tmp_path / "table.json")
+    assert main(["latency", "import", str(measured_elsewhere), "--out", out]) == 0
+    assert "onnxruntime, batch 1, 1 thread" in capsys.readouterr().out
+    CostTable.load(out).check(create_space("toy", width=64))
+
+
+@pytest.mark.slow
 def test_export_and_import_make_the_table_of_another_machine(capsys, exported_toy, tmp_path):
     folder = shutil.copytree(exported_toy, tmp_path / "there")
     (folder / "network-3.onnx").unlink()  # an export that was interrupted

@@ -137,6 +137,24 @@ def test_a_wrong_setting_gets_one_sentence(settings, says):
         measure_latency(TOY, QUICK, **settings)
 
 
+def test_times_of_another_machine_make_a_table_of_the_space_that_was_exported(
+    measured_elsewhere, tmp_path
+):
+    exported = tmp_path / "exported"
+    measurements = read_measurements(measured_elsewhere)
+    table = import_latency(measurements, TOY)
+    table.check(TOY)
+    assert table.about["backend"] == "onnxruntime" and table.about["machine"] == "a phone"
+    with pytest.raises(SpaceError, match="another network than space 'toy'"):
+        import_latency(measurements, create_space("toy"))
+    with pytest.raises(DataError, match="manifest.json: times is missing; needed is"):
+        read_measurements(exported / "manifest.json")
+    export_latency(TOY, exported, LatencyConfig(architectures=4, rounds=1, most_rounds=1))
+    with pytest.raises(DataError, match="another export"):
+        export_latency(create_space("toy"), exported, QUICK)
+
+
+@pytest.mark.slow
 def test_another_machine_measures_with_the_script_alone(exported_toy, tmp_path):
     exported = shutil.copytree(exported_toy, tmp_path / "there")
     done = subprocess.run(
@@ -153,21 +171,17 @@ def test_another_machine_measures_with_the_script_alone(exported_toy, tmp_path):
     table = import_latency(measurements, TOY)
     check_table(table)
     assert table.about["backend"] == "onnxruntime" and table.about["versions"]["onnxruntime"]
-    with pytest.raises(SpaceError, match="another network than space 'toy'"):
-        import_latency(measurements, create_space("toy"))
-    with pytest.raises(DataError, match="not a file of measurements"):
-        read_measurements(exported / "manifest.json")
 
 
+@pytest.mark.slow
 def test_an_export_goes_on_but_does_not_mix(exported_toy):
     exported = exported_toy
     before = {file.name: file.stat().st_mtime_ns for file in exported.glob("*.onnx")}
     export_latency(TOY, exported, QUICK)
     assert {file.name: file.stat().st_mtime_ns for file in exported.glob("*.onnx")} == before
-    with pytest.raises(DataError, match="another export"):
-        export_latency(create_space("toy"), exported, QUICK)
 
 
+@pytest.mark.slow
 def test_onnxruntime_measures_here(exported_toy, tmp_path):
     partial = tmp_path / "table.json.part"
     shutil.copytree(exported_toy, f"{partial}.onnx")  # an export that an interruption left

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 
 import pytest
 
+from ddpnas.cli import main
 from ddpnas.errors import OptionError, RunError
 from ddpnas.report import analysis as view
 from ddpnas.report.watch import Watch
@@ -108,8 +110,22 @@ def test_what_cannot_be_watched_gets_one_sentence(served, tmp_path):
             Watch([str(run)], port=port)
 
 
+def test_the_command_says_what_to_open_and_ends_with_an_interruption(
+    unfinished, capsys, monkeypatch
+):
+    def interrupted(watch):
+        watch._server.server_close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watch, "serve", interrupted)
+    assert main(["watch", str(unfinished), "--port", "0"]) == 0
+    printed = capsys.readouterr()
+    assert re.match(r"open http://127\.0\.0\.1:\d+/", printed.out) and printed.err == ""
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="interrupts a process as POSIX does")
-def test_the_command_says_what_to_open_and_ends_with_an_interruption(unfinished):
+def test_the_command_as_a_process_ends_with_an_interruption(unfinished):
     code = (  # what starts the tests in the background may have interruptions ignored
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from ddpnas.cli import main; sys.exit(main(sys.argv[1:]))"

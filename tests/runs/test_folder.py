@@ -274,6 +274,9 @@ def searched(tmp_path_factory):
     """Return a finished run of 7 scores of a table, and one that was interrupted after 3."""
     base = tmp_path_factory.mktemp("searched")
     options = {"evaluator": "table", "strategy_options": {"evaluations": 7}}
+    data = ddpnas.load_data("sign-digits-small")
+    space = ddpnas.create_space("nasbench201", channels=2, cells_per_stage=1, num_classes=10,
+                                input_shape=data.input_shape)  # fmt: skip
 
     def stop(progress):
         if progress.done == 3:
@@ -281,7 +284,7 @@ def searched(tmp_path_factory):
 
     for name, on_progress in (("run", None), ("begun", stop)):
         with contextlib.suppress(KeyboardInterrupt):
-            ddpnas.search("nasbench201", "sign-digits-small", "random", out=base / name,
+            ddpnas.search(space, data, "random", out=base / name,
                           on_progress=on_progress, **options)  # fmt: skip
     return base
 

@@ -90,10 +90,11 @@ def test_a_search_scores_the_announced_number_of_architectures(small_space, stri
     assert loaded.distribution.to_dict() == result.distribution.to_dict()
 
 
-def test_shared_weights_learn(small_space, stripes):
-    config = {"training": "path", "batch_size": 16, "lr": 0.1}
+def test_shared_weights_learn(stripes):
+    space = ddpnas.create_space("toy", num_classes=3, input_shape=(1, 8, 8))
+    config = {"training": "path", "batch_size": 8, "lr": 0.1}
     history = search(
-        small_space, stripes, evaluator_options=config, strategy_options=THREE, device="cpu"
+        space, stripes, evaluator_options=config, strategy_options=THREE, device="cpu"
     ).history
     assert sum(r["score"] for r in history[-6:]) / 6 > 0.5  # chance is 1/3
     assert sum(r["loss"] for r in history[-6:]) < sum(r["loss"] for r in history[:6])
@@ -351,7 +352,16 @@ def test_every_strategy_searches_and_resumes(small_space, stripes, tmp_path, nam
     assert not sized or len(whole.history) == 5
 
 
-@pytest.mark.parametrize("name", ddpnas.list_spaces())
+FAST_SPACES = ("nasbench201", "toy")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FAST_SPACES else pytest.mark.slow)
+        for name in ddpnas.list_spaces()
+    ],
+)
 def test_every_published_space_is_searched_generated_from_and_built(stripes, name):
     small = {
         "darts": {"channels": 4, "cells": 3},
