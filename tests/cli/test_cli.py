@@ -552,7 +552,7 @@ def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
         (["search", "--device", "nonsense"], "try cpu"),
         (["search", "--space", "absent.py:network"], "no file 'absent.py'"),
         (["search", "--evaluator-options.lr", "0"], "above 0"),
-        (["search", "--valid-fraction", "1.5"], "--valid-fraction must be a number at least 0"),
+        (["search", "--valid-fraction", "1.5"], "--valid-fraction must be a number of at least 0"),
         (["resume", "/no/such/run"], "not a run folder"),
         (["generate", "/no/such/run"], "not a run folder"),
         (["train", "/no/such/run"], "not a run folder"),

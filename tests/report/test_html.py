@@ -247,7 +247,7 @@ def test_a_table_of_another_cost_gets_a_frontier_and_predictions(run, tmp_path):
     assert [r[1] for r in page.tables["latency"][1:]] == [str(1.0 + i) for i in range(4)]
     assert {"frontier_latency_ms", "frontier_energy_mj"} <= set(page.tables)
     (run / "latency.json").write_text("{}")
-    with pytest.raises(DataError, match="latency.json: name is missing; needed is a text"):
+    with pytest.raises(DataError, match="latency.json: name is missing; it must be text"):
         write_report(run, tmp_path / "page.html")
 
 

@@ -137,9 +137,12 @@ def test_json_keeps_every_bit(lengths, prunings, seed):
     [
         (
             lambda d: d["theta"]["d1"].update(o0=math.nan),
-            r"theta.d1.o0 is NaN, not a number from 0",
+            r"theta.d1.o0 must be a number from 0 to 1, not nan",
         ),
-        (lambda d: d["theta"]["d1"].update(o0=-0.25), r"theta.d1.o0 is -0.25, not a number from 0"),
+        (
+            lambda d: d["theta"]["d1"].update(o0=-0.25),
+            r"theta.d1.o0 must be a number from 0 to 1, not -0.25",
+        ),
         (lambda d: d["theta"]["d1"].update(o0=0.5), "'d1' must be probabilities that sum to 1"),
         (
             lambda d: d["theta"]["d1"].pop("o0"),
@@ -151,8 +154,11 @@ def test_json_keeps_every_bit(lengths, prunings, seed):
         ),
         (lambda d: d["survivors"].update(d1=[]), "no option of decision 'd1' survives"),
         (lambda d: d["survivors"].update(d1=["x"]), "survivors of decision 'd1' must be some of"),
-        (lambda d: d["survivors"].update(d1="o0"), 'survivors.d1 is "o0", not a list'),
-        (lambda d: d.pop("decisions"), "decisions is missing; needed is a list"),
+        (
+            lambda d: d["survivors"].update(d1="o0"),
+            "survivors.d1 must be a list of texts, not 'o0'",
+        ),
+        (lambda d: d.pop("decisions"), "decisions is missing; it must be a list"),
     ],
 )
 def test_data_that_describe_no_distribution_are_refused(change, says):

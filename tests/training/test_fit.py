@@ -77,20 +77,38 @@ def test_arguments_of_another_kind_are_named(data):
     space = ddpnas.create_space("toy", num_classes=3, input_shape=(1, 8, 8))
     theta = ddpnas.JointDistribution.uniform(space.decisions)
     for call, says in (
-        (lambda: ddpnas.search(data, space), "space in search.* must be a SearchSpace, not Data"),
-        (lambda: ddpnas.search(nn.Linear, data), "must be a SearchSpace, not the class Linear"),
-        (lambda: ddpnas.generate(space, theta), "distribution in generate.* not SearchSpace"),
-        (lambda: ddpnas.compare("toy", {}, data), "space in compare.* must be .*, not str"),
-        (lambda: ddpnas.compare(space, "a=b", data), "architecture in compare.* must .* not str"),
-        (lambda: ddpnas.training.evaluate(nn.Linear(4, 3)), "must be a TrainedModel, not Linear"),
-        (lambda: ddpnas.count_costs("toy"), "space in count_costs.* must be .*, not str"),
+        (
+            lambda: ddpnas.search(data, space),
+            "space of search.. must be a ddpnas.space.SearchSpace, not a ddpnas.data.Data",
+        ),
+        (lambda: ddpnas.search(nn.Linear, data), "must be a ddpnas.space.SearchSpace, not Linear"),
+        (
+            lambda: ddpnas.generate(space, theta),
+            "distribution of generate.. must be .*, not a .*Space",
+        ),
+        (lambda: ddpnas.compare("toy", {}, data), "space of compare.. must be .*, not 'toy'"),
+        (
+            lambda: ddpnas.compare(space, "a=b", data),
+            "architecture of compare.. must be a mapping .*'a=b'",
+        ),
+        (
+            lambda: ddpnas.training.evaluate(nn.Linear(4, 3)),
+            "must be a ddpnas.training.TrainedModel, not a torch.nn.Linear",
+        ),
+        (lambda: ddpnas.count_costs("toy"), "space of count_costs.. must be .*, not 'toy'"),
         (
             lambda: ddpnas.create_strategy(space, "random"),
-            "name in create_strategy.* be a str",
+            "name of create_strategy.. must be text",
         ),
-        (lambda: ddpnas.create_strategy("random", "toy"), "must be a DecisionSpace, not str"),
-        (lambda: ddpnas.create_space(5), "name in create_space.* must be a str, not int"),
-        (lambda: ddpnas.measure_latency("toy"), "space in measure_latency.* must be a SearchSpace"),
+        (
+            lambda: ddpnas.create_strategy("random", "toy"),
+            "must be a ddpnas.space.DecisionSpace, not 'toy'",
+        ),
+        (lambda: ddpnas.create_space(5), "name of create_space.. must be text, not 5"),
+        (
+            lambda: ddpnas.measure_latency("toy"),
+            "space of measure_latency.. must be a .*SearchSpace, not 'toy'",
+        ),
     ):
         with pytest.raises(OptionError, match=says):
             call()

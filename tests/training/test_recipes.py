@@ -86,7 +86,7 @@ def test_settings_that_cannot_be_are_refused(options, says):
 
 def test_files_that_are_no_recipe_are_refused(tmp_path):
     for content, says in [
-        ("- 1\n", "its content is a list of 1, not an object"),
+        ("- 1\n", "its content must be a mapping of names to values, not"),
         ("{", "is not YAML"),
         ("a: 1", "unknown option of a recipe 'a'"),
     ]:

@@ -255,11 +255,11 @@ def test_folders_that_hold_no_trained_network_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "change, says",
     [
-        ({"space": 3}, "space is 3, not a text"),
-        ({"classes": None}, "classes is null, not a list"),
+        ({"space": 3}, "space must be text, not 3"),
+        ({"classes": None}, "classes must be a list of texts, not None"),
         ({"mean": [0.5, 0.5]}, "mean and std must be empty or have a number for each of the 1 "),
-        ({"std": [0.0]}, r"std\[0\] is 0.0, not a number of at least"),
-        ({"input_shape": [10**30, 8, 8]}, r"input_shape\[0\] is a whole number of 100 bits"),
+        ({"std": [0.0]}, r"std\[0\] must be a number of at least 1e-09, not 0.0"),
+        ({"input_shape": [10**30, 8, 8]}, r"input_shape\[0\] must be a whole number from 1 to"),
         ({"limits": {"macs": [3, 2]}}, "a limit cannot range from 3"),
         ({"space": "os.system"}, "was made in a Python program"),
         ({"architecture": {"a": "b"}}, "does not belong to its space"),

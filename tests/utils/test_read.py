@@ -10,10 +10,9 @@ import pytest
 
 from ddpnas.errors import DataError, OptionError, RunError
 from ddpnas.utils.read import (
-    Bounds,
-    Count,
-    Number,
-    checked,
+    Measured,
+    Whole,
+    checked_content,
     parse_json,
     parse_yaml,
     read_file,
@@ -21,6 +20,7 @@ from ddpnas.utils.read import (
     read_records,
     read_yaml,
 )
+from ddpnas.utils.shapes import Range
 
 LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 
@@ -40,7 +40,7 @@ class Table(TypedDict):
 
 @dataclass(frozen=True)
 class Setting:
-    size: Annotated[int, Bounds(1, 8)]
+    size: Annotated[int, Range(1, 8)]
     name: str = "x"
 
     def __post_init__(self):
@@ -57,64 +57,73 @@ GOOD = {
 
 
 def test_what_has_the_shape_is_returned_with_its_whole_numbers():
-    found = checked({**GOOD, "more": [1, {"x": None}]}, Table, "t.json")
+    found = checked_content({**GOOD, "more": [1, {"x": None}]}, Table, "t.json")
     assert found == {
         **GOOD,
         "terms": [{"choices": [("op", "conv")], "cost": 2}],
         "more": [1, {"x": None}],
     }
     assert type(found["terms"][0]["cost"]) is int
-    assert checked({"size": 3}, Setting, "s.json") == Setting(3)
+    assert checked_content({"size": 3}, Setting, "s.json") == Setting(3)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"name": 3}, "name is 3, not a text"),
-        ({"name": None}, "name is null, not a text"),
-        ({"name": "\ud800"}, 'name is "\\ud800", not a text that UTF-8 can hold'),
-        ({"terms": {}}, "terms is an object of 0, not a list"),
-        ({"terms": [3]}, r"terms[0] is 3, not an object (names with values)"),
-        ({"terms": [{"cost": 1}]}, r"terms[0].choices is missing; needed is a list"),
+        ({"name": 3}, "name must be text, not 3"),
+        ({"name": None}, "name must be text, not None"),
+        ({"name": "\ud800"}, r"name is '\ud800', which UTF-8 cannot hold"),
+        ({"terms": {}}, "terms must be a list of mappings of names to values, not {}"),
+        ({"terms": [3]}, "terms[0] must be a mapping of names to values, not 3"),
+        (
+            {"terms": [{"cost": 1}]},
+            "terms[0].choices is missing; it must be a list of lists of 2 texts",
+        ),
         (
             {"terms": [{"choices": [["a"]], "cost": 1}]},
-            "terms[0].choices[0] is a list of 1, not a list of 2",
+            "terms[0].choices[0] must be a list of 2 texts, not ['a']",
         ),
-        ({"terms": [{"choices": [], "cost": float("nan")}]}, "terms[0].cost is NaN, not a number"),
-        ({"terms": [{"choices": [], "cost": True}]}, "terms[0].cost is true, not a number"),
+        (
+            {"terms": [{"choices": [], "cost": float("nan")}]},
+            "terms[0].cost must be a finite number, not nan",
+        ),
+        (
+            {"terms": [{"choices": [], "cost": True}]},
+            "terms[0].cost must be a finite number, not True",
+        ),
         (
             {"terms": [{"choices": [], "cost": 10**400}]},
-            "is a whole number of 1,329 bits, not a number",
+            "must be a finite number, not a number of 1,329 bits",
         ),
-        ({"limit": 2.5}, "limit is 2.5, not a whole number"),
-        ({"kind": "max"}, 'kind is "max", not "sum" or "mean"'),
-        ({"kind": []}, 'kind is a list of 0, not "sum" or "mean"'),
+        ({"limit": 2.5}, "limit must be a whole number, not 2.5"),
+        ({"kind": "max"}, "unknown kind 'max': did you mean 'mean'? known: mean, sum"),
+        ({"kind": []}, "kind must be one of sum, mean, not []"),
         ({"more": {"x": "\udc00"}}, "more.x is"),
     ],
 )
 def test_what_has_another_shape_is_refused_with_its_key(change, says):
     with pytest.raises(DataError) as caught:
-        checked({**GOOD, **change}, Table, "t.json", DataError)
+        checked_content({**GOOD, **change}, Table, "t.json", DataError)
     assert str(caught.value).startswith("cannot use t.json: ")
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_dataclass_takes_its_fields_only_and_may_refuse_them():
     for content, says in (
-        ({}, "size is missing; needed is a whole number"),
-        ({"size": 9}, "size is 9, not a whole number from 1 to 8"),
+        ({}, "size is missing; it must be a whole number from 1 to 8"),
+        ({"size": 9}, "size must be a whole number from 1 to 8, not 9"),
         ({"size": 3, "nome": ""}, "nome is not known to this version"),
         ({"size": 3, "name": "bad"}, "bad is no name"),
-        ([], "its content is a list of 0, not an object"),
+        ([], "its content must be a mapping of names to values, not"),
     ):
         with pytest.raises(RunError, match=says):
-            checked(content, Setting, "s.json")
+            checked_content(content, Setting, "s.json")
 
 
 def test_measurements_may_be_nan_and_counts_not_negative():
-    assert str(checked([float("nan")], list[Number], "x")) == "[nan]"
-    with pytest.raises(RunError, match=r"its content is -1, not a whole number of at least 0"):
-        checked(-1, Count, "x")
+    assert str(checked_content([float("nan")], list[Measured], "x")) == "[nan]"
+    with pytest.raises(RunError, match="its content must be a whole number of at least 0, not -1"):
+        checked_content(-1, Whole, "x")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +131,7 @@ def test_measurements_may_be_nan_and_counts_not_negative():
 )
 def test_what_is_no_json_is_refused(text):
     with pytest.raises(RunError, match=r"^cannot use x.json: "):
-        checked(parse_json(text, "x.json"), Any, "x.json")
+        checked_content(parse_json(text, "x.json"), Any, "x.json")
 
 
 def test_deep_nesting_is_refused_wherever_anything_is_allowed():
@@ -130,7 +139,7 @@ def test_deep_nesting_is_refused_wherever_anything_is_allowed():
     for _ in range(100):
         deep = [deep]
     with pytest.raises(RunError, match="nested more than"):
-        checked({"x": deep}, dict[str, Any], "x.json")
+        checked_content({"x": deep}, dict[str, Any], "x.json")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +150,9 @@ def test_deep_nesting_is_refused_wherever_anything_is_allowed():
 )  # fmt: skip
 def test_what_is_no_plain_yaml_is_refused(text):
     with pytest.raises(OptionError, match=r"cannot use x.yaml: .*"):
-        checked(parse_yaml(text, "x.yaml", OptionError), dict[str, Any], "x.yaml", OptionError)
+        checked_content(
+            parse_yaml(text, "x.yaml", OptionError), dict[str, Any], "x.yaml", OptionError
+        )
 
 
 @pytest.mark.parametrize(
@@ -149,7 +160,9 @@ def test_what_is_no_plain_yaml_is_refused(text):
 )
 def test_yaml_that_json_cannot_hold_is_refused(text):
     with pytest.raises(OptionError):
-        checked(parse_yaml(text, "x.yaml", OptionError), dict[str, Any], "x.yaml", OptionError)
+        checked_content(
+            parse_yaml(text, "x.yaml", OptionError), dict[str, Any], "x.yaml", OptionError
+        )
 
 
 def test_the_mark_of_windows_editors_is_no_damage(tmp_path):
@@ -196,5 +209,7 @@ def test_records_are_checked_line_by_line_and_the_last_may_be_torn(tmp_path):
     path.write_text(json.dumps({"score": 1}) + "\n" + '{"score": 2\u2028}')
     assert read_records(path, dict[str, float]) == [{"score": 1}]
     path.write_text('{"score": 1}\n{"score": "x"}\n')
-    with pytest.raises(RunError, match=r'cannot use line 2 of .*jsonl: score is "x", not a number'):
+    with pytest.raises(
+        RunError, match=r"cannot use line 2 of .*jsonl: score must be a finite number"
+    ):
         read_records(path, dict[str, float])

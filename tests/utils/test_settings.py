@@ -16,15 +16,8 @@ from ddpnas.errors import OptionError
 from ddpnas.evaluators.registry import evaluator_config, list_evaluators
 from ddpnas.strategies.registry import constructor_options, strategy_class
 from ddpnas.training.recipes import Recipe, create_recipe
-from ddpnas.utils.settings import (
-    Count,
-    LearningRate,
-    Range,
-    checked,
-    checks_arguments,
-    hints_of,
-    shown,
-)
+from ddpnas.utils.settings import Count, LearningRate, checked, checks_arguments
+from ddpnas.utils.shapes import Range, hints_of, shown
 
 ABSURD = (-1, 0, 1e300, -1e300, math.nan, math.inf, 2**63, 10**400, "abc", [1], {"a": 1}, True)
 
@@ -45,7 +38,8 @@ ABSURD = (-1, 0, 1e300, -1e300, math.nan, math.inf, 2**63, 10**400, "abc", [1], 
         (Sequence[float], [1, "2"], [1.0, 2.0]),
         (tuple[int, float], (1, 2), (1, 2.0)),
         (str | float, "20", "20"),
-        (Annotated[float, Range(most=math.inf)], math.inf, math.inf),
+        (Annotated[float, Range(0, finite=False)], math.inf, math.inf),
+        (tuple[int, ...], [1, 2], (1, 2)),
     ],
 )
 def test_what_fits_is_taken(hint, value, taken):
@@ -63,10 +57,10 @@ def test_what_fits_is_taken(hint, value, taken):
         (Literal["a"], 3, "one of a"),
         (Mapping[str, Any], "a", "a mapping of names to values"),
         (Sequence[int], "abc", "a list of whole numbers"),
-        (tuple[int, int], (1, 2, 3), "a tuple of whole numbers"),
+        (tuple[int, int], (1, 2, 3), "a list of 2 whole numbers"),
         (Count | None, 0, "a whole number from 1 to 1,000,000"),
         (LearningRate, 1e300, "a number above 0 and at most 1e+30"),
-        (Annotated[float, Range(0, below=1)], math.nan, "a number at least 0 and below 1"),
+        (Annotated[float, Range(0, below=1)], math.nan, "a number of at least 0 and below 1"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_does(hint, value, says):
@@ -76,7 +70,7 @@ def test_what_does_not_fit_is_refused_with_what_does(hint, value, says):
 
 def test_long_values_are_shown_in_part():
     assert shown("a" * 1000).endswith("...") and len(shown("a" * 1000)) == 80
-    assert shown(10**5000) == "a number of thousands of digits"
+    assert shown(10**5000) == "a number of 16,610 bits"
     assert shown(np.zeros(3)) == "a numpy.ndarray"
 
 

@@ -13,7 +13,8 @@ from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
 from ddpnas.space.user_code import names_file
 from ddpnas.utils.read import require_plain_yaml
-from ddpnas.utils.settings import Seed, hints_of
+from ddpnas.utils.settings import Seed
+from ddpnas.utils.shapes import hints_of
 
 __all__ = [
     "FREE",

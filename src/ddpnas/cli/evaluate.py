@@ -16,7 +16,8 @@ from ddpnas.errors import DataError
 from ddpnas.training.device import pick_device
 from ddpnas.training.evaluate import evaluate as evaluate_model
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.settings import Count, Range
+from ddpnas.utils.settings import Count
+from ddpnas.utils.shapes import Range
 from ddpnas.utils.text import printable
 
 __all__ = ["COMMANDS"]

@@ -33,7 +33,8 @@ from ddpnas.spaces.registry import space_options
 from ddpnas.strategies.registry import strategy_options
 from ddpnas.training.distributed import launched
 from ddpnas.training.recipes import Recipe
-from ddpnas.utils.settings import checked, hints_of
+from ddpnas.utils.settings import checked
+from ddpnas.utils.shapes import hints_of
 
 __all__ = ["parse"]
 

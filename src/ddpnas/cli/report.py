@@ -12,7 +12,7 @@ from ddpnas.cli._options import Command, add_own_space, new_parser
 from ddpnas.costs.table import CostTable
 from ddpnas.report.html import write_report
 from ddpnas.report.watch import Watch
-from ddpnas.utils.settings import Range
+from ddpnas.utils.shapes import Range
 
 __all__ = ["COMMANDS"]
 

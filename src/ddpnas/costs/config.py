@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from ddpnas.costs._additivity import LEAST_ARCHITECTURES
 from ddpnas.errors import OptionError
-from ddpnas.utils.settings import Count, Range, Seed, Workers, checked_fields
+from ddpnas.utils.settings import Count, Seed, Workers, checked_fields
+from ddpnas.utils.shapes import Range
 
 __all__ = ["LatencyConfig"]
 

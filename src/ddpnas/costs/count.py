@@ -31,7 +31,7 @@ from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.slices import Slices
 from ddpnas.space.supernet import Condition, walk
-from ddpnas.utils.options import check_argument
+from ddpnas.utils.settings import checked
 
 __all__ = ["count_costs"]
 
@@ -78,7 +78,7 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
         >>> costs["macs"].unit, costs["macs"].cost(architecture) > 0
         ('MACs', True)
     """
-    check_argument("count_costs(space)", "space", space, SearchSpace)
+    checked("space of count_costs()", SearchSpace, space)
     with torch.device("meta"):
         opened = space.opened()
     slices = Slices(opened)

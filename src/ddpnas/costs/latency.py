@@ -28,9 +28,9 @@ from ddpnas.errors import DataError, OptionError, SpaceError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable, write_atomic
-from ddpnas.utils.options import check_argument
-from ddpnas.utils.read import Bounds, Count, checked, read_json
-from ddpnas.utils.settings import checked_options, hints_of
+from ddpnas.utils.read import Whole, checked_content, read_json
+from ddpnas.utils.settings import checked, checked_options
+from ddpnas.utils.shapes import Range, hints_of
 
 __all__ = [
     "CheckForm",
@@ -43,9 +43,9 @@ __all__ = [
     "plan_of",
 ]
 
-Milliseconds = Annotated[float, Bounds(0)]
+Milliseconds = Annotated[float, Range(0)]
 RoundForm = tuple[  # quartiles in milliseconds, and the number of times: :func:`summary`
-    Milliseconds, Milliseconds, Milliseconds, Annotated[float, Bounds(1)]
+    Milliseconds, Milliseconds, Milliseconds, Annotated[float, Range(1)]
 ]
 OnProgress = Callable[[int, int, int], object]
 
@@ -60,7 +60,7 @@ class _NetworkForm(TypedDict):
 class CheckForm(TypedDict):
     """What a measured table keeps under "check" of its ``about``, as far as a reader needs it."""
 
-    architectures: Count
+    architectures: Whole
     mape_percent: float
     worst_percent: float
     networks: list[_NetworkForm]
@@ -111,7 +111,7 @@ def measure_latency(
         >>> table.name, table.unit, table.about["check"]["architectures"]
         ('latency_ms', 'ms', 4)
     """
-    check_argument("measure_latency(space)", "space", space, SearchSpace)
+    checked("space of measure_latency()", SearchSpace, space)
     config = dataclasses.replace(config or LatencyConfig(), **_known(settings))
     about = {
         **_about(space, config),
@@ -319,7 +319,9 @@ def check_latency(
     if table.name != "latency_ms" or not {*fields, "machine"} <= set(about):
         raise OptionError(f"the table of {table.name} was not measured by ddpnas latency")
     settings = {name: about[name] for name in fields}
-    config = checked(settings, LatencyConfig, "the settings in the latency table", OptionError)
+    config = checked_content(
+        settings, LatencyConfig, "the settings in the latency table", OptionError
+    )
     table.check(space)
     if about["machine"] != machine(config.device):
         raise OptionError(

@@ -22,7 +22,7 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import CodeForm
 from ddpnas.utils.environment import versions
 from ddpnas.utils.files import writable, write_atomic
-from ddpnas.utils.read import checked, read_json
+from ddpnas.utils.read import checked_content, read_json
 
 __all__ = ["export_latency", "import_latency", "read_measurements"]
 
@@ -126,7 +126,7 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
     Raises:
         SpaceError: The space is not the one that was exported.
     """
-    config = checked(measurements["settings"], LatencyConfig, "the measurements", DataError)
+    config = checked_content(measurements["settings"], LatencyConfig, "the measurements", DataError)
     plan = plan_of(space, config)
     options = json.loads(json.dumps(space.plain_options))
     if measurements["options"] != options or measurements["names"] != list(plan.probes):

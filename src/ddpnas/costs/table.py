@@ -22,7 +22,7 @@ from ddpnas.errors import DataError, SpaceError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.utils.exact import Unit, add, exact
 from ddpnas.utils.files import write_atomic
-from ddpnas.utils.read import checked, read_json
+from ddpnas.utils.read import checked_content, read_json
 
 __all__ = ["CostTable", "CostTableForm", "WholeCosts", "add_term", "term_key"]
 
@@ -282,7 +282,7 @@ class CostTable:
             >>> CostTable.from_dict(table.to_dict()) == table
             True
         """
-        form = checked(data, CostTableForm, "the cost table", DataError)
+        form = checked_content(data, CostTableForm, "the cost table", DataError)
         terms: dict[_Choices, float] = {}
         for term in form["terms"]:
             add_term(terms, tuple(term["choices"]), term["cost"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def read_label(label: Any, name: str) -> int:
     return int(read_labels(value.reshape(1), name)[0])
 
 
-def check_classes(classes: Sequence[Any], name: str) -> tuple[str, ...]:
+def check_classes(classes: Iterable[Any], name: str) -> tuple[str, ...]:
     """Return names of classes, which appear in files, tables and messages.
 
     Args:
@@ -82,17 +82,16 @@ def check_classes(classes: Sequence[Any], name: str) -> tuple[str, ...]:
         DataError: A name is no text or is there twice, is not valid Unicode (such as the name of
             a folder that is not UTF-8), or has a line break or another control character.
     """
-    if not isinstance(classes, Iterable):
-        raise DataError(f"{name} must be a list of names, not {classes!r}")
-    for one in classes:
+    names = tuple(classes)
+    for one in names:
         if not isinstance(one, str):
             raise DataError(f"{name} must be texts, not {type(one).__name__} ({one!r})")
         if why := unwritable(one):
             raise DataError(f"{name} have the name {one!r}, which {why}; rename the class")
-    if len(set(classes)) < len(classes):
-        twice = next(c for c in classes if list(classes).count(c) > 1)
+    if len(set(names)) < len(names):
+        twice = next(one for one in names if names.count(one) > 1)
         raise DataError(f"{name} names {twice!r} twice; every class needs its own name")
-    return tuple(classes)
+    return names
 
 
 def _array(labels: Any) -> np.ndarray[Any, Any]:

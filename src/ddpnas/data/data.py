@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from ddpnas.data._labels import check_classes, read_labels
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
-from ddpnas.utils.options import typed
+from ddpnas.utils.settings import Fraction, MostImages, Pixels, Seed, checks_arguments
 
 __all__ = ["Data", "make_data"]
 
@@ -91,19 +91,20 @@ class Data:
         return digest.hexdigest()[:16]
 
 
+@checks_arguments
 def make_data(
     train: Any,
     valid: Any = None,
     test: Any = None,
     *,
-    classes: Sequence[str] | None = None,
+    classes: Iterable[str] | None = None,
     name: str = "data",
-    image_size: int | None = None,
-    valid_fraction: float = 0.2,
-    test_fraction: float = 0.0,
-    limit_train_images: int | None = None,
+    image_size: Pixels | None = None,
+    valid_fraction: Fraction = 0.2,
+    test_fraction: Fraction = 0.0,
+    limit_train_images: MostImages | None = None,
     flip: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
     source: Mapping[str, Any] | None = None,
 ) -> Data:
     """Return data from Python objects.
@@ -130,7 +131,7 @@ def make_data(
         source: See :class:`Data`.
 
     Raises:
-        OptionError: An option has another type.
+        OptionError: An option has another type or is out of range.
         DataError: Labels are out of range, a class has no items, shapes differ, or there is only
             one class.
 
@@ -140,16 +141,6 @@ def make_data(
         >>> data.input_shape, len(data.train), len(data.valid)
         ((3, 8, 8), 40, 10)
     """
-    seed, flip = typed("seed", "int", seed), typed("flip", "bool", flip)
-    valid_fraction = typed("valid_fraction", "float", valid_fraction)
-    test_fraction = typed("test_fraction", "float", test_fraction)
-    image_size = typed("image_size", "int | None", image_size)
-    limit_train_images = typed("limit_train_images", "int | None", limit_train_images)
-    if seed < 0:
-        raise DataError(f"the seed of the splits must be 0 or more, not {seed}")
-    for option, value in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
-        if not 0 <= value < 1:
-            raise DataError(f"{option} must be at least 0 and below 1, not {value}")
     splits = {
         key: as_split(value, image_size, f"the {key} dataset")
         for key, value in (("train", train), ("valid", valid), ("test", test))

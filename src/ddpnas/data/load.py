@@ -19,13 +19,14 @@ from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError, nearest
 from ddpnas.utils.settings import (
+    Fraction,
+    MostImages,
     Pixels,
-    Range,
     Seed,
     checked_fields,
     checked_options,
-    hints_of,
 )
+from ddpnas.utils.shapes import Range, hints_of
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]
 
@@ -76,8 +77,8 @@ class DataConfig:
 
     data: str = "fashion-mnist-12k"
     image_size: Pixels | None = None
-    valid_fraction: Annotated[float, Range(0, below=1)] = 0.2
-    limit_train_images: Annotated[int, Range(1, 10**9)] | None = None
+    valid_fraction: Fraction = 0.2
+    limit_train_images: MostImages | None = None
     flip: bool = True
     split_seed: Seed = 0
     workers: Annotated[int, Range(0, 1024)] = 0

@@ -6,16 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ddpnas.errors import OptionError
-from ddpnas.utils.settings import (
-    Count,
-    Decay,
-    LearningRate,
-    Momentum,
-    Norm,
-    Range,
-    Share,
-    checked_fields,
-)
+from ddpnas.utils.settings import Count, Decay, LearningRate, Momentum, Norm, checked_fields
+from ddpnas.utils.shapes import Range, Share
 
 __all__ = ["SupernetConfig"]
 

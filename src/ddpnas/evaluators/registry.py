@@ -16,7 +16,8 @@ from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.evaluators.table import TableConfig, TableEvaluator
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.distributed import ALONE, Processes
-from ddpnas.utils.settings import Seed, checked, checked_options, hints_of
+from ddpnas.utils.settings import Seed, checked, checked_options
+from ddpnas.utils.shapes import hints_of
 
 __all__ = [
     "create_evaluator",

@@ -16,7 +16,7 @@ from ddpnas.data.splits import Split
 from ddpnas.errors import OptionError
 from ddpnas.export.deployable import Input
 from ddpnas.utils.onnx import need_onnx
-from ddpnas.utils.read import Size, checked, parse_json, read_file
+from ddpnas.utils.read import Size, checked_content, parse_json, read_file
 
 __all__ = ["OnnxFile", "raw_inputs"]
 
@@ -80,7 +80,7 @@ class OnnxFile:
                 f"`ddpnas export` did not write {name}: its metadata has no {lacking[0]!r}"
             )
         shape, mean, std, self.classes = (
-            checked(
+            checked_content(
                 parse_json(self.metadata[key], f"{key} in {name}", OptionError),
                 of_key,
                 f"{key} in {name}",

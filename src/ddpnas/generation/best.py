@@ -25,9 +25,7 @@ from ddpnas.generation.limits import Limit, Limits, checked_limits, tightened_li
 from ddpnas.generation.objective import Objective, objective_name, objective_rows, objective_value
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.utils.options import check_argument
-from ddpnas.utils.settings import Count
-from ddpnas.utils.settings import checked as checked_setting
+from ddpnas.utils.settings import Count, checked
 
 __all__ = [
     "Certificate",
@@ -197,23 +195,20 @@ def top_k(
         >>> len({one.architecture for one in ddpnas.top_k(uniform, space, 3)})
         3
     """
-    for name, given, kind in (
-        ("distribution", distribution, JointDistribution),
-        ("space", space, DecisionSpace),
-    ):
-        check_argument("generate(distribution, space, limits, costs)", name, given, kind)
-    k = checked_setting("k", Count, k)
+    checked("distribution of generate()", JointDistribution, distribution)
+    checked("space of generate()", DecisionSpace, space)
+    k = checked("k", Count, k)
     started = time.perf_counter()
     costs = dict(costs or {})
     asked = checked_limits(limits or {}, costs)
     for table in costs.values():
         table.check(space)
-    checked = tightened_limits(asked, costs, margin)
+    tightened = tightened_limits(asked, costs, margin)
     rows = objective_rows(objective, distribution, space)
     allowed = distribution.alive if survivors_only else None
-    problem = Problem(space, {name: costs[name] for name in checked}, rules, allowed)
+    problem = Problem(space, {name: costs[name] for name in tightened}, rules, allowed)
     found: dict[Architecture, Generated] = {}
-    for architecture, bound in problem.best(rows, checked):
+    for architecture, bound in problem.best(rows, tightened):
         network = space.canonical(architecture)
         if network in found:  # the best architecture of this network came before
             continue
@@ -222,12 +217,12 @@ def top_k(
         seconds = time.perf_counter() - started
         certificate = Certificate(value, bound, seconds)
         found[network] = describe(
-            architecture, distribution, objective, asked, checked, costs, certificate
+            architecture, distribution, objective, asked, tightened, costs, certificate
         )
         if len(found) == k:
             break
     if not found:
-        raise infeasible(problem, checked, asked)
+        raise infeasible(problem, tightened, asked)
     return list(found.values())
 
 
@@ -297,10 +292,10 @@ def sample_within(
         >>> costs["macs"].cost(drawn) <= 2000
         True
     """
-    checked = tightened_limits(checked_limits(limits, costs), costs, margin)
+    tightened = tightened_limits(checked_limits(limits, costs), costs, margin)
     for _ in range(tries):
         architecture = space.sample(rng)
-        if within(architecture, checked, costs):
+        if within(architecture, tightened, costs):
             return architecture
     rows = tuple(rng.dirichlet(np.ones(len(d.options))) for d in space.decisions)
     uniform = JointDistribution.uniform(space.decisions)

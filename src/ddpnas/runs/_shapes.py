@@ -7,7 +7,8 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from ddpnas.costs.table import CostTableForm
 from ddpnas.generation.limits import LimitForm
 from ddpnas.space.distribution import DistributionForm
-from ddpnas.utils.read import Bounds, Count, Number
+from ddpnas.utils.read import Measured, Whole
+from ddpnas.utils.shapes import Range
 
 __all__ = [
     "CheckpointForm",
@@ -18,17 +19,17 @@ __all__ = [
     "StageForm",
 ]
 
-_Seconds = Annotated[float, Bounds(0)]
+_Seconds = Annotated[float, Range(0)]
 
 
 class RecordForm(TypedDict):
     """A line of ``history.jsonl``. It holds further measurements of the evaluator."""
 
-    evaluation: Count
-    stage: Count
+    evaluation: Whole
+    stage: Whole
     architecture: dict[str, str]
-    score: Number
-    accuracy: NotRequired[Number]
+    score: Measured
+    accuracy: NotRequired[Measured]
     seconds: _Seconds
     train_seconds: NotRequired[_Seconds]
     valid_seconds: NotRequired[_Seconds]
@@ -40,8 +41,8 @@ class RecordForm(TypedDict):
 class StageForm(DistributionForm):
     """A line of ``distributions.jsonl``."""
 
-    stage: Count
-    evaluations: Count
+    stage: Whole
+    evaluations: Whole
 
 
 class ResultForm(TypedDict):
@@ -49,7 +50,7 @@ class ResultForm(TypedDict):
 
     architecture: dict[str, str]
     text: str
-    evaluations: Count
+    evaluations: Whole
     seconds: _Seconds
     distribution: DistributionForm
 
@@ -57,15 +58,15 @@ class ResultForm(TypedDict):
 class CheckpointForm(TypedDict):
     """The plain data of ``checkpoint.safetensors``."""
 
-    evaluations: Count
-    scores: list[Number]
+    evaluations: Whole
+    scores: list[Measured]
     preparing: _Seconds
     strategy: dict[str, Any]
     evaluator: dict[str, Any]
 
 
 class _CertificateForm(TypedDict):
-    gap: Number
+    gap: Measured
 
 
 class _CandidateForm(TypedDict):
@@ -73,10 +74,10 @@ class _CandidateForm(TypedDict):
     text: str
     costs: dict[str, float]
     margin: dict[str, float]
-    log_prob: Number  # minus infinity for an option of probability 0
+    log_prob: Measured  # minus infinity for an option of probability 0
     certificate: _CertificateForm
-    score: NotRequired[Number]
-    accuracy: NotRequired[Number]
+    score: NotRequired[Measured]
+    accuracy: NotRequired[Measured]
 
 
 class GeneratedForm(_CandidateForm):
@@ -92,8 +93,8 @@ class GeneratedForm(_CandidateForm):
     error_margin: NotRequired[float | str | None]
     tables: list[CostTableForm]
     top: NotRequired[list[_CandidateForm]]
-    rescored: NotRequired[Count]
-    chosen: NotRequired[Count]
+    rescored: NotRequired[Whole]
+    chosen: NotRequired[Whole]
     changed_by_rescoring: NotRequired[bool]
 
 

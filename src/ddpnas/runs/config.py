@@ -12,7 +12,7 @@ import yaml
 from ddpnas.data.load import DataConfig
 from ddpnas.errors import RunError
 from ddpnas.evaluators.registry import evaluator_options, list_evaluators
-from ddpnas.utils.read import checked, parse_yaml, read_yaml
+from ddpnas.utils.read import checked_content, parse_yaml, read_yaml
 from ddpnas.utils.settings import Seed, checked_fields
 
 __all__ = ["RunConfig"]
@@ -77,7 +77,7 @@ class RunConfig:
         Raises:
             RunError: It is damaged, or has settings that this version does not know.
         """
-        return cls._of(checked(parse_yaml(text, path), dict[str, Any], path), path)
+        return cls._of(checked_content(parse_yaml(text, path), dict[str, Any], path), path)
 
     @classmethod
     def _of(cls, content: dict[str, Any], path: str | Path) -> RunConfig:
@@ -88,7 +88,7 @@ class RunConfig:
         strange = sorted(set(content) - {*of_data, *of_run})
         evaluator = content.get("evaluator", cls.evaluator)
         if evaluator in list_evaluators() and content.get("evaluator_options"):
-            given = checked(content["evaluator_options"], dict[str, Any], path)
+            given = checked_content(content["evaluator_options"], dict[str, Any], path)
             known = evaluator_options(evaluator)
             strange += [f"evaluator_options.{name}" for name in sorted(set(given) - set(known))]
         if strange:
@@ -100,7 +100,9 @@ class RunConfig:
             {k: v for k, v in content.items() if k in names}
             for names in (of_data, {*of_run} - {"data"})
         )
-        config: RunConfig = checked({**run, "data": data if "data" in data else None}, cls, path)
+        config: RunConfig = checked_content(
+            {**run, "data": data if "data" in data else None}, cls, path
+        )
         return config
 
     @classmethod

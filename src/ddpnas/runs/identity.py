@@ -22,7 +22,7 @@ from ddpnas.space.user_code import CodeForm, UserCode
 from ddpnas.strategies.registry import list_strategies, strategy_options
 from ddpnas.utils.environment import environment
 from ddpnas.utils.options import differences
-from ddpnas.utils.read import Count, Size, checked
+from ddpnas.utils.read import Size, Whole, checked_content
 
 __all__ = ["RunForm", "RunIdentity", "about_run", "note_processes", "versions"]
 
@@ -132,18 +132,18 @@ class RunIdentity:
         Raises:
             RunError: Another version of ddpnas wrote it.
         """
-        found: RunIdentity = checked(content, cls, path)
+        found: RunIdentity = checked_content(content, cls, path)
         return found
 
 
 class _Held(TypedDict):
     classes: list[str]
     input_shape: list[Size]
-    items: dict[str, Count]
+    items: dict[str, Whole]
 
 
 class _AboutForm(TypedDict):
-    evaluations: Count
+    evaluations: Whole
     space: SpaceForm
     data: _Held
 

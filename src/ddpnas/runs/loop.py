@@ -17,7 +17,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import Strategy
 from ddpnas.training.distributed import Processes
-from ddpnas.utils.read import checked, read_records
+from ddpnas.utils.read import checked_content, read_records
 
 __all__ = ["Progress", "SearchLoop", "own_seconds", "search_seconds"]
 
@@ -103,7 +103,7 @@ class SearchLoop:
         )
         if saved is not None:
             tensors, plain = saved
-            plain = checked(plain, CheckpointForm, "the checkpoint")
+            plain = checked_content(plain, CheckpointForm, "the checkpoint")
             self._strategy.load_state_dict(plain["strategy"])
             self._evaluator.load_state_dict(tensors, plain["evaluator"])
             self._scores, self._preparing = plain["scores"], plain["preparing"]

@@ -28,7 +28,6 @@ from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.device import pick_device
 from ddpnas.training.distributed import Processes, current, join
-from ddpnas.utils.options import check_argument
 from ddpnas.utils.read import blaming, read_json, read_records
 from ddpnas.utils.settings import Seed, checked
 
@@ -176,7 +175,7 @@ def search(
         True
     """
     if not isinstance(space, str):
-        check_argument("search(space, data)", "space", space, SearchSpace)
+        checked("space of search()", SearchSpace, space)
     seed = checked("seed", Seed, seed)
     check_without_data(
         space, strategy, evaluator, strategy_options=strategy_options or {},

@@ -20,7 +20,7 @@ import numpy as np
 from ddpnas.errors import ArchitectureError, SpaceError, nearest
 from ddpnas.space._uniform import UniformSampler
 from ddpnas.utils.exact import Unit, exact
-from ddpnas.utils.read import checked
+from ddpnas.utils.read import checked_content
 from ddpnas.utils.text import unwritable
 
 __all__ = [
@@ -146,7 +146,7 @@ class Decision:
         Raises:
             SpaceError: The data describe no decision.
         """
-        form = checked(data, DecisionForm, "a decision", SpaceError)
+        form = checked_content(data, DecisionForm, "a decision", SpaceError)
         return cls(
             form["name"],
             tuple(form["options"]),
@@ -479,7 +479,7 @@ class DecisionSpace:
         Raises:
             SpaceError: The data describe no space.
         """
-        form = checked(data, SpaceForm, "a search space", SpaceError)
+        form = checked_content(data, SpaceForm, "a search space", SpaceError)
         decisions = [Decision.from_dict(decision) for decision in form["decisions"]]
         rules = [
             Rule(

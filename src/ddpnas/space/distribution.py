@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from ddpnas.errors import SpaceError
 from ddpnas.space.decisions import Architecture, Decision, DecisionForm
-from ddpnas.utils.read import Share, checked
+from ddpnas.utils.read import checked_content
+from ddpnas.utils.shapes import Share
 
 __all__ = ["DistributionForm", "JointDistribution"]
 
@@ -229,7 +230,7 @@ class JointDistribution:
         Raises:
             SpaceError: The data describe no distribution.
         """
-        form = checked(data, DistributionForm, "a distribution", SpaceError)
+        form = checked_content(data, DistributionForm, "a distribution", SpaceError)
         theta, survivors = form["theta"], form["survivors"]
         decisions = tuple(Decision.from_dict(decision) for decision in form["decisions"])
         names = {decision.name for decision in decisions}

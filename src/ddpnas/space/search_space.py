@@ -41,7 +41,8 @@ from ddpnas.space.meta import make_network, move_to_meta, on_meta
 from ddpnas.space.slices import Slices, fix_widths
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
-from ddpnas.utils.settings import Count, checked_options, hints_of
+from ddpnas.utils.settings import Count, checked_options
+from ddpnas.utils.shapes import hints_of
 
 __all__ = ["SearchSpace", "Text", "network_options"]
 

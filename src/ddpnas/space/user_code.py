@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, NoReturn, TypedDict
 
 from ddpnas.errors import DdpnasError, RunError, nearest
-from ddpnas.utils.read import checked
+from ddpnas.utils.read import checked_content
 
 __all__ = [
     "CodeForm",
@@ -122,7 +122,7 @@ class UserCode:
         """
         if kept is None:
             return []
-        form = checked(kept, CodeForm, "the fingerprint of the code")
+        form = checked_content(kept, CodeForm, "the fingerprint of the code")
         now, before = self.fingerprint(), form["imports"]
         changed = [self.path] if now["file"] != form["file"] else []
         for name in {**before, **now["imports"]}:

@@ -38,7 +38,8 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
 from ddpnas.space.layers import FactorizedReduce, NoConnection, add, batch_norm, conv_bn, drop_path
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.utils.settings import Channels, Count, Pixels, Range, Share
+from ddpnas.utils.settings import Channels, Count, Pixels
+from ddpnas.utils.shapes import Range, Share
 
 __all__ = ["CELLS", "EDGES", "OPERATIONS", "SPACE", "network"]
 

@@ -38,7 +38,8 @@ from ddpnas.spaces.mobile import (
     read_list,
     size_stages,
 )
-from ddpnas.utils.settings import Count, Pixels, Share, WidthFactor
+from ddpnas.utils.settings import Count, Pixels, WidthFactor
+from ddpnas.utils.shapes import Share
 
 __all__ = ["SPACE", "STAGES", "network"]
 

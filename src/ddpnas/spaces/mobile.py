@@ -17,7 +17,7 @@ from torch import nn
 
 from ddpnas.errors import ArchitectureError, OptionError
 from ddpnas.space.layers import conv_bn
-from ddpnas.utils.settings import Range
+from ddpnas.utils.shapes import Range
 
 __all__ = [
     "Block",

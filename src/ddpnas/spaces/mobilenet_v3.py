@@ -45,7 +45,8 @@ from ddpnas.spaces.mobile import (
     size_stages,
     timm_string,
 )
-from ddpnas.utils.settings import Count, Pixels, Share, WidthFactor
+from ddpnas.utils.settings import Count, Pixels, WidthFactor
+from ddpnas.utils.shapes import Share
 
 __all__ = ["OPERATIONS", "SPACE", "STAGES", "network"]
 

@@ -30,7 +30,8 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.layers import NoConnection, add, batch_norm
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import is_absent
-from ddpnas.utils.settings import Channels, Count, Pixels, Range
+from ddpnas.utils.settings import Channels, Count, Pixels
+from ddpnas.utils.shapes import Range
 
 __all__ = ["EDGES", "OPERATIONS", "SPACE", "canonical_cell", "format_cell", "network", "parse_cell"]
 

@@ -23,7 +23,7 @@ from ddpnas.spaces import (
     toy,
 )
 from ddpnas.spaces.user_space import space_from_file
-from ddpnas.utils.options import check_argument
+from ddpnas.utils.settings import checked
 
 __all__ = [
     "about_space",
@@ -53,7 +53,7 @@ def list_spaces() -> list[str]:
 
     Example:
         >>> list_spaces()[:3]
-        ['darts', 'mnasnet', 'mobilenet-v2']
+        ['darts', 'edge', 'mnasnet']
     """
     return sorted(_SPACES)
 
@@ -132,7 +132,7 @@ def create_space(name: str, /, **options: Any) -> SearchSpace:
         >>> space.size, space.output_shape
         (81, (3,))
     """
-    check_argument("create_space(name)", "name", name, str)
+    checked("name of create_space()", str, name)
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
     make = _SPACES[name]

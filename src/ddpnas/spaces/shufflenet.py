@@ -28,7 +28,8 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.layers import conv_bn
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.mobile import Reduction, Stage, classifier, place_blocks, read_list, size_stages
-from ddpnas.utils.settings import Count, Pixels, Share, WidthFactor
+from ddpnas.utils.settings import Count, Pixels, WidthFactor
+from ddpnas.utils.shapes import Share
 
 __all__ = ["BLOCKS", "OPERATIONS", "SPACE", "network"]
 

@@ -18,9 +18,9 @@ from ddpnas.generation.best import generate
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.legal import Choices, Indices, LegalSampler
-from ddpnas.utils.read import Bounds, Count, blaming, checked
-from ddpnas.utils.settings import Count as Evaluations
-from ddpnas.utils.settings import Seed, checks_arguments
+from ddpnas.utils.read import Whole, blaming, checked_content
+from ddpnas.utils.settings import Count, Seed, checks_arguments
+from ddpnas.utils.shapes import Range
 
 __all__ = ["BaseStrategy", "Strategy", "frequencies", "recommend"]
 
@@ -61,7 +61,7 @@ class BaseStrategy(ABC):
     """
 
     @checks_arguments
-    def __init__(self, space: DecisionSpace, seed: Seed, evaluations: Evaluations | None) -> None:
+    def __init__(self, space: DecisionSpace, seed: Seed, evaluations: Count | None) -> None:
         self.space = space
         self.stage = 0
         self.nan_scores = 0
@@ -170,7 +170,7 @@ class BaseStrategy(ABC):
         Raises:
             RunError: It is the state of something else.
         """
-        form = checked(state, _StateForm, "the state of the strategy")
+        form = checked_content(state, _StateForm, "the state of the strategy")
         with blaming("the state of the strategy"):
             for indices in (*form["history"], *(form["asked"] or ())):
                 self.space.decode(indices)
@@ -189,8 +189,8 @@ class BaseStrategy(ABC):
 
 
 class _SeedForm(TypedDict):
-    state: Annotated[int, Bounds(0, 2**128 - 1)]
-    inc: Annotated[int, Bounds(0, 2**128 - 1)]
+    state: Annotated[int, Range(0, 2**128 - 1)]
+    inc: Annotated[int, Range(0, 2**128 - 1)]
 
 
 class _RandomForm(TypedDict):
@@ -199,7 +199,7 @@ class _RandomForm(TypedDict):
     bit_generator: Literal["PCG64"]
     state: _SeedForm
     has_uint32: Literal[0, 1]
-    uinteger: Annotated[int, Bounds(0, 2**32 - 1)]
+    uinteger: Annotated[int, Range(0, 2**32 - 1)]
 
 
 class _StateForm(TypedDict):
@@ -207,8 +207,8 @@ class _StateForm(TypedDict):
 
     history: list[list[int]]
     scores: list[float]
-    stage: Count
-    nan_scores: Count
+    stage: Whole
+    nan_scores: Whole
     asked: list[list[int]] | None
     rng: _RandomForm
 

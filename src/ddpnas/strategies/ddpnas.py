@@ -26,7 +26,8 @@ from ddpnas.strategies._rows import row_codes, unique_rows
 from ddpnas.strategies.base import BaseStrategy, recommend
 from ddpnas.strategies.legal import Choices, Indices
 from ddpnas.strategies.schedule import Cycles, PruningSchedule
-from ddpnas.utils.settings import Count, Range, Seed, checks_arguments
+from ddpnas.utils.settings import Count, Seed, checks_arguments
+from ddpnas.utils.shapes import Range
 
 __all__ = ["DDPNAS", "expected_improvement"]
 

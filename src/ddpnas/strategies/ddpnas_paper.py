@@ -40,7 +40,8 @@ from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy, recommend
 from ddpnas.strategies.legal import Choices, Indices
 from ddpnas.strategies.schedule import Cycles, PruningSchedule
-from ddpnas.utils.settings import Count, Momentum, Range, Seed, checks_arguments
+from ddpnas.utils.settings import Count, Momentum, Seed, checks_arguments
+from ddpnas.utils.shapes import Range
 
 __all__ = ["DDPNASPaper", "choice_means", "survivor_softmax"]
 

@@ -15,7 +15,8 @@ import numpy as np
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix
 from ddpnas.strategies.legal import Choices
-from ddpnas.utils.settings import Range, Seed, checks_arguments
+from ddpnas.utils.settings import Seed, checks_arguments
+from ddpnas.utils.shapes import Range
 
 __all__ = ["MdeNAS"]
 

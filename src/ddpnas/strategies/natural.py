@@ -17,7 +17,8 @@ import numpy as np
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.learned import Learned, Matrix, one_hot, rank_utilities
 from ddpnas.strategies.legal import Choices
-from ddpnas.utils.settings import Momentum, Range, Seed, checks_arguments
+from ddpnas.utils.settings import Momentum, Seed, checks_arguments
+from ddpnas.utils.shapes import Range
 
 __all__ = ["ASNG", "MIGO", "SNG"]
 

@@ -19,8 +19,8 @@ from ddpnas.strategies.natural import ASNG, MIGO, SNG
 from ddpnas.strategies.optuna_sampler import OptunaStrategy
 from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
-from ddpnas.utils.options import check_argument
-from ddpnas.utils.settings import Seed, checked, checked_options, hints_of
+from ddpnas.utils.settings import Seed, checked, checked_options
+from ddpnas.utils.shapes import hints_of
 
 __all__ = [
     "checked_strategy_options",
@@ -75,8 +75,8 @@ def create_strategy(name: str, space: DecisionSpace, /, seed: int = 0, **options
         >>> [architecture["kernel"] in "35" for architecture in strategy.ask()]
         [True]
     """
-    check_argument("create_strategy(name, space)", "name", name, str)
-    check_argument("create_strategy(name, space)", "space", space, DecisionSpace)
+    checked("name of create_strategy()", str, name)
+    checked("space of create_strategy()", DecisionSpace, space)
     made: Any = strategy_class(name)
     given = checked_strategy_options(name, made, options)
     strategy: Strategy = made(space, seed=checked("seed", Seed, seed), **given)

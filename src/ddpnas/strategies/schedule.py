@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from ddpnas.utils.settings import Range
+from ddpnas.utils.shapes import Range
 
 __all__ = ["Cycles", "PruningSchedule"]
 

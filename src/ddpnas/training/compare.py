@@ -25,7 +25,6 @@ from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.train import train
-from ddpnas.utils.options import check_argument
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Extra, checked
 
@@ -87,9 +86,8 @@ def compare(
         >>> found.name, other.name, sorted(found.costs)[:2]
         ('found', 'random 1', ['activation_bytes', 'macs'])
     """
-    call = "compare(space, architecture, data)"
-    check_argument(call, "space", space, SearchSpace)
-    check_argument(call, "architecture", architecture, Mapping)
+    checked("space of compare()", SearchSpace, space)
+    checked("architecture of compare()", Mapping, architecture)
     run, data = complete(options), as_data(data)
     seed = run["seed"]
     random, same_size = checked("random", Extra, random), checked("same_size", Extra, same_size)

@@ -14,7 +14,7 @@ from ddpnas.errors import DataError
 from ddpnas.training.metrics import confusion
 from ddpnas.training.results import EvaluationResult
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.options import check_argument
+from ddpnas.utils.settings import checked
 
 __all__ = ["evaluate"]
 
@@ -51,7 +51,7 @@ def evaluate(
         >>> evaluate(model, (torch.randn(40, 4), torch.arange(40) % 2)).items
         8
     """
-    check_argument("evaluate(model, data)", "model", model, TrainedModel)
+    checked("model of evaluate()", TrainedModel, model)
     name, chosen, images = _images(model, data, split, workers)
     as_trained = Data(
         name=name,

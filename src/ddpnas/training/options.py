@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypedDict, cast
 
-from ddpnas.utils.settings import Epochs, Seed, checked_options, hints_of
+from ddpnas.utils.settings import Epochs, Seed, checked_options
+from ddpnas.utils.shapes import hints_of
 
 __all__ = ["TrainOptions", "complete"]
 

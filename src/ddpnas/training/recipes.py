@@ -24,12 +24,10 @@ from ddpnas.utils.settings import (
     Momentum,
     Norm,
     Pixels,
-    Range,
-    Share,
     checked_fields,
     checked_options,
-    hints_of,
 )
+from ddpnas.utils.shapes import Range, Share, hints_of
 
 __all__ = ["RECIPES", "Recipe", "create_recipe"]
 

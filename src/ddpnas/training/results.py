@@ -19,7 +19,8 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.final_spaces import inference_space
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.saving import TrainedFolder, lock_trained
-from ddpnas.utils.read import Bounds, Count, Number, Size, checked
+from ddpnas.utils.read import Measured, Size, Whole, checked_content
+from ddpnas.utils.shapes import Range
 
 __all__ = ["Compared", "ComparedForm", "Comparison", "EvaluationResult", "TrainResult"]
 
@@ -30,11 +31,11 @@ class TrainedForm(TypedDict):
     data: str
     split: str
     items: Size
-    confusion: list[list[Count]]
-    history: list[dict[str, Number]]
+    confusion: list[list[Whole]]
+    history: list[dict[str, Measured]]
     recipe: Recipe
-    seed: Count
-    seconds: Annotated[float, Bounds(0)]
+    seed: Whole
+    seconds: Annotated[float, Range(0)]
 
 
 class ComparedForm(TrainedForm):
@@ -188,7 +189,7 @@ class TrainResult:
         Raises:
             RunError: The content is something else.
         """
-        form = checked(content, TrainedForm, "the result of a training")
+        form = checked_content(content, TrainedForm, "the result of a training")
         return cls(
             model=_NotKept(),
             evaluation=EvaluationResult.from_dict(form),
@@ -239,7 +240,7 @@ class Compared:
         Raises:
             RunError: The content is something else.
         """
-        form = checked(content, ComparedForm, "a network of a comparison")
+        form = checked_content(content, ComparedForm, "a network of a comparison")
         return cls(
             name=form["name"],
             text=form["text"],

@@ -33,7 +33,8 @@ from ddpnas.training.checkpoint import load_weights
 from ddpnas.training.results import Compared, Comparison
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.read import Bounds, Count, Number, Size, blaming, read_json
+from ddpnas.utils.read import Measured, Size, Whole, blaming, read_json
+from ddpnas.utils.shapes import Range
 
 __all__ = ["load", "read_comparison", "save_networks"]
 
@@ -194,18 +195,18 @@ def read_comparison(folder: str | Path) -> Comparison | None:
 class _DataForm(TypedDict):
     name: str
     fingerprint: str
-    sizes: dict[str, Count]
+    sizes: dict[str, Whole]
     source: dict[str, Any]  # of DataConfig, or empty
 
 
 class _CertificateForm(TypedDict):
-    gap: Number
+    gap: Measured
 
 
 class _GeneratedForm(TypedDict):
     """What is kept of an answer of ``ddpnas generate``."""
 
-    log_prob: Number
+    log_prob: Measured
     certificate: _CertificateForm
     objective: str
     survivors_only: bool
@@ -213,13 +214,13 @@ class _GeneratedForm(TypedDict):
     parametric: int | None
     costs_from: list[str]
     space_options: dict[str, Any]
-    rescored: NotRequired[Count]
-    chosen: NotRequired[Count]
+    rescored: NotRequired[Whole]
+    chosen: NotRequired[Whole]
 
 
 class _ProvenanceForm(TypedDict):
     data: _DataForm
-    seed: Count
+    seed: Whole
     searched_space_options: dict[str, Any] | None
     generated: NotRequired[_GeneratedForm | None]
     versions: dict[str, Any]
@@ -237,7 +238,7 @@ class _AboutForm(TypedDict):
     input_shape: list[Size]
     classes: list[str]
     mean: list[float]
-    std: list[Annotated[float, Bounds(1e-9)]]
+    std: list[Annotated[float, Range(1e-9)]]
     costs: dict[str, float]
     limits: dict[str, LimitForm]
     provenance: _ProvenanceForm

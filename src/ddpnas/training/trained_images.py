@@ -16,7 +16,7 @@ from typing import Any
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, list_data, load_data
 from ddpnas.errors import DataError, RunError
-from ddpnas.utils.read import checked
+from ddpnas.utils.read import checked_content
 
 __all__ = ["find_images", "read_images"]
 
@@ -36,7 +36,7 @@ def read_images(kept: Mapping[str, Any], folder: Path | None, place: str | Path 
     source = dict(kept.get("source", {}))
     if not source:
         raise RunError(f"the data of {name} came from Python objects; name some images with --data")
-    called = checked(source, DataConfig, f"the source of the data of {name}").data
+    called = checked_content(source, DataConfig, f"the source of the data of {name}").data
     # An embedded set is known by its name, and a network in memory knows the path.
     known = called in list_data() or Path(called).is_absolute()
     where = called if known else place
@@ -70,7 +70,7 @@ def find_images(kept: Mapping[str, Any], data: str | Path) -> Data | None:
     source = dict(kept.get("source", {}))
     if not source:
         return None
-    checked(source, DataConfig, "the source of the data of this network")
+    checked_content(source, DataConfig, "the source of the data of this network")
     try:
         with _silent():  # messages about its splits are true only if the data are the same
             found = load_data(**{**source, "data": data})

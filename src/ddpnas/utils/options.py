@@ -1,91 +1,16 @@
-"""Options: checks of the values that a user gives, and of changes since a run began."""
+"""Which settings changed since a run or a training began."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Mapping
-from numbers import Integral
 from typing import Any
 
-from ddpnas.errors import OptionError, RunError
+from ddpnas.errors import RunError
 
-__all__ = ["check_argument", "check_seed", "differences", "refuse_differences", "typed"]
-
-_MOST_SEED = 2**32 - 1  # seeds of parts are sums and products of it, and all libraries take those
-
-
-def typed(what: str, annotation: str, value: Any) -> Any:
-    """Return a value as the type that its annotation names.
-
-    A number may be given as another one of equal value, and as the text "3e-4", which YAML does
-    not read as a number.
-
-    Args:
-        what: Name of the option, for the message.
-        annotation: "int", "float", "bool", "str", a ``Literal`` of texts, or a mapping. None is
-            allowed if it ends in "None".
-        value: Value that was given.
-
-    Raises:
-        OptionError: The value has another type, or is not a finite number.
-
-    Example:
-        >>> typed("lr", "float", "3e-4"), typed("clip", "float | None", None)
-        (0.0003, None)
-    """
-    if value is None and annotation.endswith("None"):
-        return None
-    kind = "str" if annotation.startswith("Literal") else annotation.split(" ")[0]
-    if value is False and "'no'" in annotation:
-        return "no"  # YAML, and so a command line, reads it as false
-    if kind == "int" and not isinstance(value, bool) and isinstance(value, Integral):
-        return int(value)
-    if kind == "float" and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    expected = {"int": int, "float": float, "bool": bool, "str": str}.get(kind, dict)
-    if expected in (int, float) or type(value) is not expected:
-        raise OptionError(f"{what} must be of type {expected.__name__}, not {value!r}")
-    return value
-
-
-def check_argument(call: str, name: str, given: Any, kind: type) -> None:
-    """Check an argument of a Python call, which may have been given in another's place.
-
-    Args:
-        call: The call, for the message.
-        name: Name of the argument.
-        given: What was given.
-        kind: Class that it must have.
-
-    Raises:
-        OptionError: It has another one.
-
-    Example:
-        >>> check_argument("search(space, data)", "space", 7, dict)
-        Traceback (most recent call last):
-        ...
-        ddpnas.errors.OptionError: the space in search(space, data) must be a dict, not int
-    """
-    if not isinstance(given, kind):
-        what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-        raise OptionError(f"the {name} in {call} must be a {kind.__name__}, not {what}")
-
-
-def check_seed(seed: int) -> None:
-    """Raise :class:`OptionError` unless a number can seed all generators: 0 to 4,294,967,295."""
-    if not 0 <= seed <= _MOST_SEED:
-        raise OptionError(f"a seed must be from 0 to {_MOST_SEED:,}, not {seed}")
-
+__all__ = ["differences", "refuse_differences"]
 
 _MOST = 5  # differences that a sentence names
-
-
 _NOT_GIVEN = object()
 
 

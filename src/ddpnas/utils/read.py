@@ -1,51 +1,29 @@
 """Read files that others wrote or edited, and check their content against a declared shape.
 
-A shape is a type, spelled as in annotations: ``int``, ``list[str]``, ``dict[str, float]``,
-``Literal["a", "b"]``, ``X | None``, a ``TypedDict``, or a dataclass, which is made of the content.
-``Annotated[float, Bounds(0, 1)]`` adds a range. ``float`` takes finite numbers only, ``Any`` takes
-whatever JSON can say, and a ``TypedDict`` may have further keys.
+Shapes are annotations, see :mod:`ddpnas.utils.shapes`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import json
-import math
-import re
 import stat
-import sys
-import types
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NoReturn,
-    NotRequired,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Annotated, Any
 
 import yaml
 
 from ddpnas.errors import DdpnasError, RunError
+from ddpnas.utils.shapes import DEEPEST, TOO_DEEP, Range, fitted, shown
 
 __all__ = [
-    "Bounds",
-    "Count",
-    "Number",
-    "Share",
+    "Measured",
     "Size",
+    "Whole",
     "blaming",
-    "checked",
+    "checked_content",
     "parse_json",
     "parse_yaml",
     "read_file",
@@ -61,9 +39,6 @@ __all__ = [
 _MOST_JSON = 256 * 1024**2
 _MOST_RECORDS = 1024**3
 _MOST_YAML = 256 * 1024  # a configuration; the parser takes seconds for a megabyte
-_DEEPEST = 40  # objects and lists within each other
-_MOST_SHOWN = 60  # characters of a value in a message
-_MOST_INTEGER = 2**63 - 1  # what tensors and arrays can hold
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -71,46 +46,16 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
     (lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode), "a device"),
 )
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can spell it, no file or terminal takes it
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """The range of a number in a shape, both ends included.
+Whole = Annotated[int, Range(0)]
+"""How many of something there are, which may be none."""
 
-    Attributes:
-        lower: Least number.
-        upper: Largest number.
-        finite: Whether infinity and NaN are refused.
+Size = Annotated[int, Range(1, 2**31 - 1)]
+"""How many of something there are, at least one."""
 
-    Example:
-        >>> checked(0.5, Annotated[float, Bounds(0, 1)], "x.json")
-        0.5
-    """
-
-    lower: float = -math.inf
-    upper: float = math.inf
-    finite: bool = True
-
-    def holds(self, value: float) -> bool:
-        """Return whether a number is in the range."""
-        if isinstance(value, float) and not math.isfinite(value):
-            return not self.finite
-        return self.lower <= value <= self.upper
-
-    def __str__(self) -> str:
-        """Return the range as the end of "a number ..."."""
-        if self.lower == -math.inf:
-            return "" if self.upper == math.inf else f"of at most {self.upper:,}"
-        if self.upper == math.inf:
-            return f"of at least {self.lower:,}"
-        return f"from {self.lower:,} to {self.upper:,}"
-
-
-Number = Annotated[float, Bounds(finite=False)]  # a measurement that may have gone wrong
-Share = Annotated[float, Bounds(0, 1)]
-Count = Annotated[int, Bounds(0)]
-Size = Annotated[int, Bounds(1, 2**31 - 1)]
+Measured = Annotated[float, Range(finite=False)]
+"""A measurement that may have gone wrong: infinity and NaN are read, too."""
 
 
 def read_file(
@@ -166,7 +111,7 @@ def read_json(path: str | Path, shape: Any = Any, error: type[DdpnasError] = Run
 
     Args:
         path: The file.
-        shape: What it must hold, see :mod:`ddpnas.utils.read`.
+        shape: What it must hold, see :func:`ddpnas.utils.shapes.fitted`.
         error: Raised for anything that is wrong with the file.
 
     Raises:
@@ -180,9 +125,11 @@ def read_json(path: str | Path, shape: Any = Any, error: type[DdpnasError] = Run
         ...     read_json(path, dict[str, float])
         ... except RunError as error:
         ...     print(str(error).partition(": ")[2])
-        y is "two", not a number
+        y must be a finite number, not 'two'
     """
-    return checked(parse_json(read_file(path, error=error), path, error), shape, path, error)
+    return checked_content(
+        parse_json(read_file(path, error=error), path, error), shape, path, error
+    )
 
 
 def read_records(
@@ -192,7 +139,7 @@ def read_records(
 
     Args:
         path: The file.
-        shape: What each line must hold, see :mod:`ddpnas.utils.read`.
+        shape: What each line must hold, see :func:`ddpnas.utils.shapes.fitted`.
         error: Raised for anything that is wrong with the file.
 
     Raises:
@@ -201,7 +148,7 @@ def read_records(
     records = []
     for number, line in enumerate(whole_lines(path), 1):
         where = f"line {number} of {path}"
-        records.append(checked(parse_json(line, where, error), shape, where, error))
+        records.append(checked_content(parse_json(line, where, error), shape, where, error))
     return records
 
 
@@ -226,7 +173,7 @@ def whole_lines(path: str | Path) -> list[bytes]:
 def read_yaml(path: str | Path, shape: Any = Any, error: type[DdpnasError] = RunError) -> Any:
     """Return the content of a YAML file, checked against a shape; see :func:`read_json`."""
     content = read_file(path, _MOST_YAML, error)
-    return checked(parse_yaml(_text(content, path, error), path, error), shape, path, error)
+    return checked_content(parse_yaml(_text(content, path, error), path, error), shape, path, error)
 
 
 def parse_json(content: str | bytes, what: Any, error: type[DdpnasError] = RunError) -> Any:
@@ -245,7 +192,7 @@ def parse_json(content: str | bytes, what: Any, error: type[DdpnasError] = RunEr
     try:
         return json.loads(text, object_pairs_hook=_without_doubles)
     except RecursionError:
-        raise error(f"cannot use {what}: {_too_deep()}") from None
+        raise error(f"cannot use {what}: {TOO_DEEP}") from None
     except ValueError as reason:
         raise error(f"cannot use {what}: it is not JSON: {_said(reason)}") from None
 
@@ -284,25 +231,25 @@ def require_plain_yaml(text: str) -> None:
             raise yaml.YAMLError(f"the alias *{event.anchor} is not allowed; write the value again")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise yaml.YAMLError(_too_deep())
+        if depth > DEEPEST:
+            raise yaml.YAMLError(TOO_DEEP)
 
 
-def checked(value: Any, shape: Any, what: Any, error: type[DdpnasError] = RunError) -> Any:
+def checked_content(value: Any, shape: Any, what: Any, error: type[DdpnasError] = RunError) -> Any:
     """Return a value that has a shape; a dataclass is made of its fields.
 
     Args:
         value: Plain data, as from JSON or YAML.
-        shape: What it must be, see :mod:`ddpnas.utils.read`.
+        shape: What it must be, see :func:`ddpnas.utils.shapes.fitted`.
         what: The file it comes from, for messages.
         error: Raised if it has another shape; names the key, what it holds, and what it should.
 
     Example:
-        >>> checked([1, 2], list[Annotated[int, Bounds(1)]], "sizes.json")
+        >>> checked_content([1, 2], list[Size], "sizes.json")
         [1, 2]
     """
     with blaming(what, error):
-        return _checked(value, shape, "")
+        return fitted(value, shape, plain=True)
 
 
 @contextlib.contextmanager
@@ -326,196 +273,9 @@ def blaming(what: Any, error: type[DdpnasError] = RunError) -> Iterator[None]:
         raise error(f"cannot use {what}: {reason}") from None
 
 
-class _MisfitError(DdpnasError):
-    """A value has another shape than it should; the message says which and where."""
-
-
-def _refuse(value: Any, at: str, expected: str) -> NoReturn:
-    raise _MisfitError(f"{at or 'its content'} is {_shown(value)}, not {expected}")
-
-
-def _checked(value: Any, shape: Any, at: str) -> Any:
-    """Return a value that has a shape; ``at`` is where it stands, such as "terms[2].cost"."""
-    origin = get_origin(shape)
-    if shape is Any:
-        return _plain(value, at, 0)
-    if origin is Annotated:
-        kind, *ranges = get_args(shape)
-        bounds = next((r for r in ranges if isinstance(r, Bounds)), Bounds())
-        return _number(value, kind, bounds, at) if kind in _NUMBERS else _checked(value, kind, at)
-    if shape in _NUMBERS:
-        return _number(value, shape, Bounds(), at)
-    if shape in (str, bool, None, types.NoneType):
-        if type(value) is not (types.NoneType if shape is None else shape):
-            _refuse(value, at, _name(shape))
-        if shape is str and _HALF_CHARACTER.search(str(value)):
-            _refuse(value, at, "a text that UTF-8 can hold")
-        return value
-    if origin is Literal:
-        if not any(value == one and type(value) is type(one) for one in get_args(shape)):
-            _refuse(value, at, _name(shape))
-        return value
-    if origin in (Union, types.UnionType):
-        return _one_of(value, get_args(shape), at)
-    if origin in (list, tuple, Sequence, Mapping, dict):
-        return _gathered(value, origin, get_args(shape), at)
-    return _made(value, shape, at)
-
-
-def _number(value: Any, kind: Any, bounds: Bounds, at: str) -> Any:
-    """Return a number in a range, as it is: a whole number stays one, so that sums are exact."""
-    right = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-    unbounded = math.isinf(bounds.lower) or math.isinf(bounds.upper)
-    most = _MOST_INTEGER if kind is int else sys.float_info.max
-    large = isinstance(value, int) and abs(value) > most and unbounded
-    if not right or large or not bounds.holds(value):
-        _refuse(value, at, " ".join(filter(None, (_name(kind), str(bounds)))))
-    return value
-
-
-def _one_of(value: Any, shapes: Sequence[Any], at: str) -> Any:
-    others = [shape for shape in shapes if shape is not types.NoneType]
-    if value is None and len(others) < len(shapes):
-        return None
-    if len(others) == 1:
-        return _checked(value, others[0], at)  # its message says more
-    for shape in others:
-        try:
-            return _checked(value, shape, at)
-        except _MisfitError:
-            pass  # another may fit
-    return _refuse(value, at, " or ".join(map(_name, shapes)))
-
-
-def _gathered(value: Any, origin: Any, arguments: tuple[Any, ...], at: str) -> Any:
-    """Return a list, tuple or mapping whose items have a shape."""
-    if origin in (Mapping, dict):
-        inner = arguments[1]
-        return {
-            key: _checked(item, inner, f"{at}.{key}" if at else key)
-            for key, item in _items(value, at)
-        }
-    if not isinstance(value, (list, tuple)):
-        _refuse(value, at, "a list")
-    shapes: Iterable[Any] = [arguments[0]] * len(value)
-    if origin is tuple and Ellipsis not in arguments:
-        if len(value) != len(arguments):
-            _refuse(value, at, f"a list of {len(arguments)}")
-        shapes = arguments
-    items = [
-        _checked(item, inner, f"{at}[{i}]")
-        for i, (item, inner) in enumerate(zip(value, shapes, strict=True))
-    ]
-    return tuple(items) if origin is tuple else items
-
-
-def _made(value: Any, shape: Any, at: str) -> Any:
-    """Return a mapping with the keys of a TypedDict, or a dataclass made of one."""
-    given = dict(_items(value, at))
-    shapes, required = _keys(shape)
-    start = f"{at}." if at else ""
-    for key in required:
-        if key not in given:
-            raise _MisfitError(f"{start}{key} is missing; needed is {_name(shapes[key])}")
-    found = {
-        key: _checked(item, shapes.get(key, Any), f"{start}{key}") for key, item in given.items()
-    }
-    if is_typeddict(shape):
-        return found
-    if strange := sorted(set(given) - set(shapes)):
-        raise _MisfitError(
-            f"{start}{strange[0]} is not known to this version of ddpnas; known are "
-            f"{', '.join(shapes)}"
-        )
-    return shape(**found)
-
-
-@functools.cache
-def _keys(shape: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the shapes of a TypedDict's keys or a dataclass's fields, and those that it needs."""
-    hints = get_type_hints(shape, include_extras=True)
-    if is_typeddict(shape):
-        # Not __required_keys__, which cannot see into annotations that are texts.
-        optional = {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
-        shapes = {n: get_args(h)[0] if n in optional else h for n, h in hints.items()}
-        return shapes, tuple(name for name in hints if name not in optional)
-    fields, missing = dataclasses.fields(shape), dataclasses.MISSING
-    needed = (f.name for f in fields if f.default is missing and f.default_factory is missing)
-    return {f.name: hints[f.name] for f in fields}, tuple(needed)
-
-
-def _items(value: Any, at: str) -> Iterable[tuple[str, Any]]:
-    if not isinstance(value, Mapping):
-        _refuse(value, at, "an object (names with values)")
-    for key in value:
-        _checked(key, str, f"a name in {at}" if at else "a name")
-    return value.items()
-
-
-def _plain(value: Any, at: str, depth: int) -> Any:
-    """Return any plain data that JSON can hold."""
-    if depth > _DEEPEST:
-        raise _MisfitError(_too_deep())
-    if isinstance(value, Mapping):
-        return {
-            key: _plain(item, f"{at}.{key}" if at else key, depth + 1)
-            for key, item in _items(value, at)
-        }
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{at}[{i}]", depth + 1) for i, item in enumerate(value)]
-    if isinstance(value, float) or value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return _number(value, int, _STATE, at)
-    return _checked(value, str, at)
-
-
-_STATE = Bounds(-(2**128), 2**128)  # of random number generators
-_NUMBERS: Mapping[Any, str] = {int: "a whole number", float: "a number"}
-_NAMES: Mapping[Any, str] = {
-    **_NUMBERS,
-    str: "a text",
-    bool: "true or false",
-    None: "null",
-    types.NoneType: "null",
-    list: "a list",
-    tuple: "a list",
-    Sequence: "a list",
-}
-
-
-def _name(shape: Any) -> str:
-    """Return a shape in words."""
-    origin = get_origin(shape)
-    if origin is Annotated:
-        return _name(get_args(shape)[0])
-    if origin is Literal:
-        return " or ".join(json.dumps(one) for one in get_args(shape))
-    if origin in (Union, types.UnionType):
-        return " or ".join(map(_name, get_args(shape)))
-    return _NAMES.get(origin or shape, "an object (names with values)")
-
-
-def _shown(value: Any) -> str:
-    """Return a value for a message: its beginning, on one line."""
-    if isinstance(value, (Mapping, list, tuple)):
-        return f"{'an object' if isinstance(value, Mapping) else 'a list'} of {len(value)}"
-    if isinstance(value, int) and abs(value) > _MOST_INTEGER:
-        return f"a whole number of {value.bit_length():,} bits"
-    try:
-        text = json.dumps(value)
-    except TypeError:
-        text = f"{value} (a {type(value).__name__})"
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
-
-
 def _said(reason: Exception) -> str:
     """Return the message of a parser, on one line."""
     return " ".join(str(reason).split())[:300]
-
-
-def _too_deep() -> str:
-    return f"lists and objects are nested more than {_DEEPEST} deep"
 
 
 def _text(content: bytes, what: Any, error: type[DdpnasError]) -> str:
@@ -534,7 +294,7 @@ def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         double = next(name for name, count in counts.items() if count > 1)
-        raise ValueError(f"{_shown(double)} stands twice in one object")
+        raise ValueError(f"{shown(double)} stands twice in one object")
     return found
 
 

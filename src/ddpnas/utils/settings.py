@@ -8,18 +8,14 @@ others with the same sentence.
 
 from __future__ import annotations
 
-import collections.abc
 import functools
 import inspect
-import math
-import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from numbers import Integral
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, Unpack, cast
+from typing import Annotated, Any, ParamSpec, TypeVar, Unpack, cast
 
 from ddpnas.errors import OptionError, nearest
+from ddpnas.utils.shapes import MisfitError, Range, fits, fitted, hints_of, misfit
 
 __all__ = [
     "Channels",
@@ -27,80 +23,29 @@ __all__ = [
     "Decay",
     "Epochs",
     "Extra",
+    "Fraction",
     "LearningRate",
     "Momentum",
+    "MostImages",
     "Norm",
     "Pixels",
-    "Range",
     "Seed",
-    "Share",
     "WidthFactor",
     "Workers",
     "checked",
     "checked_fields",
     "checked_options",
     "checks_arguments",
-    "hints_of",
-    "shown",
 ]
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-
-_LONGEST = 80  # characters of a value in a message
-_STRINGS = (collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers that a setting may be, as metadata of ``Annotated``.
-
-    Attributes:
-        least: Smallest value.
-        most: Largest value.
-        above: All values are larger than this one.
-        below: All values are smaller than this one.
-
-    Example:
-        >>> Range(0, below=1).holds(1.0), str(Range(above=0, most=1000))
-        (False, 'above 0 and at most 1,000')
-    """
-
-    least: float = -math.inf
-    most: float = math.inf
-    above: float | None = None
-    below: float | None = None
-
-    def holds(self, value: float) -> bool:
-        """Return whether the number is in the range; NaN never is."""
-        return (
-            self.least <= value <= self.most
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
-
-    def __str__(self) -> str:
-        """Return the range for a sentence, after "must be a number"."""
-        closed = self.above is None and self.below is None
-        if closed and self.least > -math.inf and self.most < math.inf:
-            return f"from {_number(self.least)} to {_number(self.most)}"
-        ends = [
-            ("above", self.above),
-            ("at least", self.least if self.least > -math.inf else None),
-            ("below", self.below),
-            ("at most", self.most if self.most < math.inf else None),
-        ]
-        return " and ".join(f"{word} {_number(end)}" for word, end in ends if end is not None)
-
 
 Count = Annotated[int, Range(1, 1_000_000)]
 """How many of something there are, at least one."""
 
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 """Seeds of parts are sums and products of a seed; all libraries take these."""
-
-Share = Annotated[float, Range(0, 1)]
-"""A fraction or a probability."""
 
 Momentum = Annotated[float, Range(0, below=1)]
 """The share of an old value in a running average."""
@@ -113,6 +58,12 @@ Decay = Annotated[float, Range(0, 100)]
 
 Norm = Annotated[float, Range(0, 1_000_000)]
 """The largest norm of a gradient; 0 does not clip."""
+
+Fraction = Annotated[float, Range(0, below=1)]
+"""A part that is split off, which may be nothing but not all."""
+
+MostImages = Annotated[int, Range(1, 10**9)]
+"""The largest number of images that are used."""
 
 Pixels = Annotated[int, Range(1, 4096)]
 """The side of an image; larger ones do not fit in memory."""
@@ -131,10 +82,6 @@ Workers = Annotated[int, Range(1, 1024)]
 
 Epochs = Annotated[int, Range(1, 100_000)]
 """Passes over the training images; each has a seed of its own."""
-
-
-class _MisfitError(Exception):
-    """A value is not what an annotation asks for."""
 
 
 def checked(what: str, hint: Any, value: Any) -> Any:
@@ -159,12 +106,9 @@ def checked(what: str, hint: Any, value: Any) -> Any:
         ddpnas.errors.OptionError: lr must be a number above 0 and at most 1e+30, not -1
     """
     try:
-        return _fitted(hint, value)
-    except _MisfitError:
-        names = _names(hint)
-        if names and isinstance(value, str):
-            raise OptionError(nearest(what, value, names)) from None
-        raise OptionError(f"{what} must be {_described(hint)}, not {shown(value)}") from None
+        return fitted(value, hint)
+    except MisfitError:
+        raise OptionError(misfit(what, hint, value)) from None
 
 
 def checked_fields(settings: Any, kind: str) -> None:
@@ -178,7 +122,8 @@ def checked_fields(settings: Any, kind: str) -> None:
         OptionError: A field has another type or is out of range.
 
     Example:
-        >>> @dataclass(frozen=True)
+        >>> import dataclasses
+        >>> @dataclasses.dataclass(frozen=True)
         ... class Size:
         ...     width: Count = 8
         ...     def __post_init__(self):
@@ -269,188 +214,6 @@ def _argument(called: str, name: str, hints: Mapping[str, Any], given: Mapping[s
     except OptionError as error:
         for other, value in given.items():
             swapped = other != name and hints.get(other, Any) is not Any
-            if swapped and _fits(hints[other], given[name]) and _fits(hints[name], value):
+            if swapped and fits(hints[other], given[name]) and fits(hints[name], value):
                 raise OptionError(f"{error}; swap {name} and {other}") from None
         raise
-
-
-@functools.lru_cache(maxsize=256)
-def hints_of(declared: Any) -> Mapping[str, Any]:
-    """Return the annotations of a class, a ``TypedDict`` or a function, ranges included.
-
-    Args:
-        declared: Where the settings are declared. Annotations that cannot be resolved are left
-            out, so that they take every value.
-    """
-    try:
-        found = typing.get_type_hints(declared, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # names that only type checkers import
-        return {}
-    found.pop("return", None)
-    return types.MappingProxyType(found)
-
-
-def shown(value: Any) -> str:
-    """Return a value for a message: in full if it is short, else its beginning or its type.
-
-    Example:
-        >>> shown(-1.5), shown({"a": 1}), shown(Range())
-        ('-1.5', "{'a': 1}", 'a ddpnas.utils.Range')
-    """
-    if not isinstance(value, (type(None), bool, int, float, str, list, tuple, dict, set)):
-        return value.__name__ if isinstance(value, type) else _article(_named(type(value)))
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
-        return "a number of thousands of digits"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    try:
-        _fitted(hint, value)
-    except _MisfitError:
-        return False
-    return True
-
-
-def _fitted(hint: Any, value: Any) -> Any:
-    """Return the value as the annotation has it, or raise :class:`_MisfitError`."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        ranges = [one for one in inner[1:] if isinstance(one, Range)]
-        found = _as_number(value) if ranges and inner[0] is float else _fitted(inner[0], value)
-        if not all(one.holds(found) for one in ranges):
-            raise _MisfitError
-        return found
-    if origin in (Union, types.UnionType):
-        for one in inner:
-            if _fits(one, value):
-                return _fitted(one, value)
-        raise _MisfitError
-    if origin is Literal:
-        if value is False and "no" in inner:
-            return "no"  # YAML, and so a command line, reads it as false
-        if not any(type(value) is type(one) and value == one for one in inner):
-            raise _MisfitError
-        return value
-    if hint is float:
-        if not math.isfinite(number := _as_number(value)):
-            raise _MisfitError
-        return number
-    kind = type(None) if hint is None else origin or hint
-    if (
-        hint is Any
-        or not isinstance(kind, type)
-        or getattr(kind, "_is_protocol", False)
-        or kind is object
-    ):
-        return value  # says nothing about values
-    if kind is int:
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise _MisfitError
-        return int(value)
-    mapping = issubclass(kind, collections.abc.Mapping) and not inspect.isabstract(kind)
-    if mapping and isinstance(value, collections.abc.Mapping) and not isinstance(value, kind):
-        value = kind(value)
-    if not isinstance(value, kind) or (kind in _STRINGS and isinstance(value, (str, bytes))):
-        raise _MisfitError
-    return _fitted_items(inner, value)
-
-
-def _fitted_items(inner: tuple[Any, ...], value: Any) -> Any:
-    """Return a list, tuple or mapping with its items as their annotations have them."""
-    if not inner or type(value) not in (list, tuple, dict):
-        return value
-    if isinstance(value, dict):
-        # Values of several types, such as limits, have a reader of their own, which is exact.
-        several = typing.get_origin(inner[-1]) in (Union, types.UnionType)
-        of_values = Any if several else inner[-1]
-        return {_fitted(inner[0], k): _fitted(of_values, item) for k, item in value.items()}
-    if isinstance(value, tuple) and len(inner) > 1 and inner[-1] is not Ellipsis:
-        if len(value) != len(inner):
-            raise _MisfitError
-        return tuple(_fitted(one, item) for one, item in zip(inner, value, strict=True))
-    return type(value)(_fitted(inner[0], item) for item in value)
-
-
-def _as_number(value: Any) -> float:
-    if isinstance(value, bool):
-        raise _MisfitError
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        raise _MisfitError from None
-
-
-def _names(hint: Any) -> tuple[str, ...]:
-    """Return the names that a ``Literal`` lists, None aside; empty for other annotations."""
-    inner = typing.get_args(hint)
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        rest = [one for one in inner if one is not type(None)]
-        return _names(rest[0]) if len(rest) == 1 else ()
-    if typing.get_origin(hint) is Literal:
-        return tuple(one for one in inner if isinstance(one, str))
-    return ()
-
-
-_WORDS: dict[Any, str] = {
-    int: "a whole number",
-    float: "a finite number",
-    bool: "true or false",
-    str: "text",
-    dict: "a mapping of names to values",
-    collections.abc.Mapping: "a mapping of names to values",
-    list: "a list",
-    tuple: "a tuple",
-    collections.abc.Sequence: "a list",
-    collections.abc.Iterable: "a list",
-    collections.abc.Callable: "a function or class",
-}
-
-
-def _described(hint: Any) -> str:
-    """Return what an annotation takes, for a sentence."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        ranges = [str(one) for one in inner[1:] if isinstance(one, Range)]
-        if inner[0] not in (int, float) or not ranges:
-            return _described(inner[0])
-        noun = "a whole number" if inner[0] is int else "a number"
-        return " ".join([noun, " and ".join(ranges)])
-    if origin in (Union, types.UnionType):
-        parts = [_described(one) for one in inner if one is not type(None)]
-        return " or ".join(dict.fromkeys(parts))
-    if origin is Literal:
-        return f"one of {', '.join(map(str, inner))}"
-    kind = origin or hint
-    if kind in _WORDS:
-        items = [one for one in inner if one is not Ellipsis]
-        if kind in (tuple, list, collections.abc.Sequence) and items:
-            return f"{_WORDS[kind]} of {_plural(_described(items[0]))}"
-        return _WORDS[kind]
-    return _article(_named(kind)) if isinstance(kind, type) else str(hint)
-
-
-def _plural(words: str) -> str:
-    """Return "a whole number from 1 to 5" as "whole numbers from 1 to 5", and "text" as "texts"."""
-    article, _, rest = words.partition(" ")
-    if article not in ("a", "an"):
-        return f"{words}s" if words == "text" else words
-    return rest.replace("number", "numbers", 1) if "number" in rest else f"{rest}s"
-
-
-def _named(kind: type) -> str:
-    """Return the name of a class with its public module, such as ``torch.nn.Module``."""
-    if kind.__module__ == "builtins":
-        return kind.__name__
-    modules = [part for part in kind.__module__.split(".")[:2] if not part.startswith("_")]
-    return ".".join([*modules, kind.__name__])
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:g}"

@@ -11,7 +11,7 @@ from ddpnas.errors import DataError
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Block, Column, DataTable, Fact, Facts, Figure, Legend, Section
 from ddpnas.report.svg import Axis, Chart
-from ddpnas.utils.read import checked
+from ddpnas.utils.read import checked_content
 
 __all__ = ["latency_section"]
 
@@ -23,7 +23,9 @@ def latency_section(view: View) -> Section | None:
     for table in view.tables:
         if table.name != "latency_ms" or "check" not in table.about:
             continue
-        check = checked(table.about["check"], CheckForm, "check in the latency table", DataError)
+        check = checked_content(
+            table.about["check"], CheckForm, "check in the latency table", DataError
+        )
         if check["networks"]:
             words.append(_words(table, check))
             blocks.append(_figure(view, table, check))
