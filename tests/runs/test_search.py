@@ -279,6 +279,48 @@ class ByLength(BaseEvaluator):
             raise OptionError("too many")
 
 
+class Lasting(ByLength):
+    lasting = True
+
+    def __init__(self, space):
+        super().__init__(space, None, 0, "cpu")
+        self.asked = []
+
+    def evaluate(self, architectures):
+        for architecture, found in zip(architectures, super().evaluate(architectures), strict=True):
+            self.asked.append(architecture)
+            yield Evaluation(found.score, {"accuracy": 0.5})
+
+
+def test_a_lasting_score_is_found_once_also_after_a_resume(stripes, tmp_path):
+    def network(choose, *, num_classes=3, input_shape=(1, 8, 8)):
+        first = choose("first", {"a": nn.Identity, "bb": nn.ReLU})
+        return nn.Sequential(first, choose("second", {"a": nn.Identity, "bb": nn.ReLU}),
+                             nn.Flatten(), nn.Linear(64, num_classes))  # fmt: skip
+
+    def run(evaluator, **more):
+        return search(space, stripes, "random", evaluator=evaluator, device="cpu",
+                      strategy_options={"evaluations": 12, "batch": 5}, **more)  # fmt: skip
+
+    def stop(progress):
+        if progress.done == 7:
+            raise KeyboardInterrupt
+
+    space = ddpnas.SearchSpace(network)
+    once = Lasting(space)
+    whole = run(once)
+    assert len(once.asked) == len(set(once.asked)) == 4
+    for record in whole.history:
+        first = whole.history[record.get("same_as", record["evaluation"])]
+        assert first["architecture"] == record["architecture"] and "same_as" not in first
+        assert record["score"] == -len(space.format(record["architecture"]))
+        assert record["accuracy"] == 0.5
+    with pytest.raises(KeyboardInterrupt):
+        run(Lasting(space), out=tmp_path / "run", on_progress=stop)
+    resumed = run(Lasting(space), out=tmp_path / "run", resume=True)
+    assert timeless(resumed.history) == timeless(whole.history)
+
+
 def test_an_evaluator_of_ones_own_is_a_class_or_an_object(small_space, stripes, tmp_path):
     def run(evaluator, **more):
         return search(small_space, stripes, "random", evaluator=evaluator, device="cpu",

@@ -41,7 +41,13 @@ class Evaluator(Protocol):
     tests this.
 
     :class:`BaseEvaluator` implements everything but :meth:`evaluate`.
+
+    Attributes:
+        lasting: Whether an architecture gets the same score whenever it is evaluated. A search
+            then evaluates it once.
     """
+
+    lasting: bool
 
     def prepare(self, architectures: Sequence[Architecture]) -> Iterator[Mapping[str, float]]:
         """Do the work that precedes the scores of a batch, in parts; yield after each part.
@@ -99,6 +105,8 @@ class BaseEvaluator:
         >>> len(result.history)
         20
     """
+
+    lasting = False
 
     def prepare(self, architectures: Sequence[Architecture]) -> Iterator[Mapping[str, float]]:
         """Yield nothing: no score depends on what came before."""

@@ -89,6 +89,8 @@ class StandaloneEvaluator(BaseEvaluator):
         40
     """
 
+    lasting = True
+
     def __init__(
         self,
         space: SearchSpace,

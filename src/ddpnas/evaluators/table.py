@@ -53,6 +53,8 @@ class TableEvaluator(BaseEvaluator):
         True
     """
 
+    lasting = True
+
     def __init__(self, scores: Scores, settings: Mapping[str, Any] | None = None) -> None:
         self._scores = scores
         self._settings = dict(settings or {})

@@ -30,6 +30,7 @@ class RecordForm(TypedDict):
     architecture: dict[str, str]
     score: Measured
     accuracy: NotRequired[Measured]
+    same_as: NotRequired[Whole]  # the evaluation that this one repeats
     seconds: _Seconds
     train_seconds: NotRequired[_Seconds]
     valid_seconds: NotRequired[_Seconds]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,9 @@ class SearchLoop:
         # When the last checkpoint was written, and how many seconds that took.
         self._saved_at, self._saving = time.perf_counter(), 0.0
         self.history: list[dict[str, Any]] = processes.share(self._restore(processes))
+        self._firsts: dict[Architecture, Mapping[str, Any]] = {}  # the first record of each
+        for record in self.history:
+            self._firsts.setdefault(Architecture(record["architecture"]), record)
 
     def _restore(self, processes: Processes) -> list[dict[str, Any]]:
         """Restore the state in the checkpoint, if there is one; return the history so far."""
@@ -137,7 +140,7 @@ class SearchLoop:
             self._save()
             self._report(epoch=epoch)
             clock.lap()  # saving and reporting are no part of the training's seconds
-        for architecture, evaluation in zip(rest, self._evaluator.evaluate(rest), strict=False):
+        for architecture, evaluation in zip(rest, self._evaluations(rest), strict=False):
             seconds, self._preparing = self._preparing + clock.lap(), 0.0
             # Before telling: the record has the stage in which the architecture was proposed.
             record = self._record(architecture, evaluation, seconds)
@@ -151,6 +154,25 @@ class SearchLoop:
             strategy_seconds, self._saving_seconds = 0.0, clock.lap()
             self._report(record)
             clock.lap()
+
+    def _evaluations(self, batch: Sequence[Architecture]) -> Iterator[Evaluation]:
+        """Yield one evaluation for each architecture; one with a lasting score is made once."""
+        if not self._evaluator.lasting:
+            yield from self._evaluator.evaluate(batch)
+            return
+        known = self._firsts
+        new = [one for one in dict.fromkeys(batch) if one not in known]
+        found = iter(self._evaluator.evaluate(new))
+        for number, one in enumerate(batch, len(self.history)):
+            if one in known:
+                score, details = known[one]["score"], {"same_as": known[one]["evaluation"]}
+                if "accuracy" in known[one]:
+                    details["accuracy"] = known[one]["accuracy"]
+                yield Evaluation(score, details)
+            else:
+                evaluation = next(found)
+                known[one] = {**evaluation.details, "evaluation": number, "score": evaluation.score}
+                yield evaluation
 
     def _record(
         self, architecture: Architecture, evaluation: Evaluation, seconds: float
