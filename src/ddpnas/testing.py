@@ -181,7 +181,7 @@ class StrategyContract:
         raise NotImplementedError
 
     def spaces(self) -> list[DecisionSpace]:
-        """Return the spaces to run on: the toy, one of uneven decisions, one that is decided."""
+        """Return the spaces to run on: the toy, uneven decisions, widths, one that is decided."""
         uneven = DecisionSpace(
             [
                 Decision("depth", ("one", "two")),
@@ -190,8 +190,16 @@ class StrategyContract:
                 Decision("fixed", ("only",)),
             ]
         )
+        stem, stage = (8, 16, 24, 32), (24, 32, 64)
+        widths = DecisionSpace(
+            [
+                Decision("stem", tuple(map(str, stem)), values=stem),
+                Decision("stage", tuple(map(str, stage)), values=stage),
+                Decision("block", ("conv", "skip")),
+            ]
+        )
         decided = DecisionSpace([Decision("fixed", ("only",)), Decision("other", ("one",))])
-        return [create_space("toy"), uneven, decided]
+        return [create_space("toy"), uneven, widths, decided]
 
     def test_it_ends_after_the_evaluations_that_it_announced(self) -> None:
         """``evaluations`` is exact, known before the first is made, and at least 1."""

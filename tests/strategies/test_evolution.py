@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,23 @@ def test_the_parent_is_the_fittest_of_a_sample_drawn_without_replacement():
     pairs = np.array([3, 2, 1, 0])  # of the six pairs, those of which it is the fittest
     assert ranks[3] == 0
     assert ranks / searches == pytest.approx(pairs / 6, abs=0.08)  # 4 standard errors
+
+
+def test_a_mutation_of_an_ordered_decision_is_one_step():
+    """A child has the next smaller or larger width, or another block."""
+    widths = DecisionSpace(
+        [
+            Decision("w", tuple("123456789"), values=tuple(range(1, 10))),
+            Decision("block", tuple("abc")),
+        ]
+    )
+    strategy = create_strategy(
+        "regularized-evolution", widths, population=1, sample=1, evaluations=100
+    )
+    asked = []
+    while not strategy.done:
+        (architecture,) = strategy.ask()
+        asked.append(widths.encode(architecture))
+        strategy.tell([architecture], [0.5])
+    steps = {(abs(a[0] - b[0]), a[1] != b[1]) for a, b in itertools.pairwise(asked)}
+    assert steps == {(1, False), (0, True)}

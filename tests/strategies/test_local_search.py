@@ -64,3 +64,26 @@ def test_at_a_local_optimum_it_starts_elsewhere_from_the_best_of_new_random_arch
         firsts += [climb(search, 3)[0] for _ in range(3)]
     assert len(set(firsts)) > 5
     assert any(score(first) < score(BEST) - 0.3 for first in firsts)
+
+
+def test_ordered_options_are_reached_step_by_step():
+    """Neighbors of a width are the next smaller and larger one; a climb tries no other."""
+    widths = DecisionSpace(
+        [
+            Decision("w", tuple("123456789"), values=tuple(range(1, 10))),
+            Decision("block", tuple("abc")),
+        ]
+    )
+
+    def worth(at):
+        return 0.5 * at[1] - abs(at[0] - 6)
+
+    for seed in range(5):
+        strategy = create_strategy("local-search", widths, seed=seed, starts=1, evaluations=40)
+        best = None
+        while best != (6, 2):
+            (architecture,) = strategy.ask()
+            at = widths.encode(architecture)
+            assert best is None or abs(at[0] - best[0]) + (at[1] != best[1]) == 1
+            strategy.tell([architecture], [worth(at)])
+            best = at if best is None else max(best, at, key=worth)
