@@ -15,6 +15,14 @@ from ddpnas.strategies._posterior import (
 )
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd"[: 2 + i % 3])) for i in range(6)])
+WIDTHS = DecisionSpace(  # of the same sizes
+    [
+        Decision(d.name, d.options, values=tuple(2.0**j for j in range(len(d.options))))
+        if i % 2
+        else d
+        for i, d in enumerate(SPACE.decisions)
+    ]
+)
 SIZES = [len(d.options) for d in SPACE.decisions]
 
 
@@ -79,11 +87,12 @@ def test_a_score_that_is_nan_counts_as_the_worst():
     assert np.corrcoef([f.mean for f in found], [f.mean for f in like])[0, 1] > 0.99
 
 
-def test_an_effect_is_the_fit_with_the_option_averaged_over_all_other_choices():
+@pytest.mark.parametrize("space", [SPACE, WIDTHS])
+def test_an_effect_is_the_fit_with_the_option_averaged_over_all_other_choices(space):
     architectures, scores, _ = additive(0)
-    found = ddpnas.strategies.choice_effects(SPACE, architectures, scores)
+    found = ddpnas.strategies.choice_effects(space, architectures, scores)
     choices = np.array([SPACE.encode(a) for a in architectures])
-    kernel = ChoiceKernel.plain(SPACE.decisions)
+    kernel = ChoiceKernel.plain(space.decisions)
     posteriors, weights = fit_all_priors(Observations(kernel, choices, normal_scores(scores)))
     everything = np.array(list(itertools.product(*map(range, SIZES))))
     fitted = weights @ [posterior.mean(everything) for posterior in posteriors]
@@ -101,3 +110,28 @@ def test_scores_that_say_nothing_are_refused():
         ddpnas.strategies.choice_effects(SPACE, architectures, scores[:-1])
     with pytest.raises(DataError, match="two different scores"):
         ddpnas.strategies.choice_effects(SPACE, architectures, [0.5] * 60)
+
+
+def test_the_spread_of_an_effect_is_that_of_draws_averaged_over_all_other_choices():
+    """Prior and posterior variance of an effect follow from those of all architectures."""
+    architectures, scores, _ = additive(0)
+    found = ddpnas.strategies.choice_effects(WIDTHS, architectures, scores)
+    choices = np.array([WIDTHS.encode(a) for a in architectures])
+    kernel, z = ChoiceKernel.plain(WIDTHS.decisions), normal_scores(scores)
+    posteriors, weights = fit_all_priors(Observations(kernel, choices, z))
+    everything = np.array(list(itertools.product(*map(range, SIZES))))
+    each, seen = kernel.compare(everything, everything), kernel.compare(everything, choices)
+    contrasts = []
+    for i, k in enumerate(SIZES):
+        mine = (everything[:, i] == np.arange(k)[:, None]) * k / len(everything)
+        contrasts += list(mine - mine.mean(axis=0))
+    contrasts = np.array(contrasts)
+    moments = []
+    for posterior in posteriors:
+        mean, covariance = posterior.mean_and_covariance(each, seen)
+        variance = ((contrasts @ covariance) * contrasts).sum(axis=1) * len(z) / (len(z) - 2)
+        moments.append((contrasts @ mean, variance))
+    means, variances = np.array(moments).transpose(1, 0, 2)
+    spread = np.sqrt(weights @ (variances + (means - weights @ means) ** 2))
+    slope = np.cov(scores, z)[0, 1] / z.var(ddof=1)
+    assert [f.spread for f in found] == pytest.approx((slope * spread).tolist())

@@ -16,6 +16,9 @@ from ddpnas.strategies._posterior import (
 )
 
 ALIKE = ChoiceKernel.plain([Decision(f"d{i}", tuple("abcd")) for i in range(5)])
+WIDTHS = ChoiceKernel.plain(
+    [Decision(f"d{i}", ("8", "16", "24", "32"), values=(8, 16, 24, 32)) for i in range(5)]
+)
 DISTINCT = ChoiceKernel.plain(
     [Decision(f"d{i}", tuple(f"{o}{i}" for o in "abcd")) for i in range(5)]
 )
@@ -64,10 +67,11 @@ def test_sums_count_equal_decisions_until_effects_are_known():
 @given(
     effects=st.lists(st.lists(st.floats(-3, 3), min_size=4, max_size=4), min_size=5, max_size=5),
     prior=st.sampled_from(PRIORS),
+    plain=st.sampled_from([ALIKE, WIDTHS]),
 )
-def test_whatever_the_effects_the_covariance_is_one(effects, prior):
+def test_whatever_the_effects_the_covariance_is_one(effects, prior, plain):
     """Symmetric, without negative eigenvalues, and largest for equal architectures."""
-    kernel = ALIKE.by_effects([np.array(row) for row in effects])
+    kernel = plain.by_effects([np.array(row) for row in effects])
     choices, *_ = sample(40)
     covariance = prior.covariance(kernel.compare(choices, choices))
     assert covariance == pytest.approx(covariance.T)
@@ -79,6 +83,51 @@ def test_options_of_equal_effects_are_half_alike_and_distant_ones_are_not():
     effects = [np.array([1.0, 1.0, -1.0, 9.0])] * 5
     same, twins, far = ALIKE.by_effects(effects).similar[0][0, [0, 1, 3]]
     assert same == 1.0 and twins == 0.5 and far < 0.1
+
+
+@pytest.mark.parametrize("values", [(8, 16, 24, 32), (1, 2, 3), (0, 1, 5), (-2.5, 0, 4)])
+def test_close_values_are_alike(values):
+    """S is a covariance with ones on its diagonal, and falls with the distance of values."""
+    decision = Decision("w", tuple(map(str, values)), values=values)
+    unordered = Decision("b", tuple(map(str, values)))
+    similar, identity = ChoiceKernel.plain([decision, unordered]).similar
+    assert (identity == np.eye(len(values))).all()
+    assert (similar == similar.T).all() and (similar.diagonal() == 1.0).all()
+    assert np.linalg.eigvalsh(similar).min() > 0
+    assert (np.diff(similar[0]) < 0).all() and (similar > 0).all()
+
+
+def test_only_the_ratio_of_widths_counts():
+    narrow, wide = (
+        Decision("w", tuple(map(str, v)), values=v) for v in ((8, 16, 24), (32, 64, 96))
+    )
+    one, other = ChoiceKernel.plain([narrow, wide]).similar
+    assert one == pytest.approx(other)
+
+
+def test_a_score_of_a_width_says_something_about_its_neighbors():
+    """With the order of widths, few scores rank unseen ones better."""
+    rng = np.random.default_rng(0)
+    values = tuple(range(8, 72, 8))
+    kernels = [
+        ChoiceKernel.plain(
+            [Decision(f"d{i}", tuple(f"{i}: {w}" for w in values), values=v) for i in range(4)]
+        )
+        for v in (None, values)
+    ]
+    gains = []
+    for _ in range(10):
+        slopes = rng.uniform(0.2, 1.0, size=(4, 1))
+        effects = slopes * np.log(values) + 0.1 * rng.normal(size=(4, 8))
+        choices, other = rng.integers(8, size=(20, 4)), rng.integers(8, size=(300, 4))
+        z = normal_scores(effects[np.arange(4), choices].sum(axis=1))
+        truth = effects[np.arange(4), other].sum(axis=1)
+        plain, ordered = (
+            np.corrcoef(fit_best_prior(Observations(k, choices, z)).mean(other), truth)[0, 1]
+            for k in kernels
+        )
+        gains.append(ordered - plain)
+    assert np.mean(gains) > 0.1
 
 
 def test_what_is_learned_of_an_option_is_expected_of_one_with_a_like_effect():

@@ -21,10 +21,16 @@ Notation
 
 The weights w0 to w3 and the noise (:class:`PriorVariances`) come from a small grid, by evidence.
 
-Two kernels are used. In the plain one, S_i is the identity: M counts equal choices, Q = M, and
-M^2 - Q = M (M - 1) counts ordered pairs of them. Options whose effects are alike are likely to be
-alike in company, too. So a second kernel has S = exp(-((e - e') / u)^2 / 2) / 2 for two options
-with the effects e and e' under the first, u being the root mean square of all effects.
+Two kernels are used. In the plain one, S_i is the identity where options have no order: M counts
+equal choices, Q = M, and M^2 - Q = M (M - 1) counts ordered pairs of them. Options with values v,
+such as widths, have S = exp(-|log v - log v'| / l) instead. It is positive definite, and the closer
+two widths are, the more a score of one says about the other. Between two widths that were scored,
+the fit is nearly linear in log v; beyond them it is nearly flat. l is large, so that a decision of
+near widths has small effects.
+
+Options whose effects are alike are likely to be alike in company, too. So a second kernel has
+(1 - s) S + s exp(-((e - e') / u)^2 / 2), with s = 1/2, for two options with the effects e and e'
+under the first, u being the root mean square of all effects.
 
 Scores become normal scores of their ranks, so a few failures weigh no more than their rank.
 Scores may rise while weights are trained. Where the evidence says so, that learning curve is fitted
@@ -47,9 +53,11 @@ from ddpnas.space.decisions import Decision
 from ddpnas.strategies.legal import Choices
 
 __all__ = [
+    "CORRELATION",
     "PRIORS",
     "ChoiceKernel",
     "KernelTerms",
+    "Matrix",
     "Observations",
     "Posterior",
     "PriorVariances",
@@ -78,7 +86,7 @@ class ChoiceKernel:
 
     @classmethod
     def plain(cls, decisions: Sequence[Decision]) -> ChoiceKernel:
-        """Return the kernel in which only equal options are alike.
+        """Return the kernel in which equal options are alike, and values that are close.
 
         A name counts as the same in two decisions if they offer about the same options: at least
         half of all that either offers, directly or over further decisions between them. So the
@@ -89,7 +97,7 @@ class ChoiceKernel:
             np.array([numbers.setdefault((kind, o), len(numbers)) for o in d.options], np.int64)
             for kind, d in zip(_kinds(decisions), decisions, strict=True)
         )
-        return cls(labels, len(numbers), tuple(np.eye(len(row)) for row in labels))
+        return cls(labels, len(numbers), tuple(_similarity(d) for d in decisions))
 
     def by_effects(self, effects: Sequence[Matrix]) -> ChoiceKernel:
         """Return the kernel in which options of similar effects are alike.
@@ -100,9 +108,9 @@ class ChoiceKernel:
         centered = [row - row.mean() for row in effects]
         unit = np.sqrt(np.mean(np.concatenate(centered) ** 2)) + 1e-9
         similar = []
-        for row in centered:
+        for row, before in zip(centered, self.similar, strict=True):
             s = _SIMILARITY * np.exp(-0.5 * ((row[:, None] - row) / unit) ** 2)
-            np.fill_diagonal(s, 1.0)
+            s += (1.0 - _SIMILARITY) * before
             similar.append(s)
         return replace(self, similar=tuple(similar))
 
@@ -195,7 +203,7 @@ class KernelTerms:
     @functools.cached_property
     def nearness(self) -> Matrix:
         """r^(d - M)."""
-        return np.asarray(_CORRELATION ** (self.d - self.M))
+        return np.asarray(CORRELATION ** (self.d - self.M))
 
 
 @dataclass(frozen=True)
@@ -244,8 +252,9 @@ class PriorVariances:
 
 # Chosen on NAS-Bench-Macro and on synthetic tables (records/strategies.md).
 _MEAN = 1.0  # prior variance of the mean
-_CORRELATION = 0.7  # r above, the correlation that is left after one different choice
+CORRELATION = 0.7  # r above, the correlation that is left after one different choice
 _SIMILARITY = 0.5  # S of two options with equal effects
+_LENGTH = 2.0  # l above: the correlation of 16 and 24 channels is 0.82, that of 16 and 64 is 0.5
 _SHARED = (0.0, 0.3, 1.0)
 _SHAPES = (  # of single, pair and interaction; they sum to 1, because the scale is estimated
     (1.0, 0.0, 0.0),
@@ -473,6 +482,17 @@ def _with(
     if isinstance(value, tuple):
         return replace(prior, single=value[0], pair=value[1], interaction=value[2])
     return replace(prior, noise=value) if axis is _NOISES else replace(prior, shared=value)
+
+
+def _similarity(decision: Decision) -> Matrix:
+    """Return S under the plain kernel, options x options."""
+    if decision.values is None:
+        return np.eye(len(decision.options))
+    values = np.array(decision.values, dtype=np.float64)
+    if values[0] <= 0:  # has no logarithm
+        values += 1.0 - values[0]
+    gap = np.abs(np.subtract.outer(np.log(values), np.log(values)))
+    return np.asarray(np.exp(-gap / _LENGTH))
 
 
 def normal_scores(scores: Matrix) -> Matrix:

@@ -8,13 +8,16 @@ The effect of an option is the score with it, averaged over all combinations of 
 decision. It is linear in the fitted function, so its posterior is exact.
 
 Notation, besides that of the posterior
-    k(m)   prior covariance of two architectures with m equal decisions, without names
-    m'     number of the other decisions in which two uniformly drawn architectures agree
-    g_i    mean over m' of k(m' + 1) - k(m')
+    p_j    an option of decision j, drawn uniformly; each of the other decisions has its own
+    a_j(x) mean over p_j of S_j[p_j, x_j]           b_j(x) mean over p_j of r^-S_j[p_j, x_j]
+    h_i(o) what of the covariance of x with (o, p) depends on o, averaged over p
     c_o(x) how often x chooses the name of option o, less the mean over the options of decision i
 
-    covariance with architecture x   g_i ([x_i = o] - 1 / K_i) + w0 c_o(x) / d
-    prior variance                   (g_i + w0 / d) (1 - 1 / K_i)
+    h_i(o) = S_i[o, x_i] (w1 / d + 2 w2 sum_j a_j(x) / (d (d - 1)))
+             + w3 r^(d - S_i[o, x_i]) prod_j b_j(x),      j over all decisions but i
+
+    covariance with architecture x   h_i(o) less its mean over o, + w0 c_o(x) / d
+    prior variance                   the same for x = (o, p), averaged over p; w0 (1 - 1 / K_i) / d
 
 The fit sees normal scores of ranks. The slope of the regression of the scores on their normal
 scores brings an effect back to the unit of the scores. For a normal variable it is the mean
@@ -27,13 +30,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies._posterior import (
+    CORRELATION,
     ChoiceKernel,
+    Matrix,
     Observations,
+    PriorVariances,
     fit_all_priors,
     normal_scores,
 )
@@ -99,18 +104,23 @@ def choice_effects(
     posteriors, weights = fit_all_priors(observations)
     counts = kernel.counts(choices)
     stretch = len(z) / max(1, len(z) - 2)  # variance of a t distribution: the scale is estimated
-    sizes, d = [len(decision.options) for decision in space.decisions], len(space.decisions)
+    d = len(space.decisions)
+    near = [s[:, column] for s, column in zip(kernel.similar, choices.T, strict=True)]
+    company = _company(near, axis=0)  # of the scored architectures
+    typical = _company(kernel.similar, axis=None)
     result = []
-    for i, (decision, k) in enumerate(zip(space.decisions, sizes, strict=True)):
-        own = (choices[:, i] == np.arange(k)[:, None]) - 1.0 / k
+    for i, decision in enumerate(space.decisions):
+        k, others = len(decision.options), np.arange(d) != i
         named = counts[:, kernel.labels[i]].T
         named = (named - named.mean(axis=0)) / d
         means, variances = np.zeros((len(posteriors), k)), np.zeros((len(posteriors), k))
         for j, posterior in enumerate(posteriors):
             prior = posterior.prior
-            gain = _gain(prior.by_count(d), sizes, i)
-            cross = gain * own + prior.shared * named
-            before = (gain + prior.shared / d) * (1.0 - 1.0 / k)
+            cross = _with_option(prior, near[i], company[:, others])
+            cross += prior.shared * named - cross.mean(axis=0)
+            before = _with_option(prior, kernel.similar[i], typical[:, others])
+            before = before.diagonal() - 2.0 * before.mean(axis=0) + before.mean()
+            before = before + prior.shared / d * (1.0 - 1.0 / k)
             explained = ((cross @ posterior.inverse) * cross).sum(axis=1)
             means[j] = cross @ posterior.weights
             variances[j] = stretch * posterior.scale * np.maximum(before - explained, 0.0)
@@ -130,10 +140,23 @@ def choice_effects(
     return tuple(result)
 
 
-def _gain(by_count: npt.NDArray[np.float64], sizes: Sequence[int], decision: int) -> float:
-    """Return g_i: what one more equal decision adds to the mean covariance."""
-    agreeing = np.ones(1)  # distribution of m', the number of other decisions that agree
-    for i, k in enumerate(sizes):
-        if i != decision:
-            agreeing = np.convolve(agreeing, [1.0 - 1.0 / k, 1.0 / k])
-    return float(agreeing @ np.diff(by_count))
+def _company(similar: Sequence[Matrix], axis: int | None) -> Matrix:
+    """Return a_j and b_j of all decisions, (2, d, n); averaged over x, too, if axis is None."""
+    a = [s.mean(axis=axis) for s in similar]
+    return np.array([a, [(CORRELATION**-s).mean(axis=axis) for s in similar]])
+
+
+def _with_option(prior: PriorVariances, similar: Matrix, others: Matrix) -> Matrix:
+    """Return h_i for each option of decision i, (K_i, n).
+
+    Args:
+        prior: The prior variances.
+        similar: S_i[o, x_i], (K_i, n).
+        others: a_j and b_j of the other decisions, (2, d - 1, n).
+    """
+    d = others.shape[1] + 1
+    pairs = 2.0 * prior.pair / max(1, d * (d - 1)) * others[0].sum(axis=0)
+    result = similar * (prior.single / d + pairs)
+    return np.asarray(
+        result + prior.interaction * CORRELATION ** (d - similar) * others[1].prod(axis=0)
+    )

@@ -251,8 +251,8 @@ class DDPNAS(BaseStrategy):
         drawn = [self.legal.fair_cycle(self._distribution, self.rng) for _ in range(_CYCLES_DRAWN)]
         seen = np.array(self.history, dtype=np.int64).reshape(-1, len(self._sizes))
 
-        def repeated(cycle: Choices) -> int:
-            return int(self._fit.plain.compare(cycle, np.concatenate([seen, cycle])).pairs.sum())
+        def repeated(cycle: Choices) -> float:
+            return float(self._fit.plain.compare(cycle, np.concatenate([seen, cycle])).pairs.sum())
 
         return min(drawn, key=repeated)
 
