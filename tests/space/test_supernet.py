@@ -23,7 +23,11 @@ def test_batch_norm_of_other_channels_or_dimensions_is_told():
 
 
 def test_a_batch_norm_that_takes_its_width_from_the_input_fits():
-    assert SearchSpace(chain(nn.LazyBatchNorm2d()), (3, 8, 8)).output_shape == (4, 8, 8)
+    lazy = nn.LazyBatchNorm2d()
+    space = SearchSpace(chain(lazy), (3, 8, 8))
+    built = space.build({"d": "other"})
+    assert space.output_shape == (4, 8, 8) and lazy.num_features == 0
+    assert built[1][0].running_mean.tolist() == [0] * 4
 
 
 @pytest.mark.parametrize(("decision", "option"), [("kernel", 3), (1, "conv")])

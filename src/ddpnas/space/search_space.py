@@ -352,11 +352,15 @@ class SearchSpace(DecisionSpace):
             raise SpaceError(f"space {self.name!r} made {type(module).__name__}, not a module")
         on_meta_device = torch.get_default_device().type == "meta"
         tensors = [*module.parameters(), *module.buffers()]
-        made = [tensor for tensor in tensors if not is_lazy(tensor)]
-        if on_meta_device and not all(tensor.is_meta for tensor in made):
+        if on_meta_device and not all(tensor.is_meta for tensor in tensors):
             self._from_outside = True
         if self._from_outside:
-            module, choose = copy.deepcopy((module, choose))
+            # torch cannot copy a lazy buffer, which holds nothing.
+            lazy: dict[int, Any] = {
+                id(b): type(b)(device=b.device, dtype=b.dtype)  # type: ignore[call-arg]
+                for b in filter(is_lazy, module.buffers())
+            }
+            module, choose = copy.deepcopy((module, choose), lazy)
         fix_widths(module)
         if on_meta_device:
             move_to_meta(module)
