@@ -52,13 +52,13 @@ def test_a_training_leaves_a_callers_own_accelerator_alone(small_space, stripes)
 )
 def test_what_is_not_known_or_not_possible_is_refused(stripes, options, says):
     with pytest.raises(OptionError, match=says):
-        ddpnas.train(nn.Flatten(), stripes, **{"device": "cpu", **options})
+        ddpnas.train(nn.Linear(8, 3), stripes, **{"device": "cpu", **options})
 
 
 def test_an_absent_tracker_says_what_to_install(stripes, monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(OptionError, match="pip install mlflow"):
-        ddpnas.train(nn.Flatten(), stripes, device="cpu", track="mlflow", folder=tmp_path)
+        ddpnas.train(nn.Linear(8, 3), stripes, device="cpu", track="mlflow", folder=tmp_path)
 
 
 def test_a_tracker_follows_the_training(small_space, stripes, tmp_path):
