@@ -142,7 +142,8 @@ def test_a_table_of_thousands_of_whole_architectures_is_solved():
 
 
 def test_a_table_of_whole_architectures_has_a_diagram_whatever_its_size(monkeypatch):
-    monkeypatch.setattr("ddpnas.generation._diagram._MOST_ARCS", 50)
+    for limit in ("_MANY_ARCS", "_MOST_ARCS"):
+        monkeypatch.setattr(f"ddpnas.generation._diagram.{limit}", 50)
     space, table = whole_architectures(4)  # 81 terms, 120 arcs; the program would take minutes
     assert Problem(space, {"ms": table}).diagram is not None
 

@@ -42,11 +42,13 @@ Vector = npt.NDArray[np.float64]
 Costs = npt.NDArray[Any]  # whole numbers: float64, int64, or Python ints where these are too small
 Indices = npt.NDArray[np.intp]
 Choices = frozenset[tuple[str, str]]
-State = tuple[tuple[int | None, ...], tuple[int, ...]]  # a sum for each rule, a node for each tree
+# A sum for each rule, a node for each tree of joint costs, and what is due at each decision.
+State = tuple[tuple[int | None, ...], tuple[int, ...], tuple[int, ...]]
 
-# Bounds the time to build a diagram to about a second. A table with a term for every architecture
-# needs as many arcs as terms, and the 0-1 program would need far longer for it.
-_MOST_ARCS = 50_000
+# Bound the time to build a diagram to about a second. From _MANY_ARCS on it is given up where it
+# would become larger than _MOST_ARCS if its layers stayed as wide as they are. A table with a term
+# for every architecture needs as many arcs as terms, and the 0-1 program far longer for it.
+_MANY_ARCS, _MOST_ARCS = 50_000, 200_000
 SAFE = 2**51  # sums of whole numbers below are exact in float64, with room to compare
 _KINDS = ((SAFE, np.dtype(np.float64)), (2**61, np.dtype(np.int64)))
 _DEAD = -1  # in a tree of joint costs: what was chosen is in none of its terms
@@ -129,14 +131,18 @@ class Diagram:
         place = {space.decisions[d].name: i for i, d in enumerate(self._order)}
         self._tracked = [_TrackedRule(rule, space, place) for rule in rules]
         self._alone: dict[tuple[str, str], Costs] = {}  # costs of one choice
-        joint: dict[frozenset[int], list[tuple[dict[int, str], Costs]]] = {}  # by their layers
+        # Joint costs by the layers of all their choices but the last, then by these choices.
+        joint: dict[tuple[int, ...], dict[tuple[str, ...], list[tuple[int, str, Costs]]]] = {}
         for choices, cost in terms.items():
             if len(choices) == 1:
                 self._alone[next(iter(choices))] = cost
             else:
-                options = {place[decision]: option for decision, option in choices}
-                joint.setdefault(frozenset(options), []).append((options, cost))
-        self._trees = [_CostTree(sorted(layers), group) for layers, group in joint.items()]
+                *first, (last, option) = sorted((place[name], option) for name, option in choices)
+                layers, options = zip(*first, strict=True)
+                group = joint.setdefault(layers, {}).setdefault(options, [])
+                group.append((last, option, cost))
+        self._dues = [_Dues(space.decisions[d].options, self._nothing()) for d in self._order]
+        self._trees = [_CostTree(layers, group, self._dues) for layers, group in joint.items()]
         self._trees_at = [
             [i for i, tree in enumerate(self._trees) if at in tree.layers]
             for at in range(len(self._order))
@@ -200,7 +206,8 @@ class Diagram:
     ) -> tuple[Layer, ...]:
         if not all(rule.open(0, 0) for rule in self._tracked):
             return ()
-        start = tuple(rule.settle(0, 0) for rule in self._tracked), (0,) * len(self._trees)
+        sums = tuple(rule.settle(0, 0) for rule in self._tracked)
+        start = sums, (0,) * len(self._trees), (0,) * len(self._order)
         # The nodes before a layer, by what is still known of the choices that lead to them.
         states: dict[State, int] = {start: 0}
         layers = []
@@ -224,8 +231,11 @@ class Diagram:
                     rows.append((source, target, o))
                     costs.append(step[1])
             arcs += len(rows)
-            if arcs > max(_MOST_ARCS, 2 * terms):
-                raise OverflowError("the rules of the space have too many partial sums")
+            estimate = arcs + len(rows) * (len(self._order) - at - 1)
+            if arcs > _MANY_ARCS and estimate > max(_MOST_ARCS, 2 * terms):
+                raise OverflowError(
+                    "rules and joint costs tell too many partial architectures apart"
+                )
             if not rows:
                 return ()
             source, target, option = np.array(rows, dtype=np.intp).T
@@ -247,12 +257,15 @@ class Diagram:
             sums.append(rule.settle(total, at + 1))
         cost = self._alone.get(pair)
         cost = self._nothing() if cost is None else cost
-        nodes = list(state[1])
+        nodes, due = list(state[1]), list(state[2])
+        if due[at]:
+            cost = cost + self._dues[at].paid(due[at], pair[1])
+            due[at] = 0
         for i in self._trees_at[at]:
-            nodes[i], paid = self._trees[i].step(nodes[i], at, pair[1])
-            if paid is not None:
-                cost = cost + paid
-        return (tuple(sums), tuple(nodes)), cost
+            nodes[i], further = self._trees[i].step(nodes[i], at, pair[1])
+            for later, number in further:
+                due[later] = self._dues[later].sum(due[later], number)
+        return (tuple(sums), tuple(nodes), tuple(due)), cost
 
 
 class _TrackedRule:
@@ -289,35 +302,90 @@ class _TrackedRule:
         return None if self._lower <= least and most <= self._upper else total
 
 
+class _Dues:
+    """What joint costs make the options of one decision cost, once all else in them is chosen.
+
+    For each option a cost in each table. Partial architectures of equal dues can meet in a node,
+    as behind a concatenation, where only the sum of the widths counts. Dues are numbered; 0 is
+    nothing due.
+
+    Args:
+        options: The options of the decision.
+        nothing: A zero for each table.
+    """
+
+    def __init__(self, options: Sequence[str], nothing: Costs) -> None:
+        self._index = {option: i for i, option in enumerate(options)}
+        self._dues: list[Costs] = []
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._sums: dict[tuple[int, int], int] = {}
+        self.number({option: nothing for option in options})
+
+    def number(self, costs: Mapping[str, Costs]) -> int:
+        """Return the number of dues, given as the costs of some options; others cost nothing."""
+        due = np.zeros_like(self._dues[0]) if self._dues else np.array(list(costs.values()))
+        for option, cost in costs.items():
+            due[self._index[option]] = cost
+        return self._numbered(due)
+
+    def sum(self, one: int, other: int) -> int:
+        """Return the number of the sum of two dues."""
+        if not one or not other:
+            return one or other
+        pair = one, other
+        if pair not in self._sums:
+            self._sums[pair] = self._numbered(self._dues[one] + self._dues[other])
+        return self._sums[pair]
+
+    def paid(self, number: int, option: str) -> Costs:
+        """Return what an option costs when these dues are paid."""
+        return np.asarray(self._dues[number][self._index[option]])
+
+    def _numbered(self, due: Costs) -> int:
+        number = self._numbers.setdefault(tuple(due.ravel().tolist()), len(self._dues))
+        if number == len(self._dues):
+            self._dues.append(due)
+        return number
+
+
 class _CostTree:
-    """All costs of joint choices of the same decisions: a level for each, costs at the leaves.
+    """All joint costs whose choices but the last are of the same decisions: a level for each.
 
     A path through the diagram is at one node of the tree, so that a step is one look-up, however
     many terms there are: also where every whole architecture has a term.
 
     Args:
-        layers: The layers of the decisions, in order.
-        terms: For each term its option by layer, and its costs.
+        layers: The layers of the decisions, in order, without the last one of each term.
+        terms: The options at these layers -> (last layer, option there, costs) of each term.
+        dues: The dues of each layer, which number those of the terms.
     """
 
     def __init__(
-        self, layers: Sequence[int], terms: Sequence[tuple[Mapping[int, str], Costs]]
+        self,
+        layers: Sequence[int],
+        terms: Mapping[tuple[str, ...], Sequence[tuple[int, str, Costs]]],
+        dues: Sequence[_Dues],
     ) -> None:
         self.layers = frozenset(layers)
         self._last = layers[-1]
         self._next: dict[tuple[int, str], int] = {}  # (node, option) -> node one level down
-        self._paid: dict[tuple[int, str], Costs] = {}  # the same for the last level
-        for options, cost in terms:
+        # The same for the last level: (layer, number of what is due there).
+        self._due: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        for options, group in terms.items():
             node = 0
-            for layer in layers[:-1]:
-                node = self._next.setdefault((node, options[layer]), len(self._next) + 1)
-            self._paid[node, options[self._last]] = cost
+            for option in options[:-1]:
+                node = self._next.setdefault((node, option), len(self._next) + 1)
+            costs: dict[int, dict[str, Costs]] = {}
+            for layer, option, cost in group:
+                costs.setdefault(layer, {})[option] = cost
+            numbered = [(layer, dues[layer].number(one)) for layer, one in costs.items()]
+            self._due[node, options[-1]] = numbered
 
-    def step(self, node: int, at: int, option: str) -> tuple[int, Costs | None]:
-        """Return the node after an option of layer ``at``, and what is paid there."""
+    def step(self, node: int, at: int, option: str) -> tuple[int, Sequence[tuple[int, int]]]:
+        """Return the node after an option of layer ``at``, and what becomes due where."""
         if at == self._last:  # back at the root, so that paths which differ here alone can meet
-            return 0, self._paid.get((node, option))
-        return self._next.get((node, option), _DEAD), None
+            return 0, self._due.get((node, option), ())
+        return self._next.get((node, option), _DEAD), ()
 
 
 def _order(space: DecisionSpace, rules: Sequence[Rule], terms: Iterable[Choices]) -> list[int]:
