@@ -39,6 +39,8 @@ _WIDTHS = (100, 3_000, 100_000)
 # Comparing all labels with all is quadratic with three dimensions or more. They are compared with
 # this many of the highest bounds only; dominated labels that stay cost time, but no exactness.
 _COMPARED = 64
+_MOST_FLOWS = 10_000  # arcs up to which the linear relaxation has a variable for each arc
+_MOST_PATHS = 200  # paths that are added to a larger one; a few dozen suffice for two limits
 _TRIES = 3  # completions tried a layer: each is checked exactly, which takes a while
 
 
@@ -375,8 +377,8 @@ def _multipliers(
 ) -> Vector | None:
     """Return the prices that bound best: the dual values of the limits in the linear relaxation.
 
-    The relaxation is a flow of one unit from start to end, a variable for each arc, whose costs
-    obey the limits. Costs are scaled to 1 at most for the solver.
+    The relaxation is a flow of one unit from start to end whose costs obey the limits. Costs are
+    scaled to 1 at most for the solver. Any prices give a valid bound, the best ones a close one.
 
     Args:
         diagram: The legal architectures.
@@ -388,10 +390,50 @@ def _multipliers(
     Returns:
         A price for each cost; None where even the relaxation has no solution.
     """
+    # Both ends of a limit as "at most": an upper end, and a lower end of the negative cost.
+    ends = [(i, 1.0, limit.upper) for i, limit in enumerate(ranges) if limit.upper < math.inf]
+    ends += [(i, -1.0, -limit.lower) for i, limit in enumerate(ranges) if limit.lower > -math.inf]
+    scale = np.abs(np.concatenate(rough, axis=1)).max(axis=1)
+    scale[scale == 0] = 1.0
+    most = 1.0
+    if values is not None:
+        most = max(float(np.abs(value).max()) for value in values) or 1.0
+        values = [value / most for value in values]
+    sides = _Sides(
+        np.array([diagram.rough(i, end) / scale[i] for i, _, end in ends]),
+        [np.array([sign * cost[i] / scale[i] for i, sign, _ in ends]) for cost in rough],
+    )
+    large = sum(len(layer.option) for layer in diagram.layers) > _MOST_FLOWS
+    relaxed = _by_paths if large else _by_arcs
+    marginals = relaxed(diagram.layers, sides, values)
+    if marginals is None:
+        return None
+    prices = np.zeros(len(ranges))
+    for (i, sign, _), marginal in zip(ends, marginals, strict=True):
+        prices[i] += sign * max(0.0, -float(marginal)) * most / scale[i]
+    return prices
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """All ends of limits as "at most".
+
+    Attributes:
+        end: The most of each side.
+        taken: For each layer what its arcs take of each side, sides x arcs.
+    """
+
+    end: Vector
+    taken: list[Vector]
+
+
+def _by_arcs(
+    layers: Sequence[Layer], sides: _Sides, values: Sequence[Vector] | None
+) -> Vector | None:
+    """Return the marginals of the sides from the relaxation with a variable for each arc."""
     from scipy.optimize import linprog
     from scipy.sparse import coo_array
 
-    layers = diagram.layers
     sizes = [len(layer.option) for layer in layers]
     node = np.concatenate([[0], np.cumsum([layer.nodes for layer in layers])])
     arcs = np.arange(sum(sizes))
@@ -404,32 +446,63 @@ def _multipliers(
     balance: Any = coo_array((flow, (both, np.tile(arcs, 2))), shape=shape).tocsr()
     supply = np.zeros(shape[0])
     supply[0] = 1.0
-    cost = np.concatenate(rough, axis=1)
-    # Both ends of a limit as "at most": an upper end, and a lower end of the negative cost.
-    ends = [(i, 1.0, limit.upper) for i, limit in enumerate(ranges) if limit.upper < math.inf]
-    ends += [(i, -1.0, -limit.lower) for i, limit in enumerate(ranges) if limit.lower > -math.inf]
-    sides = [(i, sign, diagram.rough(i, end)) for i, sign, end in ends]
-    scale = np.abs(cost).max(axis=1)
-    scale[scale == 0] = 1.0
-    most = 1.0
     objective = np.zeros(shape[1])
     if values is None:
         objective[-1] = 1.0
     else:
-        most = max(float(np.abs(value).max()) for value in values) or 1.0
-        objective[:-1] = -np.concatenate(values) / most
-    excess = -1.0 if values is None else 0.0
+        objective[:-1] = -np.concatenate(values)
+    excess = np.full((len(sides.end), 1), -1.0 if values is None else 0.0)
     solved: Any = linprog(
         objective,
-        A_ub=np.array([[*(sign * cost[i] / scale[i]), excess] for i, sign, _ in sides]),
-        b_ub=[limit / scale[i] for i, _, limit in sides],
+        A_ub=np.concatenate([*sides.taken, excess], axis=1),
+        b_ub=sides.end,
         A_eq=balance[:-1],
         b_eq=supply[:-1],
         method="highs",
     )
-    if solved.status != 0:
-        return None
-    prices = np.zeros(len(ranges))
-    for (i, sign, _), marginal in zip(sides, solved.ineqlin.marginals, strict=True):
-        prices[i] += sign * max(0.0, -float(marginal)) * most / scale[i]
-    return prices
+    return np.asarray(solved.ineqlin.marginals) if solved.status == 0 else None
+
+
+def _by_paths(
+    layers: Sequence[Layer], sides: _Sides, values: Sequence[Vector] | None
+) -> Vector | None:
+    """Return the marginals of the sides from the relaxation with a variable for each path.
+
+    The same relaxation (Dantzig-Wolfe). Few paths take part in its solution: they are added one by
+    one, each the best at the prices so far, until none is better than what is reached.
+    """
+    from scipy.optimize import linprog
+
+    # What a unit beyond the sides costs; without values the excess is all that counts.
+    penalty = 1.0 if values is None else 1e4
+    worth = [np.zeros(len(layer.option)) for layer in layers] if values is None else values
+    objective, taken = [penalty], [np.full(len(sides.end), -1.0)]
+    marginals = np.zeros(len(sides.end))
+    reached = -np.inf
+    for _ in range(_MOST_PATHS):
+        reduced = [w + marginals @ t for w, t in zip(worth, sides.taken, strict=True)]
+        ahead = to_go(layers, reduced)
+        if float(ahead[0][0]) - marginals @ sides.end <= reached + 1e-9 * (1.0 + abs(reached)):
+            break
+        node, value, amount = 0, 0.0, np.zeros(len(sides.end))
+        for i, layer in enumerate(layers):
+            arcs = slice(*np.searchsorted(layer.source, [node, node + 1]))
+            arc = arcs.start + int(np.argmax((reduced[i] + ahead[i + 1][layer.target])[arcs]))
+            value += float(worth[i][arc])
+            amount += sides.taken[i][:, arc]
+            node = int(layer.target[arc])
+        objective.append(-value)
+        taken.append(amount)
+        solved: Any = linprog(
+            objective,
+            A_ub=np.array(taken).T,
+            b_ub=sides.end,
+            A_eq=[[0.0, *[1.0] * (len(taken) - 1)]],
+            b_eq=[1.0],
+            method="highs",
+        )
+        if solved.status != 0:
+            return None
+        marginals, reached = np.minimum(solved.ineqlin.marginals, 0.0), -float(solved.fun)
+        excess = float(solved.x[0])
+    return None if values is not None and excess > 1e-9 else marginals
