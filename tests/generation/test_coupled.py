@@ -205,6 +205,23 @@ def test_prices_from_paths_bound_as_those_from_arcs(monkeypatch, lower):
     assert found[0] == found[1]
 
 
+@settings(max_examples=20)
+@given(problem=coupled())
+def test_sums_in_a_program_are_what_they_stand_for(problem):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddpnas.generation._milp._MANY_PRODUCTS", 0)
+        check_the_best("program", problem)
+
+
+def test_a_program_has_a_variable_for_each_option_that_multiplies_a_sum(monkeypatch):
+    monkeypatch.setattr("ddpnas.generation._milp._MANY_PRODUCTS", 0)
+    space, macs = dense(5)
+    program = Problem(space, {"macs": macs}, method="program").program
+    # w4 (w0 + w1 + w2 + w3) and so on; only w1 w0 is left as a product.
+    assert sorted(len(one.weights) for one in program.sum) == [8, 12, 16]
+    assert len(program.product) == 16 and program.width == 5 * 4 + 16 + 3 * 4
+
+
 def test_products_of_a_program_have_a_row_for_each_choice():
     space, macs = dense(4)
     problem = Problem(space, {"macs": macs}, method="program")

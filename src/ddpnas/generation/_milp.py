@@ -13,6 +13,8 @@ Of the z over the same decisions at most one is 1, so that those with a choice i
 at most the x of that choice, and to exactly it where every combination with it has a z (transport
 rows). Binary x then leave a single value for each z, which is left continuous. The rows are few and
 their relaxation is close: a table of 15,625 whole architectures has as many z, and 30 such rows.
+Where products are very many, those of one decision with a sum of others get a variable y for each
+option of that decision instead (:mod:`ddpnas.generation._sums`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import numpy.typing as npt
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DdpnasError
 from ddpnas.generation._diagram import SAFE, Vector
+from ddpnas.generation._sums import Sum, sums_of
 from ddpnas.generation.limits import Limit, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 
@@ -39,6 +42,8 @@ Row = tuple[dict[int, float], float, float]  # column -> coefficient; lower and 
 
 # HiGHS stops at an absolute gap of 1e-6; objectives are scaled up so that this means 1e-9.
 _OBJECTIVE_SCALE = 1e3
+
+_MANY_PRODUCTS = 15_000  # terms from which on products with sums are taken together
 
 
 @dataclass(frozen=True)
@@ -72,35 +77,54 @@ class ZeroOneProgram:
         self.rules = (*space.rules, *rules)
         pairs = [(d.name, option) for d in space.decisions for option in d.options]
         self.column = {pair: i for i, pair in enumerate(pairs)}
-        products = sorted({key for t in costs.values() for key in t.terms if len(key) != 1})
+        self._terms = {name: table.whole.terms for name, table in costs.items()}
+        self._sums: dict[str, dict[Sum, dict[str, int]]] = {name: {} for name in costs}
+        if len({key for terms in self._terms.values() for key in terms}) > _MANY_PRODUCTS:
+            for name, terms in self._terms.items():
+                self._terms[name], self._sums[name] = sums_of(terms, space)
+        products = sorted({key for t in self._terms.values() for key in t if len(key) != 1})
         self.product = {key: len(self.column) + i for i, key in enumerate(products)}
         self.width = len(self.column) + len(products)
-        self.upper = np.ones(self.width)
+        self.sum: dict[Sum, dict[str, int]] = {}  # the column of each option of its decision
+        for sums in self._sums.values():
+            for one in sums:
+                if one not in self.sum:
+                    options = space[one.decision].options
+                    self.sum[one] = {o: self.width + i for i, o in enumerate(options)}
+                    self.width += len(options)
+        self.lower, self.upper = np.zeros(self.width), np.ones(self.width)
         if allowed is not None:
             self.upper[: len(self.column)] = np.concatenate(allowed)
+        for one, columns in self.sum.items():
+            ends = one.ends
+            self.lower[list(columns.values())] = min(0, ends[0])
+            self.upper[list(columns.values())] = max(0, ends[1])
 
-    def row(self, table: CostTable) -> Vector:
+    def row(self, name: str) -> Vector:
         """Return the coefficient of each variable in a cost, without its fixed part.
 
         Coefficients are whole numbers of the table, divided by some number where these are large.
         """
-        scale = max(1, table.whole.largest // SAFE)
+        scale = max(1, self.costs[name].whole.largest // SAFE)
         row = np.zeros(self.width)
-        for column, count in self._counts(table).items():
+        for column, count in self._counts(name).items():
             row[column] = count / scale
         return row
 
-    def _counts(self, table: CostTable) -> dict[int, int]:
+    def _counts(self, name: str) -> dict[int, int]:
         """Return the whole number of each variable in a cost that has one."""
-        return {
+        counts = {
             self.column[choices[0]] if len(choices) == 1 else self.product[choices]: count
-            for choices, count in table.whole.terms.items()
+            for choices, count in self._terms[name].items()
         }
+        for one, cost in self._sums[name].items():
+            counts |= {self.sum[one][option]: count for option, count in cost.items()}
+        return counts
 
-    def _limit(self, table: CostTable, limit: Limit) -> Row:
-        unit, fixed = table.whole.unit, table.whole.fixed
+    def _limit(self, name: str, limit: Limit) -> Row:
+        unit, fixed = self.costs[name].whole.unit, self.costs[name].whole.fixed
         ends = unit.least(limit.lower), unit.most(limit.upper)
-        return _whole_row(self._counts(table), *ends, fixed)
+        return _whole_row(self._counts(name), *ends, fixed)
 
     def maximize(
         self,
@@ -119,7 +143,7 @@ class ZeroOneProgram:
         from scipy.sparse import vstack
 
         objective = np.pad(objective, (0, self.width - len(objective)))
-        rows = [self._limit(self.costs[name], one) for name, one in limits.items()]
+        rows = [self._limit(name, one) for name, one in limits.items()]
         rows += [self._cut(choices) for choices in without]
         while True:
             matrix, lower, upper = self._structure
@@ -130,7 +154,7 @@ class ZeroOneProgram:
             result: Any = milp(
                 -objective * _OBJECTIVE_SCALE,
                 integrality=(np.arange(self.width) < len(self.column)).astype(np.int64),
-                bounds=Bounds(np.zeros(self.width), self.upper),
+                bounds=Bounds(self.lower, self.upper),
                 constraints=LinearConstraint(matrix, lower, upper),
                 options={"mip_rel_gap": 0.0},
             )
@@ -163,6 +187,15 @@ class ZeroOneProgram:
             groups.setdefault(tuple(name for name, _ in choices), []).append(choices)
         for names, group in groups.items():
             rows += self._product_rows(names, group)
+        for one, places in self.sum.items():
+            # y = S x: those of all options add up to the sum S, and only the chosen one is not 0.
+            row = {self.column[pair]: -float(weight) for pair, weight in one.weights}
+            rows.append(({**row, **dict.fromkeys(places.values(), 1.0)}, 0.0, 0.0))
+            least, most = one.ends
+            for option, column in places.items():
+                x = self.column[one.decision, option]
+                rows.append(({column: 1.0, x: -float(least)}, 0.0, np.inf))
+                rows.append(({column: 1.0, x: -float(most)}, -np.inf, 0.0))
         return self._sparse(rows)
 
     def _product_rows(self, names: Sequence[str], group: Sequence[Choices]) -> Iterator[Row]:
@@ -213,6 +246,10 @@ class ZeroOneProgram:
         x[[self.column[pair] for pair in architecture.items()]] = 1.0
         for choices, column in self.product.items():
             x[column] = all(architecture[decision] == option for decision, option in choices)
+        for one, columns in self.sum.items():
+            x[columns[architecture[one.decision]]] = sum(
+                weight for (name, option), weight in one.weights if architecture[name] == option
+            )
         return x
 
 

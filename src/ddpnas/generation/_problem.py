@@ -11,6 +11,7 @@ Read the files in this order:
     _diagram   the layered graph of legal architectures, and exact whole-number costs
     _labels    partial architectures, and which of them dominate others
     _paths     the best path within limits, the k best ones, and the proof
+    _sums      decisions that multiply a sum over others
     _milp      the 0-1 program
     _problem   both behind one interface
 """
@@ -147,7 +148,7 @@ class Problem:
                 return next(self._paths(self.diagram, values, limits), None)
             except OverflowError:
                 pass  # the program answers
-        row = self.program.row(self.costs[name])
+        row = self.program.row(name)
         solved = self.program.maximize(-sign * row, limits)
         return solved.architecture if solved is not None else None
 
