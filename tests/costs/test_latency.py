@@ -147,7 +147,7 @@ def test_times_of_another_machine_make_a_table_of_the_space_that_was_exported(
     assert table.about["backend"] == "onnxruntime" and table.about["machine"] == "a phone"
     with pytest.raises(SpaceError, match="another network than space 'toy'"):
         import_latency(measurements, create_space("toy"))
-    with pytest.raises(DataError, match="manifest.json: times is missing; needed is"):
+    with pytest.raises(DataError, match="manifest.json: times is missing; it must be"):
         read_measurements(exported / "manifest.json")
     export_latency(TOY, exported, LatencyConfig(architectures=4, rounds=1, most_rounds=1))
     with pytest.raises(DataError, match="another export"):
