@@ -135,7 +135,7 @@ def test_the_command_as_a_process_ends_with_an_interruption(unfinished):
     try:
         assert "open http://127.0.0.1:" in child.stdout.readline()
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=30) == 0
+        assert child.wait(timeout=120) == 0
     finally:
         child.kill()
         child.stdout.close()
