@@ -27,7 +27,7 @@ from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators._slice_updates import SliceUpdates
 from ddpnas.evaluators.shared_weights import make_sgd
 
-BATCH, STEPS = 128, 12
+BATCH, STEPS = 64, 8
 
 
 def peak() -> int:
@@ -38,27 +38,26 @@ def peak() -> int:
 def grown(what: str) -> dict[str, Any]:
     """Return the growth of memory over steps on a supernet, or on the largest network."""
     space = ddpnas.create_space(
-        "edge", input_shape=(3, 32, 32), num_classes=10, limits={"macs": "20M"}
+        "edge", input_shape=(1, 28, 28), num_classes=10, limits={"macs": "2M"}
     )
     largest = {d.name: d.options[-1] for d in space.decisions} | {"head": "conv"}
-    supernet = space.supernet().train()
-    if what == "supernet":
-        network, updates = supernet, True
-    else:
-        network, updates = space.build(largest).train(), False
+    supernet = space.supernet()
+    network = supernet if what == "supernet" else space.build(largest)
+    network.train()
     optimizer = make_sgd(list(network.parameters()), SupernetConfig(), torch.device("cpu"))
     rng = np.random.default_rng(0)
     inputs = torch.randn(BATCH, *space.input_shape)
     labels = torch.arange(BATCH) % 10
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     before = peak()
-    slices = SliceUpdates(supernet, optimizer) if updates else None
+    slices = SliceUpdates(supernet, optimizer) if network is supernet else None
     for step in range(STEPS):
         if slices is not None:
             supernet.set_path(largest if step == 0 else space.sample(rng))
             slices.begin(supernet.path_parameters())
         optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(network(inputs), labels).backward()
+        loss: Any = functional.cross_entropy(network(inputs), labels)
+        loss.backward()
         optimizer.step()
         if slices is not None:
             slices.end()

@@ -46,7 +46,7 @@ class Choose(Protocol):
             options: Option name -> a function without arguments that makes its module.
         """
 
-    def width(self, name: str, values: Sequence[int]) -> int:
+    def width(self, name: str, values: Sequence[int]) -> Width:
         """Return a number of channels, or another size of layers, that is a decision.
 
         Layers whose sizes depend on it share their weights while searching: a narrower layer is
@@ -124,7 +124,7 @@ class DeclareChoices:
         self.made.append(Choice(name, names, modules))
         return self.made[-1]
 
-    def width(self, name: str, values: Sequence[int]) -> int:
+    def width(self, name: str, values: Sequence[int]) -> Width:
         """Return the largest size, which knows its decision; see :class:`Choose`.
 
         Raises:
@@ -210,7 +210,7 @@ class BuildChoice:
             )
         return options[chosen]()
 
-    def width(self, name: str, values: Sequence[int]) -> int:
+    def width(self, name: str, values: Sequence[int]) -> Width:
         """Return the chosen size; see :class:`Choose`.
 
         Raises:

@@ -39,6 +39,7 @@ from ddpnas.space.choose import BuildChoice, Choose
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.layers import SqueezeExcite, conv_bn
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.widths import Width
 
 __all__ = ["DESIGNS", "SIZED_BY", "SPACE", "EdgeSpace", "network"]
 
@@ -140,8 +141,8 @@ class _Stage:
         layers += [self._excite(hidden), self._conv(hidden, self.width, 1)]
         return Block(nn.Sequential(*layers), None if first else nn.Identity(), nn.Identity())
 
-    def _excite(self, width: int) -> nn.Module:
-        squeezed = width.map(lambda n: max(4, n // 8))  # type: ignore[attr-defined]
+    def _excite(self, width: Width) -> nn.Module:
+        squeezed = width.map(lambda n: max(4, n // 8))
         gate = functools.partial(SqueezeExcite, width, squeezed, nn.ReLU, nn.Hardsigmoid)
         return self._choose(f"{self._name}.se", {"none": nn.Identity, "se": gate})
 
