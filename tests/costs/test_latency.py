@@ -80,7 +80,8 @@ def test_torch_measures_each_distinct_part_and_the_table_limits_generation(tmp_p
     costs = {"latency_ms": loaded}
     middle = table.cost(dict.fromkeys(("layer1", "layer2"), "conv3")
                         | dict.fromkeys(("layer3", "layer4"), "skip"))  # fmt: skip
-    found = generate(uniform, TOY, {"latency_ms": middle}, costs)
+    # Without a margin: after moments of measuring, its own error may be above 100 %.
+    found = generate(uniform, TOY, {"latency_ms": middle}, costs, margin=0)
     assert found.costs["latency_ms"] <= middle
     again = check_latency(TOY, loaded, found.architecture)
     assert again.predicted_ms == found.costs["latency_ms"] and again.measured_ms > 0
@@ -98,7 +99,7 @@ def test_an_interrupted_measurement_goes_on_where_it_was(tmp_path):
     table = measure_latency(TOY, QUICK, partial=partial)
     for name, ((_, median, _, _),) in before.items():
         assert table.about["parts"][name]["median_ms"] == median
-    assert not partial.exists()
+    assert partial.exists()  # until whoever gave it has saved the table
 
 
 def test_a_table_of_something_else_is_not_checked():
@@ -187,7 +188,7 @@ def test_onnxruntime_measures_here(exported_toy, tmp_path):
     shutil.copytree(exported_toy, f"{partial}.onnx")  # an export that an interruption left
     table = measure_latency(TOY, QUICK, backend="onnxruntime", partial=partial)
     check_table(table)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["table.json.part"]
 
 
 def test_a_table_of_an_own_space_knows_its_code_and_not_where_it_lay(tmp_path):
