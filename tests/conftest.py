@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -33,6 +34,18 @@ def striped_images(n: int, classes: int = 3, size: int = 8, seed: int = 0) -> tu
     images = np.stack([patterns[label] * 160.0 for label in labels])
     noisy = np.clip(images + rng.normal(40, 120, images.shape), 0, 255).astype(np.uint8)
     return noisy[:, None], labels
+
+
+@functools.cache
+def published_space(name: str, **options) -> ddpnas.SearchSpace:
+    """Return a published space, which each test process makes once."""
+    return ddpnas.create_space(name, **options)
+
+
+@functools.cache
+def published_costs(name: str, **options) -> dict:
+    """Return the counted costs of a published space, which each test process counts once."""
+    return ddpnas.count_costs(published_space(name, **options))
 
 
 @pytest.fixture(scope="session")

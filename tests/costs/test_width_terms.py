@@ -28,7 +28,7 @@ class TestDense(SpaceContract):
         return SearchSpace(Dense, (3, 8, 8), depth=4, count=3)
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("weights", [pytest.param("float32", marks=pytest.mark.slow), "int8"])
 def test_costs_of_all_networks_are_exact(weights):
     """Every known layer, attention, concatenation, groups and a nested width, to the unit."""
     space = SearchSpace(Zoo, (3, 4, 4))

@@ -53,7 +53,8 @@ def test_it_serves_any_strategy(small_space, stripes):
     assert np.isfinite(strategy.scores).all() and evaluator.state_dict() == ({}, {})
 
 
-def test_scores_do_not_depend_on_workers_or_where_the_space_comes_from(tmp_path, stripes):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_scores_do_not_depend_on_workers_or_where_the_space_comes_from(tmp_path, stripes, workers):
     (tmp_path / "own.py").write_text(
         "from ddpnas.spaces.toy import network as toy\n\n\n"
         "def network(choose, *, num_classes=3, input_shape=(1, 8, 8)):\n"
@@ -70,7 +71,9 @@ def test_scores_do_not_depend_on_workers_or_where_the_space_comes_from(tmp_path,
             space, stripes, two, device="cpu"
         ).evaluate(asked)
     ]  # fmt: skip
-    together = StandaloneEvaluator(own, stripes, dataclasses.replace(two, workers=2), device="cpu")
+    together = StandaloneEvaluator(
+        own, stripes, dataclasses.replace(two, workers=workers), device="cpu"
+    )
     assert [e.score for e in together.evaluate(asked)] == alone
     with open(tmp_path / "own.py", "a") as file:
         file.write("\n\nunused = 1\n")  # before a worker reads it

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import ddpnas
 from ddpnas.errors import DivergedError, OptionError
@@ -57,25 +58,26 @@ def test_training_on_paths_raises_the_score(small_space, stripes):
 
 def test_the_learning_rate_falls_along_a_cosine_to_its_last_value(small_space, stripes):
     rates = [
-        e.details["lr"] for e in evaluator(small_space, stripes).evaluate(cells(small_space, 12))
+        e.details["lr"]
+        for e in evaluator(small_space, stripes, total=5).evaluate(cells(small_space, 5))
     ]
-    expected = [0.001 + 0.049 * (1 + np.cos(np.pi * i / 12)) / 2 for i in range(12)]
+    expected = [0.001 + 0.049 * (1 + np.cos(np.pi * i / 5)) / 2 for i in range(5)]
     assert rates == pytest.approx(expected)
 
 
 def test_state_restores_exactly_into_a_fresh_evaluator(small_space, stripes):
-    architectures = cells(small_space, 6)
+    architectures = cells(small_space, 3)
     whole = [e.score for e in evaluator(small_space, stripes).evaluate(architectures)]
     first = evaluator(small_space, stripes)
-    scores = [e.score for e in first.evaluate(architectures[:4])]
+    scores = [e.score for e in first.evaluate(architectures[:2])]
     tensors, plain = first.state_dict()
     saved = {name: tensor.clone() for name, tensor in tensors.items()}
-    list(first.evaluate(architectures[4:]))
+    list(first.evaluate(architectures[2:]))
     last = {k: v.clone() for k, v in first.supernet.state_dict().items()}
     second = evaluator(small_space, stripes, seed=0)
     torch.manual_seed(123)
     second.load_state_dict(saved, plain)
-    scores += [e.score for e in second.evaluate(architectures[4:])]
+    scores += [e.score for e in second.evaluate(architectures[2:])]
     assert scores == whole
     for name, tensor in second.supernet.state_dict().items():
         assert torch.equal(tensor, last[name]), name
@@ -173,6 +175,7 @@ def test_what_all_paths_of_a_step_use_may_learn_by_the_mean_of_their_gradients(
     assert any(change["sum"][name].abs().max() > 1e-4 for name in change["sum"])
 
 
+@pytest.mark.slow
 def test_fair_training_raises_the_scores(small_space, stripes):
     config = dataclasses.replace(FAIR, warmup_epochs=50, batch_size=8, lr=0.1)
     trained = evaluator(small_space, stripes, config=config)
@@ -354,10 +357,17 @@ def test_too_few_images_for_a_step_are_refused(small_space, stripes):
         evaluator(small_space, few, config=SupernetConfig(proxy_weight=0))
 
 
-def test_by_default_a_small_set_is_passed_over_more_often(small_space, stripes):
+def test_by_default_a_small_set_is_passed_over_more_often(stripes):
     def passes(data, **settings):
-        one = evaluator(small_space, data, config=SupernetConfig(proxy_weight=0, **settings))
-        return next(one.prepare(cells(small_space, 1)))["epochs"]
+        config = SupernetConfig(proxy_weight=0, batch_size=3, **settings)
+        one = evaluator(space, data, config=config)
+        return next(one.prepare(cells(space, 1)))["epochs"]
+
+    def network(choose):
+        options = {str(i): lambda: nn.Linear(64, 3) for i in range(5)}
+        return nn.Sequential(nn.Flatten(), choose("layer", options))
+
+    space = ddpnas.SearchSpace(network, (1, 8, 8))
 
     few = ddpnas.make_data(
         (stripes.train.inputs, stripes.train.labels),
@@ -367,7 +377,7 @@ def test_by_default_a_small_set_is_passed_over_more_often(small_space, stripes):
     )
     many = dataclasses.replace(
         few,
-        train=type(few.train)(few.train.inputs.repeat(100, 1, 1, 1), few.train.labels.repeat(100)),
+        train=type(few.train)(few.train.inputs.repeat(6, 1, 1, 1), few.train.labels.repeat(6)),
     )
     assert passes(few) == 300 > passes(many) == 80  # 16 for each of the 5 options
     assert passes(few, warmup_epochs=3) == 3

@@ -21,7 +21,7 @@ from ddpnas.export import (
 
 @pytest.fixture(scope="module")
 def data():
-    return ddpnas.load_data("fashion-mnist-12k", limit_train_images=2000)
+    return ddpnas.load_data("fashion-mnist-12k", limit_train_images=2000, image_size=14)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_weights_are_integers_by_channel_and_input_and_output_are_as_they_were(f
         assert kinds[weight] == onnx.TensorProto.INT8 and scales[scale] == scales[weight][:1]
     for one in (before, after):
         given = one.session.get_inputs()[0]
-        assert given.type == "tensor(uint8)" and given.shape == ["batch", 28, 28, 1]
+        assert given.type == "tensor(uint8)" and given.shape == ["batch", 14, 14, 1]
         assert one.session.get_outputs()[0].type == "tensor(float)"
     assert after.takes == before.takes and after.classes == before.classes
     assert after.metadata["quantization"] == "int8, calibrated on 200 images"

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddpnas import Architecture, Rule, create_space
+from ddpnas import Architecture, Rule
 from ddpnas.errors import ArchitectureError, SpaceError
 from ddpnas.space import Decision, DecisionSpace
+
+from ..conftest import published_space
 
 SPACE = DecisionSpace(
     [
@@ -112,9 +114,16 @@ def test_a_space_that_contradicts_itself_is_refused(decisions, rules, says):
         DecisionSpace(decisions, rules)
 
 
-@pytest.mark.parametrize("name", ["darts", "mnasnet", "toy"])
-def test_decisions_and_rules_survive_json(name):
-    space = create_space(name)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("darts", {"channels": 2, "cells": 3, "input_shape": (3, 8, 8)}),
+        ("mnasnet", {}),
+        ("toy", {}),
+    ],
+)
+def test_decisions_and_rules_survive_json(name, options):
+    space = published_space(name, **options)
     again = DecisionSpace.from_dict(json.loads(json.dumps(space.to_dict())))
     assert again.decisions == space.decisions and again.rules == space.rules
     assert again.valid_size == space.valid_size

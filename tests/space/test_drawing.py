@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from torch import nn
 
-from ddpnas import SearchSpace, create_space, list_spaces
+from ddpnas import SearchSpace, list_spaces
 from ddpnas.errors import OptionError
+
+from ..conftest import published_space
 
 SVG = "{http://www.w3.org/2000/svg}"
 SMALL = {"darts": {"channels": 2, "cells": 3, "input_shape": (3, 8, 8)}}
@@ -20,7 +22,7 @@ def texts(picture):
 
 @pytest.mark.parametrize("name", list_spaces())
 def test_every_space_is_drawn_within_the_picture(name):
-    space = create_space(name, **SMALL.get(name, {}))
+    space = published_space(name, **SMALL.get(name, {}))
     picture = space.draw(space.sample(np.random.default_rng(0)), layout="own")
     root = ElementTree.fromstring(picture)
     assert root.tag == f"{SVG}svg" and picture._repr_svg_() == picture
@@ -34,7 +36,7 @@ def test_every_space_is_drawn_within_the_picture(name):
 
 
 def test_a_cell_shows_its_nodes_and_the_edges_that_are_something():
-    space = create_space("nasbench201")
+    space = published_space("nasbench201")
     cell = space.parse(
         "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
     )
@@ -43,7 +45,7 @@ def test_a_cell_shows_its_nodes_and_the_edges_that_are_something():
 
 
 def test_both_cells_of_darts_are_named():
-    space = create_space("darts", **SMALL["darts"])
+    space = published_space("darts", **SMALL["darts"])
     shown = texts(space.draw(space.sample(np.random.default_rng(0))))
     assert "normal" in shown and "reduce" in shown
 
@@ -62,7 +64,7 @@ def test_a_chain_shows_what_matters_and_escapes_names():
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not installed")
 def test_graphviz_draws_the_same_cell_where_it_is_installed():
-    space = create_space("darts", **SMALL["darts"])
+    space = published_space("darts", **SMALL["darts"])
     cells = space.sample(np.random.default_rng(0))
     own, graphviz = (space.draw(cells, layout=layout) for layout in ("own", "graphviz"))
     assert sorted(texts(own)) == sorted(texts(graphviz))
@@ -71,7 +73,7 @@ def test_graphviz_draws_the_same_cell_where_it_is_installed():
 
 def test_without_graphviz_cells_have_a_layout_of_our_own(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    space = create_space("nasbench201")
+    space = published_space("nasbench201")
     cell = space.sample(np.random.default_rng(0))
     assert space.draw(cell) == space.draw(cell, layout="own")
     with pytest.raises(OptionError, match="or give 'own'"):

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from ddpnas import SearchSpace, create_space
+from ddpnas import SearchSpace
 from ddpnas.spaces.nasbench201 import EDGES
 
-NASBENCH201 = create_space("nasbench201")
+from ..conftest import published_space
+
+NASBENCH201 = published_space("nasbench201")
 
 
 def cell(text):

@@ -10,6 +10,8 @@ from ddpnas.errors import ArchitectureError, OptionError
 from ddpnas.space.choose import BuildChoice
 from ddpnas.spaces.darts import CELLS, EDGES, network
 
+from ..conftest import published_space
+
 V2 = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
     "('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), "
@@ -24,11 +26,11 @@ RELEASED = (  # with DDPNAS; nested, the second input of a node before the first
     "('avg_pool_3x3', 0)], [('avg_pool_3x3', 1), ('skip_connect', 0)], [('skip_connect', 2), "
     "('sep_conv_3x3', 1)], [('dil_conv_5x5', 0), ('dil_conv_5x5', 4)]], reduce_concat=range(2, 6))"
 )
-SMALL = create_space("darts", channels=4, cells=4, input_shape=(3, 16, 16))
+SMALL = published_space("darts", channels=4, cells=4, input_shape=(3, 16, 16))
 
 
 def test_an_auxiliary_head_costs_parameters_but_nothing_at_inference():
-    options = {"channels": 4, "cells": 6, "input_shape": (3, 32, 32)}
+    options = {"channels": 4, "cells": 3, "input_shape": (3, 32, 32)}
     plain, headed = (
         count_costs(create_space("darts", auxiliary=auxiliary, **options))
         for auxiliary in (False, True)

@@ -10,7 +10,9 @@ from ddpnas.errors import OptionError
 from ddpnas.space import DecisionSpace
 from ddpnas.spaces.darts_rules import darts_height, parametric_operations
 
-DARTS = create_space("darts", channels=4, cells=4, input_shape=(3, 16, 16))
+from ..conftest import published_space
+
+DARTS = published_space("darts", channels=4, cells=4, input_shape=(3, 16, 16))
 NORMAL = [d for d in DARTS.decisions if d.name.startswith("normal.")]
 CELL = DecisionSpace(NORMAL, [r for r in DARTS.rules if "normal" in r.says])
 TOPOLOGIES = list(

@@ -2,11 +2,13 @@
 
 import pytest
 
-from ddpnas import count_costs, create_space, generate
+from ddpnas import generate
 from ddpnas.errors import ArchitectureError
 from ddpnas.space.distribution import JointDistribution
 
-SPACE = create_space("mnasnet")
+from ..conftest import published_costs, published_space
+
+SPACE = published_space("mnasnet")
 EFFICIENTNET_B0 = SPACE.parse(
     "[[1, 3, 1, 1], [6, 3, 2, 1], [6, 5, 2, 1], [6, 3, 3, 1], [6, 5, 3, 1], [6, 5, 4, 1], "
     "[6, 3, 1, 1]]"
@@ -20,14 +22,14 @@ def test_it_has_28_decisions_and_the_sixth_block_up_to_four_layers():
 
 
 def test_it_holds_efficientnet_b0_to_the_last_parameter():
-    costs = count_costs(SPACE)
+    costs = published_costs("mnasnet")
     assert costs["params"].cost(EFFICIENTNET_B0) == 5_288_548  # as torchvision's
     assert costs["macs"].cost(EFFICIENTNET_B0) == 385_814_752
 
 
 def test_limits_are_met_although_the_choices_of_a_block_multiply():
     uniform = JointDistribution.uniform(SPACE.decisions)
-    found = generate(uniform, SPACE, {"macs": 60e6}, count_costs(SPACE))
+    found = generate(uniform, SPACE, {"macs": 60e6}, published_costs("mnasnet"))
     assert found.costs["macs"] <= 60e6
 
 

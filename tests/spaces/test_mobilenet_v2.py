@@ -9,7 +9,9 @@ from ddpnas import count_costs, create_space
 from ddpnas.errors import ArchitectureError, OptionError, SpaceError
 from ddpnas.spaces.mobilenet_v2 import timm_stages
 
-SPACE = create_space("mobilenet-v2", skeleton="mobilenet-v2")
+from ..conftest import published_costs, published_space
+
+SPACE = published_space("mobilenet-v2", skeleton="mobilenet-v2")
 MOBILENET_V2 = SPACE.parse(
     "[['ds_r1_k3_s1_c16'], ['ir_r2_k3_s2_e6_c24'], ['ir_r3_k3_s2_e6_c32'], "
     "['ir_r4_k3_s2_e6_c64'], ['ir_r3_k3_s1_e6_c96'], ['ir_r3_k3_s2_e6_c160'], "
@@ -22,7 +24,7 @@ GPU = (  # the network released with DDPNAS
 
 
 def test_it_holds_mobilenet_v2():
-    costs = count_costs(SPACE)
+    costs = published_costs("mobilenet-v2", skeleton="mobilenet-v2")
     assert costs["params"].cost(MOBILENET_V2) == 3_504_872
     assert costs["macs"].cost(MOBILENET_V2) == 300_774_272
 
@@ -39,7 +41,7 @@ def test_with_torchvisions_weights_it_gives_torchvisions_outputs():
         torch.testing.assert_close(network(images), reference(images))
 
 
-@pytest.mark.parametrize("width", [0.35, 1.4])
+@pytest.mark.parametrize("width", [0.35, pytest.param(1.4, marks=pytest.mark.slow)])
 def test_widths_are_torchvisions(width):
     wide = SPACE.with_options(width=width)
     with torch.device("meta"):
@@ -49,7 +51,7 @@ def test_widths_are_torchvisions(width):
 
 
 def test_the_skeletons_of_ddpnas_have_14_and_20_blocks_without_skips():
-    gpu = create_space("mobilenet-v2", skeleton="ddpnas-gpu")
+    gpu = published_space("mobilenet-v2", skeleton="ddpnas-gpu")
     cpu = create_space("mobilenet-v2", skeleton="ddpnas-cpu")
     assert (len(gpu.decisions), len(cpu.decisions)) == (14, 20)
     assert all(len(d.options) == 9 for space in (gpu, cpu) for d in space.decisions)
@@ -59,7 +61,7 @@ def test_the_skeletons_of_ddpnas_have_14_and_20_blocks_without_skips():
 
 
 def test_the_proxyless_chain_has_21_blocks_of_which_the_first_of_a_stage_never_skips():
-    space = create_space("mobilenet-v2")
+    space = published_space("mobilenet-v2")
     sizes = [len(d.options) for d in space.decisions]
     assert sizes == [9, 10, 10, 10] * 5 + [9]
 
@@ -71,7 +73,7 @@ def test_both_text_forms_are_read_and_skips_stand_last_in_the_canonical_form():
         assert SPACE.parse(SPACE.format(architecture)) == architecture
         strings = str(timm_stages(architecture, SPACE.options))
         assert SPACE.parse(strings) == SPACE.canonical(architecture)
-    costs = count_costs(SPACE)
+    costs = published_costs("mobilenet-v2", skeleton="mobilenet-v2")
     for table in costs.values():
         assert table.cost(architecture) == table.cost(SPACE.canonical(architecture))
 

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from ddpnas import count_costs, create_space
+from ddpnas import count_costs
 from ddpnas.errors import ArchitectureError
 from ddpnas.spaces.shufflenet import ShuffleBlock
 
-SPACE = create_space("shufflenet")
+from ..conftest import published_space
+
+SPACE = published_space("shufflenet")
 SEARCHED = "[0, 0, 3, 1, 1, 1, 0, 0, 2, 0, 2, 1, 1, 0, 2, 0, 2, 1, 3, 2]"
 
 

@@ -13,7 +13,8 @@ from ddpnas.training.baselines import build_baseline
     [("resnet18", 11_689_512, 1_814_073_344), ("mobilenet_v2_x0.5", 1_968_680, None)],
 )
 def test_the_published_networks_have_their_published_costs(name, params, macs):
-    counted = count_network(build_baseline(name, (3, 224, 224), 1000), (3, 224, 224))
+    with torch.device("meta"):
+        counted = count_network(build_baseline(name, (3, 224, 224), 1000), (3, 224, 224))
     assert counted["params"] == params
     assert macs is None or counted["macs"] == macs
 

@@ -19,9 +19,14 @@ def fashion():
     "name, floor, changes",
     [
         ("quick", 0.62, {}),
-        ("cifar", 0.6, {"cutout": 4, "batch_size": 25}),
-        ("cifar-large", 0.5, {"cutout": 4, "batch_size": 25}),
-        ("imagenet-mobile", 0.35, {"batch_size": 25, "lr": 0.01, "decay_epochs": 1.0}),
+        pytest.param("cifar", 0.6, {"cutout": 4, "batch_size": 25}, marks=pytest.mark.slow),
+        pytest.param("cifar-large", 0.5, {"cutout": 4, "batch_size": 25}, marks=pytest.mark.slow),
+        pytest.param(
+            "imagenet-mobile",
+            0.35,
+            {"batch_size": 25, "lr": 0.01, "decay_epochs": 1.0},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_recipe_reaches_its_floor(fashion, name, floor, changes):

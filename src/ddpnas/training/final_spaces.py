@@ -22,7 +22,7 @@ def final_space(space: SearchSpace, recipe: Recipe | str, **options: Any) -> Sea
     Example:
         >>> import ddpnas
         >>> space = ddpnas.create_space("darts", channels=4, cells=3)
-        >>> final_space(space, "cifar", cells=8).plain_options["channels"]
+        >>> final_space(space, "cifar", cells=3).plain_options["channels"]
         36
     """
     changes = {**create_recipe(recipe).network.get(str(space.name), {}), **options}
