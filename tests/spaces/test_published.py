@@ -11,6 +11,7 @@ from ddpnas.errors import ArchitectureError
 SMALL = {"width": 0.25, "input_shape": (3, 32, 32)}
 OPTIONS = {
     "darts": {"channels": 4, "cells": 4, "input_shape": (3, 16, 16)},
+    "edge": {"depths": (1,), "input_shape": (3, 32, 32)},
     "nasbench-macro": {"width": 0.125, "input_shape": (3, 16, 16)},
     "nasbench201": {"channels": 4, "cells_per_stage": 1, "input_shape": (3, 16, 16)},
     "toy": {},
