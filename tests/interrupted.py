@@ -25,10 +25,13 @@ class Fault:
         kind: "none"; "kill": before an operation; "full": the disk is full from an operation on;
             "size": no file may grow beyond so many bytes, as ``ulimit -f`` has it.
         at: Number of the operation, from 1, or the largest size.
+        every_checkpoint: Whether a search writes all checkpoints, also those that take longer than
+            what they save. Without, lines of the history wait for the next one.
     """
 
     kind: str = "none"
     at: int = 0
+    every_checkpoint: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ def _command(words: list[str], folder: Path, fault: Fault, ends: tuple) -> None:
     import ddpnas.runs.loop
     from ddpnas.cli import main
 
-    ddpnas.runs.loop._SAVING_SHARE = math.inf  # leave out no checkpoint
+    if fault.every_checkpoint:
+        ddpnas.runs.loop._SAVING_SHARE = math.inf
     sys.addaudithook(hook)
     if fault.kind == "size":
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, fault.at))
