@@ -27,7 +27,7 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.layers import SqueezeExcite, conv_bn
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.widths import Width
+from ddpnas.utils.settings import Count, Pixels
+from ddpnas.utils.shapes import Range
 
 __all__ = ["DESIGNS", "SIZED_BY", "SPACE", "EdgeSpace", "network"]
 
@@ -164,18 +166,18 @@ class _Stage:
 def network(
     choose: Choose,
     *,
-    stem_stride: int = 1,
-    stem: Sequence[int] = (8, 12, 16, 24, 32),
-    stages: Sequence[Sequence[int]] = (
+    stem_stride: Annotated[int, Range(1, 64)] = 1,
+    stem: Sequence[Count] = (8, 12, 16, 24, 32),
+    stages: Sequence[Sequence[Count]] = (
         (8, 12, 16, 20, 24, 32),
         (16, 24, 32, 40, 48, 64),
         (32, 48, 64, 80, 96, 128),
     ),
-    depths: Sequence[int] = DEPTHS,
-    expansions: Sequence[int] = (1, 2, 3, 4, 6),
-    head: Sequence[int] = (64, 128, 192, 256),
-    num_classes: int = 10,
-    input_shape: Sequence[int] = (3, 32, 32),
+    depths: Sequence[Count] = DEPTHS,
+    expansions: Sequence[Count] = (1, 2, 3, 4, 6),
+    head: Sequence[Count] = (64, 128, 192, 256),
+    num_classes: Count = 10,
+    input_shape: Sequence[Pixels] = (3, 32, 32),
 ) -> nn.Module:
     """Return stem, stages and classifier.
 
