@@ -139,7 +139,11 @@ def folders(tmp_path_factory, stripes, small_space, exported_toy) -> Folders:
     assert main(["generate", str(run), "--limit", "macs=1M", "--top", "3"]) == 0
     found = Run(run)
     measured = {"predicted_ms": 1.0, "measured_ms": 1.1, "iqr_ms": 0.1, "error_percent": -9.0}
-    chosen = {"architecture": dict(found.chosen), "text": found.chosen_text}
+    chosen = {
+        "architecture": dict(found.chosen.architecture),
+        "text": found.chosen.text,
+        "space_options": space.plain_options,
+    }
     found.write("latency_check.json", {**chosen, **measured})
     architecture = small_space.sample(np.random.default_rng(0))
     networks = ddpnas.compare(small_space, architecture, stripes, epochs=1, device="cpu")

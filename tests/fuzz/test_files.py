@@ -45,8 +45,8 @@ def read_all(path: Path) -> None:
     """Read all that a run folder holds."""
     run = Run(path)
     _ = run.identity, run.made_with, run.data_about, run.planned, run.history, run.stages
-    _ = run.result, run.generated, run.generation_request, run.limits, run.latency_check
-    _ = run.latency_table, run.chosen, run.chosen_text, run.trained
+    _ = run.result, run.generated, run.generation_request, run.latency_check
+    _ = run.latency_table, run.chosen, run.network, run.untrained, run.trained
 
 
 @bounded(600)
