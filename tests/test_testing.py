@@ -73,7 +73,7 @@ def test_a_network_that_runs_what_is_not_chosen_fails():
 
         def forward(self, x):
             inside = getattr(self.choice, "options", [self.choice])
-            return sum(option(x) for option in inside)
+            return self.choice(x) + sum(option(x) for option in inside)
 
     with pytest.raises(AssertionError, match="although the path does not use it"):
         space_of(Network).test_only_the_path_that_runs_is_trained()

@@ -56,7 +56,7 @@ def test_folders_that_hold_no_run_are_refused(tmp_path):
         Run(tmp_path)
     for content, says in (
         ("{ broken", "not YAML"),
-        ("just text", "not an object"),
+        ("just text", "must be a mapping"),
         ("seed: 3", "not the configuration of a search"),
     ):
         with pytest.raises(RunError, match=says):

@@ -43,6 +43,7 @@ Row = tuple[dict[int, float], float, float]  # column -> coefficient; lower and 
 # HiGHS stops at an absolute gap of 1e-6; objectives are scaled up so that this means 1e-9.
 _OBJECTIVE_SCALE = 1e3
 
+_CLEAR = 2**31  # above it, the solver has called rows infeasible that can be met
 _MANY_PRODUCTS = 15_000  # terms from which on products with sums are taken together
 
 
@@ -263,7 +264,7 @@ def _whole_row(counts: Mapping[int, int], lower: float, upper: float, fixed: int
     lower = lower if abs(lower) == math.inf else -((fixed - int(lower)) // divisor)
     upper = upper if abs(upper) == math.inf else (int(upper) - fixed) // divisor
     most = max((abs(count) // divisor for count in counts.values()), default=1) or 1
-    spare, scale = (0.5, 1) if most < SAFE else (0.0, most)
+    spare, scale = (0.5, 1) if most < _CLEAR else (0.0, most)
     beyond = scale << 60  # no row comes near, and the solver takes it for a number
     lower, upper = (
         end if abs(end) == math.inf else max(-beyond, min(end, beyond)) / scale
