@@ -39,7 +39,11 @@ def sized(shape, name, limit):
 )
 @pytest.mark.slow
 def test_the_limit_lies_well_inside(shape, name, limit):
-    """The space has networks of a quarter of the limit and less, and of twice and more."""
+    """The space has networks of a third of the limit and less, and of three times and more.
+
+    The peak of the memory depends on the resolution more than on widths.
+    """
+    times = 1.5 if name == "peak_activation_bytes" else 3
     space = sized(shape, name, limit)
     if name == "peak_activation_bytes":
         ends = [0, -1]
@@ -48,8 +52,8 @@ def test_the_limit_lies_well_inside(shape, name, limit):
     else:
         [found] = cost_ranges(space, {name: count_costs(space)[name]})
         least, most = found.least, found.most
-    assert least < limit / 3
-    assert most > limit * 3
+    assert least < limit / times
+    assert most > limit * times
 
 
 @pytest.mark.parametrize("design", sorted(DESIGNS))
