@@ -321,8 +321,8 @@ def check_without_data(
         NamedStrategy.read(strategy).checked(strategy_options or {})
     if isinstance(space, str):
         check_space(space, space_options or {})
-    if out is not None and current().first:
-        RunFolder.check_free(out, overwrite=overwrite)
+    if out is not None:  # where one process refuses, all have to
+        current().on_first(lambda: RunFolder.check_free(out, overwrite=overwrite))
 
 
 def _create_strategy(
