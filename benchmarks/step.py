@@ -26,8 +26,8 @@ from torch import nn
 import ddpnas
 from benchmarks.record import write_record
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.evaluators._slice_updates import SliceUpdates
 from ddpnas.evaluators.shared_weights import make_sgd
+from ddpnas.evaluators.slice_updates import SliceUpdates
 from ddpnas.space.choose import BuildChoice
 from ddpnas.space.slices import fix_widths
 from ddpnas.training.cuda_graphs import Captures

@@ -1,7 +1,7 @@
 """Memory of steps on a supernet with undecided widths, against the largest network alone.
 
-Each is measured in a process of its own: the growth of the peak of resident memory over training
-steps, after everything is imported. Claim: that of the supernet, on random paths, is at most 1.1
+A separate process measures each: how much the peak of resident memory grows over training steps,
+once everything is imported. Claim: that of the supernet, on random paths, is at most 1.1
 times that of the largest built network, plus the parameters and momentum of the supernet.
 
     python -m benchmarks.width_memory --out records/speed/width-memory.json
@@ -24,8 +24,8 @@ from torch.nn import functional
 import ddpnas
 from benchmarks.record import write_record
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.evaluators._slice_updates import SliceUpdates
 from ddpnas.evaluators.shared_weights import make_sgd
+from ddpnas.evaluators.slice_updates import SliceUpdates
 
 BATCH, STEPS = 64, 8
 

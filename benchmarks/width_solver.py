@@ -3,7 +3,7 @@
 Two networks: ResNet-50 with every inner width and every stream open (37 decisions), and a chain of
 24 layers in which each sees the outputs of all before it, as in a DenseNet. Claim: the best of all
 networks within a share of the multiply-adds, with and without a second limit on parameters, gap 0.
-Seconds of the processor are given, too: they are those of an idle core where other jobs run.
+Processor seconds stand beside wall seconds, because other jobs may share the cores.
 
     python -m benchmarks.width_solver --out records/speed/width-solver.json
 """
@@ -33,7 +33,7 @@ def values(most: int, count: int) -> list[int]:
 
 
 class Bottleneck(nn.Module):
-    """The residual block of ResNet-50, with inner widths of its own."""
+    """The residual block of ResNet-50; no other block shares its inner widths."""
 
     def __init__(self, choose: Choose, name: str, given: int, out: int, stride: int, count: int):
         super().__init__()

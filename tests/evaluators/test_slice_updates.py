@@ -11,7 +11,7 @@ from torch import nn
 
 from ddpnas.data import load_data
 from ddpnas.evaluators import SupernetConfig
-from ddpnas.evaluators._slice_updates import SliceUpdates
+from ddpnas.evaluators.slice_updates import SliceUpdates
 from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.space import SearchSpace
 
@@ -38,7 +38,7 @@ def test_a_step_has_the_gradient_of_all_paths_and_moves_nothing_else(paths, mean
     momentum = {name: torch.zeros_like(p) for name, p in whole.items()}
     parameters = list(supernet.parameters())
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
-    updates = SliceUpdates(supernet, optimizer)
+    updates = SliceUpdates(supernet, optimizer, mean=mean)
     x = torch.randn(4, 1, 8, 8)
     for _ in range(2):
         gradients = {name: torch.zeros_like(p) for name, p in whole.items()}
@@ -53,9 +53,10 @@ def test_a_step_has_the_gradient_of_all_paths_and_moves_nothing_else(paths, mean
                 gradients[f"network.{name}"][part] += p.grad
                 uses[f"network.{name}"][part] += 1
             supernet.set_path(architecture)
+            updates.note_path()
             used.update(supernet.path_parameters())
             supernet(x).square().sum().backward()
-        updates.begin(updates.merge(used, mean=mean))
+        updates.begin(updates.gather())
         optimizer.step()
         updates.end()
         for name, p in supernet.named_parameters():

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _output_fails() -> bool:
     """Return whether the output goes nowhere: its reader has gone, or its disk is full.
 
-    What is still to be written is then dropped.
+    If so, further output is dropped.
     """
     try:
         print(flush=True)  # an empty line: an unbuffered stream has nothing left to flush

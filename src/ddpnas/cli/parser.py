@@ -184,7 +184,9 @@ def _inner_option(name: str, known: Collection[str], words: Sequence[str]) -> st
     inner = []
     for group, options in groups.items():
         if group in known:
-            with contextlib.suppress(OptionError):  # a user's own one has options of its own
+            with contextlib.suppress(
+                OptionError
+            ):  # unknown here: a user's strategy declares its options
                 inner += [(group, option) for option in options()]
     same = [(group, option) for group, option in inner if option == bare]
     alike = [(group, option) for group, option in inner if bare in option.split("_")]

@@ -64,11 +64,11 @@ class WidthTerms:
         """Return terms whose sum is the count at every width.
 
         Args:
-            counts: What was counted at each of :attr:`trials`.
+            counts: The count at each of :attr:`trials`.
             what: What was counted, for messages.
 
         Raises:
-            SpaceError: The count is no product of widths of the network.
+            SpaceError: No product or sum of the network's widths gives the count.
         """
         key = tuple(counts)
         if key not in self._explained:
@@ -142,7 +142,7 @@ def _trials(values: dict[str, list[int]]) -> list[dict[str, int]]:
     largest = {name: sizes[-1] for name, sizes in values.items()}
     most = max((len(sizes) for sizes in values.values()), default=0)
     rng = np.random.default_rng(0)
-    # Each decision takes its values in an order of its own, so that no two go in step.
+    # Each decision takes its values in another random order, so that no two go in step.
     orders = {name: rng.permutation(most) % len(sizes) for name, sizes in values.items()}
     every = [{name: values[name][order[k]] for name, order in orders.items()} for k in range(most)]
     return [largest, *trial_sizes(values), *every]

@@ -199,7 +199,7 @@ def stored_bytes(
         weights: The type.
 
     Returns:
-        For each tensor its bytes, followed by those of its scales.
+        For each tensor, its bytes and then the bytes of its scales.
 
     Raises:
         OptionError: The type is unknown.

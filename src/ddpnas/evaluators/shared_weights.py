@@ -11,7 +11,6 @@ import functools
 import itertools
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,8 +23,8 @@ from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DataError, DivergedError, OptionError
-from ddpnas.evaluators._slice_updates import SliceUpdates
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.slice_updates import SliceUpdates
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
@@ -105,7 +104,8 @@ class SharedWeights:
         self._pool: list[Step] = []
         self._parameters = list(self.supernet.parameters())
         self._optimizer = make_sgd(self._parameters, config, device)
-        self._updates = SliceUpdates(self.supernet, self._optimizer)
+        mean = config.shared_gradients == "mean"
+        self._updates = SliceUpdates(self.supernet, self._optimizer, mean=mean)
         self._shard = processes.shard
         self._train = Loader(data, [data.train], device, shard=self._shard)
         self._all = JointDistribution.uniform(space.decisions)
@@ -265,10 +265,9 @@ class SharedWeights:
         parts = zip(
             paths, torch.split(inputs, own), torch.split(labels, own), own, whole, strict=True
         )
-        uses: Counter[torch.nn.Parameter] = Counter()
         for path, part, targets, count, of in parts:
             self.supernet.set_path(path)
-            uses.update(self.supernet.path_parameters())
+            self._updates.note_path()
             with autocast(self._device, self._config.mixed_precision):
                 loss = functional.cross_entropy(self.supernet(part), targets)
             # `loss` is the mean over this process's `count` images of the path, which has `of` in
@@ -277,7 +276,7 @@ class SharedWeights:
             loss = loss * (count * self._processes.size / of)
             loss.backward()
             total += loss.detach()
-        return self._update(uses, total) / len(paths)
+        return self._update(total) / len(paths)
 
     def _sandwich(self, rng: np.random.Generator) -> list[Architecture]:
         """Return paths of the largest widths, of the smallest, and two random ones."""
@@ -304,11 +303,10 @@ class SharedWeights:
         """
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
-        uses: Counter[torch.nn.Parameter] = Counter()
         targets = labels
         for path in paths:
             self.supernet.set_path(path)
-            uses.update(self.supernet.path_parameters())
+            self._updates.note_path()
             with autocast(self._device, self._config.mixed_precision):
                 outputs = self.supernet(inputs)
                 loss = functional.cross_entropy(outputs, targets)
@@ -317,16 +315,15 @@ class SharedWeights:
             total += loss.detach()
             if targets is labels:
                 targets = outputs.detach().float().softmax(dim=1)
-        return self._update(uses, total) / len(paths)
+        return self._update(total) / len(paths)
 
-    def _update(self, uses: Counter[torch.nn.Parameter], total: Tensor) -> Tensor:
+    def _update(self, total: Tensor) -> Tensor:
         """Do one step with the gradients that there are; return the loss over all processes.
 
         Args:
-            uses: Parameter or slice -> number of paths that used it.
             total: Sum of the losses of the paths in this process.
         """
-        updated = self._updates.merge(uses, mean=self._config.shared_gradients == "mean")
+        updated = self._updates.gather()
         # Losses have their weights already: every process counts as one item.
         total = self._processes.average_gradients(updated, total, 1)
         if self._config.clip > 0:

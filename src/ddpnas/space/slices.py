@@ -113,10 +113,9 @@ def _attention(layer: Any) -> dict[str, Shape]:
     }
 
 
-_Conv = nn.modules.conv._ConvNd
 _LAYOUTS: list[tuple[Any, Callable[[Any], dict[str, Shape]]]] = [
     (nn.modules.conv._ConvTransposeNd, _transposed),
-    (_Conv, _convolution),
+    (nn.modules.conv._ConvNd, _convolution),
     (nn.Linear, _linear),
     (nn.modules.batchnorm._NormBase, _statistics),
     ((nn.LayerNorm, nn.RMSNorm), _normalized),
@@ -133,21 +132,21 @@ def widths_of(module: nn.Module) -> dict[str, Any]:
 
 
 def widths_in(value: Any) -> Iterator[Width]:
-    """Yield the widths that an attribute is or holds, in tuples and lists."""
-    if isinstance(value, Width) and value.parts:
+    """Yield the undecided widths that an attribute is or holds, in tuples and lists."""
+    return (width for width in _all_widths(value) if width.parts)
+
+
+def _all_widths(value: Any) -> Iterator[Width]:
+    if isinstance(value, Width):
         yield value
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from widths_in(item)
+            yield from _all_widths(item)
 
 
 def at_widths(value: Any, chosen: Mapping[str, int]) -> Any:
     """Return an attribute, or a tuple or list of them, with plain numbers in place of widths."""
-    if isinstance(value, Width):
-        return value.at(chosen) if value.parts else int(value)
-    if isinstance(value, (tuple, list)):
-        return type(value)(at_widths(item, chosen) for item in value)
-    return value
+    return _replaced(value, lambda width: width.at(chosen))
 
 
 def fix_widths(network: nn.Module) -> None:
@@ -155,20 +154,16 @@ def fix_widths(network: nn.Module) -> None:
     for module in network.modules():
         found = vars(module)
         for name, value in list(found.items()):
-            if _is_fixed(value):
-                found[name] = _fixed(value)
+            if any(not width.parts for width in _all_widths(value)):
+                found[name] = _replaced(value, lambda w: w if w.parts else int(w))
 
 
-def _fixed(value: Any) -> Any:
+def _replaced(value: Any, number: Callable[[Width], int]) -> Any:
+    if isinstance(value, Width):
+        return number(value)
     if isinstance(value, (tuple, list)):
-        return type(value)(_fixed(item) for item in value)
-    return int(value) if isinstance(value, Width) and not value.parts else value
-
-
-def _is_fixed(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return any(_is_fixed(item) for item in value)
-    return isinstance(value, Width) and not value.parts
+        return type(value)(_replaced(item, number) for item in value)
+    return value
 
 
 class _Layer:

@@ -351,7 +351,8 @@ def _known(limits: Mapping[str, Limit]) -> dict[str, Limit]:
     for name in limits:
         if name not in SIZED_BY:
             raise OptionError(
-                f"the space edge is sized by counted costs ({', '.join(SIZED_BY)}), not by {name}"
+                f"the space edge is sized by counted costs ({', '.join(SIZED_BY)}), not by {name}; "
+                f"give that limit to generate()"
             )
     return dict(limits)
 

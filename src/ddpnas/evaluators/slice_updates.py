@@ -8,6 +8,7 @@ whole parameter, and what lies outside all of them is put back.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -23,13 +24,22 @@ _MOMENTUM = "momentum_buffer"
 class SliceUpdates:
     """Steps of SGD on what paths have used.
 
+    A step on several paths is: :meth:`note_path` after each is set, then ``begin(gather())``, the
+    step of the optimizer, and :meth:`end`.
+
     Args:
         supernet: The supernet.
         optimizer: SGD over all its parameters, in one group.
+        mean: Whether the gradient of a weight is the mean over the paths of a step that use it; it
+            is their sum otherwise.
     """
 
-    def __init__(self, supernet: Supernet, optimizer: torch.optim.SGD) -> None:
-        self._slices, self._optimizer = supernet.slices, optimizer
+    def __init__(
+        self, supernet: Supernet, optimizer: torch.optim.SGD, *, mean: bool = False
+    ) -> None:
+        self._supernet, self._optimizer, self._mean = supernet, optimizer, mean
+        self._slices = supernet.slices
+        self._used: Counter[nn.Parameter] = Counter()  # paths of this step that use it
         self._all: list[nn.Parameter] = list(optimizer.param_groups[0]["params"])
         # (tensor, its values before the step, where paths have used it)
         self._outside: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -55,35 +65,35 @@ class SliceUpdates:
             torch.where(inside, tensor, before, out=tensor)
         self._outside = []
 
-    def merge(self, used: Mapping[nn.Parameter, int], *, mean: bool) -> list[nn.Parameter]:
-        """Return what a step has to update, each with its gradient, for :meth:`begin`.
+    def note_path(self) -> None:
+        """Note that the step uses the supernet's present path."""
+        if self._slices or self._mean:  # a sum over whole parameters needs no account
+            self._used.update(self._supernet.path_parameters())
 
-        Args:
-            used: Parameter or slice, with its gradient -> number of paths that used it.
-            mean: Whether the gradient of a weight is the mean over the paths that use it; it is
-                their sum otherwise.
-        """
+    def gather(self) -> list[nn.Parameter]:
+        """Return what the step has to update, each with its gradient."""
+        if not self._slices and not self._mean:
+            return self._all
+        used, self._used = self._used, Counter()
         slices_of: dict[nn.Parameter, list[nn.Parameter]] = {}
         for leaf in used:
             if leaf.grad is not None:
                 slices_of.setdefault(self._slices.whole(leaf), []).append(leaf)
-        merged = []
-        for whole in self._all:
+        updated = []
+        for whole in self._all:  # in this order, on which the last digits of their norm depend
             leaves = slices_of.get(whole, [])
-            if not leaves:
-                continue
             if len(leaves) > 1:
-                self._merge(whole, {leaf: used[leaf] for leaf in leaves}, mean)
-                merged.append(whole)
-            else:
+                self._merge(whole, {leaf: used[leaf] for leaf in leaves})
+                updated.append(whole)
+            elif leaves:
                 [leaf] = leaves
-                if mean and used[leaf] > 1 and leaf.grad is not None:
+                if self._mean and used[leaf] > 1 and leaf.grad is not None:
                     leaf.grad /= used[leaf]
-                merged.append(leaf)
-        return merged
+                updated.append(leaf)
+        return updated
 
     @torch.no_grad()
-    def _merge(self, whole: nn.Parameter, used: Mapping[nn.Parameter, int], mean: bool) -> None:
+    def _merge(self, whole: nn.Parameter, used: Mapping[nn.Parameter, int]) -> None:
         """Give a parameter the gradient of several of its slices."""
         gradient, paths = torch.zeros_like(whole), torch.zeros_like(whole)
         for leaf, count in used.items():
@@ -97,7 +107,7 @@ class SliceUpdates:
             if self._optimizer.param_groups[0]["momentum"] > 0:
                 moved.append(self._momentum(whole))
             self._outside += [(tensor, tensor.clone(), inside) for tensor in moved]
-        whole.grad = gradient / paths.clamp(min=1) if mean else gradient
+        whole.grad = gradient / paths.clamp(min=1) if self._mean else gradient
 
     def _momentum(self, leaf: nn.Parameter) -> Tensor:
         """Return the momentum of the whole parameter."""
