@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ddpnas.errors import OptionError, nearest
 
@@ -43,16 +43,40 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+_FEW_CHANNELS = 8
+
+
 def place(model: _Model, device: torch.device) -> _Model:
     """Move the model to the device and return it.
 
     Weights of 2-D convolutions become channels-last in memory, which is faster.
     """
     model.to(device)
+    spared = [m for m in model.modules() if device.type == "cpu" and _overruns(m)]
+    for module in spared:
+        if _keep_order not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(_keep_order)
+    default = {id(module.weight) for module in spared}
     for parameter in model.parameters():
-        if parameter.dim() == 4:
+        if parameter.dim() == 4 and id(parameter) not in default:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return model
+
+
+def _overruns(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Return whether torch's gradient may write beyond its memory.
+
+    On CPUs (torch 2.14) that happens in 1x1 convolutions with a stride and 2 to 6 input channels
+    that lie channels-last. A convolution of undecided width may get as few.
+    """
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride
+
+
+def _keep_order(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    """Give such a convolution its input with channels first, while gradients are computed."""
+    if torch.is_grad_enabled() and inputs[0].shape[-3] < _FEW_CHANNELS:
+        return (inputs[0].contiguous(), *inputs[1:])
+    return None
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
