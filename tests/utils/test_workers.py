@@ -60,8 +60,10 @@ def test_results_come_in_order_and_a_worker_that_dies_is_replaced(tmp_path, capl
     assert lost.startswith("a worker died at task 3 of 6 (")
 
 
+# A shell that starts the tests in the background lets its programs ignore interruptions.
 PARENT = """
-import time
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.utils.test_workers import numbered
 from ddpnas.utils.workers import run_tasks
 
