@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def _command(words: list[str], folder: Path, fault: Fault, ends: tuple) -> None:
         ddpnas.runs.loop._SAVING_SHARE = math.inf
     sys.addaudithook(hook)
     if fault.kind == "size":
+        tempfile.tempdir = None  # not yet looked for, whatever the parent of this process did
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, fault.at))
     code = main(words)
     sys.stdout.flush()

@@ -18,6 +18,7 @@ __all__ = ["LOCK", "is_full", "lock", "sync", "writable", "write_atomic"]
 
 LOCK = ".lock"  # the file in a folder that is locked while the folder is in use
 
+NO_TEMPORARY = "No usable temporary directory"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the quota, `ulimit -f`
 
 
@@ -146,4 +147,5 @@ def writable(
 
 def is_full(error: OSError) -> bool:
     """Return whether a write failed because of a full disk, a quota or a largest file size."""
-    return error.errno in _FULL
+    # tempfile tries each of its folders by writing to it, and hides why none would do.
+    return error.errno in _FULL or NO_TEMPORARY in str(error.strerror)
