@@ -45,6 +45,13 @@ class TestStandalone(EvaluatorContract):
         )
 
 
+class TestContinued(EvaluatorContract):
+    def make_evaluator(self, space, data, seed):
+        return create_evaluator(
+            "continued", space, data, evaluations=5, seed=seed, device="cpu", batch_size=8
+        )
+
+
 class TestTable(EvaluatorContract):
     def make_evaluator(self, space, data, seed):
         return TableEvaluator(by_hash)

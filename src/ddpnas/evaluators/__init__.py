@@ -7,6 +7,7 @@ with the same methods, most simply a subclass of :class:`BaseEvaluator`.
 
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation, Evaluator
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.continued import ContinuedConfig, ContinuedEvaluator
 from ddpnas.evaluators.registry import create_evaluator, evaluator_options, list_evaluators
 from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
 from ddpnas.evaluators.supernet import SupernetEvaluator
@@ -14,6 +15,8 @@ from ddpnas.evaluators.table import TableConfig, TableEvaluator
 
 __all__ = [
     "BaseEvaluator",
+    "ContinuedConfig",
+    "ContinuedEvaluator",
     "Evaluation",
     "Evaluator",
     "StandaloneConfig",

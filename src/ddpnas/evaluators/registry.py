@@ -11,6 +11,7 @@ from ddpnas.data.data import Data
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.continued import ContinuedConfig, ContinuedEvaluator
 from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
 from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.evaluators.table import TableConfig, TableEvaluator
@@ -61,6 +62,17 @@ def _supernet(
     )
 
 
+def _continued(
+    space: SearchSpace, data: Data, config: ContinuedConfig, setting: _Setting
+) -> ContinuedEvaluator:
+    if setting.processes.size > 1:
+        raise OptionError(
+            "the evaluator continued trains in one process; start the search without torchrun or "
+            "accelerate"
+        )
+    return ContinuedEvaluator(space, data, config, seed=setting.seed, device=setting.device)
+
+
 def _standalone(
     space: SearchSpace, data: Data, config: StandaloneConfig, setting: _Setting
 ) -> StandaloneEvaluator:
@@ -79,6 +91,7 @@ def _table(
 
 
 _EVALUATORS: dict[str, _Entry] = {
+    "continued": _Entry(ContinuedEvaluator, ContinuedConfig, _continued),
     "standalone": _Entry(StandaloneEvaluator, StandaloneConfig, _standalone),
     "supernet": _Entry(SupernetEvaluator, SupernetConfig, _supernet),
     "table": _Entry(TableEvaluator, TableConfig, _table),
@@ -90,7 +103,7 @@ def list_evaluators() -> list[str]:
 
     Example:
         >>> list_evaluators()
-        ['standalone', 'supernet', 'table']
+        ['continued', 'standalone', 'supernet', 'table']
     """
     return sorted(_EVALUATORS)
 

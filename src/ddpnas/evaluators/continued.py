@@ -1,0 +1,246 @@
+"""ContinuedEvaluator: train each architecture alone, and further whenever it is asked again.
+
+A strategy that asks for the better half of a batch again gives it the next rung of a race
+(``halving``). Weights are kept, so no epoch is paid for twice, and the winner's training goes on
+from what it has. :mod:`ddpnas.training.plateau` says how they are trained.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from ddpnas.data.augment import Augmentation
+from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
+from ddpnas.errors import DivergedError, OptionError, nearest
+from ddpnas.evaluators.base import BaseEvaluator, Evaluation
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.checkpoint import with_prefix, without_prefix
+from ddpnas.training.device import pick_device
+from ddpnas.training.plateau import PlateauTraining
+from ddpnas.training.recipes import RECIPES, create_recipe
+from ddpnas.utils.read import checked_content
+from ddpnas.utils.seeds import seeded
+from ddpnas.utils.settings import Count, Epochs, LearningRate, checked_fields
+from ddpnas.utils.shapes import Range
+
+__all__ = ["ContinuedConfig", "ContinuedEvaluator"]
+
+
+@dataclass(frozen=True)
+class ContinuedConfig:
+    """How far candidates are trained each time they are asked.
+
+    Args:
+        epochs: Passes over the training images when an architecture is asked for the first time.
+        growth: Factor by which the total number of passes grows each time it is asked again.
+        recipe: How each network is trained, one of `ddpnas recipes`; its schedule is not used.
+        lr: The constant learning rate; None is half of the highest one of the recipe.
+        batch_size: Images a step; None is that of the recipe.
+
+    Raises:
+        OptionError: A value out of range, or an unknown recipe.
+
+    Example:
+        >>> [ContinuedConfig(epochs=2).epochs_at(before) for before in range(4)]
+        [2, 4, 8, 16]
+    """
+
+    epochs: Epochs = 1
+    growth: Annotated[int, Range(1, 100)] = 2
+    recipe: str = "quick"
+    lr: LearningRate | None = None
+    batch_size: Count | None = None
+
+    def __post_init__(self) -> None:
+        checked_fields(self, "evaluator 'continued'")
+        if self.recipe not in RECIPES:
+            raise OptionError(nearest("recipe", self.recipe, RECIPES))
+
+    def epochs_at(self, before: int) -> int:
+        """Return the epochs in all of an architecture that was asked ``before`` times before."""
+        return int(self.epochs * self.growth**before)
+
+
+class _StateForm(TypedDict):
+    """What a checkpoint holds of each candidate, in the order of the tensors' prefixes."""
+
+    candidates: list[_CandidateForm]
+
+
+class _CandidateForm(TypedDict):
+    architecture: dict[str, str]
+    asked: Annotated[int, Range(1, 64)]
+    training: dict[str, Any]
+
+
+@dataclass
+class _Candidate:
+    training: PlateauTraining
+    asked: int = 0  # how often
+
+
+class ContinuedEvaluator(BaseEvaluator):
+    """Scores an architecture by its validation accuracy, after training it further.
+
+    All networks start from the same seed and see the same images in the same order. The weights of
+    architectures that are not asked for again are dropped.
+
+    Args:
+        space: Builds the networks.
+        data: Its training split trains, its validation split scores. Test images are not used.
+        config: How far each is trained; None is the default :class:`ContinuedConfig`.
+        seed: Seed for initial weights, shuffling and augmentation.
+        device: "auto", "cpu", "cuda", ...
+
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small", limit_train_images=50)
+        >>> space = ddpnas.create_space("toy", num_classes=10, input_shape=data.input_shape)
+        >>> evaluator = ContinuedEvaluator(space, data, device="cpu")
+        >>> one = space.decode([0] * len(space.decisions))
+        >>> [next(evaluator.evaluate([one])).details["epochs"] for _ in range(3)]
+        [1, 2, 4]
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        data: Data,
+        config: ContinuedConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.config = config or ContinuedConfig()
+        self._space, self._seed = space, seed
+        self._classes = len(data.classes)
+        recipe = create_recipe(self.config.recipe)
+        lr, batch_size = self.config.lr, self.config.batch_size
+        self.recipe = create_recipe(
+            recipe,
+            lr=recipe.lr / 2 if lr is None else lr,
+            **({} if batch_size is None else {"batch_size": batch_size}),
+        )
+        augmentation = Augmentation(
+            recipe.crop, data.flip, recipe.policy, recipe.cutout, recipe.erase
+        )
+        used = pick_device(device)
+        self._train = Loader(data, [data.train], used, augmentation=augmentation)
+        self._valid = Loader(data, [data.valid], used)
+        self._candidates: dict[Architecture, _Candidate] = {}
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
+        """Train each architecture further and yield its validation accuracy, in order.
+
+        One whose training diverges scores NaN.
+
+        Details: ``accuracy`` (a fraction), ``loss`` in the last epoch, ``epochs`` in all,
+        ``train_images`` (in these epochs), ``train_seconds`` and ``valid_seconds``.
+        """
+        asked = {one: self._candidates.get(one) for one in architectures}
+        before = min((c.asked if c else 0 for c in asked.values()), default=0)
+        # After an interruption, those that were asked in this batch were asked once more already.
+        for one, candidate in [*self._candidates.items()]:
+            if one not in asked and candidate.asked <= before:
+                del self._candidates[one]
+        for one in architectures:
+            yield self._continue(one)
+
+    def _continue(self, architecture: Architecture) -> Evaluation:
+        begun = time.perf_counter()
+        candidate = self._candidates.get(architecture)
+        if candidate is None:
+            candidate = self._candidates[architecture] = _Candidate(self._started(architecture))
+        training, loss = candidate.training, float("nan")
+        epochs = self.config.epochs_at(candidate.asked)
+        images = (epochs - training.epochs) * len(self._train)
+        candidate.asked += 1
+        try:
+            while training.epochs < epochs:
+                loss = training.train()
+        except DivergedError:
+            return Evaluation(float("nan"), {"accuracy": 0.0, "epochs": epochs})
+        trained = time.perf_counter()
+        accuracy = training.accuracy(self._valid, self._classes)
+        details = {
+            "accuracy": accuracy,
+            "loss": loss,
+            "epochs": epochs,
+            "train_images": images,
+            "train_seconds": trained - begun,
+            "valid_seconds": time.perf_counter() - trained,
+        }
+        return Evaluation(accuracy, details)
+
+    def _started(self, architecture: Architecture) -> PlateauTraining:
+        with seeded(self._seed):
+            network = self._space.build(architecture)
+        return PlateauTraining(network, self.recipe, self._train, self._seed)
+
+    def network(self, architecture: Architecture) -> nn.Module:
+        """Return the network of an architecture with the weights of its training so far.
+
+        Raises:
+            OptionError: It was not trained, or its weights were dropped.
+        """
+        if architecture not in self._candidates:
+            raise OptionError(
+                "the search kept no weights of this architecture: it was not among the last that "
+                "it trained"
+            )
+        return self._candidates[architecture].training.model
+
+    def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        """Return the accuracy of each architecture as far as it was trained.
+
+        Raises:
+            OptionError: The weights of one of them were dropped, or it was not trained.
+        """
+        for one in architectures:
+            self.network(one)
+        accuracies = [
+            self._candidates[one].training.accuracy(self._valid, self._classes)
+            for one in architectures
+        ]
+        return [Evaluation(accuracy, {"accuracy": accuracy}) for accuracy in accuracies]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what scores depend on."""
+        config = self.config
+        return {
+            "epochs": config.epochs,
+            "growth": config.growth,
+            "recipe": config.recipe,
+            "lr": self.recipe.lr,
+            "batch_size": self.recipe.batch_size,
+            "threads": torch.get_num_threads(),
+        }
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the trainings of the candidates that are left."""
+        tensors: dict[str, Tensor] = {}
+        candidates = []
+        for number, (one, candidate) in enumerate(self._candidates.items()):
+            found, plain = candidate.training.state_dict()
+            tensors |= with_prefix(str(number), found)
+            kept = {"architecture": dict(one), "asked": candidate.asked, "training": plain}
+            candidates.append(kept)
+        return tensors, {"candidates": candidates}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        state = checked_content(plain, _StateForm, "the state of the evaluator")
+        self._candidates = {}
+        for number, kept in enumerate(state["candidates"]):
+            one = self._space.check(kept["architecture"])
+            training = self._started(one)
+            training.load_state_dict(without_prefix(str(number), tensors), kept["training"])
+            self._candidates[one] = _Candidate(training, kept["asked"])
