@@ -170,3 +170,36 @@ def test_a_network_that_stays_at_chance_ends_with_a_warning(caplog):
     caplog.clear()
     ddpnas.train(torch.nn.Linear(2, 2), learns, epochs=3, device="cpu")
     assert "chance" not in caplog.text
+
+
+class Clock:
+    """A second passes with every look at it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1.0
+        return self.now
+
+
+def test_a_training_that_takes_too_long_has_fewer_epochs_and_ends_its_schedule(
+    small_space, stripes, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ddpnas.training.session.time.perf_counter", Clock())
+    recipe = Recipe(epochs=20, batch_size=16)
+    whole = trained(small_space, stripes, recipe, seconds=6.5)
+    assert [record.get("epochs") for record in whole.history] == [6, None, None, None, None, None]
+    assert whole.history[-1]["lr"] < 0.2 * max(record["lr"] for record in whole.history)
+    with pytest.raises(KilledError):
+        trained(small_space, stripes, recipe, tmp_path, kill_after=3, seconds=6.5)
+    resumed = trained(small_space, stripes, recipe, tmp_path, resume=True, seconds=6.5)
+    assert without_seconds(resumed.history) == without_seconds(whole.history)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def test_time_enough_changes_nothing(small_space, stripes):
+    unhurried = trained(small_space, stripes, PLAIN)
+    hurried = trained(small_space, stripes, PLAIN, seconds=1e6)
+    assert without_seconds(hurried.history) == without_seconds(unhurried.history)

@@ -7,6 +7,7 @@ from what it has. :mod:`ddpnas.training.plateau` says how they are trained.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Annotated, Any, TypedDict
 import torch
 from torch import Tensor, nn
 
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.table import CostTable
 from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
@@ -28,7 +31,7 @@ from ddpnas.training.plateau import PlateauTraining
 from ddpnas.training.recipes import RECIPES, create_recipe
 from ddpnas.utils.read import checked_content
 from ddpnas.utils.seeds import seeded
-from ddpnas.utils.settings import Count, Epochs, LearningRate, checked_fields
+from ddpnas.utils.settings import Count, LearningRate, checked_fields
 from ddpnas.utils.shapes import Range
 
 __all__ = ["ContinuedConfig", "ContinuedEvaluator"]
@@ -39,8 +42,13 @@ class ContinuedConfig:
     """How far candidates are trained each time they are asked.
 
     Args:
-        epochs: Passes over the training images when an architecture is asked for the first time.
+        epochs: Passes over the training images when an architecture is asked for the first time;
+            parts of a pass count, too.
         growth: Factor by which the total number of passes grows each time it is asked again.
+        pace: Seconds of an epoch by cost, such as {"macs": 2e-6, "activation_bytes": 1e-6, "": 1}:
+            so many for each unit of a counted cost, and for every network. With it, ``epochs`` are
+            those of a network that takes a second an epoch, and others get fewer or more, so that
+            all train for about the same time.
         recipe: How each network is trained, one of `ddpnas recipes`; its schedule is not used.
         lr: The constant learning rate; None is half of the highest one of the recipe.
         batch_size: Images a step; None is that of the recipe.
@@ -49,12 +57,14 @@ class ContinuedConfig:
         OptionError: A value out of range, or an unknown recipe.
 
     Example:
-        >>> [ContinuedConfig(epochs=2).epochs_at(before) for before in range(4)]
-        [2, 4, 8, 16]
+        >>> config = ContinuedConfig(epochs=2, pace={"macs": 1e-6})
+        >>> [config.epochs_at(before, {"macs": 500_000}) for before in range(3)]
+        [4.0, 8.0, 16.0]
     """
 
-    epochs: Epochs = 1
-    growth: Annotated[int, Range(1, 100)] = 2
+    epochs: Annotated[float, Range(above=0, most=100_000)] = 1.0
+    growth: Annotated[float, Range(1, 100)] = 2.0
+    pace: dict[str, Annotated[float, Range(0)]] | None = None
     recipe: str = "quick"
     lr: LearningRate | None = None
     batch_size: Count | None = None
@@ -64,9 +74,20 @@ class ContinuedConfig:
         if self.recipe not in RECIPES:
             raise OptionError(nearest("recipe", self.recipe, RECIPES))
 
-    def epochs_at(self, before: int) -> int:
-        """Return the epochs in all of an architecture that was asked ``before`` times before."""
-        return int(self.epochs * self.growth**before)
+    def epochs_at(self, before: int, costs: Mapping[str, float]) -> float:
+        """Return the epochs in all of an architecture.
+
+        Args:
+            before: How often it was asked before.
+            costs: Its counted costs.
+        """
+        return self.epochs * self.growth**before / self.seconds_an_epoch(costs)
+
+    def seconds_an_epoch(self, costs: Mapping[str, float]) -> float:
+        """Return the seconds of an epoch by ``pace``; 1 without one."""
+        if self.pace is None:
+            return 1.0
+        return sum(s * (costs[name] if name else 1.0) for name, s in self.pace.items())
 
 
 class _StateForm(TypedDict):
@@ -107,7 +128,7 @@ class ContinuedEvaluator(BaseEvaluator):
         >>> evaluator = ContinuedEvaluator(space, data, device="cpu")
         >>> one = space.decode([0] * len(space.decisions))
         >>> [next(evaluator.evaluate([one])).details["epochs"] for _ in range(3)]
-        [1, 2, 4]
+        [1.0, 2.0, 4.0]
     """
 
     def __init__(
@@ -135,7 +156,15 @@ class ContinuedEvaluator(BaseEvaluator):
         used = pick_device(device)
         self._train = Loader(data, [data.train], used, augmentation=augmentation)
         self._valid = Loader(data, [data.valid], used)
+        self._costs = {} if self.config.pace is None else self._paced(space, self.config.pace)
         self._candidates: dict[Architecture, _Candidate] = {}
+
+    @staticmethod
+    def _paced(space: SearchSpace, pace: Mapping[str, float]) -> dict[str, CostTable]:
+        counted = count_costs(space)
+        if strange := sorted(set(pace) - {"", *counted}):
+            raise OptionError(nearest("cost of pace", strange[0], counted))
+        return {name: counted[name] for name in pace if name}
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Train each architecture further and yield its validation accuracy, in order.
@@ -159,22 +188,24 @@ class ContinuedEvaluator(BaseEvaluator):
         candidate = self._candidates.get(architecture)
         if candidate is None:
             candidate = self._candidates[architecture] = _Candidate(self._started(architecture))
-        training, loss = candidate.training, float("nan")
-        epochs = self.config.epochs_at(candidate.asked)
-        images = (epochs - training.epochs) * len(self._train)
+        training, loss = candidate.training, math.nan
+        costs = {name: table.cost(architecture) for name, table in self._costs.items()}
+        epochs = self.config.epochs_at(candidate.asked, costs)
+        steps = max(1, round(epochs * training.steps_an_epoch) - training.steps)
         candidate.asked += 1
+        details = {
+            "epochs": epochs,
+            "train_images": steps * len(self._train) / training.steps_an_epoch,
+        }
         try:
-            while training.epochs < epochs:
-                loss = training.train()
+            loss = training.train(steps)
         except DivergedError:
-            return Evaluation(float("nan"), {"accuracy": 0.0, "epochs": epochs})
+            return Evaluation(math.nan, {"accuracy": 0.0, **details})
         trained = time.perf_counter()
         accuracy = training.accuracy(self._valid, self._classes)
-        details = {
+        details |= {
             "accuracy": accuracy,
             "loss": loss,
-            "epochs": epochs,
-            "train_images": images,
             "train_seconds": trained - begun,
             "valid_seconds": time.perf_counter() - trained,
         }
@@ -218,6 +249,7 @@ class ContinuedEvaluator(BaseEvaluator):
         return {
             "epochs": config.epochs,
             "growth": config.growth,
+            "pace": config.pace,
             "recipe": config.recipe,
             "lr": self.recipe.lr,
             "batch_size": self.recipe.batch_size,

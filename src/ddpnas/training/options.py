@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Annotated, Literal, TypedDict, cast
 
 from ddpnas.utils.settings import Epochs, Seed, checked_options
-from ddpnas.utils.shapes import hints_of
+from ddpnas.utils.shapes import Range, hints_of
 
 __all__ = ["TrainOptions", "complete"]
 
@@ -16,6 +16,9 @@ class TrainOptions(TypedDict, total=False):
 
     Attributes:
         epochs: Number of epochs instead of the recipe's.
+        seconds: Seconds that the epochs may take in all. If they turn out to take longer, the
+            training is shortened after an epoch: fewer epochs, over which the learning rate
+            still falls to its end. None (the default) sets no limit.
         seed: Seed for shuffling, augmentation and dropout; in :func:`ddpnas.compare` also for the
             initial weights and the random architectures. 0 by default.
         device: "auto" (the default), "cpu", "cuda", ...
@@ -32,6 +35,7 @@ class TrainOptions(TypedDict, total=False):
     """
 
     epochs: Epochs | None
+    seconds: Annotated[float, Range(above=0)] | None
     seed: Seed
     device: str
     mixed_precision: Literal["no", "bf16", "fp16"]
@@ -42,6 +46,7 @@ class TrainOptions(TypedDict, total=False):
 
 _DEFAULTS: TrainOptions = {
     "epochs": None,
+    "seconds": None,
     "seed": 0,
     "device": "auto",
     "mixed_precision": "no",

@@ -8,6 +8,7 @@ whose learning rate falls (warm-up, plateau, decay: Haegele et al., NeurIPS 2024
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -26,7 +27,7 @@ from ddpnas.training.metrics import confusion
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.steps import TrainStep, train_epoch
 from ddpnas.utils.read import Whole, checked_content
-from ddpnas.utils.seeds import seeded
+from ddpnas.utils.seeds import derive_seed, seeded
 
 __all__ = ["WARMUP_STEPS", "PlateauTraining"]
 
@@ -35,15 +36,14 @@ _SPAN = 10  # steps so far over those that the average spans, at least
 
 
 class _StateForm(TypedDict):
-    epochs: Whole
     steps: Whole
     optimizer: dict[str, dict[str, Any]]
 
 
 class PlateauTraining:
-    """The training of one network, epoch by epoch.
+    """The training of one network, some steps at a time.
 
-    Epochs of the same number see the same images in the same order, whatever the network.
+    Networks that are trained for the same numbers of steps see the same images in the same order.
 
     Args:
         model: The network; it is trained in place.
@@ -54,23 +54,24 @@ class PlateauTraining:
 
     Attributes:
         model: The network with its present weights.
-        epochs: Number of epochs so far.
         steps: Number of steps so far.
+        steps_an_epoch: Number of steps in which every image is seen once.
 
     Example:
         >>> import ddpnas, torch
         >>> data = ddpnas.make_data((torch.randn(80, 5), torch.arange(80) % 2))
         >>> loader = Loader(data, [data.train], torch.device("cpu"))
         >>> training = PlateauTraining(nn.Linear(5, 2), Recipe(), loader, seed=0)
-        >>> training.train() > 0, training.epochs
-        (True, 1)
+        >>> training.train(steps=3) > 0, training.steps
+        (True, 3)
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, loader: Loader, seed: int) -> None:
         self.model = place(model, loader.device).train()
-        self.epochs = self.steps = 0
+        self.steps = 0
         self._recipe, self._loader, self._seed = recipe, loader, seed
         self._batch_size = loader.batch_size(recipe.batch_size)
+        self.steps_an_epoch = loader.steps(self._batch_size)
         self._optimizer = optimizer_of(self.model, recipe)
         self._average = average_of(self.model, recipe, steps=1)
         self._step = TrainStep(
@@ -88,20 +89,28 @@ class PlateauTraining:
         found: nn.Module = self.model if self._average is None else self._average.module
         return found.eval()
 
-    def train(self) -> float:
-        """Train one epoch; return the mean loss.
+    def train(self, steps: int) -> float:
+        """Train for some steps; return the mean loss.
+
+        Every epoch, and every call, begins with all images in a new random order.
+
+        Args:
+            steps: Number of batches, at least 1.
 
         Raises:
             DivergedError: The loss became NaN or infinite.
         """
-        seed = self._seed * 100_003 + self.epochs  # as a training by a recipe has it
         self.model.train()
-        with seeded(seed):
-            loss = train_epoch(
-                self._train_batch, self._loader.train_batches(self._batch_size, seed)
-            )
-        self.epochs += 1
-        return loss
+        total = 0.0
+        left = steps
+        while left > 0:
+            seed = derive_seed(self._seed, self.steps)
+            batches = self._loader.train_batches(self._batch_size, seed)
+            part = min(left, self.steps_an_epoch)
+            with seeded(seed):
+                total += part * train_epoch(self._train_batch, itertools.islice(batches, part))
+            left -= part
+        return total / steps
 
     def _train_batch(self, inputs: Tensor, labels: Tensor) -> Tensor:
         self.steps += 1
@@ -129,12 +138,12 @@ class PlateauTraining:
         tensors = with_prefix("model", self.model.state_dict()) | with_prefix("optimizer", state)
         if self._average is not None:
             tensors |= with_prefix("average", self._average.module.state_dict())
-        return tensors, {"epochs": self.epochs, "steps": self.steps, "optimizer": numbers}
+        return tensors, {"steps": self.steps, "optimizer": numbers}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         state = checked_content(plain, _StateForm, "the state of a training")
-        self.epochs, self.steps = state["epochs"], state["steps"]
+        self.steps = state["steps"]
         self.model.load_state_dict(without_prefix("model", tensors))
         load_optimizer(self._optimizer, without_prefix("optimizer", tensors), state["optimizer"])
         if self._average is not None:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import logging
 import re
+import statistics
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -66,6 +67,7 @@ class Session:
         seed: Seed for everything random.
         precision: "no", "bf16" or "fp16".
         folder: Folder for the checkpoints; None for none.
+        seconds: What all epochs may take; None for any time.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Session:
         seed: int,
         precision: str,
         folder: Path | None,
+        seconds: float | None = None,
     ) -> None:
         self.data, self.seed, self.folder = data, seed, folder
         self._network = _network_hash(model)  # as given: what follows may exchange layers
@@ -104,6 +107,7 @@ class Session:
         steps = self._train.steps(batch_size)
         self.model = place(model, processes.device).train()
         self._optimizer = optimizer_of(self.model, recipe)
+        self._epochs, self._steps_an_epoch, self._seconds = recipe.epochs, steps, seconds
         self._schedule = schedule_of(self._optimizer, recipe, steps)
         self._average = average_of(self.model, recipe, recipe.epochs * steps)
         self._drop_paths = DropPaths(self.model, recipe.drop_path)  # the average has none
@@ -134,6 +138,7 @@ class Session:
         while not self._is_over():
             record = self._epoch(len(self._history))
             self._history.append(record)
+            self._shorten()
             self._keep()
             on_epoch(record)
         return self._finish()
@@ -162,6 +167,25 @@ class Session:
             record["valid_accuracy"] = self._evaluate(self._evaluated(), "valid").accuracy
         return {**record, "seconds": time.perf_counter() - begun}
 
+    def _shorten(self) -> None:
+        """Plan fewer epochs if the rest would not fit into the time; note that in the record."""
+        if self._seconds is None or self._is_over():
+            return
+        left = self._seconds - sum(record["seconds"] for record in self._history)
+        last = statistics.median(record["seconds"] for record in self._history[-3:])
+        done = len(self._history)
+        fitting = self._processes.share(done + max(0, int(left / last)))
+        if fitting < self._epochs:
+            self._history[-1]["epochs"] = fitting
+            self._plan(fitting)
+
+    def _plan(self, epochs: int) -> None:
+        """Let the training end after this many epochs, and the learning rate with it."""
+        self._epochs = epochs
+        shorter = dataclasses.replace(self.recipe, epochs=epochs)
+        self._schedule = schedule_of(self._optimizer, shorter, self._steps_an_epoch)
+        self._schedule.step_update(self._steps)
+
     def _train_batch(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Take a step, then move the schedule and the average on; return the loss."""
         loss = self._step(inputs, labels)
@@ -174,7 +198,7 @@ class Session:
     def _is_over(self) -> bool:
         done = len(self._history)
         patience = self.recipe.patience
-        return done == self.recipe.epochs or (
+        return done >= self._epochs or (
             patience is not None and done > 0 and done - self._best_epoch() >= patience
         )
 
@@ -300,7 +324,9 @@ class Session:
         if self._scaler is not None:
             self._scaler.load_state_dict(plain["scaler"])
         self._steps, self._history = plain["steps"], plain["history"]
-        self._schedule.step_update(self._steps)
+        self._plan(
+            int(([self._epochs] + [r["epochs"] for r in self._history if "epochs" in r])[-1])
+        )
         self._best = without_prefix("best", tensors) or None
         return None
 

@@ -49,8 +49,8 @@ def train(
         data: See :func:`ddpnas.data.as_data`.
         recipe: See :func:`ddpnas.training.create_recipe`.
         on_epoch: Called with each record of the history.
-        options: See :class:`ddpnas.training.TrainOptions`: ``epochs``, ``seed``, ``device``,
-            ``mixed_precision``, ``track``, ``folder`` and ``resume``.
+        options: See :class:`ddpnas.training.TrainOptions`: ``epochs``, ``seconds``, ``seed``,
+            ``device``, ``mixed_precision``, ``track``, ``folder`` and ``resume``.
 
     Raises:
         OptionError: A name is unknown or a value out of range, or the network does not take the
@@ -81,6 +81,7 @@ def train(
         session = Session(
             dataclasses.replace(processes, device=device), model, data, recipe,
             seed=run["seed"], precision=run["mixed_precision"], folder=folder,
+            seconds=run["seconds"],
         )  # fmt: skip
 
         def report(record: dict[str, float]) -> None:
