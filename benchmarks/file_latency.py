@@ -23,7 +23,7 @@ import torch
 import ddpnas
 from benchmarks.record import write_record
 from ddpnas.export import Deployable, Input, OnnxFile, measure_latencies
-from ddpnas.training.baselines import build_baseline
+from ddpnas.training.networks import find_network
 
 
 def measure(path: Path, space: ddpnas.SearchSpace) -> list[dict[str, Any]]:
@@ -37,7 +37,9 @@ def measure(path: Path, space: ddpnas.SearchSpace) -> list[dict[str, Any]]:
             built = (
                 space.build(architecture)
                 if architecture
-                else build_baseline(network["text"], space.input_shape, classes)
+                else find_network(f"torchvision:{network['text']}").build(
+                    classes, space.input_shape
+                )
             )
             file = Path(folder) / f"{index}.onnx"
             ddpnas.export_onnx(Deployable(built, Input(space.input_shape)), file)

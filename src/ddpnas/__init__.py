@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ddpnas.strategies.registry import create_strategy, list_strategies
     from ddpnas.training.compare import compare
     from ddpnas.training.evaluate import evaluate
+    from ddpnas.training.pretrained import open_network
     from ddpnas.training.recipes import Recipe
     from ddpnas.training.results import TrainResult
     from ddpnas.training.train import train
@@ -72,6 +73,7 @@ __all__ = [
     "load_data",
     "make_data",
     "measure_latency",
+    "open_network",
     "replaceable",
     "rescore",
     "resume",
@@ -112,6 +114,7 @@ __getattr__, __dir__ = lazy_names(
         "load_data": "ddpnas.data.load",
         "make_data": "ddpnas.data.data",
         "measure_latency": "ddpnas.costs.latency",
+        "open_network": "ddpnas.training.pretrained",
         "replaceable": "ddpnas.space.replace",
         "rescore": "ddpnas.runs.rescore",
         "resume": "ddpnas.runs.resume",

@@ -85,7 +85,8 @@ def _train_parser() -> ArgumentParser:
         "--baseline",
         action="append",
         default=[],
-        help="also train a torchvision network (resnet18, mobilenet_v2_x0.5, ...); repeatable",
+        help="also train a known network: resnet18, mobilenet_v2_x0.5, ... of torchvision, "
+        "timm:NAME or FILE.py:function; repeatable",
     )
     parser.add_argument("--mixed-precision", default="no", help="no, bf16 or fp16")
     parser.add_argument("--track", help="log every epoch to tensorboard, mlflow or wandb")

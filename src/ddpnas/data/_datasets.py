@@ -15,11 +15,14 @@ from ddpnas.data._labels import read_label
 from ddpnas.data._stream import drawing
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
+from ddpnas.utils.settings import Interpolation
 
 __all__ = ["read_dataset"]
 
 
-def read_dataset(dataset: Any, image_size: int | None, name: str) -> Split:
+def read_dataset(
+    dataset: Any, image_size: int | None, name: str, interpolation: Interpolation = "bilinear"
+) -> Split:
     """Return a split of a dataset: images in memory, other inputs item by item.
 
     Every item is read once, with fixed seeds. The labels are those of the items: an attribute
@@ -29,6 +32,7 @@ def read_dataset(dataset: Any, image_size: int | None, name: str) -> Split:
         dataset: Map-style dataset of (input, label). Inputs are PIL images or tensors.
         image_size: Size of PIL images; by default the smaller side of the first.
         name: What to call the dataset in messages.
+        interpolation: How PIL images are resized.
 
     Raises:
         DataError: An item cannot be read, is no pair, or differs from the first one in kind,
@@ -45,7 +49,7 @@ def read_dataset(dataset: Any, image_size: int | None, name: str) -> Split:
     with drawing(seed=0):
         first, _ = _item(dataset, 0, name)
         if isinstance(first, Image.Image):
-            return _pictures(dataset, count, image_size or min(first.size), name)
+            return _pictures(dataset, count, image_size or min(first.size), name, interpolation)
         split = _Checked(dataset, first, name)
         items = [split[number] for number in range(count)] if split.images else []
         labels = [label for _, label in items] or [split[number][1] for number in range(count)]
@@ -91,7 +95,9 @@ class _Checked(Dataset[tuple[Tensor, int]]):
         return (tensor.float() if tensor.is_floating_point() else tensor), label
 
 
-def _pictures(dataset: Any, count: int, size: int, name: str) -> Split:
+def _pictures(
+    dataset: Any, count: int, size: int, name: str, interpolation: Interpolation
+) -> Split:
     """Return PIL images as a split in memory: gray if all of them are."""
     images, labels = [], []
     for number in range(count):
@@ -102,7 +108,8 @@ def _pictures(dataset: Any, count: int, size: int, name: str) -> Split:
                 f"PIL image; give all inputs as one kind"
             )
         with reading(f"the image of item {number} of {name}"):
-            images.append(fit_image(image, size, "L" if is_gray(image.mode) else "RGB"))
+            mode = "L" if is_gray(image.mode) else "RGB"
+            images.append(fit_image(image, size, mode, interpolation))
         labels.append(label)
     channels = max(len(image) for image in images)
     return TensorSplit(

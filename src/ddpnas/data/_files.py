@@ -19,6 +19,7 @@ from ddpnas.data._images import resized_images
 from ddpnas.data.data import as_split
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
+from ddpnas.utils.settings import Interpolation
 
 __all__ = ["read_npz", "read_torchvision", "resized"]
 
@@ -105,11 +106,11 @@ def read_torchvision(path: Path) -> Found | None:
     return classes, splits
 
 
-def resized(split: Split, size: int) -> Split:
+def resized(split: Split, size: int, interpolation: Interpolation = "bilinear") -> Split:
     """Return a split of uint8 images resized to ``size`` x ``size``; other splits unchanged."""
     if isinstance(split, DatasetSplit) or split.inputs.dtype != torch.uint8:
         return split
-    return TensorSplit(resized_images(split.inputs, (size, size)), split.labels)
+    return TensorSplit(resized_images(split.inputs, (size, size), interpolation), split.labels)
 
 
 def _jpegs(arrays: Mapping[str, Any], path: Path) -> Split:

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ddpnas.errors import DataError
+from ddpnas.utils.settings import Interpolation
 
 __all__ = [
     "as_image_batch",
@@ -155,7 +156,12 @@ def as_image_batch(images: Any, channels: int) -> Tensor:
     return grey
 
 
-def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Tensor:
+def fit_image(
+    image: Image.Image,
+    size: int | tuple[int, int],
+    mode: str,
+    interpolation: Interpolation = "bilinear",
+) -> Tensor:
     """Return the image as (C, height, width) uint8: upright, cropped, resized, converted.
 
     Args:
@@ -163,6 +169,7 @@ def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Ten
             become white, and 16 bits per pixel become 8.
         size: Pixels on each side, or (height, width).
         mode: "L" for one gray channel, or "RGB".
+        interpolation: How it is resized.
 
     Raises:
         ValueError: The pixels have 32 bits, so that their range is unknown.
@@ -181,7 +188,7 @@ def fit_image(image: Image.Image, size: int | tuple[int, int], mode: str) -> Ten
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert(mode)
     if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        image = ImageOps.fit(image, (width, height), Image.Resampling[interpolation.upper()])
     array = np.asarray(image, dtype=np.uint8)
     return torch.from_numpy(array[None].copy() if mode == "L" else array.transpose(2, 0, 1).copy())
 
@@ -206,15 +213,18 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resized_images(
+    images: Tensor, size: tuple[int, int], interpolation: Interpolation = "bilinear"
+) -> Tensor:
     """Return images as (N, C, height, width) uint8: resized to cover that size, then cropped."""
     height, width = images.shape[-2:]
     if (height, width) == size:
         return images
+    from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
     covering = [max(size[0], height * size[1] // width), max(size[1], width * size[0] // height)]
-    result: Tensor = functional.center_crop(
-        functional.resize(images, covering, antialias=True), list(size)
-    )
+    mode = InterpolationMode(interpolation)
+    larger = functional.resize(images, covering, mode, antialias=True)
+    result: Tensor = functional.center_crop(larger, list(size))
     return result

@@ -25,7 +25,14 @@ from ddpnas.data._labels import check_classes, read_labels
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
-from ddpnas.utils.settings import Fraction, MostImages, Pixels, Seed, checks_arguments
+from ddpnas.utils.settings import (
+    Fraction,
+    Interpolation,
+    MostImages,
+    Pixels,
+    Seed,
+    checks_arguments,
+)
 
 __all__ = ["Data", "make_data"]
 
@@ -46,6 +53,7 @@ class Data:
         mean: Mean of each channel over the training images, scaled to [0, 1]. Empty for inputs
             that are not uint8 images; they are used unchanged.
         std: Standard deviation of each channel, for images scaled to [0, 1].
+        interpolation: How images were resized.
         flip: Whether images may be mirrored left to right in training.
         source: Arguments for :func:`ddpnas.load_data` to make the same data again; empty for
             data that came from Python objects.
@@ -59,6 +67,7 @@ class Data:
     input_shape: tuple[int, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    interpolation: Interpolation = "bilinear"
     flip: bool = True
     source: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,7 +85,7 @@ class Data:
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become inputs."""
-        return Preprocessing(self.input_shape, self.mean, self.std)
+        return Preprocessing(self.input_shape, self.mean, self.std, self.interpolation)
 
     def fingerprint(self) -> str:
         """Return a hash of what a search sees: classes, training and validation items."""
@@ -103,6 +112,7 @@ def make_data(
     valid_fraction: Fraction = 0.2,
     test_fraction: Fraction = 0.0,
     limit_train_images: MostImages | None = None,
+    interpolation: Interpolation = "bilinear",
     flip: bool = True,
     seed: Seed = 0,
     source: Mapping[str, Any] | None = None,
@@ -126,6 +136,7 @@ def make_data(
             given; 0 for no test items.
         limit_train_images: Keep only this many items of ``train``, the same fraction of each
             class, before validation items are taken.
+        interpolation: How PIL images are resized: "bilinear" or "bicubic".
         flip: Whether images may be mirrored in training.
         seed: Seed for choosing the items of each split.
         source: See :class:`Data`.
@@ -142,7 +153,7 @@ def make_data(
         ((3, 8, 8), 40, 10)
     """
     splits = {
-        key: as_split(value, image_size, f"the {key} dataset")
+        key: as_split(value, image_size, f"the {key} dataset", interpolation)
         for key, value in (("train", train), ("valid", valid), ("test", test))
         if value is not None or key == "train"
     }
@@ -201,6 +212,7 @@ def make_data(
         input_shape=shape,
         mean=mean,
         std=std,
+        interpolation=interpolation,
         flip=flip,
         source=dict(source or {}),
     )
@@ -224,13 +236,19 @@ def stratified(
     return np.setdiff1d(items, chosen), chosen
 
 
-def as_split(value: Any, image_size: int | None, name: str = "the dataset") -> Split:
+def as_split(
+    value: Any,
+    image_size: int | None,
+    name: str = "the dataset",
+    interpolation: Interpolation = "bilinear",
+) -> Split:
     """Return a split of a (inputs, labels) pair or of a map-style dataset.
 
     Args:
         value: See :func:`make_data`.
         image_size: See :func:`make_data`.
         name: What to call a dataset in messages.
+        interpolation: See :func:`make_data`.
     """
     if isinstance(value, (TensorSplit, DatasetSplit)):
         return value
@@ -247,7 +265,7 @@ def as_split(value: Any, image_size: int | None, name: str = "the dataset") -> S
         return TensorSplit(inputs, numbers)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     if items and not isinstance(value, (Mapping, Tensor, np.ndarray, str, bytes, nn.Module)):
-        return read_dataset(value, image_size, name)
+        return read_dataset(value, image_size, name, interpolation)
     kind = "a dictionary" if isinstance(value, Mapping) else type(value).__name__
     raise DataError(
         f"data must be a pair (inputs, labels) or a map-style Dataset, not {kind}{_instead(value)}"

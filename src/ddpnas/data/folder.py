@@ -28,6 +28,7 @@ from ddpnas.data._image_files import (
 from ddpnas.data._images import fit_image, is_gray, open_image
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
+from ddpnas.utils.settings import Interpolation
 
 __all__ = ["FolderImages", "images_below", "read_folder", "read_labelled"]
 
@@ -42,9 +43,14 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     """Image files as (C, size, size) or (C, *size) uint8 tensors with labels."""
 
     def __init__(
-        self, samples: Sequence[tuple[str, int]], size: int | tuple[int, int], mode: str
+        self,
+        samples: Sequence[tuple[str, int]],
+        size: int | tuple[int, int],
+        mode: str,
+        interpolation: Interpolation = "bilinear",
     ) -> None:
         self.samples, self.size, self.mode = samples, size, mode
+        self.interpolation: Interpolation = interpolation
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -52,11 +58,15 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.samples[index]
         with open_image(path) as image:
-            return fit_image(image, self.size, self.mode), label
+            return fit_image(image, self.size, self.mode, self.interpolation), label
 
 
 def read_folder(
-    path: Path, image_size: int | None, workers: int, in_memory_bytes: int
+    path: Path,
+    image_size: int | None,
+    workers: int,
+    in_memory_bytes: int,
+    interpolation: Interpolation = "bilinear",
 ) -> tuple[tuple[str, ...], dict[str, Split]]:
     """Return (classes, splits) of a folder of images.
 
@@ -66,6 +76,7 @@ def read_folder(
         image_size: pixels a side; None for the median of the images' smaller sides, at most 64.
         workers: processes that read images of sets too large for memory.
         in_memory_bytes: larger sets are read batch by batch.
+        interpolation: how images are resized.
 
     Raises:
         DataError: no classes, one class, a class without images, an unreadable image (which).
@@ -89,7 +100,7 @@ def read_folder(
     )
     _say_left_out(path, [root for root in roots.values() if root is not None], samples.values())
     size, mode = _format(samples["train"], image_size)
-    images = {key: FolderImages(files, size, mode) for key, files in samples.items()}
+    images = {key: FolderImages(files, size, mode, interpolation) for key, files in samples.items()}
     channels = 1 if mode == "L" else 3
     total = sum(len(files) for files in samples.values()) * channels * size**2
     if total <= in_memory_bytes:  # all splits or none, so that they can be joined
@@ -107,6 +118,7 @@ def read_labelled(
     split: str | None,
     workers: int,
     in_memory_bytes: int,
+    interpolation: Interpolation = "bilinear",
 ) -> dict[str, Split]:
     """Return splits of a folder of images whose classes and size are given.
 
@@ -119,6 +131,7 @@ def read_labelled(
         split: the wanted one; None for test, or else valid, or else train.
         workers: processes that read images of sets too large for memory.
         in_memory_bytes: larger sets are read batch by batch.
+        interpolation: how images are resized.
 
     Raises:
         DataError: a class that is not known, no images, an unreadable image (which).
@@ -131,7 +144,7 @@ def read_labelled(
     found = images_of_classes(there[name], classes, complete=False)
     samples = each_once({name: found}, classes)[name]
     _say_left_out(path, [there[name]], [samples])
-    images = FolderImages(samples, size, mode)
+    images = FolderImages(samples, size, mode, interpolation)
     total = len(images) * (1 if mode == "L" else 3) * size[0] * size[1]
     if total <= in_memory_bytes:
         return {name: _in_memory(images)}

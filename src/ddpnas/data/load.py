@@ -20,6 +20,7 @@ from ddpnas.data.splits import Split, TensorSplit
 from ddpnas.errors import DataError, nearest
 from ddpnas.utils.settings import (
     Fraction,
+    Interpolation,
     MostImages,
     Pixels,
     Seed,
@@ -62,6 +63,7 @@ class DataConfig:
             .npz file, or a directory with the files of CIFAR-10, CIFAR-100 or Fashion-MNIST.
         image_size: Crop images to a square and resize them to this many pixels a side. By default
             the median of the smaller sides for a folder, at most 64; arrays keep their size.
+        interpolation: How images are resized, bilinear or bicubic.
         valid_fraction: Fraction of each class in the training images to hold out for scoring
             architectures, if there are no validation images.
         limit_train_images: Use only this many training images, the same fraction of each class.
@@ -77,6 +79,7 @@ class DataConfig:
 
     data: str = "fashion-mnist-12k"
     image_size: Pixels | None = None
+    interpolation: Interpolation = "bilinear"
     valid_fraction: Fraction = 0.2
     limit_train_images: MostImages | None = None
     flip: bool = True
@@ -133,7 +136,7 @@ def load_data(
         config = dataclasses.replace(config, data=str(path.resolve()))
     found = _read_arrays(config.data)
     classes, splits = found or folder.read_folder(
-        path, config.image_size, config.workers, in_memory_bytes
+        path, config.image_size, config.workers, in_memory_bytes, config.interpolation
     )
     if "train" not in splits:
         raise DataError(f"{path} has no train_images and train_labels; needed: {FORM}")
@@ -153,6 +156,7 @@ def load_labelled(
     split: str | None = None,
     workers: int = 0,
     in_memory_bytes: int = IN_MEMORY_BYTES,
+    interpolation: Interpolation = "bilinear",
 ) -> tuple[str, Split]:
     """Return (name of the split, images with labels) to score a trained network on.
 
@@ -163,6 +167,7 @@ def load_labelled(
         split: "train", "valid" or "test"; by default the last of these that there is.
         workers: Processes that read images if they do not fit in memory.
         in_memory_bytes: Larger folders of images are read batch by batch.
+        interpolation: How images are resized.
 
     Raises:
         DataError: There are no such images or no such split, or the network does not know a class.
@@ -172,14 +177,21 @@ def load_labelled(
         >>> name, split.inputs.shape[1:]
         ('test', torch.Size([3, 32, 32]))
     """
-    preprocessing = Preprocessing(tuple(input_shape))
+    preprocessing = Preprocessing(tuple(input_shape), interpolation=interpolation)
     channels, height, width = preprocessing.image_shape
     path = Path(data).expanduser()
     arrays = _read_arrays(str(data))
     if arrays is None:
         mode = "L" if channels == 1 else "RGB"
         found: Mapping[str, Split] = folder.read_labelled(
-            path, tuple(classes), (height, width), mode, split, workers, in_memory_bytes
+            path,
+            tuple(classes),
+            (height, width),
+            mode,
+            split,
+            workers,
+            in_memory_bytes,
+            interpolation,
         )
     else:
         names, splits = arrays
@@ -251,7 +263,10 @@ def _make(
     test_fraction: float,
 ) -> Data:
     if config.image_size is not None:
-        splits = {key: files.resized(value, config.image_size) for key, value in splits.items()}
+        splits = {
+            key: files.resized(value, config.image_size, config.interpolation)
+            for key, value in splits.items()
+        }
     return make_data(
         **splits,
         classes=classes,
@@ -259,6 +274,7 @@ def _make(
         valid_fraction=config.valid_fraction,
         test_fraction=test_fraction,
         limit_train_images=config.limit_train_images,
+        interpolation=config.interpolation,
         flip=config.flip,
         seed=config.split_seed,
         source=dataclasses.asdict(config),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddpnas.data._images import as_image_batch, fit_image, open_image, resized_images
 from ddpnas.errors import DataError
+from ddpnas.utils.settings import Interpolation
 
 __all__ = ["Normalizer", "Preprocessing"]
 
@@ -29,6 +30,7 @@ class Preprocessing:
         mean: Mean of each channel, for images scaled to [0, 1]. Empty for inputs that are not
             images: they are taken unchanged.
         std: Standard deviation of each channel, for images scaled to [0, 1].
+        interpolation: How images are resized.
 
     Example:
         >>> preprocessing = Preprocessing((3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -41,6 +43,7 @@ class Preprocessing:
     shape: tuple[int, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    interpolation: Interpolation = "bilinear"
 
     def __call__(self, images: Any) -> Tensor:
         """Return the inputs for these images, (N, *shape), float32 and normalized.
@@ -77,8 +80,11 @@ class Preprocessing:
             with open_image(images) as image:
                 return self.fit(image)
         if isinstance(images, Image.Image):
-            return fit_image(images, (height, width), "L" if channels == 1 else "RGB")[None]
-        batch = resized_images(as_image_batch(images, channels), (height, width))
+            mode = "L" if channels == 1 else "RGB"
+            return fit_image(images, (height, width), mode, self.interpolation)[None]
+        batch = resized_images(
+            as_image_batch(images, channels), (height, width), self.interpolation
+        )
         return batch.contiguous()
 
     def normalize(self, images: Tensor) -> Tensor:

@@ -66,6 +66,7 @@ def file_metadata(model: Deployable) -> dict[str, str]:
         "classes": json.dumps(list(model.classes)),
         "mean": json.dumps(takes.mean),
         "std": json.dumps(takes.std),
+        "interpolation": takes.interpolation,
         "input_shape": json.dumps(takes.shape),
         "input_layout": takes.layout,
         "preprocessing": "normalization inside" if takes.preprocessing else "outside",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
 from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.settings import Interpolation
 
 __all__ = ["Deployable", "Input"]
 
@@ -36,6 +37,7 @@ class Input:
             normalized float32 tensors, (N, channels, height, width). Cropping and resizing stay
             outside either way: height and width are fixed.
         dtype: Type of inputs that are not images; ``torch.int64`` for tokens.
+        interpolation: How the images of the training were resized, for the file's metadata.
 
     Raises:
         OptionError: If ``mean`` and ``std`` do not match the channels, or if ``preprocessing`` is
@@ -47,6 +49,7 @@ class Input:
     std: tuple[float, ...] = ()
     preprocessing: bool = False
     dtype: torch.dtype = torch.float32
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         if self.preprocessing and (len(self.shape) != 3 or not self.mean):
@@ -146,7 +149,9 @@ class Deployable:
             preprocessing: Whether the graph normalizes, see :class:`Input`.
             dtype: Type of inputs that are not images; ``torch.int64`` for tokens.
         """
-        takes = Input(model.input_shape, model.mean, model.std, preprocessing, dtype)
+        takes = Input(
+            model.input_shape, model.mean, model.std, preprocessing, dtype, model.interpolation
+        )
         return cls(model.network, takes, model.classes, _origin(model))
 
 

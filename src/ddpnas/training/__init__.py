@@ -10,6 +10,7 @@ from ddpnas.training.device import pick_device
 from ddpnas.training.evaluate import evaluate
 from ddpnas.training.final_spaces import final_space, inference_space
 from ddpnas.training.options import TrainOptions
+from ddpnas.training.pretrained import OpenedNetwork, library_preprocessing, open_network
 from ddpnas.training.recipes import RECIPES, Recipe, create_recipe
 from ddpnas.training.results import Compared, EvaluationResult, TrainResult
 from ddpnas.training.steps import TrainStep, train_epoch
@@ -20,6 +21,7 @@ __all__ = [
     "RECIPES",
     "Compared",
     "EvaluationResult",
+    "OpenedNetwork",
     "Recipe",
     "TrainOptions",
     "TrainResult",
@@ -29,6 +31,8 @@ __all__ = [
     "evaluate",
     "final_space",
     "inference_space",
+    "library_preprocessing",
+    "open_network",
     "pick_device",
     "save_networks",
     "train",

@@ -19,8 +19,8 @@ from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, Limits, checked_limits, tightened_limits, within
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.training.baselines import build_baseline
 from ddpnas.training.final_spaces import inference_space
+from ddpnas.training.networks import find_network
 from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
@@ -68,7 +68,8 @@ def compare(
         same_size: Number of further random architectures within 10 % of the multiply-adds of
             ``architecture``. Most architectures within a limit are far smaller than the limit,
             so a lead over ``random`` ones may come from size alone.
-        baselines: Networks of torchvision, such as "resnet18" or "mobilenet_v2_x0.5".
+        baselines: Untrained networks, such as "resnet18" or "mobilenet_v2_x0.5" of torchvision,
+            "timm:NAME", or "FILE.py:function"; see :func:`ddpnas.open_network`.
         on_epoch: Called with the name of the network and each record of its history.
         options: See :class:`ddpnas.training.TrainOptions`. Every network gets the same seed and
             a folder of its own in ``folder``; those that are finished are not trained again.
@@ -110,7 +111,8 @@ def compare(
         entries.append((name, space.format(one), one, reached, network))
     for name in baselines:
         with seeded(seed):
-            network = build_baseline(name, data.input_shape, len(data.classes))
+            known = find_network(name if ":" in name else f"torchvision:{name}")
+            network = known.build(len(data.classes), data.input_shape)
         counted = count_network(network, data.input_shape)
         reached = {key: float(counted[key]) for key in tables if key in counted}
         entries.append((name, name, Architecture({}), reached, network))

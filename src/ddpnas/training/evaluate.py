@@ -77,7 +77,14 @@ def _images(
     elif isinstance(data, (str, Path)):
         again = model.find_data(data)
         if again is None:
-            chosen, images = load_labelled(data, model.classes, model.input_shape, split, workers)
+            chosen, images = load_labelled(
+                data,
+                model.classes,
+                model.input_shape,
+                split,
+                workers,
+                interpolation=model.interpolation,
+            )
             if split is None and chosen in ("all", "train") and _called_alike(model, data):
                 logger.warning(
                     "%s has the same name as the images that the network was trained on, but other "

@@ -122,7 +122,10 @@ def _kind(about: Mapping[str, Any]) -> str:
 def _load_argument(name: str, about: Mapping[str, Any]) -> str:
     """Return what :func:`ddpnas.load` needs for code that is not in the package."""
     if about["space"] is None:
-        return f", model={about['network']}"
+        network = about["network"]
+        if network.startswith(("timm:", "torchvision:")):
+            return ""
+        return f", model={_quoted(f'{name}/{network}') if names_file(network) else network}"
     space = f"{name}/{about['space']}"
     return f", space={_quoted(space)}" if names_file(about["space"]) else ""
 
@@ -154,8 +157,8 @@ def _input(about: Mapping[str, Any]) -> str:
         return f"{shape}, taken as it is"
     mean, std = (", ".join(f"{v:.4f}" for v in about[key]) for key in ("mean", "std"))
     return (
-        f"{shape} (channels x height x width), scaled to [0, 1], less the mean ({mean}), divided "
-        f"by the standard deviation ({std})"
+        f"{shape} (channels x height x width), resized {about['interpolation']}, scaled to [0, 1], "
+        f"less the mean ({mean}), divided by the standard deviation ({std})"
     )
 
 

@@ -17,6 +17,7 @@ from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.final_spaces import inference_space
+from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.utils.read import Measured, Size, Whole, checked_content
@@ -142,16 +143,19 @@ class TrainResult:
         *,
         space: SearchSpace | None = None,
         architecture: Architecture | None = None,
+        named: NamedNetwork | None = None,
     ) -> None:
         """Write the network with its preprocessing and figures, for :func:`ddpnas.load`.
 
-        A network of a space is rebuilt from space and architecture when it is loaded. Any other
-        network is loaded with the function that builds it: ``ddpnas.load(folder, model=...)``.
+        A network of a space is rebuilt from space and architecture when it is loaded, and one that
+        :func:`ddpnas.open_network` opened from its name. Any other network is loaded with the
+        function that builds it: ``ddpnas.load(folder, model=...)``.
 
         Args:
             folder: Made if it is not there; its files of a trained network are replaced.
             space: The space that built the network, if one did.
             architecture: The architecture in that space.
+            named: ``named`` of the opened network, if the training started from one.
 
         Raises:
             OptionError: A space without an architecture, or the reverse.
@@ -169,7 +173,7 @@ class TrainResult:
             costs = {name: table.cost(chosen) for name, table in tables.items()}
         with lock_trained(Path(folder)):
             TrainedFolder(Path(folder)).save(
-                space, [Compared("network", text, chosen, costs, self)]
+                space, [Compared("network", text, chosen, costs, self)], named=named
             )
 
     def to_dict(self) -> dict[str, Any]:

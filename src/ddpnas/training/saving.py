@@ -17,10 +17,12 @@ from ddpnas.errors import RunError
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.user_code import without_folders
 from ddpnas.training.checkpoint import CHECKPOINT, save_weights
 from ddpnas.training.distributed import is_main_process
 from ddpnas.training.final_spaces import inference_space
 from ddpnas.training.model_card import model_card
+from ddpnas.training.networks import NamedNetwork
 from ddpnas.utils.environment import environment
 from ddpnas.utils.files import LOCK, lock, writable, write_atomic
 from ddpnas.utils.text import csv_text
@@ -187,6 +189,7 @@ class TrainedFolder:
         limits: Limits | None = None,
         searched: SearchSpace | None = None,
         generated: Mapping[str, Any] | None = None,
+        named: NamedNetwork | None = None,
     ) -> None:
         """Write the first network and the figures of all; remove the checkpoints.
 
@@ -199,6 +202,7 @@ class TrainedFolder:
             limits: The limits of the comparison, for the record.
             searched: The space as it was searched, if the final network has another size.
             generated: The answer of ``ddpnas generate`` that the first network comes from.
+            named: What builds the network by name, if it belongs to no space.
 
         Raises:
             RunError: The networks were read from a file, which holds their figures only, or the
@@ -211,9 +215,15 @@ class TrainedFolder:
         if data is None:
             raise RunError("these results were read from a file: they hold figures, but no network")
         network, last = first.result.model, first.result.last
-        rebuild: dict[str, Any] = {"space": None, "space_options": {}, "network": _called(network)}
+        code = None if named is None else named.code
+        rebuild: dict[str, Any] = {
+            "space": None,
+            "space_options": {},
+            "network": _called(network) if named is None else without_folders(named.name),
+            "network_code": None if code is None else code.fingerprint(),
+        }
         if space is not None:
-            used = inference_space(space)
+            used, code = inference_space(space), space.source
             network = used.build(first.architecture)
             network.load_state_dict(_part_of(network, first.result.model.state_dict()))
             last = last and _part_of(network, last)
@@ -226,6 +236,7 @@ class TrainedFolder:
             "classes": list(data.classes),
             "mean": list(data.mean),
             "std": list(data.std),
+            "interpolation": data.interpolation,
             "costs": first.costs,
             "limits": {n: one.to_json() for n, one in parse_limits(limits or {}).items()},
             "provenance": {
@@ -248,11 +259,11 @@ class TrainedFolder:
             save_weights(folder / "model.safetensors", network.state_dict())
             if last:
                 save_weights(folder / "last.safetensors", last)
-            if space is not None and space.source is not None:
-                copies = {**space.source.imported, space.source.path.name: space.source.content}
-                for name, code in copies.items():
+            if code is not None:
+                copies = {**code.imported, code.path.name: code.content}
+                for name, content in copies.items():
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    write_atomic(folder / name, code)
+                    write_atomic(folder / name, content)
             write_atomic(folder / "history.csv", _history(figures))
             card = model_card(folder.resolve().name, about, result)
             write_atomic(folder / "README.md", card.encode(errors="backslashreplace"))

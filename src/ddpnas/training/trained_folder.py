@@ -27,13 +27,15 @@ from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
 from ddpnas.generation.limits import Limit, LimitForm, Limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import CodeForm, confirmed_name
+from ddpnas.space.user_code import CodeForm, confirmed_name, names_file
 from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.training.checkpoint import load_weights
+from ddpnas.training.networks import NamedNetwork, find_network
 from ddpnas.training.results import Compared, Comparison
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.read import Measured, Size, Whole, blaming, read_json
+from ddpnas.utils.settings import Interpolation
 from ddpnas.utils.shapes import Range
 
 __all__ = ["load", "read_comparison", "save_networks"]
@@ -43,7 +45,7 @@ def load(
     folder: str | Path,
     *,
     space: str | SearchSpace | None = None,
-    model: Callable[[], nn.Module] | None = None,
+    model: str | Callable[[], nn.Module] | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainedModel:
     """Return the trained network of a folder, ready for inference with its preprocessing.
@@ -55,8 +57,8 @@ def load(
             ``ddpnas train`` wrote it; or a run folder with such a folder in ``trained/``.
         space: Needed for a network of your own space: its ``file.py:network`` or the space
             itself. A file is executed only because you name it here.
-        model: Needed for a network that was saved without a space: a function or class that
-            returns the untrained network.
+        model: Needed for a network of your own: its ``file.py:function``, which is executed only
+            because you name it here, or a function or class that returns the untrained network.
         device: Device for the network.
 
     Raises:
@@ -78,8 +80,13 @@ def load(
         path = path / "trained"
     about = _read_about(path)
     architecture, text = Architecture({}), ""
+    found, named = None, None
     if about["space"] is None:
-        network = _built_by(path, about, model)
+        named = _named(path, about, model)
+        if named is None:
+            network = _built_by(path, about, model)
+        else:
+            network = named.build(len(about["classes"]), about["input_shape"])
     else:
         found = _space(path, about, space)
         try:
@@ -104,8 +111,11 @@ def load(
         classes=tuple(about["classes"]),
         mean=tuple(about["mean"]),
         std=tuple(about["std"]),
+        interpolation=about.get("interpolation", "bilinear"),
         about=about,
         folder=path,
+        space=found,
+        named=named,
     )
 
 
@@ -117,6 +127,7 @@ def save_networks(
     limits: Limits | None = None,
     searched: SearchSpace | None = None,
     generated: Mapping[str, Any] | None = None,
+    named: NamedNetwork | None = None,
 ) -> None:
     """Write the first network and the figures of all into a folder for :func:`ddpnas.load`.
 
@@ -131,6 +142,8 @@ def save_networks(
         searched: The space as it was searched, if the final network has another size.
         generated: The answer of ``ddpnas generate`` that the first network comes from, for the
             record; without tables, lists and folders.
+        named: What builds the first network by name, if it belongs to no space; see
+            :attr:`ddpnas.training.OpenedNetwork.named`.
 
     Raises:
         RunError: The networks were read from a file, which holds their figures only, or the
@@ -150,7 +163,7 @@ def save_networks(
     """
     with lock_trained(Path(path)):
         TrainedFolder(Path(path)).save(
-            space, networks, limits=limits, searched=searched, generated=generated
+            space, networks, limits=limits, searched=searched, generated=generated, named=named
         )
 
 
@@ -233,12 +246,14 @@ class _AboutForm(TypedDict):
     space_code: NotRequired[CodeForm | None]
     space_options: dict[str, Any]
     network: NotRequired[str]
+    network_code: NotRequired[CodeForm | None]
     architecture: dict[str, str]
     text: str
     input_shape: list[Size]
     classes: list[str]
     mean: list[float]
     std: list[Annotated[float, Range(1e-9)]]
+    interpolation: NotRequired[Interpolation]
     costs: dict[str, float]
     limits: dict[str, LimitForm]
     provenance: _ProvenanceForm
@@ -284,8 +299,24 @@ def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None
         raise RunError(f"cannot use {path / 'architecture.json'}: {error}") from None
 
 
+def _named(
+    path: Path, about: Mapping[str, Any], model: str | Callable[[], nn.Module] | None
+) -> NamedNetwork | None:
+    """Return what builds the network by name; None for one that was saved without a name."""
+    name = about.get("network", "")
+    if names_file(name):
+        if callable(model):
+            return None
+        kept = about.get("network_code")
+        confirmed = confirmed_name(
+            "network", path, name, model, known=(), kept=kept, copy=path / name
+        )
+        return find_network(confirmed)
+    return find_network(name) if name.startswith(("timm:", "torchvision:")) else None
+
+
 def _built_by(
-    path: Path, about: Mapping[str, Any], model: Callable[[], nn.Module] | None
+    path: Path, about: Mapping[str, Any], model: str | Callable[[], nn.Module] | None
 ) -> nn.Module:
     """Return a fresh network of a folder that belongs to no space."""
     if model is None:
@@ -293,7 +324,7 @@ def _built_by(
             f"the network in {path} ({about.get('network')}) belongs to no search space; load it "
             f"from Python with the function or class that builds it: ddpnas.load(..., model=...)"
         )
-    if isinstance(model, nn.Module) or not isinstance(network := model(), nn.Module):
+    if isinstance(model, (str, nn.Module)) or not isinstance(network := model(), nn.Module):
         raise OptionError(
             "model must be a function or class that returns the untrained network, such as "
             "lambda: MyNetwork(width=8), not a network"

@@ -15,7 +15,10 @@ from ddpnas.data.folder import images_below
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.trained_images import find_images, read_images
+from ddpnas.utils.settings import Interpolation
 
 __all__ = ["TrainedModel"]
 
@@ -36,8 +39,11 @@ class TrainedModel:
         mean: Mean of each channel, for images scaled to [0, 1]. Empty for inputs that are not
             images; they are used unchanged.
         std: Standard deviation of each channel, for images scaled to [0, 1].
+        interpolation: How images are resized.
         about: Content of ``architecture.json``: space, options, costs, provenance.
         folder: Folder that it was loaded from.
+        space: Search space that the network comes from; None for others.
+        named: What builds the network by name, see :func:`ddpnas.open_network`; None for others.
 
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
@@ -55,8 +61,11 @@ class TrainedModel:
     classes: tuple[str, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    interpolation: Interpolation = "bilinear"
     about: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    space: SearchSpace | None = None
+    named: NamedNetwork | None = None
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +76,7 @@ class TrainedModel:
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become inputs of the network."""
-        return Preprocessing(self.input_shape, self.mean, self.std)
+        return Preprocessing(self.input_shape, self.mean, self.std, self.interpolation)
 
     def preprocess(self, images: Any) -> Tensor:
         """Return images as the network takes them, see :class:`ddpnas.data.Preprocessing`."""

@@ -12,7 +12,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ParamSpec, TypeVar, Unpack, cast
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Unpack, cast
 
 from ddpnas.errors import OptionError, nearest
 from ddpnas.utils.shapes import MisfitError, Range, fits, fitted, hints_of, misfit
@@ -24,6 +24,7 @@ __all__ = [
     "Epochs",
     "Extra",
     "Fraction",
+    "Interpolation",
     "LearningRate",
     "Momentum",
     "MostImages",
@@ -67,6 +68,9 @@ MostImages = Annotated[int, Range(1, 10**9)]
 
 Pixels = Annotated[int, Range(1, 4096)]
 """The side of an image; larger ones do not fit in memory."""
+
+Interpolation = Literal["bilinear", "bicubic"]
+"""How images are resized, by Pillow's and torchvision's names."""
 
 Channels = Annotated[int, Range(1, 4096)]
 """Channels of a layer."""
