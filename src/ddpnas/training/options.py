@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict, cast
 
+from torch import nn
+
+from ddpnas.training.pretrained import OpenedNetwork
 from ddpnas.utils.settings import Epochs, Seed, checked_options
 from ddpnas.utils.shapes import Range, hints_of
 
@@ -25,6 +28,9 @@ class TrainOptions(TypedDict, total=False):
         mixed_precision: Precision of the training: "no" (the default), "bf16" or "fp16".
             Evaluation is in float32.
         track: "tensorboard", "mlflow" or "wandb" logs losses and scores of every epoch.
+        teacher: Network to distil from: beside the labels, the network learns its softened
+            probabilities. A name or folder as for :func:`ddpnas.open_network`, what that returned,
+            or a module that takes the same inputs. None by default.
         folder: Folder for checkpoints, written after every epoch, and the tracker's files;
             :func:`ddpnas.compare` makes a folder in it for each network. None by default.
         resume: Continue from the checkpoints in ``folder``. The result is that of an
@@ -40,6 +46,7 @@ class TrainOptions(TypedDict, total=False):
     device: str
     mixed_precision: Literal["no", "bf16", "fp16"]
     track: Literal["tensorboard", "mlflow", "wandb"] | None
+    teacher: str | Path | nn.Module | OpenedNetwork | None
     folder: str | Path | None
     resume: bool
 
@@ -51,6 +58,7 @@ _DEFAULTS: TrainOptions = {
     "device": "auto",
     "mixed_precision": "no",
     "track": None,
+    "teacher": None,
     "folder": None,
     "resume": False,
 }

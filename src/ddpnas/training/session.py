@@ -38,6 +38,7 @@ from ddpnas.training.checkpoint import (
     without_prefix,
 )
 from ddpnas.training.device import place
+from ddpnas.training.distillation import Teacher
 from ddpnas.training.distributed import Processes
 from ddpnas.training.metrics import confusion, is_at_chance
 from ddpnas.training.recipes import Recipe
@@ -68,6 +69,7 @@ class Session:
         precision: "no", "bf16" or "fp16".
         folder: Folder for the checkpoints; None for none.
         seconds: What all epochs may take; None for any time.
+        teacher: Network to distil from, on the device of this process; None for none.
     """
 
     def __init__(
@@ -81,10 +83,11 @@ class Session:
         precision: str,
         folder: Path | None,
         seconds: float | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.data, self.seed, self.folder = data, seed, folder
         self._network = _network_hash(model)  # as given: what follows may exchange layers
-        self._processes, self._precision = processes, precision
+        self._processes, self._precision, self._teacher = processes, precision, teacher
         whole = data.test is None or recipe.keep_best
         augmentation = Augmentation(
             recipe.crop, data.flip, recipe.policy, recipe.cutout, recipe.erase
@@ -125,6 +128,7 @@ class Session:
             processes=processes,
             precision=precision,
             scaler=self._scaler,
+            teacher=teacher,
         )
         self._history: list[dict[str, float]] = []
         self._steps = 0
@@ -303,7 +307,7 @@ class Session:
             "training",
             plain["identity"],
             self._identity,
-            defaults=_settings(Recipe()),
+            defaults={**_settings(Recipe()), "teacher": None},
             left_out=("data.name",),
             instead="start a new one with another --out, or --overwrite",
         )
@@ -339,6 +343,7 @@ class Session:
             "data": {"name": self.data.name, "fingerprint": self.data.fingerprint()},
             "network": self._network,
             "mixed precision": self._precision,
+            "teacher": None if self._teacher is None else self._teacher.identity,
         }
 
 

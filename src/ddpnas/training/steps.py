@@ -13,6 +13,7 @@ from torch.nn import functional
 from ddpnas.errors import DivergedError
 from ddpnas.training.cuda_graphs import Step
 from ddpnas.training.device import autocast
+from ddpnas.training.distillation import WEIGHT, Teacher, distillation_loss
 from ddpnas.training.distributed import ALONE, Processes
 from ddpnas.training.metrics import Batches
 
@@ -39,6 +40,7 @@ class TrainStep:
         processes: Processes that train together, each on its shard of every batch.
         precision: "no", "bf16" or "fp16", see :func:`ddpnas.training.device.autocast`.
         scaler: Scales losses and gradients, for "fp16".
+        teacher: Network to distil from; its part of the loss is half, and the labels' the rest.
 
     Example:
         >>> model = nn.Linear(2, 2)
@@ -58,6 +60,7 @@ class TrainStep:
     processes: Processes = ALONE
     precision: str = "no"
     scaler: torch.amp.GradScaler | None = None
+    teacher: Teacher | None = None
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Train on one batch, or this process's shard of it; return the batch's mean loss."""
@@ -65,7 +68,8 @@ class TrainStep:
         if self.mix is not None:
             inputs, targets = self.mix(inputs, labels)
         with autocast(inputs.device, self.precision):
-            loss = self._loss(self.model(inputs), targets)
+            taught = None if self.teacher is None else self.teacher(inputs)
+            loss = self._loss(self.model(inputs), targets, taught)
         for parameter in self.parameters:
             parameter.grad = None
         loss = self.processes.weighted(loss, len(targets))
@@ -83,10 +87,14 @@ class TrainStep:
             self.scaler.update()
         return loss.detach()
 
-    def _loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor) -> Tensor:
+    def _loss(
+        self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, taught: Tensor | None
+    ) -> Tensor:
         smoothing = self.label_smoothing if self.mix is None else 0.0
         first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
         loss = functional.cross_entropy(first, targets, label_smoothing=smoothing)
+        if taught is not None:
+            loss = (1 - WEIGHT) * loss + WEIGHT * distillation_loss(first, taught)
         for other in others:
             loss = loss + self.auxiliary_weight * functional.cross_entropy(
                 other, targets, label_smoothing=smoothing

@@ -1,4 +1,4 @@
-"""train(): a network from scratch by a recipe, and its accuracy on images never seen."""
+"""train(): a network by a recipe, from the weights it has, and its accuracy on unseen images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
 from ddpnas.training._fit import check_model, explained
 from ddpnas.training.device import check_precision, pick_device
+from ddpnas.training.distillation import as_teacher
 from ddpnas.training.distributed import join
 from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.recipes import Recipe, create_recipe
@@ -33,7 +34,7 @@ def train(
     on_epoch: Callable[[dict[str, float]], object] | None = None,
     **options: Unpack[TrainOptions],
 ) -> TrainResult:
-    """Train the network from scratch; return it with its accuracy on images not trained on.
+    """Train the network; return it with its accuracy on images not trained on.
 
     If the data has test images, the network is trained on training and validation images
     together, as is usual once the architecture is fixed, unless the recipe keeps the best epoch.
@@ -74,6 +75,7 @@ def train(
     device = pick_device(run["device"]) if processes.size == 1 else processes.device
     check_precision(run["mixed_precision"], device)
     data = as_data(data)
+    teacher = None if run["teacher"] is None else as_teacher(run["teacher"], data, device)
     with (
         processes.on_first(lambda: _made(folder)) or contextlib.nullcontext(),
         tracked(run["track"], folder, dataclasses.asdict(recipe)) as log,
@@ -81,7 +83,7 @@ def train(
         session = Session(
             dataclasses.replace(processes, device=device), model, data, recipe,
             seed=run["seed"], precision=run["mixed_precision"], folder=folder,
-            seconds=run["seconds"],
+            seconds=run["seconds"], teacher=teacher,
         )  # fmt: skip
 
         def report(record: dict[str, float]) -> None:
