@@ -27,6 +27,13 @@ def network(choose, num_classes=3, input_shape=(1, 8, 8)):
         nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
         nn.Linear(24, num_classes))
 """
+TEACHER = """
+from torch import nn
+
+def network(num_classes=3):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+"""
 
 
 def test_a_training_leaves_a_callers_own_accelerator_alone(small_space, stripes):
@@ -79,6 +86,7 @@ def test_a_tracker_follows_the_training(small_space, stripes, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path):
     (tmp_path / "space.py").write_text(SPACE)
+    (tmp_path / "teacher.py").write_text(TEACHER)
     images, labels = striped_images(96)
     test_images, test_labels = striped_images(30, seed=1)
     np.savez(
@@ -89,6 +97,7 @@ def test_two_processes_train_what_one_does(tmp_path):
         "train", "--space", f"{tmp_path / 'space.py'}:network", "--architecture", "op=conv3",
         "--data", str(tmp_path / "stripes.npz"), "--epochs", "3", "--device", "cpu",
         "--recipe-options.batch-size", "24", "--recipe-options.cutout", "2",
+        "--teacher", f"{tmp_path / 'teacher.py'}:network",
     ]  # fmt: skip
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     done = subprocess.run(

@@ -22,6 +22,7 @@ __all__ = [
     "Parser",
     "add_json",
     "add_limit",
+    "add_own_network",
     "add_own_space",
     "add_quiet",
     "add_seed_and_device",
@@ -30,6 +31,7 @@ __all__ = [
     "dashed",
     "fields",
     "new_parser",
+    "own_network",
     "own_space",
     "own_strategy",
 ]
@@ -108,6 +110,11 @@ def dashed(parser: ArgumentParser) -> Parser:
     return parser
 
 
+def own_network(name: str) -> str:
+    """Return the option that names a user's own network again; nothing for one of a library."""
+    return _own("network", name)
+
+
 def own_space(name: str) -> str:
     """Return the option that names a user's own space again; nothing for a published space."""
     return _own("space", name)
@@ -137,6 +144,14 @@ def add_own_space(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--space",
         help="your own space once more, my_file.py:network; the file is executed",
+    )
+
+
+def add_own_network(parser: ArgumentParser) -> None:
+    """Add --network for commands on a trained network: a user's file has to be named again."""
+    parser.add_argument(
+        "--network",
+        help="your own network once more, my_file.py:function; the file is executed",
     )
 
 

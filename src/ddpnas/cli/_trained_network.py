@@ -24,7 +24,7 @@ def load_network(options: Namespace, device: torch.device | str = "cpu") -> Trai
     Warn if that is a run from which another network was generated since the training: the user may
     mean the other one.
     """
-    model = load(options.folder, space=options.space, device=device)
+    model = load(options.folder, space=options.space, model=options.network, device=device)
     run = Run.of_trained(options.folder)
     if run is not None and run.path == Path(options.folder) and run.untrained is not None:
         logger.warning(

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
 from ddpnas.cli import _show as show
-from ddpnas.cli._options import Command, add_json, add_own_space, new_parser
+from ddpnas.cli._options import Command, add_json, add_own_network, add_own_space, new_parser
 from ddpnas.cli._trained_network import load_network, training_data
 from ddpnas.errors import DataError
 from ddpnas.training.device import pick_device
@@ -57,6 +57,7 @@ def _predict_parser() -> ArgumentParser:
 def _add_model(parser: ArgumentParser) -> None:
     parser.add_argument("folder", help="folder of a trained network, or of a run with one")
     add_own_space(parser)
+    add_own_network(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
 
 

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
 from ddpnas.cli import _show as show
-from ddpnas.cli._options import Command, add_own_space, new_parser
+from ddpnas.cli._options import Command, add_own_network, add_own_space, new_parser
 from ddpnas.cli._trained_network import load_network, training_data
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
@@ -55,6 +55,7 @@ def _export_parser() -> ArgumentParser:
         "--data", help="data to check and calibrate with; default: what the network was trained on"
     )
     add_own_space(parser)
+    add_own_network(parser)
     return parser
 
 

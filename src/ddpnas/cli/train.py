@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shlex
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
+from ddpnas.cli._fine_tuning import fine_tune
 from ddpnas.cli._options import (
     Command,
+    add_own_network,
     add_quiet,
     add_seed_and_device,
     add_space,
     new_parser,
+    own_network,
     own_space,
 )
 from ddpnas.cli._run_options import warn_if_not_kept
@@ -33,6 +36,7 @@ from ddpnas.runs.run import Run
 from ddpnas.runs.search import check_fit, open_space
 from ddpnas.space.decisions import Architecture, Rule
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.user_code import without_folders
 from ddpnas.training.compare import compare
 from ddpnas.training.distributed import is_main_process
 from ddpnas.training.final_spaces import final_space, inference_space
@@ -49,11 +53,26 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("run", nargs="?", help="folder of a finished search")
     add_space(parser, None)
     parser.add_argument("--architecture", help="architecture in text form; default: the run's")
+    parser.add_argument(
+        "--start",
+        help="fine-tune a network that has weights, instead of one of a run: timm:NAME, "
+        "torchvision:NAME, FILE.py:function, or the folder of a trained network",
+    )
+    parser.add_argument(
+        "--weights", help="file of weights for --start (.safetensors or .pth) instead of a download"
+    )
+    add_own_network(parser)
+    parser.add_argument(
+        "--teacher",
+        help="network to distil from, trained on the same classes; names as for --start",
+    )
     parser.add_argument("--data", help="images; default: those of the run")
     parser.add_argument("--image-size", type=Pixels, help="pixels a side; default: the run's")
     parser.add_argument("--limit-train-images", type=Count, help="train on this many images only")
     parser.add_argument(
-        "--recipe", default="quick", help="training recipe (see `ddpnas recipes`) or a .yaml file"
+        "--recipe",
+        help="training recipe (see `ddpnas recipes`) or a .yaml file; default: quick, or finetune "
+        "with --start",
     )
     parser.add_argument(
         "--recipe-options",
@@ -101,6 +120,11 @@ def _train_parser() -> ArgumentParser:
 def train(options: Namespace) -> None:
     """Run ``ddpnas train``; of several processes, the first one writes."""
     recipe = _recipe(options)
+    if options.start is not None:
+        _train_started(options, recipe)
+        return
+    if options.weights is not None:
+        raise OptionError("--weights are those of a network that --start names; give that too")
     searched, space, data, architecture, within = _what_to_train(options, recipe)
     limits, tables, rules, generated = within
     costs = {**count_costs(inference_space(space)), **tables}
@@ -128,24 +152,45 @@ def train(options: Namespace) -> None:
             device=options.device,
             mixed_precision=options.mixed_precision,
             track=options.track,
+            teacher=options.teacher,
             folder=folder.checkpoints,
             resume=options.resume,
             on_epoch=progress.update,
         )
         folder.save(space, trained, limits=limits, searched=other, generated=generated)
     _show_trained(trained, costs, limits)
-    show.line(f"\nkept in {out}: weights, architecture, all figures, and a model card")
     # The folder holds a copy of a user's own space, which the commands need to be named again.
-    copied = f"{out / Path(str(space.name)).name}"
-    words = f"{shlex.quote(str(out))}{own_space(copied)}"
-    show.line(f"next: ddpnas predict {words} IMAGE..., or ddpnas evaluate {words} --data FOLDER")
+    _say_next(out, own_space(f"{out / Path(str(space.name)).name}"))
     if options.run:
         show.line(f"run folder: {options.run}")
 
 
+def _train_started(options: Namespace, recipe: Recipe) -> None:
+    """Run ``ddpnas train --start``."""
+    out = Path(options.out or "runs/trained")
+    trained, opened = fine_tune(options, recipe, out)
+    _show_trained([trained], trained.costs, {})
+    network = "" if opened.named is None else without_folders(opened.named.name)
+    space = "" if opened.space is None else without_folders(str(opened.space.name))
+    _say_next(out, own_network(f"{out / network}") + own_space(f"{out / space}"))
+
+
+def _say_next(out: Path, code: str) -> None:
+    """Say where the network is and what to do with it.
+
+    Args:
+        out: Its folder.
+        code: The option that names the user's own code again; empty without such code.
+    """
+    show.line(f"\nkept in {out}: weights, architecture, all figures, and a model card")
+    words = f"{shlex.quote(str(out))}{code}"
+    show.line(f"next: ddpnas predict {words} IMAGE..., or ddpnas evaluate {words} --data FOLDER")
+
+
 def _recipe(options: Namespace) -> Recipe:
     changes = {name: options[name] for name in ("epochs", "patience") if options[name] is not None}
-    return create_recipe(options.recipe, **options.recipe_options, **changes)
+    name = options.recipe or ("quick" if options.start is None else "finetune")
+    return create_recipe(name, **options.recipe_options, **changes)
 
 
 _Within = tuple[dict[str, Limit], dict[str, CostTable], list[Rule], dict[str, Any] | None]
@@ -167,7 +212,8 @@ def _what_to_train(
     if options.run is None:
         if not (options.space and options.architecture and options.data):
             raise OptionError(
-                "what should be trained? `ddpnas train RUN`, or --space, --architecture and --data"
+                "what should be trained? `ddpnas train RUN`, or --space, --architecture and "
+                "--data, or --start and --data"
             )
         data = load_data(options.data, **changes)
         searched = open_space(options.space, data, options.space_options)
@@ -238,11 +284,9 @@ def _check_limits(
             )
 
 
-def _show_trained(
-    trained: list[Compared], costs: dict[str, CostTable], limits: dict[str, Limit]
-) -> None:
+def _show_trained(trained: list[Compared], costs: Iterable[str], limits: dict[str, Limit]) -> None:
     split = trained[0].evaluation.split
-    costs = {name: table for name, table in costs.items() if name in ("macs", "params", *limits)}
+    costs = [name for name in costs if name in ("macs", "params", *limits)]
     rows = [
         [
             one.name,

@@ -146,6 +146,20 @@ RECIPES = {
     for recipe in (
         Recipe(source="a good network in minutes on a CPU; settings chosen on Fashion-MNIST"),
         Recipe(
+            name="finetune",
+            source="a network that has weights already, on other images",
+            epochs=10,
+            batch_size=64,
+            optimizer="adamw",
+            lr=1e-3,
+            weight_decay=0.05,
+            decay_all=False,
+            warmup=0.1,
+            warmup_from=0.01,
+            clip=1.0,
+            ema=0.0,
+        ),
+        Recipe(
             name="cifar",
             source=f"CIFAR-10 {_DARTS}",
             epochs=600,
