@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -16,6 +19,7 @@ from ddpnas.errors import ArchitectureError, SpaceError
 from ddpnas.space.decisions import Decision
 from ddpnas.space.supernet import Choice
 from ddpnas.space.widths import Width
+from ddpnas.utils.seeds import derive_seed, seeded
 
 __all__ = ["BuildChoice", "Choose", "DeclareChoices"]
 
@@ -79,6 +83,8 @@ class DeclareChoices:
     Args:
         searching: See :class:`Choose`.
         widths: Plain sizes of the widths, instead of sizes that know their decisions.
+        seed: Seed from which each option gets initial weights of its own, by its name and that of
+            its decision; None draws them one after another from the global generator.
 
     Example:
         >>> choose = DeclareChoices(searching=True)
@@ -87,13 +93,16 @@ class DeclareChoices:
         ('relu', 'skip')
     """
 
-    def __init__(self, searching: bool, widths: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, searching: bool, widths: Mapping[str, int] | None = None, seed: int | None = None
+    ) -> None:
         self.searching = searching
         self.noted: dict[str, tuple[str, ...]] = {}
         self.values: dict[str, tuple[int, ...]] = {}  # of widths
         self.parents: dict[str, set[tuple[str, str]] | None] = {}  # None: matters always
         self.made: list[Choice] = []
-        self._widths = widths
+        self._widths, self._seed = widths, seed
+        self._places: Counter[str] = Counter()  # where each decision was asked so far
         self._inside: list[tuple[str, str]] = []
 
     def __call__(self, name: str, options: Options) -> Choice:
@@ -105,6 +114,7 @@ class DeclareChoices:
         """
         names = tuple(options)
         self._note(name, names)
+        self._places[name] += 1
         modules = []
         for option, make in options.items():
             if isinstance(make, nn.Module) or not callable(make):
@@ -114,7 +124,8 @@ class DeclareChoices:
                     f"use `lambda: {kind}(...)`, or the class if it needs no arguments"
                 )
             self._inside.append((name, option))
-            modules.append(make())
+            with self._seeded(name, option):
+                modules.append(make())
             self._inside.pop()
             if not isinstance(modules[-1], nn.Module):
                 raise SpaceError(
@@ -153,6 +164,13 @@ class DeclareChoices:
             Decision(name, options, tuple(sorted(self.parents[name] or ())), self.values.get(name))
             for name, options in self.noted.items()
         ]
+
+    def _seeded(self, name: str, option: str) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which an option is made."""
+        if self._seed is None:
+            return contextlib.nullcontext()
+        parts = (zlib.crc32(text.encode()) for text in (name, option))
+        return seeded(derive_seed(self._seed, *parts, self._places[name]))
 
     def _note(self, name: str, names: tuple[str, ...]) -> None:
         """Note that a decision with these options is asked here."""

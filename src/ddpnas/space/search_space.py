@@ -174,9 +174,14 @@ class SearchSpace(DecisionSpace):
                 _inherit(network, weights_from.network, checked, weights_from.slices)
         return network
 
-    def supernet(self) -> Supernet:
-        """Return a network that holds every option, the first option of each decision active."""
-        network, _ = self._make(lambda: DeclareChoices(searching=True))
+    def supernet(self, *, seed: int | None = None) -> Supernet:
+        """Return a network that holds every option, the first option of each decision active.
+
+        Args:
+            seed: Seed from which each option gets initial weights that depend on its name, and not
+                on its place among the options; None draws them from the global generator.
+        """
+        network, _ = self._make(lambda: DeclareChoices(searching=True, seed=seed))
         return Supernet(network, self._norm_calls)
 
     def opened(self) -> nn.Module:

@@ -29,6 +29,8 @@ class Choice(nn.Module):
 
     Attributes:
         active: Index of the option that runs; None outside a supernet, where none is chosen.
+        mixer: Called with the choice and its inputs in place of the active option, while a mixture
+            of all options is trained; None runs the active option.
         watch: Called with the decision's name whenever a run of the network depends on it.
 
     Example:
@@ -44,6 +46,7 @@ class Choice(nn.Module):
         self.names = tuple(names)
         self.options = nn.ModuleList(modules)
         self.active: int | None = None
+        self.mixer: Callable[..., Any] | None = None
         self.watch: Callable[[str], None] | None = None
 
     @property
@@ -78,7 +81,9 @@ class Choice(nn.Module):
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output of the active option; the others cost nothing."""
+        """Return the output of the active option, at no cost for the others, or that of a mixer."""
+        if self.mixer is not None:
+            return self.mixer(self, *args, **kwargs)
         return self.chosen(*args, **kwargs)
 
     def extra_repr(self) -> str:
@@ -94,6 +99,7 @@ def is_absent(module: nn.Module) -> bool:
     """
     return (
         isinstance(module, Choice)
+        and module.mixer is None
         and module.active is not None
         and isinstance(module.chosen, NoConnection)
     )
