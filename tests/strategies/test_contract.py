@@ -8,13 +8,21 @@ import pytest
 
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Decision, DecisionSpace, Rule
-from ddpnas.strategies import create_strategy, list_strategies, strategy_options
+from ddpnas.strategies import (
+    GradientStrategy,
+    create_strategy,
+    list_strategies,
+    strategy_class,
+    strategy_options,
+)
 from ddpnas.testing import StrategyContract
 
 PRUNED = ["asng", "mdenas", "migo", "reinforce", "sng"]
+# Those that learn from scores; tests/strategies/test_gradient.py has the others.
+SCORED = [n for n in list_strategies() if not issubclass(strategy_class(n), GradientStrategy)]
 QUICK = {"cycles_per_stage": 4, "draws": 100}
 CASES = [
-    *((name, {}) for name in list_strategies() if name not in ("ddpnas", "optuna")),
+    *((name, {}) for name in SCORED if name not in ("ddpnas", "optuna")),
     *((name, {"pruning": True}) for name in PRUNED),
     ("ddpnas", QUICK),
     ("ddpnas", {"max_risk": 0.1, **QUICK}),

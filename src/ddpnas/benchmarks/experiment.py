@@ -21,6 +21,7 @@ from ddpnas.benchmarks.table import Table
 from ddpnas.benchmarks.tables import load_table
 from ddpnas.errors import OptionError
 from ddpnas.space.user_code import names_file
+from ddpnas.strategies.gradient import GradientStrategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.utils.read import parse_yaml
 from ddpnas.utils.workers import check_workers, run_tasks
@@ -278,6 +279,11 @@ def compare_strategies(
         )
     epochs = table.check_epochs(table.epochs[0] if epochs is None else epochs)
     for contender in contenders:
+        if issubclass(contender.strategy.made(), GradientStrategy):
+            raise OptionError(
+                f"{contender.label} trains a mixture of all options, which a table does not have; "
+                f"use it in a search: ddpnas search --strategy {contender.label}"
+            )
         contender.strategy.create(table.space, 0, **_options(table, contender, budget, epochs))
     chunks = [range(first, min(first + _CHUNK, seeds)) for first in range(0, seeds, _CHUNK)]
     tasks = [(c, list(chunk), budget, epochs) for c in contenders for chunk in chunks]

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture
 from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.gradient import GradientStrategy
 
 __all__ = ["BaseEvaluator", "Evaluation", "Evaluator"]
 
@@ -121,7 +123,16 @@ class BaseEvaluator:
         return list(self.evaluate(architectures))
 
     def requires(self, strategy: Strategy) -> None:
-        """Serve any strategy."""
+        """Serve any strategy that learns from scores.
+
+        Raises:
+            OptionError: It learns from a mixture of all options.
+        """
+        if isinstance(strategy, GradientStrategy):
+            raise OptionError(
+                f"{type(strategy).__name__} trains a mixture of all options, which "
+                f"{type(self).__name__} cannot do; use the evaluator supernet"
+            )
 
     def identity(self) -> dict[str, Any]:
         """Return no settings."""

@@ -1,11 +1,12 @@
 """Mixtures of all options: the training behind gradient-based strategies.
 
-In: a supernet, the logits of its decisions, and batches. Out: moved weights and logits.
-:class:`MixedChoices` runs all options
+In: a search space, data, and a :class:`ddpnas.strategies.GradientStrategy`. Out: an evaluator that
+trains weights and logits for an epoch before each score. :class:`MixedChoices` runs all options
 of a choice at once, a :class:`Mixture` draws their weights, and a :class:`MixtureStep` moves logits
 and weights.
 """
 
+from ddpnas.relaxed.evaluator import MixtureConfig, MixtureEvaluator
 from ddpnas.relaxed.expected_cost import ExpectedCost
 from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.relaxed.mixture import Mixture
@@ -19,6 +20,8 @@ __all__ = [
     "ExpectedCost",
     "MixedChoices",
     "Mixture",
+    "MixtureConfig",
+    "MixtureEvaluator",
     "MixtureStep",
     "Relaxation",
     "second_order",

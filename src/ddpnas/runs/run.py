@@ -12,7 +12,8 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
 from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluation, Evaluator
-from ddpnas.evaluators.registry import create_evaluator, list_evaluators
+from ddpnas.evaluators.registry import list_evaluators
+from ddpnas.runs._judge import judge_config, named_judge
 from ddpnas.runs._run_files import RunFiles
 from ddpnas.runs.folder import GENERATED, RUN, RunFolder
 from ddpnas.runs.generation_request import GenerationRequest, GenerationResult, GenerationTask
@@ -20,7 +21,8 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import confirmed_name
 from ddpnas.spaces.registry import list_spaces, named_space
-from ddpnas.strategies.registry import list_strategies
+from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.registry import create_strategy, list_strategies
 from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint
 from ddpnas.utils.files import writable
 
@@ -161,7 +163,8 @@ class Run(RunFiles):
             device: "auto", "cpu", "cuda", ...
 
         Raises:
-            RunError: The run has no checkpoint, or its evaluator is a class of a Python program.
+            RunError: The run has no checkpoint, its evaluator is a class of a Python program, or a
+                strategy of the user trained a mixture.
         """
         config = self.config
         if config.evaluator not in list_evaluators():
@@ -173,14 +176,25 @@ class Run(RunFiles):
         if saved is None:
             raise RunError(f"{self.path} holds no weights ({CHECKPOINT} is missing)")
         tensors, plain = saved
-        evaluator = create_evaluator(
+        strategy: Strategy | None = None
+        if config.strategy in list_strategies():
+            strategy = create_strategy(
+                config.strategy, space, seed=config.seed, **config.strategy_options
+            )
+        elif any(name.startswith("mixture.") for name in tensors):
+            raise RunError(
+                f"the strategy of {self.path}, {self.strategy_name!r}, is your own and trained a "
+                f"mixture; make its ddpnas.relaxed.MixtureEvaluator, and call its rescore"
+            )
+        evaluator = named_judge(
             config.evaluator,
             space,
             data,
+            strategy,
+            judge_config(config.evaluator, strategy, config.evaluator_options),
             evaluations=plain["evaluations"],
             seed=config.seed,
             device=device,
-            **config.evaluator_options,
         )
         evaluator.load_state_dict(tensors, plain["evaluator"])
         return evaluator

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators.base import Evaluator
-from ddpnas.evaluators.registry import create_evaluator, evaluator_config, evaluator_options
+from ddpnas.runs._judge import create_judge, judge_config, refuse_own
 from ddpnas.runs._shapes import RecordForm, ResultForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import HISTORY, RESULT, RUN, RunFolder
@@ -27,7 +27,7 @@ from ddpnas.spaces.registry import check_space, named_space
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.device import pick_device
-from ddpnas.training.distributed import Processes, current, join
+from ddpnas.training.distributed import current, join
 from ddpnas.utils.read import blaming, read_json, read_records
 from ddpnas.utils.settings import Seed, checked
 
@@ -155,7 +155,9 @@ def search(
             ("supernet": weights that all architectures share; "standalone": each is trained on its
             own), an object with the methods of :class:`ddpnas.evaluators.Evaluator`, or your class,
             called as ``evaluator(space, data, seed=seed, device=device, **evaluator_options)``.
-        evaluator_options: Options of the evaluator, see ``ddpnas evaluators NAME``.
+        evaluator_options: Options of the evaluator, see ``ddpnas evaluators NAME``. With a
+            gradient-based strategy, which trains a mixture of all options, "supernet" takes those
+            of :class:`ddpnas.relaxed.MixtureConfig`.
         device: "auto", "cpu", "cuda", ...
         resume: Continue the unfinished run in ``out``; the result is that of an unbroken run.
         overwrite: Replace whatever run ``out`` holds.
@@ -189,12 +191,12 @@ def search(
     check_fit(space, data)
     given = dict(strategy_options or {})
     named, source, plan = _create_strategy(strategy, space, seed, given)
-    judged_by, judge_options, judge = _create_evaluator(
+    judged_by, judge_options, judge = create_judge(
         evaluator,
         dict(evaluator_options or {}),
         space,
         data,
-        evaluations=plan.evaluations,
+        plan,
         seed=seed,
         device=device,
         processes=processes,
@@ -276,13 +278,6 @@ def search(
             folder.close()
 
 
-def _refuse_own(kind: str, options: Mapping[str, Any], own: Sequence[str]) -> None:
-    """Raise :class:`OptionError` for options that a search gives every strategy or evaluator."""
-    for name in own:
-        if name in options:
-            raise OptionError(f"{name} is not an option of the {kind}: the search gives it {name}")
-
-
 def check_without_data(
     space: SearchSpace | str,
     strategy: object,
@@ -315,10 +310,13 @@ def check_without_data(
         >>> check_without_data("toy", "random", "table", strategy_options={"evaluations": 5})
     """
     pick_device(device)
-    if isinstance(evaluator, str):
-        evaluator_config(evaluator, evaluator_options or {})
+    made = strategy
     if isinstance(strategy, str):
-        NamedStrategy.read(strategy).checked(strategy_options or {})
+        named = NamedStrategy.read(strategy)
+        named.checked(strategy_options or {})
+        made = named.made()
+    if isinstance(evaluator, str):
+        judge_config(evaluator, made, evaluator_options or {})
     if isinstance(space, str):
         check_space(space, space_options or {})
     if out is not None:  # where one process refuses, all have to
@@ -337,52 +335,12 @@ def _create_strategy(
         named.rehearse(space, seed, **options)
         return named.name, named.source, named.create(space, seed, **options)
     if callable(strategy):
-        _refuse_own("strategy", options, ("space", "seed"))
+        refuse_own("strategy", options, ("space", "seed"))
         kind = getattr(strategy, "__qualname__", type(strategy).__qualname__)
         return f"{strategy.__module__}.{kind}", None, strategy(space, seed=seed, **options)
     raise OptionError(
         f"strategy must be a name or a class, not an instance of {type(strategy).__name__}: pass "
         f"the class and strategy_options"
-    )
-
-
-def _create_evaluator(
-    evaluator: str | Evaluator | Callable[..., Evaluator],
-    options: dict[str, Any],
-    space: SearchSpace,
-    data: Data,
-    *,
-    evaluations: int,
-    seed: int,
-    device: str,
-    processes: Processes,
-) -> tuple[str, dict[str, Any], Evaluator]:
-    """Return the name of an evaluator, its resolved options, and the evaluator."""
-    if isinstance(evaluator, str):
-        made = create_evaluator(
-            evaluator,
-            space,
-            data,
-            evaluations=evaluations,
-            seed=seed,
-            device=device,
-            processes=processes,
-            **options,
-        )
-        return evaluator, evaluator_options(evaluator, **options), made
-    if not isinstance(evaluator, type) and hasattr(evaluator, "evaluate"):
-        if options:
-            raise OptionError("evaluator_options go with a name or a class, not with an object")
-        kind = type(evaluator)
-        return f"{kind.__module__}.{kind.__qualname__}", options, cast(Evaluator, evaluator)
-    if callable(evaluator):
-        _refuse_own("evaluator", options, ("space", "data", "seed", "device"))
-        name = getattr(evaluator, "__qualname__", type(evaluator).__qualname__)
-        made = evaluator(space, data, seed=seed, device=device, **options)
-        return f"{evaluator.__module__}.{name}", options, made
-    raise OptionError(
-        f"evaluator must be a name, a class or an object with the methods of "
-        f"ddpnas.evaluators.Evaluator, not {evaluator!r}"
     )
 
 

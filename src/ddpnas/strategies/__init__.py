@@ -17,6 +17,7 @@ from ddpnas.strategies.choice_effects import ChoiceEffect, choice_effects
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.ddpnas_paper import DDPNASPaper
 from ddpnas.strategies.elimination_bound import elimination_bound
+from ddpnas.strategies.gradient import GradientStrategy
 from ddpnas.strategies.registry import (
     create_strategy,
     list_strategies,
@@ -29,6 +30,7 @@ __all__ = [
     "BaseStrategy",
     "ChoiceEffect",
     "DDPNASPaper",
+    "GradientStrategy",
     "Strategy",
     "choice_effects",
     "create_strategy",

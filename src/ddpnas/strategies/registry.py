@@ -10,9 +10,12 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.user_code import names_file
 from ddpnas.strategies.base import BaseStrategy, Strategy
+from ddpnas.strategies.darts import DARTS
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.ddpnas_paper import DDPNASPaper
+from ddpnas.strategies.drnas import DrNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
+from ddpnas.strategies.gumbel import GDAS, SNAS
 from ddpnas.strategies.local_search import LocalSearch
 from ddpnas.strategies.mdenas import MdeNAS
 from ddpnas.strategies.natural import ASNG, MIGO, SNG
@@ -33,8 +36,11 @@ __all__ = [
 
 _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "asng": ASNG,
+    "darts": DARTS,
     "ddpnas": DDPNAS,
     "ddpnas-paper": DDPNASPaper,
+    "drnas": DrNAS,
+    "gdas": GDAS,
     "local-search": LocalSearch,
     "mdenas": MdeNAS,
     "migo": MIGO,
@@ -42,6 +48,7 @@ _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "random": RandomSearch,
     "regularized-evolution": RegularizedEvolution,
     "reinforce": Reinforce,
+    "snas": SNAS,
     "sng": SNG,
 }
 
@@ -51,7 +58,7 @@ def list_strategies() -> list[str]:
 
     Example:
         >>> list_strategies()[:3]
-        ['asng', 'ddpnas', 'ddpnas-paper']
+        ['asng', 'darts', 'ddpnas']
     """
     return sorted(_STRATEGIES)
 

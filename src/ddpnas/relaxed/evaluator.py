@@ -1,0 +1,270 @@
+"""MixtureEvaluator: trains the mixture of a gradient-based strategy, and scores single paths.
+
+An evaluation is an epoch of the mixture, whose probabilities the strategy then learns, and the
+accuracy of the path that the strategy asked for. Weights, logits and optimizers are the state of
+the evaluator; what the probabilities mean is that of the strategy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
+from ddpnas.errors import DivergedError, OptionError, SpaceError
+from ddpnas.evaluators.base import BaseEvaluator, Evaluation
+from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
+from ddpnas.relaxed.mixture import Mixture, entropy
+from ddpnas.relaxed.relaxations import RELAXATIONS
+from ddpnas.relaxed.steps import Batch, MixtureStep
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Supernet
+from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.gradient import GradientStrategy
+from ddpnas.training.checkpoint import (
+    load_optimizer,
+    optimizer_state,
+    with_prefix,
+    without_prefix,
+)
+from ddpnas.training.device import autocast, pick_device, place
+from ddpnas.training.distributed import ALONE, Processes
+from ddpnas.training.sync_norm import synchronize_norms
+from ddpnas.utils.seeds import derive_seed, seeded
+from ddpnas.utils.settings import Count, checked_fields
+
+__all__ = ["MixtureConfig", "MixtureEvaluator"]
+
+_BATCH_SIZE = 64  # the published one of most methods
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """How paths are scored; how the mixture is trained is said by the strategy.
+
+    Args:
+        eval_batch_size: Images in a validation step, at most. BatchNorm uses their statistics, so
+            no step has fewer than 256 because of it.
+        mixed_precision: Precision of training steps and scores: "no" is float32, or "bf16".
+    """
+
+    eval_batch_size: Count = 500
+    mixed_precision: Literal["no", "bf16"] = "no"
+
+    def __post_init__(self) -> None:
+        checked_fields(self, "evaluator 'supernet' with a gradient-based strategy")
+
+
+class MixtureEvaluator(BaseEvaluator):
+    """Trains a mixture of all options for an epoch before each score.
+
+    Args:
+        space: Creates the supernet. Its input shape and classes must be those of ``data``.
+        data: Its training split trains the weights. Its validation split trains the logits and
+            gives the scores.
+        strategy: Says how to train, and learns the probabilities.
+        config: How to score; None is the default.
+        seed: Seed for initial weights and logits, and for each epoch's shuffling and draws.
+        device: "auto", "cpu", "cuda", ...
+        processes: The processes that search together.
+
+    Raises:
+        SpaceError: The space has widths, which have no options that could be mixed.
+        OptionError: A batch has fewer images than there are processes.
+
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small", limit_train_images=50)
+        >>> space = ddpnas.create_space("toy", num_classes=10, input_shape=data.input_shape)
+        >>> strategy = ddpnas.create_strategy("gdas", space, epochs=1, batch_size=25)
+        >>> evaluator = MixtureEvaluator(space, data, strategy, device="cpu")
+        >>> [found] = evaluator.evaluate(strategy.ask())
+        >>> found.score == found.details["accuracy"], found.details["temperature"]
+        (True, 10.0)
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        data: Data,
+        strategy: GradientStrategy,
+        config: MixtureConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        processes: Processes = ALONE,
+    ) -> None:
+        if widths := [d.name for d in space.decisions if d.ordered]:
+            raise SpaceError(
+                f"space {space.name!r} has widths, such as {widths[0]!r}, which "
+                f"{type(strategy).__name__} cannot mix; use strategy 'ddpnas', or decide about "
+                f"operations only"
+            )
+        self.config = config or MixtureConfig()
+        self.device = pick_device(device) if processes.size == 1 else processes.device
+        self.epochs = 0
+        self._space, self._strategy, self._seed = space, strategy, seed
+        self._processes = processes
+        with seeded(seed):
+            self.supernet: Supernet = space.supernet(seed=seed)
+        place(self.supernet, self.device)
+        synchronize_norms(self.supernet, processes)
+        self._weights = list(self.supernet.parameters())
+        processes.copy_first([*self._weights, *self.supernet.buffers()])
+        relaxation = RELAXATIONS[strategy.relaxation]
+        self._mixture = Mixture(space.decisions, relaxation, seed, self.device)
+        self._sgd = torch.optim.SGD(
+            self._weights,
+            lr=strategy.lr,
+            momentum=strategy.momentum,
+            weight_decay=strategy.weight_decay,
+        )
+        self._adam = torch.optim.Adam(
+            self._mixture.parameters(),
+            lr=strategy.alpha_lr,
+            betas=(0.5, 0.999),
+            weight_decay=strategy.alpha_decay,
+        )
+        self._step = MixtureStep(
+            self.supernet,
+            self._mixture,
+            self._sgd,
+            self._adam,
+            order=strategy.order,
+            clip=strategy.clip,
+            precision=self.config.mixed_precision,
+            processes=processes,
+        )
+        shard = processes.shard
+        self._train = Loader(data, [data.train], self.device, shard=shard)
+        self._valid = Loader(data, [data.valid], self.device, shard=shard)
+        self._scored = Loader(data, [in_own_order(data.valid)], self.device, shard=shard)
+        self._batch_size = strategy.batch_size or min(_BATCH_SIZE, self._train.batch_size(None))
+        smallest = min(self._batch_size, len(self._train), len(self._valid))
+        if smallest < processes.size:
+            raise OptionError(
+                f"the {smallest} images of a step cannot be split over {processes.size} processes; "
+                f"use fewer"
+            )
+
+    def requires(self, strategy: Strategy) -> None:
+        """Raise :class:`OptionError` for another strategy than the one it was made for."""
+        if strategy is not self._strategy:
+            raise OptionError("this evaluator trains the mixture of another strategy")
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
+        """Train an epoch before each score, and let the strategy learn the probabilities.
+
+        Details: ``accuracy`` (a fraction) and ``valid_loss`` of the path on the validation split,
+        ``valid_seconds``; of the mixture ``loss`` and ``mixture_valid_loss`` (mean cross-entropy in
+        the epoch), ``entropy`` (mean over the decisions, in nats), ``temperature``, ``lr``,
+        ``train_images`` (training and validation images together) and ``train_seconds``.
+
+        Raises:
+            DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
+        """
+        for architecture in architectures:
+            trained = self._train_epoch()
+            rows = self._mixture.probabilities()
+            self._strategy.learn_mixture(rows)
+            [scored] = self.rescore([architecture])
+            details = {**trained, "entropy": entropy(rows), **scored.details}
+            yield Evaluation(scored.score, details)
+
+    def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        """Return the accuracy of each path with the present weights; nothing is trained."""
+        started = time.perf_counter()
+        self.supernet.eval()
+        size = batch_size(len(self._scored), self.config.eval_batch_size)
+        with autocast(self.device, self.config.mixed_precision):
+            found = score_paths(
+                self.supernet,
+                self._space.decisions,
+                architectures,
+                self._scored.eval_batches(size),
+                self._processes,
+            )
+        seconds = (time.perf_counter() - started) / len(architectures)
+        return [
+            Evaluation(
+                path.accuracy,
+                {"accuracy": path.accuracy, "valid_loss": path.loss, "valid_seconds": seconds},
+            )
+            for path in found
+        ]
+
+    def _train_epoch(self) -> dict[str, float]:
+        """Train weights and logits for an epoch; return what was measured."""
+        started, strategy = time.perf_counter(), self._strategy
+        self.supernet.train()
+        self._mixture.keep(strategy.distribution.alive)
+        progress = self.epochs / strategy.epochs
+        lr = strategy.lr_min + (strategy.lr - strategy.lr_min) * (
+            (1 + math.cos(math.pi * progress)) / 2
+        )
+        self._sgd.param_groups[0]["lr"] = lr
+        temperature = strategy.temperature(self.epochs)
+        seed = derive_seed(self._seed, self.epochs)
+        valid = self._valid_batches(seed)
+        losses = []
+        with seeded(seed + self._processes.rank):  # dropout drops other units in each process
+            for number, batch in enumerate(self._train.train_batches(self._batch_size, seed)):
+                draws = derive_seed(self._seed, self.epochs, number)
+                losses.append(
+                    torch.stack(self._step(batch, next(valid), temperature=temperature, seed=draws))
+                )
+        self._processes.check_equal("weights", "", [*self._weights, *self._mixture.parameters()])
+        loss, valid_loss = torch.stack(losses).mean(dim=0).tolist()
+        if not math.isfinite(loss + valid_loss):
+            raise DivergedError(
+                f"the loss of the mixture became {loss + valid_loss} in epoch {self.epochs + 1} of "
+                f"{strategy.epochs}, at learning rate {lr:.3g}; try --strategy-options.lr "
+                f"{strategy.lr / 4:g}"
+            )
+        self.epochs += 1
+        images = len(losses) * (
+            min(self._batch_size, len(self._train)) + min(self._batch_size, len(self._valid))
+        )
+        return {
+            "loss": loss,
+            "mixture_valid_loss": valid_loss,
+            "temperature": temperature,
+            "lr": lr,
+            "train_images": images,
+            "train_seconds": time.perf_counter() - started,
+        }
+
+    def _valid_batches(self, seed: int) -> Iterator[Batch]:
+        """Yield validation batches in random order, pass after pass."""
+        for number in itertools.count(1):
+            yield from self._valid.train_batches(self._batch_size, derive_seed(seed, number))
+
+    def identity(self) -> dict[str, Any]:
+        """Return all options."""
+        return dataclasses.asdict(self.config)
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return weights, logits and the state of their optimizers, and the number of epochs."""
+        tensors = with_prefix("supernet", self.supernet.state_dict())
+        tensors |= with_prefix("mixture", self._mixture.state_dict())
+        tensors |= with_prefix("sgd", optimizer_state(self._sgd)[0])
+        tensors |= with_prefix("adam", optimizer_state(self._adam)[0])
+        return tensors, {"epochs": self.epochs}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.supernet.load_state_dict(without_prefix("supernet", tensors))
+        self._mixture.load_state_dict(without_prefix("mixture", tensors))
+        load_optimizer(self._sgd, without_prefix("sgd", tensors), {})
+        load_optimizer(self._adam, without_prefix("adam", tensors), {})
+        self.epochs = plain["epochs"]

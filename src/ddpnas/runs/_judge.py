@@ -1,0 +1,176 @@
+"""The evaluator of a search: the one that was named, as the strategy needs it.
+
+Gradient-based strategies train a mixture of all options. Their scores also come from weights that
+all architectures share, so the evaluator is still named ``supernet``; it only trains in another way
+and takes other options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from ddpnas.data.data import Data
+from ddpnas.errors import OptionError
+from ddpnas.evaluators.base import Evaluator
+from ddpnas.evaluators.registry import (
+    create_evaluator,
+    evaluator_class,
+    evaluator_config,
+    evaluator_options,
+)
+from ddpnas.relaxed.evaluator import MixtureConfig, MixtureEvaluator
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.strategies.base import Strategy
+from ddpnas.strategies.gradient import GradientStrategy
+from ddpnas.training.distributed import ALONE, Processes
+from ddpnas.utils.settings import checked_options
+from ddpnas.utils.shapes import hints_of
+
+__all__ = ["create_judge", "judge_config", "named_judge", "refuse_own"]
+
+
+def judge_config(name: str, strategy: object, options: Mapping[str, Any]) -> Any:
+    """Return the dataclass of a named evaluator's options, as the strategy needs it.
+
+    Args:
+        name: A name in :func:`ddpnas.evaluators.list_evaluators`.
+        strategy: The strategy, its class, or None for one that needs no mixture.
+        options: The options that are not to be the default.
+
+    Raises:
+        OptionError: The name or an option is unknown, an option is out of range, or the evaluator
+            cannot train the mixture that the strategy needs.
+
+    Example:
+        >>> judge_config("supernet", GradientStrategy, {}).eval_batch_size
+        500
+    """
+    kind = strategy if isinstance(strategy, type) else type(strategy)
+    if not issubclass(kind, GradientStrategy):
+        return evaluator_config(name, options)
+    evaluator_class(name)  # refuses an unknown name
+    if name != "supernet":
+        raise OptionError(
+            f"{kind.__name__} trains a mixture of all options, so it cannot search with the "
+            f"evaluator {name}; use --evaluator supernet, the default"
+        )
+    declared = hints_of(MixtureConfig)
+    for option in options:
+        if option not in declared and option in evaluator_options(name):
+            raise OptionError(
+                f"{option} is no option of the evaluator with {kind.__name__}, whose training is "
+                f"set by --strategy-options (`ddpnas strategies`); of the evaluator it takes "
+                f"{' and '.join(declared)}"
+            )
+    return MixtureConfig(
+        **checked_options(f"the evaluator with {kind.__name__}", declared, options)
+    )
+
+
+def named_judge(
+    name: str,
+    space: SearchSpace,
+    data: Data,
+    strategy: Strategy | None,
+    config: Any,
+    *,
+    evaluations: int,
+    seed: int,
+    device: str = "auto",
+    processes: Processes = ALONE,
+) -> Evaluator:
+    """Return the evaluator of that name.
+
+    Args:
+        name: A name in :func:`ddpnas.evaluators.list_evaluators`.
+        space: The searched space.
+        data: Its training split trains, its validation split scores.
+        strategy: The strategy that asks for the scores; None for one that needs no mixture.
+        config: What :func:`judge_config` returned.
+        evaluations: Number of architectures that will be scored in all.
+        seed: Seed for initial weights, shuffling and augmentation.
+        device: "auto", "cpu", "cuda", ...
+        processes: The processes that search together.
+    """
+    if isinstance(strategy, GradientStrategy):
+        return MixtureEvaluator(
+            space, data, strategy, config, seed=seed, device=device, processes=processes
+        )
+    return create_evaluator(
+        name,
+        space,
+        data,
+        evaluations=evaluations,
+        seed=seed,
+        device=device,
+        processes=processes,
+        **dataclasses.asdict(config),
+    )
+
+
+def create_judge(
+    evaluator: str | Evaluator | Callable[..., Evaluator],
+    options: dict[str, Any],
+    space: SearchSpace,
+    data: Data,
+    strategy: Strategy,
+    *,
+    seed: int,
+    device: str,
+    processes: Processes,
+) -> tuple[str, dict[str, Any], Evaluator]:
+    """Return the name of an evaluator, its resolved options, and the evaluator.
+
+    Args:
+        evaluator: A name, a class or an object, see :func:`ddpnas.search`.
+        options: The options that are not to be the default.
+        space: The searched space.
+        data: The data.
+        strategy: The strategy that asks for the scores.
+        seed: Seed of the search.
+        device: "auto", "cpu", "cuda", ...
+        processes: The processes that search together.
+    """
+    if isinstance(evaluator, str):
+        config = judge_config(evaluator, strategy, options)
+        made = named_judge(
+            evaluator,
+            space,
+            data,
+            strategy,
+            config,
+            evaluations=strategy.evaluations,
+            seed=seed,
+            device=device,
+            processes=processes,
+        )
+        return evaluator, dataclasses.asdict(config), made
+    if not isinstance(evaluator, type) and hasattr(evaluator, "evaluate"):
+        if options:
+            raise OptionError("evaluator_options go with a name or a class, not with an object")
+        kind = type(evaluator)
+        return f"{kind.__module__}.{kind.__qualname__}", options, cast(Evaluator, evaluator)
+    if callable(evaluator):
+        refuse_own("evaluator", options, ("space", "data", "seed", "device"))
+        name = getattr(evaluator, "__qualname__", type(evaluator).__qualname__)
+        made = evaluator(space, data, seed=seed, device=device, **options)
+        return f"{evaluator.__module__}.{name}", options, made
+    raise OptionError(
+        f"evaluator must be a name, a class or an object with the methods of "
+        f"ddpnas.evaluators.Evaluator, not {evaluator!r}"
+    )
+
+
+def refuse_own(kind: str, options: Mapping[str, Any], own: Sequence[str]) -> None:
+    """Raise :class:`OptionError` for options that a search gives every strategy or evaluator.
+
+    Args:
+        kind: "strategy" or "evaluator".
+        options: The options that were given.
+        own: Names of what the search gives.
+    """
+    for name in own:
+        if name in options:
+            raise OptionError(f"{name} is not an option of the {kind}: the search gives it {name}")

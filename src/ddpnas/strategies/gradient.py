@@ -1,0 +1,185 @@
+"""GradientStrategy: methods that train a mixture of all options, and their schedule.
+
+A gradient-based method gives each option a logit, runs all options weighted, and follows the
+gradient of the validation loss. :mod:`ddpnas.relaxed` does the training. What is here needs no
+torch: how long to train and with which settings, which options take part, and which network the
+probabilities mean. Once an epoch the strategy asks for that network, whose accuracy as a single
+path of the same weights is the score. It learns from the mixture, not from the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.generation.best import generate
+from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.strategies.base import BaseStrategy
+from ddpnas.strategies.legal import Indices
+from ddpnas.utils.settings import (
+    Count,
+    Decay,
+    Epochs,
+    Momentum,
+    Norm,
+    Seed,
+    checks_arguments,
+)
+from ddpnas.utils.shapes import Range
+
+__all__ = ["GradientStrategy"]
+
+Row = npt.NDArray[np.float64]
+
+Rate = Annotated[float, Range(above=0, most=1000)]
+
+
+class GradientStrategy(BaseStrategy):
+    """Trains a mixture of all options; once an epoch asks for the network that it means.
+
+    Args:
+        space: Decisions to search over.
+        seed: Seed for the network that is asked for before the first epoch.
+        epochs: Passes over the training images. Rates and temperatures fall over all of them, so
+            fewer epochs shorten the published schedule.
+        batch_size: Images in a step, for the weights and for the logits each. None is 64, and less
+            for sets so small that an epoch would have few steps.
+        lr: First learning rate of the weights; it falls along a cosine, from epoch to epoch.
+        lr_min: Last learning rate of the weights.
+        momentum: Momentum of the weights.
+        weight_decay: Weight decay of the weights.
+        clip: Largest norm of the gradient of the weights; 0 does not clip.
+        alpha_lr: Learning rate of the logits, by Adam with betas 0.5 and 0.999.
+        alpha_decay: Weight decay of the logits.
+        pruning: Prune the least likely option of every decision after each of as many stages as
+            the longest decision has options but one.
+
+    Attributes:
+        relaxation: How logits become weights: a name in :mod:`ddpnas.relaxed.relaxations`.
+        order: 1 or 2, see :mod:`ddpnas.relaxed.steps`.
+
+    Raises:
+        OptionError: An option out of range, or fewer epochs than stages.
+    """
+
+    relaxation: ClassVar[str]
+    order: Literal[1, 2] = 1
+
+    @checks_arguments
+    def __init__(
+        self,
+        space: DecisionSpace,
+        seed: Seed = 0,
+        *,
+        epochs: Epochs = 50,
+        batch_size: Count | None = None,
+        lr: Rate = 0.025,
+        lr_min: Rate = 0.001,
+        momentum: Momentum = 0.9,
+        weight_decay: Decay = 3e-4,
+        clip: Norm = 5.0,
+        alpha_lr: Rate = 3e-4,
+        alpha_decay: Decay = 1e-3,
+        pruning: bool = False,
+    ) -> None:
+        super().__init__(space, seed, epochs)
+        self.epochs, self.batch_size = epochs, batch_size
+        self.lr, self.lr_min, self.momentum = lr, lr_min, momentum
+        self.weight_decay, self.clip = weight_decay, clip
+        self.alpha_lr, self.alpha_decay = alpha_lr, alpha_decay
+        self.pruning = pruning
+        self._distribution = JointDistribution.uniform(space.decisions)
+        self._stages = self._distribution.max_survivors - 1 if pruning else 0
+        if epochs < self._stages:
+            raise OptionError(
+                f"pruning needs an epoch for each of {self._stages} stages, not {epochs} in all; "
+                f"give epochs={self._stages} or more"
+            )
+        self._learned = 0  # epochs of the mixture that this has seen
+
+    def temperature(self, epoch: int) -> float:
+        """Return the temperature of the relaxation in an epoch, counted from 0."""
+        return 1.0
+
+    @property
+    def distribution(self) -> JointDistribution:
+        """The mean weights of the mixture, and the survivors."""
+        return self._distribution
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that the probabilities mean, which obeys all rules.
+
+        Each decision takes its most likely option. Where rules of the space join decisions, it is
+        the network with the largest sum of probabilities in which the option "none" counts 0. In
+        the space of DARTS that is the published rule: of the edges into a node, the two whose best
+        operation other than "none" is the most likely.
+        """
+        distribution, space = self._distribution, self.space
+        if not space.rules:
+            return distribution.mode()
+        joined = {decision for rule in space.rules for decision, _ in rule.weights}
+        values = {
+            (d.name, option): 0.0 if d.name in joined and option == "none" else float(p)
+            for d, row in zip(space.decisions, distribution.rows, strict=True)
+            for option, p in zip(d.options, row, strict=True)
+        }
+        try:
+            found = generate(distribution, space, objective=values, survivors_only=True)
+        except InfeasibleError:
+            found = generate(distribution, space, objective=values)
+        return found.architecture
+
+    def propose(self) -> list[Indices]:
+        """Return the network that the probabilities mean; before the first epoch a random one."""
+        if not self.history:
+            return [self.legal.uniform(self.rng)]
+        return [self.space.encode(self.architecture)]
+
+    def learn_mixture(self, rows: Sequence[Row]) -> None:
+        """Learn the mean weights of the mixture after an epoch; what trains it calls this.
+
+        Args:
+            rows: Probabilities of the survivors of each decision, which sum to 1; 0 for others. A
+                pruned option keeps the probability that it had.
+        """
+        learned = []
+        for row, theta, alive in zip(
+            rows, self._distribution.rows, self._distribution.alive, strict=True
+        ):
+            learned.append(np.where(alive, row * theta[alive].sum(), theta))
+        self._distribution = self._distribution.with_rows(learned)
+        self._learned += 1
+
+    def learn(self, architectures: list[Indices], scores: list[float]) -> None:
+        """Prune where a stage has ended; the score itself teaches nothing."""
+        if self._learned < len(self.history):
+            raise OptionError(
+                f"{type(self).__name__} learns from a mixture of all options, which only the "
+                f"evaluator supernet trains; use it in ddpnas.search() without another evaluator"
+            )
+        if self.stage < self._stages:
+            ends = -(-self.epochs * (self.stage + 1) // self._stages)
+            if len(self.history) >= ends:
+                protected = self.legal.protected_options(self._distribution)
+                self._distribution = self._distribution.prune(1, self.rng, protected=protected)
+                self.stage += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain data for JSON."""
+        return {
+            **super().state_dict(),
+            "distribution": self._distribution.to_dict(),
+            "learned": self._learned,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned, exactly."""
+        super().load_state_dict(state)
+        self._distribution = JointDistribution.from_dict(state["distribution"])
+        self._learned = state["learned"]

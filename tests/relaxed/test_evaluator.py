@@ -1,0 +1,220 @@
+"""The evaluator of a mixture, and whole searches with it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import ddpnas
+from ddpnas import resume, search
+from ddpnas.cli import main
+from ddpnas.errors import DivergedError, OptionError, SpaceError
+from ddpnas.evaluators import BaseEvaluator, Evaluation
+from ddpnas.relaxed import MixtureEvaluator
+from ddpnas.strategies import GradientStrategy
+from ddpnas.testing import EvaluatorContract
+
+METHODS = {
+    "darts": {},
+    "drnas": {},
+    "gdas": {},
+    "snas": {"pruning": True},
+}
+QUICK = {"epochs": 4, "batch_size": 48, "alpha_lr": 0.05}
+
+
+class Contract(EvaluatorContract):
+    def make_evaluator(self, space, data, seed):
+        strategy = ddpnas.create_strategy(self.name, space, epochs=6, batch_size=16)
+        return MixtureEvaluator(space, data, strategy, seed=seed, device="cpu")
+
+
+class TestDarts(Contract):
+    name = "darts"
+
+
+class TestGdas(Contract):
+    name = "gdas"
+
+
+class TestDrnas(Contract):
+    name = "drnas"
+
+
+class StopSearchError(Exception):
+    pass
+
+
+def stop_after(n):
+    def check(progress):
+        if progress.done == n:
+            raise StopSearchError
+
+    return check
+
+
+def timeless(history):
+    return [{k: v for k, v in r.items() if not k.endswith("seconds")} for r in history]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_search_killed_in_any_epoch_ends_as_the_unbroken_one(stripes, tmp_path, name):
+    space = ddpnas.create_space("toy", num_classes=3)
+
+    def run(out, **more):
+        options = {**QUICK, **METHODS[name]}
+        return search(space, stripes, name, out=out, strategy_options=options, device="cpu", **more)
+
+    whole = run(tmp_path / "whole")
+    assert len(whole.history) == 4
+    for done in (1, 2, 3) if name == "snas" else (2,):
+        with pytest.raises(StopSearchError):
+            run(tmp_path / "broken", on_progress=stop_after(done), overwrite=True)
+        again = run(tmp_path / "broken", resume=True)
+        assert timeless(again.history) == timeless(whole.history)
+        assert again.distribution.to_dict() == whole.distribution.to_dict()
+
+
+def test_pruning_drops_the_least_likely_option_after_each_stage(small_space, stripes, tmp_path):
+    options = {**QUICK, "epochs": 6, "pruning": True}
+    result = search(
+        small_space, stripes, "darts", out=tmp_path / "r", strategy_options=options, device="cpu"
+    )
+    stages = [json.loads(line) for line in (tmp_path / "r" / "distributions.jsonl").open()]
+    assert [stage["evaluations"] for stage in stages] == [2, 3, 5, 6]
+    assert [len(stage["survivors"]["2<-1"]) for stage in stages] == [4, 3, 2, 1]
+    first = stages[0]
+    for decision, left in first["survivors"].items():
+        [gone] = set(first["theta"][decision]) - set(left)
+        assert first["theta"][decision][gone] == min(first["theta"][decision].values())
+        assert result.distribution.theta[decision].min() > 0, "what is pruned keeps a probability"
+    assert result.architecture == result.distribution.mode()
+    entropies = [record["entropy"] for record in result.history]
+    assert entropies[0] > entropies[2] > entropies[5] > 0
+
+
+def test_the_command_line_searches_generates_and_reports(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    sized = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
+    options = ["--strategy-options.epochs", "2", "--strategy-options.batch-size", "100"]
+    searched = ["search", "--space", "nasbench201", "--strategy", "gdas", "--quiet"]
+    data = ["--data", "sign-digits-small", "--limit-train-images", "100"]
+    assert main([*searched, *sized, *options, *data, "--out", out]) == 0
+    assert "2 architectures scored" in capsys.readouterr().out
+    for command in (
+        ["generate", out, "--limit", "macs=300K", "--rescore", "2", "--json"],
+        ["report", out],
+        ["resume", out, "--quiet"],
+    ):
+        assert main(command) == 0, command
+    again = resume(out)
+    assert [r["temperature"] for r in again.history] == pytest.approx([10.0, 0.1])
+
+
+def refused(capsys, *command):
+    assert main(list(command)) == 2
+    return capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_refused_with_what_to_type(capsys, tmp_path, small_space, stripes):
+    base = ["search", "--data", "sign-digits-small", "--out", str(tmp_path / "r"), "--strategy"]
+    for evaluator in ("table", "standalone"):
+        says = refused(capsys, *base, "darts", "--evaluator", evaluator)
+        assert f"cannot search with the evaluator {evaluator}; use --evaluator supernet" in says
+    says = refused(capsys, *base, "darts", "--evaluator-options.lr", "1")
+    assert "lr is no option of the evaluator with DARTS" in says and "--strategy-options" in says
+    says = refused(capsys, *base, "gdas", "--evaluator-options.evl-batch-size", "1")
+    assert "did you mean 'eval_batch_size'" in says
+    says = refused(capsys, "benchmark", "nasbench201", "--strategies", "random,darts")
+    assert "darts trains a mixture of all options, which a table does not have" in says
+    assert not (tmp_path / "r").exists()
+
+    class Mine(BaseEvaluator):
+        def evaluate(self, architectures):
+            yield from (Evaluation(0.5) for _ in architectures)
+
+    class Bare(Mine):
+        def requires(self, strategy):
+            """Take any."""
+
+    with pytest.raises(OptionError, match="DARTS trains a mixture of all options, which Mine"):
+        search(small_space, stripes, "darts", evaluator=Mine())
+    with pytest.raises(OptionError, match="DARTS learns from a mixture of all options, which only"):
+        search(small_space, stripes, "darts", evaluator=Bare())
+    made = ddpnas.create_strategy("darts", small_space)
+    evaluator = MixtureEvaluator(small_space, stripes, made, device="cpu")
+    with pytest.raises(OptionError, match="the mixture of another strategy"):
+        evaluator.requires(ddpnas.create_strategy("darts", small_space))
+
+
+def test_widths_are_refused_by_name(stripes):
+    def network(choose):
+        width = choose.width("hidden", (4, 8))
+        return torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.Linear(width, 3)
+        )
+
+    space = ddpnas.SearchSpace(network, (1, 8, 8))
+    with pytest.raises(SpaceError, match="has widths, such as 'hidden', which SNAS cannot mix"):
+        search(space, stripes, "snas", device="cpu")
+
+
+def test_a_loss_that_diverges_names_the_epoch_and_a_rate(small_space, stripes):
+    options = {**QUICK, "lr": 1000, "clip": 0, "weight_decay": 100}
+    with pytest.raises(DivergedError, match=r"in epoch \d of 4.*--strategy-options.lr 250"):
+        search(small_space, stripes, "darts", strategy_options=options, device="cpu")
+
+
+class Planted(GradientStrategy):
+    """DARTS on a space in which one option destroys all information."""
+
+    relaxation = "softmax"
+
+
+def erasing(choose):
+    """Return a network whose choice is between a convolution and nothing but zeros."""
+
+    class Zero(torch.nn.Module):
+        def forward(self, x):
+            return 0 * x
+
+    options = {"zero": Zero, "same": torch.nn.Identity}
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3, padding=1),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        choose("a", options),
+        choose("b", options),
+        torch.nn.AdaptiveAvgPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(32, 3),
+    )
+
+
+@pytest.mark.parametrize("name", [*METHODS, "planted"])
+def test_an_option_that_destroys_the_image_loses_and_wins_with_a_flipped_sign(
+    stripes, name, monkeypatch
+):
+    space = ddpnas.SearchSpace(erasing, (1, 8, 8), name="erasing")
+    strategy = Planted if name == "planted" else name
+    options = {"epochs": 12, "batch_size": 16, "lr": 0.1, "alpha_lr": 0.1}
+
+    def found():
+        result = search(space, stripes, strategy, strategy_options=options, device="cpu")
+        return result.distribution.theta
+
+    theta = found()
+    assert all(row[1] > 0.55 for row in theta.values()), theta
+    step = torch.optim.Adam.step
+
+    def uphill(self, *args):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.neg_()
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", uphill)
+    theta = found()
+    assert np.mean([row[1] for row in theta.values()]) < 0.45, theta
