@@ -176,3 +176,17 @@ def test_parametrized_layers_keep_their_weights():
     x = torch.randn(2, 4)
     torch.testing.assert_close(built(x), supernet(x))
     assert count_costs(space)["params"].cost({"op": "relu"}) == 24
+
+
+def test_an_initialization_that_torch_refuses_is_refused_without_values_too():
+    class Own(nn.Module):
+        def __init__(self, choose):
+            super().__init__()
+            self.weight = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(4)))
+            self.layer = choose("layer", {"relu": nn.ReLU, "skip": nn.Identity})
+
+        def forward(self, x):
+            return self.layer(x * self.weight)
+
+    with pytest.raises(SpaceError, match="fewer than 2 dimensions"):
+        SearchSpace(Own, (4,))

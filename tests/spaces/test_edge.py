@@ -6,10 +6,10 @@ import functools
 
 import pytest
 
-from ddpnas import count_costs, count_network, create_space
+from ddpnas import SearchSpace, count_costs, count_network, create_space
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generation import cost_ranges
-from ddpnas.spaces.edge import DESIGNS
+from ddpnas.spaces.edge import DESIGNS, network
 from ddpnas.testing import SpaceContract
 
 TINY = {
@@ -21,6 +21,14 @@ TINY = {
 class TestTiny(SpaceContract):
     def make_space(self):
         return create_space("edge", input_shape=(1, 8, 8), **TINY)
+
+
+@pytest.mark.parametrize("options", [TINY, pytest.param({}, marks=pytest.mark.slow)])
+def test_every_layer_follows_its_widths(options):
+    """As a function of a user, the network is tried at many sizes, unlike a published space."""
+    shape = (1, 8, 8)
+    tried = SearchSpace(functools.partial(network, **options), shape)
+    assert tried.decisions == create_space("edge", input_shape=shape, **options).decisions
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import pytest
 
 from ddpnas import create_space, list_spaces
 from ddpnas.errors import ArchitectureError
+from ddpnas.space import search_space
 
 SMALL = {"width": 0.25, "input_shape": (3, 32, 32)}
 OPTIONS = {
@@ -42,3 +43,16 @@ def test_what_is_no_text_of_an_architecture_is_refused(space):
             continue
         with pytest.raises(ArchitectureError):
             space.parse(other)
+
+
+def test_equal_published_spaces_are_checked_once(monkeypatch):
+    first = create_space("toy", width=12)
+
+    def check_again(*args):
+        raise AssertionError("checked twice")
+
+    monkeypatch.setattr(search_space, "check_network", check_again)
+    again = create_space("toy", width=12)
+    assert again.decisions == first.decisions and again.output_shape == first.output_shape
+    with pytest.raises(AssertionError, match="checked twice"):
+        create_space("toy", width=16)

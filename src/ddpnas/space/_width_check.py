@@ -48,18 +48,18 @@ def check_widths(
                 f"must reach it as a width"
             )
     values = {d.name: [int(option) for option in d.options] for d in widths}
-    trials = [(sizes, make(sizes)) for sizes in trial_sizes(values)]
+    trials = trial_sizes(values)
     expected = [_Expected(path, module) for path, module in opened.named_modules()]
-    for sizes, made in trials:
-        for message in _differences(expected, made, sizes):
+    for sizes in trials:
+        for message in _differences(expected, make(sizes), sizes):
             raise SpaceError(f"{message}, with {_said(sizes)}")
-    for sizes, made in trials:
+    for sizes in trials:
         slices.set(sizes)
         try:
             run(opened)
         except SpaceError as error:
             try:
-                run(made)
+                run(make(sizes))
             except SpaceError as failed:
                 explained = explain_failure(failed, sizes, widths, make, run)
                 raise SpaceError(f"{explained}, with {_said(sizes)}") from failed

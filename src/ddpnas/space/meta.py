@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
@@ -26,6 +28,8 @@ Made = TypeVar("Made")
 
 _MOST = 20_000  # results that are kept
 _Form = tuple[torch.Size, tuple[int, ...], torch.dtype]  # shape, strides, type
+
+_PLAIN = frozenset((bool, int, float, str, tuple, type(None), dict, OrderedDict, set))
 
 _known: dict[Any, _Form | tuple[_Form, ...]] = {}
 _pure: dict[Any, bool] = {}  # operation -> whether its results are new and nothing is changed
@@ -72,7 +76,8 @@ def make_network(make: Callable[[], Made]) -> Made:
         # Loading weights into a network without values does nothing, which is what is wanted.
         warnings.filterwarnings("ignore", message=".*which is a no-op", category=UserWarning)
         try:
-            return make()
+            with _Unfilled():
+                return make()
         except (RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, DdpnasError):
                 raise
@@ -104,7 +109,9 @@ def move_to_meta(network: nn.Module) -> nn.Module:
         )
         for tensors in tables:
             for name, tensor in tensors.items():
-                if not isinstance(tensor, Tensor) or tensor.device.type == "meta":
+                if type(tensor) in _PLAIN or not isinstance(tensor, Tensor):
+                    continue
+                if tensor.is_meta:
                     continue
                 if id(tensor) not in moved:
                     moved[id(tensor)] = tensor, _on_meta(tensor)
@@ -121,6 +128,34 @@ def _on_meta(tensor: Tensor) -> Tensor:
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(there, requires_grad=tensor.requires_grad)
     return there
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out torch's initialization of layers on the meta device, where nothing has a value.
+
+    The kernels that it ends in are Python and take most of the time in which a layer is made.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        # What torch would refuse it still sees: other arguments than those of its own layers.
+        if func is nn.init.kaiming_uniform_ and kwargs.keys() >= _KAIMING.keys():
+            tensor = kwargs["tensor"]
+            usual = all(kwargs[name] == value for name, value in _KAIMING.items())
+            if usual and tensor.is_meta and tensor.ndim > 1 and tensor.numel():
+                return tensor
+        elif func is nn.init.uniform_ and kwargs["tensor"].is_meta and kwargs["a"] <= kwargs["b"]:
+            return kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+_KAIMING = {"mode": "fan_in", "nonlinearity": "leaky_relu"}  # of convolutions and linear layers
 
 
 class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -22,20 +22,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ddpnas.errors import OptionError, SpaceError
-from ddpnas.space._path_statistics import note_calls
+from ddpnas.space._path_statistics import NormCalls, note_calls
 from ddpnas.space._trace import as_space_error, check_network, forget_visit, visit_options
 from ddpnas.space._width_check import check_widths, explain_failure
 from ddpnas.space.choose import BuildChoice, Choose, DeclareChoices
-from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
+from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import make_network, move_to_meta, on_meta
 from ddpnas.space.slices import Slices, fix_widths
@@ -133,19 +134,11 @@ class SearchSpace(DecisionSpace):
         # The function may return a module that it did not make, such as a pretrained backbone. Then
         # every network gets a copy: none moves it, trains it, or finds what another one left.
         self._from_outside = False
-        with torch.device("meta"):
-            opened, choose = self._make(lambda: DeclareChoices(searching=True))
-        with note_calls(opened) as self._norm_calls:
-            output = self._open(choose, opened)
-        super().__init__(
-            choose.decisions(), rules(self.options) if callable(rules) else tuple(rules)
-        )
+        found = self._find()
+        super().__init__(found.decisions, rules(self.options) if callable(rules) else tuple(rules))
         self._text: Text | None = text(self.options) if callable(text) else text
-        if isinstance(output, tuple) and output:  # with the outputs of auxiliary heads
-            output = output[0]
-        self.output_shape: tuple[int, ...] = (
-            tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
-        )
+        self._norm_calls = found.norm_calls
+        self.output_shape: tuple[int, ...] = found.output_shape
 
     def build(
         self,
@@ -311,8 +304,33 @@ class SearchSpace(DecisionSpace):
     def __repr__(self) -> str:
         return f"<SearchSpace {self.name}: {len(self.decisions)} decisions, size {self.size:,}>"
 
-    def _open(self, choose: DeclareChoices, opened: nn.Module) -> Any:
-        """Check the network and its widths; return its output."""
+    def _find(self) -> _Found:
+        """Check the network and its widths; return what that told."""
+        if not self._published:
+            return self._check()
+        key = self.network, repr(sorted(self._arguments.items())), self.input_shape
+        if key not in _found:
+            _found[key] = self._check()
+        return _found[key]
+
+    @property
+    def _published(self) -> bool:
+        """Whether the network is one of ddpnas itself.
+
+        Such a function depends on its arguments alone, so one check in a process is enough, and the
+        test suite tries its widths. The function of a user may read what changes.
+        """
+        return getattr(self.network, "__module__", "").startswith("ddpnas.spaces.")
+
+    def _check(self) -> _Found:
+        # All objects stay until the end, so collections in between would find nothing.
+        with _without_collections():
+            with torch.device("meta"):
+                opened, choose = self._make(lambda: DeclareChoices(searching=True))
+            return self._open(choose, opened)
+
+    def _open(self, choose: DeclareChoices, opened: nn.Module) -> _Found:
+        """Check an open network and its widths; return what that told."""
 
         def run(network: nn.Module) -> Any:
             return self.visit(network, lambda pairs: contextlib.nullcontext())
@@ -321,16 +339,24 @@ class SearchSpace(DecisionSpace):
             with torch.device("meta"):
                 return self._make(lambda: DeclareChoices(searching=True, widths=sizes))[0]
 
-        widths = [d for d in choose.decisions() if d.ordered]
+        decisions = choose.decisions()
+        widths = [d for d in decisions if d.ordered]
         try:
-            output = self._check_network(opened, choose)
+            # Both modes run here. The trials of widths below tell nothing new, so they are spared
+            # the slow observer.
+            with note_calls(opened) as norm_calls:
+                output = self._check_network(opened, choose)
         except SpaceError as error:
             if len(widths) < 2:
                 raise
             largest = {d.name: int(d.options[-1]) for d in widths}
             raise SpaceError(explain_failure(error, largest, widths, make, run)) from error
-        check_widths(opened, widths, make, run)
-        return output
+        if widths and not self._published:
+            check_widths(opened, widths, make, run)
+        if isinstance(output, tuple) and output:  # with the outputs of auxiliary heads
+            output = output[0]
+        shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+        return _Found(tuple(decisions), shape, norm_calls)
 
     def _make(
         self, new: Callable[[], Chooses], input_shape: tuple[int, ...] | None = None
@@ -356,7 +382,7 @@ class SearchSpace(DecisionSpace):
         if not isinstance(module, nn.Module):
             raise SpaceError(f"space {self.name!r} made {type(module).__name__}, not a module")
         on_meta_device = torch.get_default_device().type == "meta"
-        tensors = [*module.parameters(), *module.buffers()]
+        tensors = _tensors(module)
         if on_meta_device and not all(tensor.is_meta for tensor in tensors):
             self._from_outside = True
         if self._from_outside:
@@ -369,7 +395,7 @@ class SearchSpace(DecisionSpace):
         fix_widths(module)
         if on_meta_device:
             move_to_meta(module)
-        if any(map(is_lazy, [*module.parameters(), *module.buffers()])):
+        if any(map(is_lazy, tensors)):
             training = module.training
             with as_space_error(self._run_on(shape)):  # lazy modules take their shapes from it
                 visit_options(
@@ -414,6 +440,34 @@ class SearchSpace(DecisionSpace):
         return torch.zeros(batch, *shape, dtype=self.input_dtype)
 
 
+class _Found(NamedTuple):
+    """What the check of a network tells.
+
+    Attributes:
+        decisions: The decisions that it asks for.
+        output_shape: Shape of its output, without the batch.
+        norm_calls: Its calls that normalize.
+    """
+
+    decisions: tuple[Decision, ...]
+    output_shape: tuple[int, ...]
+    norm_calls: NormCalls
+
+
+_found: dict[Any, _Found] = {}  # of published spaces, by function and arguments
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _sides(shape: Sequence[int]) -> str:
     return "x".join(str(n) for n in shape)
 
@@ -441,6 +495,12 @@ def network_options(
             f"that argument of the network"
         )
     return checked_options(f"space {name!r}", declared, options)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    """Return its parameters and buffers, found in one walk."""
+    own = (t for m in network.modules() for t in (*m._parameters.values(), *m._buffers.values()))
+    return [tensor for tensor in own if tensor is not None]
 
 
 def _plain(value: Any) -> Any:

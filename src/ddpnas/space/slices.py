@@ -9,6 +9,7 @@ outside has no gradient, so no step moves it.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,12 +129,34 @@ _LAYOUTS: list[tuple[Any, Callable[[Any], dict[str, Shape]]]] = [
 
 def widths_of(module: nn.Module) -> dict[str, Any]:
     """Return the attributes of a module, without its children, that are or hold widths."""
-    return {name: value for name, value in vars(module).items() if any(widths_in(value))}
+    return {name: value for name, value in _candidates(module) if any(widths_in(value))}
 
 
 def widths_in(value: Any) -> Iterator[Width]:
     """Yield the undecided widths that an attribute is or holds, in tuples and lists."""
     return (width for width in _all_widths(value) if width.parts)
+
+
+# A space looks at some hundred thousand attributes, nearly all of which are of these types.
+_WITHOUT_WIDTHS = frozenset(
+    (bool, int, float, str, type(None), dict, OrderedDict, set, torch.dtype, torch.device)
+)
+
+
+def _candidates(module: nn.Module) -> list[tuple[str, Any]]:
+    """Return the attributes of a module that may be or hold widths."""
+    return [
+        (name, value)
+        for name, value in vars(module).items()
+        if type(value) not in _WITHOUT_WIDTHS
+        and (
+            isinstance(value, Width)
+            or (
+                isinstance(value, (tuple, list))
+                and not _WITHOUT_WIDTHS.issuperset(map(type, value))
+            )
+        )
+    ]
 
 
 def _all_widths(value: Any) -> Iterator[Width]:
@@ -152,10 +175,9 @@ def at_widths(value: Any, chosen: Mapping[str, int]) -> Any:
 def fix_widths(network: nn.Module) -> None:
     """Replace widths that depend on nothing, in the attributes of modules, by plain numbers."""
     for module in network.modules():
-        found = vars(module)
-        for name, value in list(found.items()):
+        for name, value in _candidates(module):
             if any(not width.parts for width in _all_widths(value)):
-                found[name] = _replaced(value, lambda w: w if w.parts else int(w))
+                vars(module)[name] = _replaced(value, lambda w: w if w.parts else int(w))
 
 
 def _replaced(value: Any, number: Callable[[Width], int]) -> Any:
