@@ -16,8 +16,8 @@ SOURCE = Path(ddpnas.__file__).parent
 # From what all use to what uses all: a room imports from rooms before it and from itself.
 ROOMS = (
     "errors", "_version", "utils", "space", "costs", "generation", "strategies", "benchmarks",
-    "spaces", "data", "training", "evaluators", "relaxed", "runs", "export", "report", "testing",
-    "cli",
+    "spaces", "data", "training", "evaluators", "relaxed", "runs", "shrinking", "export", "report",
+    "testing", "cli",
 )  # fmt: skip
 WITHOUT_TORCH = ("errors", "utils", "generation", "strategies", "benchmarks")
 MOST_PUBLIC_NAMES = 42  # at top level; the rest is in the rooms

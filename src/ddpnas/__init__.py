@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ddpnas.runs.rescore import rescore
     from ddpnas.runs.resume import resume
     from ddpnas.runs.search import SearchResult, search
+    from ddpnas.shrinking.shrinkable_space import shrinkable
     from ddpnas.space.decisions import Architecture, Rule
     from ddpnas.space.distribution import JointDistribution
     from ddpnas.space.replace import replaceable
@@ -78,6 +79,7 @@ __all__ = [
     "rescore",
     "resume",
     "search",
+    "shrinkable",
     "testing",
     "top_k",
     "train",
@@ -119,6 +121,7 @@ __getattr__, __dir__ = lazy_names(
         "rescore": "ddpnas.runs.rescore",
         "resume": "ddpnas.runs.resume",
         "search": "ddpnas.runs.search",
+        "shrinkable": "ddpnas.shrinking.shrinkable_space",
         "top_k": "ddpnas.generation.best",
         "train": "ddpnas.training.train",
         "write_report": "ddpnas.report.html",
@@ -133,6 +136,7 @@ __getattr__, __dir__ = lazy_names(
         "generation",
         "report",
         "runs",
+        "shrinking",
         "space",
         "spaces",
         "strategies",

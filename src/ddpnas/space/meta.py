@@ -30,6 +30,16 @@ _MOST = 20_000  # results that are kept
 _Form = tuple[torch.Size, tuple[int, ...], torch.dtype]  # shape, strides, type
 
 _PLAIN = frozenset((bool, int, float, str, tuple, type(None), dict, OrderedDict, set))
+_ACTIVATIONS = ("elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "relu",
+                "sigmoid", "silu", "tanh")  # fmt: skip
+# Operation -> whether it changes its input; its result has the form of that. torch's own functions
+# for the meta device take milliseconds for each.
+_elementwise = {
+    getattr(torch.ops.aten, name + end).default: bool(end)
+    for name in _ACTIVATIONS
+    for end in ("", "_")
+    if hasattr(torch.ops.aten, name + end)
+}
 
 _known: dict[Any, _Form | tuple[_Form, ...]] = {}
 _pure: dict[Any, bool] = {}  # operation -> whether its results are new and nothing is changed
@@ -169,6 +179,8 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func in _elementwise and args[0].is_meta and args[0].is_floating_point():
+            return args[0] if _elementwise[func] else torch.empty_like(args[0])
         key = None
         if _is_pure(func):
             with contextlib.suppress(_NoFormError):

@@ -46,7 +46,8 @@ def layout(module: nn.Module) -> dict[str, Shape] | None:
     """Return the shape of each tensor of a layer as its attributes imply it.
 
     A layer of your own says it in a method ``slice_to()``, which returns the shape of each of its
-    own parameters and buffers at the present values of its attributes.
+    own parameters and buffers at the present values of its attributes. An attribute
+    ``tensor_sizes``, (name of a tensor, its shape) for some tensors, says it for a single module.
 
     Args:
         module: The layer, without its children.
@@ -58,6 +59,8 @@ def layout(module: nn.Module) -> dict[str, Shape] | None:
         >>> layout(nn.Conv2d(8, 16, 3, groups=4))
         {'weight': Shape(sizes=(16, 2, 3, 3), blocks=4), 'bias': Shape(sizes=(16,), blocks=4)}
     """
+    if "tensor_sizes" in vars(module):
+        return {name: Shape(tuple(sizes)) for name, sizes in vars(module)["tensor_sizes"]}
     own: Any = getattr(module, "slice_to", None)
     if own is not None:
         return {name: Shape(tuple(sizes)) for name, sizes in own().items()}

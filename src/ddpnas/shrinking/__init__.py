@@ -1,0 +1,22 @@
+"""An existing network: which of its channels can be cut, and the smaller network.
+
+In: a network and the shape of its input. :func:`find_groups` traces it and returns the groups of
+channels that can only be cut together, with the operation that fixes those that cannot.
+:func:`shrinkable` makes a search space of their widths, so that costs can be counted and the best
+widths within limits generated. :func:`cut_channels` returns the smaller network.
+"""
+
+from ddpnas.shrinking.cutting import cut_channels
+from ddpnas.shrinking.finding import find_groups
+from ddpnas.shrinking.groups import Axis, Group, Part
+from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
+
+__all__ = [
+    "Axis",
+    "Group",
+    "Part",
+    "ShrinkableSpace",
+    "cut_channels",
+    "find_groups",
+    "shrinkable",
+]

@@ -1,0 +1,222 @@
+"""cut_channels(): a copy of a network in which layers are smaller, its code unchanged."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddpnas.errors import ArchitectureError, nearest
+from ddpnas.shrinking.groups import Axis, Group, Positions
+from ddpnas.space.widths import Width
+
+__all__ = ["Order", "cut_channels", "kept_positions", "resize", "undecided_sizes"]
+
+Order = Mapping[str, Sequence[Positions]]
+"""Group -> for each of its parts, its classes from the most important to the least."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def cut_channels(
+    model: Network, groups: Sequence[Group], widths: Mapping[str, int], order: Order | None = None
+) -> Network:
+    """Return a copy of a network with fewer channels.
+
+    Weights of the channels that stay are those of the network, in the same sequence. What shared a
+    weight still shares it.
+
+    Args:
+        model: The network, on any device; it is not changed.
+        groups: Its groups, as :func:`find_groups` returns them.
+        widths: Group -> one of its widths; groups that are not named keep all channels.
+        order: Group -> for each part, its classes of channels, the most important first; by default
+            as they stand in the network.
+
+    Raises:
+        ArchitectureError: There is no such group, or it does not have that width.
+
+    Example:
+        >>> from ddpnas.shrinking import find_groups
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> cut_channels(model, find_groups(model, (4,)), {"0": 8})
+        Sequential(
+          (0): Linear(in_features=4, out_features=8, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=8, out_features=2, bias=True)
+        )
+    """
+    known = {group.name: group for group in groups}
+    for name, width in widths.items():
+        if name not in known:
+            raise ArchitectureError(nearest("group", name, known))
+        if width not in known[name].widths:
+            raise ArchitectureError(
+                f"group {name!r} has {' or '.join(map(str, known[name].widths))} channels, "
+                f"not {width}"
+            )
+    cut = copy.deepcopy(model)
+    resize(cut, kept_positions(cut, groups, widths, order or {}))
+    return cut
+
+
+def kept_positions(
+    model: nn.Module, groups: Sequence[Group], widths: Mapping[str, int], order: Order
+) -> dict[Axis, Positions]:
+    """Return, for each axis that shrinks, the positions that stay, in their new sequence."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    sizes = {path: tuple(tensor.shape) for path, tensor in named}
+    stays: dict[Axis, Any] = {}
+    found: dict[Axis, Positions] = {}
+    for group in groups:
+        width = widths.get(group.name, group.channels)
+        if width == group.channels:
+            continue
+        ranked = order.get(group.name) or [np.arange(part.classes) for part in group.parts]
+        kept = [
+            np.sort(ranks[:count]) for ranks, count in zip(ranked, group.counts(width), strict=True)
+        ]
+        if len(group.parts) > 1:
+            for axis in group.axes:
+                found[axis] = _laid_out(group, width, axis, kept)
+            continue
+        [part], [classes] = group.parts, kept
+        gone = np.setdiff1d(np.arange(part.classes), classes)
+        for axis, positions in part.members.items():
+            size = sizes[axis.tensor][axis.index]
+            stays.setdefault(axis, np.ones(size, dtype=bool))[positions[gone]] = False
+    found |= {axis: np.flatnonzero(mask) for axis, mask in stays.items()}
+    return found
+
+
+def _laid_out(group: Group, width: int, axis: Axis, kept: Sequence[Positions]) -> Positions:
+    """Return the old position of each new one, along an axis that only this group touches."""
+    index = np.zeros(group.size(axis, width), dtype=np.int64)
+    for part, places, classes in zip(group.parts, group.layouts[width], kept, strict=True):
+        if axis in part.members:
+            index[places[axis]] = part.members[axis][classes]
+    return index
+
+
+def resize(model: nn.Module, positions: Mapping[Axis, Positions]) -> None:
+    """Cut the tensors of a network, and set the sizes that its layers keep as attributes.
+
+    Args:
+        model: Network; changed in place.
+        positions: Axis -> the positions that stay.
+    """
+    by_tensor: dict[str, dict[int, Positions]] = {}
+    for axis, stay in positions.items():
+        by_tensor.setdefault(axis.tensor, {})[axis.index] = stay
+    for path, tensor, places in _places(model):
+        if path not in by_tensor:
+            continue
+        smaller = tensor.detach()
+        for index, stay in by_tensor[path].items():
+            smaller = smaller.index_select(index, torch.from_numpy(stay).to(tensor.device))
+        smaller = smaller.contiguous()
+        if isinstance(tensor, nn.Parameter):
+            smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
+        for module, name in places:
+            held: Any = module._parameters if name in module._parameters else module._buffers
+            before = {**module._parameters, **module._buffers}
+            whole = {n: tuple(t.shape) for n, t in before.items() if t is not None}
+            held[name] = smaller
+            _set_attributes(module, {name: tuple(smaller.shape)}, whole)
+
+
+def undecided_sizes(model: nn.Module, groups: Sequence[Group], widths: Mapping[str, Width]) -> None:
+    """Let the layers of a network keep sizes that depend on undecided widths.
+
+    Args:
+        model: Network; changed in place. Its tensors stay whole.
+        groups: Its groups.
+        widths: Group -> its width.
+    """
+    touching: dict[Axis, list[Group]] = {}
+    for group in groups:
+        if group.name in widths:
+            for axis in group.axes:
+                touching.setdefault(axis, []).append(group)
+    for path, tensor, places in _places(model):
+        whole = tuple(tensor.shape)
+        sizes: list[Any] = list(whole)
+        for index in range(len(sizes)):
+            for group in touching.get(Axis(path, index), ()):
+                of_group = _size(group, Axis(path, index), widths[group.name])
+                sizes[index] = sizes[index] + of_group - int(of_group)
+        if not any(isinstance(size, Width) for size in sizes):
+            continue
+        for module, name in places:
+            held = vars(module).get("tensor_sizes", ())
+            vars(module)["tensor_sizes"] = (*held, (name, tuple(sizes)))
+            own = {**module._parameters, **module._buffers}
+            shapes = {n: tuple(t.shape) for n, t in own.items() if t is not None}
+            _set_attributes(module, {name: tuple(sizes)}, shapes)
+
+
+def _size(group: Group, axis: Axis, width: Width) -> Any:
+    """Return how many positions along an axis belong to a group, as a width."""
+    most = group.size(axis, group.channels)
+    factor, left = divmod(most, group.channels)
+    sizes = {option: group.size(axis, option) for option in group.widths}
+    if not left and all(size == factor * option for option, size in sizes.items()):
+        return factor * width
+    return width.map(sizes.__getitem__)
+
+
+def _places(
+    model: nn.Module,
+) -> Iterator[tuple[str, Tensor, list[tuple[nn.Module, str]]]]:
+    """Yield each tensor with its first path and all places in which it stands."""
+    first = {id(t): p for p, t in [*model.named_parameters(), *model.named_buffers()]}
+    places: dict[int, tuple[Tensor, list[tuple[nn.Module, str]]]] = {}
+    for module in model.modules():
+        for name, tensor in {**module._parameters, **module._buffers}.items():
+            if tensor is not None:
+                places.setdefault(id(tensor), (tensor, []))[1].append((module, name))
+    for key, (tensor, found) in places.items():
+        yield first[key], tensor, found
+
+
+def _set_attributes(
+    module: nn.Module,
+    sizes: Mapping[str, tuple[Any, ...]],
+    before: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Set the attributes of torch's own layers that say how large a tensor is.
+
+    Args:
+        module: The layer.
+        sizes: Name of one of its tensors -> its new shape.
+        before: The shapes of its tensors before.
+    """
+    layer: Any = module
+    shape = sizes.get("weight")
+    if isinstance(module, nn.modules.conv._ConvNd) and shape is not None:
+        rows, columns = before["weight"][:2]
+        if isinstance(module, nn.modules.conv._ConvTransposeNd):
+            layer.in_channels, layer.out_channels = shape[0], shape[1] * layer.groups
+        elif layer.groups == 1:
+            layer.out_channels, layer.in_channels = shape[0], shape[1]
+        else:  # whole blocks go
+            layer.groups = shape[0] // (rows // layer.groups)
+            layer.out_channels, layer.in_channels = shape[0], layer.groups * columns
+    elif isinstance(module, nn.Linear) and shape is not None:
+        layer.out_features, layer.in_features = shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        layer.num_features = next(iter(sizes.values()))[0] if shape is None else shape[0]
+    elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and shape is not None:
+        layer.normalized_shape = tuple(shape)
+    elif isinstance(module, nn.GroupNorm) and shape is not None:
+        if layer.num_groups > 1:
+            layer.num_groups = shape[0] // (layer.num_channels // layer.num_groups)
+        layer.num_channels = shape[0]
+    elif isinstance(module, nn.PReLU) and shape is not None:
+        layer.num_parameters = shape[0]
+    elif isinstance(module, nn.Embedding) and shape is not None:
+        layer.embedding_dim = shape[1]

@@ -1,0 +1,121 @@
+"""ShrinkableSpace: the widths of an existing network as a search space."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ddpnas.errors import SpaceError
+from ddpnas.shrinking.cutting import Order, kept_positions, resize, undecided_sizes
+from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions, find_groups
+from ddpnas.shrinking.groups import Group
+from ddpnas.space.choose import Choose
+from ddpnas.space.meta import move_to_meta
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.supernet import Supernet
+from ddpnas.utils.settings import Count
+
+__all__ = ["ShrinkableSpace", "shrinkable"]
+
+
+class ShrinkableSpace(SearchSpace):
+    """The networks that are an existing one with fewer channels; see :func:`ddpnas.shrinkable`.
+
+    Built networks are copies of the network with smaller layers, with its weights.
+
+    Args:
+        model: The network; it is not changed.
+        input_shape: Shape of one input.
+        groups: Its groups.
+        input_dtype: Type of the input.
+
+    Attributes:
+        groups: The groups of channels. Each that can be cut is a decision of that name.
+        model: The network.
+        order: Group -> for each of its parts, its classes of channels, the most important first;
+            the first ones stay. Empty at first: then channels stay as they stand in the network.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        input_shape: Sequence[int],
+        groups: Sequence[Group],
+        input_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.model, self.groups = model, tuple(groups)
+        self.order: Order = {}
+        bare = move_to_meta(copy.deepcopy(model))
+
+        def network(choose: Choose) -> nn.Module:
+            on_meta = torch.get_default_device().type == "meta"
+            made = copy.deepcopy(bare if on_meta else model).train()
+            widths = {g.name: choose.width(g.name, g.widths) for g in self.groups if g.is_open}
+            if any(width.parts for width in widths.values()):
+                undecided_sizes(made, self.groups, widths)
+            else:
+                chosen = {name: int(width) for name, width in widths.items()}
+                resize(made, kept_positions(made, self.groups, chosen, self.order))
+            return made
+
+        super().__init__(network, input_shape, name=type(model).__name__, input_dtype=input_dtype)
+
+    def supernet(self, *, seed: int | None = None) -> Supernet:
+        """Raise an error: paths of a supernet keep the first channels, not the important ones."""
+        raise SpaceError(
+            "the widths of an existing network have no supernet: build() its networks, which have "
+            "its weights"
+        )
+
+
+def shrinkable(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    fractions: Fractions = FRACTIONS,
+    divisor: Count = DIVISOR,
+    keep: Sequence[str] = (),
+    input_dtype: torch.dtype = torch.float32,
+) -> ShrinkableSpace:
+    """Return the widths of an existing network as a search space.
+
+    Its decisions are the groups of channels that can be cut, its options numbers of channels. Count
+    costs and generate as with any space; ``space.build(architecture)`` returns the smaller network.
+
+    Args:
+        model: The network, on any device; it is not changed, and must not be while the space is
+            in use.
+        input_shape: Shape of one input, without the batch.
+        fractions: Shares of its channels that a group may keep.
+        divisor: Numbers of channels are multiples of it.
+        keep: Paths of layers whose channels all stay.
+        input_dtype: Type of the input.
+
+    Raises:
+        SpaceError: The network does not run on such an input, or nothing in it can be cut.
+        OptionError: A path in ``keep`` is not that of a layer that makes channels.
+
+    Example:
+        >>> import ddpnas
+        >>> model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 10, 1))
+        >>> space = ddpnas.shrinkable(model, (3, 8, 8))
+        >>> space.decisions[0].options
+        ('8', '16')
+        >>> ddpnas.count_costs(space)["macs"].cost({"0": "8"})
+        10656.0
+    """
+    groups = find_groups(
+        model,
+        input_shape,
+        fractions=fractions,
+        divisor=divisor,
+        keep=keep,
+        input_dtype=input_dtype,
+    )
+    if not any(group.is_open for group in groups):
+        reasons = "; ".join(f"{g.name}: {g.fixed or 'too narrow'}" for g in groups[:5])
+        raise SpaceError(f"no channels of {type(model).__name__} can be cut ({reasons})")
+    return ShrinkableSpace(model, input_shape, groups, input_dtype)
