@@ -9,7 +9,7 @@ import torch
 import ddpnas
 from ddpnas import resume, search
 from ddpnas.cli import main
-from ddpnas.errors import DivergedError, OptionError, SpaceError
+from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators import BaseEvaluator, Evaluation
 from ddpnas.relaxed import MixtureEvaluator
 from ddpnas.strategies import GradientStrategy
@@ -146,18 +146,6 @@ def test_what_does_not_fit_is_refused_with_what_to_type(capsys, tmp_path, small_
     evaluator = MixtureEvaluator(small_space, stripes, made, device="cpu")
     with pytest.raises(OptionError, match="the mixture of another strategy"):
         evaluator.requires(ddpnas.create_strategy("darts", small_space))
-
-
-def test_widths_are_refused_by_name(stripes):
-    def network(choose):
-        width = choose.width("hidden", (4, 8))
-        return torch.nn.Sequential(
-            torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.Linear(width, 3)
-        )
-
-    space = ddpnas.SearchSpace(network, (1, 8, 8))
-    with pytest.raises(SpaceError, match="has widths, such as 'hidden', which SNAS cannot mix"):
-        search(space, stripes, "snas", device="cpu")
 
 
 def test_a_loss_that_diverges_names_the_epoch_and_a_rate(small_space, stripes):

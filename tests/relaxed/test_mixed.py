@@ -102,6 +102,17 @@ def test_options_that_are_left_out_neither_run_nor_get_gradients(one_choice):
     assert choice.options[2].weight.grad is None
 
 
+def test_options_that_are_one_module_run_once(one_choice):
+    [choice] = one_choice.choices
+    choice.options[2] = choice.options[0]
+    ran, x = count_runs(choice), torch.randn(2, 2, 4, 4)
+    weights = torch.tensor([0.25, 0.0, 0.5, 0.25])
+    with MixedChoices(one_choice)({"op": Draw(weights, (0, 1, 2, 3))}):
+        found = one_choice(x)
+    assert sorted(set(ran)) == [0, 1, 2, 3] and len(ran) == 4  # two hooks, on one run
+    torch.testing.assert_close(found, x + 0.75 * choice.options[0](x) + 0.25 * x)
+
+
 def test_the_hard_form_runs_one_option_and_reaches_all_weights(one_choice):
     [choice] = one_choice.choices
     x, mixed = torch.randn(2, 2, 4, 4), MixedChoices(one_choice)

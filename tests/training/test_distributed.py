@@ -14,7 +14,7 @@ import ddpnas
 from ddpnas.training.distributed import ALONE
 
 from ..conftest import striped_images
-from .together import CONFIG, FAIR, OPTIONS, layers, network, several_eval_batches, step
+from .together import CONFIG, FAIR, MIXTURES, OPTIONS, layers, network, several_eval_batches, step
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def assert_alike(history, expected):
     assert len(history) == len(expected)
     for one, other in zip(history, expected, strict=True):
         one, other = dict(one), dict(other)
-        for name in {"loss", "valid_loss"} & one.keys():
+        for name in {"loss", "valid_loss", "mixture_valid_loss", "entropy"} & one.keys():
             assert one.pop(name) == pytest.approx(other.pop(name), rel=1e-4), name
         for name in ("score", "accuracy"):  # one of 24 images may stand on the edge
             assert one.pop(name) == pytest.approx(other.pop(name), abs=1.01 / 24)
@@ -48,7 +48,7 @@ def stop_at_third(progress):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """Return (folder, what each process found, what one process finds on paths and fairly)."""
+    """Return (folder, what each process found, what one finds: on paths, fairly, by mixtures)."""
     folder = tmp_path_factory.mktemp("together")
     images, labels = map(torch.from_numpy, striped_images(120))
     torch.save((images, labels), folder / "stripes.pt")
@@ -59,6 +59,13 @@ def together(tmp_path_factory):
         several_eval_batches(patch.setattr)
         alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
         fair = ddpnas.search(space, data, **{**arguments, "evaluator_options": FAIR})
+        mixtures = {
+            name: ddpnas.search(
+                space, data, name, strategy_options=options,
+                evaluator_options={"eval_batch_size": 7}, device="cpu",
+            )
+            for name, options in MIXTURES.items()
+        }  # fmt: skip
         with pytest.raises(StopSearchError):
             ddpnas.search(space, data, out=folder / "begun", on_progress=stop_at_third, **arguments)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -69,11 +76,11 @@ def together(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert "Resuming with 2 processes (was 1)" in done.stderr
     found = [json.loads((folder / f"found-{rank}.json").read_text()) for rank in (0, 1)]
-    return folder, found, alone, fair
+    return folder, found, alone, fair, mixtures
 
 
 def test_the_history_is_that_of_one_process(together):
-    _, found, alone, fair = together
+    _, found, alone, fair, _ = together
     for one in found:
         assert_alike(timeless(one["history"]), timeless(alone.history))
         assert_alike(timeless(one["fair"]), timeless(fair.history))
@@ -81,8 +88,17 @@ def test_the_history_is_that_of_one_process(together):
     assert timeless(found[0]["history"]) == timeless(found[1]["history"])
 
 
+def test_a_mixture_is_trained_as_by_one_process(together):
+    _, found, _, _, mixtures = together
+    for one in found:
+        for name, expected in mixtures.items():
+            history, text = one[name]
+            assert_alike(timeless(history), timeless(expected.history))
+            assert text == expected.text
+
+
 def test_the_first_process_writes_the_folder_and_reports(together):
-    folder, found, alone, _ = together
+    folder, found, alone, _, _ = together
     assert [one["reports"] for one in found] == [len(alone.history) + 1, 0]
     kept = ddpnas.SearchResult.load(folder / "run")
     assert kept.history == found[0]["history"]
@@ -90,14 +106,14 @@ def test_the_first_process_writes_the_folder_and_reports(together):
 
 
 def test_a_run_of_one_process_goes_on_with_two(together):
-    _, found, alone, _ = together
+    _, found, alone, _, _ = together
     for one in found:
         assert_alike(timeless(one["resumed"]), timeless(alone.history))
         assert one["finished"] == alone.text
 
 
 def test_a_step_has_the_loss_gradients_and_averages_of_the_whole_batch(together):
-    _, found, _, _ = together
+    _, found, _, _, _ = together
     model, x, y = layers()
     loss, gradients, buffers = step(model, ALONE, x, y)
     for one in found:
@@ -109,7 +125,7 @@ def test_a_step_has_the_loss_gradients_and_averages_of_the_whole_batch(together)
 
 
 def test_an_error_is_the_same_in_all_processes(together):
-    _, found, _, _ = together
+    _, found, _, _, _ = together
     for one in found:
         assert one["in use"][0] == "RunError" and "holds a finished run" in one["in use"][1]
         assert one["differs"] == [

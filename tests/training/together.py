@@ -16,6 +16,10 @@ from ddpnas.training.sync_norm import synchronize_norms
 # 31 and 7: uneven parts
 CONFIG = {"training": "path", "batch_size": 31, "eval_batch_size": 7, "lr": 0.1}
 FAIR = {**CONFIG, "training": "fair", "warmup_epochs": 4}
+MIXTURES = {
+    "darts": {"epochs": 3, "batch_size": 31, "order": 2, "alpha_lr": 0.05},
+    "gdas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
+}
 OPTIONS = {"cycles_per_stage": 1, "draws": 20}
 
 
@@ -111,6 +115,12 @@ def main(folder):
     found["history"], found["text"], found["reports"] = result.history, result.text, len(reported)
     fair = {"strategy_options": OPTIONS, "evaluator_options": FAIR}
     found["fair"] = ddpnas.search(space, data, **fair).history
+    for name, options in MIXTURES.items():
+        scored = {"eval_batch_size": 7}
+        result = ddpnas.search(
+            space, data, name, strategy_options=options, evaluator_options=scored
+        )
+        found[name] = [result.history, result.text]
     result = ddpnas.search(space, data, out=folder / "begun", resume=True, **arguments)
     found["resumed"] = result.history
     result = ddpnas.search(space, data, out=folder / "begun", resume=True, **arguments)

@@ -13,12 +13,14 @@ from ddpnas.relaxed.mixture import Mixture
 from ddpnas.relaxed.relaxations import RELAXATIONS, Relaxation
 from ddpnas.relaxed.steps import MixtureStep
 from ddpnas.relaxed.unrolled import second_order
+from ddpnas.relaxed.widths import MixedWidths
 
 __all__ = [
     "RELAXATIONS",
     "Draw",
     "ExpectedCost",
     "MixedChoices",
+    "MixedWidths",
     "Mixture",
     "MixtureConfig",
     "MixtureEvaluator",

@@ -20,12 +20,13 @@ from torch import Tensor
 
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
-from ddpnas.errors import DivergedError, OptionError, SpaceError
+from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
 from ddpnas.relaxed.mixture import Mixture, entropy
 from ddpnas.relaxed.relaxations import RELAXATIONS
 from ddpnas.relaxed.steps import Batch, MixtureStep
+from ddpnas.relaxed.widths import check_mixed_widths
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
@@ -45,6 +46,7 @@ from ddpnas.utils.settings import Count, checked_fields
 
 __all__ = ["MixtureConfig", "MixtureEvaluator"]
 
+_CHECKED_IMAGES = 16  # on which widths are checked, at most
 _BATCH_SIZE = 64  # the published one of most methods
 
 
@@ -79,7 +81,7 @@ class MixtureEvaluator(BaseEvaluator):
         processes: The processes that search together.
 
     Raises:
-        SpaceError: The space has widths, which have no options that could be mixed.
+        SpaceError: The widths of the space cannot be mixed, and why.
         OptionError: A batch has fewer images than there are processes.
 
     Example:
@@ -104,12 +106,6 @@ class MixtureEvaluator(BaseEvaluator):
         device: str = "auto",
         processes: Processes = ALONE,
     ) -> None:
-        if widths := [d.name for d in space.decisions if d.ordered]:
-            raise SpaceError(
-                f"space {space.name!r} has widths, such as {widths[0]!r}, which "
-                f"{type(strategy).__name__} cannot mix; use strategy 'ddpnas', or decide about "
-                f"operations only"
-            )
         self.config = config or MixtureConfig()
         self.device = pick_device(device) if processes.size == 1 else processes.device
         self.epochs = 0
@@ -150,6 +146,8 @@ class MixtureEvaluator(BaseEvaluator):
         self._valid = Loader(data, [data.valid], self.device, shard=shard)
         self._scored = Loader(data, [in_own_order(data.valid)], self.device, shard=shard)
         self._batch_size = strategy.batch_size or min(_BATCH_SIZE, self._train.batch_size(None))
+        inputs, _ = next(self._scored.eval_batches(_CHECKED_IMAGES))
+        check_mixed_widths(self.supernet, space, inputs)
         smallest = min(self._batch_size, len(self._train), len(self._valid))
         if smallest < processes.size:
             raise OptionError(

@@ -89,11 +89,15 @@ class MixedChoices:
     def _run(self, choice: Choice, *args: Any, **kwargs: Any) -> Tensor | None:
         draw = self._draws[choice.decision]
         total: Tensor | None = None
+        weights: dict[int, Tensor] = {}  # of what runs, once for options that are one module
         for k in draw.runs:
+            same = next(j for j in draw.runs if choice.options[j] is choice.options[k])
+            weights[same] = weights[same] + draw.weights[k] if same in weights else draw.weights[k]
+        for k, weight in weights.items():
             output = _output(choice, k, *args, **kwargs)
             if output is None:  # no connection, the same as zeros
                 continue
-            weight = draw.weights[k].to(output.dtype)
+            weight = weight.to(output.dtype)
             total = weight * output if total is None else torch.addcmul(total, weight, output)
         if draw.adds and draw.weights.requires_grad and torch.is_grad_enabled():
             if total is None and (shape := self._shape(choice, *args, **kwargs)) is not None:

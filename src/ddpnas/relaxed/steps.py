@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.relaxed.mixture import Mixture
 from ddpnas.relaxed.unrolled import Gradients, second_order
+from ddpnas.relaxed.widths import MixedWidths
 from ddpnas.space.supernet import Supernet
 from ddpnas.training.device import autocast
 from ddpnas.training.distributed import ALONE, Processes
@@ -64,7 +66,8 @@ class MixtureStep:
         processes: Processes = ALONE,
     ) -> None:
         self._supernet, self._mixture = supernet, mixture
-        self._mixed = MixedChoices(supernet)
+        self._choices = MixedChoices(supernet)
+        self._widths = MixedWidths(supernet, mixture.decisions)
         self._weights = list(supernet.parameters())
         self._weight_optimizer, self._logit_optimizer = weight_optimizer, logit_optimizer
         self._order, self._precision, self._processes = order, precision, processes
@@ -96,6 +99,12 @@ class MixtureStep:
         fixed = {name: replace(d, weights=d.weights.detach()) for name, d in draws.items()}
         with self._mixed(fixed):
             return self._train(*train), valid_loss
+
+    @contextlib.contextmanager
+    def _mixed(self, draws: Mapping[str, Draw]) -> Iterator[None]:
+        weights = {name: draw.weights for name, draw in draws.items()}
+        with self._choices(draws), self._widths(weights):
+            yield
 
     def _move_logits(self, train: Batch, valid: Batch, temperature: float, seed: int) -> Tensor:
         logits = self._mixture.parameters()
