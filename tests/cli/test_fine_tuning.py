@@ -52,6 +52,12 @@ def test_a_network_is_fine_tuned_and_used(tuned, photos, capsys):
         p.numel() for p in timm.create_model("test_resnet", num_classes=2).parameters()
     )
     assert str(net.parent) not in "".join(f.read_text() for f in net.glob("*.[jmc]*[!s]"))
+    card = (net / "README.md").read_text()
+    assert f"- fine-tuned from `{NAME}` with the weights in `weights.safetensors`" in card
+    assert main(["report", str(net)]) == 0
+    page = (net / "report.html").read_text()
+    assert f"<span>--start {NAME}</span> <span>--weights weights.safetensors</span>" in page
+    assert f"Fine-tuned from {NAME}" in page and "from scratch" not in page
     assert main(["predict", str(net), f"{photos}/cat/0.png", "--device", "cpu", "--json"]) == 0
     assert main(["evaluate", str(net), "--data", photos, "--device", "cpu", "--json"]) == 0
     scored = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -71,6 +77,9 @@ def test_what_was_fine_tuned_starts_again_and_teaches(tuned, photos, tmp_path, c
     words = ["train", *student, *words[3:], "--teacher", str(net), "--out", str(tmp_path / "small")]
     assert main(words) == 0
     assert ddpnas.load(tmp_path / "small").classes == ("cat", "dog")
+    assert "- distilled from `net " in (tmp_path / "small" / "README.md").read_text()
+    assert main(["report", str(tmp_path / "small")]) == 0
+    assert "<span>--teacher net</span>" in (tmp_path / "small" / "report.html").read_text()
 
 
 def test_a_network_of_a_users_file_is_named_again(photos, tmp_path, capsys):

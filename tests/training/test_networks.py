@@ -5,7 +5,8 @@ import torch
 
 from ddpnas import count_network
 from ddpnas.errors import OptionError
-from ddpnas.training.networks import find_network, head_of
+from ddpnas.training._heads import head_of
+from ddpnas.training.networks import find_network
 
 NET = """
 from torch import nn

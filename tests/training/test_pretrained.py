@@ -249,6 +249,7 @@ def test_a_network_of_a_library_is_saved_by_its_name_and_loaded(hub, stripes, tm
         wanted = result.model(data.preprocessing(x)).softmax(dim=1)
     torch.testing.assert_close(model.predict(x), wanted)
     assert open_network(tmp_path / "net", num_classes=4).new_head == "fc"
+    assert model.about["provenance"]["versions"]["timm"] == timm.__version__
     card = (tmp_path / "net" / "README.md").read_text()
     assert f"a `{NAME}`" in card and 'ddpnas.load("net")' in card and "resized bicubic" in card
 

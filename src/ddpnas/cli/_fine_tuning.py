@@ -80,7 +80,7 @@ def fine_tune(options: Namespace, recipe: Recipe, out: Path) -> tuple[Compared, 
         costs = {cost: float(counted[cost]) for cost in ("macs", "params")}
         text = "" if opened.space is None else opened.space.format(opened.architecture)
         trained = Compared(name, text or name, opened.architecture, costs, result)
-        folder.save(opened.space, [trained], named=opened.named)
+        folder.save(opened.space, [trained], named=opened.named, start=opened.start)
     return trained, opened
 
 

@@ -64,13 +64,28 @@ print(model.classes[int(probabilities[0].argmax())])
 {_architecture(about)}{_limits(about)}## Training
 
 - data: {markdown(data["name"])}, {_sizes(data["sizes"])}; fingerprint `{data["fingerprint"]}`
-- recipe: {_listed([f"{k}={v}" for k, v in first["recipe"].items()])}
+{_learned_from(provenance, first)}- recipe: {_listed(_pairs(first["recipe"]))}
 - seed: {provenance["seed"]}
 - versions: {_listed([f"{k} {v}" for k, v in versions.items()])}
 
 The accuracy holds for images like those of the data above. What the data leaves out, the network
 has not seen.
 """
+
+
+def _pairs(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in settings.items()]
+
+
+def _learned_from(provenance: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """Return what the network learned from apart from the data."""
+    lines, start = [], provenance.get("start")
+    if start is not None:
+        weights = f" with the weights in {code_span(start['weights'])}" if start["weights"] else ""
+        lines.append(f"- fine-tuned from {code_span(str(start['name']))}{weights}\n")
+    if first.get("teacher"):
+        lines.append(f"- distilled from {code_span(first['teacher'])}\n")
+    return "".join(lines)
 
 
 def _front(name: str, about: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +153,7 @@ def _quoted(text: str) -> str:
 def _architecture(about: Mapping[str, Any]) -> str:
     if about["space"] is None:
         return ""
-    options = _listed([f"{k}={v}" for k, v in about["space_options"].items()])
+    options = _listed(_pairs(about["space_options"]))
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", about["text"])), default=0))
     return f"""## Architecture
 

@@ -18,7 +18,8 @@ from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import names_file
-from ddpnas.training.networks import FORMS, NamedNetwork, find_network, first_convolution, head_of
+from ddpnas.training._heads import first_convolution, head_of
+from ddpnas.training.networks import FORMS, NamedNetwork, find_network
 from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.training.weight_files import read_weights
@@ -48,6 +49,7 @@ class OpenedNetwork:
         named: What builds the network by name; None for a network of a search space.
         space: Search space that the network comes from; None for others.
         architecture: Its architecture in that space; empty for others.
+        weights: File of weights that was named; None for those of the library, file or folder.
     """
 
     model: nn.Module
@@ -60,6 +62,7 @@ class OpenedNetwork:
     named: NamedNetwork | None = None
     space: SearchSpace | None = None
     architecture: Architecture = field(default_factory=lambda: Architecture({}))
+    weights: Path | None = None
 
     def prepare(self, data: Data) -> Data:
         """Return the data with images normalized as this network needs them.
@@ -74,6 +77,13 @@ class OpenedNetwork:
         if wanted is None or not data.mean or not wanted.mean:
             return data
         return dataclasses.replace(data, mean=wanted.mean, std=wanted.std)
+
+    @property
+    def start(self) -> dict[str, str | None]:
+        """Name and file of weights as the folder of a trained network keeps them, without paths."""
+        library = self.name.startswith(("timm:", "torchvision:"))
+        name = self.name if library else Path(self.name).name
+        return {"name": name, "weights": None if self.weights is None else self.weights.name}
 
     def fingerprint(self) -> str:
         """Return a hash of all tensors, by name."""
@@ -144,7 +154,13 @@ def open_network(
         model = named.build(num_classes, shape)
         tensors = named.pretrained_weights(shape) if weights is None else read_weights(weights)
     fitted = _fit(model, tensors, name if weights is None else str(weights))
-    return dataclasses.replace(fitted, name=name, named=named, preprocessing=_for(own, shape))
+    return dataclasses.replace(
+        fitted,
+        name=name,
+        weights=None if weights is None else Path(weights),
+        named=named,
+        preprocessing=_for(own, shape),
+    )
 
 
 def library_preprocessing(name: str | Path, *, code: str | None = None) -> Preprocessing | None:

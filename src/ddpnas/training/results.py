@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.utils.read import Measured, Size, Whole, checked_content
 from ddpnas.utils.shapes import Range
 
-__all__ = ["Compared", "ComparedForm", "Comparison", "EvaluationResult", "TrainResult"]
+__all__ = ["Compared", "ComparedForm", "Comparison", "EvaluationResult", "StartForm", "TrainResult"]
 
 
 class TrainedForm(TypedDict):
@@ -37,6 +37,14 @@ class TrainedForm(TypedDict):
     recipe: Recipe
     seed: Whole
     seconds: Annotated[float, Range(0)]
+    teacher: NotRequired[str | None]
+
+
+class StartForm(TypedDict):
+    """What files keep of the network that a training started from."""
+
+    name: str
+    weights: str | None
 
 
 class ComparedForm(TrainedForm):
@@ -118,6 +126,7 @@ class TrainResult:
         seed: Seed of the training.
         seconds: Time for training and evaluation, over all sessions.
         data: The data it was trained on; None for a result that was read from a file.
+        teacher: Name of the network that it was distilled from, and a hash of its weights.
         last: Weights after the last epoch, where ``model`` has those of an earlier, better one.
 
     Example:
@@ -135,6 +144,7 @@ class TrainResult:
     seed: int
     seconds: float
     data: Data | None = field(default=None, repr=False)
+    teacher: str | None = None
     last: dict[str, Tensor] | None = field(default=None, repr=False)
 
     def save(
@@ -184,6 +194,7 @@ class TrainResult:
             "recipe": dataclasses.asdict(self.recipe),
             "seed": self.seed,
             "seconds": self.seconds,
+            **({} if self.teacher is None else {"teacher": self.teacher}),
         }
 
     @classmethod
@@ -201,6 +212,7 @@ class TrainResult:
             recipe=form["recipe"],
             seed=form["seed"],
             seconds=form["seconds"],
+            teacher=form.get("teacher"),
         )
 
 
@@ -269,6 +281,8 @@ class Comparison:
         limits: The limits that the first network had to meet, by name of the cost.
         generated: The answer of ``ddpnas generate`` that the first network comes from; None if
             it was not generated.
+        start: Name, and perhaps file of weights, of the network that the training started from;
+            None for a training from scratch.
     """
 
     path: Path
@@ -280,6 +294,7 @@ class Comparison:
     versions: Mapping[str, str]
     limits: Mapping[str, Limit]
     generated: Mapping[str, Any] | None
+    start: StartForm | None = None
 
     @property
     def found(self) -> Compared:

@@ -190,6 +190,7 @@ class TrainedFolder:
         searched: SearchSpace | None = None,
         generated: Mapping[str, Any] | None = None,
         named: NamedNetwork | None = None,
+        start: Mapping[str, str | None] | None = None,
     ) -> None:
         """Write the first network and the figures of all; remove the checkpoints.
 
@@ -203,6 +204,7 @@ class TrainedFolder:
             searched: The space as it was searched, if the final network has another size.
             generated: The answer of ``ddpnas generate`` that the first network comes from.
             named: What builds the network by name, if it belongs to no space.
+            start: Network that the training started from, for the record.
 
         Raises:
             RunError: The networks were read from a file, which holds their figures only, or the
@@ -249,7 +251,8 @@ class TrainedFolder:
                 "seed": first.result.seed,
                 "searched_space_options": None if searched is None else searched.plain_options,
                 "generated": generated,
-                "versions": environment("torch"),
+                "start": None if start is None else dict(start),
+                "versions": environment("torch", *_library(named)),
             },
         }
         figures = [one.to_dict() for one in networks]
@@ -288,6 +291,11 @@ def _remove_empty(folder: Path) -> None:
     if folder.is_dir() and {one.name for one in folder.iterdir()} <= {LOCK}:
         (folder / LOCK).unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _library(named: NamedNetwork | None) -> list[str]:
+    """Return the package that builds the network, whose version matters."""
+    return [] if named is None or named.code is not None else [named.name.partition(":")[0]]
 
 
 def _called(network: nn.Module) -> str:

@@ -241,6 +241,7 @@ class Session:
             seed=self.seed,
             seconds=trained + time.perf_counter() - begun,
             data=self.data,
+            teacher=None if self._teacher is None else self._teacher.identity,
             last=last,
         )
         if self.folder is not None and self._processes.first:

@@ -31,7 +31,7 @@ from ddpnas.space.user_code import CodeForm, confirmed_name, names_file
 from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.training.checkpoint import load_weights
 from ddpnas.training.networks import NamedNetwork, find_network
-from ddpnas.training.results import Compared, Comparison
+from ddpnas.training.results import Compared, Comparison, StartForm
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.read import Measured, Size, Whole, blaming, read_json
@@ -128,6 +128,7 @@ def save_networks(
     searched: SearchSpace | None = None,
     generated: Mapping[str, Any] | None = None,
     named: NamedNetwork | None = None,
+    start: Mapping[str, str | None] | None = None,
 ) -> None:
     """Write the first network and the figures of all into a folder for :func:`ddpnas.load`.
 
@@ -144,6 +145,8 @@ def save_networks(
             record; without tables, lists and folders.
         named: What builds the first network by name, if it belongs to no space; see
             :attr:`ddpnas.training.OpenedNetwork.named`.
+        start: Network that the training started from, for the record; see
+            :attr:`ddpnas.training.OpenedNetwork.start`.
 
     Raises:
         RunError: The networks were read from a file, which holds their figures only, or the
@@ -163,7 +166,13 @@ def save_networks(
     """
     with lock_trained(Path(path)):
         TrainedFolder(Path(path)).save(
-            space, networks, limits=limits, searched=searched, generated=generated, named=named
+            space,
+            networks,
+            limits=limits,
+            searched=searched,
+            generated=generated,
+            named=named,
+            start=start,
         )
 
 
@@ -202,6 +211,7 @@ def read_comparison(folder: str | Path) -> Comparison | None:
         versions=about["provenance"]["versions"],
         limits=limits,
         generated=about["provenance"].get("generated"),
+        start=about["provenance"].get("start"),
     )
 
 
@@ -236,6 +246,7 @@ class _ProvenanceForm(TypedDict):
     seed: Whole
     searched_space_options: dict[str, Any] | None
     generated: NotRequired[_GeneratedForm | None]
+    start: NotRequired[StartForm | None]
     versions: dict[str, Any]
 
 

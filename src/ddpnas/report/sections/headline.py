@@ -143,9 +143,10 @@ def _training_words(view: View | TrainedView, trained: Comparison) -> list[str]:
     of_data = f" of {found.evaluation.data}" * (found.evaluation.data != view.data_name)
     epochs = found.result.recipe.epochs
     split = SPLIT_NAMES[found.evaluation.split]
+    how = "Trained from scratch" if trained.start is None else "Fine-tuned"
     words = [
         (
-            f"Trained from scratch for {epochs} epochs, the {_called(view.network)} classifies "
+            f"{how} for {epochs} epochs, the {_called(view.network)} classifies "
             f"{percent(found.evaluation.accuracy)} of the {split} images{of_data} correctly."
         )
     ]

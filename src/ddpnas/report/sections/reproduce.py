@@ -76,12 +76,18 @@ def trained_reproduce_section(view: TrainedView) -> Section:
     """Return the command that trains the network again, and its versions."""
     trained = view.trained
     facts = Facts(tuple(Fact(name, str(value)) for name, value in trained.versions.items()))
-    if trained.space is None or not trained.source:
+    if not trained.source or (trained.space is None and trained.start is None):
         words = "The network or its data came from Python objects, so only a program can repeat it."
         return Section("reproduce", "Reproduce this training", (words,), (facts,))
-    line = ["train", "--space", without_folders(trained.space)]
-    defaults = {} if view.space is None else view.space.plain_defaults
-    line += ["--architecture", view.network.text, *_train_words(trained, defaults, None)]
+    if trained.start is not None:
+        line = ["train", "--start", str(trained.start["name"])]
+        if (weights := trained.start["weights"]) is not None:
+            line += ["--weights", weights]
+        line += _train_words(trained, trained.space_options, None)
+    else:
+        line = ["train", "--space", without_folders(str(trained.space))]
+        defaults = {} if view.space is None else view.space.plain_defaults
+        line += ["--architecture", view.network.text, *_train_words(trained, defaults, None)]
     line += ["--out", said_path(trained.path)]
     words = "Files and folders that were given by full path appear by name only."
     if trained.random and trained.limits:
@@ -149,6 +155,8 @@ def _train_words(
         words += ["--random", str(len(trained.random))]
     if trained.same_size:
         words += ["--same-size", str(len(trained.same_size))]
+    if result.teacher is not None:
+        words += ["--teacher", result.teacher.rpartition(" ")[0]]
     for network in trained.baselines:
         words += ["--baseline", network.name]
     return [*words, "--seed", str(result.seed)]

@@ -54,7 +54,10 @@ def training_section(view: View | TrainedView) -> Section | None:
             f"{result.recipe.epochs} epochs with seed {result.seed}."
         ),
     )
-    return Section("training", "Trained from scratch", words, tuple(blocks))
+    title = "Trained from scratch"
+    if trained.start is not None:
+        title = f"Fine-tuned from {trained.start['name']}"
+    return Section("training", title, words, tuple(blocks))
 
 
 def _networks_table(view: View | TrainedView, trained: Comparison) -> DataTable:
