@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from ddpnas.costs.table import CostTableForm
+from ddpnas.generation.forms import CertificateForm, RequestForm
 from ddpnas.generation.limits import LimitForm
 from ddpnas.space.distribution import DistributionForm
 from ddpnas.utils.read import Measured, Whole
@@ -66,36 +67,24 @@ class CheckpointForm(TypedDict):
     evaluator: dict[str, Any]
 
 
-class _CertificateForm(TypedDict):
-    gap: Measured
-
-
 class _CandidateForm(TypedDict):
     architecture: dict[str, str]
     text: str
     costs: dict[str, float]
     margin: dict[str, float]
     log_prob: Measured  # minus infinity for an option of probability 0
-    certificate: _CertificateForm
+    certificate: CertificateForm
     score: NotRequired[Measured]
     accuracy: NotRequired[Measured]
 
 
-class GeneratedForm(_CandidateForm):
+class GeneratedForm(_CandidateForm, RequestForm):
     """What ``generated.json`` holds."""
 
     limits: dict[str, LimitForm]
-    objective: str
-    survivors_only: bool
-    height: int | None
-    parametric: int | None
-    costs_from: list[str]
-    space_options: dict[str, Any]
     error_margin: NotRequired[float | str | None]
     tables: list[CostTableForm]
     top: NotRequired[list[_CandidateForm]]
-    rescored: NotRequired[Whole]
-    chosen: NotRequired[Whole]
     changed_by_rescoring: NotRequired[bool]
 
 

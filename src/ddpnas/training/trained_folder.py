@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
+from ddpnas.generation.forms import CertificateForm, RequestForm
 from ddpnas.generation.limits import Limit, LimitForm, Limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
@@ -222,23 +223,11 @@ class _DataForm(TypedDict):
     source: dict[str, Any]  # of DataConfig, or empty
 
 
-class _CertificateForm(TypedDict):
-    gap: Measured
-
-
-class _GeneratedForm(TypedDict):
+class _GeneratedForm(RequestForm):
     """What is kept of an answer of ``ddpnas generate``."""
 
     log_prob: Measured
-    certificate: _CertificateForm
-    objective: str
-    survivors_only: bool
-    height: int | None
-    parametric: int | None
-    costs_from: list[str]
-    space_options: dict[str, Any]
-    rescored: NotRequired[Whole]
-    chosen: NotRequired[Whole]
+    certificate: CertificateForm
 
 
 class _ProvenanceForm(TypedDict):
