@@ -25,7 +25,7 @@ import copy
 import gc
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,8 @@ class SearchSpace(DecisionSpace):
         options: All arguments of ``network``, defaults included.
         output_shape: Shape of the output for one input, without the batch.
         source: The user's file that it was made from; None if it was made in Python.
+        own_options: Of the class: names of arguments that are neither the network's nor those
+            above, as ``limits`` of a space whose sizes follow from them.
 
     Raises:
         SpaceError: The network cannot be made or run on that input in training and in evaluation
@@ -91,6 +93,8 @@ class SearchSpace(DecisionSpace):
         >>> space.size, space.output_shape, space.build({"layer": "conv5"}).kernel_size
         (2, (8, 32, 32), (5, 5))
     """
+
+    own_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,

@@ -245,6 +245,8 @@ class EdgeSpace(SearchSpace):
         (2, (4, 8, 12, 16, 20))
     """
 
+    own_options = frozenset({"limits"})
+
     def __init__(
         self,
         network: Callable[..., nn.Module],

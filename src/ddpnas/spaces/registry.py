@@ -35,7 +35,7 @@ __all__ = [
     "takes_limits",
 ]
 
-_SPACES: dict[str, functools.partial[SearchSpace] | functools.partial[edge.EdgeSpace]] = {
+_SPACES: dict[str, functools.partial[Any]] = {
     "darts": darts.SPACE,
     "edge": edge.SPACE,
     "mnasnet": mnasnet.SPACE,
@@ -88,7 +88,7 @@ def check_space(name: str, options: Mapping[str, Any]) -> None:
     elif name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
     else:
-        network_options(_SPACES[name].args[0], name, _without_limits(name, options))
+        network_options(_SPACES[name].args[0], name, _network_options(name, options))
 
 
 def takes_limits(name: str) -> bool:
@@ -98,7 +98,7 @@ def takes_limits(name: str) -> bool:
         >>> takes_limits("edge"), takes_limits("darts"), takes_limits("my_file.py:network")
         (True, False, False)
     """
-    return name in _SPACES and _SPACES[name].func is edge.EdgeSpace
+    return name in _SPACES and "limits" in _own_options(name)
 
 
 def space_options(name: str) -> list[str]:
@@ -136,15 +136,22 @@ def create_space(name: str, /, **options: Any) -> SearchSpace:
     if name not in _SPACES:
         raise OptionError(nearest("space", name, _SPACES))
     make = _SPACES[name]
-    given = network_options(make.args[0], name, _without_limits(name, options))
-    if takes_limits(name):
-        given["limits"] = options.get("limits")
-    return make(name=name, **given)
+    given = network_options(make.args[0], name, _network_options(name, options))
+    own = {option: options[option] for option in _own_options(name) & options.keys()}
+    space: SearchSpace = make(name=name, **given, **own)
+    return space
 
 
-def _without_limits(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a space's network; limits belong to the space, if it takes any."""
-    return {k: v for k, v in options.items() if k != "limits" or not takes_limits(name)}
+def _own_options(name: str) -> frozenset[str]:
+    """Return the options that a published space takes itself, besides those of its network."""
+    kind: Any = _SPACES[name].func
+    found: frozenset[str] = kind.own_options
+    return found
+
+
+def _network_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    own = _own_options(name)
+    return {option: value for option, value in options.items() if option not in own}
 
 
 def named_space(name: str, options: Mapping[str, Any]) -> SearchSpace:
