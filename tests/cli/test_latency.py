@@ -31,6 +31,8 @@ def test_measure_prints_how_far_off_the_table_is_and_writes_it(capsys, tmp_path)
     assert "left out of the fit" in printed and "Kendall's tau" in printed
     table = CostTable.load(out)
     assert table.about["check"]["architectures"] == 4
+    [row] = [line for line in printed.splitlines() if "the default --margin" in line]
+    assert f"{100 * table.margin:.1f} %" in row
     assert list(out.parent.iterdir()) == [out]
     main(["latency", *TOY, *QUICK, "--out", str(out), "--quiet"])
     assert "round" not in capsys.readouterr().out

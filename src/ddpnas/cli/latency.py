@@ -146,6 +146,7 @@ def _finish(table: CostTable, out: Path) -> None:
             ["whole networks timed to check it", str(check["architectures"])],
             ["fitted overhead and scale", f"{check['overhead_ms']:.3g} ms, {check['scale']:.3f}"],
             ["error on a network left out of the fit", _error(check)],
+            ["its 95th percentile, the default --margin", f"{100 * table.margin:.1f} %"],
             ["error without the fit", f"{check['unfitted_mape_percent']:.1f} %"],
             ["Kendall's tau, left out of the fit", f"{tau} (95 % interval: {interval})"],
         ],
