@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,17 @@ def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str
         ('MACs', True)
     """
     checked("space of count_costs()", SearchSpace, space)
+    known = _COUNTED.setdefault(space, {})
+    if weights not in known:
+        known[weights] = _counted(space, weights)
+    return dict(known[weights])
+
+
+# A space does not change, and many parts of a run ask for its costs.
+_COUNTED: WeakKeyDictionary[SearchSpace, dict[str, dict[str, CostTable]]] = WeakKeyDictionary()
+
+
+def _counted(space: SearchSpace, weights: Weights) -> dict[str, CostTable]:
     with torch.device("meta"):
         opened = space.opened()
     slices = Slices(opened)

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.costs.count import count_costs
-from ddpnas.costs.table import CostTable
+from ddpnas.costs.pace import Pace
 from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DivergedError, OptionError, nearest
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
+from ddpnas.evaluators.scoring import in_own_order
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.checkpoint import with_prefix, without_prefix
@@ -45,8 +46,7 @@ class ContinuedConfig:
         epochs: Passes over the training images when an architecture is asked for the first time;
             parts of a pass count, too.
         growth: Factor by which the total number of passes grows each time it is asked again.
-        pace: Seconds of an epoch by cost, such as {"macs": 2e-6, "activation_bytes": 1e-6, "": 1}:
-            so many for each unit of a counted cost, and for every network. With it, ``epochs`` are
+        pace: What an epoch takes, see :class:`ddpnas.costs.pace.Pace`. With it, ``epochs`` are
             those of a network that takes a second an epoch, and others get fewer or more, so that
             all train for about the same time.
         recipe: How each network is trained, one of `ddpnas recipes`; its schedule is not used.
@@ -81,13 +81,8 @@ class ContinuedConfig:
             before: How often it was asked before.
             costs: Its counted costs.
         """
-        return self.epochs * self.growth**before / self.seconds_an_epoch(costs)
-
-    def seconds_an_epoch(self, costs: Mapping[str, float]) -> float:
-        """Return the seconds of an epoch by ``pace``; 1 without one."""
-        if self.pace is None:
-            return 1.0
-        return sum(s * (costs[name] if name else 1.0) for name, s in self.pace.items())
+        seconds = 1.0 if self.pace is None else Pace(self.pace).of(costs)
+        return self.epochs * self.growth**before / seconds
 
 
 class _StateForm(TypedDict):
@@ -155,16 +150,12 @@ class ContinuedEvaluator(BaseEvaluator):
         )
         used = pick_device(device)
         self._train = Loader(data, [data.train], used, augmentation=augmentation)
-        self._valid = Loader(data, [data.valid], used)
-        self._costs = {} if self.config.pace is None else self._paced(space, self.config.pace)
+        self._valid = Loader(data, [in_own_order(data.valid)], used)
+        pace = self.config.pace or {}
+        counted = count_costs(space) if pace else {}
+        Pace(pace).table(counted)  # or an error: it names a cost that is not counted
+        self._costs = {name: counted[name] for name in pace if name}
         self._candidates: dict[Architecture, _Candidate] = {}
-
-    @staticmethod
-    def _paced(space: SearchSpace, pace: Mapping[str, float]) -> dict[str, CostTable]:
-        counted = count_costs(space)
-        if strange := sorted(set(pace) - {"", *counted}):
-            raise OptionError(nearest("cost of pace", strange[0], counted))
-        return {name: counted[name] for name in pace if name}
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Train each architecture further and yield its validation accuracy, in order.

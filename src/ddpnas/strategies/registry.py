@@ -16,6 +16,7 @@ from ddpnas.strategies.ddpnas_paper import DDPNASPaper
 from ddpnas.strategies.drnas import DrNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
 from ddpnas.strategies.gumbel import GDAS, SNAS
+from ddpnas.strategies.halving import Halving
 from ddpnas.strategies.local_search import LocalSearch
 from ddpnas.strategies.mdenas import MdeNAS
 from ddpnas.strategies.natural import ASNG, MIGO, SNG
@@ -41,6 +42,7 @@ _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "ddpnas-paper": DDPNASPaper,
     "drnas": DrNAS,
     "gdas": GDAS,
+    "halving": Halving,
     "local-search": LocalSearch,
     "mdenas": MdeNAS,
     "migo": MIGO,

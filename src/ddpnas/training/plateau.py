@@ -8,11 +8,13 @@ whose learning rate falls (warm-up, plateau, decay: Haegele et al., NeurIPS 2024
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddpnas.data.loader import Loader
 from ddpnas.training._timm_parts import average_of, optimizer_of
@@ -125,11 +127,15 @@ class PlateauTraining:
     def accuracy(self, loader: Loader, classes: int) -> float:
         """Return the accuracy of the averaged weights, a fraction.
 
+        Normalization uses the statistics of each batch: running ones lag behind weights that were
+        trained for a few steps.
+
         Args:
-            loader: Loads the items to classify.
+            loader: Loads the items to classify, classes mixed in every batch.
             classes: Number of classes.
         """
-        counts = confusion(self.scored, loader.eval_batches(500), classes)
+        with _batch_statistics(self.scored) as network:
+            counts = confusion(network, loader.eval_batches(500), classes)
         return float(counts.trace() / counts.sum())
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -148,3 +154,19 @@ class PlateauTraining:
         load_optimizer(self._optimizer, without_prefix("optimizer", tensors), state["optimizer"])
         if self._average is not None:
             self._average.module.load_state_dict(without_prefix("average", tensors))
+
+
+@contextlib.contextmanager
+def _batch_statistics(network: nn.Module) -> Iterator[nn.Module]:
+    """Let a network in evaluation mode normalize by each batch, and change nothing in it."""
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum, norm.num_batches_tracked = 0.0, None  # so that nothing is tracked
+    try:
+        yield network
+    finally:
+        for norm, (momentum, number) in zip(norms, before, strict=True):
+            norm.eval()
+            norm.momentum, norm.num_batches_tracked = momentum, number
