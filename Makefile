@@ -2,25 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Of `make search`: a smaller search for a quick look, for example
-#   make search IMAGES=1000 PASSES=10 EPOCHS=1
-# PASSES over the images train the shared weights; by default a search makes more of them.
+# Of `make search`: MINUTES for the search and its training, and as many for the baseline.
 OUT ?= runs/first
-IMAGES ?= 10000
-PASSES ?= 40
-EPOCHS ?= 7
+MINUTES ?= 2
+LIMIT ?= macs=2M
 SEED ?= 0
 
 .PHONY: search test test-slow fuzz docs clean
 
 search: $(VENV)/.installed
-	$(BIN)/ddpnas search --data fashion-mnist-12k --limit-train-images $(IMAGES) \
-	    --space nasbench201 --space-options.channels 8 --space-options.cells-per-stage 1 \
-	    --evaluator-options.warmup-epochs $(PASSES) --seed $(SEED) --out $(OUT) --overwrite
-	$(BIN)/ddpnas generate $(OUT) --limit macs=2M --rescore 50
-	$(BIN)/ddpnas train $(OUT) --random 3 --same-size 3 --epochs $(EPOCHS) --seed $(SEED) \
-	    --limit-train-images $(IMAGES) --overwrite
-	$(BIN)/ddpnas report $(OUT)
+	$(BIN)/ddpnas fit fashion-mnist-12k --limit $(LIMIT) --minutes $(MINUTES) --seed $(SEED) \
+	    --baseline residual --out $(OUT) --overwrite
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ You have photographs in one folder for each class and a limit on multiply-adds. 
 a CPU you search, choose a network within the limit, train it, export it to ONNX (float and 8-bit
 integers), classify an image, and write a report.
 
-Install with `pip install 'ddpnas[onnx]'`. `own_images.ipynb` is the same as a notebook.
+Install with `pip install ddpnas`. `own_images.ipynb` is the same as a notebook.
 """
 
 # %%

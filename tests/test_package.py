@@ -17,7 +17,7 @@ SOURCE = Path(ddpnas.__file__).parent
 ROOMS = (
     "errors", "_version", "utils", "space", "costs", "generation", "strategies", "benchmarks",
     "spaces", "data", "training", "evaluators", "relaxed", "runs", "shrinking", "export", "report",
-    "testing", "cli",
+    "fitting", "testing", "cli",
 )  # fmt: skip
 WITHOUT_TORCH = ("errors", "utils", "generation", "strategies", "benchmarks")
 MOST_PUBLIC_NAMES = 42  # at top level; the rest is in the rooms

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ddpnas.data.data import Data, make_data
     from ddpnas.data.load import list_data, load_data
     from ddpnas.export.onnx import export_onnx
+    from ddpnas.fitting.fit import fit
+    from ddpnas.fitting.fitted import Fitted
     from ddpnas.generation.best import Generated, generate, top_k
     from ddpnas.generation.frontier import frontier
     from ddpnas.report.html import write_report
@@ -47,6 +49,7 @@ __all__ = [
     "Architecture",
     "CostTable",
     "Data",
+    "Fitted",
     "Generated",
     "JointDistribution",
     "Recipe",
@@ -65,6 +68,7 @@ __all__ = [
     "errors",
     "evaluate",
     "export_onnx",
+    "fit",
     "frontier",
     "generate",
     "list_data",
@@ -92,6 +96,7 @@ __getattr__, __dir__ = lazy_names(
         "Architecture": "ddpnas.space.decisions",
         "CostTable": "ddpnas.costs.table",
         "Data": "ddpnas.data.data",
+        "Fitted": "ddpnas.fitting.fitted",
         "Generated": "ddpnas.generation.best",
         "JointDistribution": "ddpnas.space.distribution",
         "Recipe": "ddpnas.training.recipes",
@@ -107,6 +112,7 @@ __getattr__, __dir__ = lazy_names(
         "create_strategy": "ddpnas.strategies.registry",
         "evaluate": "ddpnas.training.evaluate",
         "export_onnx": "ddpnas.export.onnx",
+        "fit": "ddpnas.fitting.fit",
         "frontier": "ddpnas.generation.frontier",
         "generate": "ddpnas.generation.best",
         "list_data": "ddpnas.data.load",
@@ -133,6 +139,7 @@ __getattr__, __dir__ = lazy_names(
         "errors",
         "evaluators",
         "export",
+        "fitting",
         "generation",
         "report",
         "runs",

@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
+from ddpnas.cli._clock import begin
 from ddpnas.errors import DdpnasError, RunError
 from ddpnas.training.distributed import abandon, first_to_fail, leave
 from ddpnas.utils.files import is_full
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from ddpnas.cli.parser import parse
 
+    begin(with_process=argv is None)
     words = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name may have letters that it cannot show
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -16,6 +16,7 @@ from ddpnas._version import __version__
 from ddpnas.cli import (
     benchmark,
     export,
+    fit,
     frontier,
     generate,
     latency,
@@ -55,6 +56,7 @@ SHOWN = {
 }  # fmt: skip
 
 COMMANDS: dict[str, Command] = {
+    **fit.COMMANDS,
     **search.COMMANDS,
     **generate.COMMANDS,
     **frontier.COMMANDS,

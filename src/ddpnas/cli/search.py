@@ -23,12 +23,14 @@ from ddpnas.cli._options import (
     own_space,
     own_strategy,
 )
+from ddpnas.cli.fit import resume as resume_fit
 from ddpnas.costs.count import count_costs
 from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
 from ddpnas.generation.cost_ranges import cost_bounds
 from ddpnas.generation.limits import amount
 from ddpnas.runs.config import RunConfig
+from ddpnas.runs.folder import PLAN
 from ddpnas.runs.resume import resume as resume_run
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, check_without_data, open_space
@@ -140,6 +142,9 @@ def _resumed(options: Namespace, progress: show.SearchProgress) -> Iterator[None
 
 def resume(options: Namespace) -> None:
     """``ddpnas resume``."""
+    if (Path(options.run) / PLAN).is_file():
+        resume_fit(options)
+        return
     join(options.device or Run(options.run).config.device)
     with show.SearchProgress(None, quiet=options.quiet) as progress:
         result = resume_run(

@@ -1,5 +1,6 @@
 """RunFolder: the files of a search, and how it resumes from them after an interruption.
 
+    plan.json               how `ddpnas fit` divides its time, where that made the run
     config.yaml             the resolved configuration, usable as --config
     run.json                the run's identity, the space and data that it searches, versions
     history.jsonl           one line for each evaluated architecture
@@ -40,6 +41,7 @@ __all__ = [
     "HISTORY",
     "LATENCY",
     "LATENCY_CHECK",
+    "PLAN",
     "REPORT",
     "REPORT_DATA",
     "RESULT",
@@ -49,6 +51,7 @@ __all__ = [
     "RunFolder",
 ]
 
+PLAN = "plan.json"
 CONFIG = "config.yaml"
 RUN = "run.json"
 HISTORY = "history.jsonl"
@@ -62,6 +65,7 @@ TRAINED = "trained"  # folder that `ddpnas train` fills
 REPORT_DATA = "report-data"  # folder of the figures behind the report
 
 OWN_FILES = (
+    PLAN,
     CONFIG,
     RUN,
     HISTORY,
@@ -173,14 +177,18 @@ class RunFolder:
         names = {p.name for p in self.path.iterdir()} - {LOCK}
         # run.json is written last and makes the folder a run. A kill just before leaves these.
         if RUN not in names:
-            begun = (*self.path.glob(f"{RUN}.*.tmp"), *self.path.glob(f"{CONFIG}.*.tmp"))
-            names -= {CONFIG, *(p.name for p in begun)}
+            begun = (
+                *self.path.glob(f"{RUN}.*.tmp"),
+                *self.path.glob(f"{CONFIG}.*.tmp"),
+                *self.path.glob(f"{PLAN}.*.tmp"),
+            )
+            names -= {PLAN, CONFIG, *(p.name for p in begun)}
         return sorted(names)
 
     def _clear(self) -> None:
         """Remove the files of a run, in an order that leaves a run to replace at any moment."""
         first = (RESULT, CHECKPOINT)  # what is left is an unfinished run
-        last = (RUN, CONFIG)  # see _present
+        last = (RUN, CONFIG, PLAN)  # see _present
         with lock_trained(self.path / TRAINED, make=False):
             for name in (*first, *({*OWN_FILES} - {*first, *last})):
                 self._remove(name)

@@ -127,7 +127,7 @@ def search(
     data: Data | Any = "fashion-mnist-12k",
     strategy: str | Callable[..., Strategy] = "ddpnas",
     *,
-    out: str | Path | None = None,
+    out: str | Path | RunFolder | None = None,
     seed: Seed = 0,
     strategy_options: Mapping[str, Any] | None = None,
     evaluator: str | Evaluator | Callable[..., Evaluator] = "supernet",
@@ -148,7 +148,7 @@ def search(
         data: A name, a path, a pair of tensors, a Dataset: see :func:`ddpnas.data.as_data`.
         strategy: A name in :func:`ddpnas.list_strategies`, or ``my_file.py:MyStrategy``, which is
             executed; or your class, called as ``strategy(space, seed=seed, **strategy_options)``.
-        out: Run folder; None keeps nothing on disk.
+        out: Run folder; None keeps nothing on disk. One that is open and empty is used and closed.
         seed: Seed for everything random.
         strategy_options: Options of the strategy, see ``ddpnas strategies NAME``.
         evaluator: Where scores come from: a name in :func:`ddpnas.evaluators.list_evaluators`
@@ -182,7 +182,7 @@ def search(
     check_without_data(
         space, strategy, evaluator, strategy_options=strategy_options or {},
         evaluator_options=evaluator_options or {}, device=device,
-        out=None if resume else out, overwrite=overwrite,
+        out=None if resume or isinstance(out, RunFolder) else out, overwrite=overwrite,
     )  # fmt: skip
     processes = join(device)
     data = as_data(data)
@@ -219,8 +219,8 @@ def search(
         raise RunError("resume needs the run folder: out=...")
 
     def open_folder() -> RunFolder | None:
-        if out is None:
-            return None
+        if out is None or isinstance(out, RunFolder):
+            return out
         return RunFolder.open(out) if resume else RunFolder.create(out, overwrite=overwrite)
 
     def begin() -> SearchResult | None:

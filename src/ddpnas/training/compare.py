@@ -20,7 +20,7 @@ from ddpnas.generation.limits import Limit, Limits, checked_limits, tightened_li
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.final_spaces import inference_space
-from ddpnas.training.networks import find_network
+from ddpnas.training.networks import find_baseline
 from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
@@ -111,7 +111,7 @@ def compare(
         entries.append((name, space.format(one), one, reached, network))
     for name in baselines:
         with seeded(seed):
-            known = find_network(name if ":" in name else f"torchvision:{name}")
+            known = find_baseline(name)
             network = known.build(len(data.classes), data.input_shape)
         counted = count_network(network, data.input_shape)
         reached = {key: float(counted[key]) for key in tables if key in counted}

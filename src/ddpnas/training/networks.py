@@ -24,9 +24,14 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.space.user_code import UserCode, as_user_error, names_file
 from ddpnas.training._heads import first_convolution, replace_head, replace_layer, with_inputs
 
-__all__ = ["FORMS", "NamedNetwork", "find_network"]
-
-logger = logging.getLogger(__name__)
+__all__ = [
+    "FORMS",
+    "NamedNetwork",
+    "find_baseline",
+    "find_network",
+    "first_convolution",
+    "head_of",
+]
 
 FORMS = "timm:NAME, torchvision:NAME or FILE.py:function"
 
@@ -138,6 +143,16 @@ def find_network(name: str) -> NamedNetwork:
     if names_file(name):
         return _File(name, UserCode.read(name, "network", OptionError))
     raise OptionError(f"{name!r} names no network; give {FORMS}")
+
+
+def find_baseline(name: str) -> NamedNetwork:
+    """Return the network of a name as :func:`find_network` does; of torchvision if none is said.
+
+    Example:
+        >>> find_baseline("resnet18").name
+        'torchvision:resnet18'
+    """
+    return find_network(name if ":" in name else f"torchvision:{name}")
 
 
 @dataclass(frozen=True)

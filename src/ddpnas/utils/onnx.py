@@ -14,21 +14,19 @@ __all__ = ["need_onnx", "quiet"]
 
 
 def need_onnx(*packages: str) -> None:
-    """Check that packages of the onnx extra can be imported.
+    """Check that packages for ONNX files can be imported.
 
     Args:
         packages: Names of packages.
 
     Raises:
-        OptionError: One cannot; the message names the extra to install.
+        OptionError: One cannot; the message says how to install it.
     """
     for package in packages:
         try:
             __import__(package)
         except ImportError:
-            raise OptionError(
-                f"this needs the package {package}: pip install 'ddpnas[onnx]'"
-            ) from None
+            raise OptionError(f"this needs the package {package}: pip install {package}") from None
 
 
 @contextlib.contextmanager

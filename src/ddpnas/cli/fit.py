@@ -1,0 +1,148 @@
+"""``ddpnas fit``."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ddpnas.cli import _show as show
+from ddpnas.cli._clock import seconds_since
+from ddpnas.cli._options import (
+    Command,
+    add_json,
+    add_limit,
+    add_quiet,
+    add_seed_and_device,
+    new_parser,
+)
+from ddpnas.fitting.fit import fit as fit_network
+from ddpnas.fitting.fit import resume_fit
+from ddpnas.fitting.fitted import Fitted
+from ddpnas.generation.limits import amount, parse_limits
+from ddpnas.utils.duration import duration
+from ddpnas.utils.settings import Count, Pixels
+from ddpnas.utils.shapes import Range
+
+__all__ = ["COMMANDS", "resume"]
+
+
+def _fit_parser() -> ArgumentParser:
+    parser = new_parser("search and train the best network for your images in the time you give")
+    parser.add_argument("data", help="folder with one subfolder for each class; see `ddpnas data`")
+    add_limit(parser)
+    parser.add_argument(
+        "--minutes",
+        type=Annotated[float, Range(above=0, most=1e6)],
+        default=10.0,
+        help="time for everything but baselines",
+    )
+    parser.add_argument("--out", help="folder for the result; default: runs/NAME of the data")
+    parser.add_argument(
+        "--image-size",
+        type=Pixels,
+        help="pixels a side; by default the images' own, at most 64",
+    )
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        help="also train this network for the same time, to compare with: residual, mobilenet-v2 "
+        "or regnet (scaled to the limits), or a network of torchvision; may be repeated",
+    )
+    parser.add_argument(
+        "--export",
+        default="onnx",
+        help="file to write and check: onnx, torch (torch.export) or none",
+    )
+    parser.add_argument("--plan", help="plan.json of another fit, to follow it exactly")
+    parser.add_argument(
+        "--threads", type=Count, help="threads of the processor; default: one for each core"
+    )
+    add_seed_and_device(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    add_json(parser)
+    add_quiet(parser)
+    return parser
+
+
+def fit(options: Namespace) -> None:
+    """``ddpnas fit``."""
+    out = options.out or f"runs/{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(options.data).name)}"
+    quiet = options.quiet or options.json
+    try:
+        fitted = fit_network(
+            options.data,
+            parse_limits(options.limit),
+            options.minutes,
+            out,
+            image_size=options.image_size,
+            seed=options.seed,
+            device=options.device,
+            threads=options.threads,
+            baselines=options.baseline,
+            export=options.export,
+            plan=options.plan,
+            overwrite=options.overwrite,
+            started=seconds_since(),
+            on_progress=lambda text: show.line(text, quiet=quiet),
+        )
+    except KeyboardInterrupt:
+        if not (Path(out) / "run.json").exists():
+            raise
+        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(out)}") from None
+    _show_fitted(fitted, options.json)
+
+
+def resume(options: Namespace) -> None:
+    """``ddpnas resume`` in the folder of a fit."""
+    fitted = resume_fit(
+        options.run,
+        data=options.data,
+        on_progress=lambda text: show.line(text, quiet=options.quiet),
+    )
+    _show_fitted(fitted, as_json=False)
+
+
+def _show_fitted(fitted: Fitted, as_json: bool) -> None:
+    if as_json:
+        show.line(json.dumps(fitted.to_dict(), indent=1))
+        return
+    folder = shlex.quote(str(fitted.folder))
+    split = {"valid": "validation"}.get(fitted.evaluation.split, fitted.evaluation.split)
+    names = list(dict.fromkeys(("macs", "params", *fitted.limits)))
+    rows = [
+        [name, *(amount(costs[n]) if n in costs else "-" for n in names), str(epochs), accuracy]
+        for name, costs, epochs, accuracy in (
+            (one, costs, epochs, f"{100 * share:.2f} %")
+            for one, costs, epochs, share in [
+                ("found", fitted.costs, len(fitted.trained.history), fitted.accuracy),
+                *(
+                    (b.name, b.costs, len(b.result.history), b.evaluation.accuracy)
+                    for b in fitted.baselines
+                ),
+            ]
+        )
+    ]
+    show.line("")
+    show.table(
+        ["network", *names, "epochs", f"{split} accuracy"],
+        rows,
+        title=f"{fitted.evaluation.items:,} {split} images that no network was trained on",
+    )
+    show.line(f"architecture: {fitted.text}")
+    show.line(f"{duration(fitted.seconds['total'])} in all; everything is in {fitted.folder}")
+    for kind, path in fitted.files.items():
+        show.line(f"{kind}: {path}")
+    show.line(f"next: ddpnas predict {folder} IMAGE...")
+    macs = amount(float(f"{fitted.costs['macs'] / 2:.2g}"))
+    show.line(f"another limit: ddpnas generate {folder} --limit macs={macs.replace(',', '')}")
+
+
+COMMANDS: dict[str, Command] = {
+    "fit": (_fit_parser, fit),
+}

@@ -1,0 +1,55 @@
+"""Networks that a fit is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from torch import nn
+
+from ddpnas.data.data import Data
+from ddpnas.errors import OptionError
+from ddpnas.generation.limits import Limit
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.edge import DESIGNS, EdgeSpace
+from ddpnas.training.networks import find_baseline
+
+__all__ = ["baseline_network", "check_baseline"]
+
+
+def check_baseline(name: str) -> None:
+    """Check the name of a baseline.
+
+    Raises:
+        OptionError: There is no such network.
+    """
+    if name in DESIGNS:
+        return
+    try:
+        find_baseline(name)
+    except OptionError as error:
+        raise OptionError(f"{error}; or a design: {', '.join(DESIGNS)}") from None
+
+
+def baseline_network(
+    name: str, space: SearchSpace, limits: Mapping[str, Limit], data: Data
+) -> tuple[nn.Module, Architecture]:
+    """Return an untrained network, and its architecture if it is one of the space.
+
+    Args:
+        name: A standard design of the space ``edge``, scaled to the limits; a network of
+            torchvision or timm; or ``FILE.py:function``, which is executed.
+        space: The space ``edge``.
+        limits: What the design is scaled to.
+        data: The data that it has to take.
+
+    Raises:
+        InfeasibleError: The design has no network within the limits.
+        OptionError: The name is unknown, or the network does not take such images.
+    """
+    if name in DESIGNS:
+        architecture = cast(EdgeSpace, space).scaled(name, dict(limits))
+        return space.build(architecture), architecture
+    network = find_baseline(name).build(len(data.classes), data.input_shape)
+    return network, Architecture({})

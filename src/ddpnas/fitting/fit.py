@@ -1,0 +1,407 @@
+"""fit(): from images to a trained network within limits, in the minutes given."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import torch
+
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.network import count_network
+from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
+from ddpnas.data.load import as_data, load_data
+from ddpnas.errors import ExportError, OptionError, RunError
+from ddpnas.evaluators.continued import ContinuedEvaluator
+from ddpnas.export.deployable import Deployable
+from ddpnas.export.onnx import export_onnx
+from ddpnas.export.onnx_runtime import raw_inputs
+from ddpnas.export.torch_export import export_torch
+from ddpnas.fitting.baselines import baseline_network, check_baseline
+from ddpnas.fitting.fitted import Candidate, Fitted
+from ddpnas.fitting.plan import FitPlan
+from ddpnas.fitting.planning import make_plan
+from ddpnas.fitting.speed import epoch_seconds
+from ddpnas.generation.limits import Limits, parse_limits
+from ddpnas.report.html import write_report
+from ddpnas.runs.folder import PLAN, RUN, TRAINED, RunFolder
+from ddpnas.runs.loop import Progress
+from ddpnas.runs.run import Run
+from ddpnas.runs.search import SearchResult, search
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.registry import create_space
+from ddpnas.training.recipes import Recipe, create_recipe
+from ddpnas.training.results import Compared, Comparison, TrainResult
+from ddpnas.training.saving import TrainedFolder, lock_trained
+from ddpnas.training.train import train
+from ddpnas.training.trained_folder import load, read_comparison
+from ddpnas.utils.duration import duration
+from ddpnas.utils.files import writable
+from ddpnas.utils.onnx import need_onnx
+from ddpnas.utils.seeds import seeded
+from ddpnas.utils.settings import Count, Pixels, Seed, checked
+from ddpnas.utils.shapes import Range
+
+__all__ = ["fit", "resume_fit"]
+
+logger = logging.getLogger(__name__)
+
+Export = Literal["onnx", "torch", "none"]
+Tell = Callable[[str], object]
+_Minutes = Annotated[float, Range(above=0, most=1_000_000)]
+_IMAGES = 500  # with which an exported file is checked
+_FILES = {"onnx": "net.onnx", "torch": "net.pt2"}
+
+
+def fit(
+    data: Data | Any,
+    limits: Limits | None = None,
+    minutes: float = 10.0,
+    out: str | Path | None = None,
+    *,
+    image_size: Pixels | None = None,
+    seed: Seed = 0,
+    device: str = "auto",
+    threads: Count | None = None,
+    baselines: Sequence[str] = (),
+    export: Export = "onnx",
+    plan: str | Path | None = None,
+    overwrite: bool = False,
+    started: float = 0.0,
+    on_progress: Tell | None = None,
+) -> Fitted:
+    """Search and train a network for these images, within limits and minutes.
+
+    Networks of the space ``edge``, sized by the limits, race against standard designs: all are
+    trained a little, the better half of them further. The winner goes on training until the time is
+    up. How the time is divided is written to ``plan.json`` before anything is trained.
+
+    Args:
+        data: See :func:`ddpnas.data.as_data`.
+        limits: Cost name -> limit, such as ``{"macs": "20M", "params": "300K"}``, on costs that
+            can be counted (:data:`ddpnas.spaces.edge.SIZED_BY`). None takes networks that can be
+            trained well in the time.
+        minutes: Minutes for everything but baselines, from the call to the return.
+        out: Folder for plan, run, trained network, exported file and report; None keeps nothing.
+        image_size: Pixels a side, where ``data`` is a path; see :class:`ddpnas.data.DataConfig`.
+        seed: Seed for everything random.
+        device: "auto", "cpu", "cuda", ...
+        threads: Threads of the processor for training; None is torch's present number.
+        baselines: Networks to train for the same time, after it: the designs "residual",
+            "mobilenet-v2" and "regnet" scaled to the limits, a network of torchvision, or
+            ``NET.py:factory``, which is executed.
+        export: File to write and check: "onnx", "torch" (torch.export) or "none". Needs ``out``.
+        plan: A ``plan.json`` to follow instead of making one, for the same network again.
+        overwrite: Replace whatever run ``out`` holds.
+        started: Seconds that have passed already and count, such as for loading torch.
+        on_progress: Called with a line of text at each step.
+
+    Raises:
+        DdpnasError: Something does not fit; the message says what to change.
+
+    Example:
+        >>> import ddpnas
+        >>> fitted = ddpnas.fit("photos/", {"macs": "20M"}, 10)  # doctest: +SKIP
+        >>> fitted.costs["macs"] <= 20e6  # doctest: +SKIP
+        True
+    """
+    begun = time.perf_counter() - started
+    tell = on_progress or (lambda text: None)
+    seconds = 60 * checked("minutes", _Minutes, minutes)
+    export = checked("export", Export, export)
+    asked = parse_limits(limits or {})
+    if export != "none" and out is None:
+        export = "none"
+    if export == "onnx":
+        need_onnx("onnx", "onnxscript", "onnxruntime")
+    if out is not None:
+        RunFolder.check_free(out, overwrite=overwrite)
+    data = _read(data, image_size)
+    for name in baselines:
+        check_baseline(name)
+    with _threads(threads), _folder(out) as folder:
+        if plan is not None:
+            made = FitPlan.read(plan)
+        else:
+            made = make_plan(
+                data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
+                export=export != "none", report=out is not None, tell=tell,
+            )  # fmt: skip
+        opened = RunFolder.create(folder, overwrite=overwrite or out is None)
+        opened.write_json(PLAN, made.to_dict())
+        return _Fit(made, data, folder, out is not None, begun, tell).run(opened, export, baselines)
+
+
+def resume_fit(
+    folder: str | Path,
+    *,
+    data: Data | str | Path | None = None,
+    baselines: Sequence[str] = (),
+    export: Export = "onnx",
+    on_progress: Tell | None = None,
+) -> Fitted:
+    """Go on with an interrupted fit, by its plan, to the network that it would have made.
+
+    Args:
+        folder: Its folder.
+        data: Where its images are now, if they have moved.
+        baselines: See :func:`fit`.
+        export: See :func:`fit`.
+        on_progress: See :func:`fit`.
+
+    Raises:
+        RunError: The folder holds no fit, or its images are others now.
+    """
+    tell = on_progress or (lambda text: None)
+    path = Path(folder)
+    made = FitPlan.read(path)
+    if not (path / RUN).is_file():
+        raise RunError(f"the fit in {path} was interrupted before it began; start it again")
+    run = Run(path)
+    images = data if isinstance(data, Data) else run.data(moved_to=data)
+    begun = time.perf_counter() - made.started
+    with _threads(made.threads):
+        return _Fit(made, images, path, True, begun, tell).run(None, export, baselines)
+
+
+class _Fit:
+    """A fit that follows its plan.
+
+    Args:
+        plan: What to do.
+        data: The data.
+        folder: Folder of the run.
+        kept: Whether the folder outlives the fit.
+        begun: When the fit began, by ``time.perf_counter()``.
+        tell: Takes lines of text.
+    """
+
+    def __init__(
+        self, plan: FitPlan, data: Data, folder: Path, kept: bool, begun: float, tell: Tell
+    ) -> None:
+        self.plan, self.data, self.folder, self.kept = plan, data, folder, kept
+        self._begun, self._tell = begun, tell
+        self.space = create_space("edge", **plan.space_options)
+        self.costs = count_costs(self.space)
+        self.limits = parse_limits(plan.limits)
+        self.seconds: dict[str, float] = {"plan": plan.started}
+
+    def run(self, opened: RunFolder | None, export: Export, baselines: Sequence[str]) -> Fitted:
+        """Race, train, test, export and report.
+
+        Args:
+            opened: The folder of a new run, which this closes; None goes on with the run in it.
+            export: Which file to write.
+            baselines: Networks to train for the same time.
+        """
+        found = self._race(opened)
+        chosen = found.architecture
+        reached = {name: table.cost(chosen) for name, table in self.costs.items()}
+        self._tell(
+            f"chosen: {self.space.format(chosen)} with {reached['macs']:,.0f} multiply-adds and "
+            f"{reached['params']:,.0f} parameters"
+        )
+        path = self.folder / TRAINED
+        with lock_trained(path):
+            kept, before = TrainedFolder(path), read_comparison(path)
+            networks = [self._found(found, reached, kept, before)]
+            files = self._export(export, networks[0].result)
+            self.seconds["total"] = time.perf_counter() - self._begun
+            done = {} if before is None else {one.name: one for one in before.baselines}
+            for name in baselines:
+                networks.append(done[name] if name in done else self._baseline(name, kept))
+            if set(baselines) - set(done):
+                kept.save(self.space, networks, limits=self.limits)
+        trained = networks[0].result
+        if self.kept:
+            files["report"] = write_report(self.folder)
+        return Fitted(
+            model=trained.model,
+            architecture=chosen,
+            space=self.space,
+            search=found,
+            trained=trained,
+            costs=reached,
+            limits=self.limits,
+            frontier=_frontier(found, self.space, self.costs),
+            baselines=tuple(networks[1:]),
+            seconds=self.seconds,
+            folder=self.folder if self.kept else None,
+            files=files,
+        )
+
+    def _mark(self, phase: str) -> None:
+        """Note how long a phase took."""
+        passed = time.perf_counter() - self._begun
+        self.seconds[phase] = passed - sum(self.seconds.values())
+
+    # The race.
+
+    def _race(self, opened: RunFolder | None) -> SearchResult:
+        plan = self.plan
+        found = search(
+            self.space, self.data, "halving", out=self.folder if opened is None else opened,
+            resume=opened is None, seed=plan.seed, device=plan.device,
+            strategy_options=plan.strategy_options, evaluator="continued",
+            evaluator_options=plan.evaluator_options, on_progress=self._tell_progress,
+        )  # fmt: skip
+        self._mark("race")
+        return found
+
+    def _tell_progress(self, progress: Progress) -> None:
+        if progress.record is None:
+            return
+        record = progress.record
+        self._tell(
+            f"[{progress.done}/{progress.total}] {100 * record['accuracy']:.1f} % after "
+            f"{record['epochs']:.1f} epochs: {self.space.format(record['architecture'])}"
+        )
+
+    # The final training.
+
+    @property
+    def _images(self) -> int:
+        """Images of an epoch of the final training."""
+        return len(self.data.train) + (0 if self.data.test is None else len(self.data.valid))
+
+    def _recipe(self) -> Recipe:
+        return create_recipe("quick", **self.plan.recipe)
+
+    def _found(
+        self,
+        found: SearchResult,
+        costs: dict[str, float],
+        kept: TrainedFolder,
+        before: Comparison | None,
+    ) -> Compared:
+        """Return the winner of the race, trained to the end, and keep it in the folder."""
+        chosen = found.architecture
+        if before is not None:  # it was trained to the end in a session before
+            trained = dataclasses.replace(
+                before.found.result, model=load(kept.path).network, data=self.data
+            )
+            return dataclasses.replace(before.found, result=trained)
+        trained = self._train(found, kept)
+        self._mark("training")
+        one = Compared("found", self.space.format(chosen), chosen, costs, trained)
+        kept.save(self.space, [one], limits=self.limits)
+        return one
+
+    def _train(self, found: SearchResult, kept: TrainedFolder) -> TrainResult:
+        chosen, plan = found.architecture, self.plan
+        evaluator = Run(self.folder).evaluator(self.space, self.data, device=plan.device)
+        network = cast(ContinuedEvaluator, evaluator).network(chosen)
+        left = plan.seconds - plan.reserve - (time.perf_counter() - self._begun)
+        if plan.epochs is None:
+            seen = [r for r in found.history if Architecture(r["architecture"]) == chosen]
+            # The first steps of a network take longer; the clock drops epochs that do not fit.
+            each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
+            self.plan = plan = plan.with_epochs(max(1, int(left / each)))
+            with writable(self.folder):
+                plan.save(self.folder)
+        self._tell(f"training it for {plan.epochs} epochs more")
+        return train(
+            network, self.data, self._recipe(), epochs=plan.epochs, seconds=max(left, 1.0),
+            seed=plan.seed, device=plan.device, folder=kept.checkpoints / "found",
+            resume=True, on_epoch=self._tell_epoch,
+        )  # fmt: skip
+
+    def _tell_epoch(self, record: Mapping[str, float]) -> None:
+        epochs = self.plan.epochs or 1
+        if record["epoch"] % max(1, epochs // 10) == 0:
+            self._tell(f"epoch {record['epoch']:.0f} of {epochs}, loss {record['loss']:.3f}")
+
+    def _baseline(self, name: str, kept: TrainedFolder) -> Compared:
+        """Return a network that was trained alone for the whole time."""
+        plan = self.plan
+        with seeded(plan.seed):
+            network, architecture = baseline_network(name, self.space, self.limits, self.data)
+        counted = count_network(network, self.data.input_shape)
+        recipe = create_recipe("quick")
+        with seeded(plan.seed):
+            trial, _ = baseline_network(name, self.space, self.limits, self.data)
+        each = epoch_seconds(trial, self.data, recipe, plan.device)
+        each *= self._images / len(self.data.train)
+        epochs = max(1, int(plan.training / each))
+        self._tell(f"baseline {name}: {epochs} epochs in {duration(plan.training)}")
+        result = train(
+            network, self.data, recipe, epochs=epochs, seconds=plan.training, seed=plan.seed,
+            device=plan.device, folder=kept.checkpoints / "baseline" / name.replace("/", "-"),
+            resume=True,
+        )  # fmt: skip
+        costs = {n: float(counted[n]) for n in self.costs if n in counted}
+        return Compared(name, name, architecture, costs, result)
+
+    # What is given away.
+
+    def _export(self, export: Export, trained: TrainResult) -> dict[str, Path]:
+        if export == "none" or not self.kept:
+            return {}
+        model = load(self.folder / TRAINED)
+        path = self.folder / _FILES[export]
+        raw = raw_inputs(self.data, self.data.splits[self.data.held_out], _IMAGES)
+        write = export_onnx if export == "onnx" else export_torch
+        deployable = Deployable.of(model, preprocessing=bool(model.mean))
+        try:
+            with writable(path):
+                done = write(deployable, path, images=raw)
+        except ExportError as error:  # the trained network is there all the same
+            logger.warning("warning: %s", error)
+            return {}
+        self._tell(f"{path.name}: {done.agreement.explain()}")
+        self._mark("export")
+        return {export: path}
+
+
+def _read(data: Any, image_size: int | None) -> Data:
+    if image_size is None:
+        return as_data(data)
+    if not isinstance(data, (str, Path)):
+        raise OptionError("image_size goes with a path; these images have their size already")
+    return load_data(data, image_size=image_size)
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """Give the folder of the run; one that is removed where nothing is kept."""
+    if out is not None:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Path(scratch) / "fit"
+
+
+def _frontier(
+    found: SearchResult, space: SearchSpace, costs: Mapping[str, CostTable]
+) -> tuple[Candidate, ...]:
+    """Return the networks of the race of which none is better at no more multiply-adds."""
+    last: dict[Architecture, Candidate] = {}
+    for record in found.history:
+        one = Architecture(record["architecture"])
+        reached = {name: table.cost(one) for name, table in costs.items()}
+        last[one] = Candidate(
+            space.format(one), reached, float(record["accuracy"]), float(record["epochs"])
+        )
+    kept: list[Candidate] = []
+    for candidate in sorted(last.values(), key=lambda c: (c.costs["macs"], -c.accuracy)):
+        if not kept or candidate.accuracy > kept[-1].accuracy:
+            kept.append(candidate)
+    return tuple(kept)

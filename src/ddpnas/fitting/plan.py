@@ -1,0 +1,154 @@
+"""FitPlan: how the seconds of a fit are divided, decided once and then followed.
+
+Everything in a plan that depends on a clock was measured before the plan was made. So a fit that
+follows a plan ends with the same network on any day: a resumed one, or one with ``--plan``. The
+clock may only drop epochs of the final training, and that is noted in its history.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from ddpnas.errors import OptionError
+from ddpnas.runs.folder import PLAN
+from ddpnas.utils.files import write_atomic
+from ddpnas.utils.read import read_json
+from ddpnas.utils.settings import Count, Seed, checked_fields
+from ddpnas.utils.shapes import Range
+
+__all__ = ["FitPlan", "Race", "divide"]
+
+# How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
+_RACE_SHARE = 0.25  # of the time for training
+_CANDIDATES, _REDUCTION, _RUNGS = 8, 2, 3
+_FEWEST_EPOCHS = 8  # of the fastest standard design: with fewer, there is nothing to race with
+_LEAST_EPOCHS = 0.25  # of a candidate in the first rung, or its score says nothing
+
+
+@dataclass(frozen=True)
+class Race:
+    """How many candidates race, and how long each is trained.
+
+    Attributes:
+        candidates: Number of candidates in the first rung; 1 for no race.
+        reduction: Of each rung, one in this many goes on.
+        rungs: Number of rungs.
+        seconds: Seconds of training of each candidate in the first rung. In all, a candidate is
+            trained for ``reduction`` times as long in each further rung.
+    """
+
+    candidates: int
+    reduction: int
+    rungs: int
+    seconds: float
+
+
+def divide(seconds: float, epoch_seconds: float) -> Race:
+    """Return how a race uses its share of the time.
+
+    Args:
+        seconds: Seconds for all training.
+        epoch_seconds: Seconds of an epoch of the fastest standard design.
+
+    Example:
+        >>> divide(120, 2.5)
+        Race(candidates=8, reduction=2, rungs=3, seconds=1.875)
+        >>> divide(15, 2.5).candidates
+        1
+    """
+    if seconds < _FEWEST_EPOCHS * epoch_seconds:
+        return Race(1, _REDUCTION, 1, _LEAST_EPOCHS * epoch_seconds)
+    for candidates in range(_CANDIDATES, 1, -1):
+        # Each rung trains its candidates from the seconds of the rung before to its own.
+        sizes = [math.ceil(candidates / _REDUCTION**rung) for rung in range(_RUNGS)]
+        units = sizes[0] + sum(
+            size * (_REDUCTION**rung - _REDUCTION ** (rung - 1))
+            for rung, size in enumerate(sizes)
+            if rung > 0
+        )
+        each = _RACE_SHARE * seconds / units
+        if each >= _LEAST_EPOCHS * epoch_seconds:
+            break
+    return Race(candidates, _REDUCTION, _RUNGS, each)
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """All that a fit will do.
+
+    Attributes:
+        seconds: Seconds of the whole fit.
+        started: Seconds that had passed when the plan was made.
+        reserve: Seconds kept for testing, exporting and reporting.
+        limits: Limits of the network, as text.
+        seed: Seed for everything random.
+        device: Where it trains.
+        threads: Threads of the processor that training uses.
+        space_options: Options of the space ``edge``.
+        strategy_options: Options of the strategy ``halving``.
+        evaluator_options: Options of the evaluator ``continued``.
+        recipe: Settings of the final training, which goes on from the winner of the race.
+        epochs: Epochs of the final training; None until the race is over.
+
+    Raises:
+        OptionError: A value of another type or out of range.
+    """
+
+    seconds: Annotated[float, Range(above=0)]
+    started: Annotated[float, Range(0)]
+    reserve: Annotated[float, Range(0)]
+    limits: dict[str, str]
+    seed: Seed
+    device: str
+    threads: Count
+    space_options: dict[str, Any]
+    strategy_options: dict[str, Any]
+    evaluator_options: dict[str, Any]
+    recipe: dict[str, Any] = field(default_factory=dict)
+    epochs: Count | None = None
+
+    def __post_init__(self) -> None:
+        checked_fields(self, "a plan")
+
+    @property
+    def training(self) -> float:
+        """Seconds for race and final training together."""
+        return self.seconds - self.started - self.reserve
+
+    def with_epochs(self, epochs: int) -> FitPlan:
+        """Return the plan with the length of the final training."""
+        return dataclasses.replace(self, epochs=epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return dataclasses.asdict(self)
+
+    def save(self, folder: Path) -> None:
+        """Write the plan into a folder."""
+        content = json.dumps(self.to_dict(), indent=1) + "\n"
+        write_atomic(folder / PLAN, content.encode())
+
+    @classmethod
+    def read(cls, path: str | Path) -> FitPlan:
+        """Return the plan in a file, or in the folder of a fit.
+
+        Raises:
+            OptionError: It is not a plan.
+        """
+        file = Path(path)
+        found: Mapping[str, Any] = read_json(
+            file / PLAN if file.is_dir() else file, dict[str, Any], OptionError
+        )
+        known = {f.name for f in dataclasses.fields(cls)}
+        if strange := sorted(set(found) - known) or sorted(
+            {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+            - {*found, "recipe"}
+        ):
+            raise OptionError(f"{path} is not a plan of a fit: {strange[0]} is unknown or missing")
+        return cls(**found)

@@ -1,0 +1,80 @@
+"""measure_pace(): how long an epoch takes on this machine, from a few steps of a few networks."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from ddpnas.costs.pace import Pace
+from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.device import pick_device
+from ddpnas.training.plateau import PlateauTraining
+from ddpnas.training.recipes import Recipe
+from ddpnas.utils.seeds import seeded
+
+__all__ = ["epoch_seconds", "measure_pace"]
+
+_WARM, _STEPS = 2, 5  # steps of each network before the clock starts, and while it runs
+# What a pace is made of: arithmetic, and memory traffic.
+_COSTS = ("macs", "activation_bytes")
+
+
+def epoch_seconds(network: torch.nn.Module, data: Data, recipe: Recipe, device: str) -> float:
+    """Return the seconds of an epoch of training, from a few steps.
+
+    Args:
+        network: The network; its weights change.
+        data: Its training split trains.
+        recipe: Optimizer, batch size and augmentation.
+        device: "auto", "cpu", "cuda", ...
+    """
+    loader = Loader(data, [data.train], pick_device(device))
+    training = PlateauTraining(network, recipe, loader, seed=0)
+    training.train(_WARM)
+    seconds = []
+    for _ in range(_STEPS):
+        begun = time.perf_counter()
+        training.train(1)
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds) * training.steps_an_epoch
+
+
+def measure_pace(
+    space: SearchSpace,
+    architectures: Iterable[Architecture],
+    costs: Mapping[str, CostTable],
+    data: Data,
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    most_seconds: float = 10.0,
+) -> Pace:
+    """Return the pace of training on this machine.
+
+    Args:
+        space: Builds the networks.
+        architectures: Networks to measure, the most important ones first.
+        costs: The counted costs of the space.
+        data: Its training split trains.
+        recipe: Optimizer, batch size and augmentation.
+        device: "auto", "cpu", "cuda", ...
+        most_seconds: No further network is measured after this time.
+    """
+    begun = time.perf_counter()
+    counted: list[dict[str, float]] = []
+    measured: list[float] = []
+    for one in architectures:
+        if measured and time.perf_counter() - begun > most_seconds:
+            break
+        with seeded(0):
+            network = space.build(one)
+        measured.append(epoch_seconds(network, data, recipe, device))
+        counted.append({name: costs[name].cost(one) for name in _COSTS})
+    return Pace.fitted(counted, measured)

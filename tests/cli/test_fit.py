@@ -1,0 +1,85 @@
+"""``ddpnas fit``: one command, its table, its JSON, and what it refuses."""
+
+import json
+
+import pytest
+
+from ddpnas.cli import main
+from ddpnas.fitting import FitPlan
+
+LIMIT = 200_000
+PLAN = FitPlan(
+    seconds=600.0, started=1.0, reserve=1.0, limits={"macs": f"{LIMIT}"}, seed=0, device="cpu",
+    threads=1,
+    space_options={
+        "stem_stride": 4, "stem": [4, 8], "stages": [[4, 8], [8, 16]], "depths": [1],
+        "expansions": [1], "head": [8], "num_classes": 10, "input_shape": [3, 32, 32],
+    },
+    strategy_options={"candidates": 2, "rungs": 1, "limits": {"macs": f"{LIMIT}"}},
+    evaluator_options={"epochs": 0.5}, recipe={"lr": 0.1, "warmup": 0.02}, epochs=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    PLAN.save(folder := tmp_path_factory.mktemp("plan"))
+    return str(folder / "plan.json")
+
+
+def test_one_command_leaves_a_network_and_says_where(plan, tmp_path, capsys):
+    out = str(tmp_path / "run")
+    words = ["fit", "sign-digits-small", "--plan", plan, "--out", out, "--export", "none"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "test accuracy" in said and "found" in said
+    assert f"ddpnas predict {out}" in said and f"ddpnas generate {out} --limit macs=" in said
+    assert main(["generate", out, "--limit", "macs=150K"]) == 0
+    assert main(words) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_json_is_all_that_is_printed(plan, tmp_path, capsys):
+    out = str(tmp_path / "run")
+    words = ["fit", "sign-digits-small", "--plan", plan, "--out", out, "--export", "none"]
+    assert main([*words, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["costs"]["macs"] <= LIMIT and content["split"] == "test"
+    assert content["folder"] == out
+    assert main(["resume", out, "--quiet"]) == 0  # finished: its result again
+    assert f"{100 * content['accuracy']:.2f} %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nowhere/"], "nowhere"),
+        (["sign-digits-small", "--limit", "latency_ms=3"], "fit limits what can be counted"),
+        (["sign-digits-small", "--limit", "macs"], "cannot read the limit"),
+        (["sign-digits-small", "--minutes", "0"], "minutes"),
+        (["sign-digits-small", "--minutes", "0.001"], "too short"),
+        (["sign-digits-small", "--baseline", "resnet"], "resnet18"),
+        (["sign-digits-small", "--plan", "missing.json"], "missing.json"),
+        (["sign-digits-small", "--export", "tflite"], "onnx"),
+        ([], "data"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", *words]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.startswith("ddpnas: ") and said.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", [0.5])
+def test_the_minutes_are_kept_and_the_file_is_checked(tmp_path, capsys, minutes):
+    out = tmp_path / "run"
+    words = ["fit", "sign-digits-small", "--minutes", f"{minutes}", "--out", str(out), "--json"]
+    assert main([*words, "--limit", "macs=500K"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    # The clock of a test process began long ago; the plan knows when this fit did.
+    plan = json.loads((out / "plan.json").read_text())
+    assert plan["seconds"] == 60 * minutes
+    assert content["costs"]["macs"] <= 500_000
+    assert (out / "net.onnx").is_file() and (out / "report.html").is_file()

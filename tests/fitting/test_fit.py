@@ -1,0 +1,141 @@
+"""fit(): within the limits and in time, the same by the same plan, and resumed to the same end."""
+
+import json
+
+import pytest
+import torch
+
+import ddpnas
+from ddpnas.errors import InfeasibleError, OptionError, RunError
+from ddpnas.fitting import FitPlan, resume_fit
+
+LIMIT = 60_000
+SPACE = {
+    "stem": [4, 8], "stages": [[4, 8], [8, 16]], "depths": [1, 2], "expansions": [1, 2],
+    "head": [8, 16], "num_classes": 2, "input_shape": [1, 8, 8],
+}  # fmt: skip
+PLAN = FitPlan(
+    seconds=600.0, started=1.0, reserve=1.0, limits={"macs": f"{LIMIT}"}, seed=3, device="cpu",
+    threads=1, space_options=SPACE,
+    strategy_options={"candidates": 4, "rungs": 2, "limits": {"macs": f"{LIMIT}"}},
+    evaluator_options={"epochs": 1.0}, recipe={"lr": 0.1, "warmup": 0.02}, epochs=3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(96) % 2
+    pixels = torch.randint(0, 128, (96, 1, 8, 8), generator=generator)
+    images = (pixels + 96 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    return ddpnas.make_data((images, labels), flip=False)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    PLAN.save(folder := tmp_path_factory.mktemp("plan"))
+    return folder / "plan.json"
+
+
+@pytest.fixture(scope="module")
+def unbroken(data, plan):
+    return ddpnas.fit(data, plan=plan)
+
+
+def weights_of(fitted):
+    return fitted.model.state_dict()
+
+
+def equal(one, other):
+    return all(torch.equal(weights_of(one)[name], v) for name, v in weights_of(other).items())
+
+
+def test_the_network_is_within_the_limits_and_learns(unbroken, data):
+    assert unbroken.costs["macs"] <= LIMIT
+    assert unbroken.costs == {n: unbroken.costs[n] for n in ddpnas.count_costs(unbroken.space)}
+    assert unbroken.evaluation.split == "valid" and unbroken.accuracy > 0.7
+    assert len(unbroken.trained.history) == 3
+    probabilities = unbroken.predict(data.valid.inputs[:5])
+    assert probabilities.shape == (5, 2)
+    assert torch.allclose(probabilities.sum(1), torch.ones(5))
+
+
+def test_the_frontier_gets_better_with_the_cost(unbroken):
+    found = [(c.costs["macs"], c.accuracy) for c in unbroken.frontier]
+    assert found and found == sorted(found)
+    assert len({accuracy for _, accuracy in found}) == len(found)
+
+
+def test_all_figures_are_plain_data(unbroken):
+    content = json.loads(json.dumps(unbroken.to_dict()))
+    assert content["accuracy"] == unbroken.accuracy
+    assert content["seconds"]["total"] > 0 and content["baselines"] == []
+
+
+def test_the_same_plan_gives_the_same_network(unbroken, data, plan):
+    torch.rand(7)  # whatever was drawn before
+    assert equal(ddpnas.fit(data, plan=plan), unbroken)
+
+
+@pytest.mark.parametrize(
+    "moment", [7, *(pytest.param(m, marks=pytest.mark.slow) for m in (1, 3, 4, 6, 8, 9))]
+)
+def test_an_interrupted_fit_goes_on_to_the_same_network(unbroken, data, plan, tmp_path, moment):
+    told = []
+
+    def interrupt(text):
+        told.append(text)
+        if len(told) == moment:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ddpnas.fit(data, plan=plan, out=tmp_path / "run", export="none", on_progress=interrupt)
+    fitted = resume_fit(tmp_path / "run", data=data, export="none")
+    assert equal(fitted, unbroken)
+    again = resume_fit(tmp_path / "run", data=data, export="none")  # was finished
+    assert equal(again, unbroken) and again.accuracy == unbroken.accuracy
+    assert ddpnas.load(tmp_path / "run").text == unbroken.text
+
+
+def test_what_a_fit_leaves_is_a_run_that_serves_other_limits(data, plan, tmp_path):
+    out = tmp_path / "run"
+    fitted = ddpnas.fit(data, plan=plan, out=out, export="none")
+    request = ddpnas.runs.GenerationRequest(limits={"macs": LIMIT // 2})
+    found = ddpnas.runs.Run(out).generate(request).chosen
+    assert found.costs["macs"] <= LIMIT // 2
+    assert fitted.files["report"].is_file()
+    assert FitPlan.read(out) == FitPlan.read(plan)
+    with pytest.raises(RunError, match="overwrite"):
+        ddpnas.fit(data, plan=plan, out=out, export="none")
+
+
+def test_baselines_are_trained_for_the_same_time(data, plan):
+    plan_ = FitPlan.read(plan)
+    short = {**plan_.to_dict(), "seconds": 4.0}
+    file = plan.parent / "short.json"
+    file.write_text(json.dumps(short))
+    fitted = ddpnas.fit(data, plan=file, baselines=["residual"])
+    [baseline] = fitted.baselines
+    assert baseline.costs["macs"] <= LIMIT
+    assert 0.2 < baseline.result.seconds < 6
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"limits": {"latency_ms": 3}}, OptionError, "fit limits what can be counted"),
+        ({"limits": {"macs": 10}}, InfeasibleError, "macs"),
+        ({"minutes": 0.01, "limits": {"macs": "60K"}}, OptionError, "too short"),
+        ({"minutes": -1}, OptionError, "minutes"),
+        ({"image_size": 16}, OptionError, "image_size"),
+        ({"export": "tflite", "out": "x"}, OptionError, "onnx"),
+        ({"baselines": ["resnet"], "limits": {"macs": "60K"}}, OptionError, "resnet18"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_trained(
+    data, tmp_path, monkeypatch, options, error, says
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=says):
+        ddpnas.fit(data, **options)
+    assert not [*tmp_path.iterdir()]
