@@ -24,14 +24,9 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.space.user_code import UserCode, as_user_error, names_file
 from ddpnas.training._heads import first_convolution, replace_head, replace_layer, with_inputs
 
-__all__ = [
-    "FORMS",
-    "NamedNetwork",
-    "find_baseline",
-    "find_network",
-    "first_convolution",
-    "head_of",
-]
+__all__ = ["FORMS", "NamedNetwork", "find_baseline", "find_network"]
+
+logger = logging.getLogger(__name__)
 
 FORMS = "timm:NAME, torchvision:NAME or FILE.py:function"
 
