@@ -18,7 +18,7 @@ def peak(space, architecture):
     return count_network(network, space.input_shape)["peak_activation_bytes"]
 
 
-@pytest.mark.parametrize("name", ["mnasnet", "shufflenet"])
+@pytest.mark.parametrize("name", [pytest.param("mnasnet", marks=pytest.mark.slow), "shufflenet"])
 def test_it_is_met_exactly_when_no_place_is_over_it(name):
     space = create_space(name, width=0.25, input_shape=(3, 32, 32), num_classes=2)
     rng = np.random.default_rng(0)
