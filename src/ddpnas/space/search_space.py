@@ -312,7 +312,8 @@ class SearchSpace(DecisionSpace):
         """Check the network and its widths; return what that told."""
         if not self._published:
             return self._check()
-        key = self.network, repr(sorted(self._arguments.items())), self.input_shape
+        arguments = repr(sorted(self._arguments.items()))
+        key = self.network, arguments, self.input_shape, self.input_dtype
         if key not in _found:
             _found[key] = self._check()
         return _found[key]
