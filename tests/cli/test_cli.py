@@ -18,8 +18,10 @@ import ddpnas
 from ddpnas import SearchResult, list_strategies
 from ddpnas.cli import _show as show
 from ddpnas.cli import main
+from ddpnas.cli._presets import PRESETS
 from ddpnas.cli.parser import COMMANDS, SHOWN, parse
 from ddpnas.evaluators import evaluator_options, list_evaluators
+from ddpnas.runs import Run
 from ddpnas.runs.folder import RunFolder
 from ddpnas.strategies import strategy_options
 
@@ -115,6 +117,23 @@ def test_the_papers_preset_can_be_overridden_by_what_follows():
 def test_a_seed_out_of_range_is_refused(capsys, seed):
     assert "seed" in refused(capsys, "search", "--seed", seed)
     assert "seed" in refused(capsys, "train", "runs/none", "--seed", seed)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_listed_and_searches(name, tmp_path, capsys):
+    assert main(["strategies"]) == 0
+    assert name in capsys.readouterr().out
+    small = ["--space", "toy", "--data", "sign-digits-small", "--limit-train-images", "60"]
+    given = PRESETS[name].options.get("strategy_options", {"cycles_per_stage": 1})
+    sized = {"evaluations": 12, "population": 5, "sample": 2, "cycles_per_stage": 1}
+    options = [f"--strategy-options.{option}={sized[option]}" for option in given]
+    if name != "paper":
+        options.append("--evaluator-options.warmup-epochs=1")
+    out = str(tmp_path / name)
+    assert main(["search", "--preset", name, *small, *options, "--out", out, "--quiet"]) == 0
+    config = Run(out).config
+    assert config.strategy == PRESETS[name].options["strategy"]
+    assert config.evaluator_options["score"] == "accuracy"
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_limit, add_space_options, new_parser
+from ddpnas.cli._presets import PRESETS
 from ddpnas.cli.spaces import show_space
 from ddpnas.data.load import list_data, load_data
 from ddpnas.evaluators.registry import (
@@ -80,6 +81,9 @@ def strategies(options: Namespace) -> None:
     """``ddpnas strategies``, with or without the name of a strategy."""
     if options.name is None:
         _show_names("strategy", {name: strategy_class(name) for name in list_strategies()})
+        rows = [[name, preset.about] for name, preset in PRESETS.items()]
+        show.table(["preset", "description"], rows)
+        show.line("a preset in a search: ddpnas search --preset NAME")
         show.line(
             "options of one strategy: ddpnas strategies NAME; your own: ddpnas strategies "
             "my_file.py:MyStrategy"

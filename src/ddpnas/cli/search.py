@@ -23,6 +23,7 @@ from ddpnas.cli._options import (
     own_space,
     own_strategy,
 )
+from ddpnas.cli._presets import PRESETS
 from ddpnas.cli.fit import resume as resume_fit
 from ddpnas.costs.count import count_costs
 from ddpnas.data.load import DataConfig, load_data
@@ -42,14 +43,6 @@ from ddpnas.utils.read import read_yaml
 
 __all__ = ["COMMANDS"]
 
-PRESETS = {
-    "paper": {
-        "strategy": "ddpnas-paper",
-        "evaluator": "supernet",
-        "evaluator_options": {"training": "path", "score": "accuracy"},
-    }
-}
-
 
 class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
     """Takes a configuration file, or as --preset the name of one; later options override it."""
@@ -60,7 +53,7 @@ class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
         if option_string == "--preset":
             if values not in PRESETS:
                 raise OptionError(nearest("preset", values, PRESETS))
-            values = yaml.safe_dump(PRESETS[values])
+            values = yaml.safe_dump(PRESETS[values].options)
         elif Path(values).exists():  # read here, since it may be anything
             read_yaml(values, dict[str, Any], OptionError)
         super().__call__(parser, namespace, values, option_string)
@@ -72,8 +65,8 @@ def _search_parser() -> ArgumentParser:
         "--config",
         "--preset",
         action=_Config,
-        help="YAML file with any of these options. As --preset: paper (the published rule; each "
-        "path is trained for one epoch and then scored)",
+        help="YAML file with any of these options. As --preset the name of a published method: "
+        f"{', '.join(PRESETS)} (`ddpnas strategies`)",
     )
     parser.add_class_arguments(RunConfig, None, skip={"data"})
     parser.add_class_arguments(DataConfig, None)
