@@ -11,14 +11,16 @@ from ddpnas import resume, search
 from ddpnas.cli import main
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators import BaseEvaluator, Evaluation
-from ddpnas.relaxed import MixtureEvaluator
+from ddpnas.relaxed import ExpectedCost, MixtureEvaluator
 from ddpnas.strategies import GradientStrategy
 from ddpnas.testing import EvaluatorContract
 
 METHODS = {
     "darts": {},
     "drnas": {},
+    "dropnas": {"drop_rate": 0.01},
     "gdas": {},
+    "proxyless": {"cost": "macs", "warmup": 0.25},
     "snas": {"pruning": True},
 }
 QUICK = {"epochs": 4, "batch_size": 48, "alpha_lr": 0.05}
@@ -186,7 +188,7 @@ def test_an_option_that_destroys_the_image_loses_and_wins_with_a_flipped_sign(
 ):
     space = ddpnas.SearchSpace(erasing, (1, 8, 8), name="erasing")
     strategy = Planted if name == "planted" else name
-    options = {"epochs": 12, "batch_size": 16, "lr": 0.1, "alpha_lr": 0.1}
+    options = {"epochs": 12, "batch_size": 16, "lr": 0.1, "lr_min": 0.01, "alpha_lr": 0.1}
 
     def found():
         result = search(space, stripes, strategy, strategy_options=options, device="cpu")
@@ -206,3 +208,29 @@ def test_an_option_that_destroys_the_image_loses_and_wins_with_a_flipped_sign(
     monkeypatch.setattr(torch.optim.Adam, "step", uphill)
     theta = found()
     assert np.mean([row[1] for row in theta.values()]) < 0.45, theta
+
+
+def test_the_cost_in_the_loss_makes_networks_cheaper(stripes):
+    space = ddpnas.create_space("toy", num_classes=3)
+    macs = ddpnas.count_costs(space)["macs"]
+
+    def expected(**options):
+        given = {"epochs": 6, "batch_size": 16, "alpha_lr": 0.1, "warmup": 0.0, **options}
+        result = search(space, stripes, "proxyless", strategy_options=given, device="cpu")
+        rows = {n: torch.from_numpy(row) for n, row in result.distribution.theta.items()}
+        return ExpectedCost(macs, space)(rows).item()
+
+    free = expected()
+    for form, weight in (("penalty", 5.0), ("product", 3.0), ("hinge", 5.0)):
+        least = {"cost_reference": 1000.0} if form == "hinge" else {}
+        assert expected(cost="macs", cost_form=form, cost_weight=weight, **least) < 0.95 * free
+
+
+def test_proxyless_trains_the_weights_alone_first(stripes):
+    space = ddpnas.create_space("toy", num_classes=3)
+    given = {"epochs": 4, "batch_size": 48, "warmup": 0.5, "alpha_lr": 0.1}
+    history = search(space, stripes, "proxyless", strategy_options=given, device="cpu").history
+    assert ["mixture_valid_loss" in record for record in history] == [False, False, True, True]
+    entropies = [record["entropy"] for record in history]
+    assert entropies[0] == entropies[1] > entropies[2] > entropies[3]
+    assert [record["train_images"] for record in history] == [96, 96, 144, 144]

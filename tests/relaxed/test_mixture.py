@@ -6,6 +6,7 @@ import torch
 from scipy import stats
 from torch.distributions import Dirichlet
 
+from ddpnas.relaxed.mixed import Draw
 from ddpnas.relaxed.mixture import Mixture
 from ddpnas.relaxed.relaxations import RELAXATIONS
 from ddpnas.space import Decision
@@ -25,7 +26,7 @@ def mixture(name, **logits):
 def test_weights_sum_to_one_and_gradients_reach_the_logits(name):
     made = mixture(name, a=[0.5, -0.5, 0.0])
     draw = made.draw(temperature=1.0, seed=3)["a"]
-    assert float(draw.weights.sum()) == pytest.approx(1.0, abs=1e-6)
+    assert draw.weights.sum().item() == pytest.approx(1.0, abs=1e-6)
     (draw.weights * torch.tensor([1.0, 2.0, 4.0])).sum().backward()
     assert made.logits["a"].grad.abs().sum() > 0
     assert torch.equal(draw.weights, made.draw(temperature=1.0, seed=3)["a"].weights)
@@ -95,3 +96,51 @@ def test_draws_depend_on_names_and_not_on_their_order(name):
     assert found[0].keys() == found[1].keys()
     for pair, values in found[0].items():
         assert values == pytest.approx(found[1][pair], abs=1e-6)
+
+
+def test_two_paths_run_and_one_counts_as_often_as_the_softmax_says():
+    made = mixture("two-path", b=[0.0, 1.0, -1.0, 0.5, 0.0])
+    counts = np.zeros(5)
+    for seed in range(600):
+        one = made.draw(1.0, seed, path=True)["b"]
+        assert one.weights.sum() == 1 and one.weights[one.runs[0]] == 1 and len(one.runs) == 1
+        counts[one.runs[0]] += 1
+    assert stats.chisquare(counts, 600 * made.probabilities()[1]).pvalue > 1e-3
+    draw, slope = made.draw(1.0, 7)["b"], torch.arange(5.0)
+    assert len(draw.runs) == 2 and sorted(draw.weights.tolist())[-2:] == [0.0, 1.0]
+    (draw.weights * slope).sum().backward()
+    found, pair = made.logits["b"].grad, list(draw.runs)
+    share = made.logits["b"].detach()[pair].softmax(0)
+    torch.testing.assert_close(found[pair], share * (slope[pair] - (share * slope[pair]).sum()))
+    assert found.count_nonzero() == 2
+
+
+def test_options_drop_out_as_often_as_stated_and_no_group_is_lost():
+    names = ("conv1", "conv2", "conv3", "conv4", "max", "avg", "skip", "none")
+    made = Mixture([Decision("op", names)], RELAXATIONS["softmax"], drop_rate=3e-5)
+    runs = [made.draw(1.0, seed)["op"].runs for seed in range(1500)]
+    dropped = 1 - np.mean([len(run) / 8 for run in runs])
+    rate = 3e-5**0.25
+    assert rate == pytest.approx(0.074, abs=1e-4)
+    assert abs(dropped - rate) < 3 * (rate * (1 - rate) / (8 * 1500)) ** 0.5
+    heavy = Mixture([Decision("op", names)], RELAXATIONS["softmax"], drop_rate=0.4)
+    for seed in range(100):
+        draw = heavy.draw(1.0, seed)["op"]
+        assert min(draw.runs) < 4 <= max(draw.runs), "a group has lost all its options"
+        assert draw.weights.sum().item() == pytest.approx(1.0)
+
+
+def test_options_that_took_no_part_keep_their_probability():
+    made = mixture("softmax", a=[0.5, -0.5, 0.0], b=[0.1, 0.2, 0.3, 0.4, 0.5])
+    before = [logits.detach().clone() for logits in made.parameters()]
+    shares = [logits.softmax(0) for logits in before]
+    with torch.no_grad():
+        for logits in made.parameters():
+            logits += torch.randn(len(logits))
+    made.restore(
+        before, {"a": Draw(torch.zeros(3), (0, 1, 2)), "b": Draw(torch.zeros(5), (0, 3), (4,))}
+    )
+    after = [logits.detach().softmax(0) for logits in made.parameters()]
+    assert not torch.allclose(after[0], shares[0])
+    torch.testing.assert_close(after[1][1:3], shares[1][1:3], atol=1e-6, rtol=0)
+    assert not torch.allclose(after[1][[0, 3, 4]], shares[1][[0, 3, 4]])

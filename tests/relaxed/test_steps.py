@@ -107,6 +107,28 @@ def test_logits_follow_the_names_of_options_and_not_their_order(relaxation):
         assert value == pytest.approx(found[1][pair], abs=1e-4)
 
 
+def test_one_loss_moves_logits_and_weights_by_its_gradient():
+    space = SearchSpace(network, (1, 8, 8))
+    batch = torch.randn(6, 1, 8, 8, dtype=torch.float64), torch.arange(6) % 3
+    moved = []
+    for joint in (True, False):
+        torch.manual_seed(0)
+        supernet = space.supernet(seed=5).double().train()
+        mixture = Mixture(space.decisions, RELAXATIONS["softmax"], seed=5)
+        sgds = [torch.optim.SGD(p, lr=0.1) for p in (supernet.parameters(), mixture.parameters())]
+        step = MixtureStep(supernet, mixture, *sgds)
+        if joint:
+            step.train_jointly(batch, temperature=1.0, seed=0)
+            moved.append((supernet.network[0].weight, mixture.logits["first"]))
+        else:  # logits move by the same gradient where both batches are one
+            step(batch, batch, temperature=1.0, seed=0)
+            moved.append((supernet.network[0].weight, mixture.logits["first"]))
+    torch.testing.assert_close(moved[0][1], moved[1][1])
+    assert not torch.equal(moved[0][0], moved[1][0]), "weights saw the logits before the step"
+    start = Mixture(space.decisions, RELAXATIONS["softmax"], seed=5)
+    assert not torch.allclose(moved[0][1], start.logits["first"], atol=1e-5)
+
+
 def test_the_second_order_moves_the_logits_elsewhere():
     first, second = (trained("softmax", 2, order=order)[0].logits["first"] for order in (1, 2))
     assert not torch.allclose(first, second, atol=1e-6)

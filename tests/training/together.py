@@ -18,6 +18,7 @@ CONFIG = {"training": "path", "batch_size": 31, "eval_batch_size": 7, "lr": 0.1}
 FAIR = {**CONFIG, "training": "fair", "warmup_epochs": 4}
 MIXTURES = {
     "darts": {"epochs": 3, "batch_size": 31, "order": 2, "alpha_lr": 0.05},
+    "dropnas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05, "drop_rate": 0.1},
     "gdas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
 }
 OPTIONS = {"cycles_per_stage": 1, "draws": 20}

@@ -7,7 +7,7 @@ and weights.
 """
 
 from ddpnas.relaxed.evaluator import MixtureConfig, MixtureEvaluator
-from ddpnas.relaxed.expected_cost import ExpectedCost
+from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
 from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.relaxed.mixture import Mixture
 from ddpnas.relaxed.relaxations import RELAXATIONS, Relaxation
@@ -17,6 +17,7 @@ from ddpnas.relaxed.widths import MixedWidths
 
 __all__ = [
     "RELAXATIONS",
+    "CostPenalty",
     "Draw",
     "ExpectedCost",
     "MixedChoices",

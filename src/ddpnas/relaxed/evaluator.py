@@ -18,11 +18,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ddpnas.costs.count import count_costs
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
+from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
 from ddpnas.relaxed.mixture import Mixture, entropy
 from ddpnas.relaxed.relaxations import RELAXATIONS
 from ddpnas.relaxed.steps import Batch, MixtureStep
@@ -47,7 +49,6 @@ from ddpnas.utils.settings import Count, checked_fields
 __all__ = ["MixtureConfig", "MixtureEvaluator"]
 
 _CHECKED_IMAGES = 16  # on which widths are checked, at most
-_BATCH_SIZE = 64  # the published one of most methods
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,9 @@ class MixtureEvaluator(BaseEvaluator):
         self._weights = list(self.supernet.parameters())
         processes.copy_first([*self._weights, *self.supernet.buffers()])
         relaxation = RELAXATIONS[strategy.relaxation]
-        self._mixture = Mixture(space.decisions, relaxation, seed, self.device)
+        self._mixture = Mixture(
+            space.decisions, relaxation, seed, self.device, drop_rate=strategy.drop_rate
+        )
         self._sgd = torch.optim.SGD(
             self._weights,
             lr=strategy.lr,
@@ -137,6 +140,7 @@ class MixtureEvaluator(BaseEvaluator):
             self._sgd,
             self._adam,
             order=strategy.order,
+            penalty=self._penalty(),
             clip=strategy.clip,
             precision=self.config.mixed_precision,
             processes=processes,
@@ -145,7 +149,8 @@ class MixtureEvaluator(BaseEvaluator):
         self._train = Loader(data, [data.train], self.device, shard=shard)
         self._valid = Loader(data, [data.valid], self.device, shard=shard)
         self._scored = Loader(data, [in_own_order(data.valid)], self.device, shard=shard)
-        self._batch_size = strategy.batch_size or min(_BATCH_SIZE, self._train.batch_size(None))
+        few = max(16, len(self._train) // 40 // 8 * 8)  # an epoch should have 40 steps
+        self._batch_size = strategy.batch_size or min(strategy.published_batch, few)
         inputs, _ = next(self._scored.eval_batches(_CHECKED_IMAGES))
         check_mixed_widths(self.supernet, space, inputs)
         smallest = min(self._batch_size, len(self._train), len(self._valid))
@@ -164,9 +169,10 @@ class MixtureEvaluator(BaseEvaluator):
         """Train an epoch before each score, and let the strategy learn the probabilities.
 
         Details: ``accuracy`` (a fraction) and ``valid_loss`` of the path on the validation split,
-        ``valid_seconds``; of the mixture ``loss`` and ``mixture_valid_loss`` (mean cross-entropy in
-        the epoch), ``entropy`` (mean over the decisions, in nats), ``temperature``, ``lr``,
-        ``train_images`` (training and validation images together) and ``train_seconds``.
+        ``valid_seconds``; of the mixture ``loss`` and, if the logits learned from validation
+        images, ``mixture_valid_loss`` (mean cross-entropy in the epoch), ``entropy`` (mean over the
+        decisions, in nats), ``temperature``, ``lr``, ``train_images`` (all that it learned from)
+        and ``train_seconds``.
 
         Raises:
             DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
@@ -201,6 +207,20 @@ class MixtureEvaluator(BaseEvaluator):
             for path in found
         ]
 
+    def _penalty(self) -> CostPenalty | None:
+        """Return what the strategy lets a cost add to the loss of the logits."""
+        strategy, space = self._strategy, self._space
+        if strategy.cost is None:
+            return None
+        expected = ExpectedCost(count_costs(space)[strategy.cost], space)
+        reference = strategy.cost_reference
+        if reference is None:
+            uniform = {
+                d.name: torch.full((k,), 1 / k) for d in space.decisions if (k := len(d.options))
+            }
+            reference = float(expected(uniform))
+        return CostPenalty(expected, strategy.cost_form, strategy.cost_weight, reference)
+
     def _train_epoch(self) -> dict[str, float]:
         """Train weights and logits for an epoch; return what was measured."""
         started, strategy = time.perf_counter(), self._strategy
@@ -211,32 +231,38 @@ class MixtureEvaluator(BaseEvaluator):
             (1 + math.cos(math.pi * progress)) / 2
         )
         self._sgd.param_groups[0]["lr"] = lr
-        temperature = strategy.temperature(self.epochs)
+        t = strategy.temperature(self.epochs)
         seed = derive_seed(self._seed, self.epochs)
         valid = self._valid_batches(seed)
-        losses = []
+        losses: list[Tensor] = []
+        valid_losses: list[Tensor] = []
         with seeded(seed + self._processes.rank):  # dropout drops other units in each process
             for number, batch in enumerate(self._train.train_batches(self._batch_size, seed)):
-                draws = derive_seed(self._seed, self.epochs, number)
-                losses.append(
-                    torch.stack(self._step(batch, next(valid), temperature=temperature, seed=draws))
-                )
+                draw = derive_seed(self._seed, self.epochs, number)
+                if not strategy.learns(self.epochs):
+                    losses.append(self._step.train(batch, temperature=t, seed=draw))
+                elif strategy.joint:
+                    losses.append(self._step.train_jointly(batch, temperature=t, seed=draw))
+                else:
+                    loss, valid_loss = self._step(batch, next(valid), temperature=t, seed=draw)
+                    losses.append(loss)
+                    valid_losses.append(valid_loss)
         self._processes.check_equal("weights", "", [*self._weights, *self._mixture.parameters()])
-        loss, valid_loss = torch.stack(losses).mean(dim=0).tolist()
-        if not math.isfinite(loss + valid_loss):
+        measured = {"loss": float(torch.stack(losses).mean())}
+        if valid_losses:
+            measured["mixture_valid_loss"] = float(torch.stack(valid_losses).mean())
+        if not math.isfinite(sum(measured.values())):
             raise DivergedError(
-                f"the loss of the mixture became {loss + valid_loss} in epoch {self.epochs + 1} of "
-                f"{strategy.epochs}, at learning rate {lr:.3g}; try --strategy-options.lr "
-                f"{strategy.lr / 4:g}"
+                f"the loss of the mixture became {sum(measured.values())} in epoch "
+                f"{self.epochs + 1} of {strategy.epochs}, at learning rate {lr:.3g}; try "
+                f"--strategy-options.lr {strategy.lr / 4:g}"
             )
         self.epochs += 1
-        images = len(losses) * (
-            min(self._batch_size, len(self._train)) + min(self._batch_size, len(self._valid))
-        )
+        images = len(losses) * min(self._batch_size, len(self._train))
+        images += len(valid_losses) * min(self._batch_size, len(self._valid))
         return {
-            "loss": loss,
-            "mixture_valid_loss": valid_loss,
-            "temperature": temperature,
+            **measured,
+            "temperature": t,
             "lr": lr,
             "train_images": images,
             "train_seconds": time.perf_counter() - started,

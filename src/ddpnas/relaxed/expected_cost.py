@@ -5,7 +5,11 @@ Notation.  w_d[o]  weight of option o of decision d
 
     E(w) = fixed + sum over the terms T of c_T prod over (d, o) in T of w_d[o]
 
-It is linear in the weights of each decision (the multilinear extension of the table). For
+and what it adds to a loss L, with r = E(w) / reference:
+
+    penalty  L + weight r        product  L r ** weight        hinge  L + weight max(0, r - 1)
+
+E is linear in the weights of each decision (the multilinear extension of the table). For
 independent decisions it is the mean cost, and for one-hot weights the cost of the network.
 """
 
@@ -13,6 +17,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +26,7 @@ from torch import Tensor
 from ddpnas.costs.table import CostTable
 from ddpnas.space.decisions import DecisionSpace
 
-__all__ = ["ExpectedCost"]
+__all__ = ["CostPenalty", "ExpectedCost"]
 
 
 class ExpectedCost:
@@ -74,3 +80,42 @@ class ExpectedCost:
             products = joined[..., places.to(joined.device)].prod(dim=-1)
             total = total + products @ costs.to(joined.device)
         return total
+
+
+@dataclass(frozen=True)
+class CostPenalty:
+    """What an expected cost adds to a loss.
+
+    Attributes:
+        expected: The expected cost.
+        form: "penalty", "product" or "hinge", see the head of this file.
+        weight: How much the cost counts.
+        reference: The cost to which it is compared, in the unit of the table.
+
+    Example:
+        >>> from ddpnas.space import Decision
+        >>> space = DecisionSpace([Decision("op", ("conv", "skip"))])
+        >>> expected = ExpectedCost(CostTable("macs", "MACs", 10, {(("op", "conv"),): 90}), space)
+        >>> hinge = CostPenalty(expected, "hinge", weight=2.0, reference=50.0)
+        >>> hinge(torch.tensor(1.0), {"op": torch.tensor([0.5, 0.5])})
+        tensor(1.2000, dtype=torch.float64)
+    """
+
+    expected: ExpectedCost
+    form: Literal["penalty", "product", "hinge"]
+    weight: float
+    reference: float
+
+    def __call__(self, loss: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss with the cost in it.
+
+        Args:
+            loss: The loss, a scalar.
+            weights: Name of a decision -> weights of its options, (K,).
+        """
+        ratio = self.expected(weights) / self.reference
+        if self.form == "penalty":
+            return loss + self.weight * ratio
+        if self.form == "product":
+            return loss * ratio**self.weight
+        return loss + self.weight * (ratio - 1).clamp(min=0)

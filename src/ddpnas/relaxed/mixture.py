@@ -31,11 +31,13 @@ class Mixture:
         relaxation: How logits become weights.
         seed: Seed for the first logits.
         device: Device of the logits.
+        drop_rate: r of DropNAS: each option is left out of a run with probability r ** (1 / size of
+            its group), as if a whole group were left out with r; but a group never is. Options with
+            "conv" in their names are one group of a decision, the others another.
 
     Attributes:
         logits: Name of a decision -> its logits, (K,).
         alive: Name of a decision -> indices of the options that survive.
-        masks: Whether each option survives, a tensor (K,) for each decision.
 
     Example:
         >>> from ddpnas.relaxed.relaxations import RELAXATIONS
@@ -51,7 +53,11 @@ class Mixture:
         relaxation: Relaxation,
         seed: int = 0,
         device: torch.device | None = None,
+        drop_rate: float = 0.0,
     ) -> None:
+        self._drop_rate = drop_rate
+        self._groups: dict[str, Tensor] = {}  # of each option, 1 for convolutions
+        self._drop_rates: dict[str, Tensor] = {}  # of each option
         self.decisions, self.relaxation = tuple(decisions), relaxation
         self.logits: dict[str, nn.Parameter] = {}
         self.alive: dict[str, tuple[int, ...]] = {}
@@ -72,42 +78,83 @@ class Mixture:
         Args:
             alive: Whether each option survives, an array for each decision.
         """
-        self.masks = [torch.from_numpy(mask).to(self._device) for mask in alive]
         for decision, mask in zip(self.decisions, alive, strict=True):
             found = np.flatnonzero(mask).tolist()
             self.alive[decision.name] = tuple(found)
             by_name = sorted(found, key=decision.options.__getitem__)
             self._at[decision.name] = torch.tensor(by_name)
+            groups = torch.tensor([int("conv" in option) for option in decision.options])
+            sizes = groups[found].bincount(minlength=2)
+            self._groups[decision.name] = groups
+            self._drop_rates[decision.name] = self._drop_rate ** (1 / sizes[groups].clamp(min=1))
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the logits, in the order of the decisions."""
         return list(self.logits.values())
 
-    def draw(self, temperature: float, seed: int) -> dict[str, Draw]:
+    def draw(self, temperature: float, seed: int, *, path: bool = False) -> dict[str, Draw]:
         """Return weights for one run of the network; gradients reach the logits.
 
         Args:
             temperature: Temperature of the relaxation.
             seed: Seed of the draw.
+            path: Whether the run is for a step of the network's weights.
         """
+        drawing = self.relaxation.draw
+        if path and self.relaxation.path is not None:
+            drawing = self.relaxation.path
+        found = {}
         # On the CPU, whose generator is seeded in no time, and gives the same draws for any device.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            drawn = {
-                name: self.relaxation.draw(self.logits[name].cpu()[self._at[name]], temperature)
-                for name in sorted(self.logits)
-            }
-        return {name: self._draw(name, weights) for name, weights in drawn.items()}
+            for name in sorted(self.logits):
+                at = self._taking_part(name)
+                logits = self.logits[name].cpu()
+                weights, places = drawing(logits[at], temperature)
+                runs = sorted(at[places].tolist())
+                adds = sorted(set(at.tolist()) - set(runs)) if self.relaxation.adds else []
+                whole = weights.new_zeros(len(logits)).index_copy(0, at, weights)
+                found[name] = Draw(whole.to(self._device), tuple(runs), tuple(adds))
+        return found
 
-    def _draw(self, name: str, drawn: Tensor) -> Draw:
-        """Return the weights of one decision, given those of the survivors by name."""
-        at, runs = self._at[name], self.alive[name]
-        weights = drawn.new_zeros(len(self.logits[name])).index_copy(0, at, drawn)
-        weights = weights.to(self._device)
-        if not self.relaxation.hard:
-            return Draw(weights, runs)
-        chosen = int(at[drawn.argmax()])
-        return Draw(weights, (chosen,), tuple(k for k in runs if k != chosen))
+    def _taking_part(self, name: str) -> Tensor:
+        """Return the options of a decision that take part in a run, in the order of their names."""
+        at = self._at[name]
+        while self._drop_rate > 0:
+            kept = torch.rand(len(at)) >= self._drop_rates[name][at]
+            groups = self._groups[name][at]
+            if set(groups[kept].tolist()) == set(groups.tolist()):  # no group is lost
+                return at[kept]
+        return at
+
+    def restore(self, before: Sequence[Tensor], draws: Mapping[str, Draw]) -> None:
+        """Put logits back that took no part in a step, and keep their probabilities.
+
+        The others of the decision are shifted together, so that theirs have the same sum, too.
+
+        Args:
+            before: The logits before the step, in the order of the decisions.
+            draws: The draw of the step.
+        """
+        with torch.no_grad():
+            for old, name in zip(before, self.logits, strict=True):
+                logits, draw = self.logits[name], draws[name]
+                took_part = torch.zeros_like(old, dtype=torch.bool)
+                took_part[list(draw.runs + draw.adds)] = True
+                moved = torch.where(took_part, logits, old)
+                if int(took_part.sum()) < len(self.alive[name]):
+                    shift = old[took_part].logsumexp(0) - moved[took_part].logsumexp(0)
+                    moved[took_part] += shift
+                logits.copy_(moved)
+
+    def mean(self) -> dict[str, Tensor]:
+        """Return the mean weights of each decision; gradients reach the logits."""
+        found = {}
+        for name, logits in self.logits.items():
+            at = self._at[name].to(self._device)
+            mean = self.relaxation.mean(logits[at])
+            found[name] = mean.new_zeros(len(logits)).index_copy(0, at, mean)
+        return found
 
     @torch.no_grad()
     def probabilities(self) -> list[npt.NDArray[np.float64]]:

@@ -1,6 +1,6 @@
 """Relaxations: how the logits of a decision become weights of its options.
 
-Notation.  a  (K,)  logits of the surviving options of one decision
+Notation.  a  (K,)  logits of the options of one decision that take part
            t        temperature
            w  (K,)  weights of the options in one run of the network
            p  (K,)  mean weights, which become theta
@@ -9,8 +9,11 @@ Notation.  a  (K,)  logits of the surviving options of one decision
     gumbel       w = softmax((log softmax(a) + G) / t)               SNAS, arXiv 1812.09926
     gumbel-hard  the same, rounded to one-hot with the soft gradient GDAS, arXiv 1910.04465
     dirichlet    w ~ Dir(ELU(a) + 1),  p = (ELU(a) + 1) / sum        DrNAS, arXiv 2006.10355
+    two-path     two options by softmax(a); w one-hot, drawn by      ProxylessNAS,
+                 softmax over these two, whose gradient it has       arXiv 1812.00332
 
-G are independent draws from Gumbel(0, 1); p of both Gumbel forms is softmax(a).
+G are independent draws from Gumbel(0, 1); p of all but the Dirichlet form is softmax(a). With
+two-path, the weights of the network train on a single option drawn by softmax(a).
 """
 
 from __future__ import annotations
@@ -18,32 +21,59 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, distributions
 from torch.nn import functional
 
 __all__ = ["RELAXATIONS", "Relaxation"]
 
 
-def _softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
+Drawn = tuple[Tensor, list[int]]
+"""Weights (K,), and the positions of the options that run."""
+
+
+def _mean(logits: Tensor) -> Tensor:
     return logits.softmax(0)
 
 
-def _gumbel(logits: Tensor, temperature: float) -> Tensor:
-    return functional.gumbel_softmax(logits.log_softmax(0), temperature, dim=0)
+def _softmax(logits: Tensor, temperature: float) -> Drawn:
+    return logits.softmax(0), list(range(len(logits)))
 
 
-def _gumbel_hard(logits: Tensor, temperature: float) -> Tensor:
-    return functional.gumbel_softmax(logits.log_softmax(0), temperature, hard=True, dim=0)
+def _gumbel(logits: Tensor, temperature: float) -> Drawn:
+    weights = functional.gumbel_softmax(logits.log_softmax(0), temperature, dim=0)
+    return weights, list(range(len(logits)))
+
+
+def _gumbel_hard(logits: Tensor, temperature: float) -> Drawn:
+    weights = functional.gumbel_softmax(logits.log_softmax(0), temperature, hard=True, dim=0)
+    return weights, [int(weights.argmax())]
+
+
+def _two_paths(logits: Tensor, temperature: float) -> Drawn:
+    if len(logits) == 1:
+        return _softmax(logits, temperature)
+    pair = logits.detach().softmax(0).multinomial(2)
+    soft = logits[pair].softmax(0)
+    hard = functional.one_hot(soft.detach().multinomial(1)[0], 2).to(soft)
+    weights = torch.zeros_like(logits).index_copy(0, pair, hard + soft - soft.detach())
+    return weights, sorted(pair.tolist())
+
+
+def _one_path(logits: Tensor, temperature: float) -> Drawn:
+    chosen = logits.detach().softmax(0).multinomial(1)[0]
+    return functional.one_hot(chosen, len(logits)).to(logits), [int(chosen)]
 
 
 def _concentration(logits: Tensor) -> Tensor:
     return functional.elu(logits) + 1
 
 
-def _dirichlet(logits: Tensor, temperature: float) -> Tensor:
+def _dirichlet(logits: Tensor, temperature: float) -> Drawn:
     if len(logits) == 1:  # nothing is left to draw
-        return _concentration(logits).detach() ** 0
-    return distributions.Dirichlet(_concentration(logits), validate_args=False).rsample()
+        return _softmax(logits, temperature)
+    weights = distributions.Dirichlet(_concentration(logits), validate_args=False).rsample()
+    return weights, list(range(len(logits)))
 
 
 def _dirichlet_mean(logits: Tensor) -> Tensor:
@@ -56,25 +86,27 @@ class Relaxation:
     """How weights are drawn, and their mean.
 
     Attributes:
-        draw: (logits, temperature) -> weights, by torch's global generator.
+        draw: (logits, temperature) -> weights and positions of what runs, by the global generator.
         mean: logits -> mean weights.
-        hard: Whether weights are one-hot, so that one option runs.
+        adds: Whether the weights of options that do not run are added to the output.
+        path: As ``draw``, for the step of the network's weights; None is ``draw``.
 
     Example:
-        >>> import torch
         >>> RELAXATIONS["dirichlet"].mean(torch.zeros(4))
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
 
-    draw: Callable[[Tensor, float], Tensor]
-    mean: Callable[[Tensor], Tensor] = _softmax
-    hard: bool = False
+    draw: Callable[[Tensor, float], Drawn]
+    mean: Callable[[Tensor], Tensor] = _mean
+    adds: bool = False
+    path: Callable[[Tensor, float], Drawn] | None = None
 
 
 RELAXATIONS = {
     "softmax": Relaxation(_softmax),
     "gumbel": Relaxation(_gumbel),
-    "gumbel-hard": Relaxation(_gumbel_hard, hard=True),
+    "gumbel-hard": Relaxation(_gumbel_hard, adds=True),
     "dirichlet": Relaxation(_dirichlet, _dirichlet_mean),
+    "two-path": Relaxation(_two_paths, path=_one_path),
 }
 """The relaxations by the name that a strategy gives."""

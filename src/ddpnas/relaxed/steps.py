@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ddpnas.relaxed.expected_cost import CostPenalty
 from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.relaxed.mixture import Mixture
 from ddpnas.relaxed.unrolled import Gradients, second_order
@@ -35,6 +36,7 @@ class MixtureStep:
         weight_optimizer: SGD of all weights, in one group.
         logit_optimizer: Optimizer of the logits.
         order: 1, or 2 for :func:`ddpnas.relaxed.unrolled.second_order`.
+        penalty: What expected costs add to the loss of the logits; None adds nothing.
         clip: Largest norm of the gradient of the weights; 0 does not clip.
         precision: "no" or "bf16", see :func:`ddpnas.training.device.autocast`.
         processes: The processes that train together.
@@ -48,9 +50,9 @@ class MixtureStep:
         >>> sgd = torch.optim.SGD(supernet.parameters(), lr=0.1)
         >>> step = MixtureStep(supernet, mixture, sgd, torch.optim.Adam(mixture.parameters()))
         >>> batch = torch.randn(8, 1, 8, 8), torch.arange(8) % 2
-        >>> losses = step(batch, batch, temperature=1.0, seed=0)
-        >>> len(losses)
-        2
+        >>> loss, valid_loss = step(batch, batch, temperature=1.0, seed=0)
+        >>> loss.shape
+        torch.Size([])
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class MixtureStep:
         logit_optimizer: torch.optim.Optimizer,
         *,
         order: int = 1,
+        penalty: CostPenalty | None = None,
         clip: float = 0.0,
         precision: str = "no",
         processes: Processes = ALONE,
@@ -70,7 +73,8 @@ class MixtureStep:
         self._widths = MixedWidths(supernet, mixture.decisions)
         self._weights = list(supernet.parameters())
         self._weight_optimizer, self._logit_optimizer = weight_optimizer, logit_optimizer
-        self._order, self._precision, self._processes = order, precision, processes
+        self._order, self._penalty = order, penalty
+        self._precision, self._processes = precision, processes
         self._train = TrainStep(
             supernet,
             weight_optimizer,
@@ -95,10 +99,38 @@ class MixtureStep:
             (training loss, validation loss) of the mixture.
         """
         valid_loss = self._move_logits(train, valid, temperature, derive_seed(seed, 0))
-        draws = self._mixture.draw(temperature, derive_seed(seed, 1))
+        return self.train(train, temperature=temperature, seed=derive_seed(seed, 1)), valid_loss
+
+    def train(self, batch: Batch, *, temperature: float, seed: int) -> Tensor:
+        """Move the weights alone; return the loss of the mixture.
+
+        Args:
+            batch: The batch that the weights learn from.
+            temperature: Temperature of the relaxation.
+            seed: Seed of the draw.
+        """
+        draws = self._mixture.draw(temperature, seed, path=True)
         fixed = {name: replace(d, weights=d.weights.detach()) for name, d in draws.items()}
         with self._mixed(fixed):
-            return self._train(*train), valid_loss
+            return self._train(*batch)
+
+    def train_jointly(self, batch: Batch, *, temperature: float, seed: int) -> Tensor:
+        """Move weights and logits by the gradient of one loss; return it.
+
+        Args:
+            batch: The batch that both learn from.
+            temperature: Temperature of the relaxation.
+            seed: Seed of the draw.
+        """
+        logits = self._mixture.parameters()
+        for parameter in logits:
+            parameter.grad = None
+        draws = self._mixture.draw(temperature, seed)
+        with self._mixed(draws):
+            loss = self._train(*batch)
+        self._processes.average_gradients(logits, loss, len(batch[1]))
+        self._update_logits(draws)
+        return loss
 
     @contextlib.contextmanager
     def _mixed(self, draws: Mapping[str, Draw]) -> Iterator[None]:
@@ -109,39 +141,51 @@ class MixtureStep:
     def _move_logits(self, train: Batch, valid: Batch, temperature: float, seed: int) -> Tensor:
         logits = self._mixture.parameters()
 
-        def slopes(batch: Batch, parameters: Sequence[nn.Parameter]) -> tuple[Gradients, Tensor]:
-            return self._slopes(batch, self._mixture.draw(temperature, seed), parameters)
+        draws: dict[str, Draw] = {}  # the same at each call, but gradients reach the last one only
+
+        def slopes(
+            batch: Batch, parameters: Sequence[nn.Parameter], penalty: CostPenalty | None = None
+        ) -> tuple[Gradients, Tensor]:
+            draws.update(self._mixture.draw(temperature, seed))
+            return self._slopes(batch, draws, parameters, penalty)
 
         if self._order == 1:
-            found, loss = slopes(valid, logits)
+            found, loss = slopes(valid, logits, self._penalty)
         else:
             found, loss = second_order(
                 lambda parameters: slopes(train, parameters),
-                lambda parameters: slopes(valid, parameters),
+                lambda parameters: slopes(valid, parameters, self._penalty),
                 logits,
                 self._weights,
                 self._weight_optimizer,
             )
         for parameter, gradient in zip(logits, found, strict=True):
             parameter.grad = gradient
-        # Adam decays and carries on what it holds, so pruned logits are put back.
-        before = [parameter.detach().clone() for parameter in logits]
-        self._logit_optimizer.step()
-        with torch.no_grad():
-            for parameter, old, mask in zip(logits, before, self._mixture.masks, strict=True):
-                parameter.copy_(torch.where(mask, parameter, old))
+        self._update_logits(draws)
         return loss
 
+    def _update_logits(self, draws: Mapping[str, Draw]) -> None:
+        """Move the logits by their gradients."""
+        # Adam decays and carries on what it holds, so logits that took no part are put back.
+        before = [parameter.detach().clone() for parameter in self._mixture.parameters()]
+        self._logit_optimizer.step()
+        self._mixture.restore(before, draws)
+
     def _slopes(
-        self, batch: Batch, draws: Mapping[str, Draw], parameters: Sequence[nn.Parameter]
+        self,
+        batch: Batch,
+        draws: Mapping[str, Draw],
+        parameters: Sequence[nn.Parameter],
+        penalty: CostPenalty | None,
     ) -> tuple[Gradients, Tensor]:
         """Return the gradients of a batch's loss over all processes, and the loss."""
         inputs, labels = batch
         with self._mixed(draws), autocast(inputs.device, self._precision):
             loss = functional.cross_entropy(self._supernet(inputs), labels)
-        loss = self._processes.weighted(loss, len(labels))
-        found: Gradients = [*torch.autograd.grad(loss, parameters, allow_unused=True)]
-        loss = loss.detach()
+        whole = loss if penalty is None else penalty(loss, self._mixture.mean())
+        whole = self._processes.weighted(whole, len(labels))
+        found: Gradients = [*torch.autograd.grad(whole, parameters, allow_unused=True)]
+        loss = self._processes.weighted(loss.detach(), len(labels))
         if self._processes.size > 1:
             for parameter, gradient in zip(parameters, found, strict=True):
                 parameter.grad = gradient

@@ -32,11 +32,12 @@ from ddpnas.utils.settings import (
 )
 from ddpnas.utils.shapes import Range
 
-__all__ = ["GradientStrategy"]
+__all__ = ["GradientStrategy", "Rate"]
 
 Row = npt.NDArray[np.float64]
 
 Rate = Annotated[float, Range(above=0, most=1000)]
+"""A learning rate; larger ones are never meant."""
 
 
 class GradientStrategy(BaseStrategy):
@@ -47,8 +48,8 @@ class GradientStrategy(BaseStrategy):
         seed: Seed for the network that is asked for before the first epoch.
         epochs: Passes over the training images. Rates and temperatures fall over all of them, so
             fewer epochs shorten the published schedule.
-        batch_size: Images in a step, for the weights and for the logits each. None is 64, and less
-            for sets so small that an epoch would have few steps.
+        batch_size: Images in a step, for the weights and for the logits each. None is the
+            published number, and less for sets so small that an epoch would have few steps.
         lr: First learning rate of the weights; it falls along a cosine, from epoch to epoch.
         lr_min: Last learning rate of the weights.
         momentum: Momentum of the weights.
@@ -61,7 +62,15 @@ class GradientStrategy(BaseStrategy):
 
     Attributes:
         relaxation: How logits become weights: a name in :mod:`ddpnas.relaxed.relaxations`.
-        order: 1 or 2, see :mod:`ddpnas.relaxed.steps`.
+        order: 1 or 2, see :mod:`ddpnas.relaxed.unrolled`.
+        joint: Whether logits and weights learn together, from training images alone.
+        published_batch: The default of ``batch_size`` for large sets.
+        drop_rate: See :class:`ddpnas.relaxed.Mixture`.
+        warmup: Part of the epochs in which the logits do not learn.
+        cost: A counted cost that the loss of the logits has a part for; None for no such part.
+        cost_form: See :class:`ddpnas.relaxed.CostPenalty`.
+        cost_weight: See :class:`ddpnas.relaxed.CostPenalty`.
+        cost_reference: See :class:`ddpnas.relaxed.CostPenalty`; None is that of uniform weights.
 
     Raises:
         OptionError: An option out of range, or fewer epochs than stages.
@@ -69,6 +78,14 @@ class GradientStrategy(BaseStrategy):
 
     relaxation: ClassVar[str]
     order: Literal[1, 2] = 1
+    joint: ClassVar[bool] = False
+    published_batch: ClassVar[int] = 64
+    drop_rate: float = 0.0
+    warmup: float = 0.0
+    cost: str | None = None
+    cost_form: Literal["penalty", "product", "hinge"] = "penalty"
+    cost_weight: float = 0.0
+    cost_reference: float | None = None
 
     @checks_arguments
     def __init__(
@@ -79,7 +96,7 @@ class GradientStrategy(BaseStrategy):
         epochs: Epochs = 50,
         batch_size: Count | None = None,
         lr: Rate = 0.025,
-        lr_min: Rate = 0.001,
+        lr_min: Annotated[float, Range(0, 1000)] = 0.001,
         momentum: Momentum = 0.9,
         weight_decay: Decay = 3e-4,
         clip: Norm = 5.0,
@@ -105,6 +122,10 @@ class GradientStrategy(BaseStrategy):
     def temperature(self, epoch: int) -> float:
         """Return the temperature of the relaxation in an epoch, counted from 0."""
         return 1.0
+
+    def learns(self, epoch: int) -> bool:
+        """Return whether the logits learn in an epoch, counted from 0."""
+        return epoch >= int(self.warmup * self.epochs)
 
     @property
     def distribution(self) -> JointDistribution:

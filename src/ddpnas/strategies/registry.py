@@ -14,6 +14,7 @@ from ddpnas.strategies.darts import DARTS
 from ddpnas.strategies.ddpnas import DDPNAS
 from ddpnas.strategies.ddpnas_paper import DDPNASPaper
 from ddpnas.strategies.drnas import DrNAS
+from ddpnas.strategies.dropnas import DropNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
 from ddpnas.strategies.gumbel import GDAS, SNAS
 from ddpnas.strategies.halving import Halving
@@ -21,6 +22,7 @@ from ddpnas.strategies.local_search import LocalSearch
 from ddpnas.strategies.mdenas import MdeNAS
 from ddpnas.strategies.natural import ASNG, MIGO, SNG
 from ddpnas.strategies.optuna_sampler import OptunaStrategy
+from ddpnas.strategies.proxyless import Proxyless
 from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
 from ddpnas.utils.settings import Seed, checked, checked_options
@@ -41,12 +43,14 @@ _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "ddpnas": DDPNAS,
     "ddpnas-paper": DDPNASPaper,
     "drnas": DrNAS,
+    "dropnas": DropNAS,
     "gdas": GDAS,
     "halving": Halving,
     "local-search": LocalSearch,
     "mdenas": MdeNAS,
     "migo": MIGO,
     "optuna": OptunaStrategy,
+    "proxyless": Proxyless,
     "random": RandomSearch,
     "regularized-evolution": RegularizedEvolution,
     "reinforce": Reinforce,
