@@ -3,20 +3,29 @@
 In: a network and the shape of its input. :func:`find_groups` traces it and returns the groups of
 channels that can only be cut together, with the operation that fixes those that cannot.
 :func:`shrinkable` makes a search space of their widths, so that costs can be counted and the best
-widths within limits generated. :func:`cut_channels` returns the smaller network.
+widths within limits generated. :func:`cut_channels` returns the smaller network;
+:func:`order_channels` says which channels go first, :func:`recalibrate` sets BatchNorm afterwards.
+:func:`measure_sensitivity` returns what each width costs in loss, which is an objective.
 """
 
 from ddpnas.shrinking.cutting import cut_channels
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.groups import Axis, Group, Part
+from ddpnas.shrinking.importance import order_channels
+from ddpnas.shrinking.recalibration import recalibrate
+from ddpnas.shrinking.sensitivity import Sensitivity, measure_sensitivity
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
 
 __all__ = [
     "Axis",
     "Group",
     "Part",
+    "Sensitivity",
     "ShrinkableSpace",
     "cut_channels",
     "find_groups",
+    "measure_sensitivity",
+    "order_channels",
+    "recalibrate",
     "shrinkable",
 ]

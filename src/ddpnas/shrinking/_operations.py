@@ -81,6 +81,7 @@ def _together(couplings: Couplings, operands: Iterable[Labels], shape: tuple[int
         sizes = (1,) * shift + labels.shape
         placed.append((sizes, factors, labels.reason))
     found: Factors = {}
+    plain = set()
     for axes in {axes for _, factors, _ in placed for axes in factors}:
         for sizes, factors, reason in placed:
             if axes in factors:
@@ -91,10 +92,11 @@ def _together(couplings: Couplings, operands: Iterable[Labels], shape: tuple[int
             elif any(set(axes) & set(other) for other in factors):
                 raise NotUnderstoodError
             elif any(sizes[axis] > 1 for axis in axes):
+                plain.add(axes)
                 for _, others, _ in placed:
                     if axes in others:
                         couplings.fix(others[axes], _plain(reason))
-    return found
+    return {axes: channels for axes, channels in found.items() if axes not in plain}
 
 
 def _plain(reason: Reason | None) -> Reason:

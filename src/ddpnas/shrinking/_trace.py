@@ -137,12 +137,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._macs = 0  # of the operation that runs
         self._first_run = True
         self._inside: list[str] = []
+        modules = network.modules()
+        kernels = {id(m.weight) for m in modules if isinstance(m, nn.modules.conv._ConvNd)}
         for path, tensor in [*network.named_parameters(), *network.named_buffers()]:
             factors: Factors = {}
             for axis, size in enumerate(tensor.shape):
                 channels = self._new(size)
                 self._axes[Axis(path, axis)] = channels
-                if size > 1:
+                if size > 1 and not (axis > 1 and id(tensor) in kernels):
                     factors[axis,] = channels
             shape = tuple(tensor.shape)
             self._labels[id(tensor)] = tensor, Labels(shape, factors, of_weights=True)

@@ -1,0 +1,94 @@
+"""Which channels go first, and how BatchNorm is set afterwards."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ddpnas.errors import OptionError
+from ddpnas.shrinking import cut_channels, find_groups, order_channels, recalibrate
+from ddpnas.shrinking.importance import IMPORTANCES
+
+from .networks import ALL, INPUT, Residual, Shuffled, images, trained
+
+
+@pytest.mark.parametrize("importance", IMPORTANCES)
+@pytest.mark.parametrize("kind", ALL)
+def test_every_class_has_a_place(kind, importance):
+    network = trained(kind())
+    groups = find_groups(network, INPUT)
+    order = order_channels(network, groups, importance, [(images(), torch.arange(4))])
+    for group in groups:
+        for part, ranks in zip(group.parts, order[group.name], strict=True):
+            assert sorted(ranks.tolist()) == list(range(part.classes))
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert cut_channels(network, groups, {g.name: g.widths[0] for g in groups}, order)(
+        images()
+    ).shape == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("importance", "layer", "axis"),
+    [("producers", "inner.0", 0), ("consumers", "outer.0", 1), ("norm", "inner.1", 0)],
+)
+def test_the_largest_weights_are_the_most_important(importance, layer, axis):
+    network = trained(Residual())
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.fill_(1.0)
+    network.get_submodule(layer).weight.data.index_fill_(axis, torch.tensor([7, 20]), 9.0)
+    order = order_channels(network, find_groups(network, INPUT), importance)
+    assert set(order["inner.0"][0][:2].tolist()) == {7, 20}
+
+
+def test_taylor_is_the_effect_of_setting_weights_to_zero_to_first_order():
+    network = trained(nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3)))
+    inputs, labels = torch.randn(8, 4), torch.arange(8) % 3
+    small = 1e-4
+
+    def loss(channel):
+        changed = {name: t.clone() for name, t in network.state_dict().items()}
+        for name in ("0.weight", "0.bias"):
+            changed[name][channel] *= 1 - small
+        outputs = torch.func.functional_call(network.double(), changed, inputs.double())
+        return functional.cross_entropy(outputs, labels).item()
+
+    network.double()
+    whole = functional.cross_entropy(network(inputs.double()), labels).item()
+    effects = [((loss(channel) - whole) / small) ** 2 for channel in range(16)]
+    groups = find_groups(network, (4,), input_dtype=torch.float64)
+    order = order_channels(network, groups, "taylor", [(inputs.double(), labels)])
+    assert order["0"][0].tolist() == np.argsort(effects)[::-1].tolist()
+
+
+def test_what_is_missing_is_said():
+    network = Shuffled()
+    groups = find_groups(network, INPUT)
+    with pytest.raises(OptionError, match="'taylor' needs batches"):
+        order_channels(network, groups, "taylor")
+    with pytest.raises(OptionError, match="unknown importance 'taylr': did you mean 'taylor'"):
+        order_channels(network, groups, "taylr")
+
+
+def test_statistics_are_the_means_over_batches_without_dropout():
+    network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3, momentum=0.3), nn.BatchNorm1d(3))
+    batches = [(torch.randn(20, 3), torch.zeros(20)) for _ in range(3)]
+    recalibrate(network.train(), batches)
+    first, second = network[1], network[2]
+    means = torch.stack([inputs.mean(0) for inputs, _ in batches])
+    variances = torch.stack([inputs.var(0) for inputs, _ in batches])
+    torch.testing.assert_close(first.running_mean, means.mean(0))
+    torch.testing.assert_close(first.running_var, variances.mean(0))
+    torch.testing.assert_close(second.running_var, torch.full((3,), 20 / 19), rtol=1e-3, atol=1e-3)
+    assert first.momentum == 0.3 and network.training and network[0].training
+    before = first.running_mean.clone()
+    recalibrate(network, [])
+    assert torch.equal(first.running_mean, before)
+
+
+def test_layers_in_evaluation_mode_stay_in_it():
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout()).train()
+    network[1].eval()
+    recalibrate(network, [(torch.randn(8, 3), torch.zeros(8))])
+    assert network[0].training and not network[1].training
