@@ -147,7 +147,7 @@ def alone(
     each = epoch_seconds(make(), data, recipe, "cpu")
     left = seconds - (time.perf_counter() - begun)
     trained = ddpnas.train(
-        make(), data, recipe, epochs=max(1, int(left / each)), seconds=left, seed=seed, device="cpu"
+        make(), data, recipe, epochs=max(1, int(1.1 * left / each)), seconds=left, seed=seed, device="cpu"
     )
     return trained.model, {"epochs": len(trained.history)}
 

@@ -53,8 +53,17 @@ def test_given_architectures_enter_first():
     assert [dict(a) for a in strategy.ask()[:2]] == given
 
 
+def test_given_architectures_stay_and_have_to_be_beaten_clearly():
+    worst = dict.fromkeys((d.name for d in SPACE.decisions), "a")
+    for lead, wins in ((0.1, False), (2.0, True)):
+        strategy = create_strategy("halving", SPACE, candidates=8, first=[worst], lead=lead)
+        *_, last = run(strategy)
+        assert worst in [dict(a) for a in last]
+        assert (dict(strategy.architecture) == worst) == wins
+
+
 def test_candidates_are_within_the_limits_and_fast():
-    space = ddpnas.create_space("nasbench201", channels=4, cells_per_stage=1)
+    space = ddpnas.create_space("toy")
     costs = ddpnas.count_costs(space)
     rng = np.random.default_rng(0)
     drawn = [costs["macs"].cost(space.sample(rng)) for _ in range(100)]

@@ -57,6 +57,7 @@ logger = logging.getLogger(__name__)
 Export = Literal["onnx", "torch", "none"]
 Tell = Callable[[str], object]
 _Minutes = Annotated[float, Range(above=0, most=1_000_000)]
+_MORE = 1.1
 _IMAGES = 500  # with which an exported file is checked
 _FILES = {"onnx": "net.onnx", "torch": "net.pt2"}
 
@@ -302,9 +303,9 @@ class _Fit:
         left = plan.seconds - plan.reserve - (time.perf_counter() - self._begun)
         if plan.epochs is None:
             seen = [r for r in found.history if Architecture(r["architecture"]) == chosen]
-            # The first steps of a network take longer; the clock drops epochs that do not fit.
+            # Rather too many: the clock drops epochs that do not fit.
             each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
-            self.plan = plan = plan.with_epochs(max(1, int(left / each)))
+            self.plan = plan = plan.with_epochs(max(1, int(_MORE * left / each)))
             with writable(self.folder):
                 plan.save(self.folder)
         self._tell(f"training it for {plan.epochs} epochs more")

@@ -26,7 +26,7 @@ __all__ = ["FitPlan", "Race", "divide"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
 _RACE_SHARE = 0.25  # of the time for training
-_CANDIDATES, _REDUCTION, _RUNGS = 8, 2, 3
+_CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
 _FEWEST_EPOCHS = 8  # of the fastest standard design: with fewer, there is nothing to race with
 _LEAST_EPOCHS = 0.25  # of a candidate in the first rung, or its score says nothing
 
@@ -58,7 +58,7 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
 
     Example:
         >>> divide(120, 2.5)
-        Race(candidates=8, reduction=2, rungs=3, seconds=1.875)
+        Race(candidates=6, reduction=2, rungs=3, seconds=2.30...)
         >>> divide(15, 2.5).candidates
         1
     """

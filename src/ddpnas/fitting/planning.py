@@ -38,7 +38,7 @@ _PRIOR = {
     "head": {"none": 4.0, "conv": 1.0},
 }
 _FASTEST = 0.3  # share of the draws that may race, those whose epochs take the least
-_LEAST = 0.5  # of an upper limit on the multiply-adds
+_LEAST = 0.8  # of an upper limit on the multiply-adds
 _EPOCHS = 40  # to be had in the time, if there is no limit
 _FIRST_GUESS = "4M"  # multiply-adds of the network whose speed sizes the others, without a limit
 _MEASURED = 5  # networks whose speed is measured, at most
@@ -135,6 +135,8 @@ def make_plan(
             "limits": _in_race(limits),
             "pace": dict(pace.seconds),
             "fastest": _FASTEST,
+            # One standard error of an accuracy, at most.
+            "lead": round(0.5 / math.sqrt(len(data.valid)), 4),
             "first": [dict(one) for one in _quickest(designs, costs, pace)],
             "prior": _prior(space),
         },
@@ -185,9 +187,9 @@ def _designs(space: EdgeSpace, limits: Mapping[str, Limit]) -> list[Architecture
 def _quickest(
     designs: list[Architecture], costs: Mapping[str, Any], pace: Pace
 ) -> list[Architecture]:
-    """Return the designs that can be trained in time: not much slower than the fastest."""
+    """Return one or two designs that train fast; the others could not win."""
     each = [pace.of({name: t.cost(one) for name, t in costs.items()}) for one in designs]
-    return [one for one, s in zip(designs, each, strict=True) if s <= 1.3 * min(each)]
+    return [one for one, s in zip(designs, each, strict=True) if s <= 1.3 * min(each)][:2]
 
 
 def _in_race(limits: Mapping[str, Limit]) -> dict[str, str]:

@@ -52,7 +52,9 @@ class Halving(BaseStrategy):
             :func:`ddpnas.generate` takes them.
         pace: What an epoch takes, see :class:`ddpnas.costs.pace.Pace`.
         fastest: Share of the draws that take part, those whose epochs take the least by ``pace``.
-        first: Architectures that enter first, such as standard designs.
+        first: Architectures that enter first, such as standard designs, and stay to the last rung.
+        lead: Score by which another one has to beat all of them at the end. Scores after a little
+            training are noisy, and the best of several noisy ones is not better for that.
         prior: Decision -> option -> weight in draws; 1 where nothing is said.
 
     Raises:
@@ -84,11 +86,12 @@ class Halving(BaseStrategy):
         pace: dict[str, Annotated[float, Range(0)]] | None = None,
         fastest: Annotated[float, Range(above=0, most=1)] = 1.0,
         first: list[dict[str, str]] | None = None,
+        lead: Annotated[float, Range(0)] = 0.0,
         prior: dict[str, dict[str, Annotated[float, Range(0)]]] | None = None,
     ) -> None:
         self._rungs = [max(1, math.ceil(candidates / reduction**n)) for n in range(rungs)]
         super().__init__(space, seed, sum(self._rungs))
-        self.proposals = proposals
+        self.proposals, self.lead = proposals, lead
         self._tables = _tables(space, limits or {}, pace or {})
         self._limits: dict[str, Limit] = checked_limits(limits or {}, self._tables)
         self._first = [space.encode(space.check(one)) for one in first or []][:candidates]
@@ -111,7 +114,9 @@ class Halving(BaseStrategy):
         begun = self._begun
         for start in reversed([s for s in begun if s < len(self.history)]):
             rung = range(start, min(len(self.history), start + self._rungs[begun.index(start)]))
-            for at in sorted(rung, key=lambda i: -self.scores[i]):
+            given = {i for i in rung if self.history[i] in self._first}
+            ahead = self.lead if given else 0.0  # nothing to be ahead of
+            for at in sorted(rung, key=lambda i: -self.scores[i] + ahead * (i not in given)):
                 found = self.space.decode(self.history[at])
                 if all(rule.holds(found) for rule in self.space.rules):
                     return found
@@ -132,8 +137,8 @@ class Halving(BaseStrategy):
             return self._entering(size - told, [])
         rung = self._begun.index(told)
         before = range(self._begun[rung - 1], told)
-        best = sorted(before, key=lambda i: -self.scores[i])[: self._rungs[rung]]
-        return [self.history[i] for i in sorted(best)]
+        best = sorted(before, key=lambda i: (self.history[i] not in self._first, -self.scores[i]))
+        return [self.history[i] for i in sorted(best[: self._rungs[rung]])]
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Fit all scores, brought to the level of the first rung."""
