@@ -146,8 +146,9 @@ def alone(
     recipe = create_recipe("quick")
     each = epoch_seconds(make(), data, recipe, "cpu")
     left = seconds - (time.perf_counter() - begun)
+    epochs = max(1, int(1.1 * left / each))  # the clock drops those that do not fit
     trained = ddpnas.train(
-        make(), data, recipe, epochs=max(1, int(1.1 * left / each)), seconds=left, seed=seed, device="cpu"
+        make(), data, recipe, epochs=epochs, seconds=left, seed=seed, device="cpu"
     )
     return trained.model, {"epochs": len(trained.history)}
 
@@ -159,6 +160,7 @@ def competitor(
     if name.startswith("fit"):
         fitted = ddpnas.fit(data, {"macs": macs}, seconds / 60, seed=seed, device="cpu")
         phases = {phase: round(s, 2) for phase, s in fitted.seconds.items()}
+        assert fitted.search is not None
         race = [{k: r[k] for k in ("accuracy", "epochs")} for r in fitted.search.history]
         return fitted.model, {
             "epochs": len(fitted.trained.history), "architecture": fitted.text, "phases": phases,

@@ -139,3 +139,44 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(
     with pytest.raises(error, match=says):
         ddpnas.fit(data, **options)
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Return the name of a network in a user's file."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def network(num_classes=5):\n"
+        "    return nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(),\n"
+        "        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))\n"
+    )
+    return f"{tmp_path / 'net.py'}:network"
+
+
+def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
+    out, file = tmp_path / "run", tmp_path / "start.json"
+    content = {**PLAN.to_dict(), "start": mine, "epochs": 2, "space_options": {}}
+    file.write_text(json.dumps(content))
+    fitted = ddpnas.fit(data, out=out, plan=file, export="none")
+    assert fitted.search is None and fitted.trained.recipe.name == "finetune"
+    loaded = ddpnas.load(out / "trained", model=mine).network.state_dict()
+    assert all(torch.equal(loaded[name], v) for name, v in weights_of(fitted).items())
+    again = resume_fit(out, data=data, export="none")
+    assert equal(again, fitted) and fitted.files["report"].is_file()
+
+
+def test_the_final_training_distils_from_a_teacher(data, unbroken, plan, tmp_path):
+    teacher = tmp_path / "teacher"
+    unbroken.save(teacher)
+    file = tmp_path / "taught.json"
+    content = {**FitPlan.read(plan).to_dict(), "teacher": str(teacher)}
+    file.write_text(json.dumps(content))
+    taught = ddpnas.fit(data, plan=file)
+    assert taught.text == unbroken.text and not equal(taught, unbroken)
+
+
+def test_a_network_to_start_from_has_to_be_within_the_limits(data, mine):
+    with pytest.raises(OptionError, match="at most 10"):
+        ddpnas.fit(data, {"macs": 10}, 0.2, start=mine)
+    with pytest.raises(OptionError, match="give start"):
+        ddpnas.fit(data, {"macs": "60K"}, 0.2, weights="x.pth")

@@ -43,6 +43,17 @@ def _fit_parser() -> ArgumentParser:
     )
     parser.add_argument("--out", help="folder for the result; default: runs/NAME of the data")
     parser.add_argument(
+        "--start",
+        help="fine-tune this network for the whole time: timm:NAME, torchvision:NAME, "
+        "NET.py:factory (which is executed), or the folder of a trained network",
+    )
+    parser.add_argument(
+        "--weights", help="file of weights for --start (.safetensors or .pth) instead of a download"
+    )
+    parser.add_argument(
+        "--teacher", help="network to distil from, trained on the same classes; as for --start"
+    )
+    parser.add_argument(
         "--image-size",
         type=Pixels,
         help="pixels a side; by default the images' own, at most 64",
@@ -80,6 +91,9 @@ def fit(options: Namespace) -> None:
             parse_limits(options.limit),
             options.minutes,
             out,
+            start=options.start,
+            weights=options.weights,
+            teacher=options.teacher,
             image_size=options.image_size,
             seed=options.seed,
             device=options.device,

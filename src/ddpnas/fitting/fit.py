@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import torch
 
@@ -17,18 +16,16 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
-from ddpnas.data.load import as_data, load_data
-from ddpnas.errors import ExportError, OptionError, RunError
+from ddpnas.data.load import DataConfig, as_data, load_data
+from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
-from ddpnas.export.deployable import Deployable
-from ddpnas.export.onnx import export_onnx
-from ddpnas.export.onnx_runtime import raw_inputs
-from ddpnas.export.torch_export import export_torch
+from ddpnas.fitting._exported import Export, export_trained
 from ddpnas.fitting.baselines import baseline_network, check_baseline
 from ddpnas.fitting.fitted import Candidate, Fitted
 from ddpnas.fitting.plan import FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.speed import epoch_seconds
+from ddpnas.fitting.started import follow_started, plan_started
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.report.html import write_report
 from ddpnas.runs.folder import PLAN, RUN, TRAINED, RunFolder
@@ -38,6 +35,7 @@ from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.registry import create_space
+from ddpnas.training.pretrained import library_preprocessing
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import Compared, Comparison, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
@@ -52,14 +50,10 @@ from ddpnas.utils.shapes import Range
 
 __all__ = ["fit", "resume_fit"]
 
-logger = logging.getLogger(__name__)
-
-Export = Literal["onnx", "torch", "none"]
 Tell = Callable[[str], object]
 _Minutes = Annotated[float, Range(above=0, most=1_000_000)]
 _MORE = 1.1
-_IMAGES = 500  # with which an exported file is checked
-_FILES = {"onnx": "net.onnx", "torch": "net.pt2"}
+# Epochs that are planned for each that seems to fit: the clock drops those that do not.
 
 
 def fit(
@@ -68,6 +62,9 @@ def fit(
     minutes: float = 10.0,
     out: str | Path | None = None,
     *,
+    start: str | Path | None = None,
+    weights: str | Path | None = None,
+    teacher: str | Path | None = None,
     image_size: Pixels | None = None,
     seed: Seed = 0,
     device: str = "auto",
@@ -92,6 +89,13 @@ def fit(
             trained well in the time.
         minutes: Minutes for everything but baselines, from the call to the return.
         out: Folder for plan, run, trained network, exported file and report; None keeps nothing.
+        start: A network that has weights already: "timm:NAME", "torchvision:NAME",
+            ``NET.py:factory``, which is executed, or the folder of a trained network. It is
+            fine-tuned for the whole time instead of a search; its last layer is replaced if the
+            classes differ. It has to be within the limits as it is.
+        weights: File of weights for ``start``, .safetensors or .pth, instead of its own.
+        teacher: A network that knows the classes, to distil from in the final training; names as
+            for ``start``.
         image_size: Pixels a side, where ``data`` is a path; see :class:`ddpnas.data.DataConfig`.
         seed: Seed for everything random.
         device: "auto", "cpu", "cuda", ...
@@ -125,19 +129,32 @@ def fit(
         need_onnx("onnx", "onnxscript", "onnxruntime")
     if out is not None:
         RunFolder.check_free(out, overwrite=overwrite)
-    data = _read(data, image_size)
+    data = _read(data, image_size, start)
     for name in baselines:
         check_baseline(name)
     with _threads(threads), _folder(out) as folder:
         if plan is not None:
             made = FitPlan.read(plan)
+        elif start is not None:
+            if baselines:
+                raise OptionError("baselines go with a search; leave them or start out")
+            made = plan_started(
+                str(start), _text(weights), _text(teacher), data, asked, seconds, begun,
+                seed=checked("seed", Seed, seed), device=device, export=export != "none",
+            )  # fmt: skip
         else:
+            if weights is not None:
+                raise OptionError("weights are those of a network to start from; give start, too")
             made = make_plan(
                 data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
-                export=export != "none", report=out is not None, tell=tell,
+                export=export != "none", report=out is not None, teacher=_text(teacher), tell=tell,
             )  # fmt: skip
         opened = RunFolder.create(folder, overwrite=overwrite or out is None)
         opened.write_json(PLAN, made.to_dict())
+        if made.start is not None:
+            opened.close()
+            kept = out is not None
+            return follow_started(made, data, folder, kept, begun, export, tell)
         return _Fit(made, data, folder, out is not None, begun, tell).run(opened, export, baselines)
 
 
@@ -164,11 +181,14 @@ def resume_fit(
     tell = on_progress or (lambda text: None)
     path = Path(folder)
     made = FitPlan.read(path)
+    begun = time.perf_counter() - made.started
+    if made.start is not None:
+        images = data if isinstance(data, Data) else _same_images(path, made, data)
+        with _threads(made.threads):
+            return follow_started(made, images, path, True, begun, export, tell)
     if not (path / RUN).is_file():
         raise RunError(f"the fit in {path} was interrupted before it began; start it again")
-    run = Run(path)
-    images = data if isinstance(data, Data) else run.data(moved_to=data)
-    begun = time.perf_counter() - made.started
+    images = data if isinstance(data, Data) else Run(path).data(moved_to=data)
     with _threads(made.threads):
         return _Fit(made, images, path, True, begun, tell).run(None, export, baselines)
 
@@ -214,7 +234,10 @@ class _Fit:
         with lock_trained(path):
             kept, before = TrainedFolder(path), read_comparison(path)
             networks = [self._found(found, reached, kept, before)]
-            files = self._export(export, networks[0].result)
+            files: dict[str, Path] = {}
+            if self.kept:
+                files = export_trained(export, load(path), self.data, self.folder, self._tell)
+                self._mark("export")
             self.seconds["total"] = time.perf_counter() - self._begun
             done = {} if before is None else {one.name: one for one in before.baselines}
             for name in baselines:
@@ -303,7 +326,6 @@ class _Fit:
         left = plan.seconds - plan.reserve - (time.perf_counter() - self._begun)
         if plan.epochs is None:
             seen = [r for r in found.history if Architecture(r["architecture"]) == chosen]
-            # Rather too many: the clock drops epochs that do not fit.
             each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
             self.plan = plan = plan.with_epochs(max(1, int(_MORE * left / each)))
             with writable(self.folder):
@@ -312,7 +334,7 @@ class _Fit:
         return train(
             network, self.data, self._recipe(), epochs=plan.epochs, seconds=max(left, 1.0),
             seed=plan.seed, device=plan.device, folder=kept.checkpoints / "found",
-            resume=True, on_epoch=self._tell_epoch,
+            teacher=plan.teacher, resume=True, on_epoch=self._tell_epoch,
         )  # fmt: skip
 
     def _tell_epoch(self, record: Mapping[str, float]) -> None:
@@ -341,33 +363,31 @@ class _Fit:
         costs = {n: float(counted[n]) for n in self.costs if n in counted}
         return Compared(name, name, architecture, costs, result)
 
-    # What is given away.
 
-    def _export(self, export: Export, trained: TrainResult) -> dict[str, Path]:
-        if export == "none" or not self.kept:
-            return {}
-        model = load(self.folder / TRAINED)
-        path = self.folder / _FILES[export]
-        raw = raw_inputs(self.data, self.data.splits[self.data.held_out], _IMAGES)
-        write = export_onnx if export == "onnx" else export_torch
-        deployable = Deployable.of(model, preprocessing=bool(model.mean))
-        try:
-            with writable(path):
-                done = write(deployable, path, images=raw)
-        except ExportError as error:  # the trained network is there all the same
-            logger.warning("warning: %s", error)
-            return {}
-        self._tell(f"{path.name}: {done.agreement.explain()}")
-        self._mark("export")
-        return {export: path}
-
-
-def _read(data: Any, image_size: int | None) -> Data:
-    if image_size is None:
-        return as_data(data)
-    if not isinstance(data, (str, Path)):
+def _read(data: Any, image_size: int | None, start: str | Path | None) -> Data:
+    options: dict[str, Any] = {}
+    library = None if start is None else library_preprocessing(start)
+    if library is not None:
+        options["interpolation"] = library.interpolation
+    if image_size is not None:
+        options["image_size"] = image_size
+    if isinstance(data, (str, Path)):
+        return load_data(data, **options)
+    if image_size is not None:
         raise OptionError("image_size goes with a path; these images have their size already")
-    return load_data(data, image_size=image_size)
+    return as_data(data)
+
+
+def _same_images(folder: Path, plan: FitPlan, moved_to: str | Path | None) -> Data:
+    """Return the images of an interrupted fit, read again."""
+    if plan.data is None:
+        raise RunError(f"the data of {folder} came from Python objects; give them to resume_fit()")
+    known = DataConfig(**plan.data)
+    return load_data(known if moved_to is None else dataclasses.replace(known, data=str(moved_to)))
+
+
+def _text(name: str | Path | None) -> str | None:
+    return None if name is None else str(name)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ddpnas.generation.limits import Limit
 from ddpnas.runs.search import SearchResult
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.results import Compared, EvaluationResult, TrainResult
 from ddpnas.training.trained_model import TrainedModel
 
@@ -45,10 +46,10 @@ class Fitted:
     Attributes:
         model: The network, in evaluation mode: (N, channels, height, width), normalized, to
             (N, classes).
-        architecture: Its choices in the space ``edge``.
-        space: The space.
+        architecture: Its choices in the space ``edge``; empty for a network that was started from.
+        space: The space; None for a network of no space.
         search: The race: its history and its distribution, from which
-            :func:`ddpnas.generate` makes networks within other limits.
+            :func:`ddpnas.generate` makes networks within other limits. None without a race.
         trained: The final training, with the figures on images not trained on.
         costs: Counted costs by name.
         limits: The limits that had to be met.
@@ -57,12 +58,13 @@ class Fitted:
         seconds: Seconds of each phase, and "total".
         folder: Where everything is kept; None if nothing is.
         files: Written files by kind, such as "onnx" and "report".
+        named: What builds the network by its name, if the fit started from one.
     """
 
     model: nn.Module
     architecture: Architecture
-    space: SearchSpace = field(repr=False)
-    search: SearchResult = field(repr=False)
+    space: SearchSpace | None = field(repr=False)
+    search: SearchResult | None = field(repr=False)
     trained: TrainResult = field(repr=False)
     costs: Mapping[str, float]
     limits: Mapping[str, Limit]
@@ -71,10 +73,13 @@ class Fitted:
     seconds: Mapping[str, float]
     folder: Path | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
+    named: NamedNetwork | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:
-        """The architecture in the text form of the space."""
+        """The architecture in the text form of the space; the name of a network of none."""
+        if self.space is None:
+            return "" if self.named is None else self.named.name
         return self.space.format(self.architecture)
 
     @property
@@ -109,7 +114,8 @@ class Fitted:
         Args:
             folder: Made if it is not there; a trained network in it is replaced.
         """
-        self.trained.save(folder, space=self.space, architecture=self.architecture)
+        architecture = None if self.space is None else self.architecture
+        self.trained.save(folder, space=self.space, architecture=architecture, named=self.named)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as plain data for JSON."""

@@ -22,12 +22,14 @@ from ddpnas.utils.read import read_json
 from ddpnas.utils.settings import Count, Seed, checked_fields
 from ddpnas.utils.shapes import Range
 
-__all__ = ["FitPlan", "Race", "divide"]
+__all__ = ["EXPORTING", "REPORTING", "TESTING", "FitPlan", "Race", "divide"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
 _RACE_SHARE = 0.25  # of the time for training
 _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
 _FEWEST_EPOCHS = 8  # of the fastest standard design: with fewer, there is nothing to race with
+# Seconds, about, that the end of a fit takes.
+TESTING, EXPORTING, REPORTING = 1.0, 12.0, 4.0
 _LEAST_EPOCHS = 0.25  # of a candidate in the first rung, or its score says nothing
 
 
@@ -90,6 +92,10 @@ class FitPlan:
         seed: Seed for everything random.
         device: Where it trains.
         threads: Threads of the processor that training uses.
+        start: Network that is fine-tuned instead of a search; see :func:`ddpnas.open_network`.
+        weights: File of its weights; None for its own.
+        teacher: Network to distil from.
+        data: Arguments of :func:`ddpnas.load_data` for the images; None for Python objects.
         space_options: Options of the space ``edge``.
         strategy_options: Options of the strategy ``halving``.
         evaluator_options: Options of the evaluator ``continued``.
@@ -107,9 +113,13 @@ class FitPlan:
     seed: Seed
     device: str
     threads: Count
-    space_options: dict[str, Any]
-    strategy_options: dict[str, Any]
-    evaluator_options: dict[str, Any]
+    start: str | None = None
+    weights: str | None = None
+    teacher: str | None = None
+    data: dict[str, Any] | None = None
+    space_options: dict[str, Any] = field(default_factory=dict)
+    strategy_options: dict[str, Any] = field(default_factory=dict)
+    evaluator_options: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     epochs: Count | None = None
 
@@ -145,10 +155,7 @@ class FitPlan:
         found: Mapping[str, Any] = read_json(
             file / PLAN if file.is_dir() else file, dict[str, Any], OptionError
         )
-        known = {f.name for f in dataclasses.fields(cls)}
-        if strange := sorted(set(found) - known) or sorted(
-            {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
-            - {*found, "recipe"}
-        ):
+        strange = sorted(set(found) ^ {f.name for f in dataclasses.fields(cls)})
+        if strange:
             raise OptionError(f"{path} is not a plan of a fit: {strange[0]} is unknown or missing")
         return cls(**found)

@@ -15,7 +15,7 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
 from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError, OptionError
-from ddpnas.fitting.plan import FitPlan, divide
+from ddpnas.fitting.plan import EXPORTING, REPORTING, TESTING, FitPlan, divide
 from ddpnas.fitting.speed import epoch_seconds, measure_pace
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
@@ -45,7 +45,6 @@ _MEASURED = 5  # networks whose speed is measured, at most
 _MEASURING = 0.03  # share of the time for that, at most
 _LR = 0.1
 _WARMUP = 0.02  # of the final training: its network has warmed up in the race
-_TESTING, _EXPORTING, _REPORTING = 1.0, 12.0, 4.0  # seconds, about
 
 
 def make_plan(
@@ -58,6 +57,7 @@ def make_plan(
     device: str,
     export: bool,
     report: bool,
+    teacher: str | None,
     tell: Callable[[str], object],
 ) -> FitPlan:
     """Return a plan for this data on this machine.
@@ -70,6 +70,7 @@ def make_plan(
         seed: Seed for everything random.
         device: Where it trains.
         export: Whether a file is exported at the end.
+        teacher: Network that the final training distils from.
         report: Whether a report is written at the end.
         tell: Takes lines of text.
 
@@ -85,7 +86,7 @@ def make_plan(
                 f"`ddpnas search`, then give {name} to `ddpnas generate` with a measured table"
             )
     recipe = dataclasses.replace(create_recipe("quick"), lr=_LR)
-    reserve = min(_TESTING + _REPORTING * report + _EXPORTING * export, 0.25 * seconds)
+    reserve = min(TESTING + REPORTING * report + EXPORTING * export, 0.25 * seconds)
     left = seconds - reserve - (time.perf_counter() - begun)
     fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
     if not limits:
@@ -127,6 +128,8 @@ def make_plan(
         seed=seed,
         device=device,
         threads=torch.get_num_threads(),
+        teacher=teacher,
+        data=dict(data.source) or None,
         space_options=space.plain_options,
         strategy_options={
             "candidates": race.candidates,

@@ -1,0 +1,52 @@
+"""Write the trained network of a fit to a file, and check the file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from ddpnas.data.data import Data
+from ddpnas.errors import ExportError
+from ddpnas.export.deployable import Deployable
+from ddpnas.export.onnx import export_onnx
+from ddpnas.export.onnx_runtime import raw_inputs
+from ddpnas.export.torch_export import export_torch
+from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.files import writable
+
+__all__ = ["Export", "export_trained"]
+
+logger = logging.getLogger(__name__)
+
+Export = Literal["onnx", "torch", "none"]
+_IMAGES = 500  # with which a file is checked
+_FILES = {"onnx": "net.onnx", "torch": "net.pt2"}
+
+
+def export_trained(
+    kind: Export, model: TrainedModel, data: Data, folder: Path, tell: Callable[[str], object]
+) -> dict[str, Path]:
+    """Return the written file by its kind; nothing if none is wanted or possible.
+
+    Args:
+        kind: Which file.
+        model: The network.
+        data: Its unseen images check the file.
+        folder: Where the file goes.
+        tell: Takes a line of text.
+    """
+    if kind == "none":
+        return {}
+    path = folder / _FILES[kind]
+    raw = raw_inputs(data, data.splits[data.held_out], _IMAGES)
+    write = export_onnx if kind == "onnx" else export_torch
+    try:
+        with writable(path):
+            done = write(Deployable.of(model, preprocessing=bool(model.mean)), path, images=raw)
+    except ExportError as error:  # the trained network is there all the same
+        logger.warning("warning: %s", error)
+        return {}
+    tell(f"{path.name}: {done.agreement.explain()}")
+    return {kind: path}
