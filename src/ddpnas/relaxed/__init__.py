@@ -10,6 +10,7 @@ from ddpnas.relaxed.evaluator import MixtureConfig, MixtureEvaluator
 from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
 from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.relaxed.mixture import Mixture
+from ddpnas.relaxed.partial_channels import PartialChannels, partial_supernet
 from ddpnas.relaxed.relaxations import RELAXATIONS, Relaxation
 from ddpnas.relaxed.steps import MixtureStep
 from ddpnas.relaxed.unrolled import second_order
@@ -26,6 +27,8 @@ __all__ = [
     "MixtureConfig",
     "MixtureEvaluator",
     "MixtureStep",
+    "PartialChannels",
     "Relaxation",
+    "partial_supernet",
     "second_order",
 ]

@@ -26,6 +26,7 @@ from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
 from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
 from ddpnas.relaxed.mixture import Mixture, entropy
+from ddpnas.relaxed.partial_channels import partial_supernet
 from ddpnas.relaxed.relaxations import RELAXATIONS
 from ddpnas.relaxed.steps import Batch, MixtureStep
 from ddpnas.relaxed.widths import check_mixed_widths
@@ -113,14 +114,22 @@ class MixtureEvaluator(BaseEvaluator):
         self._space, self._strategy, self._seed = space, strategy, seed
         self._processes = processes
         with seeded(seed):
-            self.supernet: Supernet = space.supernet(seed=seed)
+            if strategy.parts == 1:
+                self.supernet: Supernet = space.supernet(seed=seed)
+            else:
+                self.supernet = partial_supernet(space, strategy.parts, seed)
         place(self.supernet, self.device)
         synchronize_norms(self.supernet, processes)
         self._weights = list(self.supernet.parameters())
         processes.copy_first([*self._weights, *self.supernet.buffers()])
         relaxation = RELAXATIONS[strategy.relaxation]
         self._mixture = Mixture(
-            space.decisions, relaxation, seed, self.device, drop_rate=strategy.drop_rate
+            space.decisions,
+            relaxation,
+            seed,
+            self.device,
+            drop_rate=strategy.drop_rate,
+            nodes=strategy.nodes,
         )
         self._sgd = torch.optim.SGD(
             self._weights,

@@ -36,11 +36,19 @@ class Draw:
         weights: (K,) weight of each option; 0 for those that neither run nor count.
         runs: Indices of the options that run.
         adds: Indices of options that do not run, but whose weights are added to the output.
+        edge: Weight of the edge on which the decision stands, a scalar; None counts 1. Only edges
+            on a part of the channels have one, see :mod:`ddpnas.relaxed.partial_channels`.
     """
 
     weights: Tensor
     runs: tuple[int, ...]
     adds: tuple[int, ...] = ()
+    edge: Tensor | None = None
+
+    def detached(self) -> Draw:
+        """Return the same weights without gradient."""
+        edge = None if self.edge is None else self.edge.detach()
+        return Draw(self.weights.detach(), self.runs, self.adds, edge)
 
 
 class MixedChoices:

@@ -34,6 +34,9 @@ class Mixture:
         drop_rate: r of DropNAS: each option is left out of a run with probability r ** (1 / size of
             its group), as if a whole group were left out with r; but a group never is. Options with
             "conv" in their names are one group of a decision, the others another.
+        nodes: Names of the decisions on the edges into a node, for each node whose edges have
+            weights: a softmax of further logits over these edges, which multiplies the
+            probabilities of all options but "none".
 
     Attributes:
         logits: Name of a decision -> its logits, (K,).
@@ -54,6 +57,7 @@ class Mixture:
         seed: int = 0,
         device: torch.device | None = None,
         drop_rate: float = 0.0,
+        nodes: Sequence[Sequence[str]] = (),
     ) -> None:
         self._drop_rate = drop_rate
         self._groups: dict[str, Tensor] = {}  # of each option, 1 for convolutions
@@ -70,6 +74,8 @@ class Mixture:
                 rng = np.random.default_rng(derive_seed(seed, *parts))
                 first[k] = _SCALE * rng.standard_normal()
             self.logits[decision.name] = nn.Parameter(first.to(self._device))
+        # The edges into a node, and their logits, which start equal.
+        self._nodes = [(tuple(n), nn.Parameter(torch.zeros(len(n), device=device))) for n in nodes]
         self.keep([np.ones(len(d.options), dtype=np.bool_) for d in self.decisions])
 
     def keep(self, alive: Sequence[npt.NDArray[np.bool_]]) -> None:
@@ -89,8 +95,16 @@ class Mixture:
             self._drop_rates[decision.name] = self._drop_rate ** (1 / sizes[groups].clamp(min=1))
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return the logits, in the order of the decisions."""
-        return list(self.logits.values())
+        """Return the logits, in the order of the decisions, then those of edges."""
+        return [*self.logits.values(), *(logits for _, logits in self._nodes)]
+
+    def edges(self) -> dict[str, Tensor]:
+        """Return the weight of each edge that has one, by the name of its decision."""
+        return {
+            name: weight
+            for names, logits in self._nodes
+            for name, weight in zip(names, logits.softmax(0), strict=True)
+        }
 
     def draw(self, temperature: float, seed: int, *, path: bool = False) -> dict[str, Draw]:
         """Return weights for one run of the network; gradients reach the logits.
@@ -103,7 +117,7 @@ class Mixture:
         drawing = self.relaxation.draw
         if path and self.relaxation.path is not None:
             drawing = self.relaxation.path
-        found = {}
+        found, edges = {}, self.edges()
         # On the CPU, whose generator is seeded in no time, and gives the same draws for any device.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -114,7 +128,9 @@ class Mixture:
                 runs = sorted(at[places].tolist())
                 adds = sorted(set(at.tolist()) - set(runs)) if self.relaxation.adds else []
                 whole = weights.new_zeros(len(logits)).index_copy(0, at, weights)
-                found[name] = Draw(whole.to(self._device), tuple(runs), tuple(adds))
+                found[name] = Draw(
+                    whole.to(self._device), tuple(runs), tuple(adds), edges.get(name)
+                )
         return found
 
     def _taking_part(self, name: str) -> Tensor:
@@ -137,7 +153,7 @@ class Mixture:
             draws: The draw of the step.
         """
         with torch.no_grad():
-            for old, name in zip(before, self.logits, strict=True):
+            for old, name in zip(before, self.logits, strict=False):  # edges always take part
                 logits, draw = self.logits[name], draws[name]
                 took_part = torch.zeros_like(old, dtype=torch.bool)
                 took_part[list(draw.runs + draw.adds)] = True
@@ -158,13 +174,20 @@ class Mixture:
 
     @torch.no_grad()
     def probabilities(self) -> list[npt.NDArray[np.float64]]:
-        """Return the mean weights of each decision, 0 for what does not survive."""
-        rows = []
+        """Return the mean weights of each decision, 0 for what does not survive.
+
+        The weight of an edge multiplies what is not "none", which gets the rest.
+        """
+        rows, edges = [], {name: float(weight) for name, weight in self.edges().items()}
         for decision in self.decisions:
             at, row = self._at[decision.name], np.zeros(len(decision.options))
             mean = self.relaxation.mean(self.logits[decision.name].cpu()[at].double())
             row[at.numpy()] = mean.numpy()
-            rows.append(row / row.sum())
+            row /= row.sum()
+            if decision.name in edges and row[none := decision.index("none")] > 0:
+                row *= edges[decision.name]
+                row[none] += 1 - row.sum()
+            rows.append(row)
         return rows
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch.nn import functional
 from ddpnas.relaxed.expected_cost import CostPenalty
 from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.relaxed.mixture import Mixture
+from ddpnas.relaxed.partial_channels import PartialChannels, edge_weights
 from ddpnas.relaxed.unrolled import Gradients, second_order
 from ddpnas.relaxed.widths import MixedWidths
 from ddpnas.space.supernet import Supernet
@@ -71,6 +71,7 @@ class MixtureStep:
         self._supernet, self._mixture = supernet, mixture
         self._choices = MixedChoices(supernet)
         self._widths = MixedWidths(supernet, mixture.decisions)
+        self._edges = [m for m in supernet.modules() if isinstance(m, PartialChannels)]
         self._weights = list(supernet.parameters())
         self._weight_optimizer, self._logit_optimizer = weight_optimizer, logit_optimizer
         self._order, self._penalty = order, penalty
@@ -110,7 +111,7 @@ class MixtureStep:
             seed: Seed of the draw.
         """
         draws = self._mixture.draw(temperature, seed, path=True)
-        fixed = {name: replace(d, weights=d.weights.detach()) for name, d in draws.items()}
+        fixed = {name: draw.detached() for name, draw in draws.items()}
         with self._mixed(fixed):
             return self._train(*batch)
 
@@ -135,7 +136,8 @@ class MixtureStep:
     @contextlib.contextmanager
     def _mixed(self, draws: Mapping[str, Draw]) -> Iterator[None]:
         weights = {name: draw.weights for name, draw in draws.items()}
-        with self._choices(draws), self._widths(weights):
+        edges = edge_weights(self._edges, draws)
+        with self._choices(draws), self._widths(weights), edges:
             yield
 
     def _move_logits(self, train: Batch, valid: Batch, temperature: float, seed: int) -> Tensor:

@@ -66,6 +66,8 @@ class GradientStrategy(BaseStrategy):
         joint: Whether logits and weights learn together, from training images alone.
         published_batch: The default of ``batch_size`` for large sets.
         drop_rate: See :class:`ddpnas.relaxed.Mixture`.
+        parts: K, of which one part of the channels runs through the options; 1 is all.
+        nodes: Names of the decisions on the edges into a node whose edges have weights.
         warmup: Part of the epochs in which the logits do not learn.
         cost: A counted cost that the loss of the logits has a part for; None for no such part.
         cost_form: See :class:`ddpnas.relaxed.CostPenalty`.
@@ -81,6 +83,8 @@ class GradientStrategy(BaseStrategy):
     joint: ClassVar[bool] = False
     published_batch: ClassVar[int] = 64
     drop_rate: float = 0.0
+    parts: int = 1
+    nodes: Sequence[Sequence[str]] = ()
     warmup: float = 0.0
     cost: str | None = None
     cost_form: Literal["penalty", "product", "hinge"] = "penalty"

@@ -22,6 +22,7 @@ from ddpnas.strategies.local_search import LocalSearch
 from ddpnas.strategies.mdenas import MdeNAS
 from ddpnas.strategies.natural import ASNG, MIGO, SNG
 from ddpnas.strategies.optuna_sampler import OptunaStrategy
+from ddpnas.strategies.pcdarts import PCDARTS
 from ddpnas.strategies.proxyless import Proxyless
 from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
@@ -50,6 +51,7 @@ _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "mdenas": MdeNAS,
     "migo": MIGO,
     "optuna": OptunaStrategy,
+    "pcdarts": PCDARTS,
     "proxyless": Proxyless,
     "random": RandomSearch,
     "regularized-evolution": RegularizedEvolution,
