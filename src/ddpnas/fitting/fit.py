@@ -22,7 +22,7 @@ from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting._exported import Export, export_trained
 from ddpnas.fitting.baselines import baseline_network, check_baseline
 from ddpnas.fitting.fitted import Candidate, Fitted
-from ddpnas.fitting.plan import FitPlan
+from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.started import follow_started, plan_started
@@ -52,8 +52,6 @@ __all__ = ["fit", "resume_fit"]
 
 Tell = Callable[[str], object]
 _Minutes = Annotated[float, Range(above=0, most=1_000_000)]
-_MORE = 1.1
-# Epochs that are planned for each that seems to fit: the clock drops those that do not.
 
 
 def fit(
@@ -327,7 +325,7 @@ class _Fit:
         if plan.epochs is None:
             seen = [r for r in found.history if Architecture(r["architecture"]) == chosen]
             each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
-            self.plan = plan = plan.with_epochs(max(1, int(_MORE * left / each)))
+            self.plan = plan = plan.with_epochs(max(1, int(MORE * left / each)))
             with writable(self.folder):
                 plan.save(self.folder)
         self._tell(f"training it for {plan.epochs} epochs more")

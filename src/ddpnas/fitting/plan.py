@@ -22,12 +22,14 @@ from ddpnas.utils.read import read_json
 from ddpnas.utils.settings import Count, Seed, checked_fields
 from ddpnas.utils.shapes import Range
 
-__all__ = ["EXPORTING", "REPORTING", "TESTING", "FitPlan", "Race", "divide"]
+__all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "FitPlan", "Race", "divide"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
 _RACE_SHARE = 0.25  # of the time for training
 _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
 _FEWEST_EPOCHS = 8  # of the fastest standard design: with fewer, there is nothing to race with
+# Epochs that are planned for each that seems to fit: the clock drops those that do not.
+MORE = 1.25
 # Seconds, about, that the end of a fit takes.
 TESTING, EXPORTING, REPORTING = 1.0, 12.0, 4.0
 _LEAST_EPOCHS = 0.25  # of a candidate in the first rung, or its score says nothing

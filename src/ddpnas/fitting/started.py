@@ -14,7 +14,7 @@ from ddpnas.data.data import Data
 from ddpnas.errors import OptionError
 from ddpnas.fitting._exported import Export, export_trained
 from ddpnas.fitting.fitted import Fitted
-from ddpnas.fitting.plan import EXPORTING, REPORTING, TESTING, FitPlan
+from ddpnas.fitting.plan import EXPORTING, MORE, REPORTING, TESTING, FitPlan
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.generation.limits import Limit, parse_limits
 from ddpnas.report.html import write_report
@@ -96,7 +96,7 @@ def plan_started(
             f"{duration(seconds)} are too short to fine-tune {start}: an epoch takes "
             f"{duration(each)}; give more --minutes, a smaller --image-size, or fewer images"
         )
-    return dataclasses.replace(plan, started=started, epochs=max(1, int(left / each)))
+    return dataclasses.replace(plan, started=started, epochs=max(1, int(MORE * left / each)))
 
 
 def follow_started(

@@ -51,6 +51,8 @@ from ddpnas.utils.seeds import seeded
 
 __all__ = ["Session"]
 
+_SLACK = 1.1
+
 logger = logging.getLogger(__name__)
 
 
@@ -178,7 +180,8 @@ class Session:
         left = self._seconds - sum(record["seconds"] for record in self._history)
         last = statistics.median(record["seconds"] for record in self._history[-3:])
         done = len(self._history)
-        fitting = self._processes.share(done + max(0, int(left / last)))
+        # Some more than seem to fit, since a machine may also become faster; none at the end.
+        fitting = self._processes.share(done + max(0, int(_SLACK * left / last)))
         if fitting < self._epochs:
             self._history[-1]["epochs"] = fitting
             self._plan(fitting)
