@@ -11,6 +11,7 @@ from torch import nn
 import ddpnas
 from ddpnas import Architecture, TrainedModel
 from ddpnas.errors import DataError, RunError
+from ddpnas.training.results import EvaluationResult
 
 CLASSES = ("dark", "grey", "light")
 
@@ -102,3 +103,10 @@ def test_the_data_of_the_training_is_split_as_then(model, tmp_path, caplog):
         ddpnas.evaluate(known)
     assert ddpnas.evaluate(known, tmp_path / "i").items == 29
     assert "these figures are too good" in caplog.text
+
+
+def test_macro_f1_counts_classes_alike_whatever_their_size():
+    found = EvaluationResult("pets", "test", 103, [[98, 2, 0], [1, 2, 0], [0, 0, 0]])
+    first, second = 2 * 98 / (100 + 99), 2 * 2 / (3 + 4)
+    assert found.macro_f1 == pytest.approx((first + second) / 2)  # nothing is said of the third
+    assert found.to_dict()["macro_f1"] == found.macro_f1

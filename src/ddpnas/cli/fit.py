@@ -148,6 +148,8 @@ def _show_fitted(fitted: Fitted, as_json: bool) -> None:
         rows,
         title=f"{fitted.evaluation.items:,} {split} images that no network was trained on",
     )
+    if min(sizes := [sum(row) for row in fitted.evaluation.confusion]) < 0.5 * max(sizes):
+        show.line(f"classes differ in size: macro-F1 {100 * fitted.evaluation.macro_f1:.2f} %")
     show.line(f"architecture: {fitted.text}")
     show.line(f"{duration(fitted.seconds['total'])} in all; everything is in {fitted.folder}")
     for kind, path in fitted.files.items():

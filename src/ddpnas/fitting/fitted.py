@@ -125,6 +125,7 @@ class Fitted:
             "split": self.evaluation.split,
             "images": self.evaluation.items,
             "accuracy": self.accuracy,
+            "macro_f1": self.evaluation.macro_f1,
             "epochs": len(self.trained.history),
             "costs": dict(self.costs),
             "limits": {name: limit.to_json() for name, limit in self.limits.items()},

@@ -70,8 +70,8 @@ class EvaluationResult:
         >>> result = EvaluationResult("pets", "test", 4, [[2, 1], [0, 1]])
         >>> result.accuracy
         0.75
-        >>> [round(share, 2) for share in result.per_class]
-        [0.67, 1.0]
+        >>> [round(share, 2) for share in result.per_class], round(result.macro_f1, 2)
+        ([0.67, 1.0], 0.73)
     """
 
     data: str
@@ -89,6 +89,20 @@ class EvaluationResult:
         """Accuracy of each class; None for a class without items in the split."""
         return [row[i] / sum(row) if sum(row) else None for i, row in enumerate(self.confusion)]
 
+    @property
+    def macro_f1(self) -> float:
+        """Mean over the classes of 2 TP / (2 TP + FP + FN), for classes of unequal size.
+
+        Classes that neither occur nor are predicted do not count.
+        """
+        columns: list[int] = [sum(column) for column in zip(*self.confusion, strict=True)]
+        pairs = [
+            (2 * row[i], sum(row) + columns[i])
+            for i, row in enumerate(self.confusion)
+            if sum(row) + columns[i]
+        ]
+        return sum((twice / whole for twice, whole in pairs), 0.0) / len(pairs)
+
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as plain data, the derived ones included."""
         return {
@@ -96,6 +110,7 @@ class EvaluationResult:
             "split": self.split,
             "items": self.items,
             "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
             "per_class": self.per_class,
             "confusion": self.confusion,
         }
