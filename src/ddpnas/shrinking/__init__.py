@@ -5,9 +5,11 @@ channels that can only be cut together, with the operation that fixes those that
 :func:`shrinkable` makes a search space of their widths, so that costs can be counted and the best
 widths within limits generated. :func:`cut_channels` returns the smaller network;
 :func:`order_channels` says which channels go first, :func:`recalibrate` sets BatchNorm afterwards.
-:func:`measure_sensitivity` returns what each width costs in loss, which is an objective.
+:func:`measure_sensitivity` returns what each width costs in loss, which is an objective, and
+:func:`score_candidates` scores the best networks within limits as a whole.
 """
 
+from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths
 from ddpnas.shrinking.cutting import cut_channels
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.groups import Axis, Group, Part
@@ -18,6 +20,7 @@ from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
 
 __all__ = [
     "Axis",
+    "Candidate",
     "Group",
     "Part",
     "Sensitivity",
@@ -27,5 +30,7 @@ __all__ = [
     "measure_sensitivity",
     "order_channels",
     "recalibrate",
+    "score_candidates",
     "shrinkable",
+    "uniform_widths",
 ]
