@@ -20,7 +20,7 @@ ROOMS = (
     "fitting", "testing", "cli",
 )  # fmt: skip
 WITHOUT_TORCH = ("errors", "utils", "generation", "strategies", "benchmarks")
-MOST_PUBLIC_NAMES = 42  # at top level; the rest is in the rooms
+MOST_PUBLIC_NAMES = 44  # at top level; the rest is in the rooms
 
 
 def module_of(path):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ddpnas.runs.resume import resume
     from ddpnas.runs.search import SearchResult, search
     from ddpnas.shrinking.shrinkable_space import shrinkable
+    from ddpnas.shrinking.shrunk import shrink
     from ddpnas.space.decisions import Architecture, Rule
     from ddpnas.space.distribution import JointDistribution
     from ddpnas.space.replace import replaceable
@@ -83,6 +84,7 @@ __all__ = [
     "rescore",
     "resume",
     "search",
+    "shrink",
     "shrinkable",
     "testing",
     "top_k",
@@ -127,6 +129,7 @@ __getattr__, __dir__ = lazy_names(
         "rescore": "ddpnas.runs.rescore",
         "resume": "ddpnas.runs.resume",
         "search": "ddpnas.runs.search",
+        "shrink": "ddpnas.shrinking.shrunk",
         "shrinkable": "ddpnas.shrinking.shrinkable_space",
         "top_k": "ddpnas.generation.best",
         "train": "ddpnas.training.train",

@@ -6,7 +6,8 @@ channels that can only be cut together, with the operation that fixes those that
 widths within limits generated. :func:`cut_channels` returns the smaller network;
 :func:`order_channels` says which channels go first, :func:`recalibrate` sets BatchNorm afterwards.
 :func:`measure_sensitivity` returns what each width costs in loss, which is an objective, and
-:func:`score_candidates` scores the best networks within limits as a whole.
+:func:`score_candidates` scores the best networks within limits as a whole. :func:`shrink` does all
+of that and fine-tunes the result.
 """
 
 from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths
@@ -17,6 +18,7 @@ from ddpnas.shrinking.importance import order_channels
 from ddpnas.shrinking.recalibration import recalibrate
 from ddpnas.shrinking.sensitivity import Sensitivity, measure_sensitivity
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
+from ddpnas.shrinking.shrunk import ShrinkComparison, Shrunk, shrink
 
 __all__ = [
     "Axis",
@@ -24,13 +26,16 @@ __all__ = [
     "Group",
     "Part",
     "Sensitivity",
+    "ShrinkComparison",
     "ShrinkableSpace",
+    "Shrunk",
     "cut_channels",
     "find_groups",
     "measure_sensitivity",
     "order_channels",
     "recalibrate",
     "score_candidates",
+    "shrink",
     "shrinkable",
     "uniform_widths",
 ]

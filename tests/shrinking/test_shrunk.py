@@ -1,0 +1,83 @@
+"""shrink(): limits hold, accuracies are those of the networks, next to their yardsticks."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ddpnas
+from ddpnas.errors import InfeasibleError, OptionError, SpaceError
+from ddpnas.shrinking import shrink
+
+from .networks import conv
+
+
+def network(classes=3):
+    layers = [conv(1, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), conv(32, 32, 3), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, classes))
+
+
+@pytest.fixture(scope="module")
+def given(stripes):
+    torch.manual_seed(0)
+    return ddpnas.train(network(), stripes, epochs=6, device="cpu").model
+
+
+@pytest.fixture(scope="module")
+def shrunk(given, stripes):
+    limits = {"macs": "50%", "params": 6000}
+    return shrink(given, stripes, limits, epochs=2, candidates=3, device="cpu")
+
+
+def accuracy(model, data):
+    loader = ddpnas.data.Loader(data, [data.test], torch.device("cpu"))
+    with torch.no_grad():
+        right = [(model(x).argmax(1) == y).float() for x, y in loader.eval_batches(500)]
+    return float(torch.cat(right).mean())
+
+
+def test_limits_hold_and_shares_are_those_of_the_given_network(shrunk, given, stripes):
+    whole = ddpnas.count_network(given, stripes.input_shape)
+    small = ddpnas.count_network(shrunk.model, stripes.input_shape)
+    assert small["macs"] <= whole["macs"] / 2 and small["params"] <= 6000
+    assert {name: small[name] for name in shrunk.costs} == shrunk.costs
+    assert shrunk.limits["macs"].upper == whole["macs"] / 2
+    for compared in shrunk.networks:
+        assert compared.costs["macs"] <= whole["macs"] / 2 and compared.costs["params"] <= 6000
+    assert [point.costs["macs"] for point in shrunk.frontier][-1] == whole["macs"]
+
+
+def test_accuracies_are_those_of_the_networks(shrunk, given, stripes):
+    found, uniform, random = shrunk.networks
+    assert shrunk.given == pytest.approx(accuracy(given.eval(), stripes))
+    assert found.fine_tuned == pytest.approx(accuracy(shrunk.model, stripes))
+    assert (found.name, uniform.name, random.name) == ("found", "uniform", "random")
+    assert found.architecture == shrunk.candidates[0].architecture == shrunk.architecture
+
+
+def test_the_given_network_stays_as_it_was_and_the_result_is_the_same_again(given, stripes):
+    before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
+    options = {"epochs": 1, "candidates": 1, "controls": False, "distil": False, "device": "cpu"}
+    one, other = (shrink(given, stripes, {"macs": "40%"}, **options) for _ in range(2))
+    assert all(torch.equal(before[name], t) for name, t in given.state_dict().items())
+    states = one.model.state_dict(), other.model.state_dict()
+    assert all(torch.equal(t, states[1][name]) for name, t in states[0].items())
+    assert len(one.networks) == 1 and type(one.model) is nn.Sequential
+
+
+def test_limits_that_are_met_already_cut_nothing(given, stripes, caplog):
+    found = shrink(given, stripes, {"macs": "150%"}, device="cpu")
+    assert "nothing is cut" in caplog.text and found.networks == ()
+    assert found.model[0].out_channels == 32 and np.isclose(found.given, accuracy(given, stripes))
+
+
+def test_bad_input_is_refused(given, stripes):
+    reason = r"least reachable is .*channels that cannot be cut: 7 \(.* the network's output"
+    with pytest.raises(InfeasibleError, match=reason):
+        shrink(given, stripes, {"macs": "1%"}, device="cpu")
+    with pytest.raises(OptionError, match=r"4,\) outputs and the data 3 classes"):
+        shrink(network(4), stripes, {"macs": "50%"}, device="cpu")
+    with pytest.raises(SpaceError, match="does not run on an input of 1x8x8"):
+        shrink(nn.Sequential(conv(3, 16), conv(16, 3)), stripes, {"macs": "50%"}, device="cpu")
+    with pytest.raises(OptionError, match="unknown cost 'flops'|flops"):
+        shrink(given, stripes, {"flops": 10}, device="cpu")
