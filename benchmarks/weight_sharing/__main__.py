@@ -148,7 +148,8 @@ def _parser() -> argparse.ArgumentParser:
 def _methods(options: argparse.Namespace) -> list[str]:
     if options.methods is not None:
         return list(options.methods.split(","))
-    return [name for name in METHODS if name != "resnet-cell" or options.space == "nasbench201"]
+    cells = ("resnet-cell", "pcdarts")  # of NAS-Bench-201 alone
+    return [name for name in METHODS if name not in cells or options.space == "nasbench201"]
 
 
 def _space(options: argparse.Namespace) -> SearchSpace:

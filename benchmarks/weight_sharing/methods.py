@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.weight_sharing.mixtures import MIXTURES
 from benchmarks.weight_sharing.task import (
     Outcome,
     Stopwatch,
@@ -282,4 +283,5 @@ METHODS: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     "random-cell": random_cell,
     "resnet-cell": resnet_cell,
     "largest": largest,
+    **MIXTURES,
 }

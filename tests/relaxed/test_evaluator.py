@@ -11,7 +11,7 @@ from ddpnas import resume, search
 from ddpnas.cli import main
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators import BaseEvaluator, Evaluation
-from ddpnas.relaxed import ExpectedCost, MixtureEvaluator
+from ddpnas.relaxed import ExpectedCost, MixtureEvaluator, MixtureLoad
 from ddpnas.strategies import GradientStrategy
 from ddpnas.testing import EvaluatorContract
 
@@ -112,6 +112,24 @@ def test_the_command_line_searches_generates_and_reports(tmp_path, capsys):
         assert main(command) == 0, command
     again = resume(out)
     assert [r["temperature"] for r in again.history] == pytest.approx([10.0, 0.1])
+
+
+def test_the_load_of_a_step_is_that_of_all_options_or_of_what_runs(small_space):
+    macs = ddpnas.count_costs(small_space)["macs"]
+    mean = sum(cost / 5 for cost in macs.terms.values()) + macs.fixed
+    for name, share in (("darts", 1.0), ("proxyless", 2 / 5), ("gdas", 1 / 5)):
+        load = MixtureLoad.of(small_space, ddpnas.create_strategy(name, small_space))
+        expected = macs.fixed + share * sum(macs.terms.values())
+        assert load.macs == pytest.approx(expected) and load.path_macs == pytest.approx(mean)
+        assert load.activation_bytes > 0
+
+
+def test_a_search_says_what_a_step_costs_before_it_begins(tmp_path, capsys):
+    command = ["search", "--space", "toy", "--data", "sign-digits-small", "--strategy", "darts"]
+    sized = ["--strategy-options.epochs", "1", "--limit-train-images", "40"]
+    assert main([*command, *sized, "--out", str(tmp_path / "r")]) == 0
+    said = capsys.readouterr().out
+    assert "training a mixture (epochs: 1): " in said and "times those of the mean path" in said
 
 
 def refused(capsys, *command):

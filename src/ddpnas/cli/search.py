@@ -30,6 +30,7 @@ from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
 from ddpnas.generation.cost_ranges import cost_bounds
 from ddpnas.generation.limits import amount
+from ddpnas.relaxed.load import MixtureLoad
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import PLAN
 from ddpnas.runs.resume import resume as resume_run
@@ -37,6 +38,8 @@ from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, check_without_data, open_space
 from ddpnas.runs.search import search as search_space
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.strategies.gradient import GradientStrategy
+from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.distributed import current, join
 from ddpnas.utils.duration import duration
 from ddpnas.utils.read import read_yaml
@@ -101,6 +104,8 @@ def search(options: Namespace) -> None:
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
+    if not options.quiet:
+        _show_load(space, options)
     with (
         show.SearchProgress(space, quiet=options.quiet) as progress,
         _resumed(options, progress),
@@ -119,6 +124,21 @@ def search(options: Namespace) -> None:
             on_progress=progress.update,
         )
     _show_result(options.out, space, result)
+
+
+def _show_load(space: SearchSpace, options: Namespace) -> None:
+    """Print what a step costs if the strategy trains a mixture of all options."""
+    named = NamedStrategy.read(options.strategy)
+    strategy = named.create(space, options.seed, **options.strategy_options)
+    if not isinstance(strategy, GradientStrategy):
+        return
+    load = MixtureLoad.of(space, strategy)
+    channels = f", before one of {strategy.parts} parts is taken" if strategy.parts > 1 else ""
+    show.line(
+        f"training a mixture (epochs: {strategy.epochs}): {load.macs / 1e6:.3g}M multiply-adds an "
+        f"image, {load.macs / load.path_macs:.1f} times those of the mean path, and at least "
+        f"{load.activation_bytes / 1e6:.2g} MB of activations an image{channels}"
+    )
 
 
 @contextlib.contextmanager

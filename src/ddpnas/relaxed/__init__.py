@@ -8,6 +8,7 @@ and weights.
 
 from ddpnas.relaxed.evaluator import MixtureConfig, MixtureEvaluator
 from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
+from ddpnas.relaxed.load import MixtureLoad
 from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.relaxed.mixture import Mixture
 from ddpnas.relaxed.partial_channels import PartialChannels, partial_supernet
@@ -26,6 +27,7 @@ __all__ = [
     "Mixture",
     "MixtureConfig",
     "MixtureEvaluator",
+    "MixtureLoad",
     "MixtureStep",
     "PartialChannels",
     "Relaxation",
