@@ -110,6 +110,10 @@ def test_the_command_line_searches_generates_and_reports(tmp_path, capsys):
         ["resume", out, "--quiet"],
     ):
         assert main(command) == 0, command
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "A mixture of all options was trained." in page and "NASWOT" not in page
+    assert "The temperature went from 10 to 0.1." in page
+    assert "Mean entropy of the decisions, in nats" in page
     again = resume(out)
     assert [r["temperature"] for r in again.history] == pytest.approx([10.0, 0.1])
 
@@ -129,6 +133,7 @@ def test_a_search_says_what_a_step_costs_before_it_begins(tmp_path, capsys):
     sized = ["--strategy-options.epochs", "1", "--limit-train-images", "40"]
     assert main([*command, *sized, "--out", str(tmp_path / "r")]) == 0
     said = capsys.readouterr().out
+    assert main(["report", str(tmp_path / "r")]) == 0
     assert "training a mixture (epochs: 1): " in said and "times those of the mean path" in said
 
 

@@ -65,7 +65,7 @@ def curves_by_epoch(title: str, curves: Sequence[Curve], write: Callable[[float]
     epochs = [x for curve in curves for x, _ in curve.points]
     chart = Chart(
         title,
-        f"{len(curves)} networks over up to {max(epochs):.0f} epochs.",
+        f"{len(curves)} curves over up to {max(epochs):.0f} epochs.",
         Axis("epoch", min(epochs), max(epochs), whole=True),
         Axis("", min(values), max(values), whole_percent if write is percent else write, pad=0.05),
         **_SIZE,

@@ -145,6 +145,11 @@ class RunFiles:
         """Whether scores came from weights that all architectures share."""
         return self.config.evaluator == "supernet"
 
+    @property
+    def mixed(self) -> bool:
+        """Whether a gradient-based strategy trained a mixture of all options."""
+        return self.shared and "training" not in self.config.evaluator_options
+
     # How far it got, and what it found.
 
     @_part

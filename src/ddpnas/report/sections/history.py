@@ -7,7 +7,7 @@ import math
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section, percent
-from ddpnas.report.charts import whole_percent
+from ddpnas.report.charts import Curve, curves_by_epoch, whole_percent
 from ddpnas.report.measures import stage_means
 from ddpnas.report.svg import Axis, Chart
 
@@ -48,6 +48,8 @@ def history_section(view: View) -> Section | None:
         Column("score", "number"),
         Column("loss", "number"),
         Column("lr", "number"),
+        Column("entropy", "number"),
+        Column("temperature", "number"),
         Column("seconds", "seconds"),
     )
     # A column for what every record has: evaluators differ in what they measure.
@@ -77,7 +79,12 @@ def history_section(view: View) -> Section | None:
         folded=True,
     )
     words = []
-    if run.shared:
+    if run.mixed:
+        words.append(
+            "Each score is that of another network with further trained weights, so scores rise "
+            "while the mixture learns. The mixture has settled where its entropy is low."
+        )
+    elif run.shared:
         settings = SupernetConfig(**run.config.evaluator_options)
         words.append(
             "The shared weights keep learning during the search, which raises later scores. "
@@ -92,4 +99,23 @@ def history_section(view: View) -> Section | None:
         (Legend(1, "circle", "one architecture"), Legend(2, "line", "mean of the stage")),
         table,
     )
-    return Section("accuracy", "How the search went", tuple(words), (figure,))
+    figures = (figure, _entropy(view)) if run.mixed else (figure,)
+    return Section("accuracy", "How the search went", tuple(words), figures)
+
+
+def _entropy(view: View) -> Figure:
+    """Return the entropy of a mixture after each epoch."""
+    history = view.run.history
+    points = [(i + 1, record["entropy"]) for i, record in enumerate(history)]
+    drawn = curves_by_epoch(
+        "Mean entropy of the decisions, in nats",
+        [Curve("mixture", 1, "circle", points)],
+        "{:.2f}".format,
+    )
+    first, last = history[0]["temperature"], history[-1]["temperature"]
+    cooled = "" if first == last else f" The temperature went from {first:g} to {last:g}."
+    return Figure(
+        drawn,
+        f"Mean entropy of the decisions after each epoch. It is 0 where one option of each has all "
+        f"the weight.{cooled}",
+    )

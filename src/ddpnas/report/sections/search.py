@@ -66,6 +66,11 @@ def _how(view: View) -> str:
     if evaluator != "supernet":
         listed = f" ({_listed(options)})" if options else ""
         return f"Scores came from the evaluator {evaluator}{listed}."
+    if view.run.mixed:
+        return (
+            "A mixture of all options was trained. After each epoch, the network that it meant was "
+            "scored on the validation images, as a path through the same weights."
+        )
     settings = SupernetConfig(**options)
     if settings.training == "path":
         return (
