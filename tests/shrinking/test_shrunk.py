@@ -81,3 +81,30 @@ def test_bad_input_is_refused(given, stripes):
         shrink(nn.Sequential(conv(3, 16), conv(16, 3)), stripes, {"macs": "50%"}, device="cpu")
     with pytest.raises(OptionError, match="unknown cost 'flops'|flops"):
         shrink(given, stripes, {"flops": 10}, device="cpu")
+
+
+def test_a_saved_network_is_loaded_again(shrunk, stripes, tmp_path):
+    shrunk.save(tmp_path / "mine")
+    loaded = ddpnas.load(tmp_path / "mine", model=network)
+    inputs = torch.randn(5, 1, 8, 8)
+    torch.testing.assert_close(loaded.network(inputs), shrunk.model(inputs).detach())
+    assert loaded.network[0].out_channels == shrunk.model[0].out_channels < 32
+    assert dict(loaded.architecture) == dict(shrunk.architecture)
+    assert ddpnas.evaluate(loaded, stripes).accuracy == shrunk.networks[0].fine_tuned
+    assert not [path for path in (tmp_path / "mine").iterdir() if path.suffix in (".pt", ".pkl")]
+
+
+def test_a_network_with_a_name_is_loaded_by_it(stripes, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from torch import nn\n"
+        "def make(num_classes=3):\n"
+        "    return nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),\n"
+        "                         nn.Flatten(), nn.Linear(16, num_classes))\n"
+    )
+    opened = ddpnas.open_network(f"{file}:make", num_classes=3, input_shape=(1, 8, 8))
+    options = {"epochs": 1, "controls": False, "device": "cpu"}
+    found = shrink(opened.model, stripes, {"macs": "60%"}, **options)
+    found.save(tmp_path / "small", named=opened.named)
+    loaded = ddpnas.load(tmp_path / "small", model=f"{file}:make")
+    assert loaded.network[0].out_channels == 8

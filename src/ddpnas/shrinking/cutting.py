@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ddpnas.errors import ArchitectureError, nearest
 from ddpnas.shrinking.groups import Axis, Group, Positions
+from ddpnas.space.resizing import replace_tensor, set_sizes, tensor_places
 from ddpnas.space.widths import Width
 
 __all__ = ["Order", "cut_channels", "kept_positions", "resize", "undecided_sizes"]
@@ -112,7 +113,7 @@ def resize(model: nn.Module, positions: Mapping[Axis, Positions]) -> None:
     by_tensor: dict[str, dict[int, Positions]] = {}
     for axis, stay in positions.items():
         by_tensor.setdefault(axis.tensor, {})[axis.index] = stay
-    for path, tensor, places in _places(model):
+    for path, tensor, places in tensor_places(model):
         if path not in by_tensor:
             continue
         smaller = tensor.detach()
@@ -122,11 +123,7 @@ def resize(model: nn.Module, positions: Mapping[Axis, Positions]) -> None:
         if isinstance(tensor, nn.Parameter):
             smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
         for module, name in places:
-            held: Any = module._parameters if name in module._parameters else module._buffers
-            before = {**module._parameters, **module._buffers}
-            whole = {n: tuple(t.shape) for n, t in before.items() if t is not None}
-            held[name] = smaller
-            _set_attributes(module, {name: tuple(smaller.shape)}, whole)
+            replace_tensor(module, name, smaller)
 
 
 def undecided_sizes(model: nn.Module, groups: Sequence[Group], widths: Mapping[str, Width]) -> None:
@@ -142,7 +139,7 @@ def undecided_sizes(model: nn.Module, groups: Sequence[Group], widths: Mapping[s
         if group.name in widths:
             for axis in group.axes:
                 touching.setdefault(axis, []).append(group)
-    for path, tensor, places in _places(model):
+    for path, tensor, places in tensor_places(model):
         whole = tuple(tensor.shape)
         sizes: list[Any] = list(whole)
         for index in range(len(sizes)):
@@ -156,7 +153,7 @@ def undecided_sizes(model: nn.Module, groups: Sequence[Group], widths: Mapping[s
             vars(module)["tensor_sizes"] = (*held, (name, tuple(sizes)))
             own = {**module._parameters, **module._buffers}
             shapes = {n: tuple(t.shape) for n, t in own.items() if t is not None}
-            _set_attributes(module, {name: tuple(sizes)}, shapes)
+            set_sizes(module, {name: tuple(sizes)}, shapes)
 
 
 def _size(group: Group, axis: Axis, width: Width) -> Any:
@@ -167,56 +164,3 @@ def _size(group: Group, axis: Axis, width: Width) -> Any:
     if not left and all(size == factor * option for option, size in sizes.items()):
         return factor * width
     return width.map(sizes.__getitem__)
-
-
-def _places(
-    model: nn.Module,
-) -> Iterator[tuple[str, Tensor, list[tuple[nn.Module, str]]]]:
-    """Yield each tensor with its first path and all places in which it stands."""
-    first = {id(t): p for p, t in [*model.named_parameters(), *model.named_buffers()]}
-    places: dict[int, tuple[Tensor, list[tuple[nn.Module, str]]]] = {}
-    for module in model.modules():
-        for name, tensor in {**module._parameters, **module._buffers}.items():
-            if tensor is not None:
-                places.setdefault(id(tensor), (tensor, []))[1].append((module, name))
-    for key, (tensor, found) in places.items():
-        yield first[key], tensor, found
-
-
-def _set_attributes(
-    module: nn.Module,
-    sizes: Mapping[str, tuple[Any, ...]],
-    before: Mapping[str, tuple[int, ...]],
-) -> None:
-    """Set the attributes of torch's own layers that say how large a tensor is.
-
-    Args:
-        module: The layer.
-        sizes: Name of one of its tensors -> its new shape.
-        before: The shapes of its tensors before.
-    """
-    layer: Any = module
-    shape = sizes.get("weight")
-    if isinstance(module, nn.modules.conv._ConvNd) and shape is not None:
-        rows, columns = before["weight"][:2]
-        if isinstance(module, nn.modules.conv._ConvTransposeNd):
-            layer.in_channels, layer.out_channels = shape[0], shape[1] * layer.groups
-        elif layer.groups == 1:
-            layer.out_channels, layer.in_channels = shape[0], shape[1]
-        else:  # whole blocks go
-            layer.groups = shape[0] // (rows // layer.groups)
-            layer.out_channels, layer.in_channels = shape[0], layer.groups * columns
-    elif isinstance(module, nn.Linear) and shape is not None:
-        layer.out_features, layer.in_features = shape
-    elif isinstance(module, nn.modules.batchnorm._NormBase):
-        layer.num_features = next(iter(sizes.values()))[0] if shape is None else shape[0]
-    elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and shape is not None:
-        layer.normalized_shape = tuple(shape)
-    elif isinstance(module, nn.GroupNorm) and shape is not None:
-        if layer.num_groups > 1:
-            layer.num_groups = shape[0] // (layer.num_channels // layer.num_groups)
-        layer.num_channels = shape[0]
-    elif isinstance(module, nn.PReLU) and shape is not None:
-        layer.num_parameters = shape[0]
-    elif isinstance(module, nn.Embedding) and shape is not None:
-        layer.embedding_dim = shape[1]

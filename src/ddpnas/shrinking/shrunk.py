@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,7 +31,10 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.training.device import pick_device
 from ddpnas.training.metrics import confusion
+from ddpnas.training.networks import NamedNetwork
+from ddpnas.training.results import Compared, TrainResult
 from ddpnas.training.train import train
+from ddpnas.training.trained_folder import save_networks
 from ddpnas.utils.settings import Count, Epochs, MostImages, Seed, checked
 
 __all__ = ["ShrinkComparison", "Shrunk", "shrink"]
@@ -47,19 +51,19 @@ class ShrinkComparison:
         architecture: The widths.
         costs: Its cost by every table.
         cut: Accuracy after cutting and recalibration.
-        fine_tuned: Accuracy after fine-tuning.
-
-    Example:
-        >>> widths = Architecture({"conv": "8"})
-        >>> ShrinkComparison("found", widths, {"macs": 1e6}, 0.5, 0.75).fine_tuned
-        0.75
+        result: The network after fine-tuning, and its figures.
     """
 
     name: str
     architecture: Architecture
     costs: dict[str, float]
     cut: float
-    fine_tuned: float
+    result: TrainResult = field(repr=False)
+
+    @property
+    def fine_tuned(self) -> float:
+        """Accuracy after fine-tuning."""
+        return self.result.evaluation.accuracy
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,36 @@ class Shrunk:
     limits: dict[str, Limit]
     frontier: list[Generated] = field(repr=False)
     candidates: list[Candidate] = field(repr=False)
+
+    def save(self, folder: str | Path, *, named: NamedNetwork | None = None) -> None:
+        """Write the smaller network for :func:`ddpnas.load`, with the figures of all networks.
+
+        Weights and widths are stored, no code. When it is loaded, the given network is built anew
+        and its layers are made as large as the stored weights: by its name, or by the function that
+        you give, ``ddpnas.load(folder, model=...)``.
+
+        Args:
+            folder: Made if it is not there; its files of a trained network are replaced.
+            named: ``named`` of what :func:`ddpnas.open_network` returned, if the given network
+                comes from it.
+
+        Raises:
+            OptionError: Nothing was cut, as the limits were met already.
+            RunError: The folder is in use or cannot be written.
+        """
+        if not self.networks:
+            raise OptionError("nothing was cut, so that there is no smaller network to save")
+        compared = [
+            Compared(
+                one.name,
+                ";".join(f"{group}={width}" for group, width in one.architecture.items()),
+                one.architecture,
+                one.costs,
+                one.result,
+            )
+            for one in self.networks
+        ]
+        save_networks(folder, None, compared, limits=self.limits, named=named)
 
 
 def shrink(
@@ -188,13 +222,13 @@ def shrink(
             logger.warning("no uniform widths to compare with: %s", error)
         rng = np.random.default_rng(seed)
         chosen["random"] = sample_within(space, asked, costs, rng)
-    networks, made = [], {}
+    networks = []
     for name, architecture in chosen.items():
-        made[name], cut, fine_tuned = work.fine_tuned(architecture)
+        cut, result = work.fine_tuned(architecture)
         spent = {cost: table.cost(architecture) for cost, table in costs.items()}
-        networks.append(ShrinkComparison(name, architecture, spent, cut, fine_tuned))
+        networks.append(ShrinkComparison(name, architecture, spent, cut, result))
     return Shrunk(
-        model=made["found"],
+        model=networks[0].result.model,
         groups=space.groups,
         architecture=networks[0].architecture,
         given=given,
@@ -244,8 +278,8 @@ class _Work:
         counts = confusion(network.eval(), loader.eval_batches(500), len(self.data.classes))
         return float(counts.trace() / counts.sum())
 
-    def fine_tuned(self, architecture: Architecture) -> tuple[nn.Module, float, float]:
-        """Return (network, accuracy after cutting, accuracy after fine-tuning)."""
+    def fine_tuned(self, architecture: Architecture) -> tuple[float, TrainResult]:
+        """Return (accuracy after cutting, the network after fine-tuning)."""
         network = self.space.build(architecture).to(self.device)
         data, device = self.data, self.device
         recalibrate(network, batches_of(data, data.train, self.images, self.seed, device))
@@ -254,4 +288,4 @@ class _Work:
             network, data, "finetune",
             epochs=self.epochs, seed=self.seed, device=str(device), teacher=self.teacher,
         )  # fmt: skip
-        return result.model, cut, result.evaluation.accuracy
+        return cut, result

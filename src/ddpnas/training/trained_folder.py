@@ -27,6 +27,7 @@ from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
 from ddpnas.generation.forms import CertificateForm, RequestForm
 from ddpnas.generation.limits import Limit, LimitForm, Limits
 from ddpnas.space.decisions import Architecture
+from ddpnas.space.resizing import resize_layers
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import CodeForm, confirmed_name, names_file
 from ddpnas.spaces.registry import list_spaces, named_space
@@ -97,8 +98,12 @@ def load(
             raise RunError(
                 f"the architecture in {path} does not belong to its space: {error}"
             ) from None
+    weights = load_weights(path / "model.safetensors")
+    if found is None and about["architecture"]:  # the widths of a network that was cut
+        architecture, text = Architecture(about["architecture"]), about["text"]
+        resize_layers(network, {name: tensor.shape for name, tensor in weights.items()})
     try:
-        network.load_state_dict(load_weights(path / "model.safetensors"))
+        network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(
