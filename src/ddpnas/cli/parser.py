@@ -24,6 +24,7 @@ from ddpnas.cli import (
     recipes,
     report,
     search,
+    shrink,
     train,
 )
 from ddpnas.cli import evaluate as trained
@@ -62,6 +63,7 @@ COMMANDS: dict[str, Command] = {
     **frontier.COMMANDS,
     **latency.COMMANDS,
     **train.COMMANDS,
+    **shrink.COMMANDS,
     **trained.COMMANDS,
     **export.COMMANDS,
     **report.COMMANDS,

@@ -188,12 +188,15 @@ LimitLike = Limit | float | tuple[float, float] | str  # what Limit.parse reads
 Limits = Mapping[str, LimitLike]  # cost name -> limit
 
 
-def parse_limits(limits: Limits | Iterable[str]) -> dict[str, Limit]:
+def parse_limits(
+    limits: Limits | Iterable[str], *, of: Mapping[str, float] | None = None
+) -> dict[str, Limit]:
     """Return the limits by name of the cost.
 
     Args:
         limits: A mapping from cost names to whatever :meth:`Limit.parse` reads, or texts such as
             ``macs=20M``, ``macs>=10M`` and ``macs=10M..20M``, at most one for each cost.
+        of: Cost name -> the cost that percentages refer to.
 
     Raises:
         OptionError: A limit cannot be read, or two limits name the same cost.
@@ -202,8 +205,9 @@ def parse_limits(limits: Limits | Iterable[str]) -> dict[str, Limit]:
         >>> parse_limits(["macs=20M", "params>=1K"])["macs"] == parse_limits({"macs": 2e7})["macs"]
         True
     """
+    whole = of or {}
     if isinstance(limits, Mapping):
-        return {name: _named(name, limit) for name, limit in limits.items()}
+        return {name: _named(name, limit, whole.get(name)) for name, limit in limits.items()}
     parsed: dict[str, Limit] = {}
     for text in limits:
         found = re.fullmatch(r"\s*([^<>=\s]+)\s*([<>=].*)", text)
@@ -215,7 +219,7 @@ def parse_limits(limits: Limits | Iterable[str]) -> dict[str, Limit]:
         name, limit = found.groups()
         if name in parsed:
             raise OptionError(f"two limits on {name}; write a range: {name}=10M..20M")
-        parsed[name] = _named(name, limit.removeprefix("="))
+        parsed[name] = _named(name, limit.removeprefix("="), whole.get(name))
     return parsed
 
 
@@ -321,10 +325,10 @@ def amount(value: float) -> str:
     return f"{float(value):.6g}"
 
 
-def _named(name: str, limit: LimitLike) -> Limit:
+def _named(name: str, limit: LimitLike, of: float | None = None) -> Limit:
     """Return the limit; an error says on which cost it is."""
     try:
-        return Limit.parse(limit)
+        return Limit.parse(limit, of=of)
     except OptionError as error:
         raise OptionError(f"limit on {name}: {error}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ddpnas.data.loader import Loader
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generation.best import Generated, sample_within
 from ddpnas.generation.frontier import frontier
-from ddpnas.generation.limits import Limit, Limits, within
+from ddpnas.generation.limits import Limit, Limits, checked_limits, parse_limits, within
 from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions
 from ddpnas.shrinking.groups import Group
@@ -129,7 +129,7 @@ class Shrunk:
 def shrink(
     model: nn.Module,
     data: Data,
-    limits: Limits,
+    limits: Limits | Iterable[str],
     *,
     epochs: Epochs | None = None,
     fractions: Fractions = FRACTIONS,
@@ -151,8 +151,8 @@ def shrink(
     Args:
         model: The network, with one logit for each class; it is not changed.
         data: Data with inputs of the shape that the network takes, normalized as it needs them.
-        limits: Cost name -> limit; see :func:`ddpnas.generate`. The costs are those of
-            :func:`ddpnas.count_costs`. "50%" is a share of the given network's cost.
+        limits: Cost name -> limit; see :func:`ddpnas.generate`. Or texts such as "macs=50%". The
+            costs are those of :func:`ddpnas.count_costs`. "50%" is a share of the given network's.
         epochs: Epochs of fine-tuning; by default those of the recipe "finetune".
         fractions: Shares of its channels that a group may keep.
         divisor: Numbers of channels are multiples of it.
@@ -195,7 +195,7 @@ def shrink(
     costs = count_costs(space)
     whole = Architecture({d.name: d.options[-1] for d in space.decisions})
     full = {name: table.cost(whole) for name, table in costs.items()}
-    asked = {name: Limit.parse(limit, of=full.get(name)) for name, limit in limits.items()}
+    asked = checked_limits(parse_limits(limits, of=full), costs)
     work = _Work(space, data, epochs, model if distil else None, images, seed, place)
     given = work.accuracy(copy.deepcopy(model).to(place))
     uniform = JointDistribution.uniform(space.decisions)
