@@ -34,6 +34,7 @@ from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.spaces.registry import create_space
 from ddpnas.training.pretrained import library_preprocessing
 from ddpnas.training.recipes import Recipe, create_recipe
@@ -208,7 +209,7 @@ class _Fit:
     ) -> None:
         self.plan, self.data, self.folder, self.kept = plan, data, folder, kept
         self._begun, self._tell = begun, tell
-        self.space = create_space("edge", **plan.space_options)
+        self.space = cast(EdgeSpace, create_space("edge", **plan.space_options))
         self.costs = count_costs(self.space)
         self.limits = parse_limits(plan.limits)
         self.seconds: dict[str, float] = {"plan": plan.started}
@@ -225,7 +226,7 @@ class _Fit:
         chosen = found.architecture
         reached = {name: table.cost(chosen) for name, table in self.costs.items()}
         self._tell(
-            f"chosen: {self.space.format(chosen)} with {reached['macs']:,.0f} multiply-adds and "
+            f"chosen: {self.space.outline(chosen)}, with {reached['macs']:,.0f} multiply-adds and "
             f"{reached['params']:,.0f} parameters"
         )
         path = self.folder / TRAINED
@@ -284,7 +285,7 @@ class _Fit:
         record = progress.record
         self._tell(
             f"[{progress.done}/{progress.total}] {100 * record['accuracy']:.1f} % after "
-            f"{record['epochs']:.1f} epochs: {self.space.format(record['architecture'])}"
+            f"{record['epochs']:.1f} epochs: {self.space.outline(record['architecture'])}"
         )
 
     # The final training.

@@ -116,10 +116,10 @@ def make_plan(
             f"least --minutes {(started + reserve + 3 * fastest) / 60:.1f}, or fewer images"
         )
     race = divide(left, fastest)
-    tell(
-        f"an epoch takes {fastest:.1f} s: {race.candidates} candidates race, the winner is trained "
-        f"for the rest of {duration(left)}"
-    )
+    racing = f"{race.candidates} candidates race, the winner is trained for the rest of"
+    if race.candidates == 1:
+        racing = "too long for a race, so a standard design is trained for"
+    tell(f"an epoch takes {duration(fastest)}: {racing} {duration(left)}")
     return FitPlan(
         seconds=seconds,
         started=started,

@@ -65,6 +65,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
         "depths": [1, 2, 3, 3, 1],
     },
 }  # fmt: skip
+_OF_A_STAGE = ("block", "width", "depth", "expansion", "kernel", "se")
 _LEAST_WIDTH = 8  # channels of the first stage, below which a larger stride is better
 
 
@@ -324,6 +325,27 @@ class EdgeSpace(SearchSpace):
                     break
             else:
                 return architecture(best)
+
+    def outline(self, architecture: Mapping[str, str]) -> str:
+        """Return an architecture in a few words: stem, stages with width and depth, head.
+
+        Example:
+            >>> from ddpnas import create_space
+            >>> space = create_space("edge", limits={"macs": "10M"})
+            >>> space.outline(space.scaled("mobilenet-v2", {"macs": "10M"}))
+            'stem 8, 1 inverted x6 of 8, 2 inverted x6 of 16, 3 inverted x6 of 32, ...head 280'
+        """
+        parts = [f"stem {architecture['stem']}"]
+        for number in range(1, len(self._stages) + 1):
+            made = {what: architecture[f"s{number}.{what}"] for what in _OF_A_STAGE}
+            block = made["block"]
+            if block != "residual":
+                block += f" x{made['expansion']}" + (" 5x5" if made["kernel"] == "5" else "")
+            block += " se" if made["se"] == "se" else ""
+            parts.append(f"{made['depth']} {block} of {made['width']}")
+        if architecture["head"] == "conv":
+            parts.append(f"head {architecture['head.width']}")
+        return ", ".join(parts)
 
     @property
     def _stages(self) -> Sequence[Sequence[int]]:
