@@ -34,7 +34,7 @@ def test_a_race_leaves_most_of_the_time_to_the_winner(seconds, epoch):
     assert 1 <= race.candidates <= 6
     if race.candidates > 2:
         assert racing_seconds(race) <= 0.3 * seconds
-    assert race.seconds >= 0.2 * epoch or race.candidates == 2
+    assert race.seconds >= 0.25 * epoch or race.candidates == 2
 
 
 @given(st.floats(1, 1e4), st.floats(0.1, 100))
@@ -43,8 +43,8 @@ def test_more_time_never_means_fewer_candidates(seconds, epoch):
 
 
 def test_without_time_for_several_epochs_there_is_no_race():
-    assert divide(7.9, 1.0).candidates == 1
-    assert divide(8.1, 1.0).candidates > 1
+    assert divide(19.9, 1.0).candidates == 1
+    assert divide(20.1, 1.0).candidates > 1
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):

@@ -25,9 +25,10 @@ from ddpnas.utils.shapes import Range
 __all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "FitPlan", "Race", "divide"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
-_RACE_SHARE = 0.25  # of the time for training
+_MOST_SHARE = 0.25  # of the time for training that a race gets
+_EPOCHS_A_SHARE = 250  # the share is one in so many for each epoch that fits into the time
 _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
-_FEWEST_EPOCHS = 8  # of the fastest standard design: with fewer, there is nothing to race with
+_FEWEST_EPOCHS = 20  # of the fastest standard design: with fewer, there is nothing to race with
 # Epochs that are planned for each that seems to fit: the clock drops those that do not.
 MORE = 1.25
 # Seconds, about, that the end of a fit takes.
@@ -62,12 +63,13 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
 
     Example:
         >>> divide(120, 2.5)
-        Race(candidates=6, reduction=2, rungs=3, seconds=2.30...)
-        >>> divide(15, 2.5).candidates
+        Race(candidates=6, reduction=2, rungs=3, seconds=1.77...)
+        >>> divide(45, 2.5).candidates
         1
     """
     if seconds < _FEWEST_EPOCHS * epoch_seconds:
         return Race(1, _REDUCTION, 1, _LEAST_EPOCHS * epoch_seconds)
+    share = min(_MOST_SHARE, seconds / epoch_seconds / _EPOCHS_A_SHARE)
     for candidates in range(_CANDIDATES, 1, -1):
         # Each rung trains its candidates from the seconds of the rung before to its own.
         sizes = [math.ceil(candidates / _REDUCTION**rung) for rung in range(_RUNGS)]
@@ -76,7 +78,7 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
             for rung, size in enumerate(sizes)
             if rung > 0
         )
-        each = _RACE_SHARE * seconds / units
+        each = share * seconds / units
         if each >= _LEAST_EPOCHS * epoch_seconds:
             break
     return Race(candidates, _REDUCTION, _RUNGS, each)

@@ -83,11 +83,11 @@ class Halving(BaseStrategy):
         rungs: Annotated[int, Range(1, 30)] = 3,
         proposals: Literal["theta", "prior"] = "theta",
         limits: dict[str, Any] | None = None,
-        pace: dict[str, Annotated[float, Range(0)]] | None = None,
+        pace: dict[str, Annotated[float, Range(0, 1e9)]] | None = None,
         fastest: Annotated[float, Range(above=0, most=1)] = 1.0,
         first: list[dict[str, str]] | None = None,
-        lead: Annotated[float, Range(0)] = 0.0,
-        prior: dict[str, dict[str, Annotated[float, Range(0)]]] | None = None,
+        lead: Annotated[float, Range(0, 1e9)] = 0.0,
+        prior: dict[str, dict[str, Annotated[float, Range(0, 1e9)]]] | None = None,
     ) -> None:
         self._rungs = [max(1, math.ceil(candidates / reduction**n)) for n in range(rungs)]
         super().__init__(space, seed, sum(self._rungs))
