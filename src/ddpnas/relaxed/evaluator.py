@@ -113,15 +113,44 @@ class MixtureEvaluator(BaseEvaluator):
         self.epochs = 0
         self._space, self._strategy, self._seed = space, strategy, seed
         self._processes = processes
+        self._begin(0)
+        shard = processes.shard
+        self._train = Loader(data, [data.train], self.device, shard=shard)
+        self._valid = Loader(data, [data.valid], self.device, shard=shard)
+        self._scored = Loader(data, [in_own_order(data.valid)], self.device, shard=shard)
+        few = max(16, len(self._train) // 40 // 8 * 8)  # an epoch should have 40 steps
+        self._batch_size = strategy.batch_size or min(strategy.published_batch, few)
+        inputs, _ = next(self._scored.eval_batches(_CHECKED_IMAGES))
+        check_mixed_widths(self.supernet, space, inputs)
+        smallest = min(self._batch_size, len(self._train), len(self._valid))
+        if smallest < processes.size:
+            raise OptionError(
+                f"the {smallest} images of a step cannot be split over {processes.size} processes; "
+                f"use fewer"
+            )
+
+    def _begin(self, epoch: int) -> None:
+        """Make weights, logits and their optimizers as they are at the start of a stage.
+
+        Args:
+            epoch: The first epoch of the stage.
+        """
+        self._begun = epoch
+        strategy, space = self._strategy, self._space
+        options = strategy.space_options(epoch).items()
+        if known := {name: value for name, value in options if name in space.options}:
+            space = space.with_options(**known)
+        seed = self._seed if epoch == 0 else derive_seed(self._seed, epoch)
         with seeded(seed):
             if strategy.parts == 1:
-                self.supernet: Supernet = space.supernet(seed=seed)
+                supernet = space.supernet(seed=seed)
             else:
-                self.supernet = partial_supernet(space, strategy.parts, seed)
+                supernet = partial_supernet(space, strategy.parts, seed)
+        self.supernet: Supernet = supernet
         place(self.supernet, self.device)
-        synchronize_norms(self.supernet, processes)
+        synchronize_norms(self.supernet, self._processes)
         self._weights = list(self.supernet.parameters())
-        processes.copy_first([*self._weights, *self.supernet.buffers()])
+        self._processes.copy_first([*self._weights, *self.supernet.buffers()])
         relaxation = RELAXATIONS[strategy.relaxation]
         self._mixture = Mixture(
             space.decisions,
@@ -152,22 +181,8 @@ class MixtureEvaluator(BaseEvaluator):
             penalty=self._penalty(),
             clip=strategy.clip,
             precision=self.config.mixed_precision,
-            processes=processes,
+            processes=self._processes,
         )
-        shard = processes.shard
-        self._train = Loader(data, [data.train], self.device, shard=shard)
-        self._valid = Loader(data, [data.valid], self.device, shard=shard)
-        self._scored = Loader(data, [in_own_order(data.valid)], self.device, shard=shard)
-        few = max(16, len(self._train) // 40 // 8 * 8)  # an epoch should have 40 steps
-        self._batch_size = strategy.batch_size or min(strategy.published_batch, few)
-        inputs, _ = next(self._scored.eval_batches(_CHECKED_IMAGES))
-        check_mixed_widths(self.supernet, space, inputs)
-        smallest = min(self._batch_size, len(self._train), len(self._valid))
-        if smallest < processes.size:
-            raise OptionError(
-                f"the {smallest} images of a step cannot be split over {processes.size} processes; "
-                f"use fewer"
-            )
 
     def requires(self, strategy: Strategy) -> None:
         """Raise :class:`OptionError` for another strategy than the one it was made for."""
@@ -233,9 +248,12 @@ class MixtureEvaluator(BaseEvaluator):
     def _train_epoch(self) -> dict[str, float]:
         """Train weights and logits for an epoch; return what was measured."""
         started, strategy = time.perf_counter(), self._strategy
+        if self.epochs != self._begun and strategy.begins(self.epochs):
+            self._begin(self.epochs)
+        self._step.drop(strategy.option_dropout(self.epochs))
         self.supernet.train()
         self._mixture.keep(strategy.distribution.alive)
-        progress = self.epochs / strategy.epochs
+        progress = strategy.progress(self.epochs)
         lr = strategy.lr_min + (strategy.lr - strategy.lr_min) * (
             (1 + math.cos(math.pi * progress)) / 2
         )
@@ -287,15 +305,17 @@ class MixtureEvaluator(BaseEvaluator):
         return dataclasses.asdict(self.config)
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return weights, logits and the state of their optimizers, and the number of epochs."""
+        """Return weights, logits and the state of their optimizers; how far training is."""
         tensors = with_prefix("supernet", self.supernet.state_dict())
         tensors |= with_prefix("mixture", self._mixture.state_dict())
         tensors |= with_prefix("sgd", optimizer_state(self._sgd)[0])
         tensors |= with_prefix("adam", optimizer_state(self._adam)[0])
-        return tensors, {"epochs": self.epochs}
+        return tensors, {"epochs": self.epochs, "begun": self._begun}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
+        if plain["begun"] != self._begun:
+            self._begin(plain["begun"])
         self.supernet.load_state_dict(without_prefix("supernet", tensors))
         self._mixture.load_state_dict(without_prefix("mixture", tensors))
         load_optimizer(self._sgd, without_prefix("sgd", tensors), {})

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ddpnas.errors import SpaceError
 from ddpnas.space.supernet import Choice, Supernet
@@ -59,6 +60,9 @@ class MixedChoices:
     Args:
         supernet: The supernet.
 
+    Attributes:
+        dropout: Name of an option -> dropout on its outputs.
+
     Example:
         >>> from ddpnas import create_space
         >>> space = create_space("toy", input_shape=(1, 8, 8))
@@ -72,6 +76,7 @@ class MixedChoices:
 
     def __init__(self, supernet: Supernet) -> None:
         self._choices = supernet.choices
+        self.dropout: Mapping[str, float] = {}
         self._draws: Mapping[str, Draw] = {}
         # (choice, shape of its input) -> shape of its output for one item; for choices whose
         # drawn option gives no output
@@ -105,6 +110,8 @@ class MixedChoices:
             output = _output(choice, k, *args, **kwargs)
             if output is None:  # no connection, the same as zeros
                 continue
+            if rate := self.dropout.get(choice.names[k]):
+                output = functional.dropout(output, rate)
             weight = weight.to(output.dtype)
             total = weight * output if total is None else torch.addcmul(total, weight, output)
         if draw.adds and draw.weights.requires_grad and torch.is_grad_enabled():

@@ -102,6 +102,10 @@ class MixtureStep:
         valid_loss = self._move_logits(train, valid, temperature, derive_seed(seed, 0))
         return self.train(train, temperature=temperature, seed=derive_seed(seed, 1)), valid_loss
 
+    def drop(self, rates: Mapping[str, float]) -> None:
+        """Set the dropout on the outputs of options from now on, by the name of the option."""
+        self._choices.dropout = dict(rates)
+
     def train(self, batch: Batch, *, temperature: float, seed: int) -> Tensor:
         """Move the weights alone; return the loss of the mixture.
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generation.best import generate
-from ddpnas.space.decisions import Architecture, DecisionSpace
+from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy
 from ddpnas.strategies.legal import Indices
@@ -127,6 +127,27 @@ class GradientStrategy(BaseStrategy):
         """Return the temperature of the relaxation in an epoch, counted from 0."""
         return 1.0
 
+    def begins(self, epoch: int) -> bool:
+        """Return whether weights and logits start anew in an epoch, counted from 0."""
+        return epoch == 0
+
+    def progress(self, epoch: int) -> float:
+        """Return the part of the weights' schedule that is over before an epoch."""
+        return epoch / self.epochs
+
+    def space_options(self, epoch: int) -> dict[str, Any]:
+        """Return options of the space in an epoch, for spaces that have them."""
+        return {}
+
+    def option_dropout(self, epoch: int) -> dict[str, float]:
+        """Return the dropout on the outputs of options in an epoch, by the name of the option."""
+        return {}
+
+    @property
+    def final_rules(self) -> list[Rule]:
+        """Rules that the network found has to obey, besides those of the space."""
+        return []
+
     def learns(self, epoch: int) -> bool:
         """Return whether the logits learn in an epoch, counted from 0."""
         return epoch >= int(self.warmup * self.epochs)
@@ -146,7 +167,8 @@ class GradientStrategy(BaseStrategy):
         operation other than "none" is the most likely.
         """
         distribution, space = self._distribution, self.space
-        if not space.rules:
+        rules = self.final_rules
+        if not space.rules and not rules:
             return distribution.mode()
         joined = {decision for rule in space.rules for decision, _ in rule.weights}
         values = {
@@ -155,9 +177,11 @@ class GradientStrategy(BaseStrategy):
             for option, p in zip(d.options, row, strict=True)
         }
         try:
-            found = generate(distribution, space, objective=values, survivors_only=True)
+            found = generate(
+                distribution, space, objective=values, rules=rules, survivors_only=True
+            )
         except InfeasibleError:
-            found = generate(distribution, space, objective=values)
+            found = generate(distribution, space, objective=values, rules=rules)
         return found.architecture
 
     def propose(self) -> list[Indices]:

@@ -23,6 +23,7 @@ from ddpnas.strategies.mdenas import MdeNAS
 from ddpnas.strategies.natural import ASNG, MIGO, SNG
 from ddpnas.strategies.optuna_sampler import OptunaStrategy
 from ddpnas.strategies.pcdarts import PCDARTS
+from ddpnas.strategies.pdarts import PDARTS
 from ddpnas.strategies.proxyless import Proxyless
 from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
@@ -52,6 +53,7 @@ _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "migo": MIGO,
     "optuna": OptunaStrategy,
     "pcdarts": PCDARTS,
+    "pdarts": PDARTS,
     "proxyless": Proxyless,
     "random": RandomSearch,
     "regularized-evolution": RegularizedEvolution,
