@@ -1,5 +1,7 @@
 """Which channels go first, and how BatchNorm is set afterwards."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -92,3 +94,54 @@ def test_layers_in_evaluation_mode_stay_in_it():
     network[1].eval()
     recalibrate(network, [(torch.randn(8, 3), torch.zeros(8))])
     assert network[0].training and not network[1].training
+
+
+def trapped():
+    """Return a network in which 16 of 32 channels are large, random and cancel each other in pairs.
+
+    Consumers have weights of the same L1 norm for all channels.
+    """
+    torch.manual_seed(0)
+    signal = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3))
+    noise, weight = 10 * torch.randn(8, 3, 3, 3), signal[2].weight.data
+    columns = torch.randn(8, 8, 3, 3)
+    columns *= weight.abs().sum() / 16 / columns.abs().sum((0, 2, 3), keepdim=True)
+    network = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 8, 3))
+    network = nn.Sequential(*network, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    network[0].weight.data = torch.cat([signal[0].weight.data, noise, noise])
+    network[0].bias.data = torch.cat([signal[0].bias.data, torch.zeros(16)])
+    network[2].weight.data = torch.cat([weight, columns, -columns], dim=1)
+    network[2].bias.data = signal[2].bias.data
+    torch.testing.assert_close(network[:3](images()), signal(images()), rtol=1e-4, atol=1e-4)
+    return network
+
+
+def test_large_channels_that_cancel_each_other_go_first_by_outputs_only():
+    network = trapped()
+    groups, batches = find_groups(network, INPUT), [(images(16), torch.arange(16) % 3)]
+
+    def noise_removed(importance):
+        order = order_channels(network, groups, importance, batches)
+        return np.mean(order["0"][0][16:] >= 16)
+
+    assert noise_removed("outputs") >= 0.9
+    assert noise_removed("producers") < 0.6 and noise_removed("consumers") < 0.6
+
+
+def test_outputs_are_rebuilt_better_than_by_random_channels():
+    network, rng = trained(Residual()), np.random.default_rng(0)
+    groups = find_groups(network, INPUT)
+    order = order_channels(network, groups, "outputs", [(images(16), torch.zeros(16))])
+
+    def error(kept):
+        layer = copy.deepcopy(network.outer[0])
+        gone = np.setdiff1d(np.arange(24), kept)
+        layer.weight.data[:, gone] = 0.0
+        inputs = []
+        handle = network.outer[0].register_forward_pre_hook(lambda m, args: inputs.append(args[0]))
+        network(images(16))
+        handle.remove()
+        return (layer(inputs[0]) - network.outer[0](inputs[0])).square().mean().item()
+
+    random = [error(rng.permutation(24)[:8]) for _ in range(20)]
+    assert error(order["inner.0"][0][:8]) < min(random)

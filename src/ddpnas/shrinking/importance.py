@@ -25,13 +25,14 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddpnas.errors import OptionError, nearest
+from ddpnas.shrinking._reconstruction import reconstruct
 from ddpnas.shrinking.cutting import Order
 from ddpnas.shrinking.groups import Axis, Group, Part
 
 __all__ = ["IMPORTANCES", "Importance", "order_channels"]
 
-Importance = Literal["producers", "consumers", "norm", "taylor"]
-IMPORTANCES: tuple[Importance, ...] = ("producers", "consumers", "norm", "taylor")
+Importance = Literal["producers", "consumers", "norm", "taylor", "outputs"]
+IMPORTANCES: tuple[Importance, ...] = ("producers", "consumers", "norm", "taylor", "outputs")
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 _Values = npt.NDArray[np.float64]
@@ -48,12 +49,12 @@ def order_channels(
     Args:
         model: The network. Its gradients are used and cleared.
         groups: Its groups, as :func:`find_groups` returns them.
-        importance: "producers", "consumers", "norm" or "taylor"; see
+        importance: "producers", "consumers", "norm", "taylor" or "outputs"; see
             :mod:`ddpnas.shrinking.importance`. A group without such weights keeps its sequence.
-        batches: (inputs, labels) on the network's device, for "taylor".
+        batches: (inputs, labels) on the network's device, for "taylor" and "outputs".
 
     Raises:
-        OptionError: The importance is unknown, or "taylor" has no batches.
+        OptionError: The importance is unknown, or it needs batches and there are none.
 
     Example:
         >>> from ddpnas.shrinking import find_groups
@@ -64,8 +65,11 @@ def order_channels(
     """
     if importance not in IMPORTANCES:
         raise OptionError(nearest("importance", importance, IMPORTANCES))
+    if importance == "outputs":
+        chosen = reconstruct(model, groups, _some(importance, batches))
+        return {group.name: of_parts for group, of_parts in zip(groups, chosen, strict=True)}
     if importance == "taylor":
-        scores = _taylor(model, groups, batches)
+        scores = _taylor(model, groups, _some(importance, batches))
     else:
         scores = [[_magnitude(model, part, importance) for part in g.parts] for g in groups]
     return {
@@ -96,7 +100,6 @@ def _taylor(model: nn.Module, groups: Sequence[Group], batches: Batches) -> list
     scores = [[np.zeros(part.classes) for part in group.parts] for group in groups]
     training = model.training
     model.eval()
-    count = 0
     for inputs, labels in batches:
         model.zero_grad()
         loss = functional.cross_entropy(model(inputs), labels)
@@ -110,12 +113,18 @@ def _taylor(model: nn.Module, groups: Sequence[Group], batches: Batches) -> list
                         effects[axis] = _effect(model, axis)
                     effect += effects[axis][positions].sum(axis=1)
                 score += effect**2
-        count += 1
     model.zero_grad()
     model.train(training)
-    if not count:
-        raise OptionError("importance 'taylor' needs batches of images; give them, or another one")
     return scores
+
+
+def _some(importance: Importance, batches: Batches) -> Sequence[tuple[Tensor, Tensor]]:
+    found = list(batches)
+    if not found:
+        raise OptionError(
+            f"importance {importance!r} needs batches of images; give them, or another one"
+        )
+    return found
 
 
 def _effect(model: nn.Module, axis: Axis) -> _Values:

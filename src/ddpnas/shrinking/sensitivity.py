@@ -60,7 +60,7 @@ def measure_sensitivity(
     space: ShrinkableSpace,
     data: Data,
     *,
-    importance: Importance = "taylor",
+    importance: Importance = "outputs",
     images: MostImages = 500,
     seed: Seed = 0,
     device: torch.device | None = None,

@@ -135,7 +135,7 @@ def shrink(
     fractions: Fractions = FRACTIONS,
     divisor: Count = DIVISOR,
     keep: Sequence[str] = (),
-    importance: Importance = "taylor",
+    importance: Importance = "outputs",
     images: MostImages = 500,
     candidates: Count = 50,
     distil: bool = True,

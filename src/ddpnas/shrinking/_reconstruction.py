@@ -1,0 +1,139 @@
+"""reconstruct(): the order in which channels rebuild what the layers that use them compute.
+
+Notation, for one group of C classes of channels and one layer that uses them:
+
+    a_c   what class c adds to the layer's output, at some positions of some images
+    y     the sum of all a_c
+    G     G[c, d] = <a_c, a_d>, so that <a_c, y> is the sum of row c
+
+Channels are chosen one after the other. With K chosen, the next is the one that leaves the least of
+|y - sum over K of a_c|^2, that is, with the largest 2 <a_c, y> - 2 sum over d in K of G[c, d] -
+G[c, c]. Channels that cancel each other are chosen last, however large their weights are: alone,
+none of them brings the sum nearer. ThiNet (Luo et al., ICCV 2017) chooses the ones to remove by the
+same error.
+
+Of several layers, each counts relative to |y|^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ddpnas.shrinking.groups import Axis, Group, Part
+
+__all__ = ["reconstruct"]
+
+_IMAGES = 16  # of each batch
+_POSITIONS = 8  # of each image
+_OUTPUTS = 64  # outputs of a layer, projected at random
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def reconstruct(
+    model: nn.Module, groups: Sequence[Group], batches: Batches
+) -> list[list[npt.NDArray[np.int64]]]:
+    """Return, for each part of each group, its classes in the order in which they are chosen.
+
+    Args:
+        model: The network; it is not changed.
+        groups: Its groups.
+        batches: (inputs, labels) on the network's device.
+    """
+    users = {layer: None for g in groups for part in g.parts for layer in _users(model, part)}
+    seen: dict[str, list[Tensor]] = {layer: [] for layer in users}
+    generator = torch.Generator().manual_seed(0)
+
+    def keep(layer: str, module: nn.Module, inputs: Tensor) -> None:
+        seen[layer].append(_patches(module, inputs[:_IMAGES].detach(), generator))
+
+    handles = [
+        model.get_submodule(layer).register_forward_pre_hook(
+            lambda module, args, layer=layer: keep(layer, module, args[0])
+        )
+        for layer in users
+    ]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for inputs, _ in batches:
+                model(inputs)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return [[_chosen(_products(model, part, seen)) for part in group.parts] for group in groups]
+
+
+def _users(model: nn.Module, part: Part) -> list[str]:
+    """Return the paths of the layers that use all channels of a part and can be followed."""
+    found = []
+    for axis in part.members:
+        path, _, name = axis.tensor.rpartition(".")
+        layer = model.get_submodule(path)
+        dense = isinstance(layer, nn.Linear) or (
+            isinstance(layer, nn.Conv2d)
+            and layer.groups == 1
+            and not isinstance(layer.padding, str)
+        )
+        if dense and name == "weight" and axis.index == 1:
+            found.append(path)
+    return found
+
+
+def _patches(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Return what a layer multiplies at some positions: (positions, inputs, size of its kernel)."""
+    if isinstance(layer, nn.Conv2d):
+        size = tuple(layer.kernel_size)
+        missing = [max(0, k - n) for k, n in zip(size, inputs.shape[2:], strict=True)]
+        inputs = functional.pad(inputs, (0, missing[1], 0, missing[0]))
+        options = {"dilation": layer.dilation, "padding": layer.padding, "stride": layer.stride}
+        unfolded = functional.unfold(inputs, size, **options)  # type: ignore[arg-type]
+        count, _, positions = unfolded.shape
+        columns = unfolded.transpose(1, 2).reshape(count, positions, inputs.shape[1], -1)
+    else:
+        columns = inputs.reshape(len(inputs), -1, inputs.shape[-1], 1)
+    chosen = torch.randint(columns.shape[1], (len(columns), _POSITIONS), generator=generator)
+    rows = torch.arange(len(columns))[:, None]
+    return columns[rows, chosen.to(columns.device)].flatten(0, 1)
+
+
+def _products(
+    model: nn.Module, part: Part, seen: dict[str, list[Tensor]]
+) -> npt.NDArray[np.float64]:
+    """Return G of a part, the sum of those of its layers."""
+    total = np.zeros((part.classes, part.classes))
+    for path in _users(model, part):
+        if not seen[path]:
+            continue
+        layer: Any = model.get_submodule(path)
+        weight: Tensor = layer.weight.detach().reshape(*layer.weight.shape[:2], -1)
+        if len(weight) > _OUTPUTS:
+            generator = torch.Generator().manual_seed(0)
+            mix = torch.randn(_OUTPUTS, len(weight), generator=generator).to(weight)
+            weight = torch.einsum("po,oik->pik", mix, weight)
+        added = torch.einsum("nik,oik->ino", torch.cat(seen[path]), weight).flatten(1)
+        positions = torch.from_numpy(part.members[Axis(f"{path}.weight", 1)])
+        of_classes = added[positions.to(added.device)].sum(dim=1)
+        products = (of_classes @ of_classes.T).double().cpu().numpy()
+        total += products / max(float(products.sum()), 1e-30)
+    return total
+
+
+def _chosen(products: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the classes in the order in which they are chosen."""
+    gains = 2 * products.sum(axis=1) - np.diag(products)
+    order = np.zeros(len(products), dtype=np.int64)
+    for number in range(len(products)):
+        order[number] = best = int(np.argmax(gains))
+        gains -= 2 * products[best]
+        gains[best] = -np.inf
+    return order
