@@ -91,19 +91,20 @@ def _users(model: nn.Module, part: Part) -> list[str]:
 
 def _patches(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Return what a layer multiplies at some positions: (positions, inputs, size of its kernel)."""
-    if isinstance(layer, nn.Conv2d):
-        size = tuple(layer.kernel_size)
-        missing = [max(0, k - n) for k, n in zip(size, inputs.shape[2:], strict=True)]
-        inputs = functional.pad(inputs, (0, missing[1], 0, missing[0]))
-        options = {"dilation": layer.dilation, "padding": layer.padding, "stride": layer.stride}
-        unfolded = functional.unfold(inputs, size, **options)  # type: ignore[arg-type]
-        count, _, positions = unfolded.shape
-        columns = unfolded.transpose(1, 2).reshape(count, positions, inputs.shape[1], -1)
-    else:
-        columns = inputs.reshape(len(inputs), -1, inputs.shape[-1], 1)
-    chosen = torch.randint(columns.shape[1], (len(columns), _POSITIONS), generator=generator)
-    rows = torch.arange(len(columns))[:, None]
-    return columns[rows, chosen.to(columns.device)].flatten(0, 1)
+    found = []
+    for one in torch.split(inputs, 1):  # all patches of an image are in memory at once
+        if isinstance(layer, nn.Conv2d):
+            size = layer.kernel_size
+            missing = [max(0, k - n) for k, n in zip(size, one.shape[2:], strict=True)]
+            padded = functional.pad(one, (0, missing[1], 0, missing[0]))
+            options = {"dilation": layer.dilation, "padding": layer.padding, "stride": layer.stride}
+            unfolded = functional.unfold(padded, size, **options)  # type: ignore[arg-type]
+            columns = unfolded[0].T.reshape(unfolded.shape[2], one.shape[1], -1)
+        else:
+            columns = one.reshape(-1, one.shape[-1], 1)
+        chosen = torch.randint(len(columns), (_POSITIONS,), generator=generator)
+        found.append(columns[chosen.to(columns.device)])
+    return torch.cat(found)
 
 
 def _products(
