@@ -32,6 +32,7 @@ class Contract(EvaluatorContract):
         return MixtureEvaluator(space, data, strategy, seed=seed, device="cpu")
 
 
+@pytest.mark.slow
 class TestDarts(Contract):
     name = "darts"
 
@@ -40,8 +41,17 @@ class TestGdas(Contract):
     name = "gdas"
 
 
+@pytest.mark.slow
 class TestDrnas(Contract):
     name = "drnas"
+
+
+def fast(*names):
+    """Return the methods as parameters, slow but for some."""
+    return [
+        pytest.param(name, marks=() if name in names else pytest.mark.slow)
+        for name in (*METHODS, "planted")
+    ]
 
 
 class StopSearchError(Exception):
@@ -60,7 +70,7 @@ def timeless(history):
     return [{k: v for k, v in r.items() if not k.endswith("seconds")} for r in history]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", fast("gdas", "dropnas")[:-1])
 def test_a_search_killed_in_any_epoch_ends_as_the_unbroken_one(stripes, tmp_path, name):
     space = ddpnas.create_space("toy", num_classes=3)
 
@@ -205,7 +215,7 @@ def erasing(choose):
     )
 
 
-@pytest.mark.parametrize("name", [*METHODS, "planted"])
+@pytest.mark.parametrize("name", fast("darts", "gdas"))
 def test_an_option_that_destroys_the_image_loses_and_wins_with_a_flipped_sign(
     stripes, name, monkeypatch
 ):
@@ -233,6 +243,7 @@ def test_an_option_that_destroys_the_image_loses_and_wins_with_a_flipped_sign(
     assert np.mean([row[1] for row in theta.values()]) < 0.45, theta
 
 
+@pytest.mark.slow
 def test_the_cost_in_the_loss_makes_networks_cheaper(stripes):
     space = ddpnas.create_space("toy", num_classes=3)
     macs = ddpnas.count_costs(space)["macs"]

@@ -22,7 +22,7 @@ def one_hot(size, chosen):
     return torch.eye(size)[chosen]
 
 
-@pytest.mark.parametrize("name", ["nasbench201", "darts"])
+@pytest.mark.parametrize("name", ["nasbench201", pytest.param("darts", marks=pytest.mark.slow)])
 def test_a_one_hot_mixture_equals_the_path_bit_for_bit(name):
     small = (
         {"channels": 2, "cells": 3} if name == "darts" else {"channels": 2, "cells_per_stage": 1}

@@ -32,7 +32,10 @@ def test_other_channels_pass_unchanged_up_to_the_shuffle():
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("nasbench201", {"cells_per_stage": 1}), ("darts", {"cells": 3})],
+    [
+        ("nasbench201", {"cells_per_stage": 1}),
+        pytest.param("darts", {"cells": 3}, marks=pytest.mark.slow),
+    ],
 )
 def test_convolutions_have_a_part_of_the_parameters_squared(name, options):
     space = ddpnas.create_space(name, channels=8, num_classes=3, input_shape=(1, 16, 16), **options)

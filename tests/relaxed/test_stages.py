@@ -7,6 +7,7 @@ import ddpnas
 from ddpnas.relaxed import Draw, MixedChoices, MixtureEvaluator
 
 
+@pytest.mark.slow
 def test_each_stage_has_new_weights_and_its_own_network(stripes):
     space = ddpnas.create_space(
         "darts", channels=2, cells=3, num_classes=3, input_shape=stripes.input_shape
