@@ -7,6 +7,7 @@ without a fault, and what it leaves is compared with what an unbroken one leaves
 import json
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ SEARCH = [
     "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20", "--quiet",
 ]  # fmt: skip
 TRAIN = ["--epochs", "2", "--random", "1", "--patience", "2", "--device", "cpu", "--quiet"]
+TINY_FIT = str(Path(__file__).parent / "fitting" / "tiny_plan.json")
 MOMENTS = 4  # of a command in which it is interrupted
 
 
@@ -59,6 +61,10 @@ def exported_left(folder):
     return [p.name for p in folder.iterdir() if p.name.startswith("net.pt2")]
 
 
+def fit_left(folder):
+    return read(folder / "history.jsonl"), training_left(folder / "trained")
+
+
 def benchmark_left(folder):
     names = ("trials.csv", "summary.csv", "regret.csv")
     return [(folder / n).read_text() for n in names], (folder / "regret.png").exists()
@@ -70,6 +76,10 @@ def latency_left(folder):
 
 
 def again_search(folder):
+    return ["resume", str(folder), "--quiet"] if (folder / "run.json").exists() else None
+
+
+def again_fit(folder):
     return ["resume", str(folder), "--quiet"] if (folder / "run.json").exists() else None
 
 
@@ -85,6 +95,8 @@ COMMANDS = {
     "search --overwrite": (
         [*SEARCH, "--out", "{}", "--overwrite"], "trained", search_left, lambda folder: None,
     ),
+    "fit": (["fit", "sign-digits-small", "--plan", TINY_FIT, "--export", "none", "--quiet", "--out",
+             "{}"], None, fit_left, again_fit),
     "train": (["train", "{}", *TRAIN], "searched", lambda f: training_left(f / "trained"),
               again_training),
     "train --overwrite": (

@@ -1,34 +1,19 @@
 """``ddpnas fit``: one command, its table, its JSON, and what it refuses."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from ddpnas.cli import main
-from ddpnas.fitting import FitPlan
 
 LIMIT = 200_000
-PLAN = FitPlan(
-    seconds=600.0, started=1.0, reserve=1.0, limits={"macs": f"{LIMIT}"}, seed=0, device="cpu",
-    threads=1,
-    space_options={
-        "stem_stride": 4, "stem": [4, 8], "stages": [[4, 8], [8, 16]], "depths": [1],
-        "expansions": [1], "head": [8], "num_classes": 10, "input_shape": [3, 32, 32],
-    },
-    strategy_options={"candidates": 2, "rungs": 1, "limits": {"macs": f"{LIMIT}"}},
-    evaluator_options={"epochs": 0.5}, recipe={"lr": 0.1, "warmup": 0.02}, epochs=1,
-)  # fmt: skip
+PLAN = str(Path(__file__).parents[1] / "fitting" / "tiny_plan.json")
 
 
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory):
-    PLAN.save(folder := tmp_path_factory.mktemp("plan"))
-    return str(folder / "plan.json")
-
-
-def test_one_command_leaves_a_network_and_says_where(plan, tmp_path, capsys):
+def test_one_command_leaves_a_network_and_says_where(tmp_path, capsys):
     out = str(tmp_path / "run")
-    words = ["fit", "sign-digits-small", "--plan", plan, "--out", out, "--export", "none"]
+    words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", out, "--export", "none"]
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "test accuracy" in said and "found" in said
@@ -38,9 +23,9 @@ def test_one_command_leaves_a_network_and_says_where(plan, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_json_is_all_that_is_printed(plan, tmp_path, capsys):
+def test_json_is_all_that_is_printed(tmp_path, capsys):
     out = str(tmp_path / "run")
-    words = ["fit", "sign-digits-small", "--plan", plan, "--out", out, "--export", "none"]
+    words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", out, "--export", "none"]
     assert main([*words, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["costs"]["macs"] <= LIMIT and content["split"] == "test"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from ddpnas.data.data import Data
 from ddpnas.errors import ExportError
@@ -13,14 +12,14 @@ from ddpnas.export.deployable import Deployable
 from ddpnas.export.onnx import export_onnx
 from ddpnas.export.onnx_runtime import raw_inputs
 from ddpnas.export.torch_export import export_torch
+from ddpnas.fitting.plan import Export
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
 
-__all__ = ["Export", "export_trained"]
+__all__ = ["export_trained"]
 
 logger = logging.getLogger(__name__)
 
-Export = Literal["onnx", "torch", "none"]
 _IMAGES = 500  # with which a file is checked
 _FILES = {"onnx": "net.onnx", "torch": "net.pt2"}
 

@@ -19,10 +19,10 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
 from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
-from ddpnas.fitting._exported import Export, export_trained
+from ddpnas.fitting._exported import export_trained
 from ddpnas.fitting.baselines import baseline_network, check_baseline
 from ddpnas.fitting.fitted import Candidate, Fitted
-from ddpnas.fitting.plan import MORE, FitPlan
+from ddpnas.fitting.plan import MORE, Export, FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.started import follow_started, plan_started
@@ -148,21 +148,20 @@ def fit(
                 data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
                 export=export != "none", report=out is not None, teacher=_text(teacher), tell=tell,
             )  # fmt: skip
+        made = dataclasses.replace(made, export=export, baselines=list(baselines))
         opened = RunFolder.create(folder, overwrite=overwrite or out is None)
         opened.write_json(PLAN, made.to_dict())
         if made.start is not None:
             opened.close()
             kept = out is not None
-            return follow_started(made, data, folder, kept, begun, export, tell)
-        return _Fit(made, data, folder, out is not None, begun, tell).run(opened, export, baselines)
+            return follow_started(made, data, folder, kept, begun, tell)
+        return _Fit(made, data, folder, out is not None, begun, tell).run(opened)
 
 
 def resume_fit(
     folder: str | Path,
     *,
     data: Data | str | Path | None = None,
-    baselines: Sequence[str] = (),
-    export: Export = "onnx",
     on_progress: Tell | None = None,
 ) -> Fitted:
     """Go on with an interrupted fit, by its plan, to the network that it would have made.
@@ -170,8 +169,6 @@ def resume_fit(
     Args:
         folder: Its folder.
         data: Where its images are now, if they have moved.
-        baselines: See :func:`fit`.
-        export: See :func:`fit`.
         on_progress: See :func:`fit`.
 
     Raises:
@@ -184,12 +181,12 @@ def resume_fit(
     if made.start is not None:
         images = data if isinstance(data, Data) else _same_images(path, made, data)
         with _threads(made.threads):
-            return follow_started(made, images, path, True, begun, export, tell)
+            return follow_started(made, images, path, True, begun, tell)
     if not (path / RUN).is_file():
         raise RunError(f"the fit in {path} was interrupted before it began; start it again")
     images = data if isinstance(data, Data) else Run(path).data(moved_to=data)
     with _threads(made.threads):
-        return _Fit(made, images, path, True, begun, tell).run(None, export, baselines)
+        return _Fit(made, images, path, True, begun, tell).run(None)
 
 
 class _Fit:
@@ -214,15 +211,13 @@ class _Fit:
         self.limits = parse_limits(plan.limits)
         self.seconds: dict[str, float] = {"plan": plan.started}
 
-    def run(self, opened: RunFolder | None, export: Export, baselines: Sequence[str]) -> Fitted:
+    def run(self, opened: RunFolder | None) -> Fitted:
         """Race, train, test, export and report.
 
         Args:
             opened: The folder of a new run, which this closes; None goes on with the run in it.
-            export: Which file to write.
-            baselines: Networks to train for the same time.
         """
-        found = self._race(opened)
+        plan, found = self.plan, self._race(opened)
         chosen = found.architecture
         reached = {name: table.cost(chosen) for name, table in self.costs.items()}
         self._tell(
@@ -235,13 +230,14 @@ class _Fit:
             networks = [self._found(found, reached, kept, before)]
             files: dict[str, Path] = {}
             if self.kept:
-                files = export_trained(export, load(path), self.data, self.folder, self._tell)
+                model = load(path)
+                files = export_trained(plan.export, model, self.data, self.folder, self._tell)
                 self._mark("export")
             self.seconds["total"] = time.perf_counter() - self._begun
             done = {} if before is None else {one.name: one for one in before.baselines}
-            for name in baselines:
+            for name in plan.baselines:
                 networks.append(done[name] if name in done else self._baseline(name, kept))
-            if set(baselines) - set(done):
+            if set(plan.baselines) - set(done):
                 kept.save(self.space, networks, limits=self.limits)
         trained = networks[0].result
         if self.kept:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from ddpnas.errors import OptionError
 from ddpnas.runs.folder import PLAN
@@ -22,7 +22,9 @@ from ddpnas.utils.read import read_json
 from ddpnas.utils.settings import Count, Seed, checked_fields
 from ddpnas.utils.shapes import Range
 
-__all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "FitPlan", "Race", "divide"]
+__all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "Export", "FitPlan", "Race", "divide"]
+
+Export = Literal["onnx", "torch", "none"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
 _MOST_SHARE = 0.25  # of the time for training that a race gets
@@ -96,6 +98,8 @@ class FitPlan:
         seed: Seed for everything random.
         device: Where it trains.
         threads: Threads of the processor that training uses.
+        export: File to write at the end: "onnx", "torch" or "none".
+        baselines: Networks to train for the same time.
         start: Network that is fine-tuned instead of a search; see :func:`ddpnas.open_network`.
         weights: File of its weights; None for its own.
         teacher: Network to distil from.
@@ -117,6 +121,8 @@ class FitPlan:
     seed: Seed
     device: str
     threads: Count
+    export: Export = "onnx"
+    baselines: list[str] = field(default_factory=list)
     start: str | None = None
     weights: str | None = None
     teacher: str | None = None

@@ -12,7 +12,7 @@ import torch
 from ddpnas.costs.network import count_network
 from ddpnas.data.data import Data
 from ddpnas.errors import OptionError
-from ddpnas.fitting._exported import Export, export_trained
+from ddpnas.fitting._exported import export_trained
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.plan import EXPORTING, MORE, REPORTING, TESTING, FitPlan
 from ddpnas.fitting.speed import epoch_seconds
@@ -105,7 +105,6 @@ def follow_started(
     folder: Path,
     kept: bool,
     begun: float,
-    export: Export,
     tell: Callable[[str], object],
 ) -> Fitted:
     """Fine-tune by the plan, or go on with that; test, export and report.
@@ -116,7 +115,6 @@ def follow_started(
         folder: Folder of the fit.
         kept: Whether the folder outlives the fit.
         begun: When the fit began, by ``time.perf_counter()``.
-        export: Which file to write.
         tell: Takes lines of text.
     """
     opened, path, limits = _opened(plan, data), folder / TRAINED, parse_limits(plan.limits)
@@ -145,7 +143,7 @@ def follow_started(
             trained = dataclasses.replace(before.found.result, model=model, data=data)
     files: dict[str, Path] = {}
     if kept:
-        files = export_trained(export, _loaded(path, plan, opened), data, folder, tell)
+        files = export_trained(plan.export, _loaded(path, plan, opened), data, folder, tell)
         files["report"] = write_report(path, folder / REPORT)
     total = time.perf_counter() - begun
     return Fitted(

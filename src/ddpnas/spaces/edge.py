@@ -337,7 +337,10 @@ class EdgeSpace(SearchSpace):
         """
         parts = [f"stem {architecture['stem']}"]
         for number in range(1, len(self._stages) + 1):
-            made = {what: architecture[f"s{number}.{what}"] for what in _OF_A_STAGE}
+            # Where stages have one depth, that is no decision.
+            depth = {f"s{number}.depth": str(self.options["depths"][0])}
+            chosen = {**depth, **architecture}
+            made = {what: chosen[f"s{number}.{what}"] for what in _OF_A_STAGE}
             block = made["block"]
             if block != "residual":
                 block += f" x{made['expansion']}" + (" 5x5" if made["kernel"] == "5" else "")
