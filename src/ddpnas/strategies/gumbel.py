@@ -6,8 +6,8 @@ Paper:       Dong and Yang, "Searching for a Robust Neural Architecture in Four 
 Relaxation:  gumbel-hard; one option of a decision runs, the gradient is that of the soft weights
 Schedule:    250 epochs, temperature 10 to 0.1 in equal steps
 Published:   93.61 +- 0.09 % on CIFAR-10 in NAS-Bench-201 (the table in the README of RMI-NAS)
-Departures:  SGD without Nesterov momentum, weight decay 3e-4 instead of 5e-4. The batch is drawn
-             once for the weights and once for the logits, as in the authors' code.
+Departures:  SGD without Nesterov momentum, weight decay 3e-4 instead of 5e-4. The options
+             are drawn once for the weights and once for the logits, as in the authors' code.
 
 SNAS
 Paper:       Xie et al., "SNAS: Stochastic Neural Architecture Search", ICLR 2019, arXiv 1812.09926
