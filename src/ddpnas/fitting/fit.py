@@ -131,9 +131,13 @@ def fit(
     data = _read(data, image_size, start)
     for name in baselines:
         check_baseline(name)
-    with _threads(threads), _folder(out) as folder:
-        if plan is not None:
-            made = FitPlan.read(plan)
+    followed = None if plan is None else FitPlan.read(plan)
+    with (
+        _threads(threads if followed is None else followed.threads),
+        _folder(out) as folder,
+    ):
+        if followed is not None:
+            made = followed
         elif start is not None:
             if baselines:
                 raise OptionError("baselines go with a search; leave them or start out")
