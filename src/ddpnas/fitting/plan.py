@@ -70,7 +70,7 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
         1
     """
     if seconds < _FEWEST_EPOCHS * epoch_seconds:
-        return Race(1, _REDUCTION, 1, _LEAST_EPOCHS * epoch_seconds)
+        return Race(1, _REDUCTION, 1, 1e-3 * epoch_seconds)  # a step: there is nothing to compare
     share = min(_MOST_SHARE, seconds / epoch_seconds / _EPOCHS_A_SHARE)
     for candidates in range(_CANDIDATES, 1, -1):
         # Each rung trains its candidates from the seconds of the rung before to its own.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -43,8 +42,7 @@ _EPOCHS = 40  # to be had in the time, if there is no limit
 _FIRST_GUESS = "4M"  # multiply-adds of the network whose speed sizes the others, without a limit
 _MEASURED = 5  # networks whose speed is measured, at most
 _MEASURING = 0.03  # share of the time for that, at most
-_LR = 0.1
-_WARMUP = 0.02  # of the final training: its network has warmed up in the race
+_WARMUP = 0.05  # of the final training after a race, in which its network has warmed up
 
 
 def make_plan(
@@ -85,7 +83,7 @@ def make_plan(
                 f"fit limits what can be counted ({', '.join(SIZED_BY)}), not {name}; search with "
                 f"`ddpnas search`, then give {name} to `ddpnas generate` with a measured table"
             )
-    recipe = dataclasses.replace(create_recipe("quick"), lr=_LR)
+    recipe = create_recipe("quick")
     reserve = min(TESTING + REPORTING * report + EXPORTING * export, 0.25 * seconds)
     left = seconds - reserve - (time.perf_counter() - begun)
     fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
@@ -147,9 +145,8 @@ def make_plan(
             "epochs": race.seconds,
             "growth": float(race.reduction),
             "pace": dict(pace.seconds),
-            "lr": _LR,
         },
-        recipe={"lr": _LR, "warmup": _WARMUP},
+        recipe={} if race.candidates == 1 else {"warmup": _WARMUP},
     )
 
 

@@ -21,7 +21,7 @@ from ddpnas.utils.seeds import seeded
 
 __all__ = ["epoch_seconds", "measure_pace"]
 
-_WARM, _STEPS = 2, 5  # steps of each network before the clock starts, and while it runs
+_WARM, _STEPS = 1, 3  # steps of each network before the clock starts, and while it runs
 # What a pace is made of: arithmetic, and memory traffic.
 _COSTS = ("macs", "activation_bytes")
 
