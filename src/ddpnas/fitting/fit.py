@@ -136,6 +136,7 @@ def fit(
         _threads(threads if followed is None else followed.threads),
         _folder(out) as folder,
     ):
+        space: EdgeSpace | None = None
         if followed is not None:
             made = followed
         elif start is not None:
@@ -148,7 +149,7 @@ def fit(
         else:
             if weights is not None:
                 raise OptionError("weights are those of a network to start from; give start, too")
-            made = make_plan(
+            made, space = make_plan(
                 data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
                 export=export != "none", report=out is not None, teacher=_text(teacher), tell=tell,
             )  # fmt: skip
@@ -157,9 +158,9 @@ def fit(
         opened.write_json(PLAN, made.to_dict())
         if made.start is not None:
             opened.close()
-            kept = out is not None
-            return follow_started(made, data, folder, kept, begun, tell)
-        return _Fit(made, data, folder, out is not None, begun, tell).run(opened)
+            return follow_started(made, data, folder, out is not None, begun, tell)
+        kept = out is not None
+        return _Fit(made, data, folder, kept, begun, tell, space).run(opened)
 
 
 def resume_fit(
@@ -203,14 +204,22 @@ class _Fit:
         kept: Whether the folder outlives the fit.
         begun: When the fit began, by ``time.perf_counter()``.
         tell: Takes lines of text.
+        space: The space of the plan, if it is there; its costs may be counted already.
     """
 
     def __init__(
-        self, plan: FitPlan, data: Data, folder: Path, kept: bool, begun: float, tell: Tell
+        self,
+        plan: FitPlan,
+        data: Data,
+        folder: Path,
+        kept: bool,
+        begun: float,
+        tell: Tell,
+        space: EdgeSpace | None = None,
     ) -> None:
         self.plan, self.data, self.folder, self.kept = plan, data, folder, kept
         self._begun, self._tell = begun, tell
-        self.space = cast(EdgeSpace, create_space("edge", **plan.space_options))
+        self.space = space or cast(EdgeSpace, create_space("edge", **plan.space_options))
         self.costs = count_costs(self.space)
         self.limits = parse_limits(plan.limits)
         self.seconds: dict[str, float] = {"plan": plan.started}

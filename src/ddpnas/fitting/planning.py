@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
+from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.fitting.plan import EXPORTING, REPORTING, TESTING, FitPlan, divide
@@ -40,7 +42,7 @@ _FASTEST = 0.3  # share of the draws that may race, those whose epochs take the 
 _LEAST = 0.8  # of an upper limit on the multiply-adds
 _EPOCHS = 40  # to be had in the time, if there is no limit
 _FIRST_GUESS = "4M"  # multiply-adds of the network whose speed sizes the others, without a limit
-_MEASURED = 5  # networks whose speed is measured, at most
+_MEASURED = 2  # drawn networks whose speed is measured, at most
 _MEASURING = 0.03  # share of the time for that, at most
 _WARMUP = 0.05  # of the final training after a race, in which its network has warmed up
 
@@ -57,8 +59,8 @@ def make_plan(
     report: bool,
     teacher: str | None,
     tell: Callable[[str], object],
-) -> FitPlan:
-    """Return a plan for this data on this machine.
+) -> tuple[FitPlan, EdgeSpace]:
+    """Return a plan for this data on this machine, and the space that it is for.
 
     Args:
         data: The data.
@@ -90,37 +92,31 @@ def make_plan(
     if not limits:
         limits = _sized_by_time(fitting, data, recipe, device, left)
     space = cast(EdgeSpace, create_space("edge", **fitting, limits=_texts(limits)))
-    designs = _designs(space, limits)
-    costs = count_costs(space)
-    rng = np.random.default_rng(seed)
-    # So far from the designs that the pace knows what arithmetic and what memory traffic costs.
-    others = (
-        sample_within(space, limits, costs, rng, margin=0.0)
-        for _ in range(_MEASURED - len(designs))
-    )
-    measured = [*designs, *others]
-    pace = measure_pace(
-        space, measured, costs, data, recipe, device=device, most_seconds=_MEASURING * left
-    )
-    fastest = min(
-        pace.of({name: table.cost(one) for name, table in costs.items()}) for one in measured
-    )
-    started = time.perf_counter() - begun
-    left = seconds - reserve - started
-    if left < fastest:
+    first = next(_designs(space, limits))
+    with seeded(0):
+        network = space.build(first)
+    each = epoch_seconds(network, data, recipe, device)
+    left = seconds - reserve - (time.perf_counter() - begun)
+    if left < each:
         raise OptionError(
-            f"{duration(seconds)} are too short: an epoch of training takes {duration(fastest)}, "
-            f"and {duration(started + reserve)} go to preparing, testing and writing; give at "
-            f"least --minutes {(started + reserve + 3 * fastest) / 60:.1f}, or fewer images"
+            f"{duration(seconds)} are too short: an epoch of training takes {duration(each)}, and "
+            f"{duration(seconds - left)} go to preparing, testing and writing; give at least "
+            f"--minutes {(seconds - left + 3 * each) / 60:.1f}, or fewer images"
         )
-    race = divide(left, fastest)
-    racing = f"{race.candidates} candidates race, the winner is trained for the rest of"
-    if race.candidates == 1:
-        racing = "too long for a race, so a standard design is trained for"
-    tell(f"an epoch takes {duration(fastest)}: {racing} {duration(left)}")
-    return FitPlan(
+    race = divide(left, each)
+    pace: dict[str, float] = {}
+    designs = [first]
+    if race.candidates > 1:
+        costs = count_costs(space)
+        designs = list(_designs(space, limits))
+        found = measure_pace(
+            space, [*designs, *_others(space, limits, costs, seed)], costs, data, recipe,
+            device=device, most_seconds=_MEASURING * left,
+        )  # fmt: skip
+        designs, pace = _quickest(designs, costs, found), dict(found.seconds)
+    plan = FitPlan(
         seconds=seconds,
-        started=started,
+        started=time.perf_counter() - begun,
         reserve=reserve,
         limits=_texts(limits),
         seed=seed,
@@ -129,25 +125,35 @@ def make_plan(
         teacher=teacher,
         data=dict(data.source) or None,
         space_options=space.plain_options,
-        strategy_options={
-            "candidates": race.candidates,
-            "reduction": race.reduction,
-            "rungs": race.rungs,
-            "limits": _in_race(limits),
-            "pace": dict(pace.seconds),
-            "fastest": _FASTEST,
-            # One standard error of an accuracy, at most.
-            "lead": round(0.5 / math.sqrt(len(data.valid)), 4),
-            "first": [dict(one) for one in _quickest(designs, costs, pace)],
-            "prior": _prior(space),
-        },
-        evaluator_options={
-            "epochs": race.seconds,
-            "growth": float(race.reduction),
-            "pace": dict(pace.seconds),
-        },
-        recipe={} if race.candidates == 1 else {"warmup": _WARMUP},
     )
+    strategy: dict[str, Any] = {
+        "candidates": race.candidates,
+        "reduction": race.reduction,
+        "rungs": race.rungs,
+        "first": [dict(one) for one in designs],
+    }
+    if race.candidates == 1:
+        tell(f"an epoch takes {duration(each)}, too long for a race: a standard design is trained")
+        evaluator: dict[str, Any] = {"epochs": race.seconds / each}
+        return dataclasses.replace(
+            plan, strategy_options=strategy, evaluator_options=evaluator
+        ), space
+    tell(
+        f"an epoch takes {duration(each)}: {race.candidates} candidates race, the winner is "
+        f"trained for the rest of {duration(plan.training)}"
+    )
+    strategy |= {
+        "limits": _in_race(limits),
+        "pace": pace,
+        "fastest": _FASTEST,
+        # One standard error of an accuracy, at most.
+        "lead": round(0.5 / math.sqrt(len(data.valid)), 4),
+        "prior": _prior(space),
+    }
+    evaluator = {"epochs": race.seconds, "growth": float(race.reduction), "pace": pace}
+    return dataclasses.replace(
+        plan, strategy_options=strategy, evaluator_options=evaluator, recipe={"warmup": _WARMUP}
+    ), space
 
 
 def _sized_by_time(
@@ -167,9 +173,9 @@ def _texts(limits: Mapping[str, Limit]) -> dict[str, str]:
     return {name: str(limit) for name, limit in limits.items()}
 
 
-def _designs(space: EdgeSpace, limits: Mapping[str, Limit]) -> list[Architecture]:
-    """Return the standard designs that fit; the residual one first."""
-    found = []
+def _designs(space: EdgeSpace, limits: Mapping[str, Limit]) -> Iterator[Architecture]:
+    """Yield the standard designs that fit; the residual one first."""
+    seen: list[Architecture] = []
     reasons = []
     for name in DESIGNS:
         try:
@@ -177,15 +183,24 @@ def _designs(space: EdgeSpace, limits: Mapping[str, Limit]) -> list[Architecture
         except InfeasibleError as error:
             reasons.append(error)
         else:
-            if one not in found:
-                found.append(one)
-    if not found:
+            if one not in seen:
+                seen.append(one)
+                yield one
+    if not seen:
         raise reasons[0]
-    return found
+
+
+def _others(
+    space: EdgeSpace, limits: Mapping[str, Limit], costs: Mapping[str, CostTable], seed: int
+) -> Iterator[Architecture]:
+    """Yield networks so far from the designs that a pace tells arithmetic from memory traffic."""
+    rng = np.random.default_rng(seed)
+    for _ in range(_MEASURED):
+        yield sample_within(space, limits, costs, rng, margin=0.0)
 
 
 def _quickest(
-    designs: list[Architecture], costs: Mapping[str, Any], pace: Pace
+    designs: list[Architecture], costs: Mapping[str, CostTable], pace: Pace
 ) -> list[Architecture]:
     """Return one or two designs that train fast; the others could not win."""
     each = [pace.of({name: t.cost(one) for name, t in costs.items()}) for one in designs]
