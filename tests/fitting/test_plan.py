@@ -33,7 +33,7 @@ def test_a_race_leaves_most_of_the_time_to_the_winner(seconds, epoch):
     race = divide(seconds, epoch)
     assert 1 <= race.candidates <= 6
     if race.candidates > 2:
-        assert racing_seconds(race) <= 0.3 * seconds
+        assert racing_seconds(race) <= 0.16 * seconds
     assert race.seconds >= 0.25 * epoch or race.candidates <= 2
     assert race.candidates > 1 or racing_seconds(race) <= 0.01 * epoch
 
@@ -44,8 +44,8 @@ def test_more_time_never_means_fewer_candidates(seconds, epoch):
 
 
 def test_without_time_for_several_epochs_there_is_no_race():
-    assert divide(19.9, 1.0).candidates == 1
-    assert divide(20.1, 1.0).candidates > 1
+    assert divide(29.9, 1.0).candidates == 1
+    assert divide(30.1, 1.0).candidates > 1
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):

@@ -27,10 +27,10 @@ __all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "Export", "FitPlan", "Ra
 Export = Literal["onnx", "torch", "none"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
-_MOST_SHARE = 0.25  # of the time for training that a race gets
-_EPOCHS_A_SHARE = 250  # the share is one in so many for each epoch that fits into the time
+_MOST_SHARE = 0.15  # of the time for training that a race gets
+_EPOCHS_A_SHARE = 500  # the share is one in so many for each epoch that fits into the time
 _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
-_FEWEST_EPOCHS = 20  # of the fastest standard design: with fewer, there is nothing to race with
+_FEWEST_EPOCHS = 30  # of the fastest standard design: with fewer, there is nothing to race with
 # Epochs that are planned for each that seems to fit: the clock drops those that do not.
 MORE = 1.25
 # Seconds, about, that the end of a fit takes.
@@ -65,8 +65,8 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
 
     Example:
         >>> divide(120, 2.5)
-        Race(candidates=6, reduction=2, rungs=3, seconds=1.77...)
-        >>> divide(45, 2.5).candidates
+        Race(candidates=6, reduction=2, rungs=3, seconds=0.886...)
+        >>> divide(70, 2.5).candidates
         1
     """
     if seconds < _FEWEST_EPOCHS * epoch_seconds:
