@@ -41,7 +41,7 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
         (["sign-digits-small", "--limit", "latency_ms=3"], "fit limits what can be counted"),
         (["sign-digits-small", "--limit", "macs"], "cannot read the limit"),
         (["sign-digits-small", "--minutes", "0"], "minutes"),
-        (["sign-digits-small", "--minutes", "0.001"], "too short"),
+        (["sign-digits-small", "--minutes", "0.0001"], "too short"),
         (["sign-digits-small", "--baseline", "resnet"], "resnet18"),
         (["sign-digits-small", "--plan", "missing.json"], "missing.json"),
         (["sign-digits-small", "--export", "tflite"], "onnx"),

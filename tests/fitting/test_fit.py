@@ -125,7 +125,7 @@ def test_baselines_are_trained_for_the_same_time(data, plan):
     [
         ({"limits": {"latency_ms": 3}}, OptionError, "fit limits what can be counted"),
         ({"limits": {"macs": 10}}, InfeasibleError, "macs"),
-        ({"minutes": 0.01, "limits": {"macs": "60K"}}, OptionError, "too short"),
+        ({"minutes": 0.0001, "limits": {"macs": "60K"}}, OptionError, "too short"),
         ({"minutes": -1}, OptionError, "minutes"),
         ({"image_size": 16}, OptionError, "image_size"),
         ({"export": "tflite", "out": "x"}, OptionError, "onnx"),
