@@ -72,7 +72,7 @@ def _fit_parser() -> ArgumentParser:
     )
     parser.add_argument("--plan", help="plan.json of another fit, to follow it exactly")
     parser.add_argument(
-        "--threads", type=Count, help="threads of the processor; default: one for each core"
+        "--threads", type=Count, help="threads of the processor; default: the better of all and one"
     )
     add_seed_and_device(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")

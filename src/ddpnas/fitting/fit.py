@@ -98,7 +98,7 @@ def fit(
         image_size: Pixels a side, where ``data`` is a path; see :class:`ddpnas.data.DataConfig`.
         seed: Seed for everything random.
         device: "auto", "cpu", "cuda", ...
-        threads: Threads of the processor for training; None is torch's present number.
+        threads: Threads of the processor for training; None is the better of all and one, measured.
         baselines: Networks to train for the same time, after it: the designs "residual",
             "mobilenet-v2" and "regnet" scaled to the limits, a network of torchvision, or
             ``NET.py:factory``, which is executed.
@@ -151,7 +151,8 @@ def fit(
                 raise OptionError("weights are those of a network to start from; give start, too")
             made, space = make_plan(
                 data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
-                export=export != "none", report=out is not None, teacher=_text(teacher), tell=tell,
+                export=export != "none", report=out is not None, teacher=_text(teacher),
+                choose_threads=threads is None, tell=tell,
             )  # fmt: skip
         made = dataclasses.replace(made, export=export, baselines=list(baselines))
         opened = RunFolder.create(folder, overwrite=overwrite or out is None)
@@ -361,7 +362,7 @@ class _Fit:
             trial, _ = baseline_network(name, self.space, self.limits, self.data)
         each = epoch_seconds(trial, self.data, recipe, plan.device)
         each *= self._images / len(self.data.train)
-        epochs = max(1, int(plan.training / each))
+        epochs = max(1, int(MORE * plan.training / each))  # the clock drops those that do not fit
         self._tell(f"baseline {name}: {epochs} epochs in {duration(plan.training)}")
         result = train(
             network, self.data, recipe, epochs=epochs, seconds=plan.training, seed=plan.seed,

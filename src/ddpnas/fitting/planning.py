@@ -16,7 +16,7 @@ from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError, OptionError
-from ddpnas.fitting.plan import EXPORTING, REPORTING, TESTING, FitPlan, divide
+from ddpnas.fitting.plan import EXPORTING, MORE, REPORTING, TESTING, FitPlan, divide
 from ddpnas.fitting.speed import epoch_seconds, measure_pace
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
@@ -58,6 +58,7 @@ def make_plan(
     export: bool,
     report: bool,
     teacher: str | None,
+    choose_threads: bool,
     tell: Callable[[str], object],
 ) -> tuple[FitPlan, EdgeSpace]:
     """Return a plan for this data on this machine, and the space that it is for.
@@ -71,6 +72,7 @@ def make_plan(
         device: Where it trains.
         export: Whether a file is exported at the end.
         teacher: Network that the final training distils from.
+        choose_threads: Whether the number of threads may be changed to what is faster.
         report: Whether a report is written at the end.
         tell: Takes lines of text.
 
@@ -93,9 +95,7 @@ def make_plan(
         limits = _sized_by_time(fitting, data, recipe, device, left)
     space = cast(EdgeSpace, create_space("edge", **fitting, limits=_texts(limits)))
     first = next(_designs(space, limits))
-    with seeded(0):
-        network = space.build(first)
-    each = epoch_seconds(network, data, recipe, device)
+    each = _epoch_of(space, first, data, recipe, device, choose_threads)
     left = seconds - reserve - (time.perf_counter() - begun)
     if left < each:
         raise OptionError(
@@ -135,8 +135,10 @@ def make_plan(
     if race.candidates == 1:
         tell(f"an epoch takes {duration(each)}, too long for a race: a standard design is trained")
         evaluator: dict[str, Any] = {"epochs": race.seconds / each}
+        images = len(data.train) + (0 if data.test is None else len(data.valid))
+        epochs = MORE * plan.training / (each * images / len(data.train))
         return dataclasses.replace(
-            plan, strategy_options=strategy, evaluator_options=evaluator
+            plan, strategy_options=strategy, evaluator_options=evaluator, epochs=max(1, int(epochs))
         ), space
     tell(
         f"an epoch takes {duration(each)}: {race.candidates} candidates race, the winner is "
@@ -154,6 +156,29 @@ def make_plan(
     return dataclasses.replace(
         plan, strategy_options=strategy, evaluator_options=evaluator, recipe={"warmup": _WARMUP}
     ), space
+
+
+def _epoch_of(
+    space: EdgeSpace,
+    architecture: Architecture,
+    data: Data,
+    recipe: Recipe,
+    device: str,
+    choose_threads: bool,
+) -> float:
+    """Return the seconds of an epoch, if asked by the better of all threads and one; it stays set.
+
+    Beside other busy programs several threads wait for each other and are many times slower.
+    """
+    found = {}
+    for number in {torch.get_num_threads(), *((1,) if choose_threads else ())}:
+        torch.set_num_threads(number)
+        with seeded(0):
+            network = space.build(architecture)
+        found[number] = epoch_seconds(network, data, recipe, device)
+    best = min(found, key=lambda number: found[number])
+    torch.set_num_threads(best)
+    return found[best]
 
 
 def _sized_by_time(
