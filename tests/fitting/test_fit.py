@@ -178,5 +178,5 @@ def test_the_final_training_distils_from_a_teacher(data, unbroken, plan, tmp_pat
 def test_a_network_to_start_from_has_to_be_within_the_limits(data, mine):
     with pytest.raises(OptionError, match="at most 10"):
         ddpnas.fit(data, {"macs": 10}, 0.2, start=mine)
-    with pytest.raises(OptionError, match="give start"):
+    with pytest.raises(OptionError, match="give start too"):
         ddpnas.fit(data, {"macs": "60K"}, 0.2, weights="x.pth")

@@ -63,7 +63,7 @@ class Pace:
             costs: The counted costs of a space.
 
         Raises:
-            OptionError: There is no table of a cost.
+            OptionError: The pace names a cost that has no table.
 
         Example:
             >>> macs = CostTable("macs", "MACs", 10, {(("op", "conv"),): 90})

@@ -29,7 +29,7 @@ from ddpnas.fitting.started import follow_started, plan_started
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.report.html import write_report
 from ddpnas.runs.folder import PLAN, RUN, TRAINED, RunFolder
-from ddpnas.runs.loop import Progress
+from ddpnas.runs.loop import Progress, search_seconds
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.decisions import Architecture
@@ -92,7 +92,7 @@ def fit(
             ``NET.py:factory``, which is executed, or the folder of a trained network. It is
             fine-tuned for the whole time instead of a search; its last layer is replaced if the
             classes differ. It has to be within the limits as it is.
-        weights: File of weights for ``start``, .safetensors or .pth, instead of its own.
+        weights: File of weights for ``start``, .safetensors or .pth, that replaces them.
         teacher: A network that knows the classes, to distil from in the final training; names as
             for ``start``.
         image_size: Pixels a side, where ``data`` is a path; see :class:`ddpnas.data.DataConfig`.
@@ -141,14 +141,16 @@ def fit(
             made = followed
         elif start is not None:
             if baselines:
-                raise OptionError("baselines go with a search; leave them or start out")
+                raise OptionError(
+                    "baselines go with a search: leave out either --baseline or --start"
+                )
             made = plan_started(
                 str(start), _text(weights), _text(teacher), data, asked, seconds, begun,
                 seed=checked("seed", Seed, seed), device=device, export=export != "none",
             )  # fmt: skip
         else:
             if weights is not None:
-                raise OptionError("weights are those of a network to start from; give start, too")
+                raise OptionError("weights belong to a network: give start too (--start timm:NAME)")
             made, space = make_plan(
                 data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
                 export=export != "none", report=out is not None, teacher=_text(teacher),
@@ -190,7 +192,9 @@ def resume_fit(
             return follow_started(made, images, path, True, begun, tell)
     if not (path / RUN).is_file():
         raise RunError(f"the fit in {path} was interrupted before it began; start it again")
-    images = data if isinstance(data, Data) else Run(path).data(moved_to=data)
+    run = Run(path)
+    begun -= search_seconds(run.history)  # what a training took before is in its checkpoint
+    images = data if isinstance(data, Data) else run.data(moved_to=data)
     with _threads(made.threads):
         return _Fit(made, images, path, True, begun, tell).run(None)
 

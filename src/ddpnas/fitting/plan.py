@@ -28,7 +28,7 @@ Export = Literal["onnx", "torch", "none"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
 _MOST_SHARE = 0.15  # of the time for training that a race gets
-_EPOCHS_A_SHARE = 500  # the share is one in so many for each epoch that fits into the time
+_EPOCHS_A_SHARE = 500  # below it, the race's share is epochs / this
 _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
 _FEWEST_EPOCHS = 30  # of the fastest standard design: with fewer, there is nothing to race with
 # Epochs that are planned for each that seems to fit: the clock drops those that do not.

@@ -82,7 +82,7 @@ def plan_started(
     counted = count_network(opened.model, data.input_shape)
     for name, limit in limits.items():
         if name not in counted:
-            raise OptionError(f"fit limits what can be counted, not {name}")
+            raise OptionError(f"fit cannot limit {name}; give one of {', '.join(sorted(counted))}")
         if not limit.holds(counted[name]):
             raise OptionError(
                 f"{start} has {counted[name]:,.0f} {name}, which is not {limit.describe()}; fit "
