@@ -16,7 +16,7 @@ from ddpnas.training._timm_parts import DropPaths, average_of, mix_of, optimizer
 
 def rates(recipe, steps_an_epoch=10):
     optimizer = optimizer_of(nn.Linear(2, 2), recipe)
-    schedule = schedule_of(optimizer, recipe, steps_an_epoch)
+    schedule = schedule_of(optimizer, recipe, recipe.epochs, steps_an_epoch)
     found = []
     for step in range(recipe.epochs * steps_an_epoch):
         found.append(optimizer.param_groups[0]["lr"])

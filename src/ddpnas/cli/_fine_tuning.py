@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
 from ddpnas.space.user_code import names_file, without_folders
 from ddpnas.training.pretrained import OpenedNetwork, library_preprocessing, open_network
+from ddpnas.training.protections import planned_epochs
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.saving import TrainedFolder
@@ -48,6 +50,8 @@ def fine_tune(options: Namespace, recipe: Recipe, out: Path) -> tuple[Compared, 
     if library is not None:
         changes["interpolation"] = library.interpolation
     data = load_data(options.data, **changes)
+    epochs = planned_epochs(recipe, data)
+    recipe = dataclasses.replace(recipe, epochs=epochs)
     opened = open_network(
         options.start,
         num_classes=len(data.classes),
@@ -61,7 +65,7 @@ def fine_tune(options: Namespace, recipe: Recipe, out: Path) -> tuple[Compared, 
     name = _label(options.start)
     with (
         TrainedFolder.opened(out, resume=options.resume, overwrite=options.overwrite) as folder,
-        show.TrainProgress(recipe.epochs, quiet=options.quiet) as progress,
+        show.TrainProgress(epochs, quiet=options.quiet) as progress,
     ):
         result = train(
             opened.model,

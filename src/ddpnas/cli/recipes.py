@@ -23,8 +23,15 @@ def recipes(options: Namespace) -> None:
         show.line(create_recipe(options.name).to_yaml().rstrip())
         return
     show.table(
-        ["recipe", "epochs", "source"],
-        [[name, f"{recipe.epochs:,}", recipe.source] for name, recipe in RECIPES.items()],
+        ["recipe", "length", "source"],
+        [
+            [
+                name,
+                f"{recipe.steps:,} steps" if recipe.epochs is None else f"{recipe.epochs:,} epochs",
+                recipe.source,
+            ]
+            for name, recipe in RECIPES.items()
+        ],
     )
     show.line("`ddpnas recipes cifar` prints a recipe; `ddpnas train --recipe cifar` uses it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping
@@ -40,6 +41,7 @@ from ddpnas.space.user_code import without_folders
 from ddpnas.training.compare import compare
 from ddpnas.training.distributed import is_main_process
 from ddpnas.training.final_spaces import final_space, inference_space
+from ddpnas.training.protections import planned_epochs
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.saving import TrainedFolder
@@ -80,7 +82,11 @@ def _train_parser() -> ArgumentParser:
         default={},
         help="single settings of the recipe: --recipe-options.lr 0.05",
     )
-    parser.add_argument("--epochs", type=Epochs, help="number of epochs; default: the recipe's")
+    parser.add_argument(
+        "--epochs",
+        type=Epochs,
+        help="number of epochs; default: the recipe's, or as many as its steps take",
+    )
     parser.add_argument(
         "--patience",
         type=Epochs,
@@ -127,6 +133,8 @@ def train(options: Namespace) -> None:
         raise OptionError("--weights are those of a network that --start names; give that too")
     searched, space, data, architecture, within = _what_to_train(options, recipe)
     limits, tables, rules, generated = within
+    epochs = planned_epochs(recipe, data)
+    recipe = dataclasses.replace(recipe, epochs=epochs)
     costs = {**count_costs(inference_space(space)), **tables}
     _check_limits(recipe, searched, space, architecture, costs, limits)
     out = Path(options.out or (f"{options.run}/{TRAINED}" if options.run else "runs/trained"))
@@ -134,7 +142,7 @@ def train(options: Namespace) -> None:
     other = searched if searched.plain_options != space.plain_options else None
     with (
         TrainedFolder.opened(out, resume=options.resume, overwrite=options.overwrite) as folder,
-        show.TrainProgress(recipe.epochs, quiet=options.quiet) as progress,
+        show.TrainProgress(epochs, quiet=options.quiet) as progress,
     ):
         trained = compare(
             space,

@@ -13,7 +13,24 @@ from ddpnas.data.data import Data
 from ddpnas.data.preprocessing import Normalizer
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "default_batch_size"]
+
+
+def default_batch_size(items: int, at_once: int = 1) -> int:
+    """Return a batch size that suits the number of items.
+
+    That is 128, or less for small sets, in multiples of 8 and at least 16. An epoch should have 40
+    steps: with fewer, weights hardly move.
+
+    Args:
+        items: Number of items of an epoch.
+        at_once: Number of batches in one step.
+
+    Example:
+        >>> [default_batch_size(items) for items in (100, 1_000, 50_000)]
+        [16, 24, 128]
+    """
+    return min(128, max(16, items // at_once // 40 // 8 * 8))
 
 
 class Loader:
@@ -75,16 +92,13 @@ class Loader:
         return sum(len(split) for split in self._splits)
 
     def batch_size(self, asked: int | None, at_once: int = 1) -> int:
-        """Return the batch size asked for; for None, one that suits the number of items.
-
-        That is 128, or less for small sets, in multiples of 8 and at least 16. An epoch should
-        have 40 steps: with fewer, weights hardly move.
+        """Return the batch size asked for; for None, that of :func:`default_batch_size`.
 
         Args:
             asked: Batch size, or None to choose one.
             at_once: Number of batches in one step.
         """
-        return asked or min(128, max(16, len(self) // at_once // 40 // 8 * 8))
+        return asked or default_batch_size(len(self), at_once)
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches of one training pass."""

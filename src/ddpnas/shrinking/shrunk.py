@@ -153,7 +153,7 @@ def shrink(
         data: Data with inputs of the shape that the network takes, normalized as it needs them.
         limits: Cost name -> limit; see :func:`ddpnas.generate`. Or texts such as "macs=50%". The
             costs are those of :func:`ddpnas.count_costs`. "50%" is a share of the given network's.
-        epochs: Epochs of fine-tuning; by default those of the recipe "finetune".
+        epochs: Epochs of fine-tuning; by default as many as the recipe "finetune" plans.
         fractions: Shares of its channels that a group may keep.
         divisor: Numbers of channels are multiples of it.
         keep: Paths of layers whose channels all stay.

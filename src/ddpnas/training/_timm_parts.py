@@ -39,14 +39,16 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return optimizer
 
 
-def schedule_of(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_an_epoch: int) -> Any:
+def schedule_of(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, epochs: int, steps_an_epoch: int
+) -> Any:
     """Return a timm scheduler: ``step_update(n)`` sets the learning rate after n steps.
 
     It depends on n alone, so a resumed training needs no state of it.
     """
     from timm.scheduler import CosineLRScheduler, StepLRScheduler
 
-    steps = recipe.epochs * steps_an_epoch
+    steps = epochs * steps_an_epoch
     warm = max(1, int(steps * recipe.warmup)) if recipe.warmup > 0 else 0
     common = {
         "warmup_t": warm,

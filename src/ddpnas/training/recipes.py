@@ -45,7 +45,9 @@ class Recipe:
     Args:
         name: Name of the recipe.
         source: Where it comes from, in a sentence.
-        epochs: Number of passes over the training images.
+        epochs: Number of passes over the training images. None is as many as ``steps`` take, at
+            least 10: few images need many passes.
+        steps: Number of steps where ``epochs`` is None.
         batch_size: Images a step, of all processes together. None is 128, or less (at least 16)
             for small sets, so that an epoch has 40 steps.
         optimizer: "sgd" (with Nesterov momentum), "momentum" (without), "adamw", "rmsproptf"
@@ -89,7 +91,8 @@ class Recipe:
 
     name: str = "quick"
     source: str = ""
-    epochs: Epochs = 10
+    epochs: Epochs | None = None
+    steps: Count = 3000
     batch_size: Count | None = None
     optimizer: Optimizer = "sgd"
     lr: LearningRate = 0.2
@@ -148,7 +151,7 @@ RECIPES = {
         Recipe(
             name="finetune",
             source="a network that has weights already; settings chosen on photographs of CIFAR-10",
-            epochs=10,
+            steps=500,
             batch_size=64,
             optimizer="adamw",
             lr=1e-3,

@@ -136,8 +136,10 @@ class TrainResult:
         evaluation: Its figures on images that it was not trained on: the test images, read once
             at the end, or the validation images where the data has no test images.
         history: One record an epoch: epoch, loss, lr, seconds, and valid_accuracy where the
-            recipe keeps the best epoch.
-        recipe: The recipe as used.
+            recipe keeps the best epoch. If a first attempt learned nothing, the first record has
+            its learning rate and time: failed_lr, failed_seconds.
+        recipe: The recipe as used: with the number of epochs, the batch size, and the learning
+            rate of the last attempt.
         seed: Seed of the training.
         seconds: Time for training and evaluation, over all sessions.
         data: The data it was trained on; None for a result that was read from a file.

@@ -41,6 +41,13 @@ from ddpnas.training.device import place
 from ddpnas.training.distillation import Teacher
 from ddpnas.training.distributed import Processes
 from ddpnas.training.metrics import confusion, is_at_chance
+from ddpnas.training.protections import (
+    RETRY,
+    first_steps,
+    planned_epochs,
+    still_falls,
+    trained_splits,
+)
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import EvaluationResult, TrainResult
 from ddpnas.training.steps import TrainStep, train_epoch
@@ -90,19 +97,20 @@ class Session:
         self.data, self.seed, self.folder = data, seed, folder
         self._network = _network_hash(model)  # as given: what follows may exchange layers
         self._processes, self._precision, self._teacher = processes, precision, teacher
-        whole = data.test is None or recipe.keep_best
         augmentation = Augmentation(
             recipe.crop, data.flip, recipe.policy, recipe.cutout, recipe.erase
         )
         self._train = Loader(
             data,
-            [data.train] if whole else [data.train, data.valid],
+            trained_splits(data, recipe),
             processes.device,
             augmentation=augmentation,
             shard=processes.shard,
         )
         batch_size = self._train.batch_size(recipe.batch_size)
-        self.recipe = dataclasses.replace(recipe, batch_size=batch_size)
+        self._whole = planned_epochs(recipe, data)
+        recipe = dataclasses.replace(recipe, batch_size=batch_size, epochs=self._whole)
+        self.recipe = self._used = recipe
         size = min(batch_size, len(self._train))
         if size % processes.size:
             raise OptionError(
@@ -112,9 +120,9 @@ class Session:
         steps = self._train.steps(batch_size)
         self.model = place(model, processes.device).train()
         self._optimizer = optimizer_of(self.model, recipe)
-        self._epochs, self._steps_an_epoch, self._seconds = recipe.epochs, steps, seconds
-        self._schedule = schedule_of(self._optimizer, recipe, steps)
-        self._average = average_of(self.model, recipe, recipe.epochs * steps)
+        self._epochs, self._steps_an_epoch, self._seconds = self._whole, steps, seconds
+        self._schedule = schedule_of(self._optimizer, recipe, self._whole, steps)
+        self._average = average_of(self.model, recipe, self._whole * steps)
         self._drop_paths = DropPaths(self.model, recipe.drop_path)  # the average has none
         self._scaler = torch.amp.GradScaler(processes.device.type) if precision == "fp16" else None
         synchronize_norms(self.model, processes)
@@ -136,25 +144,85 @@ class Session:
         self._steps = 0
         self._best: dict[str, Tensor] | None = None
         self._unseen: dict[str, Loader] = {}
+        # Weights to start again from; None once the network has learned something.
+        self._initial = _weights(self.model) if self._first_steps < self._whole * steps else None
+        self._failed: dict[str, float] = {}
 
     def run(self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object]) -> TrainResult:
         """Train to the end, from the checkpoint if ``resume``, and return the result."""
         if resume and (finished := self._take_up()) is not None:
             return finished
         while not self._is_over():
-            record = self._epoch(len(self._history))
-            self._history.append(record)
+            if self._has_learned_nothing():
+                self._start_again()
+            try:
+                record = self._epoch(len(self._history))
+            except DivergedError:
+                if self._initial is None:
+                    raise
+                self._start_again()
+                continue
+            self._history.append({**record, **self._failed})
+            self._failed = {}
             self._shorten()
             self._keep()
             on_epoch(record)
         return self._finish()
+
+    @property
+    def _first_steps(self) -> int:
+        return first_steps(self.recipe, self._whole * self._steps_an_epoch)
+
+    def _has_learned_nothing(self) -> bool:
+        """Return whether the first steps are over and changed nothing; ask once."""
+        if self._initial is None or self._steps < self._first_steps:
+            return False
+        self._processes.copy_first(list(self.model.buffers()))
+        counts = self._evaluate(self.model.eval(), "valid").confusion
+        loss = self._history[-1]["loss"]
+        if is_at_chance(counts, loss, self.recipe.label_smoothing):
+            return True
+        self._initial = None
+        return False
+
+    def _start_again(self) -> None:
+        """Begin from the initial weights with a part of the learning rate, once."""
+        assert self._initial is not None
+        lr = self.recipe.lr
+        self._used = dataclasses.replace(self.recipe, lr=RETRY * lr)
+        if self._processes.first:
+            logger.warning(
+                "warning: the network learned nothing in %d steps with learning rate %g; the "
+                "training starts again with %g",
+                self._steps, lr, self._used.lr,
+            )  # fmt: skip
+        # A record of the failed attempt goes into the next epoch's: its time counts.
+        self._failed = {"failed_lr": lr, "failed_seconds": self._spent}
+        self.model.load_state_dict(self._initial)
+        if self._average is not None:
+            self._average.module.load_state_dict(self._initial)
+        self._initial, self._best, self._history, self._steps = None, None, [], 0
+        self._use_learning_rate()
+
+    def _use_learning_rate(self) -> None:
+        """Make optimizer, scaler and schedule anew, with the learning rate of this attempt."""
+        self._optimizer = optimizer_of(self.model, self._used)
+        if self._scaler is not None:
+            self._scaler = torch.amp.GradScaler(self._processes.device.type)
+        self._step = dataclasses.replace(self._step, optimizer=self._optimizer, scaler=self._scaler)
+        self._plan(self._whole)
+
+    @property
+    def _spent(self) -> float:
+        """Seconds of all epochs, those of a failed attempt included."""
+        return sum(r["seconds"] + r.get("failed_seconds", 0.0) for r in self._history)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch; return its record."""
         begun = time.perf_counter()
         lr = float(self._optimizer.param_groups[0]["lr"])
         if self.recipe.drop_path_rises:
-            self._drop_paths.scale(epoch / self.recipe.epochs)
+            self._drop_paths.scale(epoch / self._whole)
         # Distinct seeds for each run and epoch (below 100,003 epochs), and within a run for each
         # process and epoch (below 7,919 epochs).
         seed = self.seed * 100_003 + epoch
@@ -165,8 +233,8 @@ class Session:
                 loss = train_epoch(self._train_batch, batches)
         except DivergedError as error:
             raise DivergedError(
-                f"{error} in epoch {epoch + 1} of {self.recipe.epochs}; try a lower learning "
-                f"rate than {self.recipe.lr:g}"
+                f"{error} in epoch {epoch + 1} of {self._whole}; try a lower learning rate than "
+                f"{self._used.lr:g}"
             ) from None
         record: dict[str, float] = {"epoch": epoch + 1, "loss": loss, "lr": lr}
         if self.recipe.keep_best:
@@ -177,7 +245,7 @@ class Session:
         """Plan fewer epochs if the rest would not fit into the time; note that in the record."""
         if self._seconds is None or self._is_over():
             return
-        left = self._seconds - sum(record["seconds"] for record in self._history)
+        left = self._seconds - self._spent
         last = statistics.median(record["seconds"] for record in self._history[-3:])
         done = len(self._history)
         # Some more than seem to fit, since a machine may also become faster; none at the end.
@@ -189,8 +257,7 @@ class Session:
     def _plan(self, epochs: int) -> None:
         """Let the training end after this many epochs, and the learning rate with it."""
         self._epochs = epochs
-        shorter = dataclasses.replace(self.recipe, epochs=epochs)
-        self._schedule = schedule_of(self._optimizer, shorter, self._steps_an_epoch)
+        self._schedule = schedule_of(self._optimizer, self._used, epochs, self._steps_an_epoch)
         self._schedule.step_update(self._steps)
 
     def _train_batch(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -223,26 +290,15 @@ class Session:
             last = _weights(final)
             final.load_state_dict(self._best)
         evaluation = self._evaluate(final, self.data.held_out)
-        if self._processes.first and is_at_chance(
-            evaluation.confusion, self._history[-1]["loss"], self.recipe.label_smoothing
-        ):
-            logger.warning(
-                "warning: the network is no better than chance: its loss ends at %.3f, as if it "
-                "only knew how frequent each class is, and its accuracy is %.2f %%; try another "
-                "learning rate than %g, or more epochs than %d, and check the labels",
-                self._history[-1]["loss"],
-                100 * evaluation.accuracy,
-                self.recipe.lr,
-                self.recipe.epochs,
-            )
-        trained = sum(record["seconds"] for record in self._history)
+        if self._processes.first:
+            self._judge(evaluation)
         result = TrainResult(
             model=final,
             evaluation=evaluation,
             history=self._history,
-            recipe=self.recipe,
+            recipe=self._used,
             seed=self.seed,
-            seconds=trained + time.perf_counter() - begun,
+            seconds=self._spent + time.perf_counter() - begun,
             data=self.data,
             teacher=None if self._teacher is None else self._teacher.identity,
             last=last,
@@ -252,6 +308,23 @@ class Session:
             plain = {"identity": self._identity, "result": result.to_dict()}
             self._save(tensors, plain)
         return result
+
+    def _judge(self, evaluation: EvaluationResult) -> None:
+        """Say if the network learned nothing, or would have learned more."""
+        losses = [record["loss"] for record in self._history]
+        if is_at_chance(evaluation.confusion, losses[-1], self.recipe.label_smoothing):
+            logger.warning(
+                "warning: the network is no better than chance: its loss ends at %.3f, as if it "
+                "only knew how frequent each class is, and its accuracy is %.2f %%; try another "
+                "learning rate than %g, or more epochs than %d, and check the labels",
+                losses[-1], 100 * evaluation.accuracy, self._used.lr, len(losses),
+            )  # fmt: skip
+        elif still_falls(losses):
+            logger.info(
+                "the loss was still falling when the training ended (%.3f); more epochs than %d "
+                "may do better",
+                losses[-1], len(losses),
+            )  # fmt: skip
 
     def _evaluated(self) -> nn.Module:
         """Return the network that is evaluated, in evaluation mode, the same in all processes."""
@@ -280,6 +353,7 @@ class Session:
             return
         tensors = with_prefix("model", self.model.state_dict())
         tensors |= with_prefix("best", self._best or {})
+        tensors |= with_prefix("initial", self._initial or {})
         if self._average is not None:
             tensors |= with_prefix("average", self._average.module.state_dict())
         state, numbers = optimizer_state(self._optimizer)
@@ -321,17 +395,20 @@ class Session:
             return dataclasses.replace(
                 TrainResult.from_dict(plain["result"]),
                 model=self.model.eval(),
-                recipe=self.recipe,
                 data=self.data,
                 last=without_prefix("end", tensors) or None,
             )
         self.model.load_state_dict(without_prefix("model", tensors))
         if self._average is not None:
             self._average.module.load_state_dict(without_prefix("average", tensors))
+        self._steps, self._history = plain["steps"], plain["history"]
+        if "failed_lr" in self._history[0]:
+            self._used = dataclasses.replace(self.recipe, lr=RETRY * self.recipe.lr)
+            self._use_learning_rate()
+        self._initial = without_prefix("initial", tensors) or None
         load_optimizer(self._optimizer, without_prefix("optimizer", tensors), plain["optimizer"])
         if self._scaler is not None:
             self._scaler.load_state_dict(plain["scaler"])
-        self._steps, self._history = plain["steps"], plain["history"]
         self._plan(
             int(([self._epochs] + [r["epochs"] for r in self._history if "epochs" in r])[-1])
         )

@@ -1,0 +1,82 @@
+"""Protections of a training: its length, a second attempt, and a word on how it ended.
+
+A few passes over a small set are a handful of steps, so the length of a training follows from the
+number of steps (:func:`planned_epochs`). A learning rate that is too high for a network shows when
+it has reached its height: the network still knows only how frequent each class is. The training
+then starts again, once, with a quarter of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ddpnas.data.data import Data
+from ddpnas.data.loader import default_batch_size
+from ddpnas.data.splits import Split
+from ddpnas.training.recipes import Recipe
+
+__all__ = ["RETRY", "first_steps", "planned_epochs", "still_falls", "trained_splits"]
+
+RETRY = 0.25  # part of the learning rate with which a training starts again
+_LEAST_EPOCHS = 10
+_FIRST_STEPS = 100  # after which a network has learned something, at least
+# The last part of a training, and the share of the whole fall of the loss that is a lot for it.
+# The learning rate falls to 0 in it, so the loss always falls a little.
+_LAST, _STILL = 0.25, 0.03
+
+
+def trained_splits(data: Data, recipe: Recipe) -> list[Split]:
+    """Return what is trained on: validation images too, unless they are kept to measure on."""
+    apart = data.test is None or recipe.keep_best
+    return [data.train] if apart else [data.train, data.valid]
+
+
+def planned_epochs(recipe: Recipe, data: Data) -> int:
+    """Return the number of epochs: the recipe's, or as many as its number of steps takes.
+
+    Args:
+        recipe: With ``epochs``, or with ``steps`` and at least 10 epochs.
+        data: What it trains on.
+
+    Example:
+        >>> import ddpnas, torch
+        >>> data = ddpnas.make_data((torch.randn(200, 5), torch.arange(200) % 2))
+        >>> planned_epochs(Recipe(steps=500), data)  # 160 images to train on, 10 steps an epoch
+        50
+        >>> planned_epochs(Recipe(epochs=3), data)
+        3
+    """
+    if recipe.epochs is not None:
+        return recipe.epochs
+    items = sum(map(len, trained_splits(data, recipe)))
+    steps = max(1, items // (recipe.batch_size or default_batch_size(items)))
+    return max(_LEAST_EPOCHS, math.ceil(recipe.steps / steps))
+
+
+def first_steps(recipe: Recipe, steps: int) -> int:
+    """Return after how many steps a network has to have learned something.
+
+    Args:
+        recipe: Its learning rate has reached its height by then.
+        steps: Number of steps of the whole training.
+    """
+    return max(_FIRST_STEPS, math.ceil(recipe.warmup * steps))
+
+
+def still_falls(losses: Sequence[float]) -> bool:
+    """Return whether more epochs would have lowered the loss further.
+
+    Args:
+        losses: Mean training loss of each epoch.
+
+    Example:
+        >>> still_falls([2.4, 2.3, 2.1, 2.1, 1.9, 1.9, 1.8, 1.8])
+        True
+        >>> still_falls([2.4, 1.0, 0.7, 0.64, 0.6, 0.58, 0.57, 0.57])
+        False
+    """
+    last = max(1, round(_LAST * len(losses)))
+    if last == len(losses):
+        return False
+    return losses[-1 - last] - losses[-1] > _STILL * (losses[0] - losses[-1])
