@@ -76,6 +76,18 @@ class Excite(nn.Module):
         return x * torch.sigmoid(self.up(torch.relu(self.down(x.mean((2, 3), keepdim=True)))))
 
 
+def test_a_class_may_be_defined_inside_the_function():
+    def network(choose):
+        width = choose.width("width", (2, 4))
+
+        class Layer(nn.Linear):
+            pass
+
+        return nn.Sequential(Layer(3, width), nn.Linear(width, 2))
+
+    assert SearchSpace(network, (3,))["width"].options == ("2", "4")
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

@@ -100,7 +100,7 @@ def _differences(
         yield f"module {path!r} appears or vanishes with the widths, which only layer sizes may do"
     for module in expected:
         other = theirs[module.path]
-        if type(module.module) is not type(other):
+        if _kind(module.module) != _kind(other):
             kind = type(other).__name__
             yield f"{module.layer} becomes a {kind}; widths may only change the sizes of layers"
         found = vars(other)
@@ -115,6 +115,11 @@ def _differences(
                     f"max, int, round, if or the like); compute it with width.map(function)"
                 )
         yield from _tensor_differences(module, other)
+
+
+def _kind(module: nn.Module) -> tuple[str, str]:
+    """Return the name of a class, which a function may define anew at each call."""
+    return type(module).__module__, type(module).__qualname__
 
 
 def _tensor_differences(expected: _Expected, other: nn.Module) -> Iterator[str]:
