@@ -155,6 +155,51 @@ def test_times_of_another_machine_make_a_table_of_the_space_that_was_exported(
         export_latency(create_space("toy"), exported, QUICK)
 
 
+def widths(choose):
+    """Return a network of two widths that has 12 x 12 distinct convolutions between them."""
+    a, b = (choose.width(name, tuple(range(4, 52, 4))) for name in "ab")
+    return nn.Sequential(
+        nn.Conv2d(3, a, 3), nn.ReLU(), nn.Conv2d(a, b, 1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(36 * b, 5),
+    )  # fmt: skip
+
+
+def test_where_time_is_short_operations_are_interpolated_and_the_table_says_how_well(tmp_path):
+    space = SearchSpace(widths, (3, 8, 8))
+    partial = tmp_path / "table.json.part"
+    short = {"minutes": 1e-6}  # over once the needed operations are timed
+    with pytest.raises(KeyboardInterrupt):
+        measure_latency(space, QUICK, **short, partial=partial, on_progress=stopping(6))
+    kept = json.loads(partial.read_text())["times"]
+    table = measure_latency(space, QUICK, **short, partial=partial)
+    assert all(name in table.about["parts"] for name in kept if name.startswith("part-"))
+    found = table.about["interpolation"]
+    assert found["operations"] == 12 + 12 * 12 + 12
+    assert found["timed"] == 9 == len(table.about["parts"]) - 1  # and an empty call
+    assert 0 <= found["mape_percent"] <= found["p95_percent"]
+    # Every combination has a time, and a larger network takes longer.
+    assert table.cost({"a": "48", "b": "48"}) > table.cost({"a": "4", "b": "4"})
+    more = measure_latency(space, QUICK, minutes=5, rounds=1)
+    assert more.about["interpolation"] == {"operations": 168, "timed": 168}
+    with pytest.raises(OptionError, match="timed by torch alone: use backend torch"):
+        measure_latency(space, QUICK, backend="onnxruntime")
+
+
+@pytest.mark.slow
+def test_a_limit_in_milliseconds_holds_for_the_network_that_is_built():
+    space = create_space("edge", input_shape=(1, 28, 28), limits={"macs": "2M"})
+    table = measure_latency(space, minutes=1)
+    assert table.about["interpolation"]["operations"] > 1000
+    middle = sorted(row["median_ms"] for row in table.about["check"]["networks"])[10]
+    uniform = JointDistribution.uniform(space.decisions)
+    costs = {**count_costs(space), "latency_ms": table}
+    found = generate(uniform, space, {"latency_ms": middle, "macs": (2e6, 4e6)}, costs)
+    assert found.costs["latency_ms"] * (1 + table.margin) <= middle * 1.001
+    again = check_latency(space, table, found.architecture)
+    # Generously, since other tests run at the same time.
+    assert 0.4 < again.predicted_ms / again.measured_ms < 2.5
+
+
 @pytest.mark.slow
 def test_another_machine_measures_with_the_script_alone(exported_toy, tmp_path):
     exported = shutil.copytree(exported_toy, tmp_path / "there")

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser, own_space
 from ddpnas.cli._run_options import add_request, read_request, warn_if_not_kept
-from ddpnas.costs.latency import check_latency, measured_here
+from ddpnas.costs.latency_check import check_latency, measured_here
 from ddpnas.generation.limits import Limit, amount
 from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.generation_request import GenerationResult

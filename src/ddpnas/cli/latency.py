@@ -13,7 +13,8 @@ from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_quiet, add_space, fields, new_parser
 from ddpnas.cli._run_options import warn_if_not_kept
 from ddpnas.costs.config import LatencyConfig
-from ddpnas.costs.latency import check_latency, measure_latency
+from ddpnas.costs.latency import measure_latency
+from ddpnas.costs.latency_check import check_latency
 from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, nearest
@@ -143,6 +144,7 @@ def _finish(table: CostTable, out: Path) -> None:
                 " to ".join(str(load) for load in about["load"]),
             ],
             ["distinct parts timed", str(len(about["parts"]))],
+            *_interpolated(about.get("interpolation")),
             ["whole networks timed to check it", str(check["architectures"])],
             ["fitted overhead and scale", f"{check['overhead_ms']:.3g} ms, {check['scale']:.3f}"],
             ["error on a network left out of the fit", _error(check)],
@@ -152,6 +154,17 @@ def _finish(table: CostTable, out: Path) -> None:
         ],
     )
     show.line(f"wrote {out}")
+
+
+def _interpolated(found: Mapping[str, Any] | None) -> list[list[str]]:
+    """Return a row on operations that were not timed, if there are any."""
+    if found is None or "p95_percent" not in found:
+        return []
+    missing = found["operations"] - found["timed"]
+    return [[
+        f"interpolated operations of {found['operations']}, and the error of one",
+        f"{missing}: {found['mape_percent']:.1f} %, 95th percentile {found['p95_percent']:.1f} %",
+    ]]  # fmt: skip
 
 
 def _error(check: Mapping[str, Any]) -> str:

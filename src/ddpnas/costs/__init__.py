@@ -19,7 +19,8 @@ from ddpnas.utils.lazy import lazy_names
 if TYPE_CHECKING:
     from ddpnas.costs.config import LatencyConfig
     from ddpnas.costs.count import count_costs
-    from ddpnas.costs.latency import LatencyCheck, check_latency, measure_latency
+    from ddpnas.costs.latency import measure_latency
+    from ddpnas.costs.latency_check import LatencyCheck, check_latency
     from ddpnas.costs.network import count_network
     from ddpnas.costs.peak import peak_limit
     from ddpnas.costs.remote_latency import export_latency, import_latency, read_measurements
@@ -43,9 +44,9 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "CostTable": "ddpnas.costs.table",
-        "LatencyCheck": "ddpnas.costs.latency",
+        "LatencyCheck": "ddpnas.costs.latency_check",
         "LatencyConfig": "ddpnas.costs.config",
-        "check_latency": "ddpnas.costs.latency",
+        "check_latency": "ddpnas.costs.latency_check",
         "count_costs": "ddpnas.costs.count",
         "count_network": "ddpnas.costs.network",
         "export_latency": "ddpnas.costs.remote_latency",

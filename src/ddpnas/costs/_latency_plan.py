@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,35 +12,38 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ddpnas.costs._interpolation import completed_times, interpolation_error, timing_order
+from ddpnas.costs._operations import Operation, Piece, find_pieces
 from ddpnas.costs._units import ChoiceSlot, CostUnit, bind, find_units
 from ddpnas.costs.network import makes_constant
 from ddpnas.costs.table import add_term
-from ddpnas.errors import SpaceError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Condition
 
-__all__ = ["LatencyPlan", "Probe", "make_plan", "raw_terms"]
+__all__ = ["LatencyPlan", "Probe", "interpolation", "make_plan", "raw_terms"]
 
 _CALL = "call"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One thing to time: a unit, a whole network, or a call that does nothing.
+    """One thing to time: a unit, an operation, a whole network, or a call that does nothing.
 
     Attributes:
         name: "part-KEY", "part-KEY-less", "network-NUMBER" or "call".
-        unit: The unit; None for a whole network and for the call.
+        unit: The unit; None for everything else.
         absent: Decisions whose slots return None.
         architecture: The architecture of a whole network.
+        operation: The operation, where widths are undecided.
     """
 
     name: str
     unit: CostUnit | None = None
     absent: frozenset[str] = frozenset()
     architecture: Architecture | None = None
+    operation: Operation | None = None
 
     def outputs(self) -> list[Any]:
         """Return what the unit's slots return, tensors on the meta device."""
@@ -55,10 +58,15 @@ class LatencyPlan:
     Attributes:
         units: All units; those with equal keys are timed once.
         probes: What is timed, by name.
+        pieces: In place of units, where widths are undecided.
+        optional: Names of operations that are timed as far as the time allows, in this order.
+            The others are interpolated.
     """
 
     units: tuple[CostUnit, ...]
     probes: Mapping[str, Probe]
+    pieces: tuple[Piece, ...] = ()
+    optional: tuple[str, ...] = ()
 
     @property
     def networks(self) -> dict[str, Architecture]:
@@ -78,19 +86,20 @@ def make_plan(space: SearchSpace, batch: int, architectures: int, seed: int) -> 
         seed: Seed for drawing them.
 
     Raises:
-        SpaceError: The space has undecided widths: an operation would have to be timed at each
-            combination of them.
+        SpaceError: An operation depends on too many widths, see :func:`find_pieces`.
     """
-    widths = [decision.name for decision in space.decisions if decision.ordered]
-    if widths:
-        raise SpaceError(
-            f"latency is not measured where widths are undecided ({', '.join(widths[:3])}...); "
-            f"limit macs or activation_bytes, and measure the network that is built"
-        )
+    probes = {_CALL: Probe(_CALL)}
+    networks = _networks(space, architectures, seed)
+    if any(decision.ordered for decision in space.decisions):
+        pieces = find_pieces(space, batch)
+        needed, optional = timing_order(_operations(pieces))
+        for operation in (*needed, *optional):
+            probes[operation.name] = Probe(operation.name, operation=operation)
+        names = tuple(operation.name for operation in optional)
+        return LatencyPlan((), {**probes, **networks}, tuple(pieces), names)
     with torch.device("meta"):
         opened = space.opened()
     units = find_units(space, opened, batch)
-    probes = {_CALL: Probe(_CALL)}
     for unit in units:
         if unit.operations == 0:
             continue
@@ -99,14 +108,54 @@ def make_plan(space: SearchSpace, batch: int, architectures: int, seed: int) -> 
             absent = _dispensable(opened, unit)
             if absent:
                 probes[_without_inputs(unit)] = Probe(_without_inputs(unit), unit, absent)
+    return LatencyPlan(tuple(units), {**probes, **networks})
+
+
+def _networks(space: SearchSpace, architectures: int, seed: int) -> dict[str, Probe]:
     rng = np.random.default_rng(seed)
     drawn: dict[Architecture, None] = {}
     for _ in range(100 * architectures):  # a small space may have fewer networks
         if len(drawn) < architectures:
             drawn[space.canonical(space.sample(rng))] = None
-    for i, architecture in enumerate(drawn):
-        probes[f"network-{i}"] = Probe(f"network-{i}", architecture=architecture)
-    return LatencyPlan(tuple(units), probes)
+    return {
+        f"network-{i}": Probe(f"network-{i}", architecture=architecture)
+        for i, architecture in enumerate(drawn)
+    }
+
+
+def interpolation(plan: LatencyPlan, times: Mapping[str, float]) -> dict[str, float]:
+    """Return how many operations were timed, and how well they are told from each other.
+
+    Args:
+        plan: What was timed; its widths are undecided.
+        times: Probe name -> time; optional ones may be missing.
+
+    Returns:
+        "operations" and "timed", their numbers, and where some are interpolated "mape_percent" and
+        "p95_percent": mean and 95th percentile of the error with which timed operations are
+        predicted from four fifths of the others.
+    """
+    operations = _operations(plan.pieces)
+    each = _of_operations(plan, times)
+    errors = interpolation_error(operations, each)
+    found: dict[str, float] = {"operations": len(operations), "timed": len(each)}
+    if errors:
+        found["mape_percent"] = float(np.mean(errors))
+        found["p95_percent"] = float(np.percentile(errors, 95))
+    return found
+
+
+def _of_operations(plan: LatencyPlan, times: Mapping[str, float]) -> dict[str, float]:
+    """Return the times of operations without that of a call."""
+    return {
+        name: max(time - times[_CALL], 0.0)
+        for name, time in times.items()
+        if plan.probes[name].operation is not None
+    }
+
+
+def _operations(pieces: Iterable[Piece]) -> list[Operation]:
+    return list(dict.fromkeys(o for piece in pieces for o in piece.operations.values()))
 
 
 def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Condition, float]:
@@ -118,11 +167,19 @@ def raw_terms(plan: LatencyPlan, times: Mapping[str, float]) -> dict[Condition, 
     tensors makes n - 1 additions but is charged n times, so that the unit's own term can be
     negative. Anything else below 0 comes from a disturbed timing and counts as 0.
 
+    Where widths are undecided, the pieces of the units are charged instead, at every combination of
+    the widths that they depend on. Sums are charged with all their tensors there.
+
     Args:
         plan: What was timed.
-        times: Probe name -> time.
+        times: Probe name -> time; optional ones may be missing.
     """
     terms: dict[Condition, float] = {}
+    if plan.pieces:
+        completed = completed_times(_operations(plan.pieces), _of_operations(plan, times))
+        for piece in plan.pieces:
+            for pairs, operation in piece.operations.items():
+                add_term(terms, (*piece.choices, *pairs), completed[operation.name])
     for unit in plan.units:
         if unit.operations == 0:
             continue

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = ["machine", "opened_timer", "versions"]
 Timer = Callable[[str], list[float]]
 
 _BLOCK = 5e-4  # seconds that a block of runs takes, far more than reading the clock does
+_OPERATION = 0.05  # time of an operation, of which there are thousands, relative to a network's
 
 
 @contextlib.contextmanager
@@ -70,7 +71,12 @@ def _onnx_timer(folder: Path, config: LatencyConfig) -> OnnxTimer:
 
 
 class _TorchTimer:
-    """Times probes with the clock of ``torch.utils.benchmark``, without gradients."""
+    """Times probes without gradients.
+
+    One thread on a CPU is timed by its own clock, which stands still while other programs have the
+    processor. Everything else is timed by the clock of ``torch.utils.benchmark``, which waits for
+    the device.
+    """
 
     def __init__(self, space: SearchSpace, plan: LatencyPlan, config: LatencyConfig) -> None:
         self._space, self._plan, self._config = space, plan, config
@@ -83,15 +89,18 @@ class _TorchTimer:
 
         Blocks of runs are short, so that an interruption by another process spoils few of them.
         """
-        from torch.utils.benchmark import timer  # waits for the device
+        from torch.utils.benchmark import timer
         from torch.utils.benchmark.utils.common import set_torch_threads
 
-        clock = timeit.Timer(self._run(self._plan.probes[name]), timer=timer)
+        probe = self._plan.probes[name]
+        alone = self._config.threads == 1 and self._device.type == "cpu"
+        clock = timeit.Timer(self._run(probe), timer=time.thread_time if alone else timer)
         times: list[float] = []
         with set_torch_threads(self._config.threads), torch.inference_mode():
             clock.timeit(2)
-            number = max(1, round(_BLOCK / clock.timeit(1)))
-            end = time.perf_counter() + self._config.seconds
+            number = max(1, round(_BLOCK / max(clock.timeit(1), 1e-7)))
+            share = 1 if probe.operation is None else _OPERATION
+            end = time.perf_counter() + share * self._config.seconds
             while len(times) < 5 or time.perf_counter() < end:
                 times.append(1000 * clock.timeit(number) / number)
         return quartiles(times)
@@ -103,6 +112,8 @@ class _TorchTimer:
             shape = (self._config.batch, *self._space.input_shape)
             example = self._real(torch.empty(shape, dtype=self._space.input_dtype, device="meta"))
             return lambda: network(example)
+        if probe.operation is not None:
+            return probe.operation.run(self._made, self._device)
         if probe.unit is None:
             return lambda: None
         assert self._opened is not None
@@ -111,10 +122,16 @@ class _TorchTimer:
 
     def _real(self, value: Any) -> Any:
         """Return random numbers, or zeros of whole numbers, in the place of a tensor."""
-        if not isinstance(value, Tensor):
-            return value
-        make = torch.randn if value.is_floating_point() else torch.zeros
-        return make(value.shape, dtype=value.dtype, device=self._device)
+        return self._made(value.shape, None, value.dtype) if isinstance(value, Tensor) else value
+
+    def _made(
+        self, shape: Sequence[int], strides: Sequence[int] | None, dtype: torch.dtype
+    ) -> Tensor:
+        if strides is not None:  # as a part of a larger tensor
+            last = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+            return self._made((1 + last,), None, dtype).as_strided(shape, strides)
+        make = torch.randn if dtype.is_floating_point else torch.zeros
+        return make(tuple(shape), dtype=dtype, device=self._device)
 
 
 def machine(device: str) -> str:

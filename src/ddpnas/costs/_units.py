@@ -36,8 +36,9 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -47,7 +48,22 @@ from ddpnas.space.meta import on_meta
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice, Condition
 
-__all__ = ["ChoiceSlot", "CostUnit", "bind", "find_units"]
+__all__ = ["Call", "ChoiceSlot", "CostUnit", "bind", "find_units"]
+
+
+class Call(NamedTuple):
+    """One operation of a unit with what it was given, on the meta device.
+
+    Attributes:
+        function: The operation, as in ``torch.ops.aten``.
+        args, kwargs: Its arguments.
+        output: What it returned.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,7 @@ class CostUnit:
         operations: Number of operations that it runs; 0 for an identity, which costs nothing.
         costs: What each of them costs, BatchNorm left out.
         key: Equal for units that do the same.
+        calls: The operations themselves, if asked for.
     """
 
     path: str
@@ -90,15 +107,19 @@ class CostUnit:
     operations: int
     costs: tuple[OperationCost, ...]
     key: str
+    calls: tuple[Call, ...] = ()
 
 
-def find_units(space: SearchSpace, opened: nn.Module, batch: int = 1) -> list[CostUnit]:
+def find_units(
+    space: SearchSpace, opened: nn.Module, batch: int = 1, *, calls: bool = False
+) -> list[CostUnit]:
     """Return all units of a network, the network itself last.
 
     Args:
         space: The space of the network.
         opened: ``space.opened()`` on the meta device; only good for :func:`bind` after this.
         batch: Number of inputs at once.
+        calls: Whether to keep the operations themselves, see :class:`Call`.
 
     Example:
         >>> import torch, ddpnas
@@ -112,7 +133,8 @@ def find_units(space: SearchSpace, opened: nn.Module, batch: int = 1) -> list[Co
         ['layer1', 'layer2', 'layer3', 'layer4']
     """
     counter = CostCounter()
-    recorder = _Recorder({id(module): path for path, module in opened.named_modules()}, counter)
+    paths = {id(module): path for path, module in opened.named_modules()}
+    recorder = _Recorder(paths, counter, calls)
     recorder.watch(opened)
     with on_meta(), counter, recorder:
         space.visit(opened, recorder.around, batch)
@@ -177,6 +199,7 @@ class _Frame:
     costs: list[OperationCost] = field(default_factory=list)
     seen: dict[int, int] = field(default_factory=dict)
     kept: list[Tensor] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
     def note(self, what: str, *values: Any) -> None:
         """Add a step to the trace; a tensor is written as its number, shape and layout."""
@@ -187,7 +210,7 @@ class _Frame:
         key = hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:16]
         return CostUnit(
             self.path, self.choices, self.inputs, tuple(self.slots), self.operations,
-            tuple(self.costs), key,
+            tuple(self.costs), key, tuple(self.calls),
         )  # fmt: skip
 
     def _described(self, value: Any) -> Any:
@@ -206,9 +229,9 @@ class _Frame:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes a network apart while it runs with every option."""
 
-    def __init__(self, paths: dict[int, str], counter: CostCounter) -> None:
+    def __init__(self, paths: dict[int, str], counter: CostCounter, calls: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._counter = counter
+        self._counter, self._calls = counter, calls
         self.units: list[CostUnit] = []
         self._paths = paths
         self._frames: list[_Frame] = []
@@ -258,6 +281,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._frames[-1].costs += self._counter.costs[counted:]
             self._frames[-1].operations += 1
             self._frames[-1].note(str(func), args, kwargs, output)
+            if self._calls:
+                self._frames[-1].calls.append(Call(func, args, kwargs or {}, output))
         return output
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -291,3 +316,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _norm(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self._frames[-1].operations += 1
         self._frames[-1].note("batch_norm", args)
+        if self._calls:
+            # In evaluation, by its own statistics if it keeps any. The meta device passes x on.
+            mean, variance = module.running_mean, module.running_var
+            given = (args[0], module.weight, module.bias, mean, variance, mean is None)
+            end = (0.0, module.eps, torch.backends.cudnn.enabled)
+            function = torch.ops.aten.batch_norm.default
+            self._frames[-1].calls.append(Call(function, (*given, *end), {}, args[0]))

@@ -30,6 +30,8 @@ class LatencyConfig:
         most_rounds: Largest number of rounds for whatever has not settled by then.
         spread: A timing has settled when the medians of its two fastest rounds differ by less than
             this fraction and the times of the fastest one are not scattered.
+        minutes: How long all of it may take, about. Where widths are undecided, there may be more
+            operations than that allows: some are timed, and the others interpolated.
 
     Raises:
         OptionError: A setting is not one of those possible.
@@ -49,6 +51,7 @@ class LatencyConfig:
     rounds: Annotated[int, Range(1, 1000)] = 3
     most_rounds: Annotated[int, Range(1, 1000)] = 9
     spread: Annotated[float, Range(above=0, most=100)] = 0.05
+    minutes: Annotated[float, Range(above=0, most=10_000)] = 5.0
 
     def __post_init__(self) -> None:
         checked_fields(self, "a latency measurement")

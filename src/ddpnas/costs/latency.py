@@ -1,9 +1,11 @@
 """measure_latency(): a table of milliseconds, every distinct operation timed once on a device.
 
-The network is taken apart (:mod:`ddpnas.costs._units`). Each distinct unit is timed alone, and some
-random networks are timed whole. All take turns, round after round, so that a slow moment of the
-machine is shared. The table is fitted to the whole networks and reports its error on networks that
-were left out of the fit (:mod:`ddpnas.costs._additivity`).
+The network is taken apart (:mod:`ddpnas.costs._units`, and :mod:`ddpnas.costs._operations` where
+widths are undecided). Each distinct part is timed alone, and some random networks are timed whole.
+All take turns, round after round, so that a slow moment of the machine is shared. Where there are
+too many parts for the time, some are interpolated (:mod:`ddpnas.costs._interpolation`). The table
+is fitted to the whole networks and reports its error on networks that were left out of the fit
+(:mod:`ddpnas.costs._additivity`).
 """
 
 from __future__ import annotations
@@ -13,33 +15,33 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from ddpnas.costs._additivity import LEAST_ARCHITECTURES, check_additivity
-from ddpnas.costs._latency_plan import LatencyPlan, Probe, make_plan, raw_terms
+from ddpnas.costs._latency_plan import (
+    LatencyPlan,
+    interpolation,
+    make_plan,
+    raw_terms,
+)
 from ddpnas.costs._timers import machine, opened_timer, versions
 from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.stopwatch import load, measure, summary
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, OptionError, SpaceError
-from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable, write_atomic
-from ddpnas.utils.read import Whole, checked_content, read_json
+from ddpnas.utils.read import Whole, read_json
 from ddpnas.utils.settings import checked, checked_options
 from ddpnas.utils.shapes import Range, hints_of
 
 __all__ = [
     "CheckForm",
-    "LatencyCheck",
     "RoundForm",
-    "check_latency",
     "latency_table",
     "measure_latency",
-    "measured_here",
     "plan_of",
 ]
 
@@ -48,6 +50,8 @@ RoundForm = tuple[  # quartiles in milliseconds, and the number of times: :func:
     Milliseconds, Milliseconds, Milliseconds, Annotated[float, Range(1)]
 ]
 OnProgress = Callable[[int, int, int], object]
+
+_SAVING = 1.0  # seconds of timings that may be lost, at most, where a measurement is killed
 
 
 class _NetworkForm(TypedDict):
@@ -71,6 +75,7 @@ class _PartialForm(TypedDict):
 
     about: dict[str, Any]
     times: dict[str, list[RoundForm]]
+    seconds: NotRequired[Annotated[float, Range(0)]]
 
 
 def measure_latency(
@@ -120,24 +125,91 @@ def measure_latency(
     }
     busy = [load()]
     plan = plan_of(space, config)
-    kept = _resumed(partial, about, plan)
+    kept = _Kept(partial, about, plan)
+    with opened_timer(space, plan, config, partial) as timer:
+        try:
+            _time_all(plan, timer, kept, config, on_progress or (lambda number, i, count: None))
+        finally:
+            kept.save()
+    ended = {"date": time.strftime("%Y-%m-%d"), "load": [*busy, load()]}
+    return latency_table(space, plan, kept.times, {**about, **ended})
+
+
+def _time_all(
+    plan: LatencyPlan,
+    timer: Callable[[str], list[float]],
+    kept: _Kept,
+    config: LatencyConfig,
+    on_progress: OnProgress,
+) -> None:
+    """Time the plan, into ``kept``: as many of its optional operations as the time allows."""
+    seconds = 60 * config.minutes
 
     def save() -> None:
-        if partial is not None:
-            with writable(Path(partial).parent):
-                write_atomic(Path(partial), json.dumps({"about": about, "times": kept}).encode())
+        kept.save(every=_SAVING)
 
-    with opened_timer(space, plan, config, partial) as timer:
-        measure(
-            list(plan.probes),
-            timer,
-            kept,
-            dataclasses.asdict(config),
-            save,
-            on_progress or (lambda number, i, count: None),
-        )
-    ended = {"date": time.strftime("%Y-%m-%d"), "load": [*busy, load()]}
-    return latency_table(space, plan, kept, {**about, **ended})
+    names = [name for name in plan.probes if name not in plan.optional]
+    one = {**dataclasses.asdict(config), "rounds": 1, "most_rounds": 1}
+    measure(names, timer, kept.times, one, save, on_progress)
+    for done, name in enumerate(plan.optional, 1):
+        if name not in kept.times and kept.seconds > seconds / config.rounds:
+            break
+        if name not in kept.times:
+            kept.times[name] = [timer(name)]
+            save()
+        names.append(name)
+        on_progress(1, done, len(plan.optional))
+    measure(
+        names, timer, kept.times, dataclasses.asdict(config), save, on_progress,
+        lambda: kept.seconds > seconds,
+    )  # fmt: skip
+
+
+class _Kept:
+    """The times so far, in a file if one is given.
+
+    Args:
+        partial: The file; it may be there from before.
+        about: What is measured; a file about something else is refused.
+        plan: What is timed.
+
+    Attributes:
+        times: Probe name -> quartiles of every round.
+    """
+
+    def __init__(
+        self, partial: str | Path | None, about: Mapping[str, Any], plan: LatencyPlan
+    ) -> None:
+        self._path, self._about = None if partial is None else Path(partial), about
+        self.times: dict[str, list[list[float]]] = {}
+        self._before, self._started = 0.0, time.perf_counter()
+        self._saved = -math.inf
+        if self._path is None or not self._path.exists():
+            return
+        before: _PartialForm = read_json(self._path, _PartialForm, DataError)
+        now = json.loads(json.dumps(about))
+        differing = [name for name in now if before["about"].get(name) != now[name]]
+        if differing or not set(before["times"]) <= set(plan.probes):
+            raise DataError(
+                f"{partial} is of another measurement (other {', '.join(differing) or 'units'}); "
+                f"remove it to start again"
+            )
+        self.times = {n: [list(round_) for round_ in found] for n, found in before["times"].items()}
+        self._before = before.get("seconds", 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """How long the measurement has taken, also before an interruption."""
+        return self._before + time.perf_counter() - self._started
+
+    def save(self, every: float = 0.0) -> None:
+        """Write the file, unless it was written less than ``every`` seconds ago."""
+        if self._path is None or time.perf_counter() - self._saved < every:
+            return
+        content = {"about": self._about, "times": self.times, "seconds": self.seconds}
+        with writable(self._path.parent):
+            write_atomic(self._path, json.dumps(content).encode())
+        self._saved = time.perf_counter()
 
 
 def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:
@@ -149,8 +221,15 @@ def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:
 
     Raises:
         SpaceError: The costs are not a sum, or there are too few different networks for a check.
+        OptionError: Widths are undecided, and the backend is not torch.
     """
     count_costs(space)
+    if config.backend != "torch" and any(decision.ordered for decision in space.decisions):
+        raise OptionError(
+            f"widths are undecided in space {space.name!r}, whose operations are timed by torch "
+            f"alone: use backend torch here, and measure the network that is built by "
+            f"{config.backend}"
+        )
     plan = make_plan(space, config.batch, config.architectures, config.seed)
     if len(plan.networks) < LEAST_ARCHITECTURES:
         raise SpaceError(
@@ -201,6 +280,7 @@ def latency_table(
         {choices: found.scale * time for choices, time in raw.terms.items()},
         {
             **about,
+            **({"interpolation": interpolation(plan, medians)} if plan.pieces else {}),
             "parts": {n: s for n, s in summaries.items() if n not in networks},
             "check": {**_finite(check), "networks": rows},
         },
@@ -220,23 +300,6 @@ def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
     return checked_options("a latency measurement", hints_of(LatencyConfig), settings)
 
 
-def _resumed(
-    partial: str | Path | None, about: Mapping[str, Any], plan: LatencyPlan
-) -> dict[str, list[list[float]]]:
-    """Return the times of an interrupted measurement; none where there is no such file."""
-    if partial is None or not Path(partial).exists():
-        return {}
-    before: _PartialForm = read_json(partial, _PartialForm, DataError)
-    now = json.loads(json.dumps(about))
-    differing = [name for name in now if before["about"].get(name) != now[name]]
-    if differing or not set(before["times"]) <= set(plan.probes):
-        raise DataError(
-            f"{partial} is of another measurement (other {', '.join(differing) or 'units'}); "
-            f"remove it to start again"
-        )
-    return {name: [list(round_) for round_ in rounds] for name, rounds in before["times"].items()}
-
-
 def _finite(data: dict[str, Any]) -> dict[str, Any]:
     """Return the data with None for NaN, which JSON lacks."""
 
@@ -247,104 +310,3 @@ def _finite(data: dict[str, Any]) -> dict[str, Any]:
         name: [plain(v) for v in value] if isinstance(value, tuple) else plain(value)
         for name, value in data.items()
     }
-
-
-@dataclass(frozen=True)
-class LatencyCheck:
-    """A table's prediction for one architecture beside a new measurement of its network.
-
-    Attributes:
-        architecture: The architecture.
-        predicted_ms: What the table predicts.
-        measured_ms: Median time of the whole network.
-        iqr_ms: Interquartile range of its times.
-        error_percent: Error of the prediction relative to the measurement; above 0 where the table
-            predicts too much.
-
-    Example:
-        >>> LatencyCheck(Architecture({"op": "conv"}), 1.1, 1.0, 0.05, 10.0).error_percent
-        10.0
-    """
-
-    architecture: Architecture
-    predicted_ms: float
-    measured_ms: float
-    iqr_ms: float
-    error_percent: float
-
-
-def measured_here(table: CostTable) -> bool:
-    """Return whether a table was measured on this machine, so that :func:`check_latency` takes it.
-
-    Example:
-        >>> measured_here(CostTable("latency_ms", "ms", 1.0, {}))
-        False
-    """
-    fields = {field.name for field in dataclasses.fields(LatencyConfig)}
-    if table.name != "latency_ms" or not {"machine", *fields} <= set(table.about):
-        return False
-    try:
-        return bool(table.about["machine"] == machine(table.about["device"]))
-    except OptionError:  # a device that this machine lacks
-        return False
-
-
-def check_latency(
-    space: SearchSpace, table: CostTable, architecture: Mapping[str, str]
-) -> LatencyCheck:
-    """Return the table's prediction for an architecture beside a new measurement of its network.
-
-    The network is measured as the table was: on the same device, by the same backend, with the
-    same batch and threads.
-
-    Args:
-        space: The space of the table.
-        table: A table of :func:`ddpnas.measure_latency`, measured on this machine.
-        architecture: An option for every decision.
-
-    Raises:
-        OptionError: The table is not a latency table, or was measured on another machine.
-        SpaceError: The table is of another space or network.
-
-    Example:
-        >>> import ddpnas
-        >>> quick = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
-        >>> space = ddpnas.create_space("toy")
-        >>> table = ddpnas.measure_latency(space, quick)
-        >>> check_latency(space, table, space.decode([0, 0, 0, 0])).measured_ms > 0
-        True
-    """
-    about = table.about
-    fields = {field.name for field in dataclasses.fields(LatencyConfig)}
-    if table.name != "latency_ms" or not {*fields, "machine"} <= set(about):
-        raise OptionError(f"the table of {table.name} was not measured by ddpnas latency")
-    settings = {name: about[name] for name in fields}
-    config = checked_content(
-        settings, LatencyConfig, "the settings in the latency table", OptionError
-    )
-    table.check(space)
-    if about["machine"] != machine(config.device):
-        raise OptionError(
-            f"the table is of another machine: {about['machine']}; this is {machine(config.device)}"
-        )
-    wanted = space.check(architecture)
-    plan = LatencyPlan((), {"network": Probe("network", architecture=wanted)})
-    kept: dict[str, list[list[float]]] = {}
-    with opened_timer(space, plan, config, None) as timer:
-        measure(
-            ["network"],
-            timer,
-            kept,
-            dataclasses.asdict(config),
-            lambda: None,
-            lambda number, i, count: None,
-        )
-    found = summary(kept["network"])
-    predicted = table.cost(wanted)
-    return LatencyCheck(
-        architecture=wanted,
-        predicted_ms=predicted,
-        measured_ms=found["median_ms"],
-        iqr_ms=found["iqr_ms"],
-        error_percent=100 * (predicted / found["median_ms"] - 1),
-    )

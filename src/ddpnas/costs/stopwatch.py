@@ -33,6 +33,7 @@ def measure(
     settings: dict[str, Any],
     save: Callable[[], object],
     progress: Callable[[int, int, int], object],
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Time everything until each median is settled, into ``kept``.
 
@@ -45,8 +46,11 @@ def measure(
         save: Called after each timing.
         progress: Called after each timing with the round, the number of timings in it so far, and
             their total.
+        enough: Whether the time is over: then nothing is timed that has its ``rounds``.
     """
     for number in range(1, settings["most_rounds"] + 1):
+        if number > settings["rounds"] and enough():
+            return
         todo = [
             name
             for name in names

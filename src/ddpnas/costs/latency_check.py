@@ -1,0 +1,124 @@
+"""check_latency(): a table's prediction for one network beside a new measurement of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ddpnas.costs._latency_plan import LatencyPlan, Probe
+from ddpnas.costs._timers import machine, opened_timer
+from ddpnas.costs.config import LatencyConfig
+from ddpnas.costs.stopwatch import measure, summary
+from ddpnas.costs.table import CostTable
+from ddpnas.errors import OptionError
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.search_space import SearchSpace
+from ddpnas.utils.read import checked_content
+
+__all__ = ["LatencyCheck", "check_latency", "measured_here"]
+
+
+@dataclass(frozen=True)
+class LatencyCheck:
+    """A table's prediction for one architecture beside a new measurement of its network.
+
+    Attributes:
+        architecture: The architecture.
+        predicted_ms: What the table predicts.
+        measured_ms: Median time of the whole network.
+        iqr_ms: Interquartile range of its times.
+        error_percent: Error of the prediction relative to the measurement; above 0 where the table
+            predicts too much.
+
+    Example:
+        >>> LatencyCheck(Architecture({"op": "conv"}), 1.1, 1.0, 0.05, 10.0).error_percent
+        10.0
+    """
+
+    architecture: Architecture
+    predicted_ms: float
+    measured_ms: float
+    iqr_ms: float
+    error_percent: float
+
+
+def measured_here(table: CostTable) -> bool:
+    """Return whether a table was measured on this machine, so that :func:`check_latency` takes it.
+
+    Example:
+        >>> measured_here(CostTable("latency_ms", "ms", 1.0, {}))
+        False
+    """
+    if not _is_measured(table):
+        return False
+    try:
+        return bool(table.about["machine"] == machine(table.about["device"]))
+    except OptionError:  # a device that this machine lacks
+        return False
+
+
+def _is_measured(table: CostTable) -> bool:
+    settings = {"machine", "device", "backend", "batch", "threads"}
+    return table.name == "latency_ms" and settings <= table.about.keys()
+
+
+def check_latency(
+    space: SearchSpace, table: CostTable, architecture: Mapping[str, str]
+) -> LatencyCheck:
+    """Return the table's prediction for an architecture beside a new measurement of its network.
+
+    The network is measured as the table was: on the same device, by the same backend, with the
+    same batch and threads.
+
+    Args:
+        space: The space of the table.
+        table: A table of :func:`ddpnas.measure_latency`, measured on this machine.
+        architecture: An option for every decision.
+
+    Raises:
+        OptionError: The table is not a latency table, or was measured on another machine.
+        SpaceError: The table is of another space or network.
+
+    Example:
+        >>> import ddpnas
+        >>> quick = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
+        >>> space = ddpnas.create_space("toy")
+        >>> table = ddpnas.measure_latency(space, quick)
+        >>> check_latency(space, table, space.decode([0, 0, 0, 0])).measured_ms > 0
+        True
+    """
+    about = table.about
+    if not _is_measured(table):
+        raise OptionError(f"the table of {table.name} was not measured by ddpnas latency")
+    fields = {field.name for field in dataclasses.fields(LatencyConfig)}
+    settings = {name: about[name] for name in fields & about.keys()}
+    config = checked_content(
+        settings, LatencyConfig, "the settings in the latency table", OptionError
+    )
+    table.check(space)
+    if about["machine"] != machine(config.device):
+        raise OptionError(
+            f"the table is of another machine: {about['machine']}; this is {machine(config.device)}"
+        )
+    wanted = space.check(architecture)
+    plan = LatencyPlan((), {"network": Probe("network", architecture=wanted)})
+    kept: dict[str, list[list[float]]] = {}
+    with opened_timer(space, plan, config, None) as timer:
+        measure(
+            ["network"],
+            timer,
+            kept,
+            dataclasses.asdict(config),
+            lambda: None,
+            lambda number, i, count: None,
+        )
+    found = summary(kept["network"])
+    predicted = table.cost(wanted)
+    return LatencyCheck(
+        architecture=wanted,
+        predicted_ms=predicted,
+        measured_ms=found["median_ms"],
+        iqr_ms=found["iqr_ms"],
+        error_percent=100 * (predicted / found["median_ms"] - 1),
+    )
