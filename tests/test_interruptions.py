@@ -23,6 +23,12 @@ SEARCH = [
 ]  # fmt: skip
 TRAIN = ["--epochs", "2", "--random", "1", "--patience", "2", "--device", "cpu", "--quiet"]
 TINY_FIT = str(Path(__file__).parent / "fitting" / "tiny_plan.json")
+SHRUNK = f"{Path(__file__).parent / 'shrinking' / 'tiny_network.py'}:network"
+SHRINK = [
+    "shrink", SHRUNK, "--data", "sign-digits-small", "--limit", "macs=60%", "--image-size", "8",
+    "--limit-train-images", "200", "--epochs", "2", "--head-epochs", "1", "--candidates", "2",
+    "--device", "cpu", "--quiet",
+]  # fmt: skip
 MOMENTS = 4  # of a command in which it is interrupted
 
 
@@ -65,6 +71,17 @@ def fit_left(folder):
     return read(folder / "history.jsonl"), training_left(folder / "trained")
 
 
+def shrink_left(folder):
+    scores = sorted(map(str, read(folder / "scores.jsonl")))
+    return scores, training_left(folder / "trained"), (folder / "net.onnx").exists()
+
+
+def again_shrink(folder):
+    if not (folder / "shrink.json").exists():
+        return None
+    return ["resume", str(folder), "--network", SHRUNK, "--quiet"]
+
+
 def benchmark_left(folder):
     names = ("trials.csv", "summary.csv", "regret.csv")
     return [(folder / n).read_text() for n in names], (folder / "regret.png").exists()
@@ -97,6 +114,7 @@ COMMANDS = {
     ),
     "fit": (["fit", "sign-digits-small", "--plan", TINY_FIT, "--export", "none", "--quiet", "--out",
              "{}"], None, fit_left, again_fit),
+    "shrink": ([*SHRINK, "--out", "{}"], None, shrink_left, again_shrink),
     "train": (["train", "{}", *TRAIN], "searched", lambda f: training_left(f / "trained"),
               again_training),
     "train --overwrite": (

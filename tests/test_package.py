@@ -16,7 +16,7 @@ SOURCE = Path(ddpnas.__file__).parent
 # From what all use to what uses all: a room imports from rooms before it and from itself.
 ROOMS = (
     "errors", "_version", "utils", "space", "costs", "generation", "strategies", "benchmarks",
-    "spaces", "data", "training", "evaluators", "relaxed", "runs", "shrinking", "export", "report",
+    "spaces", "data", "training", "evaluators", "relaxed", "runs", "export", "shrinking", "report",
     "fitting", "testing", "cli",
 )  # fmt: skip
 WITHOUT_TORCH = ("errors", "utils", "generation", "strategies", "benchmarks")

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ddpnas.runs.rescore import rescore
     from ddpnas.runs.resume import resume
     from ddpnas.runs.search import SearchResult, search
+    from ddpnas.shrinking.shrink import shrink
     from ddpnas.shrinking.shrinkable_space import shrinkable
-    from ddpnas.shrinking.shrunk import shrink
     from ddpnas.space.decisions import Architecture, Rule
     from ddpnas.space.distribution import JointDistribution
     from ddpnas.space.replace import replaceable
@@ -129,7 +129,7 @@ __getattr__, __dir__ = lazy_names(
         "rescore": "ddpnas.runs.rescore",
         "resume": "ddpnas.runs.resume",
         "search": "ddpnas.runs.search",
-        "shrink": "ddpnas.shrinking.shrunk",
+        "shrink": "ddpnas.shrinking.shrink",
         "shrinkable": "ddpnas.shrinking.shrinkable_space",
         "top_k": "ddpnas.generation.best",
         "train": "ddpnas.training.train",

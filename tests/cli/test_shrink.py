@@ -1,28 +1,22 @@
 """``ddpnas shrink``: the table of groups, and a network that is cut, saved and loaded again."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
 import ddpnas
 from ddpnas.cli import main
 
-NETWORK = """
-from torch import nn
-
-def make(num_classes=3, input_shape=(1, 8, 8)):
-    return nn.Sequential(
-        nn.Conv2d(input_shape[0], 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
-    )
-"""
+TINY = Path(__file__).parents[1] / "shrinking" / "tiny_network.py"
 
 
 @pytest.fixture
 def network(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(NETWORK)
-    return f"{file}:make"
+    shutil.copy(TINY, tmp_path / "mine.py")
+    return f"{tmp_path / 'mine.py'}:network"
 
 
 def test_list_names_what_can_be_cut_and_what_fixes_the_rest(capsys):
@@ -39,15 +33,46 @@ def test_a_network_is_cut_fine_tuned_saved_and_evaluated(network, tmp_path, caps
     command += ["--head-epochs", "1", "--candidates", "2", "--device", "cpu", "--out", str(out)]
     assert main(command) == 0
     printed = capsys.readouterr().out
+    assert "estimated minutes" in printed and "for a copy of its weights" in printed
+    assert "counted in net.onnx" in printed and (out / "report.html").exists()
     assert "as given" in printed and "uniform widths" in printed and "random widths" in printed
     loaded = ddpnas.load(out, model=network)
     channels = loaded.network[0].out_channels, loaded.network[3].out_channels
     assert 8 in channels and loaded.predict(torch.zeros(1, *loaded.input_shape)).shape[0] == 1
     assert main([*command]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "holds a shrink; go on with `ddpnas resume" in capsys.readouterr().err
     assert main(["evaluate", str(out), "--network", network]) == 0
+    assert main(["resume", str(out)]) == 2
+    assert "name it to have it executed: --network" in capsys.readouterr().err
+    _other_limits(out, capsys)
+
+
+def _other_limits(out, capsys):
+    assert main(["generate", str(out), "--limit", "macs=60%", "--top", "2", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    whole, reached = (json.loads((out / "costs.json").read_text()), answer["costs"]["macs"])
+    assert len(answer["top"]) == 2 and {g["name"] for g in whole["groups"]} >= {"0", "3"}
+    assert main(["generate", str(out), "--limit", "macs=60%"]) == 0
+    assert f"{reached:,.0f}" in capsys.readouterr().out
+    assert main(["generate", str(out), "--limit", "macs=1%"]) == 2
+    assert "channels that cannot be cut: 7" in capsys.readouterr().err
+    assert main(["generate", str(out), "--limit", "macs=40%", "--rescore", "3"]) == 2
+    assert "--rescore does not go" in capsys.readouterr().err
+    assert main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "as given" in page and "the network&#39;s output" in page
 
 
 def test_what_is_missing_is_said(network, capsys):
     assert main(["shrink", network]) == 2
     assert "needs --data and --limit and --out" in capsys.readouterr().err
+
+
+def test_what_takes_too_long_is_refused_after_the_estimate(network, tmp_path, capsys):
+    command = ["shrink", network, "--data", "sign-digits-small", "--limit", "macs=60%"]
+    assert main([*command, "--minutes", "0.001", "--out", str(tmp_path / "small")]) == 2
+    printed = capsys.readouterr()
+    assert "fine-tuning" in printed.out and "more than the 0.001 of --minutes" in printed.err
+    assert main([*command, "--keep-head", "--out", str(tmp_path / "small")]) == 2
+    assert "leave --keep-head out" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists()

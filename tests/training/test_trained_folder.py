@@ -165,8 +165,13 @@ def test_a_network_without_a_space_is_saved_and_loaded_by_what_builds_it(stripes
     assert "a `Tied`" in card and 'ddpnas.load("net", model=Tied)' in card
     with pytest.raises(RunError, match=r"\(Tied\) belongs to no search space; load it from Python"):
         ddpnas.load(tmp_path / "net")
-    with pytest.raises(OptionError, match="function or class that returns the untrained network"):
-        ddpnas.load(tmp_path / "net", model=Tied())
+    given = Tied()
+    before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
+    again = ddpnas.load(tmp_path / "net", model=given)
+    torch.testing.assert_close(again.network(x), model.network(x), rtol=0, atol=0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in given.state_dict().items())
+    with pytest.raises(OptionError, match="or a function or class that returns it"):
+        ddpnas.load(tmp_path / "net", model="Tied")
     with pytest.raises(RunError, match="of another network"):
         ddpnas.load(tmp_path / "net", model=lambda: Tied(width=5))
 

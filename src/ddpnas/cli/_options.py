@@ -165,14 +165,15 @@ def add_space_options(parser: ArgumentParser) -> None:
     )
 
 
-def add_limit(parser: ArgumentParser) -> None:
-    """Add --limit."""
+def add_limit(parser: ArgumentParser, *, shares: bool = False) -> None:
+    """Add --limit; ``shares`` says that it may be a share of a given network's cost."""
+    more = "; macs=50%% is a share of the given network's" if shares else ""
     parser.add_argument(
         "--limit",
         action="append",
         default=[],
         help="limit on a cost: macs=20M (at most), macs>=10M or macs=10M..20M; may be repeated; "
-        "K, M and G stand for thousands, millions and billions",
+        f"K, M and G stand for thousands, millions and billions{more}",
     )
 
 

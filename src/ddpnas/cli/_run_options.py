@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 def add_request(parser: ArgumentParser) -> None:
     """Add the run, and the options that make a :class:`GenerationRequest`."""
-    parser.add_argument("run", help="folder of a finished search")
+    parser.add_argument("run", help="folder of a finished search, or of a shrink")
     add_limit(parser)
     parser.add_argument(
         "--costs",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser, own_space
 from ddpnas.cli._run_options import add_request, read_request, warn_if_not_kept
+from ddpnas.cli.shrink import generate_widths
 from ddpnas.costs.latency_check import check_latency, measured_here
 from ddpnas.generation.limits import Limit, amount
 from ddpnas.runs.folder import GENERATED
 from ddpnas.runs.generation_request import GenerationResult
 from ddpnas.runs.run import Run
+from ddpnas.shrinking.plan import SHRINK
 from ddpnas.utils.settings import Count, Extra
 
 __all__ = ["COMMANDS"]
@@ -39,6 +42,9 @@ def _generate_parser() -> ArgumentParser:
 
 def generate(options: Namespace) -> None:
     """``ddpnas generate``."""
+    if (Path(options.run) / SHRINK).is_file():
+        generate_widths(options)
+        return
     run = Run(options.run)
     with show.RescoreProgress(quiet=options.json or not options.rescore) as progress:
         found = run.generate(

@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import (
     Command,
+    add_own_network,
     add_own_space,
     add_quiet,
     fields,
@@ -25,6 +26,7 @@ from ddpnas.cli._options import (
 )
 from ddpnas.cli._presets import PRESETS
 from ddpnas.cli.fit import resume as resume_fit
+from ddpnas.cli.shrink import resume as resume_shrink
 from ddpnas.costs.count import count_costs
 from ddpnas.data.load import DataConfig, load_data
 from ddpnas.errors import OptionError, nearest
@@ -37,6 +39,7 @@ from ddpnas.runs.resume import resume as resume_run
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, check_without_data, open_space
 from ddpnas.runs.search import search as search_space
+from ddpnas.shrinking.plan import SHRINK
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.strategies.gradient import GradientStrategy
 from ddpnas.strategies.user_strategy import NamedStrategy
@@ -80,9 +83,12 @@ def _search_parser() -> ArgumentParser:
 
 
 def _resume_parser() -> ArgumentParser:
-    parser = new_parser("resume an interrupted search (same result as an uninterrupted run)")
-    parser.add_argument("run", help="its run folder")
+    parser = new_parser(
+        "resume an interrupted search, fit or shrink (same result as an uninterrupted run)"
+    )
+    parser.add_argument("run", help="its folder")
     add_own_space(parser)
+    add_own_network(parser)
     parser.add_argument(
         "--strategy",
         help="for your own strategy: its my_file.py:MyStrategy once more, which is executed",
@@ -157,6 +163,9 @@ def resume(options: Namespace) -> None:
     """``ddpnas resume``."""
     if (Path(options.run) / PLAN).is_file():
         resume_fit(options)
+        return
+    if (Path(options.run) / SHRINK).is_file():
+        resume_shrink(options)
         return
     join(options.device or Run(options.run).config.device)
     with show.SearchProgress(None, quiet=options.quiet) as progress:

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
-from ddpnas.cli._options import Command, add_limit, add_seed_and_device, new_parser
+from ddpnas.cli._options import (
+    Command,
+    add_limit,
+    add_quiet,
+    add_seed_and_device,
+    new_parser,
+    own_network,
+)
 from ddpnas.data.load import load_data
 from ddpnas.errors import OptionError
+from ddpnas.generation.best import Generated
+from ddpnas.generation.limits import amount
+from ddpnas.report.html import write_report
 from ddpnas.shrinking.finding import find_groups
+from ddpnas.shrinking.folder import ONNX, ShrinkFolder
 from ddpnas.shrinking.groups import Group
-from ddpnas.shrinking.shrunk import Shrunk, shrink
+from ddpnas.shrinking.plan import ShrinkSettings
+from ddpnas.shrinking.shrink import resume_shrink
+from ddpnas.shrinking.shrunk import Shrunk
+from ddpnas.shrinking.task import ShrinkTask
+from ddpnas.shrinking.width_scores import WidthScores
 from ddpnas.training.networks import find_network
 from ddpnas.training.pretrained import library_preprocessing, open_network
-from ddpnas.training.train import train
+from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Epochs, MostImages, Pixels
+from ddpnas.utils.shapes import Range
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "generate_widths", "resume"]
 
 _PIXELS = 224  # of a network that does not say which images it takes
+_OF_A_RUN = ("costs", "margin", "space", "survivors_only", "height", "parametric", "rescore")
 
 
 def _parser() -> ArgumentParser:
@@ -32,12 +51,20 @@ def _parser() -> ArgumentParser:
         "--list", action="store_true", help="only list the channels that can be cut; needs no data"
     )
     parser.add_argument("--data", help="images; see `ddpnas data`")
-    add_limit(parser)
+    add_limit(parser, shares=True)
+    parser.add_argument(
+        "--minutes",
+        type=Annotated[float, Range(above=0, most=1e6)],
+        default=20.0,
+        help="time for everything; what does not fit by an estimate is refused",
+    )
     parser.add_argument("--weights", help="file of weights (.safetensors or .pth), no download")
     parser.add_argument("--image-size", type=Pixels, help="pixels a side; default: the network's")
     parser.add_argument("--keep", action="append", default=[], help="path of a layer to keep whole")
     parser.add_argument("--divisor", type=Count, default=8, help="widths are multiples of it")
-    parser.add_argument("--epochs", type=Epochs, help="epochs of fine-tuning")
+    parser.add_argument(
+        "--epochs", type=Epochs, help="epochs of fine-tuning; default: as the number of images asks"
+    )
     parser.add_argument(
         "--head-epochs",
         type=Epochs,
@@ -45,11 +72,15 @@ def _parser() -> ArgumentParser:
         help="epochs for which the whole network is fine-tuned first if its classes are others",
     )
     parser.add_argument(
+        "--keep-head", action="store_true", help="refuse a network whose classes are others"
+    )
+    parser.add_argument(
         "--candidates", type=Count, default=50, help="networks that are scored as a whole"
     )
     parser.add_argument("--limit-train-images", type=MostImages, help="use at most this many")
     parser.add_argument("--out", help="folder for the smaller network")
     add_seed_and_device(parser)
+    add_quiet(parser)
     return parser
 
 
@@ -65,10 +96,64 @@ def run(options: Namespace) -> None:
             f"{options.network} --data photos/ --limit macs=50% --out runs/small; --list lists "
             f"what can be cut and needs none of them"
         )
-    out = Path(options.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OptionError(f"{out} is there already; give another folder with --out")
-    _shrink(options, out)
+    ShrinkFolder.check_free(options.out)
+    task = _planned(options)
+    _show_groups(task.space.groups)
+    _show_plan(task)
+    task.check_minutes()
+    own = own_network(options.network)
+    try:
+        with ShrinkFolder.created(options.out) as folder:
+            shrunk = task.run(folder, lambda text: show.line(text, quiet=options.quiet))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(options.out)}{own}") from None
+    _show_shrunk(shrunk, own)
+
+
+def resume(options: Namespace) -> None:
+    """``ddpnas resume`` in the folder of a shrink."""
+    shrunk = resume_shrink(
+        options.run,
+        model=options.network,
+        data=options.data,
+        on_progress=lambda text: show.line(text, quiet=options.quiet),
+    )
+    _show_shrunk(shrunk, own_network(options.network or ""))
+
+
+def generate_widths(options: Namespace) -> None:
+    """``ddpnas generate`` in the folder of a shrink: widths for other limits, by its scores."""
+    defaults = {"rescore": 0, "survivors_only": False}
+    if unfit := [name for name in _OF_A_RUN if options[name] not in (None, [], defaults.get(name))]:
+        raise OptionError(
+            f"{options.run} is the folder of a shrink, with which --{unfit[0].replace('_', '-')} "
+            f"does not go; give --limit, --top and --json"
+        )
+    scores = WidthScores.read(options.run)
+    found = scores.generate(options.limit, options.top)
+    if options.json:
+        listed = [_plain(one) for one in found]
+        answer = {**listed[0], "top": listed} if len(found) > 1 else listed[0]
+        show.line(json.dumps(answer, indent=1))
+        return
+    costs = list(found[0].costs)
+    rows = [
+        [str(place), *(amount(one.costs[name]) for name in costs), f"{_rise(one):.4f}"]
+        for place, one in enumerate(found, 1)
+    ]
+    show.table(["network", *costs, "loss rises by"], rows)
+    kept = found[0].architecture
+    widths = [[g["name"], str(g["channels"]), kept.get(g["name"], "all")] for g in scores.groups]
+    show.table(["channels made by", "channels", "keeps"], widths)
+    show.line("rises of single groups are added, and come before any fine-tuning")
+
+
+def _plain(one: Generated) -> dict[str, Any]:
+    return {"architecture": dict(one.architecture), "costs": one.costs, "predicted": _rise(one)}
+
+
+def _rise(one: Generated) -> float:
+    return -one.certificate.objective
 
 
 def _list(options: Namespace) -> None:
@@ -100,7 +185,21 @@ def _show_groups(groups: Sequence[Group]) -> None:
     show.line(f"{free} of {len(groups)} groups of channels can be cut")
 
 
-def _shrink(options: Namespace, out: Path) -> None:
+def _show_plan(task: ShrinkTask) -> None:
+    phases = task.followed.phases
+    if not phases:
+        return
+    rows = [[name, f"{seconds / 60:.1f}"] for name, seconds in phases.items()]
+    total = f"{sum(phases.values()) / 60:.1f}"
+    show.table(["phase", "estimated minutes"], [*rows, ["all", total]])
+    megabytes = {name: size / 1e6 for name, size in task.memory.items()}
+    show.line(
+        f"memory for scores, besides the network: {megabytes['weights']:.1f} MB for a copy of its "
+        f"weights and {megabytes['largest group']:.1f} MB for the largest group"
+    )
+
+
+def _planned(options: Namespace) -> ShrinkTask:
     library = library_preprocessing(options.network)
     changes: dict[str, Any] = {"limit_train_images": options.limit_train_images}
     size = options.image_size or (library.shape[-1] if library is not None else None)
@@ -116,29 +215,40 @@ def _shrink(options: Namespace, out: Path) -> None:
         weights=options.weights,
         seed=options.seed,
     )
-    data, model = opened.prepare(data), opened.model
     if opened.new_head is not None:
-        show.line(f"new last layer ({opened.new_head}): fine-tuning the whole network first")
-        model = train(
-            model, data, "finetune",
-            epochs=options.head_epochs, seed=options.seed, device=options.device,
-        ).model  # fmt: skip
-    shrunk = shrink(
-        model, data, options.limit,
-        epochs=options.epochs, divisor=options.divisor, keep=options.keep,
-        candidates=options.candidates, seed=options.seed, device=options.device,
+        if options.keep_head:
+            raise OptionError(
+                f"{options.network} has another number of outputs than the {len(data.classes)} "
+                f"classes of {data.name}; leave --keep-head out, and its last layer is replaced"
+            )
+        show.line(f"new last layer ({opened.new_head}): the whole network is fine-tuned first")
+    settings = ShrinkSettings(
+        minutes=options.minutes, epochs=options.epochs, divisor=options.divisor,
+        head_epochs=0 if opened.new_head is None else options.head_epochs,
+        keep=tuple(options.keep), candidates=options.candidates, seed=options.seed,
+        device=options.device,
     )  # fmt: skip
+    return ShrinkTask.plan(
+        opened.model, opened.prepare(data), options.limit, settings,
+        named=opened.named, weights=options.weights,
+    )  # fmt: skip
+
+
+def _show_shrunk(shrunk: Shrunk, own: str) -> None:
     if not shrunk.networks:
         show.line("the network is within the limits already; nothing is cut and nothing saved")
         return
-    shrunk.save(out, named=opened.named)
-    _show_groups(shrunk.groups)
     _show_accuracies(shrunk)
-    show.line(f"the smaller network is in {out}; next: ddpnas evaluate {out}")
+    out = shlex.quote(str(shrunk.folder))
+    report = write_report(str(shrunk.folder))
+    seconds = sum(shrunk.seconds.values())
+    show.line(f"{duration(seconds)} in all; report: {report}; file: {Path(out) / ONNX}")
+    show.line(f"the smaller network is in {out}; next: ddpnas evaluate {out}{own}")
+    show.line(f"other limits, without new scores: ddpnas generate {out} --limit macs=30%")
 
 
 def _show_accuracies(shrunk: Shrunk) -> None:
-    costs = ["macs", "params", *(name for name in shrunk.limits if name not in ("macs", "params"))]
+    costs = list(dict.fromkeys(("macs", "params", *shrunk.limits)))
     rows = [["as given", *("-" for _ in costs), "-", f"{100 * shrunk.given:.2f} %"]]
     for one in shrunk.networks:
         spent = (f"{one.costs[name]:,.0f}" for name in costs)

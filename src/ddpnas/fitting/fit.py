@@ -19,10 +19,10 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
 from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
-from ddpnas.fitting._exported import export_trained
+from ddpnas.export.trained import Export, export_trained
 from ddpnas.fitting.baselines import baseline_network, check_baseline
 from ddpnas.fitting.fitted import Candidate, Fitted
-from ddpnas.fitting.plan import MORE, Export, FitPlan
+from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.started import follow_started, plan_started

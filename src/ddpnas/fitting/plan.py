@@ -13,18 +13,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from ddpnas.errors import OptionError
+from ddpnas.export.trained import Export
 from ddpnas.runs.folder import PLAN
 from ddpnas.utils.files import write_atomic
 from ddpnas.utils.read import read_json
 from ddpnas.utils.settings import Count, Seed, checked_fields
 from ddpnas.utils.shapes import Range
 
-__all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "Export", "FitPlan", "Race", "divide"]
-
-Export = Literal["onnx", "torch", "none"]
+__all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "FitPlan", "Race", "divide"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
 _MOST_SHARE = 0.15  # of the time for training that a race gets

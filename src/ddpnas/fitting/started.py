@@ -12,7 +12,7 @@ import torch
 from ddpnas.costs.network import count_network
 from ddpnas.data.data import Data
 from ddpnas.errors import OptionError
-from ddpnas.fitting._exported import export_trained
+from ddpnas.export.trained import export_trained
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.plan import EXPORTING, MORE, REPORTING, TESTING, FitPlan
 from ddpnas.fitting.speed import epoch_seconds

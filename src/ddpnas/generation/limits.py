@@ -109,7 +109,10 @@ class Limit:
                 raise ValueError(text)
         except ValueError:
             if "%" in text and of is None:
-                raise OptionError(f"there is no cost that {limit!r} could be a share of") from None
+                raise OptionError(
+                    f"{limit!r} is a share, which only `ddpnas shrink` knows the whole of; give a "
+                    f"number, such as 20M"
+                ) from None
             raise OptionError(
                 f"cannot read the limit {limit!r}; write 20M (at most), >=10M (at least) or "
                 f"10M..20M"

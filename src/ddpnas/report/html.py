@@ -42,11 +42,13 @@ from ddpnas.report.sections.network import (
 from ddpnas.report.sections.reproduce import reproduce_section, trained_reproduce_section
 from ddpnas.report.sections.search import search_section
 from ddpnas.report.sections.search_time import time_section
+from ddpnas.report.sections.shrinking import shrinking_section
 from ddpnas.report.sections.skip_connections import skips_section
 from ddpnas.report.sections.training import training_section
 from ddpnas.report.svg import mark_shape, shade
-from ddpnas.runs.folder import REPORT, RUN
+from ddpnas.runs.folder import REPORT, RUN, TRAINED
 from ddpnas.runs.run import Run
+from ddpnas.shrinking.plan import SHRINK
 from ddpnas.training.results import Comparison
 from ddpnas.training.trained_folder import read_comparison
 from ddpnas.utils.files import writable, write_atomic
@@ -131,7 +133,8 @@ def write_report(
         'report.html'
 
     Args:
-        runs: One run folder, or several to compare; or the folder of a training without a search.
+        runs: One run folder, or several to compare; or the folder of a shrink, or of a training
+            without a search.
         path: File to write; by default ``report.html``, in the run folder if there is only one.
         space: For runs over your own space, its ``file.py:network``. The file is executed only if
             you name it here. Otherwise the page leaves out what needs the networks.
@@ -158,8 +161,11 @@ def write_report(
         raise RunError(f"{path} is a folder; give a file, such as --out {path / REPORT}")
     if path.exists() and _MARK.encode() not in read_file(path)[:4000]:
         raise RunError(f"{path} is not a report, so it is kept; give another --out")
+    shrunk = len(folders) == 1 and (folders[0] / SHRINK).exists()
     alone = None if len(folders) > 1 or trained is not None else _trained_alone(folders[0])
-    if alone is not None:
+    if shrunk:
+        page = _shrunk_page(folders[0], space)
+    elif alone is not None:
         page = _trained_page(TrainedView(alone, space))
     else:
         page = make_page([View(run, space, costs) for run in read_runs(folders, trained)])
@@ -179,6 +185,21 @@ def write_report(
             if old.stem not in tables:
                 old.unlink(missing_ok=True)
     return path
+
+
+def _shrunk_page(folder: Path, space: str | None) -> Page:
+    trained = read_comparison(folder / TRAINED)
+    if trained is None:
+        raise RunError(f"{folder} is not finished; go on with `ddpnas resume {folder}`")
+    view = TrainedView(trained, space)
+    made = [
+        shrinking_section(folder, trained),
+        training_section(view),
+        mistakes_section(view),
+    ]
+    sections = tuple(section for section in made if section is not None)
+    part = RunPart(folder.resolve().name, trained_headline(view), sections)
+    return Page(part.headline, sections, (), (part,))
 
 
 def _trained_alone(folder: Path) -> Comparison | None:

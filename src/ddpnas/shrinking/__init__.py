@@ -15,10 +15,14 @@ from ddpnas.shrinking.cutting import cut_channels
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.groups import Axis, Group, Part
 from ddpnas.shrinking.importance import order_channels
+from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings
 from ddpnas.shrinking.recalibration import recalibrate
 from ddpnas.shrinking.sensitivity import Sensitivity, measure_sensitivity
+from ddpnas.shrinking.shrink import resume_shrink, shrink
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
-from ddpnas.shrinking.shrunk import ShrinkComparison, Shrunk, shrink
+from ddpnas.shrinking.shrunk import ShrinkComparison, Shrunk
+from ddpnas.shrinking.task import ShrinkTask
+from ddpnas.shrinking.width_scores import WidthScores
 
 __all__ = [
     "Axis",
@@ -27,13 +31,18 @@ __all__ = [
     "Part",
     "Sensitivity",
     "ShrinkComparison",
+    "ShrinkPlan",
+    "ShrinkSettings",
+    "ShrinkTask",
     "ShrinkableSpace",
     "Shrunk",
+    "WidthScores",
     "cut_channels",
     "find_groups",
     "measure_sensitivity",
     "order_channels",
     "recalibrate",
+    "resume_shrink",
     "score_candidates",
     "shrink",
     "shrinkable",

@@ -6,7 +6,7 @@ networks with the smallest sums are built, recalibrated and scored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +59,8 @@ def score_candidates(
     images: MostImages = 500,
     seed: Seed = 0,
     device: torch.device | None = None,
+    known: Mapping[Architecture, float] | None = None,
+    on_candidate: Callable[[Candidate], object] | None = None,
 ) -> list[Candidate]:
     """Return the networks within limits whose rises have the smallest sums, the best one first.
 
@@ -73,6 +75,8 @@ def score_candidates(
         images: Number of images for recalibration, and for scoring, at most.
         seed: Seed for choosing the images.
         device: Where networks run; by default the CPU.
+        known: Widths -> loss that was measured before and is not measured again.
+        on_candidate: Called with each network that is scored.
 
     Raises:
         InfeasibleError: The limits cannot be met.
@@ -94,18 +98,18 @@ def score_candidates(
     validation = batches_of(data, data.valid, images, seed, device)
     uniform = JointDistribution.uniform(space.decisions)
     found = top_k(uniform, space, candidates, limits, costs, objective=sensitivity.objective)
-    scored = []
+    losses, scored = dict(known or {}), []
     for generated in found:
-        network = space.build(generated.architecture).to(device)
-        recalibrate(network, batches)
-        scored.append(
-            Candidate(
-                generated.architecture,
-                -generated.certificate.objective,
-                mean_loss(network, validation),
-                generated.costs,
-            )
-        )
+        architecture = generated.architecture
+        new = architecture not in losses
+        if new:
+            network = space.build(architecture).to(device)
+            recalibrate(network, batches)
+            losses[architecture] = mean_loss(network, validation)
+        predicted, loss = -generated.certificate.objective, losses[architecture]
+        scored.append(Candidate(architecture, predicted, loss, generated.costs))
+        if new and on_candidate is not None:
+            on_candidate(scored[-1])
     return sorted(scored, key=lambda candidate: candidate.loss)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddpnas.errors import ArchitectureError, nearest
 from ddpnas.shrinking.groups import Axis, Group, Positions
 from ddpnas.space.resizing import replace_tensor, set_sizes, tensor_places
 from ddpnas.space.widths import Width
 
-__all__ = ["Order", "cut_channels", "kept_positions", "resize", "undecided_sizes"]
+__all__ = ["Order", "cut_channels", "cut_for_now", "kept_positions", "resize", "undecided_sizes"]
 
 Order = Mapping[str, Sequence[Positions]]
 """Group -> for each of its parts, its classes from the most important to the least."""
@@ -63,6 +65,50 @@ def cut_channels(
     cut = copy.deepcopy(model)
     resize(cut, kept_positions(cut, groups, widths, order or {}))
     return cut
+
+
+@contextlib.contextmanager
+def cut_for_now(
+    model: nn.Module, groups: Sequence[Group], widths: Mapping[str, int], order: Order
+) -> Iterator[None]:
+    """Let a network have fewer channels while the block runs; then it is as it was before.
+
+    Only the weights that shrink exist twice meanwhile. Statistics of BatchNorm may be changed
+    inside.
+
+    Args:
+        model: The network; it is changed in place.
+        groups: See :func:`cut_channels`.
+        widths: See :func:`cut_channels`.
+        order: See :func:`cut_channels`.
+
+    Example:
+        >>> from ddpnas.shrinking import find_groups
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> with cut_for_now(model, find_groups(model, (4,)), {"0": 8}, {}):
+        ...     model[0].out_features
+        8
+        >>> model[0].out_features
+        16
+    """
+    positions = kept_positions(model, groups, widths, order)
+    shrinking = {axis.tensor for axis in positions}
+    held = [
+        (module, name, tensor)
+        for path, tensor, places in tensor_places(model)
+        if path in shrinking
+        for module, name in places
+    ]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    statistics = [(b, b.clone()) for norm in norms for b in norm.buffers(recurse=False)]
+    resize(model, positions)
+    try:
+        yield
+    finally:
+        for module, name, tensor in held:
+            replace_tensor(module, name, tensor)
+        for buffer, before in statistics:
+            buffer.copy_(before)
 
 
 def kept_positions(

@@ -13,7 +13,7 @@ no further measurement.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,10 +23,12 @@ from torch.nn import functional
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.data.splits import Split
-from ddpnas.shrinking.cutting import cut_channels
+from ddpnas.shrinking.cutting import cut_for_now
+from ddpnas.shrinking.groups import Group
 from ddpnas.shrinking.importance import Importance, order_channels
 from ddpnas.shrinking.recalibration import recalibrate
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.utils.settings import MostImages, Seed, checked
 
 __all__ = ["Sensitivity", "batches_of", "mean_loss", "measure_sensitivity"]
@@ -55,6 +57,33 @@ class Sensitivity:
         """The objective of :func:`ddpnas.generate`: the negative rise of each choice."""
         return {choice: -rise for choice, rise in self.rises.items()}
 
+    @classmethod
+    def of_losses(
+        cls, space: DecisionSpace, loss: float, losses: Mapping[tuple[str, str], float]
+    ) -> Sensitivity:
+        """Return the rises: each the largest of its width and of all wider ones.
+
+        Args:
+            space: A decision for each group, its widest option last.
+            loss: Loss of the whole network.
+            losses: (group, width) -> loss with that width alone; of all but the widest.
+
+        Example:
+            >>> from ddpnas.space import Decision
+            >>> space = DecisionSpace([Decision("conv", ("8", "16", "24"))])
+            >>> losses = {("conv", "8"): 0.6, ("conv", "16"): 0.75}
+            >>> Sensitivity.of_losses(space, 0.5, losses).rises
+            {('conv', '24'): 0.0, ('conv', '16'): 0.25, ('conv', '8'): 0.25}
+        """
+        rises: dict[tuple[str, str], float] = {}
+        for decision in space.decisions:
+            largest = 0.0
+            rises[decision.name, decision.options[-1]] = 0.0
+            for width in decision.options[-2::-1]:
+                largest = max(largest, losses[decision.name, width] - loss)
+                rises[decision.name, width] = largest
+        return cls(loss, rises)
+
 
 def measure_sensitivity(
     space: ShrinkableSpace,
@@ -64,6 +93,7 @@ def measure_sensitivity(
     images: MostImages = 500,
     seed: Seed = 0,
     device: torch.device | None = None,
+    known: Mapping[tuple[str, str], float] | None = None,
     on_width: Callable[[str, int, float], object] | None = None,
 ) -> Sensitivity:
     """Return what each width of each group costs in loss.
@@ -79,7 +109,9 @@ def measure_sensitivity(
         images: Number of images for either, at most.
         seed: Seed for choosing them.
         device: Where the network runs; by default the CPU.
-        on_width: Called with each group, width and rise.
+        known: (group, width) -> loss that was measured before and is not measured again.
+        on_width: Called with each group, width and loss that is measured. The loss of the whole
+            network is that of the first group at all its channels.
 
     Example:
         >>> import ddpnas
@@ -96,21 +128,26 @@ def measure_sensitivity(
     model = space.build({d.name: d.options[-1] for d in space.decisions}).to(device)
     space.order = order_channels(model, space.groups, importance, batches)
     recalibrate(model, batches)  # as the cut networks, so that only the cut tells them apart
-    loss = mean_loss(model, validation)
-    rises: dict[tuple[str, str], float] = {}
-    for group in space.groups:
-        if not group.is_open:
-            continue
-        largest = 0.0
-        rises[group.name, str(group.channels)] = 0.0
-        for width in group.widths[-2::-1]:
-            cut = cut_channels(model, space.groups, {group.name: width}, space.order)
-            recalibrate(cut, batches)
-            largest = max(largest, mean_loss(cut, validation) - loss)
-            rises[group.name, str(width)] = largest
+    found = dict(known or {})
+
+    def loss_of(group: Group, width: int) -> float:
+        key = group.name, str(width)
+        if key not in found:
+            with cut_for_now(model, space.groups, {group.name: width}, space.order):
+                recalibrate(model, batches)
+                found[key] = mean_loss(model, validation)
             if on_width is not None:
-                on_width(group.name, width, largest)
-    return Sensitivity(loss, rises)
+                on_width(group.name, width, found[key])
+        return found[key]
+
+    groups = [group for group in space.groups if group.is_open]
+    loss = loss_of(groups[0], groups[0].channels)
+    losses = {
+        (group.name, str(width)): loss_of(group, width)
+        for group in groups
+        for width in group.widths[-2::-1]
+    }
+    return Sensitivity.of_losses(space, loss, losses)
 
 
 def batches_of(

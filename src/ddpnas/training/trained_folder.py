@@ -16,6 +16,7 @@ The finished folder contains no local paths. You can share it or push it to a mo
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -47,7 +48,7 @@ def load(
     folder: str | Path,
     *,
     space: str | SearchSpace | None = None,
-    model: str | Callable[[], nn.Module] | None = None,
+    model: str | nn.Module | Callable[[], nn.Module] | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainedModel:
     """Return the trained network of a folder, ready for inference with its preprocessing.
@@ -60,7 +61,8 @@ def load(
         space: Needed for a network of your own space: its ``file.py:network`` or the space
             itself. A file is executed only because you name it here.
         model: Needed for a network of your own: its ``file.py:function``, which is executed only
-            because you name it here, or a function or class that returns the untrained network.
+            because you name it here, a function or class that returns the untrained network, or
+            such a network, which is copied.
         device: Device for the network.
 
     Raises:
@@ -305,12 +307,12 @@ def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None
 
 
 def _named(
-    path: Path, about: Mapping[str, Any], model: str | Callable[[], nn.Module] | None
+    path: Path, about: Mapping[str, Any], model: str | nn.Module | Callable[[], nn.Module] | None
 ) -> NamedNetwork | None:
     """Return what builds the network by name; None for one that was saved without a name."""
     name = about.get("network", "")
     if names_file(name):
-        if callable(model):
+        if model is not None and not isinstance(model, str):
             return None
         kept = about.get("network_code")
         confirmed = confirmed_name(
@@ -321,7 +323,7 @@ def _named(
 
 
 def _built_by(
-    path: Path, about: Mapping[str, Any], model: str | Callable[[], nn.Module] | None
+    path: Path, about: Mapping[str, Any], model: str | nn.Module | Callable[[], nn.Module] | None
 ) -> nn.Module:
     """Return a fresh network of a folder that belongs to no space."""
     if model is None:
@@ -329,9 +331,11 @@ def _built_by(
             f"the network in {path} ({about.get('network')}) belongs to no search space; load it "
             f"from Python with the function or class that builds it: ddpnas.load(..., model=...)"
         )
-    if isinstance(model, (str, nn.Module)) or not isinstance(network := model(), nn.Module):
+    if isinstance(model, nn.Module):
+        return copy.deepcopy(model)
+    if isinstance(model, str) or not isinstance(network := model(), nn.Module):
         raise OptionError(
-            "model must be a function or class that returns the untrained network, such as "
-            "lambda: MyNetwork(width=8), not a network"
+            "model must be the untrained network, or a function or class that returns it, such as "
+            "lambda: MyNetwork(width=8)"
         )
     return network

@@ -1,10 +1,11 @@
-"""Write the trained network of a fit to a file, and check the file."""
+"""export_trained(): the trained network of a fit or a shrink as a file that is checked."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from ddpnas.data.data import Data
 from ddpnas.errors import ExportError
@@ -12,11 +13,12 @@ from ddpnas.export.deployable import Deployable
 from ddpnas.export.onnx import export_onnx
 from ddpnas.export.onnx_runtime import raw_inputs
 from ddpnas.export.torch_export import export_torch
-from ddpnas.fitting.plan import Export
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
 
-__all__ = ["export_trained"]
+__all__ = ["Export", "export_trained"]
+
+Export = Literal["onnx", "torch", "none"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,4 +50,10 @@ def export_trained(
         logger.warning("warning: %s", error)
         return {}
     tell(f"{path.name}: {done.agreement.explain()}")
+    if done.counts is not None:
+        counted = done.counts.file
+        tell(
+            f"counted in {path.name}: {counted.macs:,} MACs, {counted.params:,} parameters, "
+            f"{done.bytes:,} bytes"
+        )
     return {kind: path}

@@ -1,0 +1,47 @@
+"""seconds_an_image(): how long a network takes for an image on this machine, from a few batches."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ddpnas.costs.network import count_network
+
+__all__ = ["seconds_an_image"]
+
+_MACS = 4e9  # of a batch, about: enough to hide the overhead of small networks
+_LEAST, _MOST = 4, 64  # images of a batch
+_TRIES = 3
+
+
+def seconds_an_image(
+    model: nn.Module, input_shape: Sequence[int], device: torch.device, *, training: bool
+) -> float:
+    """Return the seconds of an image: forward, or forward and backward if it is trained.
+
+    Args:
+        model: The network; it is not changed.
+        input_shape: Shape of one input.
+        device: Where it runs.
+        training: Whether gradients are computed too.
+    """
+    macs = count_network(model, input_shape)["macs"]
+    batch = int(min(max(_MACS / max(macs, 1), _LEAST), _MOST))
+    network = copy.deepcopy(model).to(device).train(training)
+    inputs = torch.zeros(batch, *input_shape, device=device)
+    seconds = []
+    for _ in range(_TRIES + 1):  # the first one warms up
+        begun = time.perf_counter()
+        with torch.set_grad_enabled(training):
+            outputs = network(inputs)
+            if training:
+                outputs.sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds[1:]) / batch

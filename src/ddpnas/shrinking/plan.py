@@ -1,0 +1,207 @@
+"""ShrinkPlan: what a shrink will do and how long each phase should take, before it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+
+from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
+from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.generation.best import sample_within
+from ddpnas.generation.limits import Limit
+from ddpnas.shrinking._pace import seconds_an_image
+from ddpnas.shrinking.candidates import uniform_widths
+from ddpnas.shrinking.finding import DIVISOR, FRACTIONS
+from ddpnas.shrinking.importance import Importance
+from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
+from ddpnas.training.protections import planned_epochs
+from ddpnas.training.recipes import create_recipe
+from ddpnas.utils.read import read_json
+from ddpnas.utils.settings import Count, Epochs, MostImages, Seed, checked_fields
+from ddpnas.utils.shapes import Range
+
+__all__ = ["RECIPE", "SHRINK", "ShrinkPlan", "ShrinkSettings", "estimate", "refuse_too_long"]
+
+SHRINK = "shrink.json"  # the plan, in the folder of a shrink
+RECIPE = "finetune"
+_WRITING = 15.0  # seconds, about, for exporting and checking a file and for the report
+_CAUTION = 0.9  # of the size that a message proposes
+_SMALLEST, _STEP = 32, 16  # pixels a side
+
+Method = Literal["sensitivity"]
+
+
+@dataclass(frozen=True)
+class ShrinkSettings:
+    """How a network is cut; see :func:`ddpnas.shrink` for each of them.
+
+    Example:
+        >>> ShrinkSettings(minutes=5).candidates
+        50
+    """
+
+    minutes: Annotated[float, Range(above=0, most=1_000_000)] = 20.0
+    method: Method = "sensitivity"
+    epochs: Epochs | None = None
+    head_epochs: Annotated[int, Range(0, 100_000)] = 0
+    fractions: tuple[Annotated[float, Range(above=0, most=1)], ...] = FRACTIONS
+    divisor: Count = DIVISOR
+    keep: tuple[str, ...] = ()
+    importance: Importance = "outputs"
+    images: MostImages = 500
+    candidates: Count = 50
+    distil: bool = True
+    controls: bool = True
+    seed: Seed = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        checked_fields(self, "a shrink")
+
+
+@dataclass(frozen=True)
+class ShrinkPlan:
+    """All that a shrink will do.
+
+    Attributes:
+        settings: The settings.
+        limits: Limits of the network, as text; shares are turned into costs.
+        phases: Name of a phase -> seconds that it should take.
+        network: Name of the given network; None for one of a Python program.
+        weights: File of its weights; None for its own.
+        data: Arguments of :func:`ddpnas.load_data` for the images; None for Python objects.
+        given: A hash of the given network's weights.
+        images: A hash of the images.
+    """
+
+    settings: ShrinkSettings
+    limits: dict[str, str]
+    phases: dict[str, Annotated[float, Range(0)]]
+    given: str
+    images: str
+    network: str | None = None
+    weights: str | None = None
+    code: dict[str, Any] | None = None
+    data: dict[str, Any] | None = field(default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> ShrinkPlan:
+        """Return the plan in the folder of a shrink.
+
+        Raises:
+            RunError: The folder holds none, or it is damaged.
+        """
+        found: ShrinkPlan = read_json(Path(folder) / SHRINK, cls)
+        return found
+
+
+def estimate(
+    space: ShrinkableSpace,
+    data: Data,
+    limits: Mapping[str, Limit],
+    costs: Mapping[str, CostTable],
+    settings: ShrinkSettings,
+    device: torch.device,
+    *,
+    writes: bool,
+) -> dict[str, float]:
+    """Return the seconds that each phase should take on this machine.
+
+    The network is run, and one of the size that the limits allow is trained, for a few batches.
+
+    Args:
+        space: Widths of the network.
+        data: The data.
+        limits: The limits.
+        costs: Cost name -> table.
+        settings: The settings.
+        device: Where networks run.
+        writes: Whether files are exported at the end.
+    """
+    shape, macs = space.input_shape, costs["macs"]
+    whole = {d.name: d.options[-1] for d in space.decisions}
+    full = macs.cost(whole)
+    run = seconds_an_image(space.model, shape, device, training=False)
+    smaller = _within(space, limits, costs)
+    small = space.build(smaller)
+    share = macs.cost(smaller) / full
+    trains = len(data.train) + (0 if data.test is None else len(data.valid))
+    unseen = len(data.splits[data.held_out])
+    scored = min(settings.images, len(data.train)) + min(settings.images, len(data.valid))
+    singles = sum(
+        macs.cost({**whole, d.name: option}) / full for d in space.decisions for option in d.options
+    )
+    networks = 1 + 2 * settings.controls
+    epochs = settings.epochs or planned_epochs(create_recipe(RECIPE), data)
+    each = seconds_an_image(small, shape, device, training=True)
+    phases = {
+        "head": 0.0,
+        "sensitivity": (singles + 2) * scored * run,
+        "candidates": settings.candidates * share * scored * run + 2 * unseen * run,
+        "fine-tuning": networks
+        * (epochs * trains * (each + run * settings.distil) + unseen * share * run),
+    }
+    if settings.head_epochs:
+        whole_each = seconds_an_image(space.model, shape, device, training=True)
+        phases["head"] = settings.head_epochs * trains * whole_each
+    if writes:
+        phases["writing"] = _WRITING
+    return {name: seconds for name, seconds in phases.items() if seconds}
+
+
+def _within(
+    space: ShrinkableSpace, limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
+) -> Mapping[str, str]:
+    try:
+        return uniform_widths(space, limits, costs)
+    except InfeasibleError:
+        return sample_within(space, limits, costs, np.random.default_rng(0))
+
+
+def refuse_too_long(phases: Mapping[str, float], minutes: float, data: Data) -> None:
+    """Refuse a plan that needs more than the minutes, and name a size that fits.
+
+    Args:
+        phases: Seconds of each phase.
+        minutes: What there is.
+        data: The data.
+
+    Raises:
+        OptionError: It does not fit.
+
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.make_data((torch.zeros(90, 3, 64, 64, dtype=torch.uint8),
+        ...                          torch.arange(90) % 2))
+        >>> refuse_too_long({"sensitivity": 240}, 2, data)
+        Traceback (most recent call last):
+        ddpnas.errors.OptionError: this takes about 4.0 minutes, more than the 2 of --minutes; ...
+    """
+    total = sum(phases.values()) / 60
+    if total <= minutes:
+        return
+    share = _CAUTION * minutes / total
+    advice = [f"--minutes {math.ceil(1.1 * total)}"]
+    if data.mean:  # images
+        side = int(data.input_shape[-1] * math.sqrt(share)) // _STEP * _STEP
+        if side >= _SMALLEST:
+            advice.append(f"--image-size {side}")
+    images = int(share * (len(data.train) + len(data.valid)))
+    if images >= 10 * len(data.classes):
+        advice.append(f"--limit-train-images {images}")
+    raise OptionError(
+        f"this takes about {total:.1f} minutes, more than the {minutes:g} of --minutes; give "
+        f"{' or '.join(advice)}"
+    )

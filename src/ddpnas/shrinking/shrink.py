@@ -1,0 +1,145 @@
+"""shrink(): an existing network cut to your limits and fine-tuned, in the minutes that you give."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ddpnas.data.data import Data
+from ddpnas.generation.limits import Limits
+from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions
+from ddpnas.shrinking.folder import ShrinkFolder
+from ddpnas.shrinking.importance import Importance
+from ddpnas.shrinking.plan import Method, ShrinkSettings
+from ddpnas.shrinking.shrunk import Shrunk
+from ddpnas.shrinking.task import ShrinkTask
+from ddpnas.training.networks import find_network
+from ddpnas.utils.settings import Count, Epochs, MostImages, Seed
+
+__all__ = ["resume_shrink", "shrink"]
+
+Tell = Callable[[str], object]
+
+
+def shrink(
+    model: nn.Module,
+    data: Data | Any,
+    limits: Limits | Iterable[str],
+    *,
+    method: Method = "sensitivity",
+    minutes: float = 20.0,
+    epochs: Epochs | None = None,
+    head_epochs: int = 0,
+    fractions: Fractions = FRACTIONS,
+    divisor: Count = DIVISOR,
+    keep: Sequence[str] = (),
+    importance: Importance = "outputs",
+    images: MostImages = 500,
+    candidates: Count = 50,
+    distil: bool = True,
+    controls: bool = True,
+    seed: Seed = 0,
+    device: str = "auto",
+    out: str | Path | None = None,
+    factory: str | None = None,
+    on_progress: Tell | None = None,
+) -> Shrunk:
+    """Cut a network to limits and fine-tune it.
+
+    It measures what each width costs in loss, generates the widths that cost least within the
+    limits, scores the best of them as whole networks, and fine-tunes the best one.
+
+    Args:
+        model: The network, with one logit for each class; it is not changed.
+        data: Data with inputs of the shape that the network takes, normalized as it needs them.
+        limits: Cost name -> limit; see :func:`ddpnas.generate`. Or texts such as "macs=50%". The
+            costs are those of :func:`ddpnas.count_costs`. "50%" is a share of the given network's.
+        method: How widths are judged: "sensitivity" measures what each width costs in loss.
+        minutes: What all of it may take, by an estimate that is made first.
+        epochs: Epochs of fine-tuning; by default as many as the recipe "finetune" plans.
+        head_epochs: Epochs for which the whole network is fine-tuned first, as is needed if its
+            last layer is new. The result counts as the given network.
+        fractions: Shares of its channels that a group may keep.
+        divisor: Numbers of channels are multiples of it.
+        keep: Paths of layers whose channels all stay.
+        importance: What tells which channels of a group go first.
+        images: Number of images for measuring what widths cost, at most.
+        candidates: Number of networks that are scored as a whole.
+        distil: Whether the given network teaches the smaller one.
+        controls: Whether uniform and random widths of the same multiply-adds are fine-tuned too.
+            Without them nothing tells whether the search paid.
+        seed: Seed for everything random.
+        device: "auto", "cpu", "cuda", ...
+        out: Folder for all results; an interrupted shrink resumes from it. None keeps nothing.
+        factory: Name that rebuilds the network, as for :func:`ddpnas.open_network`. Without it,
+            the folder has to be loaded with the network: ``ddpnas.load(out, model=...)``.
+        on_progress: Called with a line of text at each step.
+
+    Raises:
+        InfeasibleError: The limits cannot be met; the message names the lowest reachable cost and
+            what cannot be cut.
+        OptionError: The network has another number of outputs than the data has classes, a limit
+            cannot be read, or the minutes are too short; the message names what fits.
+        SpaceError: The network does not take the inputs of the data, or nothing in it can be cut.
+        RunError: The folder holds something already.
+
+    Example:
+        >>> import ddpnas, torch
+        >>> data = ddpnas.make_data((torch.randn(80, 4), torch.arange(80) % 2))
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> shrunk = ddpnas.shrink(model, data, {"macs": "50%"}, epochs=1, device="cpu")
+        >>> shrunk.model[0], shrunk.costs["macs"]
+        (Linear(in_features=4, out_features=8, bias=True), 48.0)
+        >>> [network.name for network in shrunk.networks]
+        ['found', 'uniform', 'random']
+    """
+    settings = ShrinkSettings(
+        minutes=minutes, method=method, epochs=epochs, head_epochs=head_epochs,
+        fractions=tuple(fractions), divisor=divisor, keep=tuple(keep), importance=importance,
+        images=images, candidates=candidates, distil=distil, controls=controls, seed=seed,
+        device=device,
+    )  # fmt: skip
+    named = None if factory is None else find_network(factory)
+    if out is not None:
+        ShrinkFolder.check_free(out)
+    task = ShrinkTask.plan(model, data, limits, settings, named=named, writes=out is not None)
+    task.check_minutes()
+    with _folder(out) as folder:
+        return task.run(folder, on_progress, kept=out is not None)
+
+
+def resume_shrink(
+    folder: str | Path,
+    *,
+    model: nn.Module | str | None = None,
+    data: Data | str | Path | None = None,
+    on_progress: Tell | None = None,
+) -> Shrunk:
+    """Go on with an interrupted shrink, to the network that it would have made.
+
+    Args:
+        folder: Its folder.
+        model: The given network, if it came from a Python program; or the ``FILE.py:function`` of
+            a network in your file, which is executed.
+        data: The images, if they came from a Python program, or where they are now.
+        on_progress: See :func:`shrink`.
+
+    Raises:
+        RunError: The folder holds no shrink, or network or images are others now.
+    """
+    with ShrinkFolder.opened(folder) as (opened, plan):
+        task = ShrinkTask.reopened(Path(folder), plan, model, data)
+        return task.run(opened, on_progress, kept=True)
+
+
+@contextlib.contextmanager
+def _folder(out: str | Path | None) -> Iterator[ShrinkFolder]:
+    """Give the open folder; one that is removed where nothing is kept."""
+    with contextlib.ExitStack() as held:
+        path = held.enter_context(tempfile.TemporaryDirectory()) if out is None else out
+        yield held.enter_context(ShrinkFolder.created(path))

@@ -1,0 +1,441 @@
+"""ShrinkTask: a shrink that follows its plan, each phase from where it was interrupted."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from torch import nn
+
+from ddpnas.costs.count import count_costs
+from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
+from ddpnas.data.load import DataConfig, as_data, load_data
+from ddpnas.data.loader import Loader
+from ddpnas.errors import InfeasibleError, OptionError, RunError
+from ddpnas.export.onnx_runtime import raw_inputs
+from ddpnas.export.torch_export import export_torch
+from ddpnas.export.trained import export_trained
+from ddpnas.generation.best import sample_within
+from ddpnas.generation.limits import Limit, Limits, checked_limits, parse_limits, within
+from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths
+from ddpnas.shrinking.folder import COSTS, ONNX, PROGRAM, ShrinkFolder
+from ddpnas.shrinking.plan import (
+    RECIPE,
+    SHRINK,
+    ShrinkPlan,
+    ShrinkSettings,
+    estimate,
+    refuse_too_long,
+)
+from ddpnas.shrinking.recalibration import recalibrate
+from ddpnas.shrinking.sensitivity import Sensitivity, batches_of, measure_sensitivity
+from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
+from ddpnas.shrinking.shrunk import ShrinkComparison, Shrunk
+from ddpnas.shrinking.width_scores import WidthScores, describe_fixed
+from ddpnas.space.decisions import Architecture
+from ddpnas.space.user_code import confirmed_name, names_file, without_folders
+from ddpnas.training.device import pick_device
+from ddpnas.training.metrics import confusion
+from ddpnas.training.networks import NamedNetwork
+from ddpnas.training.pretrained import OpenedNetwork, open_network
+from ddpnas.training.results import TrainResult
+from ddpnas.training.saving import TrainedFolder, lock_trained
+from ddpnas.training.train import train
+from ddpnas.training.trained_folder import load, read_comparison
+from ddpnas.utils.duration import duration
+from ddpnas.utils.files import writable
+
+__all__ = ["ShrinkTask"]
+
+logger = logging.getLogger(__name__)
+
+TRAINED = "trained"
+_IMAGES = 500  # with which a file is checked
+_NEAR = 0.97  # of the found network's multiply-adds that random widths have at least
+
+Tell = Callable[[str], object]
+
+
+@dataclasses.dataclass
+class ShrinkTask:
+    """A shrink that is planned.
+
+    Attributes:
+        followed: The plan.
+        space: The widths.
+        data: The data.
+        costs: Cost name -> table.
+        limits: The limits.
+        named: What builds the given network by name; None if nothing does.
+    """
+
+    followed: ShrinkPlan
+    space: ShrinkableSpace
+    data: Data
+    costs: dict[str, CostTable]
+    limits: dict[str, Limit]
+    named: NamedNetwork | None
+
+    @classmethod
+    def plan(
+        cls,
+        model: nn.Module,
+        data: Data | Any,
+        limits: Limits | Iterable[str],
+        settings: ShrinkSettings,
+        *,
+        named: NamedNetwork | None = None,
+        weights: str | Path | None = None,
+        writes: bool = True,
+    ) -> Self:
+        """Return what will be done, and how long that should take.
+
+        Args:
+            model: The network; it is not changed.
+            data: The data.
+            limits: The limits.
+            settings: The settings.
+            named: What builds the network by name.
+            weights: File of its weights, if they are not its own.
+            writes: Whether files are exported at the end.
+
+        Raises:
+            DdpnasError: See :func:`ddpnas.shrink`.
+        """
+        data = as_data(data)
+        space, costs = _opened(model, data, settings)
+        full = {name: table.cost(_whole(space)) for name, table in costs.items()}
+        asked = checked_limits(parse_limits(limits, of=full), costs)
+        _refuse_infeasible(space, asked, costs)
+        phases: dict[str, float] = {}
+        if not within(_whole(space), asked, costs):
+            place = pick_device(settings.device)
+            phases = estimate(space, data, asked, costs, settings, place, writes=writes)
+        code = None if named is None else named.code
+        followed = ShrinkPlan(
+            settings=settings,
+            limits={name: str(limit) for name, limit in asked.items()},
+            phases=phases,
+            given=OpenedNetwork(model, "").fingerprint(),
+            images=data.fingerprint(),
+            network=None if named is None else named.name,
+            weights=None if weights is None else str(weights),
+            code=None if code is None else dict(code.fingerprint()),
+            data=dict(data.source) or None,
+        )
+        return cls(followed, space, data, costs, asked, named)
+
+    @classmethod
+    def reopened(
+        cls,
+        folder: Path,
+        plan: ShrinkPlan,
+        model: nn.Module | str | None,
+        data: Data | str | Path | None,
+    ) -> Self:
+        """Return the task of an interrupted shrink; see :func:`ddpnas.shrinking.resume_shrink`."""
+        if isinstance(data, Data):
+            images = data
+        elif plan.data is None:
+            raise RunError(f"the data of {folder} came from Python objects; give them again")
+        else:
+            known = DataConfig(**plan.data)
+            moved = known if data is None else dataclasses.replace(known, data=str(data))
+            images = load_data(moved)
+        named = None
+        if not isinstance(model, nn.Module):
+            if plan.network is None:
+                raise RunError(
+                    f"the network of {folder} came from a Python program; give it again: "
+                    f"ddpnas.shrinking.resume_shrink({str(folder)!r}, model=...)"
+                )
+            known_names = () if names_file(plan.network) else (plan.network,)
+            name = confirmed_name(
+                "network", folder, plan.network, model, known=known_names, kept=plan.code
+            )
+            opened = open_network(
+                name, num_classes=len(images.classes), input_shape=images.input_shape,
+                weights=plan.weights, seed=plan.settings.seed,
+            )  # fmt: skip
+            images, model, named = opened.prepare(images), opened.model, opened.named
+        for what, now, before in (
+            ("network", OpenedNetwork(model, "").fingerprint(), plan.given),
+            ("images", images.fingerprint(), plan.images),
+        ):
+            if now != before:
+                raise RunError(f"the {what} of {folder} changed; restore them, or start again")
+        space, costs = _opened(model, images, plan.settings)
+        return cls(plan, space, images, costs, parse_limits(plan.limits), named)
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes that scoring needs besides the given network: its copy, and the largest group."""
+        state = self.space.model.state_dict()
+        sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in state.items()}
+        touched = (
+            sum(sizes.get(name, 0) for name in {axis.tensor for axis in group.axes})
+            for group in self.space.groups
+        )
+        return {"weights": sum(sizes.values()), "largest group": max(touched)}
+
+    def check_minutes(self) -> None:
+        """Refuse a plan that needs more than its minutes.
+
+        Raises:
+            OptionError: The message names what would fit.
+        """
+        refuse_too_long(self.followed.phases, self.followed.settings.minutes, self.data)
+
+    def run(self, folder: ShrinkFolder, tell: Tell | None = None, *, kept: bool = True) -> Shrunk:
+        """Do what is not done yet, and return the result.
+
+        Args:
+            folder: The open folder.
+            tell: Takes lines of text.
+            kept: Whether the folder outlives the call.
+        """
+        run = _Run(self, folder, tell or (lambda text: None))
+        if within(_whole(self.space), self.limits, self.costs):
+            logger.warning("the network is within the limits already; nothing is cut")
+            return run.nothing_cut()
+        if not (folder.path / SHRINK).exists():
+            folder.write(SHRINK, self.followed.to_dict())
+        if not (folder.path / COSTS).exists():
+            folder.write(COSTS, WidthScores.to_dict(self.space, self.costs, self.space.groups))
+        found = run.all_phases()
+        if kept:
+            run.write()
+        return dataclasses.replace(found, folder=folder.path if kept else None)
+
+
+def _opened(
+    model: nn.Module, data: Data, settings: ShrinkSettings
+) -> tuple[ShrinkableSpace, dict[str, CostTable]]:
+    space = shrinkable(
+        copy.deepcopy(model) if settings.head_epochs else model,  # it is trained
+        data.input_shape,
+        fractions=settings.fractions, divisor=settings.divisor, keep=settings.keep,
+    )  # fmt: skip
+    if space.output_shape != (len(data.classes),):
+        raise OptionError(
+            f"the network has {space.output_shape} outputs and the data {len(data.classes)} "
+            f"classes; open it with ddpnas.open_network(..., num_classes={len(data.classes)}) and "
+            f"give head_epochs, for which it is fine-tuned first"
+        )
+    return space, count_costs(space)
+
+
+def _whole(space: ShrinkableSpace) -> Architecture:
+    return Architecture({d.name: d.options[-1] for d in space.decisions})
+
+
+def _refuse_infeasible(
+    space: ShrinkableSpace, limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
+) -> None:
+    try:
+        sample_within(space, limits, costs, np.random.default_rng(0), tries=1)
+    except InfeasibleError as error:
+        groups = WidthScores.to_dict(space, {}, space.groups)["groups"]
+        raise InfeasibleError(f"{error}; {describe_fixed(groups)}", error.unmet) from None
+
+
+class _Run:
+    """The phases of a shrink.
+
+    Args:
+        task: The task.
+        folder: Where everything is kept.
+        tell: Takes lines of text.
+    """
+
+    def __init__(self, task: ShrinkTask, folder: ShrinkFolder, tell: Tell) -> None:
+        self.task, self.folder, self.tell = task, folder, tell
+        self.settings, self.data, self.space = task.followed.settings, task.data, task.space
+        self.device = pick_device(self.settings.device)
+        self.trained = TrainedFolder(folder.path / TRAINED)
+        self.seconds: dict[str, float] = {}
+        self._begun = time.perf_counter()
+
+    def nothing_cut(self) -> Shrunk:
+        """Return the given network."""
+        task, whole = self.task, _whole(self.space)
+        full = {name: table.cost(whole) for name, table in task.costs.items()}
+        given = self._accuracy(copy.deepcopy(self.space.model).to(self.device))
+        model = copy.deepcopy(self.space.model).eval()
+        return Shrunk(model, self.space.groups, whole, given, (), full, task.limits, [], [])
+
+    def all_phases(self) -> Shrunk:
+        """Train the head, score widths and candidates, fine-tune, and return the result."""
+        with lock_trained(self.trained.path):
+            if self.settings.head_epochs:
+                self._train_head()
+            self._begun = time.perf_counter()
+            given = self._known_accuracy("given", lambda: self.space.model)
+            sensitivity = self._sensitivity()
+            scored = self._candidates(sensitivity)
+            chosen = {"found": scored[0].architecture, **self._controls(scored[0])}
+            before = read_comparison(self.trained.path)
+            networks = tuple(self._network(name, widths) for name, widths in chosen.items())
+            if before is None:
+                self.trained.save(
+                    None, [one.compared for one in networks],
+                    limits=self.task.limits, named=self.task.named, start=self._start,
+                )  # fmt: skip
+            self._mark("fine-tuning")
+        scores = WidthScores(
+            self.space,
+            self.task.costs,
+            WidthScores.to_dict(self.space, {}, self.space.groups)["groups"],
+            sensitivity,
+        )
+        return Shrunk(
+            model=networks[0].result.model,
+            groups=self.space.groups,
+            architecture=networks[0].architecture,
+            given=given,
+            networks=networks,
+            costs=networks[0].costs,
+            limits=self.task.limits,
+            frontier=scores.frontier(next(iter(self.task.limits), "macs")),
+            candidates=scored,
+            seconds=self.seconds,
+        )
+
+    def write(self) -> None:
+        """Write the smaller network as files that need no code of it, and check them."""
+        path, data = self.folder.path, self.data
+        if (path / ONNX).exists():
+            return
+        named = self.task.named
+        by = named.name if named is not None and named.code is not None else self.space.model
+        loaded = load(self.trained.path, model=by)
+        if named is None:  # no name rebuilds it
+            raw = raw_inputs(data, data.splits[data.held_out], _IMAGES)
+            with writable(path):
+                export_torch(loaded, path / PROGRAM, images=raw)
+        export_trained("onnx", loaded, data, path, self.tell)
+        self._mark("writing")
+
+    def _mark(self, phase: str) -> None:
+        """Note how long a phase took in this session, and say so."""
+        now = time.perf_counter()
+        self.seconds[phase], self._begun = now - self._begun, now
+        planned = self.task.followed.phases.get(phase)
+        about = "" if planned is None else f" (estimated: {duration(planned)})"
+        self.tell(f"{phase}: {duration(self.seconds[phase])}{about}")
+
+    @property
+    def _start(self) -> dict[str, str | None]:
+        """What the folder says of the given network, without paths."""
+        named, weights = self.task.named, self.task.followed.weights
+        name = type(self.space.model).__name__ if named is None else without_folders(named.name)
+        return {"name": name, "weights": None if weights is None else Path(weights).name}
+
+    def _train_head(self) -> None:
+        """Fine-tune the given network for the classes of the data."""
+        model = self.space.model
+        result = train(
+            copy.deepcopy(model), self.data, RECIPE, epochs=self.settings.head_epochs,
+            seed=self.settings.seed, device=str(self.device), resume=True,
+            folder=self.trained.checkpoints / "head", on_epoch=self._tell_epoch("head"),
+        )  # fmt: skip
+        model.load_state_dict(result.model.state_dict())
+        self._mark("head")
+
+    def _tell_epoch(self, what: str) -> Callable[[Mapping[str, float]], object]:
+        return lambda r: self.tell(f"{what}: epoch {r['epoch']:.0f}, loss {r['loss']:.3f}")
+
+    def _sensitivity(self) -> Sensitivity:
+        def keep(group: str, width: int, loss: float) -> None:
+            self.folder.add("width", loss, group=group, width=str(width))
+            self.tell(f"{group} with {width} channels: loss {loss:.4f}")
+
+        found = measure_sensitivity(
+            self.space, self.data,
+            importance=self.settings.importance, images=self.settings.images,
+            seed=self.settings.seed, device=self.device,
+            known=self.folder.widths(), on_width=keep,
+        )  # fmt: skip
+        self._mark("sensitivity")
+        return found
+
+    def _candidates(self, sensitivity: Sensitivity) -> list[Candidate]:
+        def keep(candidate: Candidate) -> None:
+            widths = dict(candidate.architecture)
+            self.folder.add("candidate", candidate.loss, architecture=widths)
+
+        found = score_candidates(
+            self.space, self.data, sensitivity, self.task.limits, self.task.costs,
+            candidates=self.settings.candidates, images=self.settings.images,
+            seed=self.settings.seed, device=self.device,
+            known=self.folder.candidates(), on_candidate=keep,
+        )  # fmt: skip
+        self._mark("candidates")
+        return found
+
+    def _controls(self, found: Candidate) -> dict[str, Architecture]:
+        """Return uniform and random widths of about the multiply-adds of the found ones."""
+        space, costs, limits = self.space, self.task.costs, self.task.limits
+        chosen: dict[str, Architecture] = {}
+        if not self.settings.controls:
+            return chosen
+        macs = found.costs["macs"]
+        same = {**limits, "macs": Limit(upper=min(macs, limits.get("macs", Limit()).upper))}
+        try:
+            chosen["uniform"] = uniform_widths(space, same, costs)
+        except InfeasibleError as error:
+            logger.warning("no uniform widths to compare with: %s", error)
+        rng = np.random.default_rng(self.settings.seed)
+        try:
+            near = {**same, "macs": Limit(_NEAR * macs, macs)}
+            chosen["random"] = sample_within(space, near, costs, rng)
+        except InfeasibleError:  # no other widths have as many
+            chosen["random"] = sample_within(space, limits, costs, rng)
+        return chosen
+
+    def _accuracy(self, network: nn.Module) -> float:
+        """Return the accuracy of a network on images that are not trained on."""
+        split = self.data.splits[self.data.held_out]
+        loader = Loader(self.data, [split], self.device)
+        counts = confusion(network.eval(), loader.eval_batches(500), len(self.data.classes))
+        return float(counts.trace() / counts.sum())
+
+    def _known_accuracy(self, name: str, network: Callable[[], nn.Module]) -> float:
+        known = self.folder.accuracies()
+        if name in known:
+            return known[name]
+        found = self._accuracy(copy.deepcopy(network()).to(self.device))
+        self.folder.add("accuracy", found, network=name)
+        return found
+
+    def _network(self, name: str, widths: Architecture) -> ShrinkComparison:
+        """Return a network of these widths, cut and fine-tuned."""
+        costs = {cost: table.cost(widths) for cost, table in self.task.costs.items()}
+        network = self.space.build(widths).to(self.device)
+        seed, data = self.settings.seed, self.data
+        recalibrate(network, batches_of(data, data.train, self.settings.images, seed, self.device))
+        cut = self._known_accuracy(name, lambda: network)
+        return ShrinkComparison(name, widths, costs, cut, self._fine_tuned(name, network))
+
+    def _fine_tuned(self, name: str, network: nn.Module) -> TrainResult:
+        before = read_comparison(self.trained.path)
+        if before is not None:  # all were fine-tuned in a session before
+            result = next(one.result for one in before.networks if one.name == name)
+            if name != "found":
+                return dataclasses.replace(result, data=self.data)
+            loaded = load(self.trained.path, model=self.space.model)
+            model = loaded.network.requires_grad_(True).to(self.device)
+            return dataclasses.replace(result, model=model, data=self.data)
+        return train(
+            network, self.data, RECIPE, epochs=self.settings.epochs, seed=self.settings.seed,
+            device=str(self.device), teacher=self.space.model if self.settings.distil else None,
+            folder=self.trained.checkpoints / name, resume=True,
+            on_epoch=self._tell_epoch(f"{name} widths"),
+        )  # fmt: skip

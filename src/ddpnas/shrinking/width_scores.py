@@ -1,0 +1,147 @@
+"""WidthScores: what widths cost, in loss and otherwise, to generate for other limits later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from ddpnas.costs.table import CostTable, CostTableForm
+from ddpnas.errors import InfeasibleError, RunError
+from ddpnas.generation.best import Generated, top_k
+from ddpnas.generation.frontier import frontier
+from ddpnas.generation.limits import Limit, Limits, checked_limits, parse_limits
+from ddpnas.shrinking.folder import COSTS, ShrinkFolder
+from ddpnas.shrinking.groups import Group
+from ddpnas.shrinking.sensitivity import Sensitivity
+from ddpnas.space.decisions import Architecture, DecisionSpace, SpaceForm
+from ddpnas.space.distribution import JointDistribution
+from ddpnas.utils.read import read_json
+
+__all__ = ["GroupForm", "WidthScores", "describe_fixed"]
+
+
+class GroupForm(TypedDict):
+    """What files keep of a group of channels."""
+
+    name: str
+    channels: int
+    widths: list[int]
+    share: float
+    kind: Literal["free", "impossible", "unknown", "kept"]
+    fixed: str
+
+
+class _CostsForm(TypedDict):
+    space: SpaceForm
+    tables: list[CostTableForm]
+    groups: list[GroupForm]
+
+
+@dataclass(frozen=True)
+class WidthScores:
+    """The groups of a network, and what each of their widths costs.
+
+    Attributes:
+        space: A decision for each group that can be cut.
+        costs: Cost name -> table.
+        groups: All groups.
+        sensitivity: What each width costs in loss.
+
+    Example:
+        >>> scores = WidthScores.read("runs/small")  # doctest: +SKIP
+        >>> scores.generate({"macs": "30%"})[0].architecture  # doctest: +SKIP
+        Architecture({'conv1': '24', ...})
+    """
+
+    space: DecisionSpace
+    costs: dict[str, CostTable]
+    groups: Sequence[GroupForm]
+    sensitivity: Sensitivity
+
+    @classmethod
+    def read(cls, folder: str | Path) -> WidthScores:
+        """Return what the folder of a shrink holds.
+
+        Args:
+            folder: Its ``out``.
+
+        Raises:
+            RunError: It is no such folder, or not all widths are measured yet.
+        """
+        with ShrinkFolder.opened(folder) as (opened, _):
+            measured = opened.widths()
+        kept = read_json(Path(folder) / COSTS, _CostsForm)
+        space = DecisionSpace.from_dict(kept["space"])
+        wanted = {(d.name, option) for d in space.decisions for option in d.options[:-1]}
+        first = space.decisions[0]
+        whole = measured.get((first.name, first.options[-1]))
+        if whole is None or wanted - measured.keys():
+            raise RunError(
+                f"not all widths in {folder} are measured; go on with `ddpnas resume {folder}`"
+            )
+        tables = [CostTable.from_dict(table) for table in kept["tables"]]
+        sensitivity = Sensitivity.of_losses(space, whole, measured)
+        return cls(space, {table.name: table for table in tables}, kept["groups"], sensitivity)
+
+    @staticmethod
+    def to_dict(
+        space: DecisionSpace, costs: Mapping[str, CostTable], groups: Iterable[Group]
+    ) -> dict[str, Any]:
+        """Return plain data for JSON: all but the losses."""
+        decisions = DecisionSpace(space.decisions, space.rules)
+        return {
+            "space": decisions.to_dict(),
+            "tables": [table.to_dict() for table in costs.values()],
+            "groups": [
+                GroupForm(
+                    name=group.name, channels=group.channels, widths=list(group.widths),
+                    share=group.share, kind=group.kind, fixed=group.fixed,
+                )
+                for group in groups
+            ],
+        }  # fmt: skip
+
+    @property
+    def whole(self) -> dict[str, float]:
+        """Costs of the given network."""
+        widest = Architecture({d.name: d.options[-1] for d in self.space.decisions})
+        return {name: table.cost(widest) for name, table in self.costs.items()}
+
+    def limits(self, limits: Limits | Iterable[str]) -> dict[str, Limit]:
+        """Return limits; shares are those of the given network's costs."""
+        return checked_limits(parse_limits(limits, of=self.whole), self.costs)
+
+    def generate(self, limits: Limits | Iterable[str], top: int = 1) -> list[Generated]:
+        """Return the networks within limits whose losses rise least, best first.
+
+        Args:
+            limits: See :func:`ddpnas.shrink`.
+            top: Number of networks.
+
+        Raises:
+            InfeasibleError: The limits cannot be met; the message names what cannot be cut.
+        """
+        uniform = JointDistribution.uniform(self.space.decisions)
+        objective, asked = self.sensitivity.objective, self.limits(limits)
+        try:
+            return top_k(uniform, self.space, top, asked, self.costs, objective=objective)
+        except InfeasibleError as error:
+            fixed = describe_fixed(self.groups)
+            raise InfeasibleError(f"{error}; {fixed}", error.unmet) from None
+
+    def frontier(self, cost: str = "macs") -> list[Generated]:
+        """Return the best network, before fine-tuning, for every value of a cost."""
+        uniform = JointDistribution.uniform(self.space.decisions)
+        objective = self.sensitivity.objective
+        return frontier(uniform, self.space, cost, costs=self.costs, objective=objective)
+
+
+def describe_fixed(groups: Iterable[GroupForm]) -> str:
+    """Return in words what cannot be cut, the largest first."""
+    fixed = sorted((g for g in groups if g["kind"] != "free"), key=lambda g: -g["share"])[:3]
+    listed = "; ".join(
+        f"{g['name']} ({100 * g['share']:.0f} % of the MACs): {g['fixed']}" for g in fixed
+    )
+    return f"channels that cannot be cut: {listed or 'none'}"

@@ -1,0 +1,164 @@
+"""A shrink with a folder: its estimate, its files, and how it goes on after an interruption."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+import ddpnas
+from ddpnas.errors import OptionError, RunError
+from ddpnas.shrinking import WidthScores, resume_shrink, shrink
+from ddpnas.shrinking.plan import refuse_too_long
+
+from .networks import conv
+
+OPTIONS = {"epochs": 2, "candidates": 3, "divisor": 4, "fractions": (0.5, 1.0), "device": "cpu"}
+
+
+def network(classes=3):
+    layers = [conv(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), conv(8, 8, 3), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+
+
+@pytest.fixture(scope="module")
+def given():
+    torch.manual_seed(0)
+    return network()
+
+
+@pytest.fixture(scope="module")
+def unbroken(given, stripes, tmp_path_factory):
+    """Return what the shrink gave, its folder, and the lines that it told."""
+    told = []
+    folder = tmp_path_factory.mktemp("unbroken") / "small"
+    options = {**OPTIONS, "head_epochs": 1, "out": folder}
+    return shrink(given, stripes, {"macs": "60%"}, **options, on_progress=told.append), told
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_at(number):
+    def tell(line, told=[]):  # noqa: B006
+        told.append(line)
+        if len(told) == number:
+            raise Killed
+
+    return tell
+
+
+def left(folder):
+    scores = sorted((folder / "scores.jsonl").read_text().splitlines())
+    return (folder / "trained" / "model.safetensors").read_bytes(), scores
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [
+        "with 4 channels",
+        "found widths: epoch 1",
+        *(
+            pytest.param(phase, marks=pytest.mark.slow)
+            for phase in (
+                "head: epoch",
+                "head: ",
+                "sensitivity",
+                "candidates",
+                "random",
+                "net.onnx",
+            )
+        ),
+    ],
+)
+def test_interrupted_in_any_phase_it_ends_as_the_unbroken_one(
+    unbroken, given, stripes, tmp_path, phase
+):
+    whole, told = unbroken
+    at = next(number for number, line in enumerate(told, 1) if phase in line)
+    options = {**OPTIONS, "head_epochs": 1, "out": tmp_path / "it"}
+    with pytest.raises(Killed):
+        shrink(given, stripes, {"macs": "60%"}, **options, on_progress=killed_at(at))
+    resumed = resume_shrink(tmp_path / "it", model=given, data=stripes)
+    assert left(tmp_path / "it") == left(whole.folder)
+    assert resumed.accuracies == whole.accuracies
+    assert resumed.architecture == whole.architecture
+
+
+def test_no_score_is_measured_twice(unbroken, given, stripes, tmp_path):
+    whole, _ = unbroken
+    shutil.copytree(whole.folder, tmp_path / "copy")
+    lines = (tmp_path / "copy" / "scores.jsonl").read_bytes()
+    (tmp_path / "copy" / "scores.jsonl").write_bytes(lines + b'{"kind": "wid')  # a torn line
+    again = resume_shrink(tmp_path / "copy", model=given, data=stripes)
+    assert (tmp_path / "copy" / "scores.jsonl").read_bytes() == lines
+    assert again.accuracies == whole.accuracies
+    torch.testing.assert_close(again.model.state_dict(), whole.model.state_dict())
+
+
+def test_other_limits_need_neither_network_nor_scores(unbroken):
+    whole, _ = unbroken
+    scores = WidthScores.read(whole.folder)
+    for share in (0.9, 0.6, 0.4):
+        [found] = scores.generate({"macs": f"{100 * share:g}%"})
+        assert found.costs["macs"] <= share * scores.whole["macs"]
+    best = -min(c.predicted for c in whole.candidates)
+    assert scores.generate(whole.limits)[0].certificate.objective == pytest.approx(best)
+    assert [one.costs for one in scores.frontier()] == [one.costs for one in whole.frontier]
+
+
+def test_the_folder_of_a_model_object_is_loaded_with_it_or_as_a_program(unbroken, stripes):
+    whole, _ = unbroken
+    loaded = ddpnas.load(whole.folder, model=network())
+    inputs = torch.randn(5, 1, 8, 8)
+    expected = whole.model(inputs).detach()
+    torch.testing.assert_close(loaded.network(inputs), expected)
+    program = torch.export.load(whole.folder / "program.pt2").module()
+    torch.testing.assert_close(program(inputs), expected)
+    plan = json.loads((whole.folder / "shrink.json").read_text())
+    assert plan["network"] is None
+    assert [*plan["phases"]] == ["head", "sensitivity", "candidates", "fine-tuning", "writing"]
+
+
+def test_the_exported_file_has_the_costs_of_the_smaller_network(unbroken, stripes):
+    import onnx
+
+    whole, _ = unbroken
+    kept = {p.key: p.value for p in onnx.load(whole.folder / "net.onnx").metadata_props}
+    counted = ddpnas.count_network(whole.model, stripes.input_shape)
+    assert int(kept["macs"]) == counted["macs"]
+    assert int(kept["params"]) <= counted["params"]  # BatchNorm is part of the convolutions
+
+
+def test_controls_have_the_multiply_adds_of_the_found_network(unbroken):
+    found, uniform, random = unbroken[0].networks
+    assert uniform.costs["macs"] <= found.costs["macs"]
+    assert random.costs["macs"] <= found.costs["macs"]
+
+
+def test_too_few_minutes_are_refused_with_a_size_that_fits(given, stripes, tmp_path):
+    with pytest.raises(OptionError, match=r"more than the 1e-05 of --minutes; give --minutes \d"):
+        shrink(given, stripes, {"macs": "60%"}, **OPTIONS, minutes=1e-5, out=tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+    images = torch.zeros(900, 3, 128, 128, dtype=torch.uint8)
+    data = ddpnas.make_data((images, torch.arange(900) % 2))
+    advice = r"--minutes 44 or --image-size 80 or --limit-train-images 405$"
+    with pytest.raises(OptionError, match=advice):
+        refuse_too_long({"sensitivity": 2400}, 20, data)
+
+
+def test_what_does_not_fit_the_folder_is_refused(unbroken, given, stripes, tmp_path):
+    folder = unbroken[0].folder
+    with pytest.raises(RunError, match="holds a shrink; go on with `ddpnas resume"):
+        shrink(given, stripes, {"macs": "60%"}, **OPTIONS, out=folder)
+    with pytest.raises(RunError, match="came from a Python program; give it again"):
+        resume_shrink(folder, data=stripes)
+    with pytest.raises(RunError, match="the network of .* changed"):
+        resume_shrink(folder, model=network(), data=stripes)
+    with pytest.raises(RunError, match="data of .* came from Python objects"):
+        resume_shrink(folder, model=given)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RunError, match="is not the folder of a shrink"):
+        WidthScores.read(tmp_path / "other")
