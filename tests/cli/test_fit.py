@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ddpnas.cli import main
+from ddpnas.data import load_data
 
 LIMIT = 200_000
 PLAN = str(Path(__file__).parents[1] / "fitting" / "tiny_plan.json")
@@ -34,6 +36,22 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
     assert f"{100 * content['accuracy']:.2f} %" in capsys.readouterr().out
 
 
+def test_without_test_images_nothing_is_called_a_test(tmp_path, capsys):
+    digits = load_data("sign-digits-small")
+    splits = {"train": digits.train.subset(range(0, 240, 2)), "valid": digits.valid}
+    arrays = {
+        f"{name}_{part}": getattr(split, source).numpy()
+        for name, split in splits.items()
+        for part, source in (("images", "inputs"), ("labels", "labels"))
+    }
+    np.savez(file := tmp_path / "digits.npz", **arrays)
+    out = str(tmp_path / "run")
+    assert main(["fit", str(file), "--plan", PLAN, "--out", out, "--export", "none"]) == 0
+    said = capsys.readouterr().out
+    assert "validation accuracy" in said and "validation images also chose" in said
+    assert "test accuracy" not in said and " test images that" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -45,6 +63,8 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
         (["sign-digits-small", "--baseline", "resnet"], "resnet18"),
         (["sign-digits-small", "--plan", "missing.json"], "missing.json"),
         (["sign-digits-small", "--export", "tflite"], "onnx"),
+        (["sign-digits-small", "--metric", "f1"], "macro-f1"),
+        (["sign-digits-small", "--class-weights", "1"], "balanced"),
         ([], "data"),
     ],
 )

@@ -128,6 +128,8 @@ def test_baselines_are_trained_for_the_same_time(data, plan):
         ({"minutes": 0.0001, "limits": {"macs": "60K"}}, OptionError, "too short"),
         ({"minutes": -1}, OptionError, "minutes"),
         ({"image_size": 16}, OptionError, "image_size"),
+        ({"metric": "f1"}, OptionError, "macro-f1"),
+        ({"class_weights": "equal"}, OptionError, "balanced"),
         ({"export": "tflite", "out": "x"}, OptionError, "onnx"),
         ({"baselines": ["resnet"], "limits": {"macs": "60K"}}, OptionError, "resnet18"),
     ],
@@ -165,6 +167,16 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
     assert equal(again, fitted) and fitted.files["report"].is_file()
 
 
+def test_a_plan_says_what_candidates_are_chosen_by_and_what_classes_weigh(data, plan, tmp_path):
+    content, file = FitPlan.read(plan).to_dict(), tmp_path / "balanced.json"
+    content["evaluator_options"] |= {"metric": "macro-f1", "class_weights": "balanced"}
+    content["recipe"] |= {"class_weights": "balanced"}
+    file.write_text(json.dumps(content))
+    fitted = ddpnas.fit(data, plan=file)
+    assert fitted.trained.recipe.class_weights == "balanced"
+    assert all(record["score"] == record["macro_f1"] for record in fitted.search.history)
+
+
 def test_the_final_training_distils_from_a_teacher(data, unbroken, plan, tmp_path):
     teacher = tmp_path / "teacher"
     unbroken.save(teacher)
@@ -178,5 +190,7 @@ def test_the_final_training_distils_from_a_teacher(data, unbroken, plan, tmp_pat
 def test_a_network_to_start_from_has_to_be_within_the_limits(data, mine):
     with pytest.raises(OptionError, match="at most 10"):
         ddpnas.fit(data, {"macs": 10}, 0.2, start=mine)
+    with pytest.raises(OptionError, match="--start leaves none"):
+        ddpnas.fit(data, {"macs": "60K"}, 0.2, start=mine, metric="macro-f1")
     with pytest.raises(OptionError, match="give start too"):
         ddpnas.fit(data, {"macs": "60K"}, 0.2, weights="x.pth")

@@ -25,6 +25,7 @@ __all__ = [
     "add_own_network",
     "add_own_space",
     "add_quiet",
+    "add_scoring",
     "add_seed_and_device",
     "add_space",
     "add_space_options",
@@ -191,6 +192,20 @@ def add_seed_and_device(parser: ArgumentParser) -> None:
 def add_quiet(parser: ArgumentParser) -> None:
     """Add --quiet."""
     parser.add_argument("--quiet", action="store_true", help="print results only, no progress")
+
+
+def add_scoring(parser: ArgumentParser) -> None:
+    """Add --metric and --class-weights, for classes of unequal size."""
+    parser.add_argument(
+        "--metric",
+        help="what the best network or epoch is chosen by on validation images: accuracy (default) "
+        "or macro-f1",
+    )
+    parser.add_argument(
+        "--class-weights",
+        help="balanced: each class counts alike in the loss, however many images it has; default: "
+        "none",
+    )
 
 
 def fields(kind: Any, options: Namespace) -> Any:

@@ -20,6 +20,7 @@ from ddpnas.runs import Stage
 from ddpnas.runs.loop import Progress, own_seconds
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.training.results import EvaluationResult
 from ddpnas.utils.duration import duration
 from ddpnas.utils.text import printable, printable_lines
 
@@ -30,6 +31,7 @@ __all__ = [
     "line",
     "pruning",
     "sizes",
+    "split",
     "table",
 ]
 
@@ -66,6 +68,11 @@ def sizes(data: Data) -> str:
         f"{len(data.classes)} classes, {len(data.train):,} training, {len(data.valid):,} "
         f"validation{test} images"
     )
+
+
+def split(evaluation: EvaluationResult) -> str:
+    """Return the name of the split that was measured, in words."""
+    return {"valid": "validation"}.get(evaluation.split, evaluation.split)
 
 
 def table(
@@ -264,6 +271,8 @@ class TrainProgress(ProgressLine):
         ]
         if (valid := record.get("valid_accuracy")) is not None:
             parts.insert(2, f"validation accuracy {100 * valid:.2f} %")
+        if (valid := record.get("valid_macro_f1")) is not None:
+            parts.insert(3, f"macro-F1 {100 * valid:.2f} %")
         self.show(", ".join(parts), complete=_among(record["epoch"], self._epochs, _EPOCHS))
 
 

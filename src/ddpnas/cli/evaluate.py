@@ -73,6 +73,8 @@ def evaluate(options: Namespace) -> None:
         f"accuracy {100 * scored.accuracy:.2f} % on {scored.items:,} images "
         f"({scored.data}, split {scored.split})"
     )
+    if scored.is_imbalanced:
+        show.line(f"classes differ in size: macro-F1 {100 * scored.macro_f1:.2f} %")
     columns, rows = ["class", "accuracy", "images"], []
     whole = len(model.classes) <= _MOST_CLASSES
     for name, right, taken in zip(model.classes, scored.per_class, scored.confusion, strict=True):

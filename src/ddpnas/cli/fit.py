@@ -17,6 +17,7 @@ from ddpnas.cli._options import (
     add_json,
     add_limit,
     add_quiet,
+    add_scoring,
     add_seed_and_device,
     new_parser,
 )
@@ -58,6 +59,7 @@ def _fit_parser() -> ArgumentParser:
         type=Pixels,
         help="pixels a side; by default the images' own, at most 64",
     )
+    add_scoring(parser)
     parser.add_argument(
         "--baseline",
         action="append",
@@ -95,6 +97,8 @@ def fit(options: Namespace) -> None:
             weights=options.weights,
             teacher=options.teacher,
             image_size=options.image_size,
+            metric=options.metric or "accuracy",
+            class_weights=options.class_weights or "none",
             seed=options.seed,
             device=options.device,
             threads=options.threads,
@@ -127,29 +131,29 @@ def _show_fitted(fitted: Fitted, as_json: bool) -> None:
         show.line(json.dumps(fitted.to_dict(), indent=1))
         return
     folder = shlex.quote(str(fitted.folder))
-    split = {"valid": "validation"}.get(fitted.evaluation.split, fitted.evaluation.split)
+    split, both = show.split(fitted.evaluation), fitted.evaluation.is_imbalanced
     names = list(dict.fromkeys(("macs", "params", *fitted.limits)))
     rows = [
-        [name, *(amount(costs[n]) if n in costs else "-" for n in names), str(epochs), accuracy]
-        for name, costs, epochs, accuracy in (
-            (one, costs, epochs, f"{100 * share:.2f} %")
-            for one, costs, epochs, share in [
-                ("found", fitted.costs, len(fitted.trained.history), fitted.accuracy),
-                *(
-                    (b.name, b.costs, len(b.result.history), b.evaluation.accuracy)
-                    for b in fitted.baselines
-                ),
-            ]
-        )
+        [
+            name,
+            *(amount(costs[n]) if n in costs else "-" for n in names),
+            f"{len(result.history):,}",
+            f"{100 * result.evaluation.accuracy:.2f} %",
+            *([f"{100 * result.evaluation.macro_f1:.2f} %"] if both else []),
+        ]
+        for name, costs, result in [
+            ("found", fitted.costs, fitted.trained),
+            *((b.name, b.costs, b.result) for b in fitted.baselines),
+        ]
     ]
     show.line("")
     show.table(
-        ["network", *names, "epochs", f"{split} accuracy"],
+        ["network", *names, "epochs", f"{split} accuracy", *(["macro-F1"] if both else [])],
         rows,
         title=f"{fitted.evaluation.items:,} {split} images that no network was trained on",
     )
-    if min(sizes := [sum(row) for row in fitted.evaluation.confusion]) < 0.5 * max(sizes):
-        show.line(f"classes differ in size: macro-F1 {100 * fitted.evaluation.macro_f1:.2f} %")
+    if fitted.evaluation.split == "valid":
+        show.line("there are no test images: validation images also chose the network")
     show.line(f"architecture: {fitted.text}")
     show.line(f"{duration(fitted.seconds['total'])} in all; everything is in {fitted.folder}")
     for kind, path in fitted.files.items():

@@ -17,6 +17,7 @@ from ddpnas.cli._options import (
     Command,
     add_own_network,
     add_quiet,
+    add_scoring,
     add_seed_and_device,
     add_space,
     new_parser,
@@ -93,6 +94,7 @@ def _train_parser() -> ArgumentParser:
         help="hold the validation images out, stop after this many epochs without a better score "
         "on them, and keep the weights of the best epoch",
     )
+    add_scoring(parser)
     parser.add_argument(
         "--random",
         type=Extra,
@@ -196,9 +198,16 @@ def _say_next(out: Path, code: str) -> None:
 
 
 def _recipe(options: Namespace) -> Recipe:
-    changes = {name: options[name] for name in ("epochs", "patience") if options[name] is not None}
+    given = ("epochs", "patience", "metric", "class_weights")
+    changes = {name: options[name] for name in given if options[name] is not None}
     name = options.recipe or ("quick" if options.start is None else "finetune")
-    return create_recipe(name, **options.recipe_options, **changes)
+    recipe = create_recipe(name, **options.recipe_options, **changes)
+    if recipe.metric != "accuracy" and not recipe.keep_best:
+        raise OptionError(
+            f"{recipe.metric} chooses the best epoch, and this training ends with the last one: "
+            f"give --patience too, or leave --metric out"
+        )
+    return recipe
 
 
 _Within = tuple[dict[str, Limit], dict[str, CostTable], list[Rule], dict[str, Any] | None]
@@ -293,7 +302,8 @@ def _check_limits(
 
 
 def _show_trained(trained: list[Compared], costs: Iterable[str], limits: dict[str, Limit]) -> None:
-    split = trained[0].evaluation.split
+    split = show.split(trained[0].evaluation)
+    both = trained[0].evaluation.is_imbalanced
     costs = [name for name in costs if name in ("macs", "params", *limits)]
     rows = [
         [
@@ -301,6 +311,7 @@ def _show_trained(trained: list[Compared], costs: Iterable[str], limits: dict[st
             one.text,
             *(f"{one.costs[name]:,.0f}" if name in one.costs else "-" for name in costs),
             f"{100 * one.evaluation.accuracy:.2f} %",
+            *([f"{100 * one.evaluation.macro_f1:.2f} %"] if both else []),
         ]
         for one in trained
     ]
@@ -316,12 +327,17 @@ def _show_trained(trained: list[Compared], costs: Iterable[str], limits: dict[st
                     f"of {len(drawn)}{within}",
                     *(f"{statistics.mean(o.costs[name] for o in drawn):,.0f}" for name in costs),
                     f"{statistics.mean(accuracies):.2f}{spread} %",
+                    *(
+                        [f"{100 * statistics.mean(o.evaluation.macro_f1 for o in drawn):.2f} %"]
+                        if both
+                        else []
+                    ),
                 ]
             )
     recipe = trained[0].result.recipe
     show.line("")
     show.table(
-        ["network", "architecture", *costs, f"{split} accuracy"],
+        ["network", "architecture", *costs, f"{split} accuracy", *(["macro-F1"] if both else [])],
         rows,
         title=f"trained alike: recipe {recipe.name}, {recipe.epochs} epochs",
     )

@@ -28,8 +28,10 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.checkpoint import with_prefix, without_prefix
 from ddpnas.training.device import pick_device
+from ddpnas.training.metrics import balanced_weights
 from ddpnas.training.plateau import PlateauTraining
-from ddpnas.training.recipes import RECIPES, create_recipe
+from ddpnas.training.recipes import RECIPES, ClassWeights, Metric, create_recipe
+from ddpnas.training.results import EvaluationResult
 from ddpnas.utils.read import checked_content
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Count, LearningRate, checked_fields
@@ -52,6 +54,8 @@ class ContinuedConfig:
         recipe: How each network is trained, one of `ddpnas recipes`; its schedule is not used.
         lr: The constant learning rate; None is half of the highest one of the recipe.
         batch_size: Images a step; None is that of the recipe.
+        metric: The score: validation accuracy, or macro-F1 for classes of unequal size.
+        class_weights: "balanced" gives each class the same weight in the loss.
 
     Raises:
         OptionError: A value out of range, or an unknown recipe.
@@ -68,6 +72,8 @@ class ContinuedConfig:
     recipe: str = "quick"
     lr: LearningRate | None = None
     batch_size: Count | None = None
+    metric: Metric = "accuracy"
+    class_weights: ClassWeights = "none"
 
     def __post_init__(self) -> None:
         checked_fields(self, "evaluator 'continued'")
@@ -104,7 +110,7 @@ class _Candidate:
 
 
 class ContinuedEvaluator(BaseEvaluator):
-    """Scores an architecture by its validation accuracy, after training it further.
+    """Scores an architecture on validation images, after training it further.
 
     All networks start from the same seed and see the same images in the same order. The weights of
     architectures that are not asked for again are dropped.
@@ -150,6 +156,10 @@ class ContinuedEvaluator(BaseEvaluator):
         )
         used = pick_device(device)
         self._train = Loader(data, [data.train], used, augmentation=augmentation)
+        balanced = self.config.class_weights == "balanced"
+        self._weights = (
+            balanced_weights(data.train.labels, self._classes).to(used) if balanced else None
+        )
         self._valid = Loader(data, [in_own_order(data.valid)], used)
         pace = self.config.pace or {}
         counted = count_costs(space) if pace else {}
@@ -158,12 +168,12 @@ class ContinuedEvaluator(BaseEvaluator):
         self._candidates: dict[Architecture, _Candidate] = {}
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
-        """Train each architecture further and yield its validation accuracy, in order.
+        """Train each architecture further and yield its validation score, in order.
 
         One whose training diverges scores NaN.
 
-        Details: ``accuracy`` (a fraction), ``loss`` in the last epoch, ``epochs`` in all,
-        ``train_images`` (in these epochs), ``train_seconds`` and ``valid_seconds``.
+        Details: ``accuracy`` and ``macro_f1`` (fractions), ``loss`` in the last epoch, ``epochs``
+        in all, ``train_images`` (in these epochs), ``train_seconds`` and ``valid_seconds``.
         """
         asked = {one: self._candidates.get(one) for one in architectures}
         before = min((c.asked if c else 0 for c in asked.values()), default=0)
@@ -191,21 +201,27 @@ class ContinuedEvaluator(BaseEvaluator):
         try:
             loss = training.train(steps)
         except DivergedError:
-            return Evaluation(math.nan, {"accuracy": 0.0, **details})
+            return Evaluation(math.nan, {"accuracy": 0.0, "macro_f1": 0.0, **details})
         trained = time.perf_counter()
-        accuracy = training.accuracy(self._valid, self._classes)
+        found = self._scored(training)
         details |= {
-            "accuracy": accuracy,
+            **found.details,
             "loss": loss,
             "train_seconds": trained - begun,
             "valid_seconds": time.perf_counter() - trained,
         }
-        return Evaluation(accuracy, details)
+        return Evaluation(found.score, details)
+
+    def _scored(self, training: PlateauTraining) -> Evaluation:
+        counts = training.confusion(self._valid, self._classes)
+        result = EvaluationResult("", "valid", int(counts.sum()), counts.tolist())
+        scores = {"accuracy": result.accuracy, "macro_f1": result.macro_f1}
+        return Evaluation(result.score(self.config.metric), scores)
 
     def _started(self, architecture: Architecture) -> PlateauTraining:
         with seeded(self._seed):
             network = self._space.build(architecture)
-        return PlateauTraining(network, self.recipe, self._train, self._seed)
+        return PlateauTraining(network, self.recipe, self._train, self._seed, self._weights)
 
     def network(self, architecture: Architecture) -> nn.Module:
         """Return the network of an architecture with the weights of its training so far.
@@ -221,18 +237,14 @@ class ContinuedEvaluator(BaseEvaluator):
         return self._candidates[architecture].training.model
 
     def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
-        """Return the accuracy of each architecture as far as it was trained.
+        """Return the score of each architecture as far as it was trained.
 
         Raises:
             OptionError: The weights of one of them were dropped, or it was not trained.
         """
         for one in architectures:
             self.network(one)
-        accuracies = [
-            self._candidates[one].training.accuracy(self._valid, self._classes)
-            for one in architectures
-        ]
-        return [Evaluation(accuracy, {"accuracy": accuracy}) for accuracy in accuracies]
+        return [self._scored(self._candidates[one].training) for one in architectures]
 
     def identity(self) -> dict[str, Any]:
         """Return what scores depend on."""
@@ -244,6 +256,8 @@ class ContinuedEvaluator(BaseEvaluator):
             "recipe": config.recipe,
             "lr": self.recipe.lr,
             "batch_size": self.recipe.batch_size,
+            "metric": config.metric,
+            "class_weights": config.class_weights,
             "threads": torch.get_num_threads(),
         }
 

@@ -37,7 +37,7 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.spaces.registry import create_space
 from ddpnas.training.pretrained import library_preprocessing
-from ddpnas.training.recipes import Recipe, create_recipe
+from ddpnas.training.recipes import ClassWeights, Metric, Recipe, create_recipe
 from ddpnas.training.results import Compared, Comparison, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.train import train
@@ -65,6 +65,8 @@ def fit(
     weights: str | Path | None = None,
     teacher: str | Path | None = None,
     image_size: Pixels | None = None,
+    metric: Metric = "accuracy",
+    class_weights: ClassWeights = "none",
     seed: Seed = 0,
     device: str = "auto",
     threads: Count | None = None,
@@ -96,6 +98,9 @@ def fit(
         teacher: A network that knows the classes, to distil from in the final training; names as
             for ``start``.
         image_size: Pixels a side, where ``data`` is a path; see :class:`ddpnas.data.DataConfig`.
+        metric: What candidates are chosen by on validation images: "accuracy", or "macro-f1" for
+            classes of unequal size.
+        class_weights: "balanced" gives each class the same weight in every loss.
         seed: Seed for everything random.
         device: "auto", "cpu", "cuda", ...
         threads: Threads of the processor for training; None is the better of all and one, measured.
@@ -121,6 +126,8 @@ def fit(
     tell = on_progress or (lambda text: None)
     seconds = 60 * checked("minutes", _Minutes, minutes)
     export = checked("export", Export, export)
+    metric = checked("metric", Metric, metric)
+    class_weights = checked("class_weights", ClassWeights, class_weights)
     asked = parse_limits(limits or {})
     if export != "none" and out is None:
         export = "none"
@@ -148,6 +155,11 @@ def fit(
                 str(start), _text(weights), _text(teacher), data, asked, seconds, begun,
                 seed=checked("seed", Seed, seed), device=device, export=export != "none",
             )  # fmt: skip
+            if metric != "accuracy":
+                raise OptionError(
+                    f"{metric} chooses among candidates, and --start leaves none: leave one out"
+                )
+            made = _scored_by(made, metric, class_weights)
         else:
             if weights is not None:
                 raise OptionError("weights belong to a network: give start too (--start timm:NAME)")
@@ -156,6 +168,7 @@ def fit(
                 export=export != "none", report=out is not None, teacher=_text(teacher),
                 choose_threads=threads is None, tell=tell,
             )  # fmt: skip
+            made = _scored_by(made, metric, class_weights)
         made = dataclasses.replace(made, export=export, baselines=list(baselines))
         opened = RunFolder.create(folder, overwrite=overwrite or out is None)
         opened.write_json(PLAN, made.to_dict())
@@ -297,8 +310,10 @@ class _Fit:
         if progress.record is None:
             return
         record = progress.record
+        by_f1 = self.plan.evaluator_options.get("metric") == "macro-f1"
+        f1 = f"macro-F1 {100 * record['macro_f1']:.1f} %, accuracy " if by_f1 else ""
         self._tell(
-            f"[{progress.done}/{progress.total}] {100 * record['accuracy']:.1f} % after "
+            f"[{progress.done}/{progress.total}] {f1}{100 * record['accuracy']:.1f} % after "
             f"{record['epochs']:.1f} epochs: {self.space.outline(record['architecture'])}"
         )
 
@@ -361,7 +376,8 @@ class _Fit:
         with seeded(plan.seed):
             network, architecture = baseline_network(name, self.space, self.limits, self.data)
         counted = count_network(network, self.data.input_shape)
-        recipe = create_recipe("quick")
+        weights = self.plan.recipe.get("class_weights", "none")
+        recipe = create_recipe("quick", class_weights=weights)
         with seeded(plan.seed):
             trial, _ = baseline_network(name, self.space, self.limits, self.data)
         each = epoch_seconds(trial, self.data, recipe, plan.device)
@@ -375,6 +391,18 @@ class _Fit:
         )  # fmt: skip
         costs = {n: float(counted[n]) for n in self.costs if n in counted}
         return Compared(name, name, architecture, costs, result)
+
+
+def _scored_by(plan: FitPlan, metric: Metric, class_weights: ClassWeights) -> FitPlan:
+    """Return the plan with what candidates are chosen by, and how much each class weighs."""
+    evaluator, recipe = dict(plan.evaluator_options), dict(plan.recipe)
+    if metric != "accuracy":
+        evaluator["metric"] = metric
+    if class_weights != "none":
+        recipe["class_weights"] = class_weights
+        if plan.start is None:
+            evaluator["class_weights"] = class_weights
+    return dataclasses.replace(plan, evaluator_options=evaluator, recipe=recipe)
 
 
 def _read(data: Any, image_size: int | None, start: str | Path | None) -> Data:

@@ -135,7 +135,8 @@ class Fitted:
             ],
             "baselines": [
                 {"name": b.name, "costs": b.costs, "accuracy": b.evaluation.accuracy,
-                 "epochs": len(b.result.history), "seconds": b.result.seconds}
+                 "macro_f1": b.evaluation.macro_f1, "epochs": len(b.result.history),
+                 "seconds": b.result.seconds}
                 for b in self.baselines
             ],
             "seconds": dict(self.seconds),

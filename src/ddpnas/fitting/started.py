@@ -127,7 +127,8 @@ def follow_started(
         before, trainings = read_comparison(path), TrainedFolder(path)
         if before is None:
             trained = train(
-                opened.model, data, _RECIPE, epochs=plan.epochs, teacher=plan.teacher,
+                opened.model, data, create_recipe(_RECIPE, **plan.recipe), epochs=plan.epochs,
+                teacher=plan.teacher,
                 seconds=max(1.0, plan.seconds - plan.reserve - (time.perf_counter() - begun)),
                 seed=plan.seed, device=plan.device, folder=trainings.checkpoints / "start",
                 resume=True,

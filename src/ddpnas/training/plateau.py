@@ -53,6 +53,7 @@ class PlateauTraining:
             number of epochs are not used.
         loader: Batches of the training split; several networks may share it.
         seed: Seed for shuffling and augmentation.
+        class_weights: Weight of each class in the loss; None for 1.
 
     Attributes:
         model: The network with its present weights.
@@ -68,7 +69,14 @@ class PlateauTraining:
         (True, 3)
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, loader: Loader, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        loader: Loader,
+        seed: int,
+        class_weights: Tensor | None = None,
+    ) -> None:
         self.model = place(model, loader.device).train()
         self.steps = 0
         self._recipe, self._loader, self._seed = recipe, loader, seed
@@ -83,6 +91,7 @@ class PlateauTraining:
             clip=recipe.clip,
             label_smoothing=recipe.label_smoothing,
             auxiliary_weight=recipe.auxiliary_weight,
+            class_weights=class_weights,
         )
 
     @property
@@ -124,8 +133,8 @@ class PlateauTraining:
             self._average.update(self.model, step=self.steps)
         return loss
 
-    def accuracy(self, loader: Loader, classes: int) -> float:
-        """Return the accuracy of the averaged weights, a fraction.
+    def confusion(self, loader: Loader, classes: int) -> Tensor:
+        """Return the number of items by (label, class that the averaged weights predict).
 
         Normalization uses the statistics of each batch: running ones lag behind weights that were
         trained for a few steps.
@@ -135,8 +144,7 @@ class PlateauTraining:
             classes: Number of classes.
         """
         with _batch_statistics(self.scored) as network:
-            counts = confusion(network, loader.eval_batches(500), classes)
-        return float(counts.trace() / counts.sum())
+            return confusion(network, loader.eval_batches(500), classes)
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights, averages and momentum as tensors, and the rest as plain data."""

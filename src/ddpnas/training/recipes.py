@@ -29,12 +29,14 @@ from ddpnas.utils.settings import (
 )
 from ddpnas.utils.shapes import Range, Share, hints_of
 
-__all__ = ["RECIPES", "Recipe", "create_recipe"]
+__all__ = ["RECIPES", "ClassWeights", "Metric", "Recipe", "create_recipe"]
 
 Optimizer = Literal["sgd", "momentum", "adamw", "rmsproptf", "lamb"]  # timm's names
 Schedule = Literal["cosine", "step"]
 Crop = Literal["shift", "resized", "none"]
 Policy = Literal["none", "cifar10", "imagenet", "svhn", "rand", "trivial"]
+Metric = Literal["accuracy", "macro-f1"]
+ClassWeights = Literal["none", "balanced"]
 Alpha = Annotated[float, Range(0, 100)]  # of the beta distribution of MixUp and CutMix
 
 
@@ -73,12 +75,16 @@ class Recipe:
         erase: Probability that a random part becomes noise (random erasing).
         mixup: Alpha of MixUp; 0 for none.
         cutmix: Alpha of CutMix; 0 for none. With both, each mixes half of the batches.
+        class_weights: "balanced" gives each class the same weight in the loss, however many images
+            it has.
         auxiliary_weight: Weight of the loss of auxiliary heads, if the network has them.
         drop_path: Rate of drop path in the last block of MobileNets; it rises to that with the
             depth. DARTS networks have an option of that name, see ``network``.
         drop_path_rises: Whether drop path of either kind rises linearly over the epochs.
         keep_best: Hold the validation images out of training, score them after every epoch, and
             end with the weights of the best epoch.
+        metric: What the best epoch is chosen by: "accuracy", or "macro-f1" for classes of unequal
+            size.
         patience: Stop after this many epochs without a better score; implies ``keep_best``.
         image_size: Pixels a side, for commands that read images; None for the data's own size.
         network: Options of the final network by space, such as its width; see
@@ -113,10 +119,12 @@ class Recipe:
     erase: Share = 0.0
     mixup: Alpha = 0.0
     cutmix: Alpha = 0.0
+    class_weights: ClassWeights = "none"
     auxiliary_weight: Annotated[float, Range(0, 100)] = 0.4
     drop_path: Share = 0.0
     drop_path_rises: bool = True
     keep_best: bool = False
+    metric: Metric = "accuracy"
     patience: Epochs | None = None
     image_size: Pixels | None = None
     network: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

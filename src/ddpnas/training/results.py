@@ -18,7 +18,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.final_spaces import inference_space
 from ddpnas.training.networks import NamedNetwork
-from ddpnas.training.recipes import Recipe
+from ddpnas.training.recipes import Metric, Recipe
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.utils.read import Measured, Size, Whole, checked_content
 from ddpnas.utils.shapes import Range
@@ -102,6 +102,16 @@ class EvaluationResult:
             if sum(row) + columns[i]
         ]
         return sum((twice / whole for twice, whole in pairs), 0.0) / len(pairs)
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether a class has fewer than half of the items of another: accuracy then misleads."""
+        sizes = [sum(row) for row in self.confusion]
+        return 2 * min(sizes) < max(sizes)
+
+    def score(self, metric: Metric) -> float:
+        """Return the accuracy, or the macro-F1."""
+        return self.accuracy if metric == "accuracy" else self.macro_f1
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as plain data, the derived ones included."""

@@ -40,7 +40,7 @@ from ddpnas.training.checkpoint import (
 from ddpnas.training.device import place
 from ddpnas.training.distillation import Teacher
 from ddpnas.training.distributed import Processes
-from ddpnas.training.metrics import confusion, is_at_chance
+from ddpnas.training.metrics import balanced_weights, confusion, is_at_chance
 from ddpnas.training.protections import (
     RETRY,
     first_steps,
@@ -135,6 +135,7 @@ class Session:
             label_smoothing=recipe.label_smoothing,
             auxiliary_weight=recipe.auxiliary_weight,
             mix=mix_of(recipe, len(data.classes), size // processes.size),
+            class_weights=self._class_weights(),
             processes=processes,
             precision=precision,
             scaler=self._scaler,
@@ -177,13 +178,27 @@ class Session:
         """Return whether the first steps are over and changed nothing; ask once."""
         if self._initial is None or self._steps < self._first_steps:
             return False
-        self._processes.copy_first(list(self.model.buffers()))
-        counts = self._evaluate(self.model.eval(), "valid").confusion
         loss = self._history[-1]["loss"]
-        if is_at_chance(counts, loss, self.recipe.label_smoothing):
-            return True
+        labels = self.data.train.labels
+        sizes = torch.bincount(labels, minlength=len(self.data.classes)).tolist()
+        guessing = [[n, *[0] * (len(sizes) - 1)] for n in sizes]  # so that the loss alone decides
+        if self._is_at_chance(guessing, loss):
+            self._processes.copy_first(list(self.model.buffers()))
+            counts = self._evaluate(self.model.eval(), "train").confusion
+            if self._is_at_chance(counts, loss):
+                return True
         self._initial = None
         return False
+
+    def _is_at_chance(self, counts: list[list[int]], loss: float) -> bool:
+        balanced = self.recipe.class_weights == "balanced"
+        return is_at_chance(counts, loss, self.recipe.label_smoothing, balanced=balanced)
+
+    def _class_weights(self) -> Tensor | None:
+        if self.recipe.class_weights == "none":
+            return None
+        labels = torch.cat([split.labels for split in trained_splits(self.data, self.recipe)])
+        return balanced_weights(labels, len(self.data.classes)).to(self._processes.device)
 
     def _start_again(self) -> None:
         """Begin from the initial weights with a part of the learning rate, once."""
@@ -238,7 +253,10 @@ class Session:
             ) from None
         record: dict[str, float] = {"epoch": epoch + 1, "loss": loss, "lr": lr}
         if self.recipe.keep_best:
-            record["valid_accuracy"] = self._evaluate(self._evaluated(), "valid").accuracy
+            evaluation = self._evaluate(self._evaluated(), "valid")
+            record["valid_accuracy"] = evaluation.accuracy
+            if self.recipe.metric == "macro-f1":
+                record["valid_macro_f1"] = evaluation.macro_f1
         return {**record, "seconds": time.perf_counter() - begun}
 
     def _shorten(self) -> None:
@@ -278,7 +296,8 @@ class Session:
 
     def _best_epoch(self) -> int:
         """Return the first epoch, from 1, with the highest score so far."""
-        scores = [record["valid_accuracy"] for record in self._history]
+        name = f"valid_{self.recipe.metric.replace('-', '_')}"
+        scores = [record[name] for record in self._history]
         return scores.index(max(scores)) + 1
 
     def _finish(self) -> TrainResult:
@@ -312,7 +331,7 @@ class Session:
     def _judge(self, evaluation: EvaluationResult) -> None:
         """Say if the network learned nothing, or would have learned more."""
         losses = [record["loss"] for record in self._history]
-        if is_at_chance(evaluation.confusion, losses[-1], self.recipe.label_smoothing):
+        if self._is_at_chance(evaluation.confusion, losses[-1]):
             logger.warning(
                 "warning: the network is no better than chance: its loss ends at %.3f, as if it "
                 "only knew how frequent each class is, and its accuracy is %.2f %%; try another "

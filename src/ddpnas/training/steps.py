@@ -37,6 +37,8 @@ class TrainStep:
         label_smoothing: Smoothing of the labels, unless ``mix`` smooths them.
         auxiliary_weight: Weight of the loss of each auxiliary head (0.4 in DARTS).
         mix: Turns inputs and labels into mixed inputs and probabilities.
+        class_weights: (C,) weight of each class in the loss, 1 on average over all images; None
+            for 1.
         processes: Processes that train together, each on its shard of every batch.
         precision: "no", "bf16" or "fp16", see :func:`ddpnas.training.device.autocast`.
         scaler: Scales losses and gradients, for "fp16".
@@ -57,6 +59,7 @@ class TrainStep:
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.4
     mix: Mix | None = None
+    class_weights: Tensor | None = None
     processes: Processes = ALONE
     precision: str = "no"
     scaler: torch.amp.GradScaler | None = None
@@ -92,14 +95,24 @@ class TrainStep:
     ) -> Tensor:
         smoothing = self.label_smoothing if self.mix is None else 0.0
         first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
-        loss = functional.cross_entropy(first, targets, label_smoothing=smoothing)
+        loss = self._cross_entropy(first, targets, smoothing)
         if taught is not None:
             loss = (1 - WEIGHT) * loss + WEIGHT * distillation_loss(first, taught)
         for other in others:
-            loss = loss + self.auxiliary_weight * functional.cross_entropy(
-                other, targets, label_smoothing=smoothing
-            )
+            loss = loss + self.auxiliary_weight * self._cross_entropy(other, targets, smoothing)
         return loss
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        if self.class_weights is None:
+            return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        # Weights of items: torch's own weights of classes also weigh what smoothing spreads over
+        # all classes, which favors the rare ones, and divide by a sum that depends on the batch.
+        each = functional.cross_entropy(
+            logits, targets, label_smoothing=smoothing, reduction="none"
+        )
+        hard = targets.dim() == 1
+        weights = self.class_weights[targets] if hard else targets @ self.class_weights
+        return (weights * each).mean()
 
 
 def train_epoch(step: Step, batches: Batches) -> float:
