@@ -18,7 +18,7 @@ def test_one_command_leaves_a_network_and_says_where(tmp_path, capsys):
     words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", out, "--export", "none"]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "test accuracy" in said and "found" in said
+    assert "test accuracy" in said and "found" in said and "peak memory" in said
     assert f"ddpnas predict {out}" in said and f"ddpnas generate {out} --limit macs=" in said
     assert main(["generate", out, "--limit", "macs=150K"]) == 0
     assert main(words) == 2

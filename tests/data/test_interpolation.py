@@ -22,13 +22,11 @@ def photos(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("in_memory_bytes", [0, 2**30])
-def test_a_folder_is_resized_as_asked_and_new_images_alike(photos, in_memory_bytes):
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_folder_is_resized_as_asked_and_new_images_alike(photos, stream):
     found = {}
     for interpolation in ("bilinear", "bicubic"):
-        data = ddpnas.load_data(
-            photos, image_size=8, interpolation=interpolation, in_memory_bytes=in_memory_bytes
-        )
+        data = ddpnas.load_data(photos, image_size=8, interpolation=interpolation, stream=stream)
         assert data.source["interpolation"] == data.interpolation == interpolation
         split = data.train
         if isinstance(split, DatasetSplit):

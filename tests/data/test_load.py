@@ -96,10 +96,15 @@ def test_large_images_are_reduced_to_64_pixels_unless_told_otherwise(tmp_path):
     assert load_data(tmp_path, image_size=80).input_shape == (3, 80, 80)
 
 
-def test_a_set_too_large_for_memory_is_read_batch_by_batch(tmp_path):
+def test_a_set_too_large_for_memory_is_read_batch_by_batch(tmp_path, monkeypatch):
     write_folder(tmp_path, {"a": 10, "b": 10})
     small = load_data(tmp_path)
-    large = load_data(tmp_path, in_memory_bytes=1000, workers=1)
+    monkeypatch.setattr("ddpnas.data.load.free_memory", lambda: 4 * 1000)
+    large = load_data(tmp_path, workers=1)
+    assert (small.source["stream"], large.source["stream"]) == (False, True)
+    monkeypatch.undo()
+    again = load_data(**large.source)  # whatever is free then
+    assert again.fingerprint() == large.fingerprint()
     assert isinstance(large.train, DatasetSplit) and large.input_shape == small.input_shape
     assert large.mean == pytest.approx(small.mean)
     batches = [
@@ -109,11 +114,12 @@ def test_a_set_too_large_for_memory_is_read_batch_by_batch(tmp_path):
     torch.testing.assert_close(*batches)
 
 
-def test_splits_of_a_large_set_are_all_read_batch_by_batch_and_can_be_joined(tmp_path):
+def test_splits_of_a_large_set_are_all_read_batch_by_batch_and_can_be_joined(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddpnas.data.load.free_memory", lambda: 4 * 5000)
     write_folder(tmp_path / "train", {"a": 10, "b": 10})
     for split in ("valid", "test"):
         write_folder(tmp_path / split, {"a": 1, "b": 1})
-    data = load_data(tmp_path, in_memory_bytes=5000)  # less than train, more than valid
+    data = load_data(tmp_path)  # a quarter is less than train, more than valid
     assert {type(s) for s in (data.train, data.valid, data.test)} == {DatasetSplit}
     joined = Loader(data, [data.train, data.valid], torch.device("cpu"))
     assert (
@@ -128,7 +134,7 @@ def test_an_unreadable_image_is_named_wherever_it_is_met(tmp_path):
     with pytest.raises(DataError, match=r"b.5\.png cannot be read"):
         load_data(tmp_path)
     with pytest.raises(DataError, match=r"b.5\.png cannot be read") as error:
-        data = load_data(tmp_path, in_memory_bytes=1000, workers=1)
+        data = load_data(tmp_path, stream=True, workers=1)
         splits = [data.train, data.valid, data.test]
         list(Loader(data, splits, torch.device("cpu")).eval_batches(9))
     assert "\n" not in str(error.value)

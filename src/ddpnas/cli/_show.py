@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,6 +23,7 @@ from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.training.results import EvaluationResult
 from ddpnas.utils.duration import duration
+from ddpnas.utils.memory import peak_memory
 from ddpnas.utils.text import printable, printable_lines
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "SearchProgress",
     "TrainProgress",
     "line",
+    "memory",
     "pruning",
     "sizes",
     "split",
@@ -73,6 +76,13 @@ def sizes(data: Data) -> str:
 def split(evaluation: EvaluationResult) -> str:
     """Return the name of the split that was measured, in words."""
     return {"valid": "validation"}.get(evaluation.split, evaluation.split)
+
+
+def memory() -> str:
+    """Return the most memory that this process has used so far, in words."""
+    found = f"peak memory {peak_memory() / 1024**2:,.0f} MiB"
+    used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return f"{found}, of the GPU {used / 1024**2:,.0f} MiB" if used else found
 
 
 def table(

@@ -155,7 +155,8 @@ def _show_fitted(fitted: Fitted, as_json: bool) -> None:
     if fitted.evaluation.split == "valid":
         show.line("there are no test images: validation images also chose the network")
     show.line(f"architecture: {fitted.text}")
-    show.line(f"{duration(fitted.seconds['total'])} in all; everything is in {fitted.folder}")
+    total = duration(fitted.seconds["total"])
+    show.line(f"{total} in all, {show.memory()}; everything is in {fitted.folder}")
     for kind, path in fitted.files.items():
         show.line(f"{kind}: {path}")
     show.line(f"next: ddpnas predict {folder} IMAGE...")

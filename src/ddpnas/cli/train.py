@@ -341,6 +341,7 @@ def _show_trained(trained: list[Compared], costs: Iterable[str], limits: dict[st
         rows,
         title=f"trained alike: recipe {recipe.name}, {recipe.epochs} epochs",
     )
+    show.line(show.memory())
 
 
 COMMANDS: dict[str, Command] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,8 +17,9 @@ from ddpnas.data import folder
 from ddpnas.data._arrays import FORM, Found, splits_of
 from ddpnas.data.data import Data, make_data
 from ddpnas.data.preprocessing import Preprocessing
-from ddpnas.data.splits import Split, TensorSplit
+from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError, nearest
+from ddpnas.utils.memory import free_memory
 from ddpnas.utils.settings import (
     Fraction,
     Interpolation,
@@ -31,7 +33,7 @@ from ddpnas.utils.shapes import Range, hints_of
 
 __all__ = ["DataConfig", "as_data", "list_data", "load_data", "load_labelled"]
 
-IN_MEMORY_BYTES = 2 * 1024**3  # of all splits together
+_SHARE = 0.25  # of the free memory that all splits together may take
 
 # Embedded sets: file in ddpnas/data/embedded, class names by label.
 _EMBEDDED = {
@@ -71,6 +73,8 @@ class DataConfig:
             changes their meaning.
         split_seed: Seed for choosing the images to hold out.
         workers: Processes that read images ahead if they do not fit in memory.
+        stream: Whether the images of a folder are read batch by batch. By default they are if they
+            would take more than a quarter of the free memory.
 
     Example:
         >>> DataConfig("photos", image_size=32).valid_fraction
@@ -85,6 +89,7 @@ class DataConfig:
     flip: bool = True
     split_seed: Seed = 0
     workers: Annotated[int, Range(0, 1024)] = 0
+    stream: bool | None = None
 
     def __post_init__(self) -> None:
         checked_fields(self, "the data")
@@ -100,16 +105,13 @@ def list_data() -> list[str]:
     return sorted(_EMBEDDED)
 
 
-def load_data(
-    data: str | Path | DataConfig, *, in_memory_bytes: int = IN_MEMORY_BYTES, **options: Any
-) -> Data:
+def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
     """Return the images of that name or at that path, with their splits.
 
     If a folder or file names no images for testing or validation, a fifth is held out for testing.
 
     Args:
         data: Name or path, see :class:`DataConfig`, or a whole :class:`DataConfig`.
-        in_memory_bytes: Larger folders of images are read batch by batch.
         options: Further fields of :class:`DataConfig`.
 
     Raises:
@@ -136,8 +138,10 @@ def load_data(
         config = dataclasses.replace(config, data=str(path.resolve()))
     found = _read_arrays(config.data)
     classes, splits = found or folder.read_folder(
-        path, config.image_size, config.workers, in_memory_bytes, config.interpolation
+        path, config.image_size, config.workers, _most_bytes(config.stream), config.interpolation
     )
+    # So that the images are stored the same way when they are read again.
+    config = dataclasses.replace(config, stream=isinstance(splits.get("train"), DatasetSplit))
     if "train" not in splits:
         raise DataError(f"{path} has no train_images and train_labels; needed: {FORM}")
     if config.data in _EMBEDDED:
@@ -155,7 +159,7 @@ def load_labelled(
     input_shape: Sequence[int],
     split: str | None = None,
     workers: int = 0,
-    in_memory_bytes: int = IN_MEMORY_BYTES,
+    stream: bool | None = None,
     interpolation: Interpolation = "bilinear",
 ) -> tuple[str, Split]:
     """Return (name of the split, images with labels) to score a trained network on.
@@ -166,7 +170,8 @@ def load_labelled(
         input_shape: Shape of an input of the network, (channels, height, width).
         split: "train", "valid" or "test"; by default the last of these that there is.
         workers: Processes that read images if they do not fit in memory.
-        in_memory_bytes: Larger folders of images are read batch by batch.
+        stream: Whether the images of a folder are read batch by batch; None as for
+            :class:`DataConfig`.
         interpolation: How images are resized.
 
     Raises:
@@ -190,7 +195,7 @@ def load_labelled(
             mode,
             split,
             workers,
-            in_memory_bytes,
+            _most_bytes(stream),
             interpolation,
         )
     else:
@@ -215,6 +220,13 @@ def load_labelled(
                 f"{len(classes) - 1}"
             )
     return name, found[name]
+
+
+def _most_bytes(stream: bool | None) -> int:
+    """Return how many bytes of images are kept in memory."""
+    if stream is None:
+        return int(_SHARE * free_memory())
+    return 0 if stream else sys.maxsize
 
 
 def _read_arrays(data: str) -> Found | None:

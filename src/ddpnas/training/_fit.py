@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ddpnas.data.data import Data
 from ddpnas.errors import DdpnasError, OptionError
+from ddpnas.training.out_of_memory import is_out_of_memory
 
 __all__ = ["check_model", "explained"]
 
@@ -62,10 +62,10 @@ def explained(model: nn.Module, data: Data) -> Iterator[None]:
             hooks.callback(handle.remove)
         try:
             yield
-        except (DdpnasError, torch.OutOfMemoryError):
+        except DdpnasError:
             raise
         except Exception as error:
-            if calls != ["begun"]:
+            if calls != ["begun"] or is_out_of_memory(error):
                 raise  # not by the network, or not by its first batch
             shape = "x".join(map(str, data.input_shape))
             reason = " ".join(f"{type(error).__name__}: {error}".split())

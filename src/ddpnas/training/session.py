@@ -56,11 +56,19 @@ from ddpnas.utils.files import writable
 from ddpnas.utils.options import refuse_differences
 from ddpnas.utils.seeds import seeded
 
-__all__ = ["Session"]
+__all__ = ["OtherBatchError", "Session"]
 
 _SLACK = 1.1
 
 logger = logging.getLogger(__name__)
+
+
+class OtherBatchError(Exception):
+    """The checkpoint is of a training with a batch that was halved this many times."""
+
+    def __init__(self, halvings: int) -> None:
+        super().__init__()
+        self.halvings = halvings
 
 
 class Session:
@@ -79,6 +87,8 @@ class Session:
         folder: Folder for the checkpoints; None for none.
         seconds: What all epochs may take; None for any time.
         teacher: Network to distil from, on the device of this process; None for none.
+        halvings: How often the batch size of the recipe is halved, for want of memory.
+
     """
 
     def __init__(
@@ -93,6 +103,7 @@ class Session:
         folder: Path | None,
         seconds: float | None = None,
         teacher: Teacher | None = None,
+        halvings: int = 0,
     ) -> None:
         self.data, self.seed, self.folder = data, seed, folder
         self._network = _network_hash(model)  # as given: what follows may exchange layers
@@ -108,9 +119,10 @@ class Session:
             shard=processes.shard,
         )
         batch_size = self._train.batch_size(recipe.batch_size)
-        self._whole = planned_epochs(recipe, data)
-        recipe = dataclasses.replace(recipe, batch_size=batch_size, epochs=self._whole)
-        self.recipe = self._used = recipe
+        self._whole, self._halvings = planned_epochs(recipe, data), halvings
+        self._asked = dataclasses.replace(recipe, batch_size=batch_size, epochs=self._whole)
+        batch_size = max(1, batch_size >> halvings)
+        self.recipe = self._used = recipe = dataclasses.replace(self._asked, batch_size=batch_size)
         size = min(batch_size, len(self._train))
         if size % processes.size:
             raise OptionError(
@@ -145,8 +157,9 @@ class Session:
         self._steps = 0
         self._best: dict[str, Tensor] | None = None
         self._unseen: dict[str, Loader] = {}
+        self._given = _weights(self.model)
         # Weights to start again from; None once the network has learned something.
-        self._initial = _weights(self.model) if self._first_steps < self._whole * steps else None
+        self._initial = self._given if self._first_steps < self._whole * steps else None
         self._failed: dict[str, float] = {}
 
     def run(self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object]) -> TrainResult:
@@ -164,11 +177,21 @@ class Session:
                 self._start_again()
                 continue
             self._history.append({**record, **self._failed})
-            self._failed = {}
+            self._failed, self._given = {}, {}
             self._shorten()
             self._keep()
             on_epoch(record)
         return self._finish()
+
+    @property
+    def begun(self) -> bool:
+        """Whether an epoch was finished."""
+        return bool(self._history)
+
+    def withdraw(self) -> None:
+        """Leave the model as it was given."""
+        self._drop_paths.remove()
+        self.model.load_state_dict(self._given)
 
     @property
     def _first_steps(self) -> int:
@@ -324,7 +347,9 @@ class Session:
         )
         if self.folder is not None and self._processes.first:
             tensors = with_prefix("final", _weights(final)) | with_prefix("end", last or {})
-            plain = {"identity": self._identity, "result": result.to_dict()}
+            plain = {
+                "identity": self._identity, "halvings": self._halvings, "result": result.to_dict()
+            }  # fmt: skip
             self._save(tensors, plain)
         return result
 
@@ -379,6 +404,7 @@ class Session:
         tensors |= with_prefix("optimizer", state)
         plain = {
             "identity": self._identity,
+            "halvings": self._halvings,
             "steps": self._steps,
             "history": self._history,
             "optimizer": numbers,
@@ -408,6 +434,8 @@ class Session:
             left_out=("data.name",),
             instead="start a new one with another --out, or --overwrite",
         )
+        if plain["halvings"] != self._halvings:
+            raise OtherBatchError(plain["halvings"])
         if "result" in plain:
             self.model.load_state_dict(without_prefix("final", tensors))
             self._drop_paths.remove()
@@ -438,7 +466,7 @@ class Session:
     def _identity(self) -> dict[str, Any]:
         """What has to be equal for a training to go on as if it had not been killed."""
         return {
-            **_settings(self.recipe),
+            **_settings(self._asked),
             "seed": self.seed,
             "data": {"name": self.data.name, "fingerprint": self.data.fingerprint()},
             "network": self._network,

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
 from torch import nn
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
+from ddpnas.errors import RunError
 from ddpnas.training._fit import check_model, explained
 from ddpnas.training.device import check_precision, pick_device
 from ddpnas.training.distillation import as_teacher
 from ddpnas.training.distributed import join
 from ddpnas.training.options import TrainOptions, complete
+from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import TrainResult
-from ddpnas.training.session import Session
+from ddpnas.training.session import OtherBatchError, Session
 from ddpnas.training.tracking import tracked
 from ddpnas.utils.files import LOCK, lock, writable
 
 __all__ = ["train"]
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -60,6 +66,8 @@ def train(
             trains in ``folder``.
         DivergedError: The loss became NaN or infinite.
 
+    A training that runs out of memory in its first epoch starts again with half the batch.
+
     Example:
         >>> import ddpnas, torch
         >>> data = ddpnas.make_data((torch.randn(80, 5), torch.arange(80) % 2))
@@ -80,19 +88,45 @@ def train(
         processes.on_first(lambda: _made(folder)) or contextlib.nullcontext(),
         tracked(run["track"], folder, dataclasses.asdict(recipe)) as log,
     ):
-        session = Session(
-            dataclasses.replace(processes, device=device), model, data, recipe,
-            seed=run["seed"], precision=run["mixed_precision"], folder=folder,
-            seconds=run["seconds"], teacher=teacher,
-        )  # fmt: skip
 
         def report(record: dict[str, float]) -> None:
             log(record)
             if on_epoch is not None:
                 on_epoch(record)
 
-        with explained(session.model, data):
-            return session.run(resume=run["resume"], on_epoch=report)
+        halvings = 0
+        while True:
+            session = Session(
+                dataclasses.replace(processes, device=device), model, data, recipe,
+                seed=run["seed"], precision=run["mixed_precision"], folder=folder,
+                seconds=run["seconds"], teacher=teacher, halvings=halvings,
+            )  # fmt: skip
+            try:
+                with explained(session.model, data):
+                    return session.run(resume=run["resume"], on_epoch=report)
+            except OtherBatchError as error:
+                session.withdraw()
+                halvings = error.halvings
+                continue
+            except Exception as error:
+                batch_size = session.recipe.batch_size or 1
+                if not is_out_of_memory(error) or processes.size > 1 or session.begun:
+                    raise
+                if batch_size == 1:
+                    raise RunError(
+                        "there is not enough memory for a batch of one image; give smaller images "
+                        "or a smaller network, or close other programs"
+                    ) from None
+            session.withdraw()
+            del session
+            halvings += 1
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            logger.warning(
+                "warning: there is not enough memory for %d images a step; the training starts "
+                "again with %d",
+                batch_size, batch_size // 2,
+            )  # fmt: skip
 
 
 def _made(folder: Path | None) -> contextlib.AbstractContextManager[object] | None:
