@@ -56,7 +56,7 @@ def test_without_test_images_nothing_is_called_a_test(tmp_path, capsys):
     ("words", "says"),
     [
         (["nowhere/"], "nowhere"),
-        (["sign-digits-small", "--limit", "latency_ms=3"], "fit limits what can be counted"),
+        (["sign-digits-small", "--limit", "energy=3"], "fit limits what it can count or measure"),
         (["sign-digits-small", "--limit", "macs"], "cannot read the limit"),
         (["sign-digits-small", "--minutes", "0"], "minutes"),
         (["sign-digits-small", "--minutes", "0.0001"], "too short"),

@@ -123,7 +123,7 @@ def test_baselines_are_trained_for_the_same_time(data, plan):
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"limits": {"latency_ms": 3}}, OptionError, "fit limits what can be counted"),
+        ({"limits": {"energy": 3}}, OptionError, "fit limits what it can count or measure"),
         ({"limits": {"macs": 10}}, InfeasibleError, "macs"),
         ({"minutes": 0.0001, "limits": {"macs": "60K"}}, OptionError, "too short"),
         ({"minutes": -1}, OptionError, "minutes"),

@@ -1,4 +1,7 @@
-"""check_latency(): a table's prediction for one network beside a new measurement of it."""
+"""check_latency(): a table's prediction for one network beside a new measurement of it.
+
+:func:`time_network` is the measurement alone.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.read import checked_content
 
-__all__ = ["LatencyCheck", "check_latency", "measured_here"]
+__all__ = ["LatencyCheck", "check_latency", "measured_here", "time_network"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,41 @@ def measured_here(table: CostTable) -> bool:
         return bool(table.about["machine"] == machine(table.about["device"]))
     except OptionError:  # a device that this machine lacks
         return False
+
+
+def time_network(
+    space: SearchSpace, architecture: Architecture, config: LatencyConfig | None = None
+) -> dict[str, float]:
+    """Return the milliseconds of a network that is built anew.
+
+    Args:
+        space: The space.
+        architecture: One of its architectures.
+        config: How it is timed.
+
+    Returns:
+        "median_ms" and "iqr_ms" of the quietest round, and the numbers of "times" and "rounds".
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> quick = LatencyConfig(seconds=0.001, rounds=1, most_rounds=1)
+        >>> time_network(space, space.decode([0, 0, 0, 0]), quick)["median_ms"] > 0
+        True
+    """
+    config = config or LatencyConfig()
+    plan = LatencyPlan((), {"network": Probe("network", architecture=architecture)})
+    kept: dict[str, list[list[float]]] = {}
+    with opened_timer(space, plan, config, None) as timer:
+        measure(
+            ["network"],
+            timer,
+            kept,
+            dataclasses.asdict(config),
+            lambda: None,
+            lambda number, i, count: None,
+        )
+    return summary(kept["network"])
 
 
 def _is_measured(table: CostTable) -> bool:
@@ -102,18 +140,7 @@ def check_latency(
             f"the table is of another machine: {about['machine']}; this is {machine(config.device)}"
         )
     wanted = space.check(architecture)
-    plan = LatencyPlan((), {"network": Probe("network", architecture=wanted)})
-    kept: dict[str, list[list[float]]] = {}
-    with opened_timer(space, plan, config, None) as timer:
-        measure(
-            ["network"],
-            timer,
-            kept,
-            dataclasses.asdict(config),
-            lambda: None,
-            lambda number, i, count: None,
-        )
-    found = summary(kept["network"])
+    found = time_network(space, wanted, config)
     predicted = table.cost(wanted)
     return LatencyCheck(
         architecture=wanted,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 import torch
 
 from ddpnas.costs.count import count_costs
+from ddpnas.costs.latency_check import check_latency, measured_here
 from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
@@ -26,9 +27,10 @@ from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.started import follow_started, plan_started
-from ddpnas.generation.limits import Limits, parse_limits
+from ddpnas.fitting.timed import split_limits
+from ddpnas.generation.limits import Limit, Limits, parse_limits
 from ddpnas.report.html import write_report
-from ddpnas.runs.folder import PLAN, RUN, TRAINED, RunFolder
+from ddpnas.runs.folder import LATENCY, PLAN, RUN, TRAINED, RunFolder
 from ddpnas.runs.loop import Progress, search_seconds
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, search
@@ -86,8 +88,9 @@ def fit(
     Args:
         data: See :func:`ddpnas.data.as_data`.
         limits: Cost name -> limit, such as ``{"macs": "20M", "params": "300K"}``, on costs that
-            can be counted (:data:`ddpnas.spaces.edge.SIZED_BY`). None takes networks that can be
-            trained well in the time.
+            can be counted (:data:`ddpnas.spaces.edge.SIZED_BY`), or on "latency_ms" for one image
+            and one thread of this machine: then a table of it is measured first. None takes
+            networks that can be trained well in the time.
         minutes: Minutes for everything but baselines, from the call to the return.
         out: Folder for plan, run, trained network, exported file and report; None keeps nothing.
         start: A network that has weights already: "timm:NAME", "torchvision:NAME",
@@ -144,6 +147,7 @@ def fit(
         _folder(out) as folder,
     ):
         space: EdgeSpace | None = None
+        latency: CostTable | None = None
         if followed is not None:
             made = followed
         elif start is not None:
@@ -163,7 +167,7 @@ def fit(
         else:
             if weights is not None:
                 raise OptionError("weights belong to a network: give start too (--start timm:NAME)")
-            made, space = make_plan(
+            made, space, latency = make_plan(
                 data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
                 export=export != "none", report=out is not None, teacher=_text(teacher),
                 choose_threads=threads is None, tell=tell,
@@ -172,6 +176,8 @@ def fit(
         made = dataclasses.replace(made, export=export, baselines=list(baselines))
         opened = RunFolder.create(folder, overwrite=overwrite or out is None)
         opened.write_json(PLAN, made.to_dict())
+        if latency is not None:
+            opened.write_json(LATENCY, latency.to_dict())
         if made.start is not None:
             opened.close()
             return follow_started(made, data, folder, out is not None, begun, tell)
@@ -239,6 +245,10 @@ class _Fit:
         self._begun, self._tell = begun, tell
         self.space = space or cast(EdgeSpace, create_space("edge", **plan.space_options))
         self.costs = count_costs(self.space)
+        if (folder / LATENCY).is_file():
+            latency = CostTable.load(folder / LATENCY)
+            latency.check(self.space)
+            self.costs[latency.name] = latency
         self.limits = parse_limits(plan.limits)
         self.seconds: dict[str, float] = {"plan": plan.started}
 
@@ -255,6 +265,7 @@ class _Fit:
             f"chosen: {self.space.outline(chosen)}, with {reached['macs']:,.0f} multiply-adds and "
             f"{reached['params']:,.0f} parameters"
         )
+        self._compare_latency(chosen)
         path = self.folder / TRAINED
         with lock_trained(path):
             kept, before = TrainedFolder(path), read_comparison(path)
@@ -267,7 +278,9 @@ class _Fit:
             self.seconds["total"] = time.perf_counter() - self._begun
             done = {} if before is None else {one.name: one for one in before.baselines}
             for name in plan.baselines:
-                networks.append(done[name] if name in done else self._baseline(name, kept))
+                networks.append(
+                    done[name] if name in done else self._baseline(name, kept, reached["macs"])
+                )
             if set(plan.baselines) - set(done):
                 kept.save(self.space, networks, limits=self.limits)
         trained = networks[0].result
@@ -316,6 +329,15 @@ class _Fit:
             f"[{progress.done}/{progress.total}] {f1}{100 * record['accuracy']:.1f} % after "
             f"{record['epochs']:.1f} epochs: {self.space.outline(record['architecture'])}"
         )
+
+    def _compare_latency(self, chosen: Architecture) -> None:
+        """Say what the network takes next to what its table predicts, if measured here."""
+        table = self.costs.get("latency_ms")
+        if table is not None and measured_here(table):
+            found = check_latency(self.space, table, chosen)
+            self._tell(
+                f"predicted {found.predicted_ms:.3g} ms, measured {found.measured_ms:.3g} ms"
+            )
 
     # The final training.
 
@@ -370,16 +392,24 @@ class _Fit:
         if record["epoch"] % max(1, epochs // 10) == 0:
             self._tell(f"epoch {record['epoch']:.0f} of {epochs}, loss {record['loss']:.3f}")
 
-    def _baseline(self, name: str, kept: TrainedFolder) -> Compared:
-        """Return a network that was trained alone for the whole time."""
-        plan = self.plan
+    def _baseline(self, name: str, kept: TrainedFolder, macs: float) -> Compared:
+        """Return a network that was trained alone for the whole time.
+
+        Args:
+            name: Its name.
+            kept: Where its checkpoints lie.
+            macs: Multiply-adds of the network that was found.
+        """
+        plan, (counted, timed) = self.plan, split_limits(self.limits)
+        if timed:  # a design is as large as the network that was found
+            counted["macs"] = Limit(upper=macs)
         with seeded(plan.seed):
-            network, architecture = baseline_network(name, self.space, self.limits, self.data)
-        counted = count_network(network, self.data.input_shape)
+            network, architecture = baseline_network(name, self.space, counted, self.data)
+        reached = count_network(network, self.data.input_shape)
         weights = self.plan.recipe.get("class_weights", "none")
         recipe = create_recipe("quick", class_weights=weights)
         with seeded(plan.seed):
-            trial, _ = baseline_network(name, self.space, self.limits, self.data)
+            trial, _ = baseline_network(name, self.space, counted, self.data)
         each = epoch_seconds(trial, self.data, recipe, plan.device)
         each *= self._images / len(self.data.train)
         epochs = max(1, int(MORE * plan.training / each))  # the clock drops those that do not fit
@@ -389,7 +419,7 @@ class _Fit:
             device=plan.device, folder=kept.checkpoints / "baseline" / name.replace("/", "-"),
             resume=True,
         )  # fmt: skip
-        costs = {n: float(counted[n]) for n in self.costs if n in counted}
+        costs = {n: float(reached[n]) for n in self.costs if n in reached}
         return Compared(name, name, architecture, costs, result)
 
 

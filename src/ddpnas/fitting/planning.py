@@ -18,10 +18,11 @@ from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.fitting.plan import EXPORTING, MORE, REPORTING, TESTING, FitPlan, divide
 from ddpnas.fitting.speed import epoch_seconds, measure_pace
+from ddpnas.fitting.timed import TimedLimits, split_limits
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
-from ddpnas.spaces.edge import DESIGNS, SIZED_BY, EdgeSpace
+from ddpnas.spaces.edge import DESIGNS, EdgeSpace
 from ddpnas.spaces.registry import create_space
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.utils.duration import duration
@@ -44,6 +45,7 @@ _EPOCHS = 40  # to be had in the time, if there is no limit
 _FIRST_GUESS = "4M"  # multiply-adds of the network whose speed sizes the others, without a limit
 _MEASURED = 2  # drawn networks whose speed is measured, at most
 _MEASURING = 0.03  # share of the time for that, at most
+_TIMING = 0.08  # share of the time for a latency table, about
 _WARMUP = 0.05  # of the final training after a race, in which its network has warmed up
 
 
@@ -60,8 +62,10 @@ def make_plan(
     teacher: str | None,
     choose_threads: bool,
     tell: Callable[[str], object],
-) -> tuple[FitPlan, EdgeSpace]:
-    """Return a plan for this data on this machine, and the space that it is for.
+) -> tuple[FitPlan, EdgeSpace, CostTable | None]:
+    """Return a plan for this data on this machine, the space that it is for, and its latency table.
+
+    The table is None where no limit is in milliseconds.
 
     Args:
         data: The data.
@@ -81,20 +85,19 @@ def make_plan(
             anything.
         InfeasibleError: No network of the space is within the limits.
     """
-    for name in limits:
-        if name not in SIZED_BY:
-            raise OptionError(
-                f"fit limits what can be counted ({', '.join(SIZED_BY)}), not {name}; search with "
-                f"`ddpnas search`, then give {name} to `ddpnas generate` with a measured table"
-            )
+    counted, timed = split_limits(limits)
+    asked, limits = limits, counted
     recipe = create_recipe("quick")
     reserve = min(TESTING + REPORTING * report + EXPORTING * export, 0.25 * seconds)
     left = seconds - reserve - (time.perf_counter() - begun)
     fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
-    if not limits:
-        limits = _sized_by_time(fitting, data, recipe, device, left)
+    if timed:
+        limits = TimedLimits.sizes(fitting, limits, timed)
+    elif not limits:
+        asked = limits = _sized_by_time(fitting, data, recipe, device, left)
     space = cast(EdgeSpace, create_space("edge", **fitting, limits=_texts(limits)))
-    first = next(_designs(space, limits))
+    latency = TimedLimits.measured(space, timed, _TIMING * left, tell) if timed else None
+    first = next(_designs(space, limits, latency))
     each = _epoch_of(space, first, data, recipe, device, choose_threads)
     left = seconds - reserve - (time.perf_counter() - begun)
     if left < each:
@@ -108,7 +111,7 @@ def make_plan(
     designs = [first]
     if race.candidates > 1:
         costs = count_costs(space)
-        designs = list(_designs(space, limits))
+        designs = list(_designs(space, limits, latency))
         found = measure_pace(
             space, [*designs, *_others(space, limits, costs, seed)], costs, data, recipe,
             device=device, most_seconds=_MEASURING * left,
@@ -118,7 +121,7 @@ def make_plan(
         seconds=seconds,
         started=time.perf_counter() - begun,
         reserve=reserve,
-        limits=_texts(limits),
+        limits=_texts(asked),
         seed=seed,
         device=device,
         threads=torch.get_num_threads(),
@@ -126,6 +129,7 @@ def make_plan(
         data=dict(data.source) or None,
         space_options=space.plain_options,
     )
+    table = None if latency is None else latency.table
     strategy: dict[str, Any] = {
         "candidates": race.candidates,
         "reduction": race.reduction,
@@ -137,25 +141,43 @@ def make_plan(
         evaluator: dict[str, Any] = {"epochs": race.seconds / each}
         images = len(data.train) + (0 if data.test is None else len(data.valid))
         epochs = MORE * plan.training / (each * images / len(data.train))
-        return dataclasses.replace(
-            plan, strategy_options=strategy, evaluator_options=evaluator, epochs=max(1, int(epochs))
-        ), space
+        return (
+            dataclasses.replace(
+                plan,
+                strategy_options=strategy,
+                evaluator_options=evaluator,
+                epochs=max(1, int(epochs)),
+            ),
+            space,
+            table,
+        )
     tell(
         f"an epoch takes {duration(each)}: {race.candidates} candidates race, the winner is "
         f"trained for the rest of {duration(plan.training)}"
     )
-    strategy |= {
-        "limits": _in_race(limits),
-        "pace": pace,
-        "fastest": _FASTEST,
-        # One standard error of an accuracy, at most.
-        "lead": round(0.5 / math.sqrt(len(data.valid)), 4),
-        "prior": _prior(space),
-    }
+    if latency is not None:  # all candidates are drawn here, where the table is
+        missing = max(0, race.candidates - len(designs))
+        wanted = _in_race({**counted, **latency.limits}, "latency_ms")
+        drawn = latency.draw(space, wanted, costs, _prior(space), pace, missing, seed)
+        names = [dict(one) for one in dict.fromkeys([*designs, *drawn])]
+        strategy |= {"candidates": len(names), "first": names}
+    else:
+        strategy |= {
+            "limits": _texts(_in_race(limits)),
+            "pace": pace,
+            "fastest": _FASTEST,
+            # One standard error of an accuracy, at most.
+            "lead": round(0.5 / math.sqrt(len(data.valid)), 4),
+            "prior": _prior(space),
+        }
     evaluator = {"epochs": race.seconds, "growth": float(race.reduction), "pace": pace}
-    return dataclasses.replace(
-        plan, strategy_options=strategy, evaluator_options=evaluator, recipe={"warmup": _WARMUP}
-    ), space
+    return (
+        dataclasses.replace(
+            plan, strategy_options=strategy, evaluator_options=evaluator, recipe={"warmup": _WARMUP}
+        ),
+        space,
+        table,
+    )
 
 
 def _epoch_of(
@@ -198,13 +220,17 @@ def _texts(limits: Mapping[str, Limit]) -> dict[str, str]:
     return {name: str(limit) for name, limit in limits.items()}
 
 
-def _designs(space: EdgeSpace, limits: Mapping[str, Limit]) -> Iterator[Architecture]:
+def _designs(
+    space: EdgeSpace, limits: Mapping[str, Limit], latency: TimedLimits | None
+) -> Iterator[Architecture]:
     """Yield the standard designs that fit; the residual one first."""
     seen: list[Architecture] = []
     reasons = []
     for name in DESIGNS:
         try:
-            one = space.scaled(name, dict(limits))
+            one = (
+                latency.design(space, name, limits) if latency else space.scaled(name, dict(limits))
+            )
         except InfeasibleError as error:
             reasons.append(error)
         else:
@@ -232,13 +258,13 @@ def _quickest(
     return [one for one, s in zip(designs, each, strict=True) if s <= 1.3 * min(each)][:2]
 
 
-def _in_race(limits: Mapping[str, Limit]) -> dict[str, str]:
+def _in_race(limits: Mapping[str, Limit], name: str = "macs") -> dict[str, Limit]:
     """Return the limits of candidates: near the upper one, where the better networks are."""
     found = dict(limits)
-    if "macs" in found and found["macs"].upper < math.inf:
-        given = found["macs"]
-        found["macs"] = Limit(max(given.lower, _LEAST * given.upper), given.upper)
-    return _texts(found)
+    if name in found and found[name].upper < math.inf:
+        given = found[name]
+        found[name] = Limit(max(given.lower, _LEAST * given.upper), given.upper)
+    return found
 
 
 def _prior(space: EdgeSpace) -> dict[str, dict[str, float]]:

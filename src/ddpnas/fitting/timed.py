@@ -1,0 +1,181 @@
+"""Limits in milliseconds of a fit: how large the space is, its latency table, and who may race."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import numpy as np
+
+from ddpnas.costs.latency import measure_latency
+from ddpnas.costs.latency_check import time_network
+from ddpnas.costs.pace import Pace
+from ddpnas.costs.table import CostTable
+from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.generation.best import sample_within
+from ddpnas.generation.limits import Limit, tightened_limits, within
+from ddpnas.space.decisions import Architecture
+from ddpnas.spaces.edge import SIZED_BY, EdgeSpace
+from ddpnas.spaces.registry import create_space
+from ddpnas.utils.duration import duration
+
+__all__ = ["TimedLimits", "split_limits"]
+
+LATENCY = "latency_ms"
+_GUESSES = ("4M", "1M")  # multiply-adds of the two networks that are timed to size the space
+_SMALLER = 0.8  # by which a design that is too slow is scaled down, again and again
+_TRIES = 2_000  # draws for a candidate
+_POOL = 4  # candidates that are drawn for each that races, the fastest to train
+
+
+def split_limits(limits: Mapping[str, Limit]) -> tuple[dict[str, Limit], dict[str, Limit]]:
+    """Return the limits on what can be counted, and those on milliseconds.
+
+    Raises:
+        OptionError: A limit is on another cost.
+    """
+    for name in limits:
+        if name not in SIZED_BY and name != LATENCY:
+            raise OptionError(
+                f"fit limits what it can count or measure ({', '.join((*SIZED_BY, LATENCY))}), not "
+                f"{name}; search with `ddpnas search`, then give {name} to `ddpnas generate` with "
+                f"a table of it"
+            )
+    counted = {name: limit for name, limit in limits.items() if name != LATENCY}
+    return counted, {name: limit for name, limit in limits.items() if name == LATENCY}
+
+
+@dataclass(frozen=True)
+class TimedLimits:
+    """A limit on milliseconds with the table that predicts them.
+
+    Attributes:
+        table: The latency table of the space.
+        limits: The limit, tightened by the margin of the table.
+    """
+
+    table: CostTable
+    limits: Mapping[str, Limit]
+
+    @staticmethod
+    def sizes(
+        fitting: Mapping[str, Any], counted: Mapping[str, Limit], timed: Mapping[str, Limit]
+    ) -> dict[str, Limit]:
+        """Return limits on counted costs by which the space suits the milliseconds, too.
+
+        A residual network of two sizes is timed, and a line through both tells the multiply-adds.
+
+        Args:
+            fitting: Classes and input shape of the space.
+            counted: The limits that are asked for.
+            timed: The limit on milliseconds.
+        """
+        guess = {"macs": _GUESSES[0]}
+        space = cast(EdgeSpace, create_space("edge", **fitting, limits=guess))
+        macs, times = [], []
+        for text in _GUESSES:
+            architecture = space.scaled("residual", {"macs": text})
+            macs.append(Limit.parse(text).upper)
+            times.append(time_network(space, architecture)["median_ms"])
+        each = max((times[0] - times[1]) / (macs[0] - macs[1]), 0.1 * times[0] / macs[0])
+        wanted = macs[0] + (timed[LATENCY].upper - times[0]) / each
+        most = counted["macs"].upper if "macs" in counted else 4e9
+        return {**counted, "macs": Limit(upper=float(round(min(max(wanted, 1e5), most), -3)))}
+
+    @classmethod
+    def measured(
+        cls,
+        space: EdgeSpace,
+        limits: Mapping[str, Limit],
+        seconds: float,
+        tell: Callable[[str], object],
+    ) -> Self:
+        """Return the limit with a table that is measured now.
+
+        Args:
+            space: The space.
+            limits: The limit.
+            seconds: How long measuring may take, about.
+            tell: Takes lines of text.
+        """
+        table = measure_latency(
+            space, architectures=12, seconds=0.05, rounds=2, most_rounds=3, minutes=seconds / 60
+        )
+        found = table.about["interpolation"]
+        tell(
+            f"measured {found['timed']} of {found['operations']} operations in about "
+            f"{duration(seconds)}; limits keep a margin of {100 * table.margin:.0f} %"
+        )
+        return cls(table, tightened_limits(limits, {LATENCY: table}))
+
+    def design(self, space: EdgeSpace, name: str, limits: Mapping[str, Limit]) -> Architecture:
+        """Return a standard design as large as all limits allow.
+
+        Args:
+            space: The space.
+            name: Its name.
+            limits: Limits on counted costs, that on multiply-adds among them.
+
+        Raises:
+            InfeasibleError: No network of the design is within the limits.
+        """
+        macs, least = limits["macs"].upper, math.inf
+        while True:
+            try:
+                found = space.scaled(name, {**limits, "macs": Limit(upper=macs)})
+            except InfeasibleError as error:
+                if least == math.inf:
+                    raise
+                raise InfeasibleError(
+                    f"latency_ms has to be {self.limits[LATENCY].describe()}, without the margin "
+                    f"of the table, but the smallest {name} network tried takes {least:.3g} ms here"
+                ) from error
+            if within(found, self.limits, {LATENCY: self.table}):
+                return found
+            least = self.table.cost(found)
+            macs *= _SMALLER
+
+    def draw(
+        self,
+        space: EdgeSpace,
+        limits: Mapping[str, Limit],
+        costs: Mapping[str, CostTable],
+        prior: Mapping[str, Mapping[str, float]],
+        pace: Mapping[str, float],
+        number: int,
+        seed: int,
+    ) -> list[Architecture]:
+        """Return candidates within all limits, those of many draws that train the fastest.
+
+        Args:
+            space: The space.
+            limits: All limits that they have to meet.
+            costs: Counted costs.
+            prior: Decision -> option -> weight in draws.
+            pace: Seconds of an epoch by counted cost, see :class:`ddpnas.costs.pace.Pace`.
+            number: Number of candidates; fewer where there are not so many.
+            seed: Seed for the draws.
+        """
+        tables = {**costs, LATENCY: self.table}
+        rng = np.random.default_rng(seed)
+        drawn: dict[Architecture, float] = {}
+        for _ in range(_POOL * number):
+            one = next(
+                (a for a in _draws(space, prior, rng) if within(a, limits, tables)), None
+            ) or sample_within(space, limits, tables, rng, margin=0.0)
+            drawn[space.canonical(one)] = Pace(pace).of({n: t.cost(one) for n, t in costs.items()})
+        return sorted(drawn, key=lambda one: drawn[one])[:number]
+
+
+def _draws(
+    space: EdgeSpace, prior: Mapping[str, Mapping[str, float]], rng: np.random.Generator
+) -> Iterator[Architecture]:
+    rows: list[tuple[str, Sequence[str], Any]] = []
+    for decision in space.decisions:
+        given = prior.get(decision.name, {})
+        weights = np.array([given.get(option, 1.0) for option in decision.options])
+        rows.append((decision.name, decision.options, weights / weights.sum()))
+    for _ in range(_TRIES):
+        yield Architecture({name: str(rng.choice(options, p=p)) for name, options, p in rows})

@@ -1,0 +1,65 @@
+"""Limits in milliseconds: by a table that is measured, all that races is within them."""
+
+import pytest
+import torch
+
+import ddpnas
+from ddpnas.costs.table import CostTable
+from ddpnas.errors import InfeasibleError
+from ddpnas.fitting.timed import TimedLimits, split_limits
+from ddpnas.generation.limits import Limit, parse_limits
+from ddpnas.spaces.registry import create_space
+
+SPACE = create_space(
+    "edge", stem=(4, 8), stages=((4, 8), (8, 16)), depths=(1, 2), expansions=(1, 2), head=(8, 16),
+    num_classes=2, input_shape=(1, 8, 8),
+)  # fmt: skip
+COSTS = ddpnas.count_costs(SPACE)
+# A machine on which 100,000 multiply-adds take a millisecond.
+TABLE = CostTable("latency_ms", "ms", 0, {k: v / 1e5 for k, v in COSTS["macs"].terms.items()})
+
+
+def test_all_that_races_is_within_all_limits():
+    timed = TimedLimits(TABLE, {"latency_ms": Limit(upper=0.4)})
+    limits = {"macs": Limit(upper=80_000.0)}
+    design = timed.design(SPACE, "residual", limits)
+    assert 0.25 < TABLE.cost(design) <= 0.4
+    wanted = {"latency_ms": Limit(0.3, 0.4), **limits}
+    pace = {"macs": 1e-6}
+    prior = {"s1.block": {"residual": 0.0}}
+    drawn = timed.draw(SPACE, wanted, COSTS, prior, pace, 4, seed=0)
+    assert len(drawn) == 4 and all(0.3 <= TABLE.cost(one) <= 0.4 for one in drawn)
+    assert all(one["s1.block"] != "residual" for one in drawn)
+    assert drawn == timed.draw(SPACE, wanted, COSTS, prior, pace, 4, seed=0)
+
+
+def test_a_limit_that_no_design_meets_is_said_with_the_least():
+    timed = TimedLimits(TABLE, {"latency_ms": Limit(upper=0.01)})
+    with pytest.raises(InfeasibleError, match="at most 0.01, .*the smallest residual"):
+        timed.design(SPACE, "residual", {"macs": Limit(upper=80_000.0)})
+
+
+def test_limits_are_told_apart():
+    counted, timed = split_limits(parse_limits({"macs": "2M", "latency_ms": 3}))
+    assert list(counted) == ["macs"] and timed["latency_ms"].upper == 3
+
+
+@pytest.mark.slow
+def test_a_fit_measures_its_own_table(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(96) % 2
+    pixels = torch.randint(0, 128, (96, 1, 8, 8), generator=generator)
+    images = (pixels + 96 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    data = ddpnas.make_data((images, labels), flip=False)
+    told, out = [], tmp_path / "run"
+    limits = {"macs": "2M", "latency_ms": 2}
+    fitted = ddpnas.fit(
+        data, limits, 4, out, baselines=["residual"], export="none", on_progress=told.append
+    )
+    assert fitted.costs["latency_ms"] <= 2 and fitted.costs["macs"] <= 2e6
+    table = CostTable.load(out / "latency.json")
+    assert fitted.costs["latency_ms"] * (1 + table.margin) <= 2.001
+    assert any("predicted" in text and "measured" in text for text in told)
+    [baseline] = fitted.baselines
+    assert baseline.costs["macs"] <= fitted.costs["macs"]
+    assert "latency_ms" in fitted.files["report"].read_text()
