@@ -381,6 +381,8 @@ def test_what_would_change_the_outcome_is_refused_with_the_difference(
 def test_every_strategy_that_learns_from_scores_searches_and_resumes(
     small_space, stripes, tmp_path, name
 ):
+    if name == "forest":
+        pytest.importorskip("sklearn")
     sized = "evaluations" in strategy_options(name)
     options = {"evaluations": 5} if sized else {"cycles_per_stage": 1}
     options = {"candidates": 4} if name == "halving" else options

@@ -20,14 +20,16 @@ from ddpnas.testing import StrategyContract
 PRUNED = ["asng", "mdenas", "migo", "reinforce", "sng"]
 # Those that learn from scores; tests/strategies/test_gradient.py has the others.
 SCORED = [n for n in list_strategies() if not issubclass(strategy_class(n), GradientStrategy)]
+EXTRAS = {"forest": "sklearn", "optuna": "optuna"}
 QUICK = {"cycles_per_stage": 4, "draws": 100}
 CASES = [
-    *((name, {}) for name in SCORED if name not in ("ddpnas", "optuna")),
+    *((name, {}) for name in SCORED if name not in ("ddpnas", "forest", "optuna")),
     *((name, {"pruning": True}) for name in PRUNED),
     ("ddpnas", QUICK),
     ("ddpnas", {"max_risk": 0.1, **QUICK}),
     ("ddpnas", {"evaluations": 30}),
     ("ddpnas-paper", {"rule": "decay"}),
+    ("forest", {"evaluations": 36, "initial": 24, "trees": 5, "draws": 40, "batch": 6}),
     ("optuna", {"evaluations": 30}),  # restoring it takes long, because all is told anew
 ]
 
@@ -52,8 +54,9 @@ def contract(name, options):
                         strategy.tell(batch := strategy.ask(), [0.5] * len(batch))
                     assert len(strategy.history) == strategy.evaluations <= most
 
-    skip = name == "optuna" and importlib.util.find_spec("optuna") is None
-    return pytest.mark.skipif(skip, reason="optuna is not installed")(Test)
+    extra = EXTRAS.get(name)
+    skip = extra is not None and importlib.util.find_spec(extra) is None
+    return pytest.mark.skipif(skip, reason=f"{extra} is not installed")(Test)
 
 
 for _case in CASES:
@@ -63,8 +66,8 @@ for _case in CASES:
 @pytest.fixture(params=CASES, ids=case_name)
 def make(request):
     name, options = request.param
-    if name == "optuna":
-        pytest.importorskip("optuna")
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
     return lambda space, seed=0: create_strategy(name, space, seed=seed, **options)
 
 

@@ -42,6 +42,10 @@ PRESETS = {
             "evaluator_options": {"training": "path", "score": "accuracy"},
         },
     ),
+    "rmi": Preset(
+        "RMI-NAS: trained on one batch next to a teacher; a random forest picks what to score",
+        {"strategy": "forest", "evaluator": "rmi"},
+    ),
     "spos": Preset(
         "Single Path One-Shot: a random path is trained in every step, then evolution by accuracy",
         {

@@ -9,6 +9,7 @@ from ddpnas.evaluators.base import BaseEvaluator, Evaluation, Evaluator
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.continued import ContinuedConfig, ContinuedEvaluator
 from ddpnas.evaluators.registry import create_evaluator, evaluator_options, list_evaluators
+from ddpnas.evaluators.rmi import RMIConfig, RMIEvaluator, linear_cka
 from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
 from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.evaluators.table import TableConfig, TableEvaluator
@@ -19,6 +20,8 @@ __all__ = [
     "ContinuedEvaluator",
     "Evaluation",
     "Evaluator",
+    "RMIConfig",
+    "RMIEvaluator",
     "StandaloneConfig",
     "StandaloneEvaluator",
     "SupernetConfig",
@@ -27,5 +30,6 @@ __all__ = [
     "TableEvaluator",
     "create_evaluator",
     "evaluator_options",
+    "linear_cka",
     "list_evaluators",
 ]

@@ -12,6 +12,7 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.continued import ContinuedConfig, ContinuedEvaluator
+from ddpnas.evaluators.rmi import RMIConfig, RMIEvaluator
 from ddpnas.evaluators.standalone import StandaloneConfig, StandaloneEvaluator
 from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.evaluators.table import TableConfig, TableEvaluator
@@ -73,6 +74,15 @@ def _continued(
     return ContinuedEvaluator(space, data, config, seed=setting.seed, device=setting.device)
 
 
+def _rmi(space: SearchSpace, data: Data, config: RMIConfig, setting: _Setting) -> RMIEvaluator:
+    if setting.processes.size > 1:
+        raise OptionError(
+            "the evaluator rmi trains in one process; start the search without torchrun or "
+            "accelerate"
+        )
+    return RMIEvaluator(space, data, config, seed=setting.seed, device=setting.device)
+
+
 def _standalone(
     space: SearchSpace, data: Data, config: StandaloneConfig, setting: _Setting
 ) -> StandaloneEvaluator:
@@ -92,6 +102,7 @@ def _table(
 
 _EVALUATORS: dict[str, _Entry] = {
     "continued": _Entry(ContinuedEvaluator, ContinuedConfig, _continued),
+    "rmi": _Entry(RMIEvaluator, RMIConfig, _rmi),
     "standalone": _Entry(StandaloneEvaluator, StandaloneConfig, _standalone),
     "supernet": _Entry(SupernetEvaluator, SupernetConfig, _supernet),
     "table": _Entry(TableEvaluator, TableConfig, _table),
@@ -103,7 +114,7 @@ def list_evaluators() -> list[str]:
 
     Example:
         >>> list_evaluators()
-        ['continued', 'standalone', 'supernet', 'table']
+        ['continued', 'rmi', 'standalone', 'supernet', 'table']
     """
     return sorted(_EVALUATORS)
 

@@ -16,6 +16,7 @@ from ddpnas.strategies.ddpnas_paper import DDPNASPaper
 from ddpnas.strategies.drnas import DrNAS
 from ddpnas.strategies.dropnas import DropNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
+from ddpnas.strategies.forest import Forest
 from ddpnas.strategies.gumbel import GDAS, SNAS
 from ddpnas.strategies.halving import Halving
 from ddpnas.strategies.local_search import LocalSearch
@@ -46,6 +47,7 @@ _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "ddpnas-paper": DDPNASPaper,
     "drnas": DrNAS,
     "dropnas": DropNAS,
+    "forest": Forest,
     "gdas": GDAS,
     "halving": Halving,
     "local-search": LocalSearch,
