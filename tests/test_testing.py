@@ -11,6 +11,7 @@ from ddpnas.testing import SpaceContract, StrategyContract
 SMALL = {"width": 0.25, "input_shape": (3, 32, 32), "num_classes": 5}
 OPTIONS = {
     "darts": {"channels": 4, "cells": 4, "input_shape": (3, 16, 16), "num_classes": 5},
+    "elastic-mobilenet-v3": {**SMALL, "factors": (1.0, 2.0), "depths": (1, 2)},
     "edge": {"stem": (4, 8), "stages": ((4, 8), (8, 12)), "head": (8, 16), "num_classes": 5},
     "mnasnet": SMALL,
     "mobilenet-v2": SMALL,

@@ -34,6 +34,14 @@ QUICK = [*SHORT, "--evaluator", "table"]  # known scores instead of training
 SHARED = [
     *SHORT, "--evaluator-options.warmup-epochs", "2", "--evaluator-options.proxy-weight", "0",
 ]  # fmt: skip
+TEACHER = """
+from torch import nn
+
+def network(num_classes=10, input_shape=(1, 28, 28)):
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], 4, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4, num_classes))
+"""
 OWN_SPACE = """
 from torch import nn
 
@@ -119,21 +127,37 @@ def test_a_seed_out_of_range_is_refused(capsys, seed):
     assert "seed" in refused(capsys, "train", "runs/none", "--seed", seed)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "bignas" else n for n in PRESETS]
+)
 def test_a_preset_is_listed_and_searches(name, tmp_path, capsys):
     assert main(["strategies"]) == 0
     assert name in capsys.readouterr().out
-    small = ["--space", "toy", "--data", "sign-digits-small", "--limit-train-images", "60"]
-    given = PRESETS[name].options.get("strategy_options", {"cycles_per_stage": 1})
-    sized = {"evaluations": 12, "population": 5, "sample": 2, "cycles_per_stage": 1}
-    options = [f"--strategy-options.{option}={sized[option]}" for option in given]
-    if name != "paper":
-        options.append("--evaluator-options.warmup-epochs=1")
+    if name == "rmi":
+        pytest.importorskip("sklearn")
+    teacher = tmp_path / "teacher.py"
+    teacher.write_text(TEACHER)
+    elastic = ["--space-options.width=0.1", "--space-options.depths=[1,2]"]
+    small = {
+        "bignas": [*elastic, "--evaluator-options.warmup-epochs=1"],
+        "ofa": [*elastic, "--evaluator-options.warmup-epochs=4"],
+        "paper": ["--space=toy", "--strategy-options.cycles-per-stage=1"],
+        "rmi": [
+            "--space=toy", "--strategy-options.initial=8", "--evaluator-options.steps=2",
+            f"--evaluator-options.teacher={teacher}:network",
+        ],
+    }.get(name, ["--space=toy", "--evaluator-options.warmup-epochs=1"])  # fmt: skip
+    small += ["--data", "sign-digits-small", "--limit-train-images", "60"]
+    sized = {"evaluations": 12, "population": 5, "sample": 2}
+    known = [
+        option for option in sized if option in strategy_options(PRESETS[name].options["strategy"])
+    ]
+    options = [f"--strategy-options.{option}={sized[option]}" for option in known]
     out = str(tmp_path / name)
     assert main(["search", "--preset", name, *small, *options, "--out", out, "--quiet"]) == 0
     config = Run(out).config
     assert config.strategy == PRESETS[name].options["strategy"]
-    assert config.evaluator_options["score"] == "accuracy"
+    assert config.evaluator_options.get("score", "accuracy") == "accuracy"
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):

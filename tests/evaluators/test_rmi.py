@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas.cli import main
 from ddpnas.errors import OptionError
 from ddpnas.evaluators import RMIConfig, RMIEvaluator, create_evaluator, linear_cka
 from ddpnas.evaluators.stage_features import StageFeatures
@@ -118,21 +117,3 @@ def test_what_is_no_teacher_is_refused(stripes, small_space):
     evaluator = RMIEvaluator(features, stripes, QUICK, device="cpu", teacher=teacher(3))
     with pytest.raises(OptionError, match="give no feature maps"):
         next(evaluator.evaluate([{"a": "x"}]))
-
-
-def test_the_preset_searches_next_to_a_network_in_a_file(tmp_path, capsys):
-    pytest.importorskip("sklearn")
-    (tmp_path / "mine.py").write_text(
-        "from torch import nn\n"
-        "def network(num_classes=10, input_shape=(1, 28, 28)):\n"
-        "    return nn.Sequential(nn.Conv2d(input_shape[0], 4, 3, 2), nn.AdaptiveAvgPool2d(1),\n"
-        "                         nn.Flatten(), nn.Linear(4, num_classes))\n"
-    )
-    out = str(tmp_path / "run")
-    command = ["search", "--preset", "rmi", "--space", "toy", "--data", "sign-digits-small"]
-    named = ["--evaluator-options.teacher", f"{tmp_path / 'mine.py'}:network"]
-    sized = ["--strategy-options.evaluations", "6", "--strategy-options.initial", "4"]
-    quick = ["--evaluator-options.steps", "2", "--evaluator-options.images", "20", "--quiet"]
-    assert main([*command, *named, *sized, *quick, "--out", out]) == 0
-    assert "6 " in capsys.readouterr().out
-    assert main(["generate", out, "--limit", "macs=200K", "--json"]) == 0

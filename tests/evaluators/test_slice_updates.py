@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ddpnas.data import load_data
+from ddpnas.errors import OptionError
 from ddpnas.evaluators import SupernetConfig
 from ddpnas.evaluators.slice_updates import SliceUpdates
 from ddpnas.evaluators.supernet import SupernetEvaluator
@@ -110,3 +111,32 @@ def test_sandwich_trains_the_largest_and_the_smallest():
     assert all(step[0] == space.parse("a=8;b=6") for step in steps)
     assert all(step[1] == space.parse("a=2;b=3") for step in steps)
     assert len({path for step in steps for path in step[2:]}) > 1
+
+
+def test_phases_open_sizes_one_after_another():
+    """In the first of three parts the largest network trains alone, then one more word each."""
+    data = load_data("sign-digits-small", limit_train_images=60)
+    space = SearchSpace(network, data.input_shape)
+    config = SupernetConfig(training="sandwich", batch_size=20, warmup_epochs=6, phases=("b", "a"))
+    evaluator = SupernetEvaluator(space, data, 2, config, device="cpu")
+    paths = []
+    set_path = evaluator.supernet.set_path
+    evaluator.supernet.set_path = lambda path: (paths.append(path), set_path(path))
+    seen = []
+    for _ in evaluator.prepare([]):
+        seen.append(set(paths))
+        paths.clear()
+    first, then, last = (seen[2 * i] | seen[2 * i + 1] for i in range(3))
+    assert {space.format(path) for path in first} == {"a=8;b=6"}
+    assert {path["a"] for path in then} == {"8"} and {"3", "6"} <= {path["b"] for path in then}
+    assert {"2", "8"} <= {path["a"] for path in last} and space.parse("a=2;b=3") in last
+
+
+def test_phases_that_name_nothing_are_refused():
+    data = load_data("sign-digits-small", limit_train_images=60)
+    space = SearchSpace(network, data.input_shape)
+    config = SupernetConfig(training="sandwich", phases=("kernel",))
+    with pytest.raises(OptionError, match="no decision about a size.*has 'kernel' in its name"):
+        SupernetEvaluator(space, data, 2, config, device="cpu")
+    with pytest.raises(OptionError, match="phases belong to training 'sandwich', not 'fair'"):
+        SupernetConfig(phases=("kernel",))

@@ -20,18 +20,46 @@ class Preset(NamedTuple):
 
 
 # Evolution as in Single Path One-Shot: a population of 50 and 1,000 scores.
-_EVOLUTION = {
+_EVOLUTION: dict[str, Any] = {
     "strategy": "regularized-evolution",
     "strategy_options": {"evaluations": 1000, "population": 50, "sample": 10},
     "evaluator": "supernet",
 }
 
+# MobileNetV3 in which kernels, expansions, depths and widths share their weights.
+_ELASTIC: dict[str, Any] = {
+    **_EVOLUTION,
+    "space": "elastic-mobilenet-v3",
+    "evaluator_options": {
+        "training": "sandwich",
+        "score": "accuracy",
+        "proxy_weight": 0.0,
+        "clip": 1.0,
+    },
+}
+
 PRESETS = {
+    "bignas": Preset(
+        "BigNAS: the largest, the smallest and two random networks in every step, which learn from "
+        "the largest, then evolution by accuracy",
+        {**_ELASTIC, "space_options": {"factors": [0.75, 1.0, 1.25]}},
+    ),
     "fairnas": Preset(
         "FairNAS: every option is trained in every step, then evolution by accuracy",
         {
             **_EVOLUTION,
             "evaluator_options": {"training": "fair", "score": "accuracy", "proxy_weight": 0.0},
+        },
+    ),
+    "ofa": Preset(
+        "Once-for-All: as bignas, but first the largest network alone, then kernels, depths and "
+        "expansions open one after another",
+        {
+            **_ELASTIC,
+            "evaluator_options": {
+                **_ELASTIC["evaluator_options"],
+                "phases": ["kernel", "depth", "expansion"],
+            },
         },
     ),
     "paper": Preset(

@@ -29,6 +29,7 @@ from ddpnas.space.widths import Part, Width, trial_sizes
 __all__ = ["WidthTerms"]
 
 _MOST_FACTORS = 3  # widths in a product: the two sides of a layer, and groups or heads
+_CLOSE = 1e-9  # of two sums of logarithms that may be equal
 _MOST_DECISIONS = 3  # of a term, which has a value for each combination of their options
 
 
@@ -59,6 +60,7 @@ class WidthTerms:
         self._by_ratios: dict[_Ratios, Width] = {}
         for width in slices.widths():
             self._by_ratios.setdefault(_ratios([width.at(sizes) for sizes in self.trials]), width)
+        self._numbers = np.array([_number(ratios) for ratios in self._by_ratios])
 
     def explain(self, counts: Sequence[int], what: str) -> dict[Condition, int]:
         """Return terms whose sum is the count at every width.
@@ -107,14 +109,35 @@ class WidthTerms:
         """Return widths whose product has the same ratios as the counts."""
         if 0 in counts:
             return None
+        known = list(self._by_ratios.items())
         for number in range(_MOST_FACTORS):
-            for first in itertools.combinations_with_replacement(self._by_ratios.items(), number):
+            for places in self._likely(counts, number):
+                first = [known[i] for i in places]
                 rest = _ratios(counts)
                 for ratios, _ in first:
                     rest = tuple(a / b for a, b in zip(rest, ratios, strict=True))
                 if rest in self._by_ratios:
                     return (*(width for _, width in first), self._by_ratios[rest])
         return None
+
+    def _likely(self, counts: tuple[int, ...], number: int) -> Iterator[tuple[int, ...]]:
+        """Yield combinations of widths, by their places, after which one more may explain counts.
+
+        Exact fractions are slow, so sums of logarithms are compared first: a product of ratios has
+        the sum of their numbers.
+
+        Args:
+            counts: The counts.
+            number: How many widths a combination has.
+        """
+        if not self._numbers.size:
+            return
+        drawn = [*itertools.combinations_with_replacement(range(self._numbers.size), number)]
+        places = np.array(drawn, dtype=np.int64).reshape(len(drawn), number)
+        rest = _number(_ratios(counts)) - self._numbers[places].sum(axis=1)
+        above = np.sort(self._numbers)
+        nearest = above[np.clip(np.searchsorted(above, rest - _CLOSE), 0, above.size - 1)]
+        yield from map(tuple, places[np.abs(nearest - rest) <= _CLOSE].tolist())
 
     def _summands(self, counts: tuple[int, ...]) -> tuple[Width] | None:
         """Return a sum of widths that is the counts, as what a concatenation writes."""
@@ -130,6 +153,12 @@ class WidthTerms:
 
 
 _Ratios = tuple[Fraction, ...]
+
+
+def _number(ratios: _Ratios) -> float:
+    """Return a sum of logarithms with fixed random weights, which differs for other ratios."""
+    weights = np.random.default_rng(0).random(len(ratios))
+    return float(np.log([float(ratio) for ratio in ratios]) @ weights)
 
 
 def _ratios(counts: Sequence[int]) -> _Ratios:

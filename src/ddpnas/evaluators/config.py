@@ -23,15 +23,19 @@ class SupernetConfig:
 
     Args:
         training: "fair" (every step trains each option of each decision once, in disjoint paths),
-            "uniform" (one random path a step), "sandwich" (for widths: the largest network, the
-            smallest and two random ones on the same images, all but the largest with its outputs
-            as targets) or "path" (the paper's: each architecture is trained for an epoch before
-            its score).
+            "uniform" (one random path a step), "sandwich" (for sizes, that is widths and options
+            that are numbers, such as depths: the largest network, the smallest and two random ones
+            on the same images, all but the largest with its outputs as targets) or "path" (the
+            paper's: each architecture is trained for an epoch before its score).
         warmup_epochs: Passes over the training images before the first score, over all options
             alike; there are none with "path". Each costs as much as a pass over one path, with
             "sandwich" over four. None is 16 for each option of the longest decision, because a
             pass divides the images among them. Small sets get more: as many as make 2,500 steps,
             but at most 300. With "sandwich" it is a quarter of that.
+        phases: With "sandwich", progressive shrinking as in Once-for-All: words in the names of
+            decisions about sizes. The warm-up has a first part, in which all of these decisions
+            stay at their largest, and another part of the same length for each word, which opens
+            the decisions with this word. Other decisions are open throughout.
         score: "accuracy" (a fraction) or "loss" (the negative mean cross-entropy). None is
             "accuracy" with "path" and "loss" otherwise.
         proxy_weight: Weight of zero-cost proxies, which score the untrained network (NASWOT and
@@ -72,6 +76,7 @@ class SupernetConfig:
 
     training: Literal["fair", "uniform", "sandwich", "path"] = "fair"
     warmup_epochs: Annotated[int, Range(0, 100_000)] | None = None
+    phases: tuple[str, ...] = ()
     score: Literal["accuracy", "loss"] | None = None
     proxy_weight: Share | None = None
     augment: bool | None = None
@@ -92,6 +97,11 @@ class SupernetConfig:
             raise OptionError(
                 "proxy_weight needs scores that come from the same weights: use training fair or "
                 "uniform"
+            )
+        if self.phases and self.training != "sandwich":
+            raise OptionError(
+                f"phases belong to training 'sandwich', not {self.training!r}; use training "
+                f"sandwich, or leave phases out"
             )
 
     @property

@@ -25,7 +25,7 @@ from ddpnas.data.loader import Loader
 from ddpnas.errors import DataError, DivergedError, OptionError
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.slice_updates import SliceUpdates
-from ddpnas.space.decisions import Architecture
+from ddpnas.space.decisions import Architecture, Decision
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.checkpoint import (
@@ -102,6 +102,7 @@ class SharedWeights:
         # The captured steps of the warm-up; empty if every step draws new paths. They are kept from
         # epoch to epoch because a captured step is replayed.
         self._pool: list[Step] = []
+        self._pool_part = 0  # the part of the warm-up that it was drawn for
         self._parameters = list(self.supernet.parameters())
         self._optimizer = make_sgd(self._parameters, config, device)
         mean = config.shared_gradients == "mean"
@@ -109,10 +110,19 @@ class SharedWeights:
         self._shard = processes.shard
         self._train = Loader(data, [data.train], device, shard=self._shard)
         self._all = JointDistribution.uniform(space.decisions)
-        if config.training == "sandwich" and not any(d.ordered for d in space.decisions):
+        # The sizes of decisions about sizes, from small to large.
+        self._sizes = {d.name: sizes for d in space.decisions if (sizes := _by_size(d))}
+        if config.training == "sandwich" and not self._sizes:
             raise OptionError(
-                f"training 'sandwich' needs widths, and space {space.name!r} has none; use 'fair'"
+                f"training 'sandwich' needs decisions about sizes, such as widths, and space "
+                f"{space.name!r} has none; use 'fair'"
             )
+        for word in config.phases:
+            if not any(word in name for name in self._sizes):
+                raise OptionError(
+                    f"no decision about a size of space {space.name!r} has {word!r} in its name; "
+                    f"there are {', '.join(list(self._sizes)[:5])}, ..."
+                )
         # A fair step trains each option once, in as many disjoint paths as the longest decision has
         # options. All paths of a step together need no more images than there are.
         options = self._all.max_survivors
@@ -226,9 +236,10 @@ class SharedWeights:
             rng: Random numbers of the epoch.
             batch_size: Number of images in the whole batch, over all processes.
         """
-        if self._captures.recording and not self._pool:
-            # The draw depends on the search's seed alone: after a resume it gives the same pool.
-            draw = np.random.default_rng([self._seed, 0])
+        part = self._part()
+        if self._captures.recording and (not self._pool or self._pool_part != part):
+            # The draw depends on seed and part alone: after a resume it gives the same pool.
+            draw, self._pool_part = np.random.default_rng([self._seed, part]), part
             self._pool = [
                 self._captures.step(self._new_step(draw, batch_size))
                 for _ in range(math.ceil(_CAPTURED_PATHS / self._paths))
@@ -279,13 +290,20 @@ class SharedWeights:
         return self._update(total) / len(paths)
 
     def _sandwich(self, rng: np.random.Generator) -> list[Architecture]:
-        """Return paths of the largest widths, of the smallest, and two random ones."""
+        """Return the largest path, the smallest and two random ones; in phases, each once."""
         drawn = [dict(self._all.fair_cycle(rng)[0]) for _ in range(_SANDWICH)]
-        for decision in self._all.decisions:
-            if decision.ordered:
-                drawn[0][decision.name] = decision.options[-1]
-                drawn[1][decision.name] = decision.options[0]
-        return [Architecture(path) for path in drawn]
+        closed = self._config.phases[self._part() :]
+        for name, sizes in self._sizes.items():
+            drawn[0][name], drawn[1][name] = sizes[-1], sizes[0]
+            if any(word in name for word in closed):
+                for path in drawn:
+                    path[name] = sizes[-1]
+        paths = [Architecture(path) for path in drawn]
+        return list(dict.fromkeys(paths)) if closed else paths
+
+    def _part(self) -> int:
+        """Return the present part of the warm-up, see ``phases`` of :class:`SupernetConfig`."""
+        return (len(self._config.phases) + 1) * self.epochs // max(1, self.warmup_epochs)
 
     def _sandwich_step(
         self, paths: Sequence[Architecture], batch_size: int, inputs: Tensor, labels: Tensor
@@ -370,6 +388,13 @@ class SharedWeights:
         self.supernet.load_state_dict(without_prefix("supernet", tensors))
         load_optimizer(self._optimizer, without_prefix("optimizer", tensors), {})
         self.epochs = plain["epochs"]
+
+
+def _by_size(decision: Decision) -> list[str] | None:
+    """Return the options from small to large; None if they are not sizes."""
+    if all(option.isdecimal() for option in decision.options):
+        return sorted(decision.options, key=int)
+    return None
 
 
 def make_sgd(

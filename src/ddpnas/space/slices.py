@@ -221,11 +221,15 @@ class _Layer:
         own = {**self.module._parameters, **self.module._buffers}
         return {name: tensor for name, tensor in own.items() if tensor is not None}
 
-    def shapes(self, chosen: Mapping[str, int]) -> dict[str, Shape]:
-        """Return the shape of its tensors at some widths."""
+    def probe(self, chosen: Mapping[str, int]) -> nn.Module:
+        """Return a copy of the module with its attributes at some widths, and whole tensors."""
         probe = copy.copy(self.module)
         vars(probe).update(self.plain(chosen))
-        return layout(probe) or {}
+        return probe
+
+    def shapes(self, chosen: Mapping[str, int]) -> dict[str, Shape]:
+        """Return the shape of its tensors at some widths."""
+        return layout(self.probe(chosen)) or {}
 
     def plain(self, chosen: Mapping[str, int]) -> dict[str, Any]:
         """Return its attributes at some widths."""
@@ -348,7 +352,10 @@ class Slices:
         return _cut(tensor, whole, shape)
 
     def tensors(self, module: nn.Module, chosen: Mapping[str, int]) -> dict[str, Tensor]:
-        """Return a module's own parameters and buffers as they are at some widths.
+        """Return a module's own parameters and buffers as a built network has them.
+
+        A layer that is another one in a built network makes them in a method ``built_tensors``,
+        which gets its own tensors at these widths.
 
         Args:
             module: A module of the network.
@@ -356,14 +363,16 @@ class Slices:
         """
         layer = self._layers.get(id(module))
         if layer is None:
-            return _Layer("", module, {}).tensors()
-        shapes = layer.shapes(chosen)
-        return {
+            layer = _Layer("", module, {})
+        shapes = layer.shapes(chosen) if layer.attributes else {}
+        found = {
             name: _cut(tensor, layer.whole[name], shapes[name]).reshape(shapes[name].sizes)
             if name in shapes
             else tensor
             for name, tensor in layer.tensors().items()
         }
+        own: Any = getattr(layer.probe(chosen), "built_tensors", None)
+        return found if own is None else own(found)
 
     def hook(self, call: Callable[[str], None]) -> list[RemovableHandle]:
         """Call a function with each decision of a module before the module runs.

@@ -14,6 +14,7 @@ from ddpnas.space.user_code import UserCode, names_file
 from ddpnas.spaces import (
     darts,
     edge,
+    elastic_mobilenet_v3,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
@@ -38,6 +39,7 @@ __all__ = [
 _SPACES: dict[str, functools.partial[Any]] = {
     "darts": darts.SPACE,
     "edge": edge.SPACE,
+    "elastic-mobilenet-v3": elastic_mobilenet_v3.SPACE,
     "mnasnet": mnasnet.SPACE,
     "mobilenet-v2": mobilenet_v2.SPACE,
     "mobilenet-v3": mobilenet_v3.SPACE,
@@ -53,7 +55,7 @@ def list_spaces() -> list[str]:
 
     Example:
         >>> list_spaces()[:3]
-        ['darts', 'edge', 'mnasnet']
+        ['darts', 'edge', 'elastic-mobilenet-v3']
     """
     return sorted(_SPACES)
 
