@@ -27,7 +27,7 @@ from ddpnas.report.html import write_report
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.folder import ONNX, ShrinkFolder
 from ddpnas.shrinking.groups import Group
-from ddpnas.shrinking.plan import ShrinkSettings
+from ddpnas.shrinking.plan import Method, ShrinkSettings
 from ddpnas.shrinking.shrink import resume_shrink
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
@@ -57,6 +57,12 @@ def _parser() -> ArgumentParser:
         type=Annotated[float, Range(above=0, most=1e6)],
         default=20.0,
         help="time for everything; what does not fit by an estimate is refused",
+    )
+    parser.add_argument(
+        "--method",
+        type=Method,
+        default="sensitivity",
+        help="sensitivity: measure what each width costs in loss; pas: train a mask a channel",
     )
     parser.add_argument("--weights", help="file of weights (.safetensors or .pth), no download")
     parser.add_argument("--image-size", type=Pixels, help="pixels a side; default: the network's")
@@ -223,7 +229,8 @@ def _planned(options: Namespace) -> ShrinkTask:
             )
         show.line(f"new last layer ({opened.new_head}): the whole network is fine-tuned first")
     settings = ShrinkSettings(
-        minutes=options.minutes, epochs=options.epochs, divisor=options.divisor,
+        minutes=options.minutes, method=options.method, epochs=options.epochs,
+        divisor=options.divisor,
         head_epochs=0 if opened.new_head is None else options.head_epochs,
         keep=tuple(options.keep), candidates=options.candidates, seed=options.seed,
         device=options.device,

@@ -15,6 +15,7 @@ from ddpnas.shrinking.cutting import cut_channels
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.groups import Axis, Group, Part
 from ddpnas.shrinking.importance import order_channels
+from ddpnas.shrinking.pas import MaskSearch, search_masks
 from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings
 from ddpnas.shrinking.recalibration import recalibrate
 from ddpnas.shrinking.sensitivity import Sensitivity, measure_sensitivity
@@ -28,6 +29,7 @@ __all__ = [
     "Axis",
     "Candidate",
     "Group",
+    "MaskSearch",
     "Part",
     "Sensitivity",
     "ShrinkComparison",
@@ -44,6 +46,7 @@ __all__ = [
     "recalibrate",
     "resume_shrink",
     "score_candidates",
+    "search_masks",
     "shrink",
     "shrinkable",
     "uniform_widths",

@@ -1,11 +1,12 @@
 """ShrinkFolder: the files of a shrink, and what of it was done before an interruption.
 
-    shrink.json      the plan
-    costs.json       the groups, and what their widths cost, for other limits later
-    scores.jsonl     one line for each loss and accuracy, on the disk before the next is measured
-    trained/         the smaller network; while it is trained, the checkpoints
-    net.onnx         the smaller network, checked
-    program.pt2      the smaller network as a torch.export program, where no name rebuilds it
+    shrink.json        the plan
+    costs.json         the groups, and what their widths cost, for other limits later
+    scores.jsonl       one line for each loss and accuracy, on the disk before the next is measured
+    masks.safetensors  where the training of masks goes on, for the method "pas"
+    trained/           the smaller network; while it is trained, the checkpoints
+    net.onnx           the smaller network, checked
+    program.pt2        the smaller network as a torch.export program, where no name rebuilds it
 
 Nothing in the folder is executed.
 """
@@ -25,10 +26,11 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.utils.files import LOCK, lock, sync, writable, write_atomic
 from ddpnas.utils.read import Measured, read_records, whole_lines
 
-__all__ = ["COSTS", "ONNX", "PROGRAM", "SCORES", "ShrinkFolder"]
+__all__ = ["COSTS", "MASKS", "ONNX", "PROGRAM", "SCORES", "ShrinkFolder"]
 
 COSTS = "costs.json"
 SCORES = "scores.jsonl"
+MASKS = "masks.safetensors"
 ONNX = "net.onnx"
 PROGRAM = "program.pt2"
 

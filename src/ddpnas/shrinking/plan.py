@@ -28,15 +28,25 @@ from ddpnas.utils.read import read_json
 from ddpnas.utils.settings import Count, Epochs, MostImages, Seed, checked_fields
 from ddpnas.utils.shapes import Range
 
-__all__ = ["RECIPE", "SHRINK", "ShrinkPlan", "ShrinkSettings", "estimate", "refuse_too_long"]
+__all__ = [
+    "MASK_EPOCHS",
+    "RECIPE",
+    "SHRINK",
+    "Method",
+    "ShrinkPlan",
+    "ShrinkSettings",
+    "estimate",
+    "refuse_too_long",
+]
 
 SHRINK = "shrink.json"  # the plan, in the folder of a shrink
 RECIPE = "finetune"
+MASK_EPOCHS = 3  # of the method "pas"
 _WRITING = 15.0  # seconds, about, for exporting and checking a file and for the report
 _CAUTION = 0.9  # of the size that a message proposes
 _SMALLEST, _STEP = 32, 16  # pixels a side
 
-Method = Literal["sensitivity"]
+Method = Literal["sensitivity", "pas"]
 
 
 @dataclass(frozen=True)
@@ -148,14 +158,18 @@ def estimate(
     each = seconds_an_image(small, shape, device, training=True)
     phases = {
         "head": 0.0,
+        "masks": 0.0,
         "sensitivity": (singles + 2) * scored * run,
         "candidates": settings.candidates * share * scored * run + 2 * unseen * run,
         "fine-tuning": networks
         * (epochs * trains * (each + run * settings.distil) + unseen * share * run),
     }
-    if settings.head_epochs:
+    if settings.head_epochs or settings.method == "pas":
         whole_each = seconds_an_image(space.model, shape, device, training=True)
         phases["head"] = settings.head_epochs * trains * whole_each
+        if settings.method == "pas":
+            phases["sensitivity"] = 0.0
+            phases["masks"] = MASK_EPOCHS * len(data.train) * whole_each
     if writes:
         phases["writing"] = _WRITING
     return {name: seconds for name, seconds in phases.items() if seconds}

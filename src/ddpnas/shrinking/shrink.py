@@ -59,7 +59,9 @@ def shrink(
         data: Data with inputs of the shape that the network takes, normalized as it needs them.
         limits: Cost name -> limit; see :func:`ddpnas.generate`. Or texts such as "macs=50%". The
             costs are those of :func:`ddpnas.count_costs`. "50%" is a share of the given network's.
-        method: How widths are judged: "sensitivity" measures what each width costs in loss.
+        method: How widths are judged. "sensitivity" measures what each width costs in loss. "pas"
+            trains a mask for each channel, with a price on costs; see
+            :func:`ddpnas.shrinking.search_masks`.
         minutes: What all of it may take, by an estimate that is made first.
         epochs: Epochs of fine-tuning; by default as many as the recipe "finetune" plans.
         head_epochs: Epochs for which the whole network is fine-tuned first, as is needed if its

@@ -11,6 +11,7 @@ from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.limits import Limit
 from ddpnas.shrinking.candidates import Candidate
+from ddpnas.shrinking.cutting import Order
 from ddpnas.shrinking.groups import Group
 from ddpnas.space.decisions import Architecture
 from ddpnas.training.networks import NamedNetwork
@@ -58,6 +59,7 @@ class Shrunk:
         model: The smaller network, fine-tuned, in evaluation mode: plain layers, no trace of the
             search.
         groups: The groups of channels, those that cannot be cut with what fixes them.
+        order: Group -> for each of its parts, its classes of channels, the most important first.
         architecture: The widths of the groups that can be cut.
         given: Accuracy of the given network.
         networks: The found widths, and uniform and random widths within the same limits.
@@ -73,6 +75,7 @@ class Shrunk:
 
     model: nn.Module
     groups: tuple[Group, ...]
+    order: Order = field(repr=False)
     architecture: Architecture
     given: float
     networks: tuple[ShrinkComparison, ...]

@@ -25,8 +25,11 @@ from ddpnas.export.trained import export_trained
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, Limits, checked_limits, parse_limits, within
 from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths
-from ddpnas.shrinking.folder import COSTS, ONNX, PROGRAM, ShrinkFolder
+from ddpnas.shrinking.folder import COSTS, MASKS, ONNX, PROGRAM, ShrinkFolder
+from ddpnas.shrinking.importance import order_channels
+from ddpnas.shrinking.pas import search_masks
 from ddpnas.shrinking.plan import (
+    MASK_EPOCHS,
     RECIPE,
     SHRINK,
     ShrinkPlan,
@@ -35,7 +38,7 @@ from ddpnas.shrinking.plan import (
     refuse_too_long,
 )
 from ddpnas.shrinking.recalibration import recalibrate
-from ddpnas.shrinking.sensitivity import Sensitivity, batches_of, measure_sensitivity
+from ddpnas.shrinking.sensitivity import Sensitivity, batches_of, mean_loss, measure_sensitivity
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
 from ddpnas.shrinking.shrunk import ShrinkComparison, Shrunk
 from ddpnas.shrinking.width_scores import WidthScores, describe_fixed
@@ -269,7 +272,7 @@ class _Run:
         full = {name: table.cost(whole) for name, table in task.costs.items()}
         given = self._accuracy(copy.deepcopy(self.space.model).to(self.device))
         model = copy.deepcopy(self.space.model).eval()
-        return Shrunk(model, self.space.groups, whole, given, (), full, task.limits, [], [])
+        return Shrunk(model, self.space.groups, {}, whole, given, (), full, task.limits, [], [])
 
     def all_phases(self) -> Shrunk:
         """Train the head, score widths and candidates, fine-tune, and return the result."""
@@ -278,7 +281,8 @@ class _Run:
                 self._train_head()
             self._begun = time.perf_counter()
             given = self._known_accuracy("given", lambda: self.space.model)
-            sensitivity = self._sensitivity()
+            by_masks = self.settings.method == "pas"
+            sensitivity = self._masks() if by_masks else self._sensitivity()
             scored = self._candidates(sensitivity)
             chosen = {"found": scored[0].architecture, **self._controls(scored[0])}
             before = read_comparison(self.trained.path)
@@ -298,6 +302,7 @@ class _Run:
         return Shrunk(
             model=networks[0].result.model,
             groups=self.space.groups,
+            order=self.space.order,
             architecture=networks[0].architecture,
             given=given,
             networks=networks,
@@ -365,6 +370,33 @@ class _Run:
         )  # fmt: skip
         self._mark("sensitivity")
         return found
+
+    def _masks(self) -> Sensitivity:
+        """Return the prices of widths by masks, in place of measured rises."""
+        settings, space, device = self.settings, self.space, self.device
+        batches = batches_of(self.data, self.data.train, settings.images, settings.seed, device)
+        model = copy.deepcopy(space.model).to(device)
+        space.order = order_channels(model, space.groups, settings.importance, batches)
+        known = self.folder.widths()
+        if len(known) < sum(len(d.options) for d in space.decisions):
+            recalibrate(model, batches)
+            validation = batches_of(
+                self.data, self.data.valid, settings.images, settings.seed, device
+            )
+            loss = mean_loss(model, validation)
+            found = search_masks(
+                space, self.data, self.task.limits, self.task.costs,
+                epochs=MASK_EPOCHS, seed=settings.seed, device=device,
+                checkpoint=self.folder.path / MASKS, on_epoch=self._tell_epoch("masks"),
+            )  # fmt: skip
+            for (group, width), price in found.prices.items():
+                if (group, width) not in known:
+                    self.folder.add("width", loss + price, group=group, width=width)
+            known = self.folder.widths()
+        self._mark("masks")
+        first = space.decisions[0]
+        whole = known[first.name, first.options[-1]]
+        return Sensitivity.of_losses(space, whole, known)
 
     def _candidates(self, sensitivity: Sensitivity) -> list[Candidate]:
         def keep(candidate: Candidate) -> None:
