@@ -14,7 +14,17 @@ import ddpnas
 from ddpnas.training.distributed import ALONE
 
 from ..conftest import striped_images
-from .together import CONFIG, FAIR, MIXTURES, OPTIONS, layers, network, several_eval_batches, step
+from .together import (
+    CONFIG,
+    FAIR,
+    MIXTURES,
+    OPTIONS,
+    SIEVE,
+    layers,
+    network,
+    several_eval_batches,
+    step,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +58,10 @@ def stop_at_third(progress):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """Return (folder, what each process found, what one finds: on paths, fairly, by mixtures)."""
+    """Return (folder, what each process found, what one finds).
+
+    One finds something on paths, fairly without and with a sieve, and by mixtures.
+    """
     folder = tmp_path_factory.mktemp("together")
     images, labels = map(torch.from_numpy, striped_images(120))
     torch.save((images, labels), folder / "stripes.pt")
@@ -58,7 +71,9 @@ def together(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         several_eval_batches(patch.setattr)
         alone = ddpnas.search(space, data, out=folder / "alone", **arguments)
-        fair = ddpnas.search(space, data, **{**arguments, "evaluator_options": FAIR})
+        fairly = {**arguments, "evaluator_options": FAIR}
+        fair = ddpnas.search(space, data, **fairly)
+        sieved = ddpnas.search(space, data, **fairly, **SIEVE)
         mixtures = {
             name: ddpnas.search(
                 space, data, name, strategy_options=options,
@@ -76,14 +91,15 @@ def together(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert "Resuming with 2 processes (was 1)" in done.stderr
     found = [json.loads((folder / f"found-{rank}.json").read_text()) for rank in (0, 1)]
-    return folder, found, alone, fair, mixtures
+    return folder, found, alone, (fair, sieved), mixtures
 
 
 def test_the_history_is_that_of_one_process(together):
-    _, found, alone, fair, _ = together
+    _, found, alone, (fair, sieved), _ = together
     for one in found:
         assert_alike(timeless(one["history"]), timeless(alone.history))
         assert_alike(timeless(one["fair"]), timeless(fair.history))
+        assert_alike(timeless(one["sieved"]), timeless(sieved.history))
         assert one["text"] == alone.text
     assert timeless(found[0]["history"]) == timeless(found[1]["history"])
 

@@ -21,6 +21,7 @@ MIXTURES = {
     "dropnas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05, "drop_rate": 0.1},
     "gdas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
 }
+SIEVE = {"sieve": "dynamics", "sieve_options": {"keep": 0.5, "valid_keep": 0.5, "warmup": 0.25}}
 OPTIONS = {"cycles_per_stage": 1, "draws": 20}
 
 
@@ -116,6 +117,7 @@ def main(folder):
     found["history"], found["text"], found["reports"] = result.history, result.text, len(reported)
     fair = {"strategy_options": OPTIONS, "evaluator_options": FAIR}
     found["fair"] = ddpnas.search(space, data, **fair).history
+    found["sieved"] = ddpnas.search(space, data, **fair, **SIEVE).history
     for name, options in MIXTURES.items():
         scored = {"eval_batch_size": 7}
         result = ddpnas.search(

@@ -27,6 +27,7 @@ __all__ = [
     "add_quiet",
     "add_scoring",
     "add_seed_and_device",
+    "add_sieve",
     "add_space",
     "add_space_options",
     "dashed",
@@ -44,6 +45,7 @@ FREE = (  # take any --name.option
     "--space-options",
     "--strategy-options",
     "--evaluator-options",
+    "--sieve-options",
     "--recipe-options",
 )
 
@@ -163,6 +165,19 @@ def add_space_options(parser: ArgumentParser) -> None:
         type=dict[str, Any],
         default={},
         help="options of the space, one by one: --space-options.channels 8",
+    )
+
+
+def add_sieve(parser: ArgumentParser) -> None:
+    """Add --sieve and --sieve-options."""
+    parser.add_argument(
+        "--sieve", default="all", help="which training images an epoch reads (`ddpnas data`)"
+    )
+    parser.add_argument(
+        "--sieve-options",
+        type=dict[str, Any],
+        default={},
+        help="options of the sieve, one by one: --sieve-options.keep 0.4",
     )
 
 

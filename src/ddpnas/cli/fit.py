@@ -19,6 +19,7 @@ from ddpnas.cli._options import (
     add_quiet,
     add_scoring,
     add_seed_and_device,
+    add_sieve,
     new_parser,
 )
 from ddpnas.fitting.fit import fit as fit_network
@@ -76,6 +77,7 @@ def _fit_parser() -> ArgumentParser:
     parser.add_argument(
         "--threads", type=Count, help="threads of the processor; default: the better of all and one"
     )
+    add_sieve(parser)
     add_seed_and_device(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     add_json(parser)
@@ -96,6 +98,8 @@ def fit(options: Namespace) -> None:
             start=options.start,
             weights=options.weights,
             teacher=options.teacher,
+            sieve=options.sieve,
+            sieve_options=options.sieve_options,
             image_size=options.image_size,
             metric=options.metric or "accuracy",
             class_weights=options.class_weights or "none",

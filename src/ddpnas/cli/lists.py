@@ -15,6 +15,7 @@ from ddpnas.cli._options import Command, add_limit, add_space_options, new_parse
 from ddpnas.cli._presets import PRESETS
 from ddpnas.cli.spaces import show_space
 from ddpnas.data.load import list_data, load_data
+from ddpnas.data.sieves import list_sieves, sieve_class, sieve_options
 from ddpnas.evaluators.registry import (
     evaluator_class,
     evaluator_config,
@@ -56,7 +57,7 @@ def _evaluators_parser() -> ArgumentParser:
 
 
 def _data_parser() -> ArgumentParser:
-    return new_parser("list the embedded data sets and the forms that --data accepts")
+    return new_parser("list the embedded data sets, the forms that --data accepts, and the sieves")
 
 
 def spaces(options: Namespace) -> None:
@@ -143,6 +144,12 @@ def data(options: Namespace) -> None:
         "    valid_images, valid_labels, test_images, test_labels and classes\n"
         "  a folder with the files of CIFAR-10, CIFAR-100 or Fashion-MNIST"
     )
+    rows = []
+    for name in list_sieves():
+        given = ", ".join(f"{n.replace('_', '-')} {v}" for n, v in sieve_options(name).items())
+        rows.append([name, str(_documented(sieve_class(name)).short_description), given])
+    show.table(["sieve", "description", "options"], rows)
+    show.line("in a search, a fit or a training: --sieve NAME --sieve-options.OPTION VALUE")
 
 
 COMMANDS: dict[str, Command] = {

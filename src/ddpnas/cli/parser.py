@@ -29,6 +29,7 @@ from ddpnas.cli import (
 )
 from ddpnas.cli import evaluate as trained
 from ddpnas.cli._options import FREE, Command, Parser, dashed
+from ddpnas.data.sieves import sieve_options
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.registry import evaluator_options
 from ddpnas.spaces.registry import space_options
@@ -47,8 +48,8 @@ TOGETHER = ("search", "resume", "train")  # commands that several processes may 
 # Options that --help shows of commands with many; --help-all shows all.
 SHOWN = {
     "search": (
-        "--preset", "--data", "--image-size", "--space", "--strategy", "--evaluator", "--seed",
-        "--device", "--out", "--overwrite",
+        "--preset", "--data", "--image-size", "--space", "--strategy", "--evaluator", "--sieve",
+        "--seed", "--device", "--out", "--overwrite",
     ),
     "train": (
         "run", "--data", "--recipe", "--epochs", "--random", "--same-size", "--baseline", "--seed",
@@ -183,6 +184,7 @@ def _inner_option(name: str, known: Collection[str], words: Sequence[str]) -> st
         "--evaluator-options": lambda: evaluator_options(_value(words, "--evaluator", "supernet")),
         "--strategy-options": lambda: strategy_options(_value(words, "--strategy", "ddpnas")),
         "--recipe-options": lambda: hints_of(Recipe),
+        "--sieve-options": lambda: sieve_options(_value(words, "--sieve", "all")),
         "--space-options": lambda: space_options(_value(words, "--space", "nasbench201")),
     }
     inner = []

@@ -105,7 +105,8 @@ def search(options: Namespace) -> None:
     check_without_data(
         options.space, options.strategy, options.evaluator, space_options=options.space_options,
         strategy_options=options.strategy_options, evaluator_options=options.evaluator_options,
-        device=options.device, out=options.out, overwrite=options.overwrite,
+        device=options.device, sieve=options.sieve, sieve_options=options.sieve_options,
+        out=options.out, overwrite=options.overwrite,
     )  # fmt: skip
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
@@ -125,6 +126,8 @@ def search(options: Namespace) -> None:
             strategy_options=options.strategy_options,
             evaluator=options.evaluator,
             evaluator_options=options.evaluator_options,
+            sieve=options.sieve,
+            sieve_options=options.sieve_options,
             device=options.device,
             overwrite=options.overwrite,
             on_progress=progress.update,

@@ -19,6 +19,7 @@ from ddpnas.cli._options import (
     add_quiet,
     add_scoring,
     add_seed_and_device,
+    add_sieve,
     add_space,
     new_parser,
     own_network,
@@ -116,6 +117,7 @@ def _train_parser() -> ArgumentParser:
         "timm:NAME or FILE.py:function; repeatable",
     )
     parser.add_argument("--mixed-precision", default="no", help="no, bf16 or fp16")
+    add_sieve(parser)
     parser.add_argument("--track", help="log every epoch to tensorboard, mlflow or wandb")
     add_seed_and_device(parser)
     parser.add_argument("--out", help="folder for the result; default: RUN/trained")
@@ -163,6 +165,8 @@ def train(options: Namespace) -> None:
             mixed_precision=options.mixed_precision,
             track=options.track,
             teacher=options.teacher,
+            sieve=options.sieve,
+            sieve_options=options.sieve_options,
             folder=folder.checkpoints,
             resume=options.resume,
             on_epoch=progress.update,

@@ -11,6 +11,7 @@ from ddpnas.data._stream import Stream
 from ddpnas.data.augment import Augmentation, Shard
 from ddpnas.data.data import Data
 from ddpnas.data.preprocessing import Normalizer
+from ddpnas.data.sieve import Sieve
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 
 __all__ = ["Loader", "default_batch_size"]
@@ -48,6 +49,9 @@ class Loader:
             shifted, and mirrored if the data allows that.
         shard: The part of every training batch that this process gets. Of the evaluation batches
             it gets whole ones, so that their statistics are those of a single process.
+
+    Attributes:
+        sieve: Says which items a pass reads; it may be set later. By default all of them.
 
     Example:
         >>> from ddpnas.data.data import make_data
@@ -87,9 +91,14 @@ class Loader:
         streamed = [s for s in self._splits if isinstance(s, DatasetSplit)]
         self._stream = Stream(streamed, pinned=device.type == "cuda") if streamed else None
         self._normalize = Normalizer(data.mean, data.std, device) if data.mean else None
+        self.labels = torch.cat([split.labels for split in splits])
+        self.sieve = Sieve(self.labels)
+        # Numbers and labels of the items of the batch that was given last.
+        self._given: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
-        return sum(len(split) for split in self._splits)
+        """Return the number of items that a pass reads."""
+        return len(self.sieve.kept)
 
     def batch_size(self, asked: int | None, at_once: int = 1) -> int:
         """Return the batch size asked for; for None, that of :func:`default_batch_size`.
@@ -98,7 +107,7 @@ class Loader:
             asked: Batch size, or None to choose one.
             at_once: Number of batches in one step.
         """
-        return asked or default_batch_size(len(self), at_once)
+        return asked or default_batch_size(len(self.labels), at_once)
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches of one training pass."""
@@ -107,24 +116,48 @@ class Loader:
     def train_batches(self, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) in random order, augmented; an incomplete batch is skipped."""
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(self), generator=generator)
+        order = self.sieve.kept[torch.randperm(len(self), generator=generator)]
         size = min(batch_size, len(self))
         whole = list(order[: self.steps(batch_size) * size].split(size))  # type: ignore[no-untyped-call]
         chunks = [self._shard.take(chunk) for chunk in whole]
         for inputs, labels in self._read(chunks, seed):
             yield self._prepare(inputs, (size, generator)), labels
 
-    def eval_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all (inputs, labels) in order, in batches whose sizes differ by one at most.
+    def eval_batches(
+        self, batch_size: int, *, whole: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) in order, in batches whose sizes differ by one at most.
 
         Equal sizes matter where batch statistics are used (supernets).
+
+        Args:
+            batch_size: Largest number of items in a batch.
+            whole: Whether to read all items, whatever the sieve keeps.
         """
-        chunks = list(torch.arange(len(self)).tensor_split(-(-len(self) // batch_size)))
+        items = torch.arange(len(self.labels)) if whole else self.sieve.kept
+        chunks = list(items.tensor_split(-(-len(items) // batch_size)))
         chunks = chunks[self._shard.rank :: self._shard.size]
         for inputs, labels in self._read(chunks, seed=0):
             yield self._prepare(inputs, None), labels
 
+    def observe(self, outputs: Tensor) -> None:
+        """Let the sieve see what the network said of the batch that was given last.
+
+        Args:
+            outputs: (n, classes) outputs before the softmax.
+        """
+        if self.sieve.observes and self._given is not None:
+            items, labels = self._given
+            self.sieve.observe(items, outputs, labels)
+
     def _read(self, chunks: list[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for chunk, (inputs, labels) in zip(chunks, self._items(chunks, seed), strict=True):
+            if self.sieve.classes is not None:  # the place of each label among the present ones
+                labels = torch.searchsorted(self.sieve.classes.to(labels.device), labels)
+            self._given = chunk, labels
+            yield inputs, labels
+
+    def _items(self, chunks: list[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         first = self._splits[0]
         if isinstance(first, TensorSplit):
             for chunk in chunks:

@@ -21,6 +21,7 @@ from ddpnas.costs.pace import Pace
 from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DivergedError, OptionError, nearest
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import in_own_order
@@ -121,6 +122,11 @@ class ContinuedEvaluator(BaseEvaluator):
         config: How far each is trained; None is the default :class:`ContinuedConfig`.
         seed: Seed for initial weights, shuffling and augmentation.
         device: "auto", "cpu", "cuda", ...
+        sieve: Which training images are read: all, or random ones, the same for all networks; None
+            is all. All validation images score.
+
+    Raises:
+        OptionError: The sieve is another one.
 
     Example:
         >>> import ddpnas
@@ -140,8 +146,16 @@ class ContinuedEvaluator(BaseEvaluator):
         *,
         seed: int = 0,
         device: str = "auto",
+        sieve: SieveConfig | None = None,
     ) -> None:
         self.config = config or ContinuedConfig()
+        self._sieve = sieve or SieveConfig()
+        if self._sieve.observes or self._sieve.valid_keep < 1:
+            raise OptionError(
+                f"the evaluator continued cannot run sieve {self._sieve.name!r} with these "
+                f"options: it trains networks without knowing for how many epochs, and scores on "
+                f"all validation images; use --sieve random, or the evaluator supernet"
+            )
         self._space, self._seed = space, seed
         self._classes = len(data.classes)
         recipe = create_recipe(self.config.recipe)
@@ -156,6 +170,7 @@ class ContinuedEvaluator(BaseEvaluator):
         )
         used = pick_device(device)
         self._train = Loader(data, [data.train], used, augmentation=augmentation)
+        self._train.sieve = self._sieve.of_rest(self._train.labels, seed)
         balanced = self.config.class_weights == "balanced"
         self._weights = (
             balanced_weights(data.train.labels, self._classes).to(used) if balanced else None
@@ -259,6 +274,7 @@ class ContinuedEvaluator(BaseEvaluator):
             "metric": config.metric,
             "class_weights": config.class_weights,
             "threads": torch.get_num_threads(),
+            **self._sieve.identity(),
         }
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

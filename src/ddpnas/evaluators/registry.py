@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpnas.data.data import Data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.evaluators.config import SupernetConfig
@@ -38,6 +39,7 @@ class _Setting:
     seed: int
     device: str
     processes: Processes
+    sieve: SieveConfig
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def _supernet(
         seed=setting.seed,
         device=setting.device,
         processes=setting.processes,
+        sieve=setting.sieve,
     )
 
 
@@ -71,7 +74,9 @@ def _continued(
             "the evaluator continued trains in one process; start the search without torchrun or "
             "accelerate"
         )
-    return ContinuedEvaluator(space, data, config, seed=setting.seed, device=setting.device)
+    return ContinuedEvaluator(
+        space, data, config, seed=setting.seed, device=setting.device, sieve=setting.sieve
+    )
 
 
 def _rmi(space: SearchSpace, data: Data, config: RMIConfig, setting: _Setting) -> RMIEvaluator:
@@ -80,6 +85,7 @@ def _rmi(space: SearchSpace, data: Data, config: RMIConfig, setting: _Setting) -
             "the evaluator rmi trains in one process; start the search without torchrun or "
             "accelerate"
         )
+    setting.sieve.without("the evaluator rmi trains on one batch")
     return RMIEvaluator(space, data, config, seed=setting.seed, device=setting.device)
 
 
@@ -91,12 +97,15 @@ def _standalone(
             "the evaluator standalone spreads its trainings by --evaluator-options.workers; start "
             "the search without torchrun or accelerate"
         )
-    return StandaloneEvaluator(space, data, config, seed=setting.seed, device=setting.device)
+    return StandaloneEvaluator(
+        space, data, config, seed=setting.seed, device=setting.device, sieve=setting.sieve
+    )
 
 
 def _table(
     space: SearchSpace, data: Data, config: TableConfig, setting: _Setting
 ) -> TableEvaluator:
+    setting.sieve.without("the evaluator table reads no images")
     return TableEvaluator.from_benchmark(space, config)
 
 
@@ -129,6 +138,7 @@ def create_evaluator(
     seed: int = 0,
     device: str = "auto",
     processes: Processes = ALONE,
+    sieve: SieveConfig | None = None,
     **options: Any,
 ) -> Evaluator:
     """Return the evaluator of that name.
@@ -142,10 +152,12 @@ def create_evaluator(
         seed: Seed for initial weights, shuffling and augmentation.
         device: "auto", "cpu", "cuda", ...
         processes: The processes that search together.
+        sieve: Which images are read; None is all.
         options: Options of the evaluator; ``ddpnas evaluators NAME`` lists them.
 
     Raises:
-        OptionError: Unknown name or option, or an option of another type or out of range.
+        OptionError: Unknown name or option, an option of another type or out of range, or a sieve
+            that the evaluator cannot run.
 
     Example:
         >>> import ddpnas
@@ -157,7 +169,7 @@ def create_evaluator(
     """
     config = evaluator_config(name, options)
     seed = checked("seed", Seed, seed)
-    setting = _Setting(evaluations, seed, device, processes)
+    setting = _Setting(evaluations, seed, device, processes, sieve or SieveConfig())
     return _EVALUATORS[name].create(space, data, config, setting)
 
 

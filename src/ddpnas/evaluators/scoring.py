@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +54,7 @@ def score_paths(
     paths: Paths,
     batches: Iterable[tuple[Tensor, Tensor]],
     processes: Processes,
+    observe: Callable[[Tensor], object] | None = None,
 ) -> list[PathScore]:
     """Return accuracy and loss of each path.
 
@@ -68,6 +69,7 @@ def score_paths(
         paths: Architectures.
         batches: (inputs, labels).
         processes: The processes that evaluate together, each on its own batches.
+        observe: Called with the outputs of each path for each batch.
 
     Example:
         >>> import ddpnas
@@ -85,6 +87,8 @@ def score_paths(
     with torch.inference_mode(), seeded(_SEED):
         for inputs, labels in batches:
             for index, outputs in _outputs(supernet, paths, order, inputs):
+                if observe is not None:
+                    observe(outputs)
                 found[index].append(_sums(outputs, labels))
     sums = torch.zeros(len(paths), 3, dtype=torch.float64)
     if any(found):  # of several processes, one may have no batch

@@ -22,6 +22,7 @@ from torch.nn import functional
 from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DataError, DivergedError, OptionError
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.slice_updates import SliceUpdates
@@ -67,6 +68,7 @@ class SharedWeights:
         seed: Seed for the initial weights and for each epoch's shuffling and augmentation.
         device: Device of the supernet.
         processes: The processes that train together, each on its shard of every batch.
+        sieve: Which training images an epoch reads.
 
     Attributes:
         supernet: The network with its present weights.
@@ -76,7 +78,8 @@ class SharedWeights:
 
     Raises:
         DataError: There are fewer training images than paths in a step.
-        OptionError: A path has fewer images in a step than there are processes.
+        OptionError: A path has fewer images in a step than there are processes, or a sieve cannot
+            run.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class SharedWeights:
         seed: int,
         device: torch.device,
         processes: Processes,
+        sieve: SieveConfig,
     ) -> None:
         self._config, self._seed, self._evaluations = config, seed, evaluations
         self._device, self._processes = device, processes
@@ -97,7 +101,7 @@ class SharedWeights:
         place(self.supernet, device)
         synchronize_norms(self.supernet, processes)
         processes.copy_first([*self.supernet.parameters(), *self.supernet.buffers()])
-        graphs = config.cuda_graphs and processes.size == 1
+        graphs = config.cuda_graphs and processes.size == 1 and not sieve.sieves
         self._captures = Captures.on(device) if graphs else Captures(None)
         # The captured steps of the warm-up; empty if every step draws new paths. They are kept from
         # epoch to epoch because a captured step is replayed.
@@ -138,17 +142,30 @@ class SharedWeights:
             self.warmup_epochs = config.warmup_epochs
         if not config.augmented(self.warmup_epochs / options):
             self._train.augmentation = Augmentation(crop="none", flip=False)
-        if len(self._train) < paths:
+        self._begin_sieve(sieve)
+        fewest = self._train.sieve.fewest
+        if fewest < paths:
             raise DataError(
-                f"{len(self._train)} training images are too few for a step, which takes {paths} "
+                f"{fewest} training images are too few for a step, which takes {paths} "
                 f"paths with images of their own; give more images"
             )
-        smallest = min(self._batch_size, len(self._train) // paths)  # images of a path's step
+        smallest = min(self._batch_size, fewest // paths)  # images of a path's step
         if smallest < processes.size:
             raise OptionError(
                 f"the {smallest} images of a path's step cannot be split over {processes.size} "
                 f"processes; use fewer"
             )
+
+    def _begin_sieve(self, config: SieveConfig) -> None:
+        """Let the training images go through a sieve."""
+        by_path = self._config.training == "path"
+        if config.narrows and by_path:
+            raise OptionError(
+                f"sieve {config.name!r} changes the classes between two scores of training 'path', "
+                f"which then do not compare; use training fair"
+            )
+        epochs = self._evaluations if by_path else self.warmup_epochs
+        self._train.sieve = config.create(self._train.labels, max(1, epochs), self._seed)
 
     def _enough(self, options: int) -> int:
         """Return the number of passes after which scores are worth something.
@@ -187,6 +204,7 @@ class SharedWeights:
                     clip=self._config.clip,
                     processes=self._processes,
                     precision=self._config.mixed_precision,
+                    observe=self._train.observe if self._train.sieve.observes else None,
                 )
                 loss = train_epoch(
                     self._captures.step(step),
@@ -199,6 +217,7 @@ class SharedWeights:
         self.epochs += 1
         self._processes.check_equal("weights", repr(architecture), path)
         images = self._train.steps(self._batch_size) * min(self._batch_size, len(self._train))
+        self._train.sieve.end_epoch(self._processes.sum)
         return _measured(images, loss, lr, started)
 
     def train_all(self) -> dict[str, float]:
@@ -214,7 +233,8 @@ class SharedWeights:
         steps = self._train.steps(batch_size)
         train = self._steps(np.random.default_rng(seed), batch_size)
         losses: list[Tensor] = []
-        with seeded(seed + self._processes.rank):  # dropout drops other units in each process
+        narrowed = self._train.sieve.narrowing(self.supernet)
+        with seeded(seed + self._processes.rank), narrowed:  # dropout differs between processes
             for step, batch in enumerate(self._train.train_batches(batch_size, seed)):
                 # One cosine, falling from step to step. It ends with the warm-up, so that scores
                 # come from settled weights.
@@ -225,6 +245,7 @@ class SharedWeights:
         if not math.isfinite(loss):
             raise self._diverged(f"the training loss became {loss}", lr)
         self.epochs += 1
+        self._train.sieve.end_epoch(self._processes.sum)
         if self.epochs == self.warmup_epochs:
             self._pool = []  # gives the memory of captured steps back before the scores
         return _measured(steps * batch_size, loss, lr, started)
@@ -273,6 +294,7 @@ class SharedWeights:
         own = self._shard.take(owners).bincount(minlength=len(paths)).tolist()
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
+        answers: list[Tensor] = []
         parts = zip(
             paths, torch.split(inputs, own), torch.split(labels, own), own, whole, strict=True
         )
@@ -280,13 +302,17 @@ class SharedWeights:
             self.supernet.set_path(path)
             self._updates.note_path()
             with autocast(self._device, self._config.mixed_precision):
-                loss = functional.cross_entropy(self.supernet(part), targets)
+                outputs = self.supernet(part)
+                loss = functional.cross_entropy(outputs, targets)
+            answers.append(outputs.detach())
             # `loss` is the mean over this process's `count` images of the path, which has `of` in
             # all processes. The path's mean is sum(loss * count) / of, a sum over processes, but
             # average_gradients below divides by their number. So multiply by it here.
             loss = loss * (count * self._processes.size / of)
             loss.backward()
             total += loss.detach()
+        if self._train.sieve.observes:
+            self._train.observe(torch.cat(answers))
         return self._update(total) / len(paths)
 
     def _sandwich(self, rng: np.random.Generator) -> list[Architecture]:
@@ -332,6 +358,7 @@ class SharedWeights:
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
             if targets is labels:
+                self._train.observe(outputs)
                 targets = outputs.detach().float().softmax(dim=1)
         return self._update(total) / len(paths)
 
@@ -381,12 +408,14 @@ class SharedWeights:
         tensors = with_prefix("supernet", self.supernet.state_dict())
         state, _ = optimizer_state(self._optimizer)
         tensors |= with_prefix("optimizer", state)
+        tensors |= with_prefix("sieve", self._train.sieve.state_dict())
         return tensors, {"epochs": self.epochs}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; ``plain`` may hold more."""
         self.supernet.load_state_dict(without_prefix("supernet", tensors))
         load_optimizer(self._optimizer, without_prefix("optimizer", tensors), {})
+        self._train.sieve.load_state_dict(without_prefix("sieve", tensors))
         self.epochs = plain["epochs"]
 
 

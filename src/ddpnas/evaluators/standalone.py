@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 
 from ddpnas.data.data import Data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.space.decisions import Architecture
@@ -78,6 +79,11 @@ class StandaloneEvaluator(BaseEvaluator):
         config: How each network is trained; None is the default :class:`StandaloneConfig`.
         seed: Seed for initial weights, shuffling and augmentation.
         device: "auto", "cpu", "cuda", ...; several local workers share its devices evenly.
+        sieve: Which training images the epochs of each training read; None is all. All validation
+            images score.
+
+    Raises:
+        OptionError: The sieve cannot run with the recipe.
 
     Example:
         >>> import ddpnas
@@ -99,8 +105,14 @@ class StandaloneEvaluator(BaseEvaluator):
         *,
         seed: int = 0,
         device: str = "auto",
+        sieve: SieveConfig | None = None,
     ) -> None:
         self.config = config or StandaloneConfig()
+        self._sieve = sieve or SieveConfig()
+        if self._sieve.valid_keep < 1:
+            raise OptionError(
+                "the evaluator standalone scores on all validation images: leave valid_keep out"
+            )
         self.device = pick_device(device)
         # Workers receive a user's space as the name of its file: functions in a file that was
         # executed here cannot be sent to another process.
@@ -112,6 +124,7 @@ class StandaloneEvaluator(BaseEvaluator):
             config=self.config,
             seed=seed,
             device=device,
+            sieve=self._sieve,
         )
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
@@ -144,7 +157,12 @@ class StandaloneEvaluator(BaseEvaluator):
     def identity(self) -> dict[str, Any]:
         """Return what scores depend on: workers and executor are left out."""
         config = self.config
-        return {"epochs": config.epochs, "recipe": config.recipe, "threads": config.threads}
+        return {
+            "epochs": config.epochs,
+            "recipe": config.recipe,
+            "threads": config.threads,
+            **self._sieve.identity(),
+        }
 
 
 @dataclass(frozen=True)
@@ -161,6 +179,7 @@ class _Training:
     config: StandaloneConfig
     seed: int
     device: str
+    sieve: SieveConfig
 
     @functools.cached_property
     def opened(self) -> SearchSpace:
@@ -187,13 +206,15 @@ def _train_one(training: _Training, architecture: Architecture) -> Evaluation:
             epochs=training.config.epochs,
             seed=training.seed,
             device=_own_device(training.device),
+            sieve=training.sieve.name,
+            sieve_options=dict(training.sieve.options),
         )
     finally:
         torch.set_num_threads(before)
     details = {
         "accuracy": trained.evaluation.accuracy,
         "loss": trained.history[-1]["loss"],
-        "train_images": len(trained.history) * len(training.data.train),
+        "train_images": sum(r.get("images", len(training.data.train)) for r in trained.history),
         "train_seconds": time.perf_counter() - started,
     }
     return Evaluation(trained.evaluation.accuracy, details)

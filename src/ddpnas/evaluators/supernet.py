@@ -13,16 +13,22 @@ How the weights are trained is the option ``training``:
 * ``"uniform"`` is the same with one random path a step (Guo et al., "Single Path One-Shot", ECCV
   2020, arXiv 1904.00420).
 
-A score is measured on the whole validation split: the accuracy, or the negative cross-entropy,
+A score is measured on the validation split: the accuracy, or the negative cross-entropy,
 which separates paths that get the same number of images right. BatchNorm uses the statistics of
 batches of at least 256 images. The training itself is in :mod:`ddpnas.evaluators.shared_weights`.
+
+A sieve may keep fewer of the training images, and fewer of the validation images. The latter are
+chosen before the first score and stay the same, so that all scores of a search compare. To choose
+them, five random paths answer for all of them in the second half of the warm-up. :meth:`rescore`
+always reads the whole split.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,18 +36,25 @@ from torch import Tensor
 
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
+from ddpnas.data.sieves import SieveConfig
+from ddpnas.errors import OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.proxies import ProxyScores, Scale, with_proxies, with_proxy_weight
-from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
+from ddpnas.evaluators.scoring import PathScore, batch_size, in_own_order, score_paths
 from ddpnas.evaluators.shared_weights import SharedWeights
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
+from ddpnas.training.checkpoint import with_prefix, without_prefix
 from ddpnas.training.device import autocast, pick_device
 from ddpnas.training.distributed import ALONE, Processes
+from ddpnas.utils.seeds import derive_seed
 
 __all__ = ["SupernetEvaluator"]
+
+_PROBES = 5  # times that random paths answer for the validation images before some are chosen
+_PROBED = 0.5  # part of the warm-up that is over before the first time
 
 # Architectures scored in one go. More share more of their work, but a checkpoint comes later.
 _SCORED_TOGETHER = 40
@@ -62,9 +75,10 @@ class SupernetEvaluator(BaseEvaluator):
             validates on its own batches, on its own device.
         scale_from: With proxies, scores are scaled by the first batch of architectures if it has at
             least this many, otherwise by this many random ones.
+        sieve: Which training and validation images are read; None is all.
 
     Raises:
-        OptionError: A setting out of range.
+        OptionError: A setting out of range, or a sieve that cannot run.
 
     Example:
         >>> import ddpnas
@@ -88,16 +102,24 @@ class SupernetEvaluator(BaseEvaluator):
         device: str = "auto",
         processes: Processes = ALONE,
         scale_from: int = 40,
+        sieve: SieveConfig | None = None,
     ) -> None:
         self.config = config or SupernetConfig()
         self.device = pick_device(device) if processes.size == 1 else processes.device
         self._processes = processes
         self._space, self._seed, self._scale_from = space, seed, scale_from
+        self._sieve = sieve or SieveConfig()
         self._weights = SharedWeights(
-            space, data, evaluations, self.config, seed, self.device, processes
+            space, data, evaluations, self.config, seed, self.device, processes, self._sieve
         )
         valid = in_own_order(data.valid)
         self._valid = Loader(data, [valid], self.device, shard=processes.shard)
+        self._valid.sieve = self._sieve.of_scores(self._valid.labels, _PROBES, seed, once=True)
+        if self._valid.sieve.observes and self._weights.warmup_epochs == 0:
+            raise OptionError(
+                f"sieve {self._sieve.name!r} chooses validation images by what it sees in the "
+                f"warm-up, and this training has none; use training fair, or leave valid_keep out"
+            )
         weight = self.config.weight_of_proxies
         self._proxies = ProxyScores(space, data, seed, self.device) if weight > 0 else None
         self._scale = Scale()
@@ -122,6 +144,7 @@ class SupernetEvaluator(BaseEvaluator):
         """
         while self._weights.epochs < self._weights.warmup_epochs:
             measured = self._weights.train_all()
+            self._probe()
             position = {"epoch": self._weights.epochs, "epochs": self._weights.warmup_epochs}
             yield {**position, **measured}
 
@@ -146,17 +169,35 @@ class SupernetEvaluator(BaseEvaluator):
         for start in range(0, len(architectures), step):
             part = architectures[start : start + step]
             trained = self._weights.train_path(part[0]) if by_path else {}
-            for evaluation in self.rescore(part):
+            for evaluation in self._scores(part):
                 yield Evaluation(evaluation.score, {**trained, **evaluation.details})
+
+    def _probe(self) -> None:
+        """Let the sieve of the validation images see a random path, if the epoch has its turn."""
+        sieve, done, of = self._valid.sieve, self._weights.epochs, self._weights.warmup_epochs
+        for probe in range(1, _PROBES + 1):
+            due = math.ceil((_PROBED + (1 - _PROBED) * probe / _PROBES) * of - 1e-9)
+            if sieve.observes and due == done:
+                rng = np.random.default_rng(derive_seed(self._seed, done, probe))
+                self._run([self._space.sample(rng)], observe=self._valid.observe)
+                sieve.end_epoch(self._processes.sum)
 
     def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
         """Return the score of each path with the present weights; nothing is trained.
+
+        All validation images count, whatever a sieve keeps.
 
         What paths have in common at their beginning is computed once; each score is that of a
         separate run. With proxies, the first call sets the scale: the scores have median 0 and
         deviation 1 over these architectures or, if they are few, over random ones.
         """
-        shared = self._shared_scores(architectures)
+        return self._scores(architectures, whole=True)
+
+    def _scores(
+        self, architectures: Sequence[Architecture], *, whole: bool = False
+    ) -> list[Evaluation]:
+        """Return the score of each path on the validation images that are kept, or on all."""
+        shared = self._shared_scores(architectures, whole=whole)
         if self._proxies is None:
             return shared
         values = with_proxies(self._proxies, shared, architectures)
@@ -165,16 +206,34 @@ class SupernetEvaluator(BaseEvaluator):
             self._scale.learn(self._random_values() if few else values)
         return with_proxy_weight(shared, values, self._scale, self.config.weight_of_proxies)
 
-    def _shared_scores(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+    def _run(
+        self,
+        architectures: Sequence[Architecture],
+        *,
+        whole: bool = False,
+        observe: Callable[[Tensor], object] | None = None,
+    ) -> list[PathScore]:
+        """Return accuracy and loss of each path on the validation images."""
+        self.supernet.eval()
+        count = len(self._valid.labels) if whole else len(self._valid)
+        size = batch_size(count, self.config.eval_batch_size)
+        batches = self._valid.eval_batches(size, whole=whole)
+        with autocast(self.device, self.config.mixed_precision):
+            return score_paths(
+                self.supernet,
+                self._space.decisions,
+                architectures,
+                batches,
+                self._processes,
+                observe,
+            )
+
+    def _shared_scores(
+        self, architectures: Sequence[Architecture], *, whole: bool = False
+    ) -> list[Evaluation]:
         """Return the scores of the shared weights alone."""
         started = time.perf_counter()
-        self.supernet.eval()
-        size = batch_size(len(self._valid), self.config.eval_batch_size)
-        batches = self._valid.eval_batches(size)
-        with autocast(self.device, self.config.mixed_precision):
-            found = score_paths(
-                self.supernet, self._space.decisions, architectures, batches, self._processes
-            )
+        found = self._run(architectures, whole=whole)
         seconds = (time.perf_counter() - started) / len(architectures)
         by_accuracy = self.config.score_by == "accuracy"
         return [
@@ -193,15 +252,17 @@ class SupernetEvaluator(BaseEvaluator):
         return with_proxies(self._proxies, self._shared_scores(drawn), drawn)
 
     def identity(self) -> dict[str, Any]:
-        """Return all options."""
-        return dataclasses.asdict(self.config)
+        """Return all options, and the sieve if there is one."""
+        return {**dataclasses.asdict(self.config), **self._sieve.identity()}
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return weights and optimizer state as tensors, and the rest as plain data."""
+        """Return weights, optimizer and sieves as tensors, and the rest as plain data."""
         tensors, plain = self._weights.state_dict()
+        tensors |= with_prefix("valid_sieve", self._valid.sieve.state_dict())
         return tensors, {**plain, "scale": self._scale.to_dict()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self._weights.load_state_dict(tensors, plain)
+        self._valid.sieve.load_state_dict(without_prefix("valid_sieve", tensors))
         self._scale.restore(plain["scale"])

@@ -18,6 +18,7 @@ from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.export.trained import Export, export_trained
@@ -66,6 +67,8 @@ def fit(
     start: str | Path | None = None,
     weights: str | Path | None = None,
     teacher: str | Path | None = None,
+    sieve: str = "all",
+    sieve_options: Mapping[str, Any] | None = None,
     image_size: Pixels | None = None,
     metric: Metric = "accuracy",
     class_weights: ClassWeights = "none",
@@ -100,6 +103,9 @@ def fit(
         weights: File of weights for ``start``, .safetensors or .pth, that replaces them.
         teacher: A network that knows the classes, to distil from in the final training; names as
             for ``start``.
+        sieve: Which images the final training reads, a name in :func:`ddpnas.data.list_sieves`. The
+            race reads all.
+        sieve_options: Options of the sieve, see ``ddpnas data``.
         image_size: Pixels a side, where ``data`` is a path; see :class:`ddpnas.data.DataConfig`.
         metric: What candidates are chosen by on validation images: "accuracy", or "macro-f1" for
             classes of unequal size.
@@ -131,6 +137,7 @@ def fit(
     export = checked("export", Export, export)
     metric = checked("metric", Metric, metric)
     class_weights = checked("class_weights", ClassWeights, class_weights)
+    sieving = SieveConfig(sieve, sieve_options or {})
     asked = parse_limits(limits or {})
     if export != "none" and out is None:
         export = "none"
@@ -156,7 +163,7 @@ def fit(
                     "baselines go with a search: leave out either --baseline or --start"
                 )
             made = plan_started(
-                str(start), _text(weights), _text(teacher), data, asked, seconds, begun,
+                str(start), _text(weights), _text(teacher), sieving, data, asked, seconds, begun,
                 seed=checked("seed", Seed, seed), device=device, export=export != "none",
             )  # fmt: skip
             if metric != "accuracy":
@@ -170,6 +177,7 @@ def fit(
             made, space, latency = make_plan(
                 data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
                 export=export != "none", report=out is not None, teacher=_text(teacher),
+                sieve=sieving,
                 choose_threads=threads is None, tell=tell,
             )  # fmt: skip
             made = _scored_by(made, metric, class_weights)
@@ -377,6 +385,7 @@ class _Fit:
         if plan.epochs is None:
             seen = [r for r in found.history if Architecture(r["architecture"]) == chosen]
             each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
+            each *= SieveConfig(plan.sieve, plan.sieve_options).mean_share
             self.plan = plan = plan.with_epochs(max(1, int(MORE * left / each)))
             with writable(self.folder):
                 plan.save(self.folder)
@@ -384,7 +393,8 @@ class _Fit:
         return train(
             network, self.data, self._recipe(), epochs=plan.epochs, seconds=max(left, 1.0),
             seed=plan.seed, device=plan.device, folder=kept.checkpoints / "found",
-            teacher=plan.teacher, resume=True, on_epoch=self._tell_epoch,
+            teacher=plan.teacher, sieve=plan.sieve, sieve_options=plan.sieve_options,
+            resume=True, on_epoch=self._tell_epoch,
         )  # fmt: skip
 
     def _tell_epoch(self, record: Mapping[str, float]) -> None:

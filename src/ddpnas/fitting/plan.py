@@ -102,6 +102,8 @@ class FitPlan:
         start: Network that is fine-tuned instead of a search; see :func:`ddpnas.open_network`.
         weights: File of its weights; None for its own.
         teacher: Network to distil from.
+        sieve: Which images the final training reads.
+        sieve_options: Options of the sieve.
         data: Arguments of :func:`ddpnas.load_data` for the images; None for Python objects.
         space_options: Options of the space ``edge``.
         strategy_options: Options of the strategy ``halving``.
@@ -125,6 +127,8 @@ class FitPlan:
     start: str | None = None
     weights: str | None = None
     teacher: str | None = None
+    sieve: str = "all"
+    sieve_options: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] | None = None
     space_options: dict[str, Any] = field(default_factory=dict)
     strategy_options: dict[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.fitting.plan import EXPORTING, MORE, REPORTING, TESTING, FitPlan, divide
 from ddpnas.fitting.speed import epoch_seconds, measure_pace
@@ -60,6 +61,7 @@ def make_plan(
     export: bool,
     report: bool,
     teacher: str | None,
+    sieve: SieveConfig,
     choose_threads: bool,
     tell: Callable[[str], object],
 ) -> tuple[FitPlan, EdgeSpace, CostTable | None]:
@@ -76,6 +78,7 @@ def make_plan(
         device: Where it trains.
         export: Whether a file is exported at the end.
         teacher: Network that the final training distils from.
+        sieve: Which images the final training reads.
         choose_threads: Whether the number of threads may be changed to what is faster.
         report: Whether a report is written at the end.
         tell: Takes lines of text.
@@ -126,6 +129,8 @@ def make_plan(
         device=device,
         threads=torch.get_num_threads(),
         teacher=teacher,
+        sieve=sieve.name,
+        sieve_options=dict(sieve.options),
         data=dict(data.source) or None,
         space_options=space.plain_options,
     )
@@ -140,7 +145,7 @@ def make_plan(
         tell(f"an epoch takes {duration(each)}, too long for a race: a standard design is trained")
         evaluator: dict[str, Any] = {"epochs": race.seconds / each}
         images = len(data.train) + (0 if data.test is None else len(data.valid))
-        epochs = MORE * plan.training / (each * images / len(data.train))
+        epochs = MORE * plan.training / (each * images / len(data.train) * sieve.mean_share)
         return (
             dataclasses.replace(
                 plan,

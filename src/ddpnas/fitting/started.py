@@ -11,6 +11,7 @@ import torch
 
 from ddpnas.costs.network import count_network
 from ddpnas.data.data import Data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError
 from ddpnas.export.trained import export_trained
 from ddpnas.fitting.fitted import Fitted
@@ -45,6 +46,7 @@ def plan_started(
     start: str,
     weights: str | None,
     teacher: str | None,
+    sieve: SieveConfig,
     data: Data,
     limits: Mapping[str, Limit],
     seconds: float,
@@ -60,6 +62,7 @@ def plan_started(
         start: See :func:`ddpnas.open_network`.
         weights: See :func:`ddpnas.open_network`.
         teacher: Network to distil from.
+        sieve: Which images the training reads.
         data: The data.
         limits: Limits of the network.
         seconds: Seconds of the whole fit.
@@ -76,7 +79,7 @@ def plan_started(
         seconds=seconds, started=0.0, reserve=reserve, seed=seed, device=device,
         limits={name: str(limit) for name, limit in limits.items()},
         threads=torch.get_num_threads(), start=start, weights=weights, teacher=teacher,
-        data=dict(data.source) or None,
+        sieve=sieve.name, sieve_options=dict(sieve.options), data=dict(data.source) or None,
     )  # fmt: skip
     opened = _opened(plan, data)
     counted = count_network(opened.model, data.input_shape)
@@ -89,6 +92,7 @@ def plan_started(
                 f"fine-tunes a network as it is: give a smaller one, or leave --start out"
             )
     each = epoch_seconds(opened.model, opened.prepare(data), create_recipe(_RECIPE), device)
+    each *= sieve.mean_share
     started = time.perf_counter() - begun
     left = seconds - reserve - started
     if left < each:
@@ -128,7 +132,7 @@ def follow_started(
         if before is None:
             trained = train(
                 opened.model, data, create_recipe(_RECIPE, **plan.recipe), epochs=plan.epochs,
-                teacher=plan.teacher,
+                teacher=plan.teacher, sieve=plan.sieve, sieve_options=plan.sieve_options,
                 seconds=max(1.0, plan.seconds - plan.reserve - (time.perf_counter() - begun)),
                 seed=plan.seed, device=plan.device, folder=trainings.checkpoints / "start",
                 resume=True,

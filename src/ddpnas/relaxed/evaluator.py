@@ -21,6 +21,7 @@ from torch import Tensor
 from ddpnas.costs.count import count_costs
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
+from ddpnas.data.sieves import FollowingSieve, SieveConfig
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
@@ -81,6 +82,8 @@ class MixtureEvaluator(BaseEvaluator):
         seed: Seed for initial weights and logits, and for each epoch's shuffling and draws.
         device: "auto", "cpu", "cuda", ...
         processes: The processes that search together.
+        sieve: Which images an epoch reads, for the weights and for the logits; None is all.
+            Scores are measured on all validation images, or all of the classes that are present.
 
     Raises:
         SpaceError: The widths of the space cannot be mixed, and why.
@@ -107,22 +110,29 @@ class MixtureEvaluator(BaseEvaluator):
         seed: int = 0,
         device: str = "auto",
         processes: Processes = ALONE,
+        sieve: SieveConfig | None = None,
     ) -> None:
         self.config = config or MixtureConfig()
         self.device = pick_device(device) if processes.size == 1 else processes.device
         self.epochs = 0
         self._space, self._strategy, self._seed = space, strategy, seed
-        self._processes = processes
-        self._begin(0)
+        self._processes, self._sieve = processes, sieve or SieveConfig()
         shard = processes.shard
         self._train = Loader(data, [data.train], self.device, shard=shard)
         self._valid = Loader(data, [data.valid], self.device, shard=shard)
         self._scored = Loader(data, [in_own_order(data.valid)], self.device, shard=shard)
         few = max(16, len(self._train) // 40 // 8 * 8)  # an epoch should have 40 steps
+        self._train.sieve = self._sieve.create(self._train.labels, strategy.epochs, seed)
+        self._valid.sieve = self._sieve.of_scores(self._valid.labels, strategy.epochs, seed)
+        if self._sieve.narrows:
+            for loader in (self._valid, self._scored):
+                loader.sieve = FollowingSieve(loader.labels, self._train.sieve)
+        self._begin(0)
         self._batch_size = strategy.batch_size or min(strategy.published_batch, few)
         inputs, _ = next(self._scored.eval_batches(_CHECKED_IMAGES))
         check_mixed_widths(self.supernet, space, inputs)
-        smallest = min(self._batch_size, len(self._train), len(self._valid))
+        fewest = [loader.sieve.fewest for loader in (self._train, self._valid)]
+        smallest = min(self._batch_size, *fewest)
         if smallest < processes.size:
             raise OptionError(
                 f"the {smallest} images of a step cannot be split over {processes.size} processes; "
@@ -182,6 +192,8 @@ class MixtureEvaluator(BaseEvaluator):
             clip=strategy.clip,
             precision=self.config.mixed_precision,
             processes=self._processes,
+            observe=self._train.observe if self._train.sieve.observes else None,
+            observe_valid=self._valid.observe if self._valid.sieve.observes else None,
         )
 
     def requires(self, strategy: Strategy) -> None:
@@ -214,7 +226,8 @@ class MixtureEvaluator(BaseEvaluator):
         started = time.perf_counter()
         self.supernet.eval()
         size = batch_size(len(self._scored), self.config.eval_batch_size)
-        with autocast(self.device, self.config.mixed_precision):
+        narrowed = self._scored.sieve.narrowing(self.supernet)
+        with autocast(self.device, self.config.mixed_precision), narrowed:
             found = score_paths(
                 self.supernet,
                 self._space.decisions,
@@ -263,7 +276,8 @@ class MixtureEvaluator(BaseEvaluator):
         valid = self._valid_batches(seed)
         losses: list[Tensor] = []
         valid_losses: list[Tensor] = []
-        with seeded(seed + self._processes.rank):  # dropout drops other units in each process
+        narrowed = self._train.sieve.narrowing(self.supernet)
+        with seeded(seed + self._processes.rank), narrowed:  # dropout differs between processes
             for number, batch in enumerate(self._train.train_batches(self._batch_size, seed)):
                 draw = derive_seed(self._seed, self.epochs, number)
                 if not strategy.learns(self.epochs):
@@ -287,6 +301,8 @@ class MixtureEvaluator(BaseEvaluator):
         self.epochs += 1
         images = len(losses) * min(self._batch_size, len(self._train))
         images += len(valid_losses) * min(self._batch_size, len(self._valid))
+        for loader in (self._train, self._valid, self._scored):
+            loader.sieve.end_epoch(self._processes.sum)
         return {
             **measured,
             "temperature": t,
@@ -301,8 +317,8 @@ class MixtureEvaluator(BaseEvaluator):
             yield from self._valid.train_batches(self._batch_size, derive_seed(seed, number))
 
     def identity(self) -> dict[str, Any]:
-        """Return all options."""
-        return dataclasses.asdict(self.config)
+        """Return all options, and the sieve if there is one."""
+        return {**dataclasses.asdict(self.config), **self._sieve.identity()}
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights, logits and the state of their optimizers; how far training is."""
@@ -310,6 +326,8 @@ class MixtureEvaluator(BaseEvaluator):
         tensors |= with_prefix("mixture", self._mixture.state_dict())
         tensors |= with_prefix("sgd", optimizer_state(self._sgd)[0])
         tensors |= with_prefix("adam", optimizer_state(self._adam)[0])
+        tensors |= with_prefix("sieve", self._train.sieve.state_dict())
+        tensors |= with_prefix("valid_sieve", self._valid.sieve.state_dict())
         return tensors, {"epochs": self.epochs, "begun": self._begun}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
@@ -320,4 +338,7 @@ class MixtureEvaluator(BaseEvaluator):
         self._mixture.load_state_dict(without_prefix("mixture", tensors))
         load_optimizer(self._sgd, without_prefix("sgd", tensors), {})
         load_optimizer(self._adam, without_prefix("adam", tensors), {})
+        self._train.sieve.load_state_dict(without_prefix("sieve", tensors))
+        self._valid.sieve.load_state_dict(without_prefix("valid_sieve", tensors))
+        self._scored.sieve.load_state_dict({})
         self.epochs = plain["epochs"]

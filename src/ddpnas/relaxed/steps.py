@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ __all__ = ["Batch", "MixtureStep"]
 Batch = tuple[Tensor, Tensor]
 """Inputs and labels, of this process's shard."""
 
+Observe = Callable[[Tensor], object]
+
 
 class MixtureStep:
     """One step of a mixture on a training and a validation batch.
@@ -40,6 +42,8 @@ class MixtureStep:
         clip: Largest norm of the gradient of the weights; 0 does not clip.
         precision: "no" or "bf16", see :func:`ddpnas.training.device.autocast`.
         processes: The processes that train together.
+        observe: Called with the outputs for training batches; no gradient is taken.
+        observe_valid: Called with the outputs for the batches that the logits learn from.
 
     Example:
         >>> from ddpnas import create_space
@@ -67,7 +71,10 @@ class MixtureStep:
         clip: float = 0.0,
         precision: str = "no",
         processes: Processes = ALONE,
+        observe: Observe | None = None,
+        observe_valid: Observe | None = None,
     ) -> None:
+        self._observe_valid = observe_valid
         self._supernet, self._mixture = supernet, mixture
         self._choices = MixedChoices(supernet)
         self._widths = MixedWidths(supernet, mixture.decisions)
@@ -83,6 +90,7 @@ class MixtureStep:
             clip=clip,
             precision=precision,
             processes=processes,
+            observe=observe,
         )
 
     def __call__(
@@ -150,17 +158,20 @@ class MixtureStep:
         draws: dict[str, Draw] = {}  # the same at each call, but gradients reach the last one only
 
         def slopes(
-            batch: Batch, parameters: Sequence[nn.Parameter], penalty: CostPenalty | None = None
+            batch: Batch,
+            parameters: Sequence[nn.Parameter],
+            penalty: CostPenalty | None = None,
+            observe: Observe | None = None,
         ) -> tuple[Gradients, Tensor]:
             draws.update(self._mixture.draw(temperature, seed))
-            return self._slopes(batch, draws, parameters, penalty)
+            return self._slopes(batch, draws, parameters, penalty, observe)
 
         if self._order == 1:
-            found, loss = slopes(valid, logits, self._penalty)
+            found, loss = slopes(valid, logits, self._penalty, self._observe_valid)
         else:
             found, loss = second_order(
                 lambda parameters: slopes(train, parameters),
-                lambda parameters: slopes(valid, parameters, self._penalty),
+                lambda parameters: slopes(valid, parameters, self._penalty, self._observe_valid),
                 logits,
                 self._weights,
                 self._weight_optimizer,
@@ -183,11 +194,15 @@ class MixtureStep:
         draws: Mapping[str, Draw],
         parameters: Sequence[nn.Parameter],
         penalty: CostPenalty | None,
+        observe: Observe | None,
     ) -> tuple[Gradients, Tensor]:
         """Return the gradients of a batch's loss over all processes, and the loss."""
         inputs, labels = batch
         with self._mixed(draws), autocast(inputs.device, self._precision):
-            loss = functional.cross_entropy(self._supernet(inputs), labels)
+            outputs = self._supernet(inputs)
+            loss = functional.cross_entropy(outputs, labels)
+        if observe is not None:
+            observe(outputs.detach())
         whole = loss if penalty is None else penalty(loss, self._mixture.mean())
         whole = self._processes.weighted(whole, len(labels))
         found: Gradients = [*torch.autograd.grad(whole, parameters, allow_unused=True)]

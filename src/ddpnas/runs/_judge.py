@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from ddpnas.data.data import Data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.evaluators.registry import (
@@ -80,6 +81,7 @@ def named_judge(
     seed: int,
     device: str = "auto",
     processes: Processes = ALONE,
+    sieve: SieveConfig | None = None,
 ) -> Evaluator:
     """Return the evaluator of that name.
 
@@ -93,10 +95,18 @@ def named_judge(
         seed: Seed for initial weights, shuffling and augmentation.
         device: "auto", "cpu", "cuda", ...
         processes: The processes that search together.
+        sieve: Which images are read; None is all.
     """
     if isinstance(strategy, GradientStrategy):
         return MixtureEvaluator(
-            space, data, strategy, config, seed=seed, device=device, processes=processes
+            space,
+            data,
+            strategy,
+            config,
+            seed=seed,
+            device=device,
+            processes=processes,
+            sieve=sieve,
         )
     return create_evaluator(
         name,
@@ -106,6 +116,7 @@ def named_judge(
         seed=seed,
         device=device,
         processes=processes,
+        sieve=sieve,
         **dataclasses.asdict(config),
     )
 
@@ -120,6 +131,7 @@ def create_judge(
     seed: int,
     device: str,
     processes: Processes,
+    sieve: SieveConfig,
 ) -> tuple[str, dict[str, Any], Evaluator]:
     """Return the name of an evaluator, its resolved options, and the evaluator.
 
@@ -132,6 +144,7 @@ def create_judge(
         seed: Seed of the search.
         device: "auto", "cpu", "cuda", ...
         processes: The processes that search together.
+        sieve: Which images are read.
     """
     if isinstance(evaluator, str):
         config = judge_config(evaluator, strategy, options)
@@ -145,8 +158,10 @@ def create_judge(
             seed=seed,
             device=device,
             processes=processes,
+            sieve=sieve,
         )
         return evaluator, dataclasses.asdict(config), made
+    sieve.without("an evaluator of your own reads images as it likes")
     if not isinstance(evaluator, type) and hasattr(evaluator, "evaluate"):
         if options:
             raise OptionError("evaluator_options go with a name or a class, not with an object")

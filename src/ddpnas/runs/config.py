@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ddpnas.data.load import DataConfig
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import RunError
 from ddpnas.evaluators.registry import evaluator_options, list_evaluators
 from ddpnas.utils.read import checked_content, parse_yaml, read_yaml
@@ -36,6 +37,9 @@ class RunConfig:
             standalone (each candidate is trained on its own) or table (a benchmark table).
         evaluator_options: Options of the evaluator (`ddpnas evaluators NAME`):
             --evaluator-options.warmup-epochs 20.
+        sieve: Which training and validation images are read (`ddpnas data`): all, random, entropy,
+            dynamics or curriculum.
+        sieve_options: Options of the sieve, one by one: --sieve-options.keep 0.4.
         seed: Random seed.
         device: auto, cpu, cuda, ...
 
@@ -52,11 +56,14 @@ class RunConfig:
     strategy_options: dict[str, Any] = field(default_factory=dict)
     evaluator: str = "supernet"
     evaluator_options: dict[str, Any] = field(default_factory=dict)
+    sieve: str = "all"
+    sieve_options: dict[str, Any] = field(default_factory=dict)
     seed: Seed = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
         checked_fields(self, "a search")
+        SieveConfig(self.sieve, self.sieve_options)
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML; the options of the data stand beside the others."""

@@ -62,6 +62,8 @@ def resume(
         strategy_options=config.strategy_options,
         evaluator=config.evaluator,
         evaluator_options=config.evaluator_options,
+        sieve=config.sieve,
+        sieve_options=config.sieve_options,
         device=device or config.device,
         resume=True,
         on_progress=on_progress,

@@ -10,6 +10,7 @@ from typing import Any
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.evaluators.registry import list_evaluators
@@ -195,6 +196,7 @@ class Run(RunFiles):
             evaluations=plain["evaluations"],
             seed=config.seed,
             device=device,
+            sieve=SieveConfig(config.sieve, config.sieve_options),
         )
         evaluator.load_state_dict(tensors, plain["evaluator"])
         return evaluator

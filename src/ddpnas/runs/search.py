@@ -11,6 +11,7 @@ from typing import Any
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.runs._judge import create_judge, judge_config, refuse_own
@@ -132,6 +133,8 @@ def search(
     strategy_options: Mapping[str, Any] | None = None,
     evaluator: str | Evaluator | Callable[..., Evaluator] = "supernet",
     evaluator_options: Mapping[str, Any] | None = None,
+    sieve: str = "all",
+    sieve_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
@@ -158,6 +161,8 @@ def search(
         evaluator_options: Options of the evaluator, see ``ddpnas evaluators NAME``. With a
             gradient-based strategy, which trains a mixture of all options, "supernet" takes those
             of :class:`ddpnas.relaxed.MixtureConfig`.
+        sieve: Which images train and score, a name in :func:`ddpnas.data.list_sieves`.
+        sieve_options: Options of the sieve, see ``ddpnas data``.
         device: "auto", "cpu", "cuda", ...
         resume: Continue the unfinished run in ``out``; the result is that of an unbroken run.
         overwrite: Replace whatever run ``out`` holds.
@@ -181,7 +186,8 @@ def search(
     seed = checked("seed", Seed, seed)
     check_without_data(
         space, strategy, evaluator, strategy_options=strategy_options or {},
-        evaluator_options=evaluator_options or {}, device=device,
+        evaluator_options=evaluator_options or {}, device=device, sieve=sieve,
+        sieve_options=sieve_options or {},
         out=None if resume or isinstance(out, RunFolder) else out, overwrite=overwrite,
     )  # fmt: skip
     processes = join(device)
@@ -200,6 +206,7 @@ def search(
         seed=seed,
         device=device,
         processes=processes,
+        sieve=SieveConfig(sieve, sieve_options or {}),
     )
     judge.requires(plan)
     config = RunConfig(
@@ -210,6 +217,8 @@ def search(
         strategy_options=given,
         evaluator=judged_by,
         evaluator_options=judge_options,
+        sieve=sieve,
+        sieve_options=dict(sieve_options or {}),
         seed=seed,
         device=device,
     )
@@ -286,6 +295,8 @@ def check_without_data(
     space_options: Mapping[str, Any] | None = None,
     strategy_options: Mapping[str, Any] | None = None,
     evaluator_options: Mapping[str, Any] | None = None,
+    sieve: str = "all",
+    sieve_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -299,6 +310,8 @@ def check_without_data(
         space_options: Options of a space given by its name.
         strategy_options: Options of the strategy.
         evaluator_options: Options of the evaluator.
+        sieve: See :func:`search`.
+        sieve_options: Options of the sieve.
         device: Where the search would run.
         out: Folder of a new run.
         overwrite: Whether it may replace one.
@@ -310,6 +323,7 @@ def check_without_data(
         >>> check_without_data("toy", "random", "table", strategy_options={"evaluations": 5})
     """
     pick_device(device)
+    SieveConfig(sieve, sieve_options or {})
     made = strategy
     if isinstance(strategy, str):
         named = NamedStrategy.read(strategy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 from torch import nn
 
@@ -31,6 +31,9 @@ class TrainOptions(TypedDict, total=False):
         teacher: Network to distil from: beside the labels, the network learns its softened
             probabilities. A name or folder as for :func:`ddpnas.open_network`, what that returned,
             or a module that takes the same inputs. None by default.
+        sieve: Which training images an epoch reads, a name in :func:`ddpnas.data.list_sieves`;
+            "all" by default.
+        sieve_options: Options of the sieve, see ``ddpnas data``.
         folder: Folder for checkpoints, written after every epoch, and the tracker's files;
             :func:`ddpnas.compare` makes a folder in it for each network. None by default.
         resume: Continue from the checkpoints in ``folder``. The result is that of an
@@ -47,6 +50,8 @@ class TrainOptions(TypedDict, total=False):
     mixed_precision: Literal["no", "bf16", "fp16"]
     track: Literal["tensorboard", "mlflow", "wandb"] | None
     teacher: str | Path | nn.Module | OpenedNetwork | None
+    sieve: str
+    sieve_options: dict[str, Any]
     folder: str | Path | None
     resume: bool
 
@@ -59,6 +64,8 @@ _DEFAULTS: TrainOptions = {
     "mixed_precision": "no",
     "track": None,
     "teacher": None,
+    "sieve": "all",
+    "sieve_options": {},
     "folder": None,
     "resume": False,
 }

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
+from ddpnas.data.sieve import Sieve
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training._timm_parts import (
     DropPaths,
@@ -88,7 +90,10 @@ class Session:
         seconds: What all epochs may take; None for any time.
         teacher: Network to distil from, on the device of this process; None for none.
         halvings: How often the batch size of the recipe is halved, for want of memory.
+        sieve: Which training images an epoch reads; None is all.
 
+    Raises:
+        OptionError: A batch cannot be shared by the processes, or the sieve cannot run.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class Session:
         seconds: float | None = None,
         teacher: Teacher | None = None,
         halvings: int = 0,
+        sieve: SieveConfig | None = None,
     ) -> None:
         self.data, self.seed, self.folder = data, seed, folder
         self._network = _network_hash(model)  # as given: what follows may exchange layers
@@ -130,6 +136,10 @@ class Session:
                 f"processes; give a batch_size that is a multiple of {processes.size}"
             )
         steps = self._train.steps(batch_size)
+        mix = mix_of(recipe, len(data.classes), size // processes.size)
+        self._sieve = sieve or SieveConfig()
+        self._train.sieve = self._new_sieve()
+        self._check_sieve(size, mixed=mix is not None)
         self.model = place(model, processes.device).train()
         self._optimizer = optimizer_of(self.model, recipe)
         self._epochs, self._steps_an_epoch, self._seconds = self._whole, steps, seconds
@@ -146,21 +156,54 @@ class Session:
             clip=recipe.clip,
             label_smoothing=recipe.label_smoothing,
             auxiliary_weight=recipe.auxiliary_weight,
-            mix=mix_of(recipe, len(data.classes), size // processes.size),
+            mix=mix,
             class_weights=self._class_weights(),
             processes=processes,
             precision=precision,
             scaler=self._scaler,
             teacher=teacher,
+            observe=self._train.observe if self._train.sieve.observes else None,
         )
         self._history: list[dict[str, float]] = []
-        self._steps = 0
+        self._steps = 0  # of the schedule
+        self._before, self._taken, self._batches = 0, 0, steps
         self._best: dict[str, Tensor] | None = None
         self._unseen: dict[str, Loader] = {}
         self._given = _weights(self.model)
         # Weights to start again from; None once the network has learned something.
         self._initial = self._given if self._first_steps < self._whole * steps else None
         self._failed: dict[str, float] = {}
+
+    def _new_sieve(self) -> Sieve:
+        return self._sieve.create(self._train.labels, self._whole, self.seed)
+
+    def _check_sieve(self, batch_size: int, *, mixed: bool) -> None:
+        """Raise :class:`OptionError` if the sieve cannot run with this recipe."""
+        config, fewest = self._sieve, self._train.sieve.fewest
+        if config.observes and mixed:
+            raise OptionError(
+                f"sieve {config.name!r} learns from what the network says of each image, and this "
+                f"recipe mixes images; use --sieve random, or a recipe without mixup and cutmix"
+            )
+        if config.narrows and self._teacher is not None:
+            raise OptionError(
+                f"a teacher answers for all classes, and sieve {config.name!r} trains some of "
+                f"them; leave out either"
+            )
+        if config.narrows and self.recipe.class_weights != "none":
+            raise OptionError(
+                f"class weights are for all classes, and sieve {config.name!r} trains some of "
+                f"them; leave out either"
+            )
+        if config.valid_keep < 1:
+            raise OptionError(
+                "valid_keep is for searches: a training reads all validation images; leave it out"
+            )
+        if config.sieves and fewest < batch_size:
+            raise OptionError(
+                f"sieve {config.name!r} leaves {fewest} images in an epoch, fewer than a "
+                f"batch of {batch_size}; keep more, or give a smaller batch_size"
+            )
 
     def run(self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object]) -> TrainResult:
         """Train to the end, from the checkpoint if ``resume``, and return the result."""
@@ -240,6 +283,7 @@ class Session:
         if self._average is not None:
             self._average.module.load_state_dict(self._initial)
         self._initial, self._best, self._history, self._steps = None, None, [], 0
+        self._train.sieve = self._new_sieve()
         self._use_learning_rate()
 
     def _use_learning_rate(self) -> None:
@@ -265,9 +309,14 @@ class Session:
         # process and epoch (below 7,919 epochs).
         seed = self.seed * 100_003 + epoch
         self.model.train()
+        size = self.recipe.batch_size or 1
+        # A sieve may leave fewer batches. The schedule, which counts those of all images, and the
+        # average then take longer steps, so that an epoch is an epoch.
+        self._before, self._taken, self._batches = self._steps, 0, self._train.steps(size)
         try:
-            with seeded(seed + 7_919 * self._processes.rank):
-                batches = self._train.train_batches(self.recipe.batch_size or 1, seed)
+            narrowed = self._train.sieve.narrowing(self.model)
+            with seeded(seed + 7_919 * self._processes.rank), narrowed:
+                batches = self._train.train_batches(size, seed)
                 loss = train_epoch(self._train_batch, batches)
         except DivergedError as error:
             raise DivergedError(
@@ -275,6 +324,10 @@ class Session:
                 f"{self._used.lr:g}"
             ) from None
         record: dict[str, float] = {"epoch": epoch + 1, "loss": loss, "lr": lr}
+        if self._sieve.sieves:
+            record["images"] = self._batches * min(size, len(self._train))
+            record["share"] = len(self._train) / len(self._train.labels)
+        self._train.sieve.end_epoch(self._processes.sum)
         if self.recipe.keep_best:
             evaluation = self._evaluate(self._evaluated(), "valid")
             record["valid_accuracy"] = evaluation.accuracy
@@ -287,8 +340,10 @@ class Session:
         if self._seconds is None or self._is_over():
             return
         left = self._seconds - self._spent
-        last = statistics.median(record["seconds"] for record in self._history[-3:])
+        last = statistics.median(r["seconds"] / r.get("share", 1) for r in self._history[-3:])
         done = len(self._history)
+        sieve = self._train.sieve  # epochs to come read fewer images
+        last *= statistics.fmean(sieve.share(epoch) for epoch in range(done, self._epochs))
         # Some more than seem to fit, since a machine may also become faster; none at the end.
         fitting = self._processes.share(done + max(0, int(_SLACK * left / last)))
         if fitting < self._epochs:
@@ -297,14 +352,15 @@ class Session:
 
     def _plan(self, epochs: int) -> None:
         """Let the training end after this many epochs, and the learning rate with it."""
-        self._epochs = epochs
+        self._epochs = self._train.sieve.epochs = epochs
         self._schedule = schedule_of(self._optimizer, self._used, epochs, self._steps_an_epoch)
         self._schedule.step_update(self._steps)
 
     def _train_batch(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Take a step, then move the schedule and the average on; return the loss."""
         loss = self._step(inputs, labels)
-        self._steps += 1
+        self._taken += 1
+        self._steps = self._before + self._taken * self._steps_an_epoch // self._batches
         self._schedule.step_update(self._steps)
         if self._average is not None:
             self._average.update(self.model, step=self._steps)
@@ -402,6 +458,7 @@ class Session:
             tensors |= with_prefix("average", self._average.module.state_dict())
         state, numbers = optimizer_state(self._optimizer)
         tensors |= with_prefix("optimizer", state)
+        tensors |= with_prefix("sieve", self._train.sieve.state_dict())
         plain = {
             "identity": self._identity,
             "halvings": self._halvings,
@@ -430,7 +487,7 @@ class Session:
             "training",
             plain["identity"],
             self._identity,
-            defaults={**_settings(Recipe()), "teacher": None},
+            defaults={**_settings(Recipe()), "teacher": None, "sieve": "all"},
             left_out=("data.name",),
             instead="start a new one with another --out, or --overwrite",
         )
@@ -459,6 +516,7 @@ class Session:
         self._plan(
             int(([self._epochs] + [r["epochs"] for r in self._history if "epochs" in r])[-1])
         )
+        self._train.sieve.load_state_dict(without_prefix("sieve", tensors))
         self._best = without_prefix("best", tensors) or None
         return None
 
@@ -472,6 +530,8 @@ class Session:
             "network": self._network,
             "mixed precision": self._precision,
             "teacher": None if self._teacher is None else self._teacher.identity,
+            "sieve": "all",
+            **self._sieve.identity(),
         }
 
 

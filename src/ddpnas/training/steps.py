@@ -43,6 +43,7 @@ class TrainStep:
         precision: "no", "bf16" or "fp16", see :func:`ddpnas.training.device.autocast`.
         scaler: Scales losses and gradients, for "fp16".
         teacher: Network to distil from; its part of the loss is half, and the labels' the rest.
+        observe: Called with the outputs for the labels, of which no gradient is taken.
 
     Example:
         >>> model = nn.Linear(2, 2)
@@ -64,6 +65,7 @@ class TrainStep:
     precision: str = "no"
     scaler: torch.amp.GradScaler | None = None
     teacher: Teacher | None = None
+    observe: Callable[[Tensor], object] | None = None
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Train on one batch, or this process's shard of it; return the batch's mean loss."""
@@ -72,7 +74,10 @@ class TrainStep:
             inputs, targets = self.mix(inputs, labels)
         with autocast(inputs.device, self.precision):
             taught = None if self.teacher is None else self.teacher(inputs)
-            loss = self._loss(self.model(inputs), targets, taught)
+            outputs = self.model(inputs)
+            loss = self._loss(outputs, targets, taught)
+        if self.observe is not None:
+            self.observe((outputs[0] if isinstance(outputs, tuple) else outputs).detach())
         for parameter in self.parameters:
             parameter.grad = None
         loss = self.processes.weighted(loss, len(targets))

@@ -14,6 +14,7 @@ from torch import nn
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import RunError
 from ddpnas.training._fit import check_model, explained
 from ddpnas.training.device import check_precision, pick_device
@@ -57,7 +58,7 @@ def train(
         recipe: See :func:`ddpnas.training.create_recipe`.
         on_epoch: Called with each record of the history.
         options: See :class:`ddpnas.training.TrainOptions`: ``epochs``, ``seconds``, ``seed``,
-            ``device``, ``mixed_precision``, ``track``, ``folder`` and ``resume``.
+            ``device``, ``mixed_precision``, ``track``, ``sieve``, ``folder`` and ``resume``.
 
     Raises:
         OptionError: A name is unknown or a value out of range, or the network does not take the
@@ -78,6 +79,7 @@ def train(
     check_model(model)
     run = complete(options)
     recipe = create_recipe(recipe, **({} if run["epochs"] is None else {"epochs": run["epochs"]}))
+    sieve = SieveConfig(run["sieve"], run["sieve_options"])
     folder = None if run["folder"] is None else Path(run["folder"])
     processes = join(run["device"])
     device = pick_device(run["device"]) if processes.size == 1 else processes.device
@@ -99,7 +101,7 @@ def train(
             session = Session(
                 dataclasses.replace(processes, device=device), model, data, recipe,
                 seed=run["seed"], precision=run["mixed_precision"], folder=folder,
-                seconds=run["seconds"], teacher=teacher, halvings=halvings,
+                seconds=run["seconds"], teacher=teacher, halvings=halvings, sieve=sieve,
             )  # fmt: skip
             try:
                 with explained(session.model, data):

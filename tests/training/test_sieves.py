@@ -1,0 +1,92 @@
+"""A training through a sieve: what it reads, its schedule, its resume, and what it refuses."""
+
+import pytest
+import torch
+
+import ddpnas
+from ddpnas.errors import OptionError, RunError
+from ddpnas.training.session import Session
+
+
+def data(n=400):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % 4
+    inputs = torch.eye(6)[labels] + 0.7 * torch.randn(n, 6, generator=generator)
+    return ddpnas.make_data((inputs, labels))
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Linear(6, 4)
+
+
+def train(sieve="all", options=None, **more):
+    return ddpnas.train(
+        network(), data(), epochs=8, device="cpu", sieve=sieve, sieve_options=options or {}, **more
+    )
+
+
+def test_the_sieve_all_changes_no_bit():
+    plain, through = ddpnas.train(network(), data(), epochs=8, device="cpu"), train()
+    assert torch.equal(plain.model.weight, through.model.weight)
+    assert plain.history[0].keys() == through.history[0].keys()
+
+
+@pytest.mark.parametrize("name", ["random", "dynamics", "entropy", "curriculum"])
+def test_epochs_read_what_was_planned_and_the_learning_rate_falls_to_the_end(name):
+    found = train(name)
+    steps = [record["images"] // 16 for record in found.history]
+    assert steps[0] == 20 and steps == [round(320 * r["share"]) // 16 for r in found.history]
+    plain = [record["lr"] for record in train().history]
+    assert [record["lr"] for record in found.history] == plain
+
+
+@pytest.mark.parametrize("name", ["random", "dynamics", "curriculum"])
+def test_an_interrupted_training_goes_on_to_the_same_weights(name, tmp_path):
+    unbroken = train(name)
+
+    def stop(record):
+        if record["epoch"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(name, folder=tmp_path, on_epoch=stop)
+    resumed = train(name, folder=tmp_path, resume=True)
+    assert torch.equal(unbroken.model.weight, resumed.model.weight)
+    with pytest.raises(RunError, match="sieve was"):
+        train("all", folder=tmp_path, resume=True)
+
+
+def test_a_training_that_is_too_slow_counts_on_shorter_epochs_to_come(monkeypatch):
+    """Epochs of all images take a second each: 8 planned ones, of 0.4 after the first, fit in 5."""
+    options = {"keep": 0.4, "warmup": 0.1, "steps": 1}
+    taken = []
+
+    def epoch(self, number):
+        share = len(self._train) / len(self._train.labels)
+        self._train.sieve.end_epoch()
+        taken.append(share)
+        return {"epoch": number + 1, "loss": 1.0, "lr": 0.1, "share": share, "seconds": share}
+
+    monkeypatch.setattr(Session, "_epoch", epoch)
+    train("random", options, seconds=5.0)
+    assert taken == [1.0, *[0.4] * 7]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "recipe", "says"),
+    [
+        ("dynamics", {}, {"mixup": 0.2}, "this recipe mixes images"),
+        ("random", {"valid_keep": 0.5}, {}, "valid_keep is for searches"),
+        ("random", {"keep": 0.01}, {"batch_size": 64}, "fewer than a batch"),
+    ],
+)
+def test_a_training_says_why_a_sieve_cannot_run(name, options, recipe, says):
+    recipe = ddpnas.training.create_recipe("quick", **recipe)
+    with pytest.raises(OptionError, match=says):
+        ddpnas.train(network(), data(), recipe, epochs=2, sieve=name, sieve_options=options)
+
+
+def test_a_teacher_cannot_answer_for_some_classes_alone():
+    with pytest.raises(OptionError, match="a teacher answers for all classes"):
+        train("curriculum", teacher=network(1))
