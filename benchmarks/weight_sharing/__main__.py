@@ -25,7 +25,8 @@ from benchmarks.weight_sharing.methods import METHODS
 from benchmarks.weight_sharing.task import Plan, Stopwatch, Task, distinct_cells, test_accuracy
 from ddpnas import SearchSpace, create_space
 from ddpnas.benchmarks import load_table
-from ddpnas.data import Data, load_data
+from ddpnas.data import Data, SieveConfig, list_sieves, load_data
+from ddpnas.data.sieves import sieve_options
 from ddpnas.evaluators import SupernetConfig
 
 JUDGED_SEED = 1234  # of the networks of the rank correlation, the same for all searches
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             task = Task(
                 space, data, table, options.seconds, seed, judged, _supernet(options),
-                _plan(options), options.standalone_epochs,
+                _plan(options), options.standalone_epochs, _sieve(options),
             )  # fmt: skip
             wall, watch = time.perf_counter(), Stopwatch()
             found = METHODS[method](task, watch)
@@ -134,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--shared-gradients", default="sum", choices=["sum", "mean"], help="see SupernetConfig")
     add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--prior", type=float, default=0.5, help="weight of the training-free scores")
+    add("--sieve", default="all", choices=list_sieves(), help='of "fair-stages"')
+    add("--sieve-keep", type=float, default=0.4, help="share of the training images at the end")
+    add("--sieve-valid-keep", type=float, default=1.0, help="share of the validation images")
     add("--judged", type=int, default=200, help="networks of the rank correlation")
     add("--standalone-epochs", type=int, default=5, help="of each network of the random search")
     add("--passes", type=int, help="of fair-stages, instead of what the time allows")
@@ -187,6 +191,12 @@ def _supernet(options: argparse.Namespace) -> SupernetConfig:
         shared_gradients=options.shared_gradients,
         training="fair",
     )
+
+
+def _sieve(options: argparse.Namespace) -> SieveConfig:
+    given = {"keep": options.sieve_keep, "valid_keep": options.sieve_valid_keep}
+    known = {name: value for name, value in given.items() if name in sieve_options(options.sieve)}
+    return SieveConfig(options.sieve, known)
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -168,10 +168,13 @@ def fair_stages(task: Task, watch: Stopwatch) -> Outcome:
         training = (1 - plan.finalist_share) * task.seconds - evaluations * speed.score
         warmup = max(1, round(training / speed.train))
     config = replace(task.supernet, training="fair", warmup_epochs=warmup)
-    strategy, _, tau = _search(task, watch, "ddpnas", options, config)
+    strategy, _, taus = _search(task, watch, "ddpnas", options, config)
+    assert taus is not None
+    tau, loss_tau = taus
     found = strategy.architecture
     details = {
         "warmup_epochs": warmup,
+        "loss_tau": loss_tau,
         "scored": strategy.evaluations,
         "survivors": strategy.distribution.survivors,
         "without_finalists": task.space.format(strategy.best(1)[0]),
@@ -242,28 +245,37 @@ def _train_finalists(
 
 def _search(
     task: Task, watch: Stopwatch, name: str, options: dict[str, Any], config: SupernetConfig
-) -> tuple[Any, SupernetEvaluator, float | None]:
-    """Run a search to its end; return strategy, evaluator and the rank correlation.
+) -> tuple[Any, SupernetEvaluator, tuple[float, float] | None]:
+    """Run a search to its end; return strategy, evaluator and the rank correlations.
 
-    The correlation is that of the weights before anything is pruned, where they were trained
+    They are those of the weights before anything is pruned, where they were trained
     before the first score; None otherwise.
     """
     strategy = create_strategy(name, task.space, seed=task.seed, **options)
     evaluator = SupernetEvaluator(
-        task.space, task.data, strategy.evaluations, config, seed=task.seed
+        task.space, task.data, strategy.evaluations, config, seed=task.seed, sieve=task.sieve
     )
-    tau = None
+    taus = None
     while not strategy.done:
         batch = strategy.ask()
         scores = [evaluation.score for evaluation in evaluator.evaluate(batch)]
-        if tau is None and config.training != "path":
-            tau = watch.pause(lambda: _tau(task, evaluator))
+        if taus is None and config.training != "path":
+            taus = watch.pause(lambda: _taus(task, evaluator))
         strategy.tell(batch, scores)
-    return strategy, evaluator, tau
+    return strategy, evaluator, taus
 
 
 def _tau(task: Task, evaluator: SupernetEvaluator) -> float:
-    return rank_correlation(task, lambda cells: [e.score for e in evaluator.rescore(cells)])
+    return _taus(task, evaluator)[0]
+
+
+def _taus(task: Task, evaluator: SupernetEvaluator) -> tuple[float, float]:
+    """Return the rank correlations of the score, and of the loss with shared weights alone."""
+    scored = evaluator.rescore(task.judged)
+    return (
+        rank_correlation(task, lambda _: [e.score for e in scored]),
+        rank_correlation(task, lambda _: [-e.details["valid_loss"] for e in scored]),
+    )
 
 
 def len_of_cycle(task: Task) -> int:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ddpnas import Architecture, SearchSpace
 from ddpnas.benchmarks.table import Table
-from ddpnas.data import Data, Loader
+from ddpnas.data import Data, Loader, SieveConfig
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 
 __all__ = [
@@ -67,6 +67,7 @@ class Task:
         supernet: how shared weights are trained, apart from what a method decides.
         plan: of "fair-stages" and "prior".
         standalone_epochs: of each network of the random search.
+        sieve: which images train and score, in "fair-stages" and "paper".
     """
 
     space: SearchSpace
@@ -78,6 +79,7 @@ class Task:
     supernet: SupernetConfig
     plan: Plan
     standalone_epochs: int
+    sieve: SieveConfig = field(default_factory=SieveConfig)
 
 
 @dataclass(frozen=True)
