@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_refused_with_what_to_type(capsys, tmp_path, small_
         says = refused(capsys, *base, "darts", "--evaluator", evaluator)
         assert f"cannot search with the evaluator {evaluator}; use --evaluator supernet" in says
     says = refused(capsys, *base, "darts", "--evaluator-options.lr", "1")
-    assert "lr is no option of the evaluator with DARTS" in says and "--strategy-options" in says
+    assert "lr cannot be set for the evaluator here" in says and "--strategy-options" in says
     says = refused(capsys, *base, "gdas", "--evaluator-options.evl-batch-size", "1")
     assert "did you mean 'eval_batch_size'" in says
     says = refused(capsys, "benchmark", "nasbench201", "--strategies", "random,darts")

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.relaxed import Draw, MixedChoices, MixtureEvaluator
+from ddpnas.errors import OptionError
+from ddpnas.relaxed import Draw, MixedChoices, MixtureEvaluator, PartialChannels
+from ddpnas.relaxed.partial_channels import widen
 
 
 @pytest.mark.slow
@@ -27,14 +29,75 @@ def test_each_stage_has_new_weights_and_its_own_network(stripes):
     assert space.check(strategy.architecture) == strategy.architecture
 
 
-@pytest.mark.parametrize("stopped", [1, 2])
-def test_a_search_in_stages_resumes_on_either_side_of_a_new_stage(stripes, tmp_path, stopped):
-    space = ddpnas.create_space("toy", num_classes=3)
+def cells(stripes):
+    return ddpnas.create_space(
+        "nasbench201", channels=4, cells_per_stage=1, num_classes=3, input_shape=(1, 8, 8)
+    )
+
+
+def test_the_second_stage_of_drnas_carries_widened_weights_logits_and_momenta(stripes):
+    space = cells(stripes)
+    options = {"epochs": 4, "stages": 2, "batch_size": 48, "alpha_lr": 0.1}
+    strategy = ddpnas.create_strategy("drnas", space, **options)
+    evaluator = MixtureEvaluator(space, stripes, strategy, device="cpu")
+    seen = []
+    while not strategy.done:
+        batch = strategy.ask()
+        before = evaluator.state_dict()
+        [found] = evaluator.evaluate(batch)
+        edges = [m for m in evaluator.supernet.modules() if isinstance(m, PartialChannels)]
+        seen.append((edges[0].channels, int(strategy.distribution.alive[0].sum())))
+        strategy.tell(batch, [found.score])
+        if len(seen) == 2:
+            narrow = {name: t.clone() for name, t in evaluator.state_dict()[0].items()}
+            kept = strategy.distribution
+            for row, mask in zip(kept.rows, kept.alive, strict=True):
+                assert row[mask].min() >= row[~mask].max(), "the likeliest stay"
+        if len(seen) == 3:
+            assert before[1]["begun"] == 0 and evaluator.state_dict()[1]["begun"] == 2
+    assert seen == [(1, 5), (1, 5), (2, 3), (2, 3)] and strategy.stage == 1
+
+    again = ddpnas.create_strategy("drnas", space, **options)
+    wider = MixtureEvaluator(space, stripes, again, device="cpu")
+    wider.load_state_dict(narrow, {"epochs": 2, "begun": 0})
+    wider._begin(2)
+    tensors = wider.state_dict()[0]
+    assert tensors.keys() == narrow.keys()
+    grown = [name for name in narrow if tensors[name].shape != narrow[name].shape]
+    assert {name.split(".")[0] for name in grown} == {"supernet", "sgd"}
+    for name, tensor in narrow.items():
+        assert torch.equal(tensors[name], widen(tensor, tensors[name].shape)), name
+    assert any("mixture" in name for name in narrow) and any("adam" in name for name in narrow)
+
+
+def test_what_contradicts_two_stages_is_refused(stripes):
+    space = cells(stripes)
+    for options, says in (
+        ({"stages": 2, "epochs": 1}, "two stages need two epochs or more, not 1"),
+        ({"stages": 2, "pruning": True}, "in two stages prunes between them; leave pruning out"),
+    ):
+        with pytest.raises(OptionError, match=says):
+            ddpnas.create_strategy("drnas", space, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "stopped"),
+    [
+        ("pdarts", 1),
+        ("pdarts", 2),
+        ("drnas", 1),
+        pytest.param("drnas", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_search_in_stages_resumes_on_either_side_of_a_new_stage(stripes, tmp_path, name, stopped):
+    space = cells(stripes) if name == "drnas" else ddpnas.create_space("toy", num_classes=3)
     options = {"epochs": 4, "batch_size": 48, "alpha_lr": 0.1}
+    if name == "drnas":
+        options |= {"epochs": 3, "stages": 2, "batch_size": 96}
 
     def run(out, **more):
         return ddpnas.search(
-            space, stripes, "pdarts", out=out, strategy_options=options, device="cpu", **more
+            space, stripes, name, out=out, strategy_options=options, device="cpu", **more
         )
 
     def stop(progress):
@@ -47,13 +110,11 @@ def test_a_search_in_stages_resumes_on_either_side_of_a_new_stage(stripes, tmp_p
     again = run(tmp_path / "broken", resume=True)
     assert again.distribution.to_dict() == whole.distribution.to_dict()
     assert [r["loss"] for r in again.history] == [r["loss"] for r in whole.history]
-    [found] = ddpnas.rescore(tmp_path / "whole", [whole.architecture], space=space, data=stripes)
-    assert (
-        found.score
-        == ddpnas.rescore(tmp_path / "broken", [whole.architecture], space=space, data=stripes)[
-            0
-        ].score
+    [found], [same] = (
+        ddpnas.rescore(tmp_path / folder, [whole.architecture], space=space, data=stripes)
+        for folder in ("whole", "broken")
     )
+    assert found.score == same.score
 
 
 def test_dropout_falls_on_the_options_named():

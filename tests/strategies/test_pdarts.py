@@ -86,7 +86,7 @@ def test_a_normal_cell_has_at_most_the_skips_allowed_and_is_the_best_such():
 
 def test_what_contradicts_the_stages_is_refused():
     space = DecisionSpace([Decision("a", ("conv", "skip_connect"))])
-    with pytest.raises(OptionError, match="pdarts prunes after stages of its own"):
+    with pytest.raises(OptionError, match="pdarts prunes after each of its stages anyway"):
         create_strategy("pdarts", space, pruning=True)
     with pytest.raises(OptionError, match="epochs"):
         create_strategy("pdarts", space, epochs=2)

@@ -27,7 +27,7 @@ from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
 from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
 from ddpnas.relaxed.mixture import Mixture, entropy
-from ddpnas.relaxed.partial_channels import partial_supernet
+from ddpnas.relaxed.partial_channels import partial_supernet, widen
 from ddpnas.relaxed.relaxations import RELAXATIONS
 from ddpnas.relaxed.steps import Batch, MixtureStep
 from ddpnas.relaxed.widths import check_mixed_widths
@@ -145,17 +145,18 @@ class MixtureEvaluator(BaseEvaluator):
         Args:
             epoch: The first epoch of the stage.
         """
-        self._begun = epoch
         strategy, space = self._strategy, self._space
+        carried = self._tensors() if strategy.carries(epoch) else {}
+        self._begun = epoch
         options = strategy.space_options(epoch).items()
         if known := {name: value for name, value in options if name in space.options}:
             space = space.with_options(**known)
         seed = self._seed if epoch == 0 else derive_seed(self._seed, epoch)
         with seeded(seed):
-            if strategy.parts == 1:
+            if (parts := strategy.channel_parts(epoch)) == 1:
                 supernet = space.supernet(seed=seed)
             else:
-                supernet = partial_supernet(space, strategy.parts, seed)
+                supernet = partial_supernet(space, parts, seed)
         self.supernet: Supernet = supernet
         place(self.supernet, self.device)
         synchronize_norms(self.supernet, self._processes)
@@ -182,6 +183,8 @@ class MixtureEvaluator(BaseEvaluator):
             betas=(0.5, 0.999),
             weight_decay=strategy.alpha_decay,
         )
+        if carried:
+            self._restore(self._widened(carried))
         self._step = MixtureStep(
             self.supernet,
             self._mixture,
@@ -322,10 +325,7 @@ class MixtureEvaluator(BaseEvaluator):
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights, logits and the state of their optimizers; how far training is."""
-        tensors = with_prefix("supernet", self.supernet.state_dict())
-        tensors |= with_prefix("mixture", self._mixture.state_dict())
-        tensors |= with_prefix("sgd", optimizer_state(self._sgd)[0])
-        tensors |= with_prefix("adam", optimizer_state(self._adam)[0])
+        tensors = self._tensors()
         tensors |= with_prefix("sieve", self._train.sieve.state_dict())
         tensors |= with_prefix("valid_sieve", self._valid.sieve.state_dict())
         return tensors, {"epochs": self.epochs, "begun": self._begun}
@@ -334,11 +334,31 @@ class MixtureEvaluator(BaseEvaluator):
         """Restore what :meth:`state_dict` returned."""
         if plain["begun"] != self._begun:
             self._begin(plain["begun"])
-        self.supernet.load_state_dict(without_prefix("supernet", tensors))
-        self._mixture.load_state_dict(without_prefix("mixture", tensors))
-        load_optimizer(self._sgd, without_prefix("sgd", tensors), {})
-        load_optimizer(self._adam, without_prefix("adam", tensors), {})
+        self._restore(tensors)
         self._train.sieve.load_state_dict(without_prefix("sieve", tensors))
         self._valid.sieve.load_state_dict(without_prefix("valid_sieve", tensors))
         self._scored.sieve.load_state_dict({})
         self.epochs = plain["epochs"]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return weights, logits and the state of their optimizers."""
+        tensors = with_prefix("supernet", self.supernet.state_dict())
+        tensors |= with_prefix("mixture", self._mixture.state_dict())
+        tensors |= with_prefix("sgd", optimizer_state(self._sgd)[0])
+        return tensors | with_prefix("adam", optimizer_state(self._adam)[0])
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self.supernet.load_state_dict(without_prefix("supernet", tensors))
+        self._mixture.load_state_dict(without_prefix("mixture", tensors))
+        load_optimizer(self._sgd, without_prefix("sgd", tensors), {})
+        load_optimizer(self._adam, without_prefix("adam", tensors), {})
+
+    def _widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of a narrower network in the shapes that they have now."""
+        shapes = with_prefix("supernet", self.supernet.state_dict())
+        momenta = {f"{i}.momentum_buffer": weight for i, weight in enumerate(self._weights)}
+        shapes |= with_prefix("sgd", momenta)
+        return {
+            name: widen(tensor, shapes[name].shape) if name in shapes else tensor
+            for name, tensor in tensors.items()
+        }

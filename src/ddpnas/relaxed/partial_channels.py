@@ -24,7 +24,7 @@ from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Choice, Supernet
 
-__all__ = ["PartialChannels", "edge_weights", "partial_supernet"]
+__all__ = ["PartialChannels", "edge_weights", "partial_supernet", "widen"]
 
 
 class PartialChannels(nn.Module):
@@ -111,6 +111,24 @@ def partial_supernet(space: SearchSpace, parts: int, seed: int) -> Supernet:
             if isinstance(child, Choice) and not isinstance(parent, PartialChannels):
                 parent._modules[name] = edges[child]
     return Supernet(whole.network)
+
+
+def widen(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a weight for more channels, which repeats those that there are, in order.
+
+    This is the copying of Net2WiderNet (Chen et al., ICLR 2016, arXiv 1511.05641). Inputs that are
+    copied are not divided by the number of copies, since the norms behind them scale anyway.
+
+    Args:
+        tensor: The narrower weight.
+        shape: Shape of the wider one, a multiple along every axis.
+
+    Example:
+        >>> widen(torch.tensor([[1.0, 2.0]]), (2, 4))
+        tensor([[1., 2., 1., 2.],
+                [1., 2., 1., 2.]])
+    """
+    return tensor.repeat([n // old for n, old in zip(shape, tensor.shape, strict=True)])
 
 
 class _Shape(NamedTuple):

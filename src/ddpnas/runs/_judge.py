@@ -61,8 +61,8 @@ def judge_config(name: str, strategy: object, options: Mapping[str, Any]) -> Any
     for option in options:
         if option not in declared and option in evaluator_options(name):
             raise OptionError(
-                f"{option} is no option of the evaluator with {kind.__name__}, whose training is "
-                f"set by --strategy-options (`ddpnas strategies`); of the evaluator it takes "
+                f"{option} cannot be set for the evaluator here: {kind.__name__} says how to "
+                f"train, by --strategy-options (`ddpnas strategies`); --evaluator-options takes "
                 f"{' and '.join(declared)}"
             )
     return MixtureConfig(

@@ -63,7 +63,7 @@ class Labels:
     of_weights: bool = False
 
     def along(self, axis: int) -> Channels | None:
-        """Return the channels along an axis; None if it has none of its own."""
+        """Return the channels along an axis; None if channels do not lie along it."""
         return self.factors.get((axis % len(self.shape),))
 
     def joint(self) -> Iterator[Channels]:

@@ -83,8 +83,8 @@ class DeclareChoices:
     Args:
         searching: See :class:`Choose`.
         widths: Plain sizes of the widths, instead of sizes that know their decisions.
-        seed: Seed from which each option gets initial weights of its own, by its name and that of
-            its decision; None draws them one after another from the global generator.
+        seed: Seed for the initial weights. Those of an option depend on its name and its decision
+            alone; None draws them one after another from the global generator.
 
     Example:
         >>> choose = DeclareChoices(searching=True)

@@ -9,7 +9,7 @@ path of the same weights is the score. It learns from the mixture, not from the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -66,7 +66,7 @@ class GradientStrategy(BaseStrategy):
         joint: Whether logits and weights learn together, from training images alone.
         published_batch: The default of ``batch_size`` for large sets.
         drop_rate: See :class:`ddpnas.relaxed.Mixture`.
-        parts: K, of which one part of the channels runs through the options; 1 is all.
+        parts: K of :meth:`channel_parts`, where it is the same in all epochs; 1 is all channels.
         nodes: Names of the decisions on the edges into a node whose edges have weights.
         warmup: Part of the epochs in which the logits do not learn.
         cost: A counted cost that the loss of the logits has a part for; None for no such part.
@@ -130,6 +130,14 @@ class GradientStrategy(BaseStrategy):
     def begins(self, epoch: int) -> bool:
         """Return whether weights and logits start anew in an epoch, counted from 0."""
         return epoch == 0
+
+    def carries(self, epoch: int) -> bool:
+        """Return whether a stage that begins in an epoch takes weights and logits over."""
+        return False
+
+    def channel_parts(self, epoch: int) -> int:
+        """Return K in an epoch, of which one part of the channels runs through the options."""
+        return self.parts
 
     def progress(self, epoch: int) -> float:
         """Return the part of the weights' schedule that is over before an epoch."""
@@ -218,6 +226,22 @@ class GradientStrategy(BaseStrategy):
                 protected = self.legal.protected_options(self._distribution)
                 self._distribution = self._distribution.prune(1, self.rng, protected=protected)
                 self.stage += 1
+
+    def keep_likeliest(self, count: Callable[[int], int]) -> None:
+        """Prune every decision to its likeliest options, at least one; a stage has ended.
+
+        Args:
+            count: Number of options of a decision -> how many survive.
+        """
+        self.stage += 1
+        alive = []
+        for row, mask in zip(self._distribution.rows, self._distribution.alive, strict=True):
+            order = np.argsort(np.where(mask, -row, np.inf), kind="stable")
+            kept = np.zeros_like(mask)
+            kept[order[: max(1, count(len(row)))]] = True
+            alive.append(kept)
+        found = self._distribution
+        self._distribution = JointDistribution(found.decisions, found.rows, tuple(alive))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain data for JSON."""

@@ -79,9 +79,8 @@ class GDAS(SNAS):
         space: Decisions to search over.
         seed: Seed for the network that is asked for before the first epoch.
         epochs: Passes over the training images.
-        first_temperature: Temperature in the first epoch.
         last_temperature: Temperature in the last epoch.
-        **options: Options of :class:`ddpnas.strategies.gradient.GradientStrategy`.
+        **options: Options of :class:`SNAS`.
 
     Example:
         >>> from ddpnas.space import Decision
@@ -99,15 +98,7 @@ class GDAS(SNAS):
         seed: Seed = 0,
         *,
         epochs: Epochs = 250,
-        first_temperature: Temperature = 10.0,
         last_temperature: Temperature = 0.1,
         **options: Any,
     ) -> None:
-        super().__init__(
-            space,
-            seed,
-            epochs=epochs,
-            first_temperature=first_temperature,
-            last_temperature=last_temperature,
-            **options,
-        )
+        super().__init__(space, seed, epochs=epochs, last_temperature=last_temperature, **options)

@@ -21,11 +21,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-import numpy as np
-
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace, Rule
-from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.gradient import GradientStrategy, Rate
 from ddpnas.strategies.legal import Indices
 from ddpnas.utils.settings import Count, Extra, Seed, checks_arguments
@@ -85,7 +82,7 @@ class PDARTS(GradientStrategy):
     ) -> None:
         super().__init__(space, seed, epochs=epochs, lr_min=lr_min, alpha_lr=alpha_lr, **options)
         if self.pruning:
-            raise OptionError("pdarts prunes after stages of its own; leave pruning out")
+            raise OptionError("pdarts prunes after each of its stages anyway; leave pruning out")
         self.cells, self.skip_dropout, self.most_skips = cells, skip_dropout, most_skips
         self._ends = [epochs * (s + 1) // len(_TAKEN) for s in range(len(_TAKEN))]
 
@@ -135,12 +132,5 @@ class PDARTS(GradientStrategy):
         super().learn(architectures, scores)
         if self.stage + 1 == len(_TAKEN) or len(self.history) < self._ends[self.stage]:
             return
-        self.stage += 1
-        alive = []
-        for row, mask in zip(self._distribution.rows, self._distribution.alive, strict=True):
-            order = np.argsort(np.where(mask, -row, np.inf), kind="stable")
-            kept = np.zeros_like(mask)
-            kept[order[: max(1, round(_TAKEN[self.stage] * len(row)))]] = True
-            alive.append(kept)
-        found = self._distribution
-        self._distribution = JointDistribution(found.decisions, found.rows, tuple(alive))
+        share = _TAKEN[self.stage + 1]
+        self.keep_likeliest(lambda options: round(share * options))
