@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ddpnas.export.deployable import Deployable
+from ddpnas.space.repvgg import merge_branches
 from ddpnas.utils.environment import versions
 from ddpnas.utils.onnx import quiet
 
@@ -47,7 +47,7 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
         dynamic_batch: Whether the program takes any number of inputs; otherwise exactly one.
     """
     takes = model.takes
-    network = copy.deepcopy(model.network).cpu().eval()
+    network = merge_branches(model.network).cpu().eval()
     if takes.preprocessing:
         network = Normalized(network, takes.mean, takes.std).eval()
     for parameter in network.parameters():
