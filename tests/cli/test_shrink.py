@@ -76,3 +76,39 @@ def test_what_takes_too_long_is_refused_after_the_estimate(network, tmp_path, ca
     assert main([*command, "--keep-head", "--out", str(tmp_path / "small")]) == 2
     assert "leave --keep-head out" in capsys.readouterr().err
     assert not (tmp_path / "small").exists()
+
+
+UNTRACEABLE = """
+from torch import nn
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 16, 3)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.layer(x)
+        if float(x.sum()) > 0:
+            x = -x
+        return self.head(x.mean((2, 3)))
+
+network = Network
+"""
+
+
+def test_bad_input_is_one_sentence(network, tmp_path, capsys):
+    (tmp_path / "odd.py").write_text(UNTRACEABLE)
+    out = tmp_path / "small"
+    data = ["--data", "sign-digits-small", "--limit-train-images", "100", "--out", str(out)]
+    assert main(["shrink", f"{tmp_path / 'odd.py'}:network", *data, "--limit", "macs=50%"]) == 2
+    assert "(odd.py, line 12 `if float(x.sum()) > 0:`)" in capsys.readouterr().err
+    assert main(["shrink", network, *data, "--limit", "macs=120%"]) == 0
+    assert "within the limits already; nothing is cut" in capsys.readouterr().out
+    command = ["shrink", network, *data, "--divisor", "16", "--limit", "macs=50%"]
+    assert main(command) == 2
+    assert "no channels of Sequential can be cut" in capsys.readouterr().err
+    assert not out.exists()
+    small = ["shrink", "torchvision:alexnet", *data, "--image-size", "16", "--limit", "macs=50%"]
+    assert main(small) == 2
+    assert "cannot take images of 3x16x16" in capsys.readouterr().err

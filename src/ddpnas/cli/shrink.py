@@ -105,6 +105,9 @@ def run(options: Namespace) -> None:
     ShrinkFolder.check_free(options.out)
     task = _planned(options)
     _show_groups(task.space.groups)
+    if task.is_met:
+        show.line("the network is within the limits already; nothing is cut and nothing saved")
+        return
     _show_plan(task)
     task.check_minutes()
     own = own_network(options.network)
@@ -193,8 +196,6 @@ def _show_groups(groups: Sequence[Group]) -> None:
 
 def _show_plan(task: ShrinkTask) -> None:
     phases = task.followed.phases
-    if not phases:
-        return
     rows = [[name, f"{seconds / 60:.1f}"] for name, seconds in phases.items()]
     total = f"{sum(phases.values()) / 60:.1f}"
     show.table(["phase", "estimated minutes"], [*rows, ["all", total]])
@@ -242,9 +243,6 @@ def _planned(options: Namespace) -> ShrinkTask:
 
 
 def _show_shrunk(shrunk: Shrunk, own: str) -> None:
-    if not shrunk.networks:
-        show.line("the network is within the limits already; nothing is cut and nothing saved")
-        return
     _show_accuracies(shrunk)
     out = shlex.quote(str(shrunk.folder))
     report = write_report(str(shrunk.folder))

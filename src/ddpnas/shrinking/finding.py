@@ -12,7 +12,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -58,8 +60,9 @@ def find_groups(
         input_dtype: Type of the input.
 
     Raises:
-        SpaceError: The network does not run on such an input, or a path in ``keep`` is not one of
-            a layer that makes channels.
+        SpaceError: The network does not run on such an input on the meta device, where tensors have
+            no values; the message names the line.
+        OptionError: A path in ``keep`` is not one of a layer that makes channels.
 
     Example:
         >>> from torch import nn
@@ -77,10 +80,24 @@ def find_groups(
     except Exception as error:
         raise SpaceError(
             f"{type(model).__name__} does not run on an input of "
-            f"{'x'.join(map(str, input_shape))}: {error}"
+            f"{'x'.join(map(str, input_shape))}{_where(error)}: {error}"
         ) from error
     groups = _kept(groups_of(whole, options), keep)
     return _tried(bare, whole, groups, look, options)
+
+
+def _where(error: Exception) -> str:
+    """Return the line of the network's code that failed."""
+    libraries = [Path(torch.__file__).parent, Path(__file__).parents[1]]
+    lines = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(library) for library in libraries)
+    ]
+    if not lines:
+        return ""
+    text = f" `{lines[-1].line}`" if lines[-1].line else ""
+    return f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno}{text})"
 
 
 Look = Callable[..., Trace]

@@ -188,6 +188,11 @@ class ShrinkTask:
         )
         return {"weights": sum(sizes.values()), "largest group": max(touched)}
 
+    @property
+    def is_met(self) -> bool:
+        """Whether the given network is within the limits, so that nothing has to be cut."""
+        return within(_whole(self.space), self.limits, self.costs)
+
     def check_minutes(self) -> None:
         """Refuse a plan that needs more than its minutes.
 
@@ -205,7 +210,7 @@ class ShrinkTask:
             kept: Whether the folder outlives the call.
         """
         run = _Run(self, folder, tell or (lambda text: None))
-        if within(_whole(self.space), self.limits, self.costs):
+        if self.is_met:
             logger.warning("the network is within the limits already; nothing is cut")
             return run.nothing_cut()
         if not (folder.path / SHRINK).exists():
