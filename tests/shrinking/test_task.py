@@ -162,3 +162,16 @@ def test_what_does_not_fit_the_folder_is_refused(unbroken, given, stripes, tmp_p
     (tmp_path / "other").mkdir()
     with pytest.raises(RunError, match="is not the folder of a shrink"):
         WidthScores.read(tmp_path / "other")
+
+
+def test_a_measured_cost_is_a_limit_too_also_after_an_interruption(given, stripes, tmp_path):
+    space = ddpnas.shrinkable(given, (1, 8, 8), divisor=4, fractions=(0.5, 1.0))
+    terms = {((d.name, d.options[-1]),): 2.0 for d in space.decisions}
+    ddpnas.CostTable("latency_ms", "ms", 1.0, terms).save(tmp_path / "latency.json")
+    options = {**OPTIONS, "epochs": 1, "controls": False, "costs": [tmp_path / "latency.json"]}
+    folder = tmp_path / "small"
+    with pytest.raises(Killed):
+        shrink(given, stripes, {"latency_ms": 3}, **options, out=folder, on_progress=killed_at(2))
+    found = resume_shrink(folder, model=given, data=stripes)
+    assert found.costs["latency_ms"] <= 3 and found.limits["latency_ms"].upper == 3
+    assert WidthScores.read(folder).generate({"latency_ms": "20%"})[0].costs["latency_ms"] == 1

@@ -53,6 +53,12 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--data", help="images; see `ddpnas data`")
     add_limit(parser, shares=True)
     parser.add_argument(
+        "--costs",
+        action="append",
+        default=[],
+        help="JSON file of a further cost table of its widths, such as latency; may be repeated",
+    )
+    parser.add_argument(
         "--minutes",
         type=Annotated[float, Range(above=0, most=1e6)],
         default=20.0,
@@ -238,7 +244,7 @@ def _planned(options: Namespace) -> ShrinkTask:
     )  # fmt: skip
     return ShrinkTask.plan(
         opened.model, opened.prepare(data), options.limit, settings,
-        named=opened.named, weights=options.weights,
+        costs=options.costs, named=opened.named, weights=options.weights,
     )  # fmt: skip
 
 

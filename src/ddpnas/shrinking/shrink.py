@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.generation.limits import Limits
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions
@@ -31,6 +32,7 @@ def shrink(
     data: Data | Any,
     limits: Limits | Iterable[str],
     *,
+    costs: Sequence[CostTable | str | Path] = (),
     method: Method = "sensitivity",
     minutes: float = 20.0,
     epochs: Epochs | None = None,
@@ -59,6 +61,8 @@ def shrink(
         data: Data with inputs of the shape that the network takes, normalized as it needs them.
         limits: Cost name -> limit; see :func:`ddpnas.generate`. Or texts such as "macs=50%". The
             costs are those of :func:`ddpnas.count_costs`. "50%" is a share of the given network's.
+        costs: Further cost tables of its widths, or the JSON files that hold them, as
+            :func:`ddpnas.measure_latency` makes them of ``ddpnas.shrinkable(model, ...)``.
         method: How widths are judged. "sensitivity" measures what each width costs in loss. "pas"
             trains a mask for each channel, with a price on costs; see
             :func:`ddpnas.shrinking.search_masks`.
@@ -109,7 +113,9 @@ def shrink(
     named = None if factory is None else find_network(factory)
     if out is not None:
         ShrinkFolder.check_free(out)
-    task = ShrinkTask.plan(model, data, limits, settings, named=named, writes=out is not None)
+    task = ShrinkTask.plan(
+        model, data, limits, settings, costs=costs, named=named, writes=out is not None
+    )
     task.check_minutes()
     with _folder(out) as folder:
         return task.run(folder, on_progress, kept=out is not None)

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,6 +94,7 @@ class ShrinkTask:
         limits: Limits | Iterable[str],
         settings: ShrinkSettings,
         *,
+        costs: Sequence[CostTable | str | Path] = (),
         named: NamedNetwork | None = None,
         weights: str | Path | None = None,
         writes: bool = True,
@@ -105,6 +106,7 @@ class ShrinkTask:
             data: The data.
             limits: The limits.
             settings: The settings.
+            costs: Further cost tables of its widths, or the JSON files that hold them.
             named: What builds the network by name.
             weights: File of its weights, if they are not its own.
             writes: Whether files are exported at the end.
@@ -113,14 +115,15 @@ class ShrinkTask:
             DdpnasError: See :func:`ddpnas.shrink`.
         """
         data = as_data(data)
-        space, costs = _opened(model, data, settings)
-        full = {name: table.cost(_whole(space)) for name, table in costs.items()}
-        asked = checked_limits(parse_limits(limits, of=full), costs)
-        _refuse_infeasible(space, asked, costs)
+        more = [one if isinstance(one, CostTable) else CostTable.load(one) for one in costs]
+        space, tables = _opened(model, data, settings, more)
+        full = {name: table.cost(_whole(space)) for name, table in tables.items()}
+        asked = checked_limits(parse_limits(limits, of=full), tables)
+        _refuse_infeasible(space, asked, tables)
         phases: dict[str, float] = {}
-        if not within(_whole(space), asked, costs):
+        if not within(_whole(space), asked, tables):
             place = pick_device(settings.device)
-            phases = estimate(space, data, asked, costs, settings, place, writes=writes)
+            phases = estimate(space, data, asked, tables, settings, place, writes=writes)
         code = None if named is None else named.code
         followed = ShrinkPlan(
             settings=settings,
@@ -133,7 +136,7 @@ class ShrinkTask:
             code=None if code is None else dict(code.fingerprint()),
             data=dict(data.source) or None,
         )
-        return cls(followed, space, data, costs, asked, named)
+        return cls(followed, space, data, tables, asked, named)
 
     @classmethod
     def reopened(
@@ -174,8 +177,9 @@ class ShrinkTask:
         ):
             if now != before:
                 raise RunError(f"the {what} of {folder} changed; restore them, or start again")
-        space, costs = _opened(model, images, plan.settings)
-        return cls(plan, space, images, costs, parse_limits(plan.limits), named)
+        more = WidthScores.tables(folder) if (folder / COSTS).exists() else []
+        space, tables = _opened(model, images, plan.settings, more)
+        return cls(plan, space, images, tables, parse_limits(plan.limits), named)
 
     @property
     def memory(self) -> dict[str, int]:
@@ -224,8 +228,9 @@ class ShrinkTask:
 
 
 def _opened(
-    model: nn.Module, data: Data, settings: ShrinkSettings
+    model: nn.Module, data: Data, settings: ShrinkSettings, more: Iterable[CostTable]
 ) -> tuple[ShrinkableSpace, dict[str, CostTable]]:
+    """Return the widths of a network, and the tables of its costs, those that are given too."""
     space = shrinkable(
         copy.deepcopy(model) if settings.head_epochs else model,  # it is trained
         data.input_shape,
@@ -237,7 +242,12 @@ def _opened(
             f"classes; open it with ddpnas.open_network(..., num_classes={len(data.classes)}) and "
             f"give head_epochs, for which it is fine-tuned first"
         )
-    return space, count_costs(space)
+    tables = dict(count_costs(space))
+    for table in more:
+        if table.name not in tables:
+            table.check(space)
+            tables[table.name] = table
+    return space, tables
 
 
 def _whole(space: ShrinkableSpace) -> Architecture:

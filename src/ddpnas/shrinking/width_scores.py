@@ -81,9 +81,15 @@ class WidthScores:
             raise RunError(
                 f"not all widths in {folder} are measured; go on with `ddpnas resume {folder}`"
             )
-        tables = [CostTable.from_dict(table) for table in kept["tables"]]
+        costs = {table.name: table for table in cls.tables(folder)}
         sensitivity = Sensitivity.of_losses(space, whole, measured)
-        return cls(space, {table.name: table for table in tables}, kept["groups"], sensitivity)
+        return cls(space, costs, kept["groups"], sensitivity)
+
+    @staticmethod
+    def tables(folder: str | Path) -> list[CostTable]:
+        """Return the cost tables in the folder of a shrink."""
+        kept = read_json(Path(folder) / COSTS, _CostsForm)
+        return [CostTable.from_dict(table) for table in kept["tables"]]
 
     @staticmethod
     def to_dict(
