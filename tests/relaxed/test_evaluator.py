@@ -1,6 +1,7 @@
 """The evaluator of a mixture, and whole searches with it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from ddpnas import resume, search
 from ddpnas.cli import main
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators import BaseEvaluator, Evaluation
-from ddpnas.relaxed import ExpectedCost, MixtureEvaluator, MixtureLoad
+from ddpnas.relaxed import ExpectedCost, MixtureEstimate, MixtureEvaluator, MixtureLoad
 from ddpnas.strategies import GradientStrategy
 from ddpnas.testing import EvaluatorContract
 
@@ -135,7 +136,6 @@ def test_the_load_of_a_step_is_that_of_all_options_or_of_what_runs(small_space):
         load = MixtureLoad.of(small_space, ddpnas.create_strategy(name, small_space))
         expected = macs.fixed + share * sum(macs.terms.values())
         assert load.macs == pytest.approx(expected) and load.path_macs == pytest.approx(mean)
-        assert load.activation_bytes > 0
 
 
 def test_a_search_says_what_a_step_costs_before_it_begins(tmp_path, capsys):
@@ -144,7 +144,78 @@ def test_a_search_says_what_a_step_costs_before_it_begins(tmp_path, capsys):
     assert main([*command, *sized, "--out", str(tmp_path / "r")]) == 0
     said = capsys.readouterr().out
     assert main(["report", str(tmp_path / "r")]) == 0
-    assert "training a mixture (epochs: 1): " in said and "times those of the mean path" in said
+    assert "training a mixture: " in said and "times those of the mean path" in said
+    assert re.search(r"a step on 16 images takes about \S+ s and at least \d+ MB", said)
+    assert "(epochs: 1, steps in each: 1)" in said
+
+
+def test_seconds_become_the_epochs_that_fit(stripes, small_space, tmp_path):
+    def run(seconds, **more):
+        options = {"seconds": seconds, "batch_size": 48, "alpha_lr": 0.05}
+        return search(small_space, stripes, "gdas", strategy_options=options, device="cpu", **more)
+
+    whole = run(3.0, out=tmp_path / "r")
+    assert 1 < len(whole.history) < 250
+    first, last = whole.history[0], whole.history[-1]
+    assert (first["temperature"], last["temperature"]) == pytest.approx((10.0, 0.1))
+    again = run(3.0, out=tmp_path / "r", resume=True)
+    assert timeless(again.history) == timeless(whole.history)
+    with pytest.raises(
+        OptionError, match=r"an epoch takes about .*give more --strategy-options.seconds"
+    ):
+        run(1e-4)
+    with pytest.raises(OptionError, match="give seconds or epochs, not both"):
+        options = {"seconds": 5, "epochs": 3}
+        search(small_space, stripes, "gdas", strategy_options=options, device="cpu")
+    with pytest.raises(OptionError, match="give epochs here"):
+        ddpnas.create_strategy("gdas", small_space, seconds=5)
+
+
+def test_the_estimate_adds_up_over_stages_and_kinds_of_steps(small_space):
+    strategy = ddpnas.create_strategy("pdarts", small_space, epochs=75)
+    kinds = {(stage, learns): 1.0 + stage for stage in range(3) for learns in (False, True)}
+    estimate = MixtureEstimate(strategy, 16, 10, {**kinds, (2, True): 9.0}, 0.5, 0)
+    expected = 75 * 0.5 + 10 * (25 * 1 + 25 * 2 + 10 * 3 + 15 * 9)
+    assert estimate.seconds() == pytest.approx(expected)
+
+    def make(epochs):
+        return ddpnas.create_strategy("pdarts", small_space, epochs=epochs)
+
+    scaled = estimate.scaled(expected / 2, make)
+    assert 30 <= scaled.epochs <= 38 and estimate.seconds(scaled) <= expected / 2
+    with pytest.raises(OptionError, match=r"so 40 seconds are too few \(epochs .* 3 "):
+        estimate.scaled(40, make)
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(small_space, stripes, monkeypatch):
+    def make(batch_size):
+        strategy = ddpnas.create_strategy("darts", small_space, epochs=2, batch_size=batch_size)
+        return MixtureEvaluator(small_space, stripes, strategy, device="cpu")
+
+    memory = make(96).memory
+    hard = ddpnas.create_strategy("gdas", small_space, epochs=2)
+    assert (
+        0
+        < MixtureEvaluator(small_space, stripes, hard, device="cpu").memory.image
+        < (memory.image / 2)
+    ), "one option of five runs"
+    monkeypatch.setattr("ddpnas.relaxed.memory.free_memory", lambda: memory.of(80))
+    with pytest.raises(OptionError, match=r"a step on 96 images needs at least .* are free") as e:
+        make(96)
+    [fits] = re.findall(r"--strategy-options.batch-size (\d+)$", str(e.value))
+    assert make(int(fits)).memory == memory and 40 <= int(fits) <= 56
+    monkeypatch.setattr("ddpnas.relaxed.memory.free_memory", lambda: memory.fixed)
+    with pytest.raises(OptionError, match="search a smaller space"):
+        make(8)
+
+
+def test_memory_is_what_the_gradient_keeps(small_space, stripes):
+    strategy = ddpnas.create_strategy("darts", small_space, epochs=2)
+    evaluator = MixtureEvaluator(small_space, stripes, strategy, device="cpu")
+    inputs, _ = next(evaluator._scored.eval_batches(24))
+    held = [evaluator._step.held_bytes(inputs[:n]) for n in (2, 8, 24)]
+    assert held[2] - held[1] == pytest.approx(16 * evaluator.memory.image, rel=0.02)
+    assert held[1] - held[0] == pytest.approx(6 * evaluator.memory.image, rel=0.02)
 
 
 def refused(capsys, *command):

@@ -29,11 +29,14 @@ from ddpnas.cli.fit import resume as resume_fit
 from ddpnas.cli.shrink import resume as resume_shrink
 from ddpnas.costs.count import count_costs
 from ddpnas.data.load import DataConfig, load_data
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, nearest
 from ddpnas.generation.cost_ranges import cost_bounds
 from ddpnas.generation.limits import amount
+from ddpnas.relaxed.estimate import MixtureEstimate
 from ddpnas.relaxed.load import MixtureLoad
 from ddpnas.runs.config import RunConfig
+from ddpnas.runs.estimate import estimate_search, with_epochs
 from ddpnas.runs.folder import PLAN
 from ddpnas.runs.resume import resume as resume_run
 from ddpnas.runs.run import Run
@@ -111,8 +114,23 @@ def search(options: Namespace) -> None:
     data = load_data(fields(DataConfig, options))
     space = open_space(options.space, data, options.space_options)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
-    if not options.quiet:
-        _show_load(space, options)
+    chosen = options.strategy_options
+    if issubclass(NamedStrategy.read(options.strategy).made(), GradientStrategy) and (
+        not options.quiet or "seconds" in chosen
+    ):
+        estimate = estimate_search(
+            space,
+            data,
+            options.strategy,
+            seed=options.seed,
+            strategy_options=chosen,
+            evaluator_options=options.evaluator_options,
+            sieve=SieveConfig(options.sieve, options.sieve_options),
+            device=options.device,
+        )
+        chosen = with_epochs(chosen, estimate)
+        if estimate is not None and not options.quiet:
+            _show_load(space, estimate)
     with (
         show.SearchProgress(space, quiet=options.quiet) as progress,
         _resumed(options, progress),
@@ -123,7 +141,7 @@ def search(options: Namespace) -> None:
             options.strategy,
             out=options.out,
             seed=options.seed,
-            strategy_options=options.strategy_options,
+            strategy_options=chosen,
             evaluator=options.evaluator,
             evaluator_options=options.evaluator_options,
             sieve=options.sieve,
@@ -135,18 +153,20 @@ def search(options: Namespace) -> None:
     _show_result(options.out, space, result)
 
 
-def _show_load(space: SearchSpace, options: Namespace) -> None:
-    """Print what a step costs if the strategy trains a mixture of all options."""
-    named = NamedStrategy.read(options.strategy)
-    strategy = named.create(space, options.seed, **options.strategy_options)
-    if not isinstance(strategy, GradientStrategy):
-        return
+def _show_load(space: SearchSpace, estimate: MixtureEstimate) -> None:
+    """Print what a step costs where the strategy trains a mixture of all options."""
+    strategy = estimate.strategy
     load = MixtureLoad.of(space, strategy)
     channels = f", before one of {strategy.parts} parts is taken" if strategy.parts > 1 else ""
     show.line(
-        f"training a mixture (epochs: {strategy.epochs}): {load.macs / 1e6:.3g}M multiply-adds an "
-        f"image, {load.macs / load.path_macs:.1f} times those of the mean path, and at least "
-        f"{load.activation_bytes / 1e6:.2g} MB of activations an image{channels}"
+        f"training a mixture: {load.macs / 1e6:.3g}M multiply-adds an image, "
+        f"{load.macs / load.path_macs:.1f} times those of the mean path{channels}"
+    )
+    step = max(estimate.step_seconds.values())
+    show.line(
+        f"a step on {estimate.batch_size} images takes about {step:.2g} s and at least "
+        f"{estimate.memory_bytes / 1e6:,.0f} MB; the search about {duration(estimate.seconds())} "
+        f"(epochs: {strategy.epochs}, steps in each: {estimate.steps})"
     )
 
 

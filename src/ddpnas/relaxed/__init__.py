@@ -6,9 +6,11 @@ of a choice at once, a :class:`Mixture` draws their weights, and a :class:`Mixtu
 and weights.
 """
 
+from ddpnas.relaxed.estimate import MixtureEstimate
 from ddpnas.relaxed.evaluator import MixtureConfig, MixtureEvaluator
 from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
 from ddpnas.relaxed.load import MixtureLoad
+from ddpnas.relaxed.memory import StepMemory
 from ddpnas.relaxed.mixed import Draw, MixedChoices
 from ddpnas.relaxed.mixture import Mixture
 from ddpnas.relaxed.partial_channels import PartialChannels, partial_supernet
@@ -26,11 +28,13 @@ __all__ = [
     "MixedWidths",
     "Mixture",
     "MixtureConfig",
+    "MixtureEstimate",
     "MixtureEvaluator",
     "MixtureLoad",
     "MixtureStep",
     "PartialChannels",
     "Relaxation",
+    "StepMemory",
     "partial_supernet",
     "second_order",
 ]

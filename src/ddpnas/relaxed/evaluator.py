@@ -26,6 +26,7 @@ from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
 from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
+from ddpnas.relaxed.memory import StepMemory, free_bytes
 from ddpnas.relaxed.mixture import Mixture, entropy
 from ddpnas.relaxed.partial_channels import partial_supernet, widen
 from ddpnas.relaxed.relaxations import RELAXATIONS
@@ -50,6 +51,8 @@ from ddpnas.utils.settings import Count, checked_fields
 
 __all__ = ["MixtureConfig", "MixtureEvaluator"]
 
+_TIMED_STEPS = 3
+_MEASURED = 2, 4  # images in the batches whose memory is measured
 _CHECKED_IMAGES = 16  # on which widths are checked, at most
 
 
@@ -128,16 +131,43 @@ class MixtureEvaluator(BaseEvaluator):
             for loader in (self._valid, self._scored):
                 loader.sieve = FollowingSieve(loader.labels, self._train.sieve)
         self._begin(0)
-        self._batch_size = strategy.batch_size or min(strategy.published_batch, few)
+        self.batch_size = strategy.batch_size or min(strategy.published_batch, few)
         inputs, _ = next(self._scored.eval_batches(_CHECKED_IMAGES))
         check_mixed_widths(self.supernet, space, inputs)
         fewest = [loader.sieve.fewest for loader in (self._train, self._valid)]
-        smallest = min(self._batch_size, *fewest)
+        smallest = min(self.batch_size, *fewest)
         if smallest < processes.size:
             raise OptionError(
                 f"the {smallest} images of a step cannot be split over {processes.size} processes; "
                 f"use fewer"
             )
+        held = [self._step.held_bytes(inputs[:n]) for n in _MEASURED]
+        self.memory = StepMemory.measured(self._weights, [len(inputs[:n]) for n in _MEASURED], held)
+        self.memory.require(-(-self.batch_size // processes.size), free_bytes(self.device))
+
+    @property
+    def steps(self) -> int:
+        """The number of steps in an epoch without a sieve."""
+        return self._train.steps(self.batch_size)
+
+    def time_step(self, epoch: int) -> float:
+        """Return the seconds of a step as in an epoch; weights and logits move.
+
+        Args:
+            epoch: The epoch, counted from 0; a stage that begins in it is begun.
+        """
+        if self._begun != epoch and self._strategy.begins(epoch):
+            self._begin(epoch)
+        self.supernet.train()
+        valid, taken = self._valid_batches(self._seed), []
+        batches = self._train.train_batches(self.batch_size, self._seed)
+        with seeded(self._seed):
+            for number, batch in enumerate(itertools.islice(batches, _TIMED_STEPS)):
+                started = time.perf_counter()
+                loss, _ = self._train_batch(epoch, batch, valid, number)
+                float(loss)  # waits for the device
+                taken.append(time.perf_counter() - started)
+        return min(taken)
 
     def _begin(self, epoch: int) -> None:
         """Make weights, logits and their optimizers as they are at the start of a stage.
@@ -274,22 +304,16 @@ class MixtureEvaluator(BaseEvaluator):
             (1 + math.cos(math.pi * progress)) / 2
         )
         self._sgd.param_groups[0]["lr"] = lr
-        t = strategy.temperature(self.epochs)
         seed = derive_seed(self._seed, self.epochs)
         valid = self._valid_batches(seed)
         losses: list[Tensor] = []
         valid_losses: list[Tensor] = []
         narrowed = self._train.sieve.narrowing(self.supernet)
         with seeded(seed + self._processes.rank), narrowed:  # dropout differs between processes
-            for number, batch in enumerate(self._train.train_batches(self._batch_size, seed)):
-                draw = derive_seed(self._seed, self.epochs, number)
-                if not strategy.learns(self.epochs):
-                    losses.append(self._step.train(batch, temperature=t, seed=draw))
-                elif strategy.joint:
-                    losses.append(self._step.train_jointly(batch, temperature=t, seed=draw))
-                else:
-                    loss, valid_loss = self._step(batch, next(valid), temperature=t, seed=draw)
-                    losses.append(loss)
+            for number, batch in enumerate(self._train.train_batches(self.batch_size, seed)):
+                loss, valid_loss = self._train_batch(self.epochs, batch, valid, number)
+                losses.append(loss)
+                if valid_loss is not None:
                     valid_losses.append(valid_loss)
         self._processes.check_equal("weights", "", [*self._weights, *self._mixture.parameters()])
         measured = {"loss": float(torch.stack(losses).mean())}
@@ -302,22 +326,41 @@ class MixtureEvaluator(BaseEvaluator):
                 f"--strategy-options.lr {strategy.lr / 4:g}"
             )
         self.epochs += 1
-        images = len(losses) * min(self._batch_size, len(self._train))
-        images += len(valid_losses) * min(self._batch_size, len(self._valid))
+        images = len(losses) * min(self.batch_size, len(self._train))
+        images += len(valid_losses) * min(self.batch_size, len(self._valid))
         for loader in (self._train, self._valid, self._scored):
             loader.sieve.end_epoch(self._processes.sum)
         return {
             **measured,
-            "temperature": t,
+            "temperature": strategy.temperature(self.epochs - 1),
             "lr": lr,
             "train_images": images,
             "train_seconds": time.perf_counter() - started,
         }
 
+    def _train_batch(
+        self, epoch: int, batch: Batch, valid: Iterator[Batch], number: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Do a step; return its loss, and that on a validation batch if the logits learn from one.
+
+        Args:
+            epoch: The epoch.
+            batch: A training batch.
+            valid: Validation batches.
+            number: Number of the step in the epoch.
+        """
+        temperature = self._strategy.temperature(epoch)
+        seed = derive_seed(self._seed, epoch, number)
+        if not self._strategy.learns(epoch):
+            return self._step.train(batch, temperature=temperature, seed=seed), None
+        if self._strategy.joint:
+            return self._step.train_jointly(batch, temperature=temperature, seed=seed), None
+        return self._step(batch, next(valid), temperature=temperature, seed=seed)
+
     def _valid_batches(self, seed: int) -> Iterator[Batch]:
         """Yield validation batches in random order, pass after pass."""
         for number in itertools.count(1):
-            yield from self._valid.train_batches(self._batch_size, derive_seed(seed, number))
+            yield from self._valid.train_batches(self.batch_size, derive_seed(seed, number))
 
     def identity(self) -> dict[str, Any]:
         """Return all options, and the sieve if there is one."""

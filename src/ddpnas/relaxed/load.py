@@ -1,4 +1,4 @@
-"""MixtureLoad: what a step of a mixture computes and holds, compared with that of a path."""
+"""MixtureLoad: what a step of a mixture computes, compared with that of a path."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ __all__ = ["MixtureLoad"]
 class MixtureLoad:
     """What one forward pass of a mixture costs for one image.
 
-    Counted on the final networks of the space, so it is exact for multiply-adds and a lower bound
-    for memory: training also keeps what normalization and activation functions write.
+    Counted on the final networks of the space. :class:`ddpnas.relaxed.StepMemory` measures memory.
 
     Attributes:
         macs: Multiply-adds of the mixture.
         path_macs: Those of the mean path.
-        activation_bytes: What the operations of the mixture write.
 
     Example:
         >>> import ddpnas
@@ -42,7 +40,6 @@ class MixtureLoad:
 
     macs: float
     path_macs: float
-    activation_bytes: float
 
     @classmethod
     def of(cls, space: SearchSpace, strategy: GradientStrategy) -> MixtureLoad:
@@ -52,14 +49,13 @@ class MixtureLoad:
             space: The searched space, at the size of the search.
             strategy: The strategy.
         """
-        tables = count_costs(space)
+        macs = ExpectedCost(count_costs(space)["macs"], space)
         relaxation = RELAXATIONS[strategy.relaxation]
         # How many options of a decision run; 0 for all.
         count = 2 if relaxation.path is not None else 1 if relaxation.adds else 0
         runs = {d.name: _runs(d, count) for d in space.decisions}
         mean = {d.name: _runs(d, 1, widest=False) for d in space.decisions}
-        macs, written = (ExpectedCost(tables[n], space) for n in ("macs", "activation_bytes"))
-        return cls(float(macs(runs)), float(macs(mean)), float(written(runs)))
+        return cls(float(macs(runs)), float(macs(mean)))
 
 
 def _runs(decision: Decision, count: int, *, widest: bool = True) -> Tensor:

@@ -19,7 +19,7 @@ from ddpnas.space.supernet import Supernet
 from ddpnas.training.device import autocast
 from ddpnas.training.distributed import ALONE, Processes
 from ddpnas.training.steps import TrainStep
-from ddpnas.utils.seeds import derive_seed
+from ddpnas.utils.seeds import derive_seed, seeded
 
 __all__ = ["Batch", "MixtureStep"]
 
@@ -113,6 +113,29 @@ class MixtureStep:
     def drop(self, rates: Mapping[str, float]) -> None:
         """Set the dropout on the outputs of options from now on, by the name of the option."""
         self._choices.dropout = dict(rates)
+
+    def held_bytes(self, inputs: Tensor, seed: int = 0) -> int:
+        """Return the bytes that a step on the logits keeps until it has computed gradients.
+
+        Args:
+            inputs: Inputs of a batch.
+            seed: Seed of the draw.
+        """
+        own = {weight.untyped_storage().data_ptr() for weight in self._weights}
+        held: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                held[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        draws = self._mixture.draw(1.0, seed)
+        noting = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+        with seeded(seed), noting, self._mixed(draws), autocast(inputs.device, self._precision):
+            outputs = self._supernet(inputs)
+        del outputs  # until here, no memory was used a second time
+        return sum(held.values())
 
     def train(self, batch: Batch, *, temperature: float, seed: int) -> Tensor:
         """Move the weights alone; return the loss of the mixture.

@@ -17,7 +17,8 @@ from ddpnas.evaluators.base import Evaluator
 from ddpnas.runs._judge import create_judge, judge_config, refuse_own
 from ddpnas.runs._shapes import RecordForm, ResultForm
 from ddpnas.runs.config import RunConfig
-from ddpnas.runs.folder import HISTORY, RESULT, RUN, RunFolder
+from ddpnas.runs.estimate import estimate_search, with_epochs
+from ddpnas.runs.folder import CONFIG, HISTORY, RESULT, RUN, RunFolder
 from ddpnas.runs.identity import RunForm, RunIdentity, about_run, note_processes, versions
 from ddpnas.runs.loop import Progress, SearchLoop, search_seconds
 from ddpnas.space.decisions import Architecture, DecisionSpace
@@ -196,6 +197,16 @@ def search(
         space = open_space(space, data, {})
     check_fit(space, data)
     given = dict(strategy_options or {})
+    screen = SieveConfig(sieve, sieve_options or {})
+    if given.get("seconds") is not None:
+        if resume and isinstance(out, (str, Path)):
+            given = dict(RunConfig.read(Path(out) / CONFIG).strategy_options)
+        else:
+            estimate = estimate_search(
+                space, data, strategy, seed=seed, strategy_options=given, device=device,
+                evaluator_options=evaluator_options, sieve=screen,
+            )  # fmt: skip
+            given = with_epochs(given, estimate)
     named, source, plan = _create_strategy(strategy, space, seed, given)
     judged_by, judge_options, judge = create_judge(
         evaluator,
@@ -206,7 +217,7 @@ def search(
         seed=seed,
         device=device,
         processes=processes,
-        sieve=SieveConfig(sieve, sieve_options or {}),
+        sieve=screen,
     )
     judge.requires(plan)
     config = RunConfig(

@@ -48,6 +48,8 @@ class GradientStrategy(BaseStrategy):
         seed: Seed for the network that is asked for before the first epoch.
         epochs: Passes over the training images. Rates and temperatures fall over all of them, so
             fewer epochs shorten the published schedule.
+        seconds: Seconds of the whole search: :func:`ddpnas.search` measures an epoch and takes as
+            many as fit, in place of ``epochs``.
         batch_size: Images in a step, for the weights and for the logits each. None is the
             published number, and less for sets so small that an epoch would have few steps.
         lr: First learning rate of the weights; it falls along a cosine, from epoch to epoch.
@@ -98,6 +100,7 @@ class GradientStrategy(BaseStrategy):
         seed: Seed = 0,
         *,
         epochs: Epochs = 50,
+        seconds: Annotated[float, Range(above=0, most=1e9)] | None = None,
         batch_size: Count | None = None,
         lr: Rate = 0.025,
         lr_min: Annotated[float, Range(0, 1000)] = 0.001,
@@ -108,6 +111,11 @@ class GradientStrategy(BaseStrategy):
         alpha_decay: Decay = 1e-3,
         pruning: bool = False,
     ) -> None:
+        if seconds is not None:
+            raise OptionError(
+                "seconds become a number of epochs once an epoch is measured, which "
+                "ddpnas.search() does; give epochs here"
+            )
         super().__init__(space, seed, epochs)
         self.epochs, self.batch_size = epochs, batch_size
         self.lr, self.lr_min, self.momentum = lr, lr_min, momentum
