@@ -44,6 +44,22 @@ PRESETS = {
         "the largest, then evolution by accuracy",
         {**_ELASTIC, "space_options": {"factors": [0.75, 1.0, 1.25]}},
     ),
+    "da-nas": Preset(
+        "In the manner of DA-NAS: classes from easy to hard, 40 % of the options dropped after "
+        "each of three stages, and the expected cost in the loss",
+        {
+            "strategy": "proxyless",
+            "strategy_options": {
+                "epochs": 70,
+                "warmup": 1 / 7,
+                "pruning": "share",
+                "cost": "macs",
+            },
+            "evaluator": "supernet",
+            "sieve": "curriculum",
+            "sieve_options": {"warmup": 1 / 7},
+        },
+    ),
     "fairnas": Preset(
         "FairNAS: every option is trained in every step, then evolution by accuracy",
         {
@@ -79,6 +95,20 @@ PRESETS = {
         {
             **_EVOLUTION,
             "evaluator_options": {"training": "uniform", "score": "accuracy", "proxy_weight": 0.0},
+        },
+    ),
+    "tiered": Preset(
+        "In the manner of Tiered Pruning: two values of a width at a time, options below a rising "
+        "bar and layers that are likely skipped go, and the expected cost is in the loss",
+        {
+            "strategy": "proxyless",
+            "strategy_options": {
+                "widths": "prunode",
+                "pruning": "threshold",
+                "layers": True,
+                "cost": "macs",
+            },
+            "evaluator": "supernet",
         },
     ),
 }

@@ -15,14 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ddpnas.costs.count import count_costs
+from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.data.sieves import FollowingSieve, SieveConfig
-from ddpnas.errors import DivergedError, OptionError
+from ddpnas.errors import DivergedError, OptionError, nearest
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
 from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
@@ -282,7 +284,17 @@ class MixtureEvaluator(BaseEvaluator):
         strategy, space = self._strategy, self._space
         if strategy.cost is None:
             return None
-        expected = ExpectedCost(count_costs(space)[strategy.cost], space)
+        counted = count_costs(space)
+        if strategy.cost in counted:
+            table = counted[strategy.cost]
+        elif strategy.cost.endswith(".json"):
+            table = CostTable.load(strategy.cost)
+        else:
+            raise OptionError(
+                f"{nearest('cost', strategy.cost, counted)}; or give the .json file of a measured "
+                f"table (`ddpnas latency`)"
+            )
+        expected = ExpectedCost(table, space)
         reference = strategy.cost_reference
         if reference is None:
             uniform = {
@@ -298,7 +310,7 @@ class MixtureEvaluator(BaseEvaluator):
             self._begin(self.epochs)
         self._step.drop(strategy.option_dropout(self.epochs))
         self.supernet.train()
-        self._mixture.keep(strategy.distribution.alive)
+        self._mixture.keep(strategy.taking_part)
         progress = strategy.progress(self.epochs)
         lr = strategy.lr_min + (strategy.lr - strategy.lr_min) * (
             (1 + math.cos(math.pi * progress)) / 2
@@ -371,12 +383,15 @@ class MixtureEvaluator(BaseEvaluator):
         tensors = self._tensors()
         tensors |= with_prefix("sieve", self._train.sieve.state_dict())
         tensors |= with_prefix("valid_sieve", self._valid.sieve.state_dict())
-        return tensors, {"epochs": self.epochs, "begun": self._begun}
+        parts = [list(found) for found in self._mixture.alive.values()]
+        return tensors, {"epochs": self.epochs, "begun": self._begun, "taking_part": parts}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         if plain["begun"] != self._begun:
             self._begin(plain["begun"])
+        decisions = zip(self._space.decisions, plain["taking_part"], strict=True)
+        self._mixture.keep([np.isin(np.arange(len(d.options)), part) for d, part in decisions])
         self._restore(tensors)
         self._train.sieve.load_state_dict(without_prefix("sieve", tensors))
         self._valid.sieve.load_state_dict(without_prefix("valid_sieve", tensors))

@@ -86,6 +86,9 @@ class Mixture:
         """
         for decision, mask in zip(self.decisions, alive, strict=True):
             found = np.flatnonzero(mask).tolist()
+            if set(found) - set(self.alive.get(decision.name, found)):  # what enters starts level
+                with torch.no_grad():
+                    self.logits[decision.name].zero_()
             self.alive[decision.name] = tuple(found)
             by_name = sorted(found, key=decision.options.__getitem__)
             self._at[decision.name] = torch.tensor(by_name)

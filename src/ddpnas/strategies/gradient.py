@@ -21,6 +21,8 @@ from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy
 from ddpnas.strategies.legal import Indices
+from ddpnas.strategies.pruning import MovingPruning, prune_share
+from ddpnas.strategies.prunode import Bracket
 from ddpnas.utils.settings import (
     Count,
     Decay,
@@ -35,6 +37,8 @@ from ddpnas.utils.shapes import Range
 __all__ = ["GradientStrategy", "Rate"]
 
 Row = npt.NDArray[np.float64]
+
+_SHARES = 3  # stages of DA-NAS
 
 Rate = Annotated[float, Range(above=0, most=1000)]
 """A learning rate; larger ones are never meant."""
@@ -59,8 +63,13 @@ class GradientStrategy(BaseStrategy):
         clip: Largest norm of the gradient of the weights; 0 does not clip.
         alpha_lr: Learning rate of the logits, by Adam with betas 0.5 and 0.999.
         alpha_decay: Weight decay of the logits.
-        pruning: Prune the least likely option of every decision after each of as many stages as
-            the longest decision has options but one.
+        pruning: True prunes the least likely option of every decision after each of as many
+            stages as the longest decision has options but one. "share" prunes 40 % of them after
+            each of three stages, and "threshold" what falls below a rising bar, see
+            :mod:`ddpnas.strategies.pruning`.
+        layers: Remove layers once their skips are likely.
+        widths: "mixed" runs all values of a width at once, "prunode" two of them, by which it
+            halves its way to one, see :mod:`ddpnas.strategies.prunode`.
 
     Attributes:
         relaxation: How logits become weights: a name in :mod:`ddpnas.relaxed.relaxations`.
@@ -109,7 +118,9 @@ class GradientStrategy(BaseStrategy):
         clip: Norm = 5.0,
         alpha_lr: Rate = 3e-4,
         alpha_decay: Decay = 1e-3,
-        pruning: bool = False,
+        pruning: Literal[False, True, "share", "threshold"] = False,
+        layers: bool = False,
+        widths: Literal["mixed", "prunode"] = "mixed",
     ) -> None:
         if seconds is not None:
             raise OptionError(
@@ -121,9 +132,17 @@ class GradientStrategy(BaseStrategy):
         self.lr, self.lr_min, self.momentum = lr, lr_min, momentum
         self.weight_decay, self.clip = weight_decay, clip
         self.alpha_lr, self.alpha_decay = alpha_lr, alpha_decay
-        self.pruning = pruning
+        self.pruning, self.layers, self.widths = pruning, layers, widths
         self._distribution = JointDistribution.uniform(space.decisions)
-        self._stages = self._distribution.max_survivors - 1 if pruning else 0
+        self._stages = {"share": _SHARES, True: self._distribution.max_survivors - 1}.get(
+            pruning, 0
+        )
+        self._rule = MovingPruning(space, threshold=pruning == "threshold", layers=layers)
+        self._brackets = {
+            i: Bracket(len(decision.options))
+            for i, decision in enumerate(space.decisions)
+            if widths == "prunode" and decision.values is not None
+        }
         if epochs < self._stages:
             raise OptionError(
                 f"pruning needs an epoch for each of {self._stages} stages, not {epochs} in all; "
@@ -206,20 +225,40 @@ class GradientStrategy(BaseStrategy):
             return [self.legal.uniform(self.rng)]
         return [self.space.encode(self.architecture)]
 
+    @property
+    def taking_part(self) -> list[npt.NDArray[np.bool_]]:
+        """Whether each option takes part in the mixture, an array for each decision."""
+        masks = list(self._distribution.alive)
+        for i, bracket in self._brackets.items():
+            masks[i] = np.isin(np.arange(bracket.size), bracket.pair)
+        return masks
+
     def learn_mixture(self, rows: Sequence[Row]) -> None:
         """Learn the mean weights of the mixture after an epoch; what trains it calls this.
 
         Args:
-            rows: Probabilities of the survivors of each decision, which sum to 1; 0 for others. A
-                pruned option keeps the probability that it had.
+            rows: Probabilities of what takes part of each decision, which sum to 1; 0 for others.
+                A pruned option keeps the probability that it had.
         """
+        if self.learns(self._learned):
+            for i, bracket in self._brackets.items():
+                bracket.learn(rows[i][bracket.pair[1]])
         learned = []
         for row, theta, alive in zip(
             rows, self._distribution.rows, self._distribution.alive, strict=True
         ):
             learned.append(np.where(alive, row * theta[alive].sum(), theta))
-        self._distribution = self._distribution.with_rows(learned)
+        self._distribution = self._bracketed(self._distribution.with_rows(learned))
         self._learned += 1
+
+    def _bracketed(self, distribution: JointDistribution) -> JointDistribution:
+        """Return the distribution with the widths as their brackets have them."""
+        if not self._brackets:
+            return distribution
+        rows, alive = list(distribution.rows), list(distribution.alive)
+        for i, bracket in self._brackets.items():
+            rows[i], alive[i] = bracket.row, bracket.alive
+        return JointDistribution(distribution.decisions, tuple(rows), tuple(alive))
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Prune where a stage has ended; the score itself teaches nothing."""
@@ -229,11 +268,41 @@ class GradientStrategy(BaseStrategy):
                 f"evaluator supernet trains; use it in ddpnas.search() without another evaluator"
             )
         if self.stage < self._stages:
-            ends = -(-self.epochs * (self.stage + 1) // self._stages)
+            first = 0 if self.pruning is True else int(self.warmup * self.epochs)
+            ends = first - ((first - self.epochs) * (self.stage + 1) // self._stages)
             if len(self.history) >= ends:
-                protected = self.legal.protected_options(self._distribution)
-                self._distribution = self._distribution.prune(1, self.rng, protected=protected)
+                self._end_stage()
+        if (done := len(self.history) - int(self.warmup * self.epochs)) > 0:
+            self._narrow(done, self.epochs - int(self.warmup * self.epochs))
+
+    def _end_stage(self) -> None:
+        """Prune what a stage prunes."""
+        found = self._distribution
+        protected = self.legal.protected_options(found)
+        if self.pruning == "share":
+            found = prune_share(found, self.rng, protected)
+        else:
+            found = found.prune(1, self.rng, protected=protected)
+        self._distribution = self._bracketed(found)
+        self.stage += 1
+
+    def _narrow(self, done: int, of: int) -> None:
+        """Prune by moving probabilities, and move the brackets of widths.
+
+        Args:
+            done: Number of epochs in which the logits have learned.
+            of: Number of these epochs in all.
+        """
+        found = self._distribution
+        if self.pruning == "threshold" or self.layers:
+            found = self._rule(found, done / of, self.legal.protected_options(found))
+            if not self._stages and found.survivors != self._distribution.survivors:
                 self.stage += 1
+        most = max((Bracket.moves(bracket.size) for bracket in self._brackets.values()), default=0)
+        if most > 0 and done % max(1, of // most) == 0:
+            for bracket in self._brackets.values():
+                bracket.move()
+        self._distribution = self._bracketed(found)
 
     def keep_likeliest(self, count: Callable[[int], int]) -> None:
         """Prune every decision to its likeliest options, at least one; a stage has ended.
@@ -257,6 +326,8 @@ class GradientStrategy(BaseStrategy):
             **super().state_dict(),
             "distribution": self._distribution.to_dict(),
             "learned": self._learned,
+            "means": self._rule.state_dict(),
+            "brackets": [bracket.state_dict() for bracket in self._brackets.values()],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -264,3 +335,6 @@ class GradientStrategy(BaseStrategy):
         super().load_state_dict(state)
         self._distribution = JointDistribution.from_dict(state["distribution"])
         self._learned = state["learned"]
+        self._rule.load_state_dict(state["means"])
+        for bracket, kept in zip(self._brackets.values(), state["brackets"], strict=True):
+            bracket.load_state_dict(kept)

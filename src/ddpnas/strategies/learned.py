@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy, recommend
 from ddpnas.strategies.legal import Choices, Indices
+from ddpnas.strategies.pruning import MovingPruning
 from ddpnas.strategies.schedule import Cycles, PruningSchedule
 from ddpnas.utils.settings import Count, Seed, checks_arguments
 
@@ -39,7 +40,10 @@ class Learned(BaseStrategy, ABC):
         seed: Seed for the strategy's random generator.
         evaluations: Number of scores to ask for; with ``pruning``, the schedule decides instead.
         batch: Architectures drawn from theta for one update.
-        pruning: Sample fair cycles and prune after every stage.
+        pruning: True samples fair cycles and prunes after every stage. "threshold" draws batches
+            from theta and prunes what falls below a rising bar, see
+            :mod:`ddpnas.strategies.pruning`.
+        layers: Remove layers once their skips are likely.
         cycles_per_stage: T, cycles between two prunings.
     """
 
@@ -51,11 +55,15 @@ class Learned(BaseStrategy, ABC):
         *,
         evaluations: Count = 100,
         batch: Count = 1,
-        pruning: bool = False,
+        pruning: Literal[False, True, "threshold"] = False,
+        layers: bool = False,
         cycles_per_stage: Cycles = 3,
     ) -> None:
-        super().__init__(space, seed, None if pruning else evaluations)
-        self.batch, self.pruning = batch, pruning
+        super().__init__(space, seed, None if pruning is True else evaluations)
+        self.batch, self.pruning = batch, pruning is True
+        threshold = pruning == "threshold"
+        self._rule = MovingPruning(space, threshold=threshold, layers=layers)
+        self._moves = threshold or layers
         self.schedule = PruningSchedule(keep=1, cycles=cycles_per_stage)
         width = max(self._sizes)
         exists = np.arange(width) < np.array(self._sizes)[:, None]
@@ -97,8 +105,16 @@ class Learned(BaseStrategy, ABC):
         p = self._theta * self._alive / alive_mass
         p = self.update(p, np.array(architectures), np.array(scores))
         self._theta = np.where(self._alive, p * alive_mass, self._theta)
+        if self._moves:
+            found = self.distribution
+            time = len(self.history) / (len(self.history) + max(0, self.scores_left()))
+            self._set_alive(self._rule(found, time, self.legal.protected_options(found)))
         if self.pruning:
             self._end_cycle()
+
+    def _set_alive(self, pruned: JointDistribution) -> None:
+        for row, alive in zip(self._alive, pruned.alive, strict=True):
+            row[: len(alive)] = alive
 
     def _end_cycle(self) -> None:
         self._cycles += 1
@@ -106,9 +122,7 @@ class Learned(BaseStrategy, ABC):
             return
         learned = self.distribution
         protected = self.legal.protected_options(learned)
-        pruned = learned.prune(self.schedule.keep, self.rng, protected=protected)
-        for row, alive in zip(self._alive, pruned.alive, strict=True):
-            row[: len(alive)] = alive
+        self._set_alive(learned.prune(self.schedule.keep, self.rng, protected=protected))
         self._cycles = 0
         self.stage += 1
 
@@ -145,6 +159,7 @@ class Learned(BaseStrategy, ABC):
             "theta": self._theta.tolist(),
             "alive": self._alive.tolist(),
             "cycles": self._cycles,
+            "means": self._rule.state_dict(),
             "update": {name: np.asarray(getattr(self, name)).tolist() for name in self._memory},
         }
 
@@ -154,6 +169,7 @@ class Learned(BaseStrategy, ABC):
         self._theta = np.array(state["theta"])
         self._alive = np.array(state["alive"])
         self._cycles = state["cycles"]
+        self._rule.load_state_dict(state["means"])
         for name in self._memory:
             value = state["update"][name]
             setattr(self, name, np.array(value) if isinstance(value, list) else value)

@@ -30,8 +30,9 @@ class Proxyless(GradientStrategy):
         seed: Seed for the network that is asked for before the first epoch.
         epochs: Passes over the training images.
         warmup: Part of the epochs in which only the weights learn.
-        cost: A counted cost in the loss of the logits: "macs", "params", "size_bytes" or
-            "activation_bytes"; None leaves costs to :func:`ddpnas.generate`.
+        cost: A cost in the loss of the logits: "macs", "params", "size_bytes" or
+            "activation_bytes", which are counted, or the .json file of a table, such as measured
+            latency; None leaves costs to :func:`ddpnas.generate`.
         cost_form: How it counts, see :mod:`ddpnas.relaxed.expected_cost`.
         cost_weight: How much it counts.
         cost_reference: The cost to which it is compared; None is that of uniform weights.
@@ -56,7 +57,7 @@ class Proxyless(GradientStrategy):
         *,
         epochs: Epochs = 120,
         warmup: Annotated[float, Range(0, below=1)] = 1 / 3,
-        cost: Literal["macs", "params", "size_bytes", "activation_bytes"] | None = None,
+        cost: str | None = None,
         cost_form: Literal["penalty", "product", "hinge"] = "product",
         cost_weight: Annotated[float, Range(0, 1000)] = 0.1,
         cost_reference: Annotated[float, Range(above=0, most=1e18)] | None = None,

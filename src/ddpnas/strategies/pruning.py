@@ -1,0 +1,145 @@
+"""Rules that prune options or layers by their probabilities: a share, a rising bar, whole layers.
+
+Notation.  p   probability of a survivor among the survivors of its decision
+           k   survivors of the decision
+           m   moving mean of p, over about ten updates
+           t   part of the search that is over
+
+    share      drops the floor(0.4 k) least likely survivors of every decision
+    threshold  drops survivors with m < t / (2 k), never the likeliest
+    layers     removes layers with m(skip) > 0.6
+
+They only edit masks, so they serve strategies that train a mixture and those that learn from
+samples alike. The first is in the manner of DA-NAS (Dai et al., ECCV 2020, arXiv 2003.12563), of
+which a share of 0.4 is known, but not what it is applied to. The others are in the manner of Tiered
+Pruning (Kierat et al., arXiv 2209.11785), of whose abstract we know that blocks are pruned during
+the search and that unnecessary layers are; thresholds and means are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ddpnas.space.decisions import DecisionSpace
+from ddpnas.space.distribution import JointDistribution
+
+__all__ = ["SHARE", "MovingPruning", "prune_share"]
+
+SHARE = 0.4
+"""The part of the survivors that DA-NAS drops after a stage."""
+
+_MEMORY = 0.9  # of the old moving mean in the new one
+_BAR = 0.5  # of a survivor's fair share, where the bar ends
+_LIKELY = 0.6  # probability of a skip that removes a layer
+_SKIP = "skip"
+
+Row = npt.NDArray[np.float64]
+
+
+def prune_share(
+    distribution: JointDistribution, rng: np.random.Generator, protected: Sequence[int] | None
+) -> JointDistribution:
+    """Return the distribution without the least likely part of every decision's survivors.
+
+    Args:
+        distribution: Probabilities and survivors.
+        rng: Breaks ties.
+        protected: Index of a survivor of each decision that stays.
+
+    Example:
+        >>> from ddpnas.space import Decision
+        >>> found = JointDistribution.uniform([Decision("op", tuple("abcde"))])
+        >>> sizes = []
+        >>> for _ in range(3):
+        ...     found = prune_share(found, np.random.default_rng(0), None)
+        ...     sizes.append(found.max_survivors)
+        >>> sizes
+        [3, 2, 2]
+    """
+    alive = []
+    for i, (row, mask) in enumerate(zip(distribution.rows, distribution.alive, strict=True)):
+        survivors = rng.permutation(np.flatnonzero(mask))
+        dropped = int(SHARE * len(survivors) + 1e-9)
+        order = survivors[np.argsort(row[survivors], kind="stable")]
+        if protected is not None:
+            order = order[order != protected[i]]
+        left = mask.copy()
+        left[order[:dropped]] = False
+        alive.append(left)
+    return JointDistribution(distribution.decisions, distribution.rows, tuple(alive))
+
+
+class MovingPruning:
+    """Drops options below a bar that rises with time, and layers whose skips are likely.
+
+    A layer is a decision with the option "skip", so no layer that changes the shape is removed. One
+    that was removed has "skip" as its only survivor. Which layer of a stage it is does not matter:
+    the canonical form of a space has the skips of a stage at its end.
+
+    Args:
+        space: The decisions.
+        threshold: Whether options are dropped below the bar.
+        layers: Whether layers are removed.
+
+    Example:
+        >>> from ddpnas.space import Decision
+        >>> space = DecisionSpace([Decision("op", ("a", "b", "c"))])
+        >>> rule, found = MovingPruning(space), JointDistribution.uniform(space.decisions)
+        >>> found = found.with_rows([np.array([0.8, 0.15, 0.05])])
+        >>> for step in range(20):
+        ...     found = rule(found, (step + 1) / 20)
+        >>> found.survivors
+        {'op': ('a', 'b')}
+    """
+
+    def __init__(
+        self, space: DecisionSpace, *, threshold: bool = True, layers: bool = False
+    ) -> None:
+        self._threshold = threshold
+        self._mean: list[Row] = [
+            np.full(len(d.options), 1 / len(d.options)) for d in space.decisions
+        ]
+        self._skips = {
+            i: d.options.index(_SKIP)
+            for i, d in enumerate(space.decisions)
+            if layers and _SKIP in d.options
+        }
+
+    def __call__(
+        self,
+        distribution: JointDistribution,
+        time: float,
+        protected: Sequence[int] | None = None,
+    ) -> JointDistribution:
+        """Return the distribution with fewer survivors; call it once an update.
+
+        Args:
+            distribution: Probabilities and survivors.
+            time: t, from 0 to 1.
+            protected: Index of a survivor of each decision that stays.
+        """
+        for i, (row, mask) in enumerate(zip(distribution.rows, distribution.alive, strict=True)):
+            p, mean = np.where(mask, row, 0.0), np.where(mask, self._mean[i], 0.0)
+            self._mean[i] = _MEMORY * mean / mean.sum() + (1 - _MEMORY) * p / p.sum()
+        alive = [mask.copy() for mask in distribution.alive]
+        if self._threshold:
+            for i, mask in enumerate(alive):
+                mask &= self._mean[i] >= time * _BAR / mask.sum()
+                mask[np.argmax(self._mean[i])] = True
+        for i, skip in self._skips.items():
+            if self._mean[i][skip] > _LIKELY:
+                alive[i][:] = np.arange(len(alive[i])) == skip
+        for i, option in enumerate(protected or ()):
+            alive[i][option] = True
+        return JointDistribution(distribution.decisions, distribution.rows, tuple(alive))
+
+    def state_dict(self) -> list[list[float]]:
+        """Return the moving means as plain data."""
+        return [row.tolist() for row in self._mean]
+
+    def load_state_dict(self, state: Sequence[Sequence[float]]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self._mean = [np.array(row) for row in state]
