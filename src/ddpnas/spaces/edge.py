@@ -3,15 +3,20 @@
 For images from 8 pixels up to photographs, and for limits from some 100,000 to some billions of
 multiply-adds. The decisions belong to stages, not to blocks, so that a few dozen scores say much:
 
-* ``stem``: width of the first convolution
+* ``stem``: width of the first convolution; ``stem.down``, whether its stride or a max-pooling
+  behind it lowers the resolution
 * for each stage ``s1``, ``s2``, ...: ``.width``; ``.depth``, the number of blocks; ``.block``,
   their type; ``.expansion`` and ``.kernel`` of blocks that have one; ``.se``, whether they have
   squeeze-and-excitation
-* ``head``: whether a 1x1 convolution comes before the classifier, and ``head.width``, its width
+* ``head``: whether a 1x1 convolution comes before the classifier, and ``head.width``, its width;
+  ``head.pool``, whether the mean or the maximum over all pixels is classified
 
 Block types, of which the first of a stage changes width and resolution:
 
 * ``residual``: two 3x3 convolutions (He et al., CVPR 2016, arXiv 1512.03385)
+* ``conv``: one 3x3 convolution, then residual blocks; ``pool``: the same, where a max-pooling
+  before the convolution lowers the resolution instead of its stride. Having few layers, these
+  train fast, as in David Page's ResNet-9 ("How to train your ResNet", 2018)
 * ``inverted``: 1x1, depthwise, 1x1 (Sandler et al., MobileNetV2, CVPR 2018, arXiv 1801.04381)
 * ``fused``: one whole convolution for the first two of these (Tan and Le, EfficientNetV2, ICML
   2021, arXiv 2104.00298)
@@ -51,18 +56,24 @@ DEPTHS = (1, 2, 3)
 # quarter of the limit or four times as much, whatever else is chosen.
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
-# Decisions of a stage in standard designs. Widths double from stage to stage.
+# Standard designs, the best at equal seconds first (records/fit.md). Widths double from stage to
+# stage; that of the stem is relative to the first stage.
 DESIGNS: dict[str, dict[str, Any]] = {
+    "resnet-9": {
+        "stem": 2 / 3, "stem.down": "pool", "head": "none", "head.pool": "max",
+        "blocks": ["conv", *["pool"] * 4], "depths": [2, 1, 2, 1, 2], "expansion": 1, "se": "none",
+    },
     "residual": {
-        "block": "residual", "expansion": 1, "se": "none", "head": "none", "depths": [1] * 5
+        "stem": 1, "stem.down": "stride", "head": "none", "head.pool": "avg",
+        "blocks": ["residual"] * 5, "depths": [1] * 5, "expansion": 1, "se": "none",
     },
     "mobilenet-v2": {
-        "block": "inverted", "expansion": 6, "se": "none", "head": "conv",
-        "depths": [1, 2, 3, 3, 2],
+        "stem": 1, "stem.down": "stride", "head": "conv", "head.pool": "avg",
+        "blocks": ["inverted"] * 5, "depths": [1, 2, 3, 3, 2], "expansion": 6, "se": "none",
     },
     "regnet": {
-        "block": "inverted", "expansion": 2, "se": "se", "head": "none",
-        "depths": [1, 2, 3, 3, 1],
+        "stem": 1, "stem.down": "stride", "head": "none", "head.pool": "avg",
+        "blocks": ["inverted"] * 5, "depths": [1, 2, 3, 3, 1], "expansion": 2, "se": "se",
     },
 }  # fmt: skip
 _OF_A_STAGE = ("block", "width", "depth", "expansion", "kernel", "se")
@@ -98,30 +109,47 @@ class _Stage:
         name: Name of the stage.
         widths: Widths to choose from.
         expansions: Expansions to choose from.
+        stride: Stride of its first block.
     """
 
     def __init__(
-        self, choose: Choose, name: str, widths: Sequence[int], expansions: Sequence[int]
+        self,
+        choose: Choose,
+        name: str,
+        widths: Sequence[int],
+        expansions: Sequence[int],
+        stride: int,
     ) -> None:
         self._choose, self._name, self._expansions = choose, name, tuple(expansions)
+        self._stride = stride
         self.width = choose.width(f"{name}.width", tuple(widths))
 
-    def block(self, given: int, stride: int, first: bool) -> nn.Module:
+    def block(self, given: int, first: bool) -> nn.Module:
         """Return a block of any type.
 
         Args:
             given: Channels of its input.
-            stride: Its stride.
-            first: Whether it is the first of the stage, which may change the number of channels.
+            first: Whether it is the first of the stage, which may change width and resolution.
         """
+        stride = self._stride if first else 1
+        pool = {"pool": lambda: self._plain(given, stride, first, pool=True)}
         return self._choose(
             f"{self._name}.block",
             {
                 "residual": lambda: self._residual(given, stride, first),
+                "conv": lambda: self._plain(given, stride, first),
+                **(pool if self._stride > 1 else {}),  # the same as "conv" otherwise
                 "inverted": lambda: self._inverted(given, stride, first, fused=False),
                 "fused": lambda: self._inverted(given, stride, first, fused=True),
             },
         )
+
+    def _plain(self, given: int, stride: int, first: bool, *, pool: bool = False) -> nn.Module:
+        if not first:
+            return self._residual(given, stride, first)
+        if not pool:
+            return self._conv(given, self.width, 3, stride, nn.ReLU)
+        return nn.Sequential(_lower(stride), self._conv(given, self.width, 3, 1, nn.ReLU))
 
     def _residual(self, given: int, stride: int, first: bool) -> nn.Module:
         out = self.width
@@ -195,25 +223,24 @@ def network(
         input_shape: Shape of an image, (channels, height, width).
     """  # fmt: skip
     given = choose.width("stem", tuple(stem))
-    layers: list[nn.Module] = [
-        conv_bn(
-            input_shape[0], given, 3, stride=stem_stride, activation=nn.ReLU,
-            searching=choose.searching,
-        )
-    ]  # fmt: skip
+    layers: list[nn.Module] = [_stem(choose, input_shape[0], given, stem_stride)]
     for number, widths in enumerate(stages):
         name = f"s{number + 1}"
-        stage = _Stage(choose, name, widths, expansions)
-        layers.append(stage.block(given, 2 if number else 1, first=True))
+        stage = _Stage(choose, name, widths, expansions, 2 if number else 1)
+        layers.append(stage.block(given, first=True))
         for position in range(1, max(depths)):
             # A block of several depths is one module: a deeper network shares its first blocks.
-            once = functools.cache(functools.partial(stage.block, stage.width, 1, first=False))
+            once = functools.cache(functools.partial(stage.block, stage.width, first=False))
             options = {str(d): once if d > position else nn.Identity for d in depths}
             layers.append(choose(f"{name}.depth", options))
         given = stage.width
 
     def classifier(width: int) -> list[nn.Module]:
-        return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)]
+        average = functools.partial(nn.AdaptiveAvgPool2d, 1)
+        pool = choose(
+            "head.pool", {"avg": average, "max": functools.partial(nn.AdaptiveMaxPool2d, 1)}
+        )
+        return [pool, nn.Flatten(), nn.Linear(width, num_classes)]
 
     def with_head() -> nn.Module:
         width = choose.width("head.width", tuple(head))
@@ -223,6 +250,31 @@ def network(
 
     heads = {"none": lambda: nn.Sequential(*classifier(given)), "conv": with_head}
     return nn.Sequential(*layers, choose("head", heads))
+
+
+def _stem(choose: Choose, channels: int, width: int, stride: int) -> nn.Module:
+    """Return the first convolution, with whatever lowers the resolution by the stride."""
+
+    def conv(stride: int, *, option: bool) -> nn.Module:
+        return conv_bn(
+            channels, width, 3, stride=stride, activation=nn.ReLU, searching=choose.searching,
+            option=option,
+        )  # fmt: skip
+
+    if stride == 1:
+        return conv(1, option=False)
+    return choose(
+        "stem.down",
+        {
+            "stride": lambda: conv(stride, option=True),
+            "pool": lambda: nn.Sequential(conv(1, option=True), _lower(stride)),
+        },
+    )
+
+
+def _lower(stride: int) -> nn.Module:
+    """Return a max-pooling that has an output of the shape of a convolution of this stride."""
+    return nn.MaxPool2d(stride, ceil_mode=True)
 
 
 class EdgeSpace(SearchSpace):
@@ -271,7 +323,7 @@ class EdgeSpace(SearchSpace):
         within the limits is taken, then single widths are raised while the limits hold.
 
         Args:
-            design: "residual", "mobilenet-v2" or "regnet".
+            design: One of :data:`DESIGNS`.
             limits: Cost name -> limit, as for :func:`ddpnas.generate`; see :data:`SIZED_BY`.
 
         Raises:
@@ -290,7 +342,8 @@ class EdgeSpace(SearchSpace):
         allowed = _known(parse_limits(limits))
         choices = self._design(design)
         sizes = {d.name: [int(option) for option in d.options] for d in self.decisions if d.ordered}
-        scale = {name: base for name, base in _scales(len(self._stages)).items() if name in sizes}
+        scales = _scales(len(self._stages), DESIGNS[design]["stem"])
+        scale = {name: base for name, base in scales.items() if name in sizes}
 
         def at(factor: float) -> dict[str, int]:
             """Return, for each scaled width, the position of the largest within the factor."""
@@ -358,9 +411,13 @@ class EdgeSpace(SearchSpace):
         """Return the choices of a design, all widths at their smallest."""
         design = DESIGNS[name]
         choices = {d.name: d.options[0] for d in self.decisions}
-        for number, depth in enumerate(design["depths"][: len(self._stages)], start=1):
-            wanted = {"block": design["block"], "se": design["se"], "kernel": "3", "depth": depth}
-            for what, value in {**wanted, "expansion": design["expansion"]}.items():
+        if "stem.down" in choices:
+            choices["stem.down"] = design["stem.down"]
+        choices["head.pool"] = design["head.pool"]
+        alike = {"se": design["se"], "kernel": "3", "expansion": design["expansion"]}
+        for number in range(1, len(self._stages) + 1):
+            wanted = {"block": design["blocks"][number - 1], "depth": design["depths"][number - 1]}
+            for what, value in {**wanted, **alike}.items():
                 decision = self[f"s{number}.{what}"]
                 if what in ("depth", "expansion"):  # the nearest that the space has
                     value = min(map(int, decision.options), key=lambda n: abs(n - value))
@@ -368,10 +425,10 @@ class EdgeSpace(SearchSpace):
         return {**choices, "head": design["head"]}
 
 
-def _scales(stages: int) -> dict[str, int]:
+def _scales(stages: int, stem: float = 1) -> dict[str, float]:
     """Return widths relative to that of the first stage: they double from stage to stage."""
     widths = {f"s{number + 1}.width": 2**number for number in range(stages)}
-    return {"stem": 1, **widths, "head.width": 4 * 2 ** (stages - 1)}
+    return {"stem": stem, **widths, "head.width": 4 * 2 ** (stages - 1)}
 
 
 def _known(limits: Mapping[str, Limit]) -> dict[str, Limit]:
@@ -412,6 +469,7 @@ def _sizes(
             width = math.sqrt(low * high)
             options = _options(width, stride, stages)
             chosen = {name: str(_rounded(width * n)) for name, n in _scales(stages).items()}
+            chosen |= {"stem.down": "stride", "head.pool": "avg"}
             for number in range(1, stages + 1):
                 chosen |= {f"s{number}.block": "residual", f"s{number}.depth": "2"}
                 chosen |= {f"s{number}.se": "none"}
