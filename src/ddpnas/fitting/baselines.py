@@ -10,9 +10,8 @@ from torch import nn
 from ddpnas.data.data import Data
 from ddpnas.errors import OptionError
 from ddpnas.generation.limits import Limit
-from ddpnas.space.decisions import Architecture
-from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.edge import DESIGNS, EdgeSpace
+from ddpnas.spaces.registry import create_space
 from ddpnas.training.networks import find_baseline
 
 __all__ = ["baseline_network", "check_baseline"]
@@ -32,16 +31,13 @@ def check_baseline(name: str) -> None:
         raise OptionError(f"{error}; or a design: {', '.join(DESIGNS)}") from None
 
 
-def baseline_network(
-    name: str, space: SearchSpace, limits: Mapping[str, Limit], data: Data
-) -> tuple[nn.Module, Architecture]:
-    """Return an untrained network, and its architecture if it is one of the space.
+def baseline_network(name: str, limits: Mapping[str, Limit], data: Data) -> nn.Module:
+    """Return an untrained network.
 
     Args:
         name: A standard design of the space ``edge``, scaled to the limits; a network of
             torchvision or timm; or ``FILE.py:function``, which is executed.
-        space: The space ``edge``.
-        limits: What the design is scaled to.
+        limits: What the design is scaled to; the fit may have taken a smaller one.
         data: The data that it has to take.
 
     Raises:
@@ -49,7 +45,8 @@ def baseline_network(
         OptionError: The name is unknown, or the network does not take such images.
     """
     if name in DESIGNS:
-        architecture = cast(EdgeSpace, space).scaled(name, dict(limits))
-        return space.build(architecture), architecture
-    network = find_baseline(name).build(len(data.classes), data.input_shape)
-    return network, Architecture({})
+        options = {"num_classes": len(data.classes), "input_shape": data.input_shape}
+        texts = {cost: str(limit) for cost, limit in limits.items()}
+        space = cast(EdgeSpace, create_space("edge", **options, limits=texts))
+        return space.build(space.scaled(name, dict(limits)))
+    return find_baseline(name).build(len(data.classes), data.input_shape)

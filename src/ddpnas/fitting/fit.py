@@ -114,8 +114,8 @@ def fit(
         device: "auto", "cpu", "cuda", ...
         threads: Threads of the processor for training; None is the better of all and one, measured.
         baselines: Networks to train for the same time, after it: the designs "residual",
-            "mobilenet-v2" and "regnet" scaled to the limits, a network of torchvision, or
-            ``NET.py:factory``, which is executed.
+            "resnet-9", "mobilenet-v2" and "regnet" scaled to the limits, a network of torchvision,
+            or ``NET.py:factory``, which is executed.
         export: File to write and check: "onnx", "torch" (torch.export) or "none". Needs ``out``.
         plan: A ``plan.json`` to follow instead of making one, for the same network again.
         overwrite: Replace whatever run ``out`` holds.
@@ -414,12 +414,12 @@ class _Fit:
         if timed:  # a design is as large as the network that was found
             counted["macs"] = Limit(upper=macs)
         with seeded(plan.seed):
-            network, architecture = baseline_network(name, self.space, counted, self.data)
+            network = baseline_network(name, counted, self.data)
         reached = count_network(network, self.data.input_shape)
         weights = self.plan.recipe.get("class_weights", "none")
         recipe = create_recipe("quick", class_weights=weights)
         with seeded(plan.seed):
-            trial, _ = baseline_network(name, self.space, counted, self.data)
+            trial = baseline_network(name, counted, self.data)
         each = epoch_seconds(trial, self.data, recipe, plan.device)
         each *= self._images / len(self.data.train)
         epochs = max(1, int(MORE * plan.training / each))  # the clock drops those that do not fit
@@ -430,7 +430,7 @@ class _Fit:
             resume=True,
         )  # fmt: skip
         costs = {n: float(reached[n]) for n in self.costs if n in reached}
-        return Compared(name, name, architecture, costs, result)
+        return Compared(name, name, Architecture({}), costs, result)
 
 
 def _scored_by(plan: FitPlan, metric: Metric, class_weights: ClassWeights) -> FitPlan:

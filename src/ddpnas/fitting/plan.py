@@ -26,10 +26,9 @@ from ddpnas.utils.shapes import Range
 __all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "FitPlan", "Race", "divide"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
-_MOST_SHARE = 0.15  # of the time for training that a race gets
-_EPOCHS_A_SHARE = 500  # below it, the race's share is epochs / this
+_SHARE = 0.15  # of the time for training that a race gets
 _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
-_FEWEST_EPOCHS = 30  # of the fastest standard design: with fewer, there is nothing to race with
+_FEWEST_EPOCHS = 100  # of the first design: with fewer, its training is worth more than a race
 # Epochs that are planned for each that seems to fit: the clock drops those that do not.
 MORE = 1.25
 # Seconds, about, that the end of a fit takes.
@@ -60,17 +59,16 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
 
     Args:
         seconds: Seconds for all training.
-        epoch_seconds: Seconds of an epoch of the fastest standard design.
+        epoch_seconds: Seconds of an epoch of the first standard design.
 
     Example:
-        >>> divide(120, 2.5)
-        Race(candidates=6, reduction=2, rungs=3, seconds=0.886...)
-        >>> divide(70, 2.5).candidates
+        >>> divide(300, 2.5)
+        Race(candidates=6, reduction=2, rungs=3, seconds=3.461...)
+        >>> divide(200, 2.5).candidates
         1
     """
     if seconds < _FEWEST_EPOCHS * epoch_seconds:
         return Race(1, _REDUCTION, 1, 1e-3 * epoch_seconds)  # a step: there is nothing to compare
-    share = min(_MOST_SHARE, seconds / epoch_seconds / _EPOCHS_A_SHARE)
     for candidates in range(_CANDIDATES, 1, -1):
         # Each rung trains its candidates from the seconds of the rung before to its own.
         sizes = [math.ceil(candidates / _REDUCTION**rung) for rung in range(_RUNGS)]
@@ -79,7 +77,7 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
             for rung, size in enumerate(sizes)
             if rung > 0
         )
-        each = share * seconds / units
+        each = _SHARE * seconds / units
         if each >= _LEAST_EPOCHS * epoch_seconds:
             break
     return Race(candidates, _REDUCTION, _RUNGS, each)

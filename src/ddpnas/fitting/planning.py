@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ddpnas.costs.count import count_costs
+from ddpnas.costs.network import count_network
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
@@ -25,6 +26,7 @@ from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import DESIGNS, EdgeSpace
 from ddpnas.spaces.registry import create_space
+from ddpnas.training.protections import planned_epochs
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.utils.duration import duration
 from ddpnas.utils.seeds import seeded
@@ -33,7 +35,7 @@ __all__ = ["make_plan"]
 
 # Weights of options in draws, by the end of the decision's name; chosen as the division of time.
 _PRIOR = {
-    ".block": {"residual": 4.0, "fused": 2.0, "inverted": 0.25},
+    ".block": {"residual": 2.0, "conv": 2.0, "pool": 4.0, "fused": 1.0, "inverted": 0.25},
     ".depth": {"1": 3.0, "2": 2.0, "3": 1.0},
     ".se": {"none": 8.0, "se": 1.0},
     ".kernel": {"3": 3.0, "5": 1.0},
@@ -42,8 +44,12 @@ _PRIOR = {
 }
 _FASTEST = 0.3  # share of the draws that may race, those whose epochs take the least
 _LEAST = 0.8  # of an upper limit on the multiply-adds
-_EPOCHS = 40  # to be had in the time, if there is no limit
-_FIRST_GUESS = "4M"  # multiply-adds of the network whose speed sizes the others, without a limit
+# Steps of training that a network should have in the time; with fewer, a smaller one is better.
+_STEPS = 1500
+_SIZED = 0.8  # of the multiply-adds that have these steps is near enough
+_FIRST_GUESS = Limit(upper=4e6)  # multiply-adds of the first network, without a limit
+_MACS = Limit(2e5, 4e9)  # range of the multiply-adds without a limit
+_FEWEST = 1e4  # multiply-adds: hardly a network
 _MEASURED = 2  # drawn networks whose speed is measured, at most
 _MEASURING = 0.03  # share of the time for that, at most
 _TIMING = 0.08  # share of the time for a latency table, about
@@ -93,15 +99,17 @@ def make_plan(
     recipe = create_recipe("quick")
     reserve = min(TESTING + REPORTING * report + EXPORTING * export, 0.25 * seconds)
     left = seconds - reserve - (time.perf_counter() - begun)
-    fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
+    latency: TimedLimits | None = None
     if timed:
+        fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
         limits = TimedLimits.sizes(fitting, limits, timed)
-    elif not limits:
-        asked = limits = _sized_by_time(fitting, data, recipe, device, left)
-    space = cast(EdgeSpace, create_space("edge", **fitting, limits=_texts(limits)))
-    latency = TimedLimits.measured(space, timed, _TIMING * left, tell) if timed else None
-    first = next(_designs(space, limits, latency))
-    each = _epoch_of(space, first, data, recipe, device, choose_threads)
+        space = cast(EdgeSpace, create_space("edge", **fitting, limits=_texts(limits)))
+        latency = TimedLimits.measured(space, timed, _TIMING * left, tell)
+        first = next(_designs(space, limits, latency))
+        each = _epoch_of(space, first, data, recipe, device, choose_threads)
+    else:
+        space, limits, first, each = _sized(limits, data, recipe, device, left, choose_threads)
+        asked = asked or limits
     left = seconds - reserve - (time.perf_counter() - begun)
     if left < each:
         raise OptionError(
@@ -208,17 +216,45 @@ def _epoch_of(
     return found[best]
 
 
-def _sized_by_time(
-    fitting: Mapping[str, Any], data: Data, recipe: Recipe, device: str, seconds: float
-) -> dict[str, Limit]:
-    """Return the multiply-adds of a network that has enough epochs in the time."""
-    guess = {"macs": Limit.parse(_FIRST_GUESS)}
-    space = cast(EdgeSpace, create_space("edge", **fitting, limits=_texts(guess)))
-    with seeded(0):
-        network = space.build(space.scaled("residual", dict(guess)))
-    each = epoch_seconds(network, data, recipe, device)
-    macs = guess["macs"].upper * seconds / (_EPOCHS * each)
-    return {"macs": Limit(upper=float(round(min(max(macs, 2e5), 4e9), -4)))}
+def _sized(
+    limits: Mapping[str, Limit],
+    data: Data,
+    recipe: Recipe,
+    device: str,
+    seconds: float,
+    choose_threads: bool,
+) -> tuple[EdgeSpace, dict[str, Limit], Architecture, float]:
+    """Return the space of the largest networks that have enough steps of training in the time.
+
+    Where the largest network within the limits would have only a few epochs, a smaller one ends
+    better. Without limits, it is the time alone that says how large networks may be.
+
+    Returns:
+        The space; limits that it is sized for, those of the fit or tighter ones; the first standard
+        design within them; the seconds of an epoch of it.
+    """
+    options = {"num_classes": len(data.classes), "input_shape": data.input_shape}
+    epochs = planned_epochs(dataclasses.replace(recipe, epochs=None, steps=_STEPS), data)
+    allowed = limits.get("macs", Limit()) if limits else _MACS
+    wanted = dict(limits) or {"macs": _FIRST_GUESS}
+    found: tuple[EdgeSpace, dict[str, Limit], Architecture, float] | None = None
+    while True:
+        space = cast(EdgeSpace, create_space("edge", **options, limits=_texts(wanted)))
+        try:
+            design = next(_designs(space, wanted, None))
+        except InfeasibleError:
+            if found is None:
+                raise
+            return found  # none is as small as that
+        each = _epoch_of(space, design, data, recipe, device, choose_threads and found is None)
+        macs = count_network(space.build(design), data.input_shape)["macs"]
+        best = min(max(macs * seconds / (epochs * each), allowed.lower, _FEWEST), allowed.upper)
+        near = _SIZED * macs <= best and (limits or best <= macs / _SIZED)
+        if found is not None or near:
+            return space, wanted, design, each
+        found = space, wanted, design, each
+        lower = allowed.lower if limits else -math.inf
+        wanted = {**wanted, "macs": Limit(lower, float(f"{best:.2g}"))}
 
 
 def _texts(limits: Mapping[str, Limit]) -> dict[str, str]:
@@ -228,7 +264,7 @@ def _texts(limits: Mapping[str, Limit]) -> dict[str, str]:
 def _designs(
     space: EdgeSpace, limits: Mapping[str, Limit], latency: TimedLimits | None
 ) -> Iterator[Architecture]:
-    """Yield the standard designs that fit; the residual one first."""
+    """Yield the standard designs that fit, the best at equal seconds first."""
     seen: list[Architecture] = []
     reasons = []
     for name in DESIGNS:
@@ -258,9 +294,10 @@ def _others(
 def _quickest(
     designs: list[Architecture], costs: Mapping[str, CostTable], pace: Pace
 ) -> list[Architecture]:
-    """Return one or two designs that train fast; the others could not win."""
+    """Return the first design, and the next one that trains as fast; slow ones could not win."""
     each = [pace.of({name: t.cost(one) for name, t in costs.items()}) for one in designs]
-    return [one for one, s in zip(designs, each, strict=True) if s <= 1.3 * min(each)][:2]
+    fast = [one for one, s in zip(designs, each, strict=True) if s <= 1.3 * min(each)]
+    return [designs[0], *[one for one in fast if one != designs[0]][:1]]
 
 
 def _in_race(limits: Mapping[str, Limit], name: str = "macs") -> dict[str, Limit]:

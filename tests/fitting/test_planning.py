@@ -1,0 +1,69 @@
+"""make_plan(): how large networks are for the time, and what is trained first."""
+
+import time
+
+import pytest
+import torch
+
+import ddpnas
+from ddpnas.fitting import planning
+from ddpnas.fitting.planning import make_plan
+from ddpnas.generation.limits import parse_limits
+
+LIMIT = 1e6
+SECONDS_A_MAC = 1e-5  # of an epoch
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (800, 1, 16, 16), generator=generator, dtype=torch.uint8)
+    return ddpnas.make_data((images, torch.arange(800) % 4), flip=False)
+
+
+@pytest.fixture
+def plan(data, monkeypatch):
+    """Return a function that plans for a machine of known speed: limits, seconds -> plan."""
+
+    def epoch_seconds(network, data, recipe, device):
+        return SECONDS_A_MAC * ddpnas.count_network(network, data.input_shape)["macs"]
+
+    monkeypatch.setattr(planning, "epoch_seconds", epoch_seconds)
+
+    def make(limits, seconds):
+        made, space, _ = make_plan(
+            data, parse_limits(limits), seconds, time.perf_counter(), seed=0, device="cpu",
+            export=False, report=False, teacher=None, sieve=ddpnas.data.SieveConfig(),
+            choose_threads=False, tell=lambda text: None,
+        )  # fmt: skip
+        first = space.check(made.strategy_options["first"][0])
+        return made, ddpnas.count_network(space.build(first), data.input_shape)["macs"], first
+
+    return make
+
+
+def test_with_little_time_a_smaller_network_is_trained(plan):
+    """1,500 steps are 38 epochs of 40 steps; those of a network at the limit take 380 s."""
+    made, macs, first = plan({"macs": LIMIT}, 190.0)
+    assert 0.3 * LIMIT < macs < 0.6 * LIMIT
+    assert made.limits == {"macs": "1,000,000"}  # what was asked for
+    made, macs, first = plan({"macs": LIMIT}, 600.0)
+    assert 0.8 * LIMIT < macs <= LIMIT
+    assert first["s2.block"] == "pool" and made.strategy_options["candidates"] == 1
+
+
+def test_a_lower_limit_holds_however_little_the_time(plan):
+    _, macs, _ = plan({"macs": (0.8 * LIMIT, LIMIT)}, 100.0)
+    assert 0.8 * LIMIT <= macs <= LIMIT
+
+
+def test_without_a_limit_the_time_says_how_large(plan):
+    small, large = (plan({}, seconds)[1] for seconds in (200.0, 800.0))
+    assert 2.5 < large / small < 6
+
+
+def test_other_limits_hold_too(plan, data):
+    made, macs, first = plan({"params": "20K"}, 100.0)
+    assert macs < 0.4 * LIMIT
+    space = ddpnas.create_space("edge", **made.space_options)
+    assert ddpnas.count_network(space.build(first), data.input_shape)["params"] <= 20_000
