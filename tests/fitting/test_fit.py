@@ -97,6 +97,31 @@ def test_an_interrupted_fit_goes_on_to_the_same_network(unbroken, data, plan, tm
     assert ddpnas.load(tmp_path / "run").text == unbroken.text
 
 
+def test_a_plan_keeps_which_epochs_the_clock_dropped(data, plan, tmp_path):
+    content = {**FitPlan.read(plan).to_dict(), "seconds": 2.0, "epochs": 5000}  # a second is left
+    (tmp_path / "short.json").write_text(json.dumps(content))
+    hurried = ddpnas.fit(data, plan=tmp_path / "short.json", out=tmp_path / "run", export="none")
+    kept = FitPlan.read(tmp_path / "run")
+    assert kept.shortened and len(hurried.trained.history) < 5000
+    again = ddpnas.fit(data, plan=tmp_path / "run")
+    assert equal(again, hurried) and len(again.trained.history) == len(hurried.trained.history)
+
+
+def test_a_network_can_be_loaded_at_any_time(data, plan, tmp_path):
+    out, found = tmp_path / "run", []
+
+    def look(text):
+        if (out / "best").exists():
+            found.append(ddpnas.load(out / "best"))
+
+    fitted = ddpnas.fit(data, plan=plan, out=out, export="none", on_progress=look)
+    assert len(found) >= 3  # from the first candidate on
+    assert all(one.predict(data.valid.inputs[:2]).shape == (2, 2) for one in found)
+    assert [path.name for path in out.glob("best*")] == ["best"]
+    last = ddpnas.load(out / "best").network.state_dict()
+    assert all(torch.equal(last[name], value) for name, value in weights_of(fitted).items())
+
+
 def test_what_a_fit_leaves_is_a_run_that_serves_other_limits(data, plan, tmp_path):
     out = tmp_path / "run"
     fitted = ddpnas.fit(data, plan=plan, out=out, export="none")

@@ -188,12 +188,14 @@ def test_a_training_that_takes_too_long_has_fewer_epochs_and_ends_its_schedule(
 ):
     monkeypatch.setattr("ddpnas.training.session.time.perf_counter", Clock())
     recipe = Recipe(epochs=20, batch_size=16)
-    whole = trained(small_space, stripes, recipe, seconds=6.5)
+    whole = trained(small_space, stripes, recipe, seconds=19.5)
     assert [record.get("epochs") for record in whole.history] == [7, 6, None, None, None, None]
     assert whole.history[-1]["lr"] < 0.2 * max(record["lr"] for record in whole.history)
+    alike = trained(small_space, stripes, recipe, shortened={1: 7, 2: 6})
+    assert without_seconds(alike.history) == without_seconds(whole.history)
     with pytest.raises(KilledError):
-        trained(small_space, stripes, recipe, tmp_path, kill_after=3, seconds=6.5)
-    resumed = trained(small_space, stripes, recipe, tmp_path, resume=True, seconds=6.5)
+        trained(small_space, stripes, recipe, tmp_path, kill_after=3, seconds=19.5)
+    resumed = trained(small_space, stripes, recipe, tmp_path, resume=True, seconds=19.5)
     assert without_seconds(resumed.history) == without_seconds(whole.history)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name

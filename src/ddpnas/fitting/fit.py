@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,17 +22,18 @@ from ddpnas.data.load import DataConfig, as_data, load_data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
-from ddpnas.export.trained import Export, export_trained
+from ddpnas.export.trained import Export
 from ddpnas.fitting.baselines import baseline_network, check_baseline
 from ddpnas.fitting.fitted import Candidate, Fitted
+from ddpnas.fitting.following import Following
 from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.speed import epoch_seconds
-from ddpnas.fitting.started import follow_started, plan_started
+from ddpnas.fitting.started import Started, plan_started
 from ddpnas.fitting.timed import split_limits
 from ddpnas.generation.limits import Limit, Limits, parse_limits
 from ddpnas.report.html import write_report
-from ddpnas.runs.folder import LATENCY, PLAN, RUN, TRAINED, RunFolder
+from ddpnas.runs.folder import LATENCY, PLAN, RUN, RunFolder
 from ddpnas.runs.loop import Progress, search_seconds
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, search
@@ -44,9 +46,8 @@ from ddpnas.training.recipes import ClassWeights, Metric, Recipe, create_recipe
 from ddpnas.training.results import Compared, Comparison, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.train import train
-from ddpnas.training.trained_folder import load, read_comparison
+from ddpnas.training.trained_folder import read_comparison
 from ddpnas.utils.duration import duration
-from ddpnas.utils.files import writable
 from ddpnas.utils.onnx import need_onnx
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Count, Pixels, Seed, checked
@@ -165,6 +166,7 @@ def fit(
             made = plan_started(
                 str(start), _text(weights), _text(teacher), sieving, data, asked, seconds, begun,
                 seed=checked("seed", Seed, seed), device=device, export=export != "none",
+                report=out is not None,
             )  # fmt: skip
             if metric != "accuracy":
                 raise OptionError(
@@ -186,10 +188,10 @@ def fit(
         opened.write_json(PLAN, made.to_dict())
         if latency is not None:
             opened.write_json(LATENCY, latency.to_dict())
+        kept = out is not None
         if made.start is not None:
             opened.close()
-            return follow_started(made, data, folder, out is not None, begun, tell)
-        kept = out is not None
+            return Started(made, data, folder, kept, begun, tell).run()
         return _Fit(made, data, folder, kept, begun, tell, space).run(opened)
 
 
@@ -216,7 +218,7 @@ def resume_fit(
     if made.start is not None:
         images = data if isinstance(data, Data) else _same_images(path, made, data)
         with _threads(made.threads):
-            return follow_started(made, images, path, True, begun, tell)
+            return Started(made, images, path, True, begun, tell).run()
     if not (path / RUN).is_file():
         raise RunError(f"the fit in {path} was interrupted before it began; start it again")
     run = Run(path)
@@ -226,8 +228,8 @@ def resume_fit(
         return _Fit(made, images, path, True, begun, tell).run(None)
 
 
-class _Fit:
-    """A fit that follows its plan.
+class _Fit(Following):
+    """A fit that searches.
 
     Args:
         plan: What to do.
@@ -249,16 +251,14 @@ class _Fit:
         tell: Tell,
         space: EdgeSpace | None = None,
     ) -> None:
-        self.plan, self.data, self.folder, self.kept = plan, data, folder, kept
-        self._begun, self._tell = begun, tell
+        super().__init__(plan, data, folder, kept, begun, tell)
         self.space = space or cast(EdgeSpace, create_space("edge", **plan.space_options))
         self.costs = count_costs(self.space)
         if (folder / LATENCY).is_file():
             latency = CostTable.load(folder / LATENCY)
             latency.check(self.space)
             self.costs[latency.name] = latency
-        self.limits = parse_limits(plan.limits)
-        self.seconds: dict[str, float] = {"plan": plan.started}
+        self._best_score = -math.inf
 
     def run(self, opened: RunFolder | None) -> Fitted:
         """Race, train, test, export and report.
@@ -274,20 +274,16 @@ class _Fit:
             f"{reached['params']:,.0f} parameters"
         )
         self._compare_latency(chosen)
-        path = self.folder / TRAINED
-        with lock_trained(path):
-            kept, before = TrainedFolder(path), read_comparison(path)
-            networks = [self._found(found, reached, kept, before)]
-            files: dict[str, Path] = {}
-            if self.kept:
-                model = load(path)
-                files = export_trained(plan.export, model, self.data, self.folder, self._tell)
-                self._mark("export")
-            self.seconds["total"] = time.perf_counter() - self._begun
+        kept = self.trained
+        with lock_trained(kept.path):
+            before = read_comparison(kept.path)
+            networks = [self._found(found, before)]
+            files = self.export()
+            self.seconds["total"] = self.passed
             done = {} if before is None else {one.name: one for one in before.baselines}
             for name in plan.baselines:
                 networks.append(
-                    done[name] if name in done else self._baseline(name, kept, reached["macs"])
+                    done[name] if name in done else self._baseline(name, reached["macs"])
                 )
             if set(plan.baselines) - set(done):
                 kept.save(self.space, networks, limits=self.limits)
@@ -309,22 +305,20 @@ class _Fit:
             files=files,
         )
 
-    def _mark(self, phase: str) -> None:
-        """Note how long a phase took."""
-        passed = time.perf_counter() - self._begun
-        self.seconds[phase] = passed - sum(self.seconds.values())
-
     # The race.
 
     def _race(self, opened: RunFolder | None) -> SearchResult:
         plan = self.plan
+        if opened is None:
+            scores = [record["score"] for record in Run(self.folder).history]
+            self._best_score = max(scores, default=-math.inf)
         found = search(
             self.space, self.data, "halving", out=self.folder if opened is None else opened,
             resume=opened is None, seed=plan.seed, device=plan.device,
             strategy_options=plan.strategy_options, evaluator="continued",
             evaluator_options=plan.evaluator_options, on_progress=self._tell_progress,
         )  # fmt: skip
-        self._mark("race")
+        self.mark("race")
         return found
 
     def _tell_progress(self, progress: Progress) -> None:
@@ -337,6 +331,28 @@ class _Fit:
             f"[{progress.done}/{progress.total}] {f1}{100 * record['accuracy']:.1f} % after "
             f"{record['epochs']:.1f} epochs: {self.space.outline(record['architecture'])}"
         )
+        if record["score"] > self._best_score:
+            self._best_score = record["score"]
+            self._keep_best(Architecture(record["architecture"]))
+
+    def _evaluator(self) -> ContinuedEvaluator:
+        """Return the evaluator of the race as its last checkpoint left it."""
+        run = Run(self.folder)
+        found = run.evaluator(self.space, self.data, device=self.plan.device)
+        return cast(ContinuedEvaluator, found)
+
+    def _keep_best(self, architecture: Architecture) -> None:
+        if self.best is None or not self.best.is_due():
+            return
+        try:
+            evaluator = self._evaluator()
+            network = evaluator.network(architecture)
+        except (OptionError, RunError):  # its weights are not in a checkpoint yet
+            return
+        self.best.keep(
+            network, evaluator.recipe,
+            lambda folder, result: self._save(folder, architecture, result), trained_on=False,
+        )  # fmt: skip
 
     def _compare_latency(self, chosen: Architecture) -> None:
         """Say what the network takes next to what its table predicts, if measured here."""
@@ -357,57 +373,44 @@ class _Fit:
     def _recipe(self) -> Recipe:
         return create_recipe("quick", **self.plan.recipe)
 
-    def _found(
-        self,
-        found: SearchResult,
-        costs: dict[str, float],
-        kept: TrainedFolder,
-        before: Comparison | None,
-    ) -> Compared:
+    def _found(self, found: SearchResult, before: Comparison | None) -> Compared:
         """Return the winner of the race, trained to the end, and keep it in the folder."""
         chosen = found.architecture
         if before is not None:  # it was trained to the end in a session before
             trained = dataclasses.replace(
-                before.found.result, model=load(kept.path).network, data=self.data
+                before.found.result, model=self.load().network, data=self.data
             )
             return dataclasses.replace(before.found, result=trained)
-        trained = self._train(found, kept)
-        self._mark("training")
-        one = Compared("found", self.space.format(chosen), chosen, costs, trained)
-        kept.save(self.space, [one], limits=self.limits)
+        trained = self._train(found)
+        self.mark("training")
+        return self._save(self.trained, chosen, trained)
+
+    def _save(
+        self, folder: TrainedFolder, architecture: Architecture, result: TrainResult
+    ) -> Compared:
+        costs = {name: table.cost(architecture) for name, table in self.costs.items()}
+        one = Compared("found", self.space.format(architecture), architecture, costs, result)
+        folder.save(self.space, [one], limits=self.limits)
         return one
 
-    def _train(self, found: SearchResult, kept: TrainedFolder) -> TrainResult:
+    def _train(self, found: SearchResult) -> TrainResult:
         chosen, plan = found.architecture, self.plan
-        evaluator = Run(self.folder).evaluator(self.space, self.data, device=plan.device)
-        network = cast(ContinuedEvaluator, evaluator).network(chosen)
-        left = plan.seconds - plan.reserve - (time.perf_counter() - self._begun)
+        network = self._evaluator().network(chosen)
         if plan.epochs is None:
             seen = [r for r in found.history if Architecture(r["architecture"]) == chosen]
             each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
             each *= SieveConfig(plan.sieve, plan.sieve_options).mean_share
-            self.plan = plan = plan.with_epochs(max(1, int(MORE * left / each)))
-            with writable(self.folder):
-                plan.save(self.folder)
-        self._tell(f"training it for {plan.epochs} epochs more")
-        return train(
-            network, self.data, self._recipe(), epochs=plan.epochs, seconds=max(left, 1.0),
-            seed=plan.seed, device=plan.device, folder=kept.checkpoints / "found",
-            teacher=plan.teacher, sieve=plan.sieve, sieve_options=plan.sieve_options,
-            resume=True, on_epoch=self._tell_epoch,
-        )  # fmt: skip
+            self.change(plan.with_epochs(max(1, int(MORE * self.left() / each))))
+        self._tell(f"training it for {self.plan.epochs} epochs more")
+        return self.train(
+            network, self._recipe(), "found", lambda folder, one: self._save(folder, chosen, one)
+        )
 
-    def _tell_epoch(self, record: Mapping[str, float]) -> None:
-        epochs = self.plan.epochs or 1
-        if record["epoch"] % max(1, epochs // 10) == 0:
-            self._tell(f"epoch {record['epoch']:.0f} of {epochs}, loss {record['loss']:.3f}")
-
-    def _baseline(self, name: str, kept: TrainedFolder, macs: float) -> Compared:
+    def _baseline(self, name: str, macs: float) -> Compared:
         """Return a network that was trained alone for the whole time.
 
         Args:
             name: Its name.
-            kept: Where its checkpoints lie.
             macs: Multiply-adds of the network that was found.
         """
         plan, (counted, timed) = self.plan, split_limits(self.limits)
@@ -426,8 +429,8 @@ class _Fit:
         self._tell(f"baseline {name}: {epochs} epochs in {duration(plan.training)}")
         result = train(
             network, self.data, recipe, epochs=epochs, seconds=plan.training, seed=plan.seed,
-            device=plan.device, folder=kept.checkpoints / "baseline" / name.replace("/", "-"),
-            resume=True,
+            device=plan.device, resume=True,
+            folder=self.trained.checkpoints / "baseline" / name.replace("/", "-"),
         )  # fmt: skip
         costs = {n: float(reached[n]) for n in self.costs if n in reached}
         return Compared(name, name, Architecture({}), costs, result)

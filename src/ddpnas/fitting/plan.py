@@ -2,7 +2,7 @@
 
 Everything in a plan that depends on a clock was measured before the plan was made. So a fit that
 follows a plan ends with the same network on any day: a resumed one, or one with ``--plan``. The
-clock may only drop epochs of the final training, and that is noted in its history.
+clock may only drop epochs of the final training, and the plan then keeps which.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from ddpnas.utils.read import read_json
 from ddpnas.utils.settings import Count, Seed, checked_fields
 from ddpnas.utils.shapes import Range
 
-__all__ = ["EXPORTING", "MORE", "REPORTING", "TESTING", "FitPlan", "Race", "divide"]
+__all__ = ["MORE", "FitPlan", "Race", "divide", "reserve_of"]
 
 # How the time is divided; chosen on Fashion-MNIST and photographs of hands (records/fit.md).
 _SHARE = 0.15  # of the time for training that a race gets
@@ -32,7 +32,7 @@ _FEWEST_EPOCHS = 100  # of the first design: with fewer, its training is worth m
 # Epochs that are planned for each that seems to fit: the clock drops those that do not.
 MORE = 1.25
 # Seconds, about, that the end of a fit takes.
-TESTING, EXPORTING, REPORTING = 1.0, 12.0, 4.0
+_TESTING, _EXPORTING, _REPORTING = 1.0, 12.0, 4.0
 _LEAST_EPOCHS = 0.25  # of a candidate in the first rung, or its score says nothing
 
 
@@ -83,6 +83,11 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
     return Race(candidates, _REDUCTION, _RUNGS, each)
 
 
+def reserve_of(seconds: float, *, export: bool, report: bool) -> float:
+    """Return the seconds of a fit to keep for testing, exporting and reporting."""
+    return min(_TESTING + _REPORTING * report + _EXPORTING * export, 0.25 * seconds)
+
+
 @dataclass(frozen=True)
 class FitPlan:
     """All that a fit will do.
@@ -108,6 +113,8 @@ class FitPlan:
         evaluator_options: Options of the evaluator ``continued``.
         recipe: Settings of the final training, which goes on from the winner of the race.
         epochs: Epochs of the final training; None until the race is over.
+        shortened: Epoch -> number of epochs from then on, where the clock dropped some; None until
+            the final training is over.
 
     Raises:
         OptionError: A value of another type or out of range.
@@ -133,6 +140,7 @@ class FitPlan:
     evaluator_options: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     epochs: Count | None = None
+    shortened: dict[str, Count] | None = None
 
     def __post_init__(self) -> None:
         checked_fields(self, "a plan")
@@ -145,6 +153,11 @@ class FitPlan:
     def with_epochs(self, epochs: int) -> FitPlan:
         """Return the plan with the length of the final training."""
         return dataclasses.replace(self, epochs=epochs)
+
+    def with_shortened(self, history: Sequence[Mapping[str, float]]) -> FitPlan:
+        """Return the plan with what the clock dropped, by the history of the final training."""
+        dropped = {f"{r['epoch']:.0f}": int(r["epochs"]) for r in history if "epochs" in r}
+        return dataclasses.replace(self, shortened=dropped)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -18,7 +18,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import InfeasibleError, OptionError
-from ddpnas.fitting.plan import EXPORTING, MORE, REPORTING, TESTING, FitPlan, divide
+from ddpnas.fitting.plan import MORE, FitPlan, divide, reserve_of
 from ddpnas.fitting.speed import epoch_seconds, measure_pace
 from ddpnas.fitting.timed import TimedLimits, split_limits
 from ddpnas.generation.best import sample_within
@@ -97,7 +97,7 @@ def make_plan(
     counted, timed = split_limits(limits)
     asked, limits = limits, counted
     recipe = create_recipe("quick")
-    reserve = min(TESTING + REPORTING * report + EXPORTING * export, 0.25 * seconds)
+    reserve = reserve_of(seconds, export=export, report=report)
     left = seconds - reserve - (time.perf_counter() - begun)
     latency: TimedLimits | None = None
     if timed:

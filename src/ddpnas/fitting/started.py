@@ -13,25 +13,24 @@ from ddpnas.costs.network import count_network
 from ddpnas.data.data import Data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError
-from ddpnas.export.trained import export_trained
 from ddpnas.fitting.fitted import Fitted
-from ddpnas.fitting.plan import EXPORTING, MORE, REPORTING, TESTING, FitPlan
+from ddpnas.fitting.following import Following
+from ddpnas.fitting.plan import MORE, FitPlan, reserve_of
 from ddpnas.fitting.speed import epoch_seconds
-from ddpnas.generation.limits import Limit, parse_limits
+from ddpnas.generation.limits import Limit
 from ddpnas.report.html import write_report
-from ddpnas.runs.folder import REPORT, TRAINED
+from ddpnas.runs.folder import REPORT
 from ddpnas.training.pretrained import OpenedNetwork, open_network
 from ddpnas.training.recipes import create_recipe
-from ddpnas.training.results import Compared
+from ddpnas.training.results import Compared, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
-from ddpnas.training.train import train
 from ddpnas.training.trained_folder import load, read_comparison
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.duration import duration
 
-__all__ = ["follow_started", "plan_started"]
+__all__ = ["RECIPE", "Started", "plan_started"]
 
-_RECIPE = "finetune"
+RECIPE = "finetune"
 
 
 def _opened(plan: FitPlan, data: Data) -> OpenedNetwork:
@@ -55,6 +54,7 @@ def plan_started(
     seed: int,
     device: str,
     export: bool,
+    report: bool,
 ) -> FitPlan:
     """Return a plan that fine-tunes a network for all of the time.
 
@@ -70,11 +70,12 @@ def plan_started(
         seed: Seed for everything random.
         device: Where it trains.
         export: Whether a file is exported at the end.
+        report: Whether a report is written at the end.
 
     Raises:
         OptionError: The network is larger than the limits allow, or the time is too short.
     """
-    reserve = min(TESTING + REPORTING + EXPORTING * export, 0.25 * seconds)
+    reserve = reserve_of(seconds, export=export, report=report)
     plan = FitPlan(
         seconds=seconds, started=0.0, reserve=reserve, seed=seed, device=device,
         limits={name: str(limit) for name, limit in limits.items()},
@@ -91,7 +92,7 @@ def plan_started(
                 f"{start} has {counted[name]:,.0f} {name}, which is not {limit.describe()}; fit "
                 f"fine-tunes a network as it is: give a smaller one, or leave --start out"
             )
-    each = epoch_seconds(opened.model, opened.prepare(data), create_recipe(_RECIPE), device)
+    each = epoch_seconds(opened.model, opened.prepare(data), create_recipe(RECIPE), device)
     each *= sieve.mean_share
     started = time.perf_counter() - begun
     left = seconds - reserve - started
@@ -103,63 +104,60 @@ def plan_started(
     return dataclasses.replace(plan, started=started, epochs=max(1, int(MORE * left / each)))
 
 
-def follow_started(
-    plan: FitPlan,
-    data: Data,
-    folder: Path,
-    kept: bool,
-    begun: float,
-    tell: Callable[[str], object],
-) -> Fitted:
-    """Fine-tune by the plan, or go on with that; test, export and report.
+class Started(Following):
+    """A fit that fine-tunes a network, by a plan of :func:`plan_started`; see its base."""
 
-    Args:
-        plan: A plan of :func:`plan_started`.
-        data: The data.
-        folder: Folder of the fit.
-        kept: Whether the folder outlives the fit.
-        begun: When the fit began, by ``time.perf_counter()``.
-        tell: Takes lines of text.
-    """
-    opened, path, limits = _opened(plan, data), folder / TRAINED, parse_limits(plan.limits)
-    data = opened.prepare(data)
-    counted = count_network(opened.model, data.input_shape)
-    costs = {name: float(cost) for name, cost in counted.items()}
-    assert plan.epochs is not None
-    tell(f"fine-tuning {plan.start} for {plan.epochs} epochs: {len(opened.matched)} tensors fit")
-    with lock_trained(path):
-        before, trainings = read_comparison(path), TrainedFolder(path)
-        if before is None:
-            trained = train(
-                opened.model, data, create_recipe(_RECIPE, **plan.recipe), epochs=plan.epochs,
-                teacher=plan.teacher, sieve=plan.sieve, sieve_options=plan.sieve_options,
-                seconds=max(1.0, plan.seconds - plan.reserve - (time.perf_counter() - begun)),
-                seed=plan.seed, device=plan.device, folder=trainings.checkpoints / "start",
-                resume=True,
-                on_epoch=lambda r: tell(f"epoch {r['epoch']:.0f}, loss {r['loss']:.3f}"),
-            )  # fmt: skip
+    def __init__(
+        self,
+        plan: FitPlan,
+        data: Data,
+        folder: Path,
+        kept: bool,
+        begun: float,
+        tell: Callable[[str], object],
+    ) -> None:
+        self._opened = _opened(plan, data)
+        super().__init__(plan, self._opened.prepare(data), folder, kept, begun, tell)
+
+    def run(self) -> Fitted:
+        """Fine-tune, or go on with that; test, export and report."""
+        plan, opened, path = self.plan, self._opened, self.trained.path
+        counted = count_network(opened.model, self.data.input_shape)
+        costs = {name: float(cost) for name, cost in counted.items()}
+
+        def save(folder: TrainedFolder, result: TrainResult) -> None:
             name = Path(str(plan.start)).name
-            one = Compared(name, name, opened.architecture, costs, trained)
-            trainings.save(
-                opened.space, [one], limits=limits, named=opened.named, start=opened.start
+            one = Compared(name, name, opened.architecture, costs, result)
+            folder.save(
+                opened.space, [one], limits=self.limits, named=opened.named, start=opened.start
             )
-        else:
-            model = _loaded(path, plan, opened).network
-            trained = dataclasses.replace(before.found.result, model=model, data=data)
-    files: dict[str, Path] = {}
-    if kept:
-        files = export_trained(plan.export, _loaded(path, plan, opened), data, folder, tell)
-        files["report"] = write_report(path, folder / REPORT)
-    total = time.perf_counter() - begun
-    return Fitted(
-        model=trained.model, architecture=opened.architecture, space=opened.space, search=None,
-        trained=trained, costs=costs, limits=limits, frontier=(), baselines=(),
-        seconds={"plan": plan.started, "training": trained.seconds, "total": total},
-        folder=folder if kept else None, files=files, named=opened.named,
-    )  # fmt: skip
 
+        matched = len(opened.matched)
+        self._tell(f"fine-tuning {plan.start} for {plan.epochs} epochs: {matched} tensors fit")
+        with lock_trained(path):
+            before = read_comparison(path)
+            if before is None:
+                recipe = create_recipe(RECIPE, **plan.recipe)
+                trained = self.train(opened.model, recipe, "start", save)
+                self.mark("training")
+                save(self.trained, trained)
+            else:
+                trained = dataclasses.replace(
+                    before.found.result, model=self.load().network, data=self.data
+                )
+        files = self.export()
+        if self.kept:
+            files["report"] = write_report(path, self.folder / REPORT)
+        self.seconds["total"] = self.passed
+        return Fitted(
+            model=trained.model, architecture=opened.architecture, space=opened.space, search=None,
+            trained=trained, costs=costs, limits=self.limits, frontier=(), baselines=(),
+            seconds=self.seconds, folder=self.folder if self.kept else None, files=files,
+            named=opened.named,
+        )  # fmt: skip
 
-def _loaded(path: Path, plan: FitPlan, opened: OpenedNetwork) -> TrainedModel:
-    """Return the kept network; one of a user's file is built by that file."""
-    in_file = opened.named is not None and opened.named.code is not None
-    return load(path, model=plan.start if in_file else None)
+    def load(self) -> TrainedModel:
+        """Return the trained network of the folder; one of a user's file is built by that file."""
+        named = self._opened.named
+        in_file = named is not None and named.code is not None
+        return load(self.trained.path, model=self.plan.start if in_file else None)

@@ -36,6 +36,7 @@ from ddpnas.utils.files import LOCK, lock, sync, writable, write_atomic
 from ddpnas.utils.read import whole_lines
 
 __all__ = [
+    "BEST",
     "CONFIG",
     "GENERATED",
     "HISTORY",
@@ -62,6 +63,7 @@ LATENCY = "latency.json"  # the table that `ddpnas latency --run` measured
 LATENCY_CHECK = "latency_check.json"
 REPORT = "report.html"
 TRAINED = "trained"  # folder that `ddpnas train` fills
+BEST = "best"  # folder of the best network so far of `ddpnas fit`
 REPORT_DATA = "report-data"  # folder of the figures behind the report
 
 OWN_FILES = (
@@ -77,7 +79,7 @@ OWN_FILES = (
     LATENCY_CHECK,
     REPORT,
 )
-OWN_FOLDERS = (TRAINED, REPORT_DATA)
+OWN_FOLDERS = (TRAINED, BEST, f"{BEST}.new", f"{BEST}.old", REPORT_DATA)
 _GROWING = (HISTORY, STAGES)
 _LINES = "lines"  # part of a checkpoint: the number and the checksum of the lines it stands on
 

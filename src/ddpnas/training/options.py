@@ -22,6 +22,9 @@ class TrainOptions(TypedDict, total=False):
         seconds: Seconds that the epochs may take in all. If they turn out to take longer, the
             training is shortened after an epoch: fewer epochs, over which the learning rate
             still falls to its end. None (the default) sets no limit.
+        shortened: Epoch -> number of epochs from then on, as "epochs" in the history of another
+            training: to be as long as that one, whatever time that takes. None (the default)
+            leaves it to ``seconds``.
         seed: Seed for shuffling, augmentation and dropout; in :func:`ddpnas.compare` also for the
             initial weights and the random architectures. 0 by default.
         device: "auto" (the default), "cpu", "cuda", ...
@@ -45,6 +48,7 @@ class TrainOptions(TypedDict, total=False):
 
     epochs: Epochs | None
     seconds: Annotated[float, Range(above=0)] | None
+    shortened: dict[int, Epochs] | None
     seed: Seed
     device: str
     mixed_precision: Literal["no", "bf16", "fp16"]
@@ -59,6 +63,7 @@ class TrainOptions(TypedDict, total=False):
 _DEFAULTS: TrainOptions = {
     "epochs": None,
     "seconds": None,
+    "shortened": None,
     "seed": 0,
     "device": "auto",
     "mixed_precision": "no",

@@ -9,8 +9,9 @@ import logging
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ from ddpnas.utils.files import writable
 from ddpnas.utils.options import refuse_differences
 from ddpnas.utils.seeds import seeded
 
-__all__ = ["OtherBatchError", "Session"]
+__all__ = ["OtherBatchError", "Session", "evaluated_weights"]
 
 _SLACK = 1.1
 
@@ -87,7 +88,8 @@ class Session:
         seed: Seed for everything random.
         precision: "no", "bf16" or "fp16".
         folder: Folder for the checkpoints; None for none.
-        seconds: What all epochs may take; None for any time.
+        seconds: What the training may take; None for any time.
+        shortened: Epoch -> number of epochs from then on, instead of ``seconds``.
         teacher: Network to distil from, on the device of this process; None for none.
         halvings: How often the batch size of the recipe is halved, for want of memory.
         sieve: Which training images an epoch reads; None is all.
@@ -107,6 +109,7 @@ class Session:
         precision: str,
         folder: Path | None,
         seconds: float | None = None,
+        shortened: Mapping[int, int] | None = None,
         teacher: Teacher | None = None,
         halvings: int = 0,
         sieve: SieveConfig | None = None,
@@ -142,7 +145,9 @@ class Session:
         self._check_sieve(size, mixed=mix is not None)
         self.model = place(model, processes.device).train()
         self._optimizer = optimizer_of(self.model, recipe)
-        self._epochs, self._steps_an_epoch, self._seconds = self._whole, steps, seconds
+        self._epochs, self._steps_an_epoch = self._whole, steps
+        self._seconds, self._shortened = seconds, shortened
+        self._clock, self._earlier, self._looks = time.perf_counter(), 0.0, [0.0]
         self._schedule = schedule_of(self._optimizer, recipe, self._whole, steps)
         self._average = average_of(self.model, recipe, self._whole * steps)
         self._drop_paths = DropPaths(self.model, recipe.drop_path)  # the average has none
@@ -207,6 +212,8 @@ class Session:
 
     def run(self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object]) -> TrainResult:
         """Train to the end, from the checkpoint if ``resume``, and return the result."""
+        self._clock = time.perf_counter()
+        self._looks = [self._clock]
         if resume and (finished := self._take_up()) is not None:
             return finished
         while not self._is_over():
@@ -296,8 +303,8 @@ class Session:
 
     @property
     def _spent(self) -> float:
-        """Seconds of all epochs, those of a failed attempt included."""
-        return sum(r["seconds"] + r.get("failed_seconds", 0.0) for r in self._history)
+        """Seconds so far, those before an interruption and of a failed attempt included."""
+        return self._earlier + time.perf_counter() - self._clock
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch; return its record."""
@@ -337,15 +344,23 @@ class Session:
 
     def _shorten(self) -> None:
         """Plan fewer epochs if the rest would not fit into the time; note that in the record."""
-        if self._seconds is None or self._is_over():
-            return
-        left = self._seconds - self._spent
-        last = statistics.median(r["seconds"] / r.get("share", 1) for r in self._history[-3:])
         done = len(self._history)
-        sieve = self._train.sieve  # epochs to come read fewer images
-        last *= statistics.fmean(sieve.share(epoch) for epoch in range(done, self._epochs))
-        # Some more than seem to fit, since a machine may also become faster; none at the end.
-        fitting = self._processes.share(done + max(0, int(_SLACK * left / last)))
+        if self._shortened is not None:
+            fitting = self._shortened.get(done, self._epochs)
+        elif self._seconds is not None and not self._is_over():
+            now = time.perf_counter()
+            left = self._seconds - self._earlier - (now - self._clock)
+            # A whole epoch with its checkpoint and what is told of it, from one look to the next.
+            self._looks.append(now)
+            walls = [b - a for a, b in pairwise(self._looks[-4:])]
+            shares = [record.get("share", 1.0) for record in self._history[-len(walls) :]]
+            whole = statistics.median(w / share for w, share in zip(walls, shares, strict=True))
+            sieve = self._train.sieve  # epochs to come read fewer images
+            each = whole * statistics.fmean(map(sieve.share, range(done, self._epochs)))
+            # Some more than seem to fit, since a machine may also become faster; none at the end.
+            fitting = self._processes.share(done + max(0, int(_SLACK * left / each)))
+        else:
+            return
         if fitting < self._epochs:
             self._history[-1]["epochs"] = fitting
             self._plan(fitting)
@@ -380,7 +395,6 @@ class Session:
         return scores.index(max(scores)) + 1
 
     def _finish(self) -> TrainResult:
-        begun = time.perf_counter()
         self._drop_paths.remove()
         final = self._evaluated()
         last = None
@@ -396,7 +410,7 @@ class Session:
             history=self._history,
             recipe=self._used,
             seed=self.seed,
-            seconds=self._spent + time.perf_counter() - begun,
+            seconds=self._spent,
             data=self.data,
             teacher=None if self._teacher is None else self._teacher.identity,
             last=last,
@@ -506,6 +520,7 @@ class Session:
         if self._average is not None:
             self._average.module.load_state_dict(without_prefix("average", tensors))
         self._steps, self._history = plain["steps"], plain["history"]
+        self._earlier = sum(r["seconds"] + r.get("failed_seconds", 0.0) for r in self._history)
         if "failed_lr" in self._history[0]:
             self._used = dataclasses.replace(self.recipe, lr=RETRY * self.recipe.lr)
             self._use_learning_rate()
@@ -533,6 +548,22 @@ class Session:
             "sieve": "all",
             **self._sieve.identity(),
         }
+
+
+def evaluated_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the weights that an unfinished training would be evaluated with, from its checkpoint.
+
+    Args:
+        folder: Folder of the training.
+
+    Raises:
+        RunError: There is no checkpoint, or it is damaged.
+    """
+    saved = load_checkpoint(folder / CHECKPOINT)
+    if saved is None:
+        raise RunError(f"{folder} holds no checkpoint of a training")
+    tensors, _ = saved
+    return without_prefix("average", tensors) or without_prefix("model", tensors)
 
 
 def _network_hash(model: nn.Module) -> str:

@@ -57,8 +57,9 @@ def train(
         data: See :func:`ddpnas.data.as_data`.
         recipe: See :func:`ddpnas.training.create_recipe`.
         on_epoch: Called with each record of the history.
-        options: See :class:`ddpnas.training.TrainOptions`: ``epochs``, ``seconds``, ``seed``,
-            ``device``, ``mixed_precision``, ``track``, ``sieve``, ``folder`` and ``resume``.
+        options: See :class:`ddpnas.training.TrainOptions`: ``epochs``, ``seconds``, ``shortened``,
+            ``seed``, ``device``, ``mixed_precision``, ``track``, ``sieve``, ``folder`` and
+            ``resume``.
 
     Raises:
         OptionError: A name is unknown or a value out of range, or the network does not take the
@@ -101,7 +102,8 @@ def train(
             session = Session(
                 dataclasses.replace(processes, device=device), model, data, recipe,
                 seed=run["seed"], precision=run["mixed_precision"], folder=folder,
-                seconds=run["seconds"], teacher=teacher, halvings=halvings, sieve=sieve,
+                seconds=run["seconds"], shortened=run["shortened"], teacher=teacher,
+                halvings=halvings, sieve=sieve,
             )  # fmt: skip
             try:
                 with explained(session.model, data):

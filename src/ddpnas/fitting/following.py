@@ -1,0 +1,137 @@
+"""Following: what a fit does by its plan, whatever network it trains.
+
+The final training, which the clock may shorten; a loadable network in ``best/`` at any time; the
+exported file and the report at the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import nn
+
+from ddpnas.data.data import Data
+from ddpnas.export.trained import export_trained
+from ddpnas.fitting.best import BestSoFar
+from ddpnas.fitting.plan import FitPlan
+from ddpnas.generation.limits import parse_limits
+from ddpnas.runs.folder import TRAINED
+from ddpnas.training.protections import trained_splits
+from ddpnas.training.recipes import Recipe
+from ddpnas.training.results import TrainResult
+from ddpnas.training.saving import TrainedFolder
+from ddpnas.training.session import evaluated_weights
+from ddpnas.training.train import train
+from ddpnas.training.trained_folder import load
+from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.files import writable
+
+__all__ = ["Following"]
+
+
+class Following:
+    """A fit that follows its plan.
+
+    Args:
+        plan: What to do.
+        data: The data.
+        folder: Folder of the fit.
+        kept: Whether the folder outlives the fit.
+        begun: When the fit began, by ``time.perf_counter()``.
+        tell: Takes lines of text.
+    """
+
+    def __init__(
+        self,
+        plan: FitPlan,
+        data: Data,
+        folder: Path,
+        kept: bool,
+        begun: float,
+        tell: Callable[[str], object],
+    ) -> None:
+        self.plan, self.data, self.folder, self.kept = plan, data, folder, kept
+        self.limits = parse_limits(plan.limits)
+        self.trained = TrainedFolder(folder / TRAINED)
+        self.seconds: dict[str, float] = {"plan": plan.started}
+        self.best = BestSoFar(folder, data, plan.device, plan.seed) if kept else None
+        self._begun, self._tell = begun, tell
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the fit began."""
+        return time.perf_counter() - self._begun
+
+    def mark(self, phase: str) -> None:
+        """Note how long a phase took."""
+        self.seconds[phase] = self.passed - sum(self.seconds.values())
+
+    def left(self) -> float:
+        """Return the seconds that are left for training."""
+        return max(1.0, self.plan.seconds - self.plan.reserve - self.passed)
+
+    def change(self, plan: FitPlan) -> None:
+        """Follow another plan from now on, and keep it."""
+        self.plan = plan
+        with writable(self.folder):
+            plan.save(self.folder)
+
+    def train(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        name: str,
+        save: Callable[[TrainedFolder, TrainResult], object],
+    ) -> TrainResult:
+        """Return the result of the final training; it goes on where an interrupted one stopped.
+
+        Args:
+            network: The network; it is trained in place.
+            recipe: How it is trained.
+            name: Name for the folder of its checkpoints.
+            save: Writes the network and its figures into a folder.
+        """
+        plan, folder = self.plan, self.trained.checkpoints / name
+        dropped = plan.shortened
+        so_far = copy.deepcopy(network)
+
+        def on_epoch(record: Mapping[str, float]) -> None:
+            self._tell_epoch(record)
+            if self.best is not None and self.best.is_due():
+                so_far.load_state_dict(evaluated_weights(folder))
+                trained_on = len(trained_splits(self.data, recipe)) > 1
+                self.best.keep(so_far, recipe, save, trained_on=trained_on)
+
+        result = train(
+            network, self.data, recipe, epochs=plan.epochs, seed=plan.seed, device=plan.device,
+            seconds=self.left() if dropped is None else None,
+            shortened=None if dropped is None else {int(k): n for k, n in dropped.items()},
+            teacher=plan.teacher, sieve=plan.sieve, sieve_options=plan.sieve_options,
+            folder=folder, resume=True,
+            on_epoch=on_epoch,
+        )  # fmt: skip
+        if dropped is None:
+            self.change(plan.with_shortened(result.history))
+        return result
+
+    def _tell_epoch(self, record: Mapping[str, float]) -> None:
+        epochs = self.plan.epochs or 1
+        if record["epoch"] % max(1, epochs // 10) == 0:
+            self._tell(f"epoch {record['epoch']:.0f} of {epochs}, loss {record['loss']:.3f}")
+
+    def load(self) -> TrainedModel:
+        """Return the trained network of the folder."""
+        return load(self.trained.path)
+
+    def export(self) -> dict[str, Path]:
+        """Export the trained network where the folder is kept; return the written files by kind."""
+        if not self.kept:
+            return {}
+        assert self.best is not None
+        self.best.finish(self.trained.path)
+        files = export_trained(self.plan.export, self.load(), self.data, self.folder, self._tell)
+        self.mark("export")
+        return files
