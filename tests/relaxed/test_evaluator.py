@@ -27,6 +27,9 @@ METHODS = {
 QUICK = {"epochs": 4, "batch_size": 48, "alpha_lr": 0.05}
 
 
+FAST_KILLS = [("dropnas", 2), ("gdas", 2)]
+
+
 class Contract(EvaluatorContract):
     def make_evaluator(self, space, data, seed):
         strategy = ddpnas.create_strategy(self.name, space, epochs=6, batch_size=16)
@@ -71,8 +74,15 @@ def timeless(history):
     return [{k: v for k, v in r.items() if not k.endswith("seconds")} for r in history]
 
 
-@pytest.mark.parametrize("name", fast("gdas", "dropnas")[:-1])
-def test_a_search_killed_in_any_epoch_ends_as_the_unbroken_one(stripes, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "killed"),
+    [
+        pytest.param(name, done, marks=() if (name, done) in FAST_KILLS else pytest.mark.slow)
+        for name in METHODS
+        for done in (1, 2, 3)
+    ],
+)
+def test_a_search_killed_in_any_epoch_ends_as_the_unbroken_one(stripes, tmp_path, name, killed):
     space = ddpnas.create_space("toy", num_classes=3)
 
     def run(out, **more):
@@ -81,12 +91,11 @@ def test_a_search_killed_in_any_epoch_ends_as_the_unbroken_one(stripes, tmp_path
 
     whole = run(tmp_path / "whole")
     assert len(whole.history) == 4
-    for done in (1, 2, 3) if name == "snas" else (2,):
-        with pytest.raises(StopSearchError):
-            run(tmp_path / "broken", on_progress=stop_after(done), overwrite=True)
-        again = run(tmp_path / "broken", resume=True)
-        assert timeless(again.history) == timeless(whole.history)
-        assert again.distribution.to_dict() == whole.distribution.to_dict()
+    with pytest.raises(StopSearchError):
+        run(tmp_path / "broken", on_progress=stop_after(killed))
+    again = run(tmp_path / "broken", resume=True)
+    assert timeless(again.history) == timeless(whole.history)
+    assert again.distribution.to_dict() == whole.distribution.to_dict()
 
 
 def test_pruning_drops_the_least_likely_option_after_each_stage(small_space, stripes, tmp_path):

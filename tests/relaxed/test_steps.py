@@ -92,9 +92,11 @@ def trained(relaxation, steps, names=("conv", "pool", "same"), alive=None, **opt
 
 @pytest.mark.parametrize("relaxation", RELAXATIONS)
 def test_logits_follow_the_names_of_options_and_not_their_order(relaxation):
-    found = []
+    found, decoded = [], []
     for names in (("conv", "pool", "same"), ("same", "conv", "pool")):
         mixture, _ = trained(relaxation, 5, names)
+        rows = zip(mixture.decisions, mixture.probabilities(), strict=True)
+        decoded.append({d.name: d.options[int(row.argmax())] for d, row in rows})
         found.append(
             {
                 (d.name, option): float(mixture.logits[d.name][k])
@@ -105,6 +107,7 @@ def test_logits_follow_the_names_of_options_and_not_their_order(relaxation):
     assert max(abs(value) for value in found[0].values()) > 0.05, "they have moved"
     for pair, value in found[0].items():
         assert value == pytest.approx(found[1][pair], abs=1e-4)
+    assert decoded[0] == decoded[1]
 
 
 def test_one_loss_moves_logits_and_weights_by_its_gradient():

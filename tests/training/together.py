@@ -19,7 +19,11 @@ FAIR = {**CONFIG, "training": "fair", "warmup_epochs": 4}
 MIXTURES = {
     "darts": {"epochs": 3, "batch_size": 31, "order": 2, "alpha_lr": 0.05},
     "dropnas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05, "drop_rate": 0.1},
+    "drnas": {"epochs": 2, "batch_size": 31, "alpha_lr": 0.05},
     "gdas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
+    "pdarts": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
+    "proxyless": {"epochs": 2, "batch_size": 31, "warmup": 0.0, "cost": "macs"},
+    "snas": {"epochs": 2, "batch_size": 31, "alpha_lr": 0.05},
 }
 SIEVE = {"sieve": "dynamics", "sieve_options": {"keep": 0.5, "valid_keep": 0.5, "warmup": 0.25}}
 OPTIONS = {"cycles_per_stage": 1, "draws": 20}
