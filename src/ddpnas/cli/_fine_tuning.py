@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 
 from ddpnas.cli import _show as show
 from ddpnas.costs.network import count_network
-from ddpnas.data.load import load_data
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
 from ddpnas.space.user_code import names_file, without_folders
-from ddpnas.training.pretrained import OpenedNetwork, library_preprocessing, open_network
+from ddpnas.training.pretrained import (
+    OpenedNetwork,
+    library_preprocessing,
+    load_data_for,
+    open_network,
+)
 from ddpnas.training.protections import planned_epochs
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
@@ -44,12 +47,11 @@ def fine_tune(options: Namespace, recipe: Recipe, out: Path) -> tuple[Compared, 
         raise OptionError("--start needs images: --data FOLDER")
     code = next((c for c in (options.network, options.space) if c and names_file(c)), None)
     library = library_preprocessing(options.start, code=code)
-    changes: dict[str, Any] = {"limit_train_images": options.limit_train_images}
-    if (image_size := options.image_size or recipe.image_size) is not None:
-        changes["image_size"] = image_size
-    if library is not None:
-        changes["interpolation"] = library.interpolation
-    data = load_data(options.data, **changes)
+    data = load_data_for(
+        options.start, options.data, code=code,
+        image_size=options.image_size or recipe.image_size,
+        limit_train_images=options.limit_train_images,
+    )  # fmt: skip
     epochs = planned_epochs(recipe, data)
     recipe = dataclasses.replace(recipe, epochs=epochs)
     opened = open_network(

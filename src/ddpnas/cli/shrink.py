@@ -19,7 +19,6 @@ from ddpnas.cli._options import (
     new_parser,
     own_network,
 )
-from ddpnas.data.load import load_data
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.limits import amount
@@ -33,7 +32,7 @@ from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
 from ddpnas.shrinking.width_scores import WidthScores
 from ddpnas.training.networks import find_network
-from ddpnas.training.pretrained import library_preprocessing, open_network
+from ddpnas.training.pretrained import load_data_for, open_network
 from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Epochs, MostImages, Pixels
 from ddpnas.utils.shapes import Range
@@ -213,14 +212,10 @@ def _show_plan(task: ShrinkTask) -> None:
 
 
 def _planned(options: Namespace) -> ShrinkTask:
-    library = library_preprocessing(options.network)
-    changes: dict[str, Any] = {"limit_train_images": options.limit_train_images}
-    size = options.image_size or (library.shape[-1] if library is not None else None)
-    if size is not None:
-        changes["image_size"] = size
-    if library is not None:
-        changes["interpolation"] = library.interpolation
-    data = load_data(options.data, **changes)
+    data = load_data_for(
+        options.network, options.data, own_size=True, image_size=options.image_size,
+        limit_train_images=options.limit_train_images,
+    )  # fmt: skip
     opened = open_network(
         options.network,
         num_classes=len(data.classes),

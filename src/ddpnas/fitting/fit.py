@@ -41,7 +41,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.spaces.registry import create_space
-from ddpnas.training.pretrained import library_preprocessing
+from ddpnas.training.pretrained import load_data_for
 from ddpnas.training.recipes import ClassWeights, Metric, Recipe, create_recipe
 from ddpnas.training.results import Compared, Comparison, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
@@ -449,14 +449,10 @@ def _scored_by(plan: FitPlan, metric: Metric, class_weights: ClassWeights) -> Fi
 
 
 def _read(data: Any, image_size: int | None, start: str | Path | None) -> Data:
-    options: dict[str, Any] = {}
-    library = None if start is None else library_preprocessing(start)
-    if library is not None:
-        options["interpolation"] = library.interpolation
-    if image_size is not None:
-        options["image_size"] = image_size
     if isinstance(data, (str, Path)):
-        return load_data(data, **options)
+        if start is not None:
+            return load_data_for(start, data, image_size=image_size)
+        return load_data(data, **({} if image_size is None else {"image_size": image_size}))
     if image_size is not None:
         raise OptionError("image_size goes with a path; these images have their size already")
     return as_data(data)

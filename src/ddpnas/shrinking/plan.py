@@ -43,6 +43,7 @@ SHRINK = "shrink.json"  # the plan, in the folder of a shrink
 RECIPE = "finetune"
 MASK_EPOCHS = 3  # of the method "pas"
 _WRITING = 15.0  # seconds, about, for exporting and checking a file and for the report
+_CUTTING = 0.03  # seconds, about, for making a smaller network
 _CAUTION = 0.9  # of the size that a message proposes
 _SMALLEST, _STEP = 32, 16  # pixels a side
 
@@ -153,14 +154,15 @@ def estimate(
     singles = sum(
         macs.cost({**whole, d.name: option}) / full for d in space.decisions for option in d.options
     )
+    widths = sum(len(d.options) for d in space.decisions)
     networks = 1 + 2 * settings.controls
     epochs = settings.epochs or planned_epochs(create_recipe(RECIPE), data)
     each = seconds_an_image(small, shape, device, training=True)
     phases = {
         "head": 0.0,
         "masks": 0.0,
-        "sensitivity": (singles + 2) * scored * run,
-        "candidates": settings.candidates * share * scored * run + 2 * unseen * run,
+        "sensitivity": (singles + 2) * scored * run + _CUTTING * widths,
+        "candidates": settings.candidates * (share * scored * run + _CUTTING) + 2 * unseen * run,
         "fine-tuning": networks
         * (epochs * trains * (each + run * settings.distil) + unseen * share * run),
     }

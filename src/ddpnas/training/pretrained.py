@@ -8,11 +8,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ddpnas.data.data import Data
+from ddpnas.data.load import load_data
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture
@@ -26,7 +28,7 @@ from ddpnas.training.weight_files import read_weights
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Count, Seed, checked
 
-__all__ = ["OpenedNetwork", "library_preprocessing", "open_network"]
+__all__ = ["OpenedNetwork", "library_preprocessing", "load_data_for", "open_network"]
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +183,38 @@ def library_preprocessing(name: str | Path, *, code: str | None = None) -> Prepr
     if _is_folder(str(name)):
         return _trained(str(name), code).preprocessing
     return find_network(str(name)).preprocessing
+
+
+def load_data_for(
+    name: str | Path,
+    data: str | Path,
+    *,
+    code: str | None = None,
+    own_size: bool = False,
+    **options: Any,
+) -> Data:
+    """Return images, resized as a network's own ones were; see :func:`ddpnas.load_data`.
+
+    Args:
+        name: The network; see :func:`open_network`.
+        data: Name or path of the images.
+        code: See :func:`open_network`.
+        own_size: Whether images get the size of the network's own ones, unless ``image_size`` is
+            given.
+        options: Fields of :class:`ddpnas.data.DataConfig`; None leaves the default.
+
+    Example:
+        >>> name = "torchvision:squeezenet1_1"
+        >>> load_data_for(name, "sign-digits-small", own_size=True).input_shape
+        (3, 224, 224)
+    """
+    library = library_preprocessing(name, code=code)
+    given = {key: value for key, value in options.items() if value is not None}
+    if library is not None:
+        given["interpolation"] = library.interpolation
+        if own_size:
+            given.setdefault("image_size", library.shape[-1])
+    return load_data(data, **given)
 
 
 def _is_folder(name: str) -> bool:
