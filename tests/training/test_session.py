@@ -173,13 +173,14 @@ def test_a_network_that_stays_at_chance_ends_with_a_warning(caplog):
 
 
 class Clock:
-    """A second passes with every look at it."""
+    """A second passes with every look at it, or five while the machine is busy."""
 
-    def __init__(self):
-        self.now = 0.0
+    def __init__(self, busy=range(0)):
+        self.now, self.looks, self.busy = 0.0, 0, busy
 
     def __call__(self):
-        self.now += 1.0
+        self.looks += 1
+        self.now += 5.0 if self.looks in self.busy else 1.0
         return self.now
 
 
@@ -199,6 +200,13 @@ def test_a_training_that_takes_too_long_has_fewer_epochs_and_ends_its_schedule(
     assert without_seconds(resumed.history) == without_seconds(whole.history)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def test_a_machine_that_is_busy_for_a_while_costs_no_epochs(small_space, stripes, monkeypatch):
+    clock = Clock(busy=range(8, 17))
+    monkeypatch.setattr("ddpnas.training.session.time.perf_counter", clock)
+    found = trained(small_space, stripes, Recipe(epochs=20, batch_size=16), seconds=80.0)
+    assert 70 < clock.now < 80 and len(found.history) == 20
 
 
 def test_time_enough_changes_nothing(small_space, stripes):

@@ -9,12 +9,13 @@ import logging
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +63,7 @@ from ddpnas.utils.seeds import seeded
 __all__ = ["OtherBatchError", "Session", "evaluated_weights"]
 
 _SLACK = 1.1
+_LATE = 0.25  # of the time left: the end is near
 
 logger = logging.getLogger(__name__)
 
@@ -352,9 +354,10 @@ class Session:
             left = self._seconds - self._earlier - (now - self._clock)
             # A whole epoch with its checkpoint and what is told of it, from one look to the next.
             self._looks.append(now)
-            walls = [b - a for a, b in pairwise(self._looks[-4:])]
+            walls = [b - a for a, b in pairwise(self._looks)]
             shares = [record.get("share", 1.0) for record in self._history[-len(walls) :]]
-            whole = statistics.median(w / share for w, share in zip(walls, shares, strict=True))
+            late = left <= _LATE * self._seconds
+            whole = _typical([w / share for w, share in zip(walls, shares, strict=True)], late)
             sieve = self._train.sieve  # epochs to come read fewer images
             each = whole * statistics.fmean(map(sieve.share, range(done, self._epochs)))
             # Some more than seem to fit, since a machine may also become faster; none at the end.
@@ -548,6 +551,19 @@ class Session:
             "sieve": "all",
             **self._sieve.identity(),
         }
+
+
+def _typical(seconds: Sequence[float], late: bool) -> float:
+    """Return the seconds that an epoch will take.
+
+    What is dropped does not come back, so a machine that was busy for a while must not shorten a
+    training early on: the faster epochs count until the end is near, then the latest ones.
+
+    Args:
+        seconds: What the epochs so far took.
+        late: Whether the end is near.
+    """
+    return statistics.median(seconds[-3:]) if late else float(np.quantile(seconds, 0.25))
 
 
 def evaluated_weights(folder: Path) -> dict[str, Tensor]:
