@@ -186,15 +186,18 @@ def test_random_keeps_the_same_share_of_each_class_and_other_seeds_other_items()
     assert not torch.equal(first.kept, other.kept)
 
 
-def test_dynamics_drops_what_is_always_right_and_what_is_always_wrong():
-    labels = torch.zeros(400, dtype=torch.long)
+@pytest.mark.parametrize(("scoring", "kept"), [(False, (100, 300)), (True, (200, 400))])
+def test_dynamics_drops_what_is_always_right_and_what_is_always_wrong(scoring, kept):
+    """To score, it drops everything below chance first."""
+    labels = torch.arange(2).repeat_interleave(400)
     sieve = DynamicsSieve(labels, 5, keep=0.5, warmup=1)
-    logits = torch.linspace(-4, 4, 400)
+    sieve.scoring = scoring
+    logits = torch.linspace(-4, 4, 400).repeat(2)
     for epoch in range(5):
         moved = logits + 0.1 * (epoch - 2)
-        sieve.observe(sieve.kept, torch.stack([moved, 0 * moved], 1)[sieve.kept], labels)
+        sieve.observe(sieve.kept, torch.stack([moved, 0 * moved], 1)[sieve.kept], 0 * labels)
         sieve.end_epoch()
-    assert sieve.kept.tolist() == list(range(100, 300))
+    assert sieve.kept[:200].tolist() == list(range(*kept)) and len(sieve.kept) == 400
 
 
 @pytest.mark.parametrize("rule", [1, 2, 3])

@@ -47,7 +47,7 @@ def network(choose):
 SPACE = SearchSpace(network, (1, 8, 8))
 
 
-def waves(n, seed, noise=0.5):
+def waves(n, seed, noise=0.7):
     """Return images of stripes, of four widths."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 4

@@ -49,6 +49,7 @@ class Sieve:
         classes: Labels that are present, in order, if the network answers for these alone; None
             for all.
         epoch: Number of epochs so far.
+        scoring: Whether the items score architectures instead of training them.
 
     Example:
         >>> sieve = Sieve(torch.tensor([0, 1, 1]), epochs=5)
@@ -58,6 +59,7 @@ class Sieve:
     """
 
     observes = False
+    scoring = False
     classes: Tensor | None = None
 
     def __init__(self, labels: Tensor, epochs: int = 1, seed: int = 0) -> None:

@@ -169,7 +169,8 @@ class DynamicsSieve(RankedSieve):
     last five epochs. This is the variance of whether it is answered right: small for a duplicate,
     which is always right, and for a wrong label, which never is. (The standard deviation of the
     probability over epochs, as in Dyn-Unc, arXiv 2306.05175, found planted ones less often: every
-    epoch has other paths.) Quotas of classes are exact.
+    epoch has other paths.) Of the validation items, those with m below chance go first, since a
+    wrong label weighs in every score. Quotas of classes are exact.
 
     Args:
         labels: (N,) label of each item.
@@ -210,7 +211,11 @@ class DynamicsSieve(RankedSieve):
     def ranks(self) -> Tensor:
         """Return the variance of whether each item is answered right."""
         mean = self._window.double().nanmean(dim=0)
-        return mean * (1 - mean)
+        variance = mean * (1 - mean)
+        if self.scoring:
+            chance = 1 / (int(self.labels.max()) + 1)
+            return torch.where(mean < chance, mean - 1, variance)
+        return variance
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the items kept, the epochs remembered and the number of epochs."""
@@ -484,7 +489,9 @@ class SieveConfig:
             options["warmup"] = float(self.observes)
             if "steps" in sieve_options(self.name):
                 options["steps"] = 1
-        return sieve_class(self.name)(labels, epochs, seed, **options)
+        sieve = sieve_class(self.name)(labels, epochs, seed, **options)
+        sieve.scoring = True
+        return sieve
 
     def identity(self) -> dict[str, Any]:
         """Return what results depend on, as plain data for JSON; nothing for "all"."""
