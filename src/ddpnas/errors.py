@@ -106,7 +106,7 @@ def nearest(kind: str, given: str, known: Iterable[str]) -> str:
         >>> nearest("strategy", "randon", ["random", "sng"])
         "unknown strategy 'randon': did you mean 'random'? known: random, sng"
     """
-    names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    names = sorted(map(str, known))
+    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"unknown {kind} {given!r}: {hint}known: {', '.join(names) or 'none'}"

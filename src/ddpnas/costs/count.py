@@ -32,7 +32,7 @@ from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.slices import Slices
 from ddpnas.space.supernet import Condition, walk
-from ddpnas.utils.settings import checked
+from ddpnas.utils.settings import checked, checks_arguments
 
 __all__ = ["count_costs"]
 
@@ -47,6 +47,7 @@ _UNITS = {
 _MOST_TERMS = 5_000  # of a weight that options of several decisions share
 
 
+@checks_arguments
 def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str, CostTable]:
     """Return the cost tables of the space's final networks, by name.
 

@@ -34,7 +34,7 @@ from ddpnas.errors import DataError, OptionError, SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.read import Whole, read_json
-from ddpnas.utils.settings import checked, checked_options
+from ddpnas.utils.settings import checked, checked_options, checks_arguments
 from ddpnas.utils.shapes import Range, hints_of
 
 __all__ = [
@@ -78,6 +78,7 @@ class _PartialForm(TypedDict):
     seconds: NotRequired[Annotated[float, Range(0)]]
 
 
+@checks_arguments
 def measure_latency(
     space: SearchSpace,
     config: LatencyConfig | None = None,

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.meta import move_to_meta, on_meta
+from ddpnas.utils.settings import Count, checked, checks_arguments
 
 __all__ = [
     "CostCounter",
@@ -54,6 +55,7 @@ _ELEMENTWISE = {
 }
 
 
+@checks_arguments
 def count_network(
     network: nn.Module,
     input_shape: Sequence[int],
@@ -80,12 +82,18 @@ def count_network(
         (8, 10)
     """
     copied = quick_norms(move_to_meta(copy.deepcopy(network)).eval())
-    example = torch.empty(1, *input_shape, dtype=input_dtype, device="meta")
+    shape = checked("input_shape of count_network()", Sequence[Count], tuple(input_shape))
+    example = torch.empty(1, *shape, dtype=input_dtype, device="meta")
 
     def run() -> Any:
         return copied(example)
 
-    macs, written = total_costs(operation_costs(run))
+    try:
+        macs, written = total_costs(operation_costs(run))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise OptionError(
+            f"the network cannot be run on an input of shape {shape}: {str(error).splitlines()[0]}"
+        ) from error
     parameters, buffers = own_tensors(network.modules())
     return {
         "macs": macs,

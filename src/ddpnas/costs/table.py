@@ -23,6 +23,7 @@ from ddpnas.space.decisions import DecisionSpace
 from ddpnas.utils.exact import Unit, add, exact
 from ddpnas.utils.files import write_atomic
 from ddpnas.utils.read import checked_content, read_json
+from ddpnas.utils.shapes import shown
 
 __all__ = ["CostTable", "CostTableForm", "WholeCosts", "add_term", "term_key"]
 
@@ -101,13 +102,26 @@ class CostTable:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[^\s<>=]{1,50}", self.name) or not self.name.isprintable():
+        named = isinstance(self.name, str) and re.fullmatch(r"[^\s<>=]{1,50}", self.name)
+        if not isinstance(self.terms, Mapping):
             raise DataError(
-                f"a cost cannot be named {self.name!r}: write 1 to 50 characters, no spaces and no "
-                f"< > =, such as energy_mJ or energy/image"
+                f"the terms of a cost table must be a mapping of choices to costs, not "
+                f"{shown(self.terms)}"
+            )
+        if not named or not self.name.isprintable():
+            raise DataError(
+                f"a cost cannot be named {shown(self.name)}: write 1 to 50 characters, no spaces "
+                f"and no < > =, such as energy_mJ or energy/image"
             )
         terms: dict[_Choices, float] = {(): self._number(self.fixed, ())}
         for choices, cost in self.terms.items():
+            if not isinstance(choices, tuple) or not all(
+                isinstance(pair, tuple) and len(pair) == 2 for pair in choices
+            ):
+                raise DataError(
+                    f"a term of table {self.name!r} must be of pairs (decision, option), such as "
+                    f"(('block1', 'conv3'),), not of {shown(choices)}"
+                )
             add_term(terms, choices, self._number(cost, choices))
         object.__setattr__(self, "fixed", terms.pop(()))
         object.__setattr__(self, "terms", terms)

@@ -28,6 +28,7 @@ from ddpnas.utils.settings import (
     Seed,
     checked_fields,
     checked_options,
+    checks_arguments,
 )
 from ddpnas.utils.shapes import Range, hints_of
 
@@ -105,6 +106,7 @@ def list_data() -> list[str]:
     return sorted(_EMBEDDED)
 
 
+@checks_arguments
 def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
     """Return the images of that name or at that path, with their splits.
 

@@ -50,7 +50,7 @@ from ddpnas.training.trained_folder import read_comparison
 from ddpnas.utils.duration import duration
 from ddpnas.utils.onnx import need_onnx
 from ddpnas.utils.seeds import seeded
-from ddpnas.utils.settings import Count, Pixels, Seed, checked
+from ddpnas.utils.settings import Count, Pixels, Seed, checked, checks_arguments
 from ddpnas.utils.shapes import Range
 
 __all__ = ["fit", "resume_fit"]
@@ -59,6 +59,7 @@ Tell = Callable[[str], object]
 _Minutes = Annotated[float, Range(above=0, most=1_000_000)]
 
 
+@checks_arguments
 def fit(
     data: Data | Any,
     limits: Limits | None = None,

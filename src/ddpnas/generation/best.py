@@ -25,7 +25,7 @@ from ddpnas.generation.limits import Limit, Limits, checked_limits, tightened_li
 from ddpnas.generation.objective import Objective, objective_name, objective_rows, objective_value
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.utils.settings import Count, checked
+from ddpnas.utils.settings import Count, checked, checks_arguments
 
 __all__ = [
     "Certificate",
@@ -96,6 +96,7 @@ class Generated:
         return {name: limit.margin(self.costs[name]) for name, limit in self.limits.items()}
 
 
+@checks_arguments
 def generate(
     distribution: JointDistribution,
     space: DecisionSpace,
@@ -154,6 +155,7 @@ def generate(
     )[0]
 
 
+@checks_arguments
 def top_k(
     distribution: JointDistribution,
     space: DecisionSpace,

@@ -27,6 +27,7 @@ from ddpnas.generation.limits import Limit, Limits, checked_limits, tightened_li
 from ddpnas.generation.objective import Objective, objective_rows, objective_value, whole_rows
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.utils.settings import checks_arguments
 
 __all__ = ["frontier"]
 
@@ -36,6 +37,7 @@ _EQUAL = 1e-13
 _MOST_LABELS = 2_000_000  # bounds memory: a layer of so many labels takes about 100 MB
 
 
+@checks_arguments
 def frontier(
     distribution: JointDistribution,
     space: DecisionSpace,

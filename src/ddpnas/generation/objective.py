@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ import numpy.typing as npt
 from ddpnas.errors import OptionError, SpaceError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.utils.shapes import shown
 
 __all__ = ["Objective", "objective_name", "objective_rows", "objective_value", "whole_rows"]
 
@@ -71,10 +74,16 @@ def objective_rows(
 def _given_rows(values: Mapping[tuple[str, str], float], space: DecisionSpace) -> list[Vector]:
     rows = [np.zeros(len(decision.options)) for decision in space.decisions]
     position = {decision.name: i for i, decision in enumerate(space.decisions)}
-    for (name, option), value in values.items():
+    given: Mapping[Any, Any] = values
+    for pair, value in given.items():
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise OptionError(
+                f"an objective must give values to pairs (decision, option), not to {shown(pair)}"
+            )
+        name, option = pair
         decision = space[name]
-        if not math.isfinite(value):
-            raise OptionError(f"the value of {option!r} for decision {name!r} is {value}")
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise OptionError(f"the value of {option!r} for decision {name!r} is {shown(value)}")
         rows[position[name]][decision.index(option)] = value
     return rows
 

@@ -53,6 +53,7 @@ from ddpnas.training.results import Comparison
 from ddpnas.training.trained_folder import read_comparison
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.read import read_file
+from ddpnas.utils.settings import checks_arguments
 from ddpnas.utils.text import csv_text
 from ddpnas.utils.text_width import text_width
 
@@ -106,6 +107,7 @@ class Page:
     parts: tuple[RunPart, ...]
 
 
+@checks_arguments
 def write_report(
     runs: str | Path | Sequence[str | Path],
     path: str | Path | None = None,

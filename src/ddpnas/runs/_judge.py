@@ -8,6 +8,7 @@ and takes other options.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -27,9 +28,9 @@ from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.gradient import GradientStrategy
 from ddpnas.training.distributed import ALONE, Processes
 from ddpnas.utils.settings import checked_options
-from ddpnas.utils.shapes import hints_of
+from ddpnas.utils.shapes import hints_of, shown
 
-__all__ = ["create_judge", "judge_config", "named_judge", "refuse_own"]
+__all__ = ["create_judge", "judge_config", "made_by_user", "named_judge", "refuse_own"]
 
 
 def judge_config(name: str, strategy: object, options: Mapping[str, Any]) -> Any:
@@ -170,12 +171,48 @@ def create_judge(
     if callable(evaluator):
         refuse_own("evaluator", options, ("space", "data", "seed", "device"))
         name = getattr(evaluator, "__qualname__", type(evaluator).__qualname__)
-        made = evaluator(space, data, seed=seed, device=device, **options)
+        made = made_by_user(
+            "evaluator", evaluator, Evaluator, space, data, seed=seed, device=device, **options
+        )
         return f"{evaluator.__module__}.{name}", options, made
     raise OptionError(
         f"evaluator must be a name, a class or an object with the methods of "
         f"ddpnas.evaluators.Evaluator, not {evaluator!r}"
     )
+
+
+def made_by_user(
+    kind: str, factory: Callable[..., Any], protocol: type, *args: Any, **options: Any
+) -> Any:
+    """Return what a user's class or function makes, if it has the members that a search needs.
+
+    Args:
+        kind: "strategy" or "evaluator".
+        factory: The class or function.
+        protocol: Its members.
+        args: What it is given in order.
+        options: What it is given by name.
+
+    Raises:
+        OptionError: It cannot be called like that, or returns something else.
+    """
+    try:
+        made = factory(*args, **options)
+    except TypeError as error:
+        try:
+            inspect.signature(factory).bind(*args, **options)
+        except TypeError as reason:
+            raise OptionError(f"{kind} cannot be made by {shown(factory)}: {reason}") from error
+        raise
+    members = [name for name in vars(protocol) if not name.startswith("_")]
+    own = getattr(made, "__dict__", {})
+    if lacking := [name for name in members if not hasattr(type(made), name) and name not in own]:
+        raise OptionError(
+            f"{kind} must be a class or function that makes one with the members of "
+            f"{protocol.__module__}.{protocol.__name__}; {shown(factory)} returned "
+            f"{shown(made)}, which has no {lacking[0]}"
+        )
+    return made
 
 
 def refuse_own(kind: str, options: Mapping[str, Any], own: Sequence[str]) -> None:

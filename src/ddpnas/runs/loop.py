@@ -21,6 +21,9 @@ from ddpnas.utils.read import checked_content, read_records
 
 __all__ = ["Progress", "SearchLoop", "own_seconds", "search_seconds"]
 
+# What restoring a state raises that was edited, or is another strategy's or evaluator's.
+_MISFITS = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)
+
 # A checkpoint is due when writing the last one took at most this part of the time since then.
 _SAVING_SHARE = 0.01
 
@@ -107,8 +110,14 @@ class SearchLoop:
         if saved is not None:
             tensors, plain = saved
             plain = checked_content(plain, CheckpointForm, "the checkpoint")
-            self._strategy.load_state_dict(plain["strategy"])
-            self._evaluator.load_state_dict(tensors, plain["evaluator"])
+            try:
+                self._strategy.load_state_dict(plain["strategy"])
+                self._evaluator.load_state_dict(tensors, plain["evaluator"])
+            except _MISFITS as error:
+                raise RunError(
+                    f"cannot use the checkpoint: what it holds does not fit this search "
+                    f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+                ) from error
             self._scores, self._preparing = plain["scores"], plain["preparing"]
             batch = [] if self._strategy.done else self._strategy.ask()
             if len(self._scores) > max(0, len(batch) - 1):  # the last one is told at once

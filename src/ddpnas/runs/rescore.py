@@ -15,10 +15,12 @@ from ddpnas.evaluators.base import Evaluation
 from ddpnas.runs.run import Run
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.utils.settings import checks_arguments
 
 __all__ = ["rescore"]
 
 
+@checks_arguments
 def rescore(
     run: str | Path,
     architectures: Sequence[Architecture],

@@ -10,10 +10,12 @@ from ddpnas.evaluators.registry import list_evaluators
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, search
+from ddpnas.utils.settings import checks_arguments
 
 __all__ = ["resume"]
 
 
+@checks_arguments
 def resume(
     run: str | Path,
     *,

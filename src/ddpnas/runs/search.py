@@ -14,7 +14,7 @@ from ddpnas.data.load import DataConfig, as_data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators.base import Evaluator
-from ddpnas.runs._judge import create_judge, judge_config, refuse_own
+from ddpnas.runs._judge import create_judge, judge_config, made_by_user, refuse_own
 from ddpnas.runs._shapes import RecordForm, ResultForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.estimate import estimate_search, with_epochs
@@ -31,7 +31,7 @@ from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.device import pick_device
 from ddpnas.training.distributed import current, join
 from ddpnas.utils.read import blaming, read_json, read_records
-from ddpnas.utils.settings import Seed, checked
+from ddpnas.utils.settings import Seed, checked, checks_arguments
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
@@ -124,6 +124,7 @@ class SearchResult:
         }
 
 
+@checks_arguments
 def search(
     space: SearchSpace | str,
     data: Data | Any = "fashion-mnist-12k",
@@ -362,7 +363,8 @@ def _create_strategy(
     if callable(strategy):
         refuse_own("strategy", options, ("space", "seed"))
         kind = getattr(strategy, "__qualname__", type(strategy).__qualname__)
-        return f"{strategy.__module__}.{kind}", None, strategy(space, seed=seed, **options)
+        made = made_by_user("strategy", strategy, Strategy, space, seed=seed, **options)
+        return f"{strategy.__module__}.{kind}", None, made
     raise OptionError(
         f"strategy must be a name or a class, not an instance of {type(strategy).__name__}: pass "
         f"the class and strategy_options"

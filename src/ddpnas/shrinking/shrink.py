@@ -20,13 +20,14 @@ from ddpnas.shrinking.plan import Method, ShrinkSettings
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
 from ddpnas.training.networks import find_network
-from ddpnas.utils.settings import Count, Epochs, MostImages, Seed
+from ddpnas.utils.settings import Count, Epochs, MostImages, Seed, checks_arguments
 
 __all__ = ["resume_shrink", "shrink"]
 
 Tell = Callable[[str], object]
 
 
+@checks_arguments
 def shrink(
     model: nn.Module,
     data: Data | Any,

@@ -16,7 +16,7 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.meta import move_to_meta
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
-from ddpnas.utils.settings import Count
+from ddpnas.utils.settings import Count, checks_arguments
 
 __all__ = ["ShrinkableSpace", "shrinkable"]
 
@@ -71,6 +71,7 @@ class ShrinkableSpace(SearchSpace):
         )
 
 
+@checks_arguments
 def shrinkable(
     model: nn.Module,
     input_shape: Sequence[int],

@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -21,6 +22,7 @@ from ddpnas.errors import ArchitectureError, SpaceError, nearest
 from ddpnas.space._uniform import UniformSampler
 from ddpnas.utils.exact import Unit, exact
 from ddpnas.utils.read import checked_content
+from ddpnas.utils.shapes import shown
 from ddpnas.utils.text import unwritable
 
 __all__ = [
@@ -172,8 +174,14 @@ class Architecture(Mapping[str, str]):
     __slots__ = ("_choices", "_hash")
 
     def __init__(self, choices: Mapping[str, str]) -> None:
-        self._choices = dict(choices)
-        self._hash = hash(frozenset(self._choices.items()))
+        try:
+            self._choices = {**choices}
+            self._hash = hash(frozenset(self._choices.items()))
+        except TypeError:
+            raise ArchitectureError(
+                f"an architecture must be a mapping of decisions to options, such as "
+                f"{{'block1': 'conv3'}}, not {shown(choices)}"
+            ) from None
 
     def __getitem__(self, decision: str) -> str:
         return self._choices[decision]
@@ -240,9 +248,25 @@ class Rule:
     final: bool = False
 
     def __post_init__(self) -> None:
-        for pair, weight in self.weights.items():
-            if not -math.inf < weight < math.inf:  # false for NaN, too
-                raise SpaceError(f"rule {self.says!r} gives {pair} the weight {weight}")
+        if not isinstance(self.weights, Mapping):
+            raise SpaceError(
+                f"the weights of a rule must be a mapping, such as {{('block1', 'conv3'): 1}}, not "
+                f"{shown(self.weights)}"
+            )
+        ends: tuple[Any, Any] = (self.lower, self.upper)
+        for end in ends:
+            if not isinstance(end, Real):
+                raise SpaceError(f"an end of rule {self.says!r} must be a number, not {shown(end)}")
+        given: Mapping[Any, Any] = self.weights
+        for pair, weight in given.items():
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise SpaceError(
+                    f"rule {self.says!r} must give weights to pairs (decision, option), not to "
+                    f"{shown(pair)}"
+                )
+            # False for NaN, too.
+            if not isinstance(weight, Real) or not -math.inf < float(weight) < math.inf:
+                raise SpaceError(f"rule {self.says!r} gives {pair} the weight {shown(weight)}")
         if math.isnan(self.lower) or math.isnan(self.upper):
             raise SpaceError(f"rule {self.says!r} cannot range from {self.lower} to {self.upper}")
 

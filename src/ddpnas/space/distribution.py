@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ddpnas.errors import SpaceError
 from ddpnas.space.decisions import Architecture, Decision, DecisionForm
 from ddpnas.utils.read import checked_content
-from ddpnas.utils.shapes import Share
+from ddpnas.utils.shapes import Share, shown
 
 __all__ = ["DistributionForm", "JointDistribution"]
 
@@ -66,7 +66,13 @@ class JointDistribution:
     alive: tuple[Mask, ...]
 
     def __post_init__(self) -> None:
-        options = [len(decision.options) for decision in self.decisions]
+        decisions = self.decisions
+        if type(decisions) is not tuple or not all(isinstance(d, Decision) for d in decisions):
+            raise SpaceError(
+                f"a distribution is over a tuple of decisions, such as space.decisions, not over "
+                f"{shown(decisions)}"
+            )
+        options = [len(decision.options) for decision in decisions]
         if [len(r) for r in self.rows] != options or [len(m) for m in self.alive] != options:
             raise SpaceError("a distribution needs a row and a mask with an entry for each option")
         if not all(options):

@@ -14,6 +14,7 @@ from torch import nn
 from ddpnas.errors import SpaceError, nearest
 from ddpnas.space.choose import Choose
 from ddpnas.space.meta import move_to_meta
+from ddpnas.utils.settings import checks_arguments
 
 __all__ = ["replaceable"]
 
@@ -22,6 +23,7 @@ Alternatives = Mapping[str, Callable[..., nn.Module]]
 ORIGINAL = "original"
 
 
+@checks_arguments
 def replaceable(
     model: nn.Module, alternatives: Mapping[str, Alternatives]
 ) -> Callable[[Choose], nn.Module]:

@@ -42,8 +42,8 @@ from ddpnas.space.meta import make_network, move_to_meta, on_meta
 from ddpnas.space.slices import Slices, fix_widths
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
-from ddpnas.utils.settings import Count, checked_options
-from ddpnas.utils.shapes import hints_of
+from ddpnas.utils.settings import Count, checked_options, checks_arguments
+from ddpnas.utils.shapes import hints_of, shown
 
 __all__ = ["SearchSpace", "Text", "network_options"]
 
@@ -96,6 +96,7 @@ class SearchSpace(DecisionSpace):
 
     own_options: ClassVar[frozenset[str]] = frozenset()
 
+    @checks_arguments
     def __init__(
         self,
         network: Callable[..., nn.Module],
@@ -516,7 +517,12 @@ def _plain(value: Any) -> Any:
 
 def _options_of(network: Callable[..., nn.Module]) -> dict[str, Any]:
     """Return the parameters after ``choose`` with their defaults."""
-    parameters = list(inspect.signature(network).parameters.values())[1:]
+    try:
+        parameters = list(inspect.signature(network).parameters.values())[1:]
+    except (TypeError, ValueError):
+        raise SpaceError(
+            f"the network of a space must be a function of choose, not {shown(network)}"
+        ) from None
     return {
         p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }

@@ -24,7 +24,7 @@ from ddpnas.spaces import (
     toy,
 )
 from ddpnas.spaces.user_space import space_from_file
-from ddpnas.utils.settings import checked
+from ddpnas.utils.settings import checked, checks_arguments
 
 __all__ = [
     "about_space",
@@ -118,6 +118,7 @@ def space_options(name: str) -> list[str]:
     return list(inspect.signature(_SPACES[name].args[0]).parameters)[1:]
 
 
+@checks_arguments
 def create_space(name: str, /, **options: Any) -> SearchSpace:
     """Return the published space of that name.
 

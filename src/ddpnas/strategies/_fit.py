@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import astuple
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from ddpnas.errors import RunError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies._posterior import (
     ChoiceKernel,
@@ -21,7 +22,10 @@ from ddpnas.strategies._posterior import (
 )
 from ddpnas.strategies._risk import variants
 from ddpnas.strategies._rows import row_codes
+from ddpnas.strategies.base import restored_array
 from ddpnas.strategies.legal import Choices
+from ddpnas.utils.read import checked_content
+from ddpnas.utils.shapes import Range
 
 __all__ = ["ScoreFit", "best_contexts", "option_means"]
 
@@ -110,15 +114,34 @@ class ScoreFit:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; the scores are observed again after it."""
-        self._prior = None if state["prior"] is None else PriorVariances(*state["prior"])
-        self._drifting = state["drifting"]
-        self._effects = [np.array(row) for row in state["effects"]]
+        form = checked_content(state, FitForm, "the fit in the state of the strategy")
+        prior = form["prior"]
+        self._prior = None if prior is None else PriorVariances(*prior)
+        self._drifting = form["drifting"]
+        like = [np.zeros(size) for size in (self._sizes if form["effects"] else ())]
+        if len(like) != len(form["effects"]):
+            raise RunError("cannot use the state of the strategy: effects are of other decisions")
+        self._effects = [
+            restored_array(row, zeros, "a row of effects")
+            for row, zeros in zip(form["effects"], like, strict=True)
+        ]
         self._kernel = self.plain.by_effects(self._effects) if self._effects else self.plain
 
     @property
     def _scored(self) -> Observations:
         assert self._observations is not None, "no scores were observed"
         return self._observations
+
+
+_Variance = Annotated[float, Range(0)]
+
+
+class FitForm(TypedDict):
+    """What a checkpoint holds of a fit."""
+
+    prior: tuple[_Variance, _Variance, _Variance, _Variance, _Variance] | None
+    drifting: bool
+    effects: list[list[float]]
 
 
 def option_means(posterior: Posterior, contexts: Choices, sizes: list[int]) -> list[Matrix]:

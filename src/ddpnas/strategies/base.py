@@ -9,9 +9,10 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from ddpnas.errors import InfeasibleError, RunError
 from ddpnas.generation.best import generate
@@ -22,9 +23,18 @@ from ddpnas.utils.read import Whole, blaming, checked_content
 from ddpnas.utils.settings import Count, Seed, checks_arguments
 from ddpnas.utils.shapes import Range
 
-__all__ = ["BaseStrategy", "Strategy", "frequencies", "recommend"]
+__all__ = [
+    "BaseStrategy",
+    "StateForm",
+    "Strategy",
+    "frequencies",
+    "recommend",
+    "restored_array",
+]
 
 logger = logging.getLogger(__name__)
+
+_STATE = "the state of the strategy"  # for messages
 
 
 class BaseStrategy(ABC):
@@ -46,6 +56,8 @@ class BaseStrategy(ABC):
         legal: Draws, neighbors and fair cycles that obey the rules of the space.
         stage: Number of prunings so far.
         nan_scores: Number of scores that were not finite.
+        state_form: Of the class: what :meth:`load_state_dict` takes, a subclass of
+            :class:`StateForm` where a strategy keeps more.
 
     Example:
         >>> from ddpnas.space import Decision, DecisionSpace
@@ -59,6 +71,8 @@ class BaseStrategy(ABC):
         >>> len(strategy.history)
         3
     """
+
+    state_form: ClassVar[Any]
 
     @checks_arguments
     def __init__(self, space: DecisionSpace, seed: Seed, evaluations: Count | None) -> None:
@@ -170,13 +184,13 @@ class BaseStrategy(ABC):
         Raises:
             RunError: It is the state of something else.
         """
-        form = checked_content(state, _StateForm, "the state of the strategy")
-        with blaming("the state of the strategy"):
+        form = checked_content(state, self.state_form, _STATE)
+        with blaming(_STATE):
             for indices in (*form["history"], *(form["asked"] or ())):
                 self.space.decode(indices)
         if len(form["scores"]) != len(form["history"]):
             raise RunError(
-                f"cannot use the state of the strategy: it has {len(form['scores'])} scores for "
+                f"cannot use {_STATE}: it has {len(form['scores'])} scores for "
                 f"{len(form['history'])} architectures"
             )
         self.history = [tuple(indices) for indices in form["history"]]
@@ -186,6 +200,40 @@ class BaseStrategy(ABC):
         asked = form["asked"]
         self._asked = None if asked is None else [tuple(a) for a in asked]
         self.rng.bit_generator.state = form["rng"]
+
+    def restored_distribution(self, form: Mapping[str, Any]) -> JointDistribution:
+        """Return the distribution in a state, which has to be over the decisions of the space."""
+        with blaming(_STATE):
+            found = JointDistribution.from_dict(form)
+        if found.decisions != tuple(self.space.decisions):
+            raise RunError(f"cannot use {_STATE}: its distribution is over other decisions")
+        return found
+
+
+def restored_array(value: Any, like: npt.ArrayLike, name: str) -> Any:
+    """Return an array, or a number, of a state.
+
+    Args:
+        value: Lists of numbers, or a number.
+        like: One of the shape and the type that it must have.
+        name: Its name in the state.
+
+    Raises:
+        RunError: It has another shape.
+
+    Example:
+        >>> restored_array([1, 2], np.zeros(2), "theta"), restored_array(3, 0.5, "mean")
+        (array([1., 2.]), 3.0)
+    """
+    wanted = np.asarray(like)
+    try:
+        found = np.array(value, dtype=wanted.dtype)
+    except (TypeError, ValueError, OverflowError):
+        found = None
+    if found is None or found.shape != wanted.shape:
+        shape = f"{'x'.join(map(str, wanted.shape))} numbers" if wanted.ndim else "a number"
+        raise RunError(f"cannot use {_STATE}: {name} must be {shape}")
+    return found if wanted.ndim else found.item()
 
 
 class _SeedForm(TypedDict):
@@ -202,7 +250,7 @@ class _RandomForm(TypedDict):
     uinteger: Annotated[int, Range(0, 2**32 - 1)]
 
 
-class _StateForm(TypedDict):
+class StateForm(TypedDict):
     """What a checkpoint holds of every strategy; most hold more."""
 
     history: list[list[int]]
@@ -211,6 +259,9 @@ class _StateForm(TypedDict):
     nan_scores: Whole
     asked: list[list[int]] | None
     rng: _RandomForm
+
+
+BaseStrategy.state_form = StateForm
 
 
 def frequencies(

@@ -19,13 +19,14 @@ from scipy.special import ndtr
 
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies._fit import ScoreFit, best_contexts
+from ddpnas.strategies._fit import FitForm, ScoreFit, best_contexts
 from ddpnas.strategies._posterior import fit_all_priors
 from ddpnas.strategies._risk import DRAWS, best_option_shares, variants
 from ddpnas.strategies._rows import row_codes, unique_rows
-from ddpnas.strategies.base import BaseStrategy, recommend
+from ddpnas.strategies.base import BaseStrategy, StateForm, recommend, restored_array
 from ddpnas.strategies.legal import Choices, Indices
 from ddpnas.strategies.schedule import Cycles, PruningSchedule
+from ddpnas.utils.read import Whole
 from ddpnas.utils.settings import Count, Seed, checks_arguments
 from ddpnas.utils.shapes import Range
 
@@ -346,11 +347,23 @@ class DDPNAS(BaseStrategy):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, exactly."""
         super().load_state_dict(state)
-        self._distribution = JointDistribution.from_dict(state["distribution"])
-        self._cycles, self._due, self.risk = state["cycles"], list(state["due"]), state["risk"]
+        self._distribution = self.restored_distribution(state["distribution"])
+        self._cycles, self.risk = state["cycles"], state["risk"]
+        self._due = restored_array(state["due"], np.array(self._due), "due").tolist()
         self._fit.load_state_dict(state["fit"])
         if self.history:
             self._fit.observe(np.array(self.history), np.array(self.scores))
+
+
+class _Form(StateForm):
+    distribution: dict[str, Any]
+    cycles: Whole
+    due: list[bool]
+    risk: float
+    fit: FitForm
+
+
+DDPNAS.state_form = _Form
 
 
 def expected_improvement(mean: Matrix, spread: Matrix, best: float) -> Matrix:

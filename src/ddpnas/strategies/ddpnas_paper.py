@@ -35,9 +35,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ddpnas.errors import RunError
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies.base import BaseStrategy, recommend
+from ddpnas.strategies.base import BaseStrategy, StateForm, recommend, restored_array
 from ddpnas.strategies.legal import Choices, Indices
 from ddpnas.strategies.schedule import Cycles, PruningSchedule
 from ddpnas.utils.settings import Count, Momentum, Seed, checks_arguments
@@ -172,9 +173,25 @@ class DDPNASPaper(BaseStrategy):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, exactly."""
         super().load_state_dict(state)
-        self._distribution = JointDistribution.from_dict(state["distribution"])
-        self._velocity = [np.array(v) for v in state["velocity"]]
-        self._cycles = [[np.array(row) for row in cycle] for cycle in state["cycles"]]
+        self._distribution = self.restored_distribution(state["distribution"])
+        self._velocity = self._rows(state["velocity"], "velocity")
+        self._cycles = [self._rows(cycle, "cycles") for cycle in state["cycles"]]
+
+    def _rows(self, given: Any, name: str) -> list[Row]:
+        """Return a number for each option of each decision."""
+        like = [np.zeros(size) for size in self._sizes]
+        if len(given) != len(like):
+            raise RunError(f"cannot use the state of the strategy: {name} has other decisions")
+        return [restored_array(row, zeros, name) for row, zeros in zip(given, like, strict=True)]
+
+
+class _Form(StateForm):
+    distribution: dict[str, Any]
+    velocity: list[Any]
+    cycles: list[list[Any]]
+
+
+DDPNASPaper.state_form = _Form
 
 
 def _groups(decision: Decision, keep_rule: str) -> tuple[str | None, ...]:

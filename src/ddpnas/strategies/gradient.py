@@ -15,14 +15,15 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.errors import InfeasibleError, OptionError, RunError
 from ddpnas.generation.best import generate
 from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies.base import BaseStrategy
+from ddpnas.strategies.base import BaseStrategy, StateForm
 from ddpnas.strategies.legal import Indices
 from ddpnas.strategies.pruning import MovingPruning, prune_share
 from ddpnas.strategies.prunode import Bracket
+from ddpnas.utils.read import Whole
 from ddpnas.utils.settings import (
     Count,
     Decay,
@@ -333,8 +334,20 @@ class GradientStrategy(BaseStrategy):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, exactly."""
         super().load_state_dict(state)
-        self._distribution = JointDistribution.from_dict(state["distribution"])
+        self._distribution = self.restored_distribution(state["distribution"])
         self._learned = state["learned"]
+        if len(state["brackets"]) != len(self._brackets):
+            raise RunError("cannot use the state of the strategy: it is of other decisions")
         self._rule.load_state_dict(state["means"])
         for bracket, kept in zip(self._brackets.values(), state["brackets"], strict=True):
             bracket.load_state_dict(kept)
+
+
+class _Form(StateForm):
+    distribution: dict[str, Any]
+    learned: Whole
+    means: list[Any]
+    brackets: list[dict[str, Any]]
+
+
+GradientStrategy.state_form = _Form

@@ -21,8 +21,8 @@ from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, checked_limits, within
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies._fit import ScoreFit
-from ddpnas.strategies.base import BaseStrategy
+from ddpnas.strategies._fit import FitForm, ScoreFit
+from ddpnas.strategies.base import BaseStrategy, StateForm
 from ddpnas.strategies.legal import Indices
 from ddpnas.utils.settings import Count, Seed, checks_arguments
 from ddpnas.utils.shapes import Range
@@ -205,10 +205,18 @@ class Halving(BaseStrategy):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, exactly."""
         super().load_state_dict(state)
-        self._distribution = JointDistribution.from_dict(state["distribution"])
+        self._distribution = self.restored_distribution(state["distribution"])
         self._fit.load_state_dict(state["fit"])
         if self.history:
             self._fit.observe(np.array(self.history), np.array(self._level_scores()))
+
+
+class _Form(StateForm):
+    distribution: dict[str, Any]
+    fit: FitForm
+
+
+Halving.state_form = _Form
 
 
 def _tables(

@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
-from ddpnas.strategies.base import BaseStrategy, recommend
+from ddpnas.strategies.base import BaseStrategy, StateForm, recommend, restored_array
 from ddpnas.strategies.legal import Choices, Indices
 from ddpnas.strategies.pruning import MovingPruning
 from ddpnas.strategies.schedule import Cycles, PruningSchedule
+from ddpnas.utils.read import Whole
 from ddpnas.utils.settings import Count, Seed, checks_arguments
 
 __all__ = ["Learned", "one_hot", "rank_utilities"]
@@ -166,15 +167,25 @@ class Learned(BaseStrategy, ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, exactly."""
         super().load_state_dict(state)
-        self._theta = np.array(state["theta"])
-        self._alive = np.array(state["alive"])
+        self._theta = restored_array(state["theta"], self._theta, "theta")
+        self._alive = restored_array(state["alive"], self._alive, "alive")
         self._cycles = state["cycles"]
         self._rule.load_state_dict(state["means"])
         for name in self._memory:
-            value = state["update"][name]
-            setattr(self, name, np.array(value) if isinstance(value, list) else value)
+            value = state["update"].get(name)
+            setattr(self, name, restored_array(value, getattr(self, name), name))
 
     _memory: Sequence[str] = ()  # names of what the update remembers: arrays and numbers
+
+
+class _Form(StateForm):
+    theta: list[list[float]]
+    alive: list[list[bool]]
+    cycles: Whole
+    update: dict[str, Any]
+
+
+Learned.state_form = _Form
 
 
 def one_hot(choices: Choices, width: int) -> Matrix:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.space.decisions import DecisionSpace
-from ddpnas.strategies.base import BaseStrategy
+from ddpnas.strategies.base import BaseStrategy, StateForm
 from ddpnas.strategies.legal import Indices
+from ddpnas.utils.read import Whole, blaming
 from ddpnas.utils.settings import Count, Seed, checks_arguments
 
 __all__ = ["LocalSearch"]
@@ -92,5 +93,17 @@ class LocalSearch(BaseStrategy):
         super().load_state_dict(state)
         self._starting = state["starting"]
         incumbent = state["incumbent"]
+        with blaming("the state of the strategy"):
+            for indices in (*state["queue"], *(() if incumbent is None else (incumbent[0],))):
+                self.space.decode(indices)
         self._incumbent = None if incumbent is None else (tuple(incumbent[0]), incumbent[1])
         self._queue = [tuple(indices) for indices in state["queue"]]
+
+
+class _Form(StateForm):
+    starting: Whole
+    incumbent: tuple[list[int], float] | None
+    queue: list[list[int]]
+
+
+LocalSearch.state_form = _Form

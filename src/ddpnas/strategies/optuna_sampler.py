@@ -105,6 +105,7 @@ class OptunaStrategy(BaseStrategy):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, by replaying the history."""
+        super().load_state_dict(state)  # refuses what is no state
         self._start()
         self.rng = type(self.rng)(type(self.rng.bit_generator)(self.seed))
         for indices, score in zip(state["history"], state["scores"], strict=True):

@@ -28,7 +28,7 @@ from ddpnas.strategies.pdarts import PDARTS
 from ddpnas.strategies.proxyless import Proxyless
 from ddpnas.strategies.random_search import RandomSearch
 from ddpnas.strategies.reinforce import Reinforce
-from ddpnas.utils.settings import Seed, checked, checked_options
+from ddpnas.utils.settings import Seed, checked, checked_options, checks_arguments
 from ddpnas.utils.shapes import hints_of
 
 __all__ = [
@@ -75,6 +75,7 @@ def list_strategies() -> list[str]:
     return sorted(_STRATEGIES)
 
 
+@checks_arguments
 def create_strategy(name: str, space: DecisionSpace, /, seed: int = 0, **options: Any) -> Strategy:
     """Return the strategy of that name over the space.
 

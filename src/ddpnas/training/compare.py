@@ -26,7 +26,7 @@ from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
 from ddpnas.training.train import train
 from ddpnas.utils.seeds import seeded
-from ddpnas.utils.settings import Extra, checked
+from ddpnas.utils.settings import Extra, checked, checks_arguments
 
 __all__ = ["compare"]
 
@@ -34,6 +34,7 @@ _TRIES = 100  # random architectures whose canonical form may be outside the lim
 _SAME_SIZE = (0.9, 1.1)  # of the multiply-adds
 
 
+@checks_arguments
 def compare(
     space: SearchSpace,
     architecture: Architecture,

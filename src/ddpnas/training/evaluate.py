@@ -14,13 +14,14 @@ from ddpnas.errors import DataError
 from ddpnas.training.metrics import confusion
 from ddpnas.training.results import EvaluationResult
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.settings import checked
+from ddpnas.utils.settings import checked, checks_arguments
 
 __all__ = ["evaluate"]
 
 logger = logging.getLogger(__name__)
 
 
+@checks_arguments
 def evaluate(
     model: TrainedModel,
     data: Any = None,

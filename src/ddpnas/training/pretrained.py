@@ -26,7 +26,7 @@ from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.training.weight_files import read_weights
 from ddpnas.utils.seeds import seeded
-from ddpnas.utils.settings import Count, Seed, checked
+from ddpnas.utils.settings import Count, Seed, checked, checks_arguments
 
 __all__ = ["OpenedNetwork", "library_preprocessing", "load_data_for", "open_network"]
 
@@ -96,6 +96,7 @@ class OpenedNetwork:
         return digest.hexdigest()[:16]
 
 
+@checks_arguments
 def open_network(
     name: str | Path,
     *,

@@ -27,12 +27,14 @@ from ddpnas.training.results import TrainResult
 from ddpnas.training.session import OtherBatchError, Session
 from ddpnas.training.tracking import tracked
 from ddpnas.utils.files import LOCK, lock, writable
+from ddpnas.utils.settings import checks_arguments
 
 __all__ = ["train"]
 
 logger = logging.getLogger(__name__)
 
 
+@checks_arguments
 def train(
     model: nn.Module,
     data: Data | Any,

@@ -38,12 +38,13 @@ from ddpnas.training.results import Compared, Comparison, StartForm
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.read import Measured, Size, Whole, blaming, read_json
-from ddpnas.utils.settings import Interpolation
+from ddpnas.utils.settings import Interpolation, checks_arguments
 from ddpnas.utils.shapes import Range
 
 __all__ = ["load", "read_comparison", "save_networks"]
 
 
+@checks_arguments
 def load(
     folder: str | Path,
     *,

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Unpack, cast
 
 from ddpnas.errors import OptionError, nearest
-from ddpnas.utils.shapes import MisfitError, Range, fits, fitted, hints_of, misfit
+from ddpnas.utils.shapes import MisfitError, Range, fits, fitted, hints_of, misfit, shown
 
 __all__ = [
     "Channels",
@@ -33,11 +35,14 @@ __all__ = [
     "Seed",
     "WidthFactor",
     "Workers",
+    "check_path",
     "checked",
     "checked_fields",
     "checked_options",
     "checks_arguments",
 ]
+
+_LONGEST_NAME = 255  # bytes of the name of a file or folder, on common file systems
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -211,10 +216,46 @@ def checks_arguments(
     return call
 
 
+def check_path(what: str, path: Any) -> None:
+    """Refuse the name of a file or folder that no file system takes; other values pass.
+
+    Args:
+        what: Name of the setting, which begins the message.
+        path: Value that was given.
+
+    Raises:
+        OptionError: It contains a null character, or a part of it is too long.
+
+    Example:
+        >>> check_path("out", "runs/a")
+        >>> check_path("out", "a" * 300)
+        Traceback (most recent call last):
+        ddpnas.errors.OptionError: out must be a path whose parts have at most 255 bytes, not ...
+    """
+    if not isinstance(path, (str, Path)):
+        return
+    if "\0" in str(path):
+        raise OptionError(f"{what} must be a path without null characters, not {shown(str(path))}")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise OptionError(
+            f"{what} must be a path of whole characters, not {shown(str(path))}"
+        ) from None
+    if max(len(os.fsencode(part)) for part in str(path).split("/")) > _LONGEST_NAME:
+        raise OptionError(
+            f"{what} must be a path whose parts have at most {_LONGEST_NAME} bytes, not "
+            f"{shown(str(path))}"
+        )
+
+
 def _argument(called: str, name: str, hints: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     """Return an argument as its annotation has it; an error says if two seem swapped."""
+    hint = hints.get(name, Any)
     try:
-        return checked(f"{name} of {called}", hints.get(name, Any), given[name])
+        if Path in (hint, *typing.get_args(hint)):
+            check_path(f"{name} of {called}", given[name])
+        return checked(f"{name} of {called}", hint, given[name])
     except OptionError as error:
         for other, value in given.items():
             swapped = other != name and hints.get(other, Any) is not Any

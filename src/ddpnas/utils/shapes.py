@@ -274,6 +274,9 @@ def _fitted_to_class(value: Any, kind: Any, shape: Any, at: str, plain: bool) ->
     if plain and isinstance(value, str) and _HALF_CHARACTER.search(value):
         raise MisfitError(f"{at or 'its content'} is {shown(value)}, which UTF-8 cannot hold")
     inner = get_args(shape)
+    if inner and isinstance(value, range):
+        for one in value[:1]:
+            fitted(one, inner[0], f"{at}[0]", plain=plain)
     if not inner or type(value) not in (list, tuple, dict):
         return value
     if isinstance(value, dict):
