@@ -8,6 +8,7 @@ import pytest
 
 from ddpnas.cli import main
 from ddpnas.data import load_data
+from ddpnas.training.trained_folder import load
 
 LIMIT = 200_000
 PLAN = str(Path(__file__).parents[1] / "fitting" / "tiny_plan.json")
@@ -23,6 +24,22 @@ def test_one_command_leaves_a_network_and_says_where(tmp_path, capsys):
     assert main(["generate", out, "--limit", "macs=150K"]) == 0
     assert main(words) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_what_was_best_when_a_fit_was_killed_says_what_its_figures_are(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    def kill(self, record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+        monkeypatch.setattr("ddpnas.fitting.best.BestSoFar.is_due", lambda self: True)
+
+    monkeypatch.setattr("ddpnas.fitting.following.Following._tell_epoch", kill)
+    words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", str(out), "--export", "none"]
+    assert main(words) == 130
+    best = load(out / "best")
+    assert "trained on: the fit was not finished" in (out / "best" / "README.md").read_text()
+    assert len(best.classes) == 10 and main(["report", str(out / "best")]) == 0
 
 
 def test_json_is_all_that_is_printed(tmp_path, capsys):

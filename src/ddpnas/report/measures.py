@@ -31,7 +31,7 @@ __all__ = [
     "time_spent",
 ]
 
-SPLIT_NAMES = {"test": "test", "valid": "validation"}
+SPLIT_NAMES = {"test": "test", "valid": "validation", "train": "training"}
 _SKIP = re.compile(r"skip|identity", re.IGNORECASE)
 _DRAWS = 2000
 

@@ -16,8 +16,12 @@ from ddpnas.utils.text import code_span, markdown
 __all__ = ["model_card"]
 
 _SPLITS = {
-    "test": "the test images,\nread once, at the end",
-    "valid": "the validation images\n(`valid`), which chose the network or its best epoch, too",
+    "test": "were not trained on: the test images,\nread once, at the end",
+    "valid": (
+        "were not trained on: the validation images\n"
+        "(`valid`), which chose the network or its best epoch, too"
+    ),
+    "train": "were trained on: the fit was not finished",
 }
 
 
@@ -43,7 +47,7 @@ A classifier of {len(about["classes"])} classes: {_kind(about)}, trained with
 
 {_table([["network", *about["costs"], f"{first['split']} accuracy"], *_rows(about, result)])}
 
-Accuracy is the fraction right on images that were not trained on: {_SPLITS[first["split"]]}.
+Accuracy is the fraction right on images that {_SPLITS[first["split"]]}.
 Multiply-adds (MACs) are those of one image.
 
 ## Use

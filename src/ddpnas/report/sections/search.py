@@ -13,7 +13,6 @@ from ddpnas.report.measures import SPLIT_NAMES
 __all__ = ["search_section"]
 
 _MOST_CLASSES = 20
-_SPLITS = {"train": "training", **SPLIT_NAMES}
 
 
 def search_section(view: View) -> Section:
@@ -33,7 +32,7 @@ def search_section(view: View) -> Section:
         classes = run.data_about["classes"]
         shape = " x ".join(map(str, run.data_about["input_shape"]))
         items = ", ".join(
-            f"{count:,} {_SPLITS[name]}" for name, count in run.data_about["items"].items()
+            f"{count:,} {SPLIT_NAMES[name]}" for name, count in run.data_about["items"].items()
         )
         facts.append(Fact("items", f"{items}; each of {shape} values"))
         facts.append(Fact("classes", ", ".join(classes[:_MOST_CLASSES]) + _more(classes)))
