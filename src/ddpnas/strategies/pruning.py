@@ -88,7 +88,7 @@ class MovingPruning:
         >>> from ddpnas.space import Decision
         >>> space = DecisionSpace([Decision("op", ("a", "b", "c"))])
         >>> rule, found = MovingPruning(space), JointDistribution.uniform(space.decisions)
-        >>> found = found.with_rows([np.array([0.8, 0.15, 0.05])])
+        >>> found = found.with_rows([np.array([0.6, 0.35, 0.05])])
         >>> for step in range(20):
         ...     found = rule(found, (step + 1) / 20)
         >>> found.survivors
