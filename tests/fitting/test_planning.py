@@ -67,3 +67,14 @@ def test_other_limits_hold_too(plan, data):
     assert macs < 0.4 * LIMIT
     space = ddpnas.create_space("edge", **made.space_options)
     assert ddpnas.count_network(space.build(first), data.input_shape)["params"] <= 20_000
+
+
+def test_without_a_race_other_limits_get_networks_like_the_design(plan):
+    made, _, _ = plan({"macs": LIMIT}, 600.0)
+    space = ddpnas.create_space("edge", **made.space_options)
+    strategy = ddpnas.create_strategy("halving", space, **made.strategy_options)
+    while not strategy.done:
+        batch = strategy.ask()
+        strategy.tell(batch, [0.5] * len(batch))
+    likely = strategy.distribution.mode()
+    assert likely["s2.block"] == "pool" and likely["s1.se"] == "none"

@@ -37,6 +37,8 @@ __all__ = ["make_plan"]
 _PRIOR = {
     ".block": {"residual": 2.0, "conv": 2.0, "pool": 4.0, "fused": 1.0, "inverted": 0.25},
     ".depth": {"1": 3.0, "2": 2.0, "3": 1.0},
+    "stem.down": {"pool": 2.0, "stride": 1.0},
+    "head.pool": {"max": 2.0, "avg": 1.0},
     ".se": {"none": 8.0, "se": 1.0},
     ".kernel": {"3": 3.0, "5": 1.0},
     ".expansion": {"1": 4.0, "2": 2.0, "3": 1.0, "4": 0.5, "6": 0.5},
@@ -148,6 +150,7 @@ def make_plan(
         "reduction": race.reduction,
         "rungs": race.rungs,
         "first": [dict(one) for one in designs],
+        "prior": _prior(space),
     }
     if race.candidates == 1:
         tell(f"an epoch takes {duration(each)}, too long for a race: a standard design is trained")
@@ -181,7 +184,6 @@ def make_plan(
             "fastest": _FASTEST,
             # One standard error of an accuracy, at most.
             "lead": round(0.5 / math.sqrt(len(data.valid)), 4),
-            "prior": _prior(space),
         }
     evaluator = {"epochs": race.seconds, "growth": float(race.reduction), "pace": pace}
     return (
