@@ -42,6 +42,7 @@ def test_limits_hold_and_shares_are_those_of_the_given_network(shrunk, given, st
     assert small["macs"] <= whole["macs"] / 2 and small["params"] <= 6000
     assert {name: small[name] for name in shrunk.costs} == shrunk.costs
     assert shrunk.limits["macs"].upper == whole["macs"] / 2
+    assert shrunk.given_costs["params"] == whole["params"]
     for compared in shrunk.networks:
         assert compared.costs["macs"] <= whole["macs"] / 2 and compared.costs["params"] <= 6000
     assert [point.costs["macs"] for point in shrunk.frontier][-1] == whole["macs"]

@@ -167,7 +167,7 @@ def _plain(one: Generated) -> dict[str, Any]:
 
 
 def _rise(one: Generated) -> float:
-    return -one.certificate.objective
+    return abs(one.certificate.objective)  # without the sign of -0.0
 
 
 def _list(options: Namespace) -> None:
@@ -255,7 +255,8 @@ def _show_shrunk(shrunk: Shrunk, own: str) -> None:
 
 def _show_accuracies(shrunk: Shrunk) -> None:
     costs = list(dict.fromkeys(("macs", "params", *shrunk.limits)))
-    rows = [["as given", *("-" for _ in costs), "-", f"{100 * shrunk.given:.2f} %"]]
+    whole = (f"{shrunk.given_costs[name]:,.0f}" for name in costs)
+    rows = [["as given", *whole, "-", f"{100 * shrunk.given:.2f} %"]]
     for one in shrunk.networks:
         spent = (f"{one.costs[name]:,.0f}" for name in costs)
         cut, fine_tuned = f"{100 * one.cut:.2f} %", f"{100 * one.fine_tuned:.2f} %"

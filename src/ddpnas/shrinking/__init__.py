@@ -5,9 +5,10 @@ channels that can only be cut together, with the operation that fixes those that
 :func:`shrinkable` makes a search space of their widths, so that costs can be counted and the best
 widths within limits generated. :func:`cut_channels` returns the smaller network;
 :func:`order_channels` says which channels go first, :func:`recalibrate` sets BatchNorm afterwards.
-:func:`measure_sensitivity` returns what each width costs in loss, which is an objective, and
-:func:`score_candidates` scores the best networks within limits as a whole. :func:`shrink` does all
-of that and fine-tunes the result.
+:func:`measure_sensitivity` returns what each width costs in loss, :func:`search_masks` an estimate
+of that; both are objectives. :func:`score_candidates` scores the best networks within limits as a
+whole. :func:`shrink` does all of that and fine-tunes the result, by the plan of a
+:class:`ShrinkTask`; :class:`WidthScores` reads its folder for other limits.
 """
 
 from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths

@@ -62,6 +62,7 @@ class Shrunk:
         order: Group -> for each of its parts, its classes of channels, the most important first.
         architecture: The widths of the groups that can be cut.
         given: Accuracy of the given network.
+        given_costs: Its cost, by name.
         networks: The found widths, and uniform and random widths within the same limits.
         costs: Cost of the smaller network, by name.
         limits: The limits; shares are those of the given network's costs.
@@ -78,6 +79,7 @@ class Shrunk:
     order: Order = field(repr=False)
     architecture: Architecture
     given: float
+    given_costs: dict[str, float]
     networks: tuple[ShrinkComparison, ...]
     costs: dict[str, float]
     limits: dict[str, Limit]

@@ -287,7 +287,9 @@ class _Run:
         full = {name: table.cost(whole) for name, table in task.costs.items()}
         given = self._accuracy(copy.deepcopy(self.space.model).to(self.device))
         model = copy.deepcopy(self.space.model).eval()
-        return Shrunk(model, self.space.groups, {}, whole, given, (), full, task.limits, [], [])
+        return Shrunk(
+            model, self.space.groups, {}, whole, given, full, (), full, task.limits, [], []
+        )
 
     def all_phases(self) -> Shrunk:
         """Train the head, score widths and candidates, fine-tune, and return the result."""
@@ -320,6 +322,7 @@ class _Run:
             order=self.space.order,
             architecture=networks[0].architecture,
             given=given,
+            given_costs=scores.whole,
             networks=networks,
             costs=networks[0].costs,
             limits=self.task.limits,

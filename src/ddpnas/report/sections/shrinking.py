@@ -99,7 +99,7 @@ def shrinking_section(folder: Path, trained: Comparison) -> Section:
 def _frontier(scores: WidthScores) -> Figure:
     """Return the best networks at every count of multiply-adds, before fine-tuning."""
     found = scores.frontier()
-    points = [(one.costs["macs"], -one.certificate.objective) for one in found]
+    points = [(one.costs["macs"], abs(one.certificate.objective)) for one in found]
     most = max(rise for _, rise in points)
     chart = Chart(
         "Loss by multiply-adds",
@@ -121,7 +121,7 @@ def _frontier(scores: WidthScores) -> Figure:
         tuple(
             (
                 *(one.costs[name] for name in scores.costs),
-                -one.certificate.objective,
+                abs(one.certificate.objective),
                 ";".join(f"{group}={width}" for group, width in one.architecture.items()),
             )
             for one in found
