@@ -176,7 +176,8 @@ def test_search_prints_progress_the_pruning_and_what_to_type_next(capsys, tmp_pa
     out = str(tmp_path / "run")
     assert main(["search", *QUICK, "--limit-train-images", "100", "--out", out]) == 0
     printed = capsys.readouterr().out
-    assert "[ 14/14]" in printed and "validation accuracy" in printed
+    assert "[ 14/14]" in printed and "accuracy in the table" in printed
+    assert "validation accuracy" not in printed
     assert "architecture found: |" in printed and "kept" in printed and "s4" in printed
     (costs,) = re.findall(
         r"^MACs: ([\d,]+) at least, ([\d,]+) found, ([\d,]+) at most$", printed, re.MULTILINE

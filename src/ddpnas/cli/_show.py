@@ -135,12 +135,18 @@ def pruning(distribution: JointDistribution, stages: Sequence[Stage]) -> None:
 class SearchProgress:
     """Shows a running search: a live display on a terminal, elsewhere some lines.
 
+    Args:
+        space: Whose architectures are written in its text form; None writes none.
+        evaluator: Name of the evaluator, which says what an accuracy is.
+        quiet: Whether to print nothing.
+
     Attributes:
         begun: Whether the search has begun, so that its folder exists.
     """
 
-    def __init__(self, space: DecisionSpace | None, *, quiet: bool) -> None:
+    def __init__(self, space: DecisionSpace | None, evaluator: str, *, quiet: bool) -> None:
         self.begun = False
+        self._judged_by = "accuracy in the table" if evaluator == "table" else "validation accuracy"
         self._space = space
         self._console = console()
         self._live: Live | None = None
@@ -190,7 +196,10 @@ class SearchProgress:
         parts = [f"[{progress.done:3}/{progress.total}] stage {stage + 1}"]
         if progress.record is not None:
             record = progress.record
-            parts.append(f"validation accuracy {100 * record['accuracy']:.2f} %")
+            if "accuracy" in record:
+                parts.append(f"{self._judged_by} {100 * record['accuracy']:.2f} %")
+            else:
+                parts.append(f"score {record['score']:.4g}")
             if "loss" in record:
                 parts.append(f"loss {record['loss']:.3f}")
             parts.append(f"{own_seconds(record):.1f} s{_pace(record)}")

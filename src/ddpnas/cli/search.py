@@ -132,7 +132,7 @@ def search(options: Namespace) -> None:
         if estimate is not None and not options.quiet:
             _show_load(space, estimate)
     with (
-        show.SearchProgress(space, quiet=options.quiet) as progress,
+        show.SearchProgress(space, options.evaluator, quiet=options.quiet) as progress,
         _resumed(options, progress),
     ):
         result = search_space(
@@ -190,8 +190,9 @@ def resume(options: Namespace) -> None:
     if (Path(options.run) / SHRINK).is_file():
         resume_shrink(options)
         return
-    join(options.device or Run(options.run).config.device)
-    with show.SearchProgress(None, quiet=options.quiet) as progress:
+    config = Run(options.run).config
+    join(options.device or config.device)
+    with show.SearchProgress(None, config.evaluator, quiet=options.quiet) as progress:
         result = resume_run(
             options.run,
             space=options.space,
