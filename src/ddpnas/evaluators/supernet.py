@@ -253,7 +253,11 @@ class SupernetEvaluator(BaseEvaluator):
 
     def identity(self) -> dict[str, Any]:
         """Return all options, and the sieve if there is one."""
-        return {**dataclasses.asdict(self.config), **self._sieve.identity()}
+        return {
+            **dataclasses.asdict(self.config),
+            "phases": list(self.config.phases),
+            **self._sieve.identity(),
+        }
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights, optimizer and sieves as tensors, and the rest as plain data."""
