@@ -6,13 +6,12 @@ the memory, which is not such a sum.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -235,53 +234,39 @@ def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
     return not any(isinstance(t, Tensor) for t in tree_leaves((args, kwargs)))
 
 
-class CostCounter(contextlib.ExitStack):
+class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context that lists what each operation costs; enter it within ``on_meta()``.
+
+    Multiply-adds are those of ``FlopCounterMode``. As a mode of its own it would look into every
+    operation, which takes most of the time; here it only does so where an operation might consist
+    of others, which then write, too.
 
     Attributes:
         costs: The operations so far, in order.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.costs: list[OperationCost] = []
-
-    def __enter__(self) -> Self:
-        written = _Written()
-        self.enter_context(written)
-        self.enter_context(_Operations(self.costs, written))
-        return self
-
-
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lists what each operation costs.
-
-    Multiply-adds are those of ``FlopCounterMode``. As a mode of its own it would look into every
-    operation, which takes most of the time; here it only does so where an operation might consist
-    of others.
-    """
-
-    def __init__(self, costs: list[OperationCost], written: _Written) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._costs, self._written = costs, written
+        self.costs: list[OperationCost] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        written = self._written.total
         kwargs = kwargs or {}
         formula = flop_registry.get(func.overloadpacket)
         if formula is not None:
             output = func(*args, **kwargs)
             flops = formula(*args, **kwargs, out_val=output)
+            written = _written(func, args, kwargs, output)
         elif torch.Tag.pointwise in func.tags or _is_view(func):
             output, flops = func(*args, **kwargs), 0
+            written = _written(func, args, kwargs, output)
         else:
-            with FlopCounterMode(display=False) as counter:
+            with _Written() as parts, FlopCounterMode(display=False) as counter:
                 output = func(*args, **kwargs)
-            flops = counter.get_total_flops()
+            flops, written = counter.get_total_flops(), parts.total
         name = func.overloadpacket.__name__
-        self._costs.append(OperationCost(name, flops // 2, self._written.total - written))
+        self.costs.append(OperationCost(name, flops // 2, written))
         return output
 
 
@@ -302,15 +287,24 @@ class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__.rstrip("_")
-        inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        first = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)
-        elementwise = torch.Tag.pointwise in func.tags or name in _ELEMENTWISE
-        if first is not None and not elementwise and not makes_constant(func, args, kwargs):
-            storages = {t.untyped_storage()._cdata for t in inputs}
-            if first.untyped_storage()._cdata not in storages:  # else a view
-                self.total += first.numel() * first.element_size()
+        self.total += _written(func, args, kwargs, output)
         return output
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: Any, output: Any) -> int:
+    """Return the bytes of the tensor that an operation made; 0 for an elementwise one or a view."""
+    name = func.overloadpacket.__name__.rstrip("_")
+    if torch.Tag.pointwise in func.tags or name in _ELEMENTWISE:
+        return 0
+    first = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)
+    if first is None or makes_constant(func, args, kwargs):
+        return 0
+    storages = {
+        t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)
+    }
+    if first.untyped_storage()._cdata in storages:
+        return 0
+    return first.numel() * first.element_size()
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
