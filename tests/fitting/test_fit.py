@@ -192,6 +192,29 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
     assert equal(again, fitted) and fitted.files["report"].is_file()
 
 
+@pytest.mark.parametrize("start", [True, False])
+def test_a_plan_is_made_with_half_the_batch_where_memory_runs_out(
+    data, mine, monkeypatch, tmp_path, start
+):
+    asked, room = [], "started" if start else "planning"
+
+    def measure(network, data, recipe, device):
+        asked.append(recipe.batch_size)
+        if len(asked) < 3:
+            raise MemoryError
+        raise KeyboardInterrupt  # enough is known
+
+    monkeypatch.setattr(f"ddpnas.fitting.{room}.epoch_seconds", measure)
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        ddpnas.fit(
+            data, {"macs": "60K"}, 1, start=mine if start else None, threads=1,
+            on_progress=said.append,
+        )  # fmt: skip
+    assert asked == ([64, 32, 16] if start else [None, 8, 4])
+    assert "trying 8 images" in said[0] if not start else "trying 32 images" in said[0]
+
+
 def test_a_plan_says_what_candidates_are_chosen_by_and_what_classes_weigh(data, plan, tmp_path):
     content, file = FitPlan.read(plan).to_dict(), tmp_path / "balanced.json"
     content["evaluator_options"] |= {"metric": "macro-f1", "class_weights": "balanced"}

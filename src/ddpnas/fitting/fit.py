@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import torch
 
@@ -19,6 +19,7 @@ from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
+from ddpnas.data.loader import default_batch_size
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
@@ -29,7 +30,7 @@ from ddpnas.fitting.following import Following
 from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.speed import epoch_seconds
-from ddpnas.fitting.started import Started, plan_started
+from ddpnas.fitting.started import RECIPE, Started, plan_started
 from ddpnas.fitting.timed import split_limits
 from ddpnas.generation.limits import Limit, Limits, parse_limits
 from ddpnas.report.html import write_report
@@ -41,8 +42,9 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.spaces.registry import create_space
+from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.pretrained import load_data_for
-from ddpnas.training.recipes import ClassWeights, Metric, Recipe, create_recipe
+from ddpnas.training.recipes import RECIPES, ClassWeights, Metric, Recipe, create_recipe
 from ddpnas.training.results import Compared, Comparison, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.train import train
@@ -56,6 +58,7 @@ from ddpnas.utils.shapes import Range
 __all__ = ["fit", "resume_fit"]
 
 Tell = Callable[[str], object]
+Made = TypeVar("Made")
 _Minutes = Annotated[float, Range(above=0, most=1_000_000)]
 
 
@@ -164,26 +167,26 @@ def fit(
                 raise OptionError(
                     "baselines go with a search: leave out either --baseline or --start"
                 )
-            made = plan_started(
+            made, batch_size = _within_memory(lambda batch_size: plan_started(
                 str(start), _text(weights), _text(teacher), sieving, data, asked, seconds, begun,
                 seed=checked("seed", Seed, seed), device=device, export=export != "none",
-                report=out is not None,
-            )  # fmt: skip
+                report=out is not None, batch_size=batch_size,
+            ), RECIPES[RECIPE].batch_size or 1, tell)  # fmt: skip
             if metric != "accuracy":
                 raise OptionError(
                     f"{metric} chooses among candidates, and --start leaves none: leave one out"
                 )
-            made = _scored_by(made, metric, class_weights)
+            made = _trained_by(made, metric, class_weights, batch_size)
         else:
             if weights is not None:
                 raise OptionError("weights belong to a network: give start too (--start timm:NAME)")
-            made, space, latency = make_plan(
+            (made, space, latency), batch_size = _within_memory(lambda batch_size: make_plan(
                 data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
                 export=export != "none", report=out is not None, teacher=_text(teacher),
                 sieve=sieving,
-                choose_threads=threads is None, tell=tell,
-            )  # fmt: skip
-            made = _scored_by(made, metric, class_weights)
+                choose_threads=threads is None, batch_size=batch_size, tell=tell,
+            ), default_batch_size(len(data.train)), tell)  # fmt: skip
+            made = _trained_by(made, metric, class_weights, batch_size)
         made = dataclasses.replace(made, export=export, baselines=list(baselines))
         opened = RunFolder.create(folder, overwrite=overwrite or out is None)
         opened.write_json(PLAN, made.to_dict())
@@ -437,15 +440,49 @@ class _Fit(Following):
         return Compared(name, name, Architecture({}), costs, result)
 
 
-def _scored_by(plan: FitPlan, metric: Metric, class_weights: ClassWeights) -> FitPlan:
-    """Return the plan with what candidates are chosen by, and how much each class weighs."""
-    evaluator, recipe = dict(plan.evaluator_options), dict(plan.recipe)
+def _within_memory(
+    make: Callable[[int | None], Made], batch_size: int, tell: Tell
+) -> tuple[Made, int | None]:
+    """Return a plan, and the batch size for which there is memory; None for the usual one.
+
+    Args:
+        make: Makes the plan with a batch size, or with the usual one; it trains a few steps.
+        batch_size: The usual one.
+        tell: Takes lines of text.
+
+    Raises:
+        RunError: There is no memory for a single image.
+    """
+    halved = None
+    while True:
+        try:
+            return make(halved), halved
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        if batch_size == 1:
+            raise RunError(
+                "there is not enough memory to train on a single image; give smaller images or "
+                "tighter limits, or close other programs"
+            )
+        halved = batch_size = batch_size // 2
+        tell(f"not enough memory: trying {batch_size} images a step")
+
+
+def _trained_by(
+    plan: FitPlan, metric: Metric, class_weights: ClassWeights, batch_size: int | None
+) -> FitPlan:
+    """Return the plan with what candidates are chosen by, and what all trainings have in common."""
+    common: dict[str, Any] = {}
+    if class_weights != "none":
+        common["class_weights"] = class_weights
+    if batch_size is not None:
+        common["batch_size"] = batch_size
+    evaluator, recipe = dict(plan.evaluator_options), {**plan.recipe, **common}
+    if plan.start is None:
+        evaluator |= common
     if metric != "accuracy":
         evaluator["metric"] = metric
-    if class_weights != "none":
-        recipe["class_weights"] = class_weights
-        if plan.start is None:
-            evaluator["class_weights"] = class_weights
     return dataclasses.replace(plan, evaluator_options=evaluator, recipe=recipe)
 
 

@@ -71,6 +71,7 @@ def make_plan(
     teacher: str | None,
     sieve: SieveConfig,
     choose_threads: bool,
+    batch_size: int | None,
     tell: Callable[[str], object],
 ) -> tuple[FitPlan, EdgeSpace, CostTable | None]:
     """Return a plan for this data on this machine, the space that it is for, and its latency table.
@@ -87,6 +88,7 @@ def make_plan(
         export: Whether a file is exported at the end.
         teacher: Network that the final training distils from.
         sieve: Which images the final training reads.
+        batch_size: Images a step; None is what suits their number.
         choose_threads: Whether the number of threads may be changed to what is faster.
         report: Whether a report is written at the end.
         tell: Takes lines of text.
@@ -98,7 +100,7 @@ def make_plan(
     """
     counted, timed = split_limits(limits)
     asked, limits = limits, counted
-    recipe = create_recipe("quick")
+    recipe = create_recipe("quick", batch_size=batch_size)
     reserve = reserve_of(seconds, export=export, report=report)
     left = seconds - reserve - (time.perf_counter() - begun)
     latency: TimedLimits | None = None

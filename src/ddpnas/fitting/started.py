@@ -55,6 +55,7 @@ def plan_started(
     device: str,
     export: bool,
     report: bool,
+    batch_size: int | None,
 ) -> FitPlan:
     """Return a plan that fine-tunes a network for all of the time.
 
@@ -71,6 +72,7 @@ def plan_started(
         device: Where it trains.
         export: Whether a file is exported at the end.
         report: Whether a report is written at the end.
+        batch_size: Images a step; None is that of the recipe.
 
     Raises:
         OptionError: The network is larger than the limits allow, or the time is too short.
@@ -92,7 +94,8 @@ def plan_started(
                 f"{start} has {counted[name]:,.0f} {name}, which is not {limit.describe()}; fit "
                 f"fine-tunes a network as it is: give a smaller one, or leave --start out"
             )
-    each = epoch_seconds(opened.model, opened.prepare(data), create_recipe(RECIPE), device)
+    recipe = create_recipe(RECIPE, **({} if batch_size is None else {"batch_size": batch_size}))
+    each = epoch_seconds(opened.model, opened.prepare(data), recipe, device)
     each *= sieve.mean_share
     started = time.perf_counter() - begun
     left = seconds - reserve - started
