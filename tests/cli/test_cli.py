@@ -141,7 +141,9 @@ def test_a_preset_is_listed_and_searches(name, tmp_path, capsys):
     small = {
         "bignas": [*elastic, "--evaluator-options.warmup-epochs=1"],
         "ofa": [*elastic, "--evaluator-options.warmup-epochs=4"],
+        "da-nas": ["--space=toy", "--strategy-options.epochs=7"],
         "paper": ["--space=toy", "--strategy-options.cycles-per-stage=1"],
+        "tiered": ["--space=toy", "--strategy-options.epochs=7"],
         "rmi": [
             "--space=toy", "--strategy-options.initial=8", "--evaluator-options.steps=2",
             f"--evaluator-options.teacher={teacher}:network",
