@@ -166,6 +166,11 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):
     assert "did you mean 'paper'" in refused(capsys, "search", "--preset", "papre")
 
 
+@pytest.mark.parametrize("command", ["resume", "report", "generate", "train", "load"])
+def test_a_null_character_is_refused(command, capsys):
+    assert "null character" in refused(capsys, command, "runs/a\0b")
+
+
 def test_a_fair_search_says_what_it_trains(capsys, tmp_path):
     out = str(tmp_path / "run")
     assert main(["search", *SHARED, "--limit-train-images", "100", "--out", out]) == 0

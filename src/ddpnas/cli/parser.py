@@ -81,6 +81,8 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
         OptionError: an unknown command or option (with the nearest spelling), or a wrong value.
     """
     words = list(argv) or ["--help"]
+    if strange := [word for word in words if "\0" in word]:
+        raise OptionError(f"no argument can have a null character, as {strange[0]!r} has")
     top = ArgumentParser(
         prog="ddpnas",
         description="Find a neural network for your data within your limits.",
