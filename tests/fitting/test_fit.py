@@ -118,6 +118,7 @@ def test_a_network_can_be_loaded_at_any_time(data, plan, tmp_path):
     assert len(found) >= 3  # from the first candidate on
     assert all(one.predict(data.valid.inputs[:2]).shape == (2, 2) for one in found)
     assert [path.name for path in out.glob("best*")] == ["best"]
+    assert not (out / "best" / "training").exists()
     last = ddpnas.load(out / "best").network.state_dict()
     assert all(torch.equal(last[name], value) for name, value in weights_of(fitted).items())
 

@@ -17,7 +17,7 @@ from ddpnas.training.device import pick_device, place
 from ddpnas.training.metrics import confusion
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import EvaluationResult, TrainResult
-from ddpnas.training.saving import TrainedFolder
+from ddpnas.training.saving import CHECKPOINTS, TrainedFolder
 from ddpnas.utils.files import writable
 
 __all__ = ["BestSoFar"]
@@ -77,7 +77,7 @@ class BestSoFar:
     def finish(self, trained: Path) -> None:
         """Put the network of another folder in its place."""
         with self._replaced() as path:
-            shutil.copytree(trained, path)
+            shutil.copytree(trained, path, ignore=lambda _, names: {CHECKPOINTS} & {*names})
 
     @contextlib.contextmanager
     def _replaced(self) -> Iterator[Path]:

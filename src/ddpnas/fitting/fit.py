@@ -346,7 +346,8 @@ class _Fit(Following):
         return cast(ContinuedEvaluator, found)
 
     def _keep_best(self, architecture: Architecture) -> None:
-        if self.best is None or not self.best.is_due():
+        alone = self.plan.strategy_options.get("candidates") == 1  # after a step: not trained yet
+        if self.best is None or alone or not self.best.is_due():
             return
         try:
             evaluator = self._evaluator()

@@ -27,7 +27,7 @@ from ddpnas.utils.environment import environment
 from ddpnas.utils.files import LOCK, lock, writable, write_atomic
 from ddpnas.utils.text import csv_text
 
-__all__ = ["Network", "Trained", "TrainedFolder", "lock_trained"]
+__all__ = ["CHECKPOINTS", "Network", "Trained", "TrainedFolder", "lock_trained"]
 
 # The first one makes the folder that of a trained network: it is removed first and written last.
 _FILES = (
@@ -38,7 +38,7 @@ _FILES = (
     "model.safetensors",
     "last.safetensors",
 )
-_TRAINING = "training"  # a folder of checkpoints for each network
+CHECKPOINTS = "training"  # a folder of checkpoints for each network
 _OF_A_SEARCH = ("run.json", "history.jsonl")  # beside a result.json that is not a training's
 _THEN = "go on with --resume"
 
@@ -103,7 +103,7 @@ def lock_trained(path: Path, *, make: bool = True) -> Iterator[None]:
     if not (is_main_process() and (make or path.is_dir())):
         yield
         return
-    training = path / _TRAINING
+    training = path / CHECKPOINTS
     with writable(path):
         training.mkdir(parents=True, exist_ok=True)
         locked = lock(path, training / LOCK, "give another --out")
@@ -134,7 +134,7 @@ class TrainedFolder:
     @property
     def checkpoints(self) -> Path:
         """The folder for the checkpoints of the training."""
-        return self.path / _TRAINING
+        return self.path / CHECKPOINTS
 
     @classmethod
     @contextlib.contextmanager
