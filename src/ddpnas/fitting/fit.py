@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import torch
+from torch import nn
 
-from ddpnas.costs.count import count_costs
 from ddpnas.costs.latency_check import check_latency, measured_here
 from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
@@ -39,7 +39,6 @@ from ddpnas.runs.loop import Progress, search_seconds
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.decisions import Architecture
-from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.spaces.registry import create_space
 from ddpnas.training.out_of_memory import is_out_of_memory
@@ -257,11 +256,10 @@ class _Fit(Following):
     ) -> None:
         super().__init__(plan, data, folder, kept, begun, tell)
         self.space = space or cast(EdgeSpace, create_space("edge", **plan.space_options))
-        self.costs = count_costs(self.space)
+        self._latency: CostTable | None = None
         if (folder / LATENCY).is_file():
-            latency = CostTable.load(folder / LATENCY)
-            latency.check(self.space)
-            self.costs[latency.name] = latency
+            self._latency = CostTable.load(folder / LATENCY)
+            self._latency.check(self.space)
         self._best_score = -math.inf
 
     def run(self, opened: RunFolder | None) -> Fitted:
@@ -272,7 +270,7 @@ class _Fit(Following):
         """
         plan, found = self.plan, self._race(opened)
         chosen = found.architecture
-        reached = {name: table.cost(chosen) for name, table in self.costs.items()}
+        reached = self._costs(chosen)
         self._tell(
             f"chosen: {self.space.outline(chosen)}, with {reached['macs']:,.0f} multiply-adds and "
             f"{reached['params']:,.0f} parameters"
@@ -302,12 +300,36 @@ class _Fit(Following):
             trained=trained,
             costs=reached,
             limits=self.limits,
-            frontier=_frontier(found, self.space, self.costs),
+            frontier=self._frontier(found),
             baselines=tuple(networks[1:]),
             seconds=self.seconds,
             folder=self.folder if self.kept else None,
             files=files,
         )
+
+    def _costs(self, architecture: Architecture) -> dict[str, float]:
+        """Return the counted costs of a network, and its predicted milliseconds if limited."""
+        with torch.device("meta"):
+            network = self.space.build(architecture)
+        costs = _counted(network, self.space.input_shape)
+        if self._latency is not None:
+            costs[self._latency.name] = self._latency.cost(architecture)
+        return costs
+
+    def _frontier(self, found: SearchResult) -> tuple[Candidate, ...]:
+        """Return the networks of the race of which none is better at no more multiply-adds."""
+        last: dict[Architecture, Candidate] = {}
+        for record in found.history:
+            one = Architecture(record["architecture"])
+            last[one] = Candidate(
+                self.space.format(one), self._costs(one), float(record["accuracy"]),
+                float(record["epochs"]),
+            )  # fmt: skip
+        kept: list[Candidate] = []
+        for candidate in sorted(last.values(), key=lambda c: (c.costs["macs"], -c.accuracy)):
+            if not kept or candidate.accuracy > kept[-1].accuracy:
+                kept.append(candidate)
+        return tuple(kept)
 
     # The race.
 
@@ -361,7 +383,7 @@ class _Fit(Following):
 
     def _compare_latency(self, chosen: Architecture) -> None:
         """Say what the network takes next to what its table predicts, if measured here."""
-        table = self.costs.get("latency_ms")
+        table = self._latency
         if table is not None and measured_here(table):
             found = check_latency(self.space, table, chosen)
             self._tell(
@@ -393,7 +415,7 @@ class _Fit(Following):
     def _save(
         self, folder: TrainedFolder, architecture: Architecture, result: TrainResult
     ) -> Compared:
-        costs = {name: table.cost(architecture) for name, table in self.costs.items()}
+        costs = self._costs(architecture)
         one = Compared("found", self.space.format(architecture), architecture, costs, result)
         folder.save(self.space, [one], limits=self.limits)
         return one
@@ -423,7 +445,7 @@ class _Fit(Following):
             counted["macs"] = Limit(upper=macs)
         with seeded(plan.seed):
             network = baseline_network(name, counted, self.data)
-        reached = count_network(network, self.data.input_shape)
+        costs = _counted(network, self.data.input_shape)
         weights = self.plan.recipe.get("class_weights", "none")
         recipe = create_recipe("quick", class_weights=weights)
         with seeded(plan.seed):
@@ -437,8 +459,13 @@ class _Fit(Following):
             device=plan.device, resume=True,
             folder=self.trained.checkpoints / "baseline" / name.replace("/", "-"),
         )  # fmt: skip
-        costs = {n: float(reached[n]) for n in self.costs if n in reached}
         return Compared(name, name, Architecture({}), costs, result)
+
+
+def _counted(network: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
+    """Return the costs that add up, as :func:`ddpnas.count_costs` has them."""
+    found = count_network(network, input_shape)
+    return {name: float(cost) for name, cost in found.items() if name != "peak_activation_bytes"}
 
 
 def _within_memory(
@@ -527,21 +554,3 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         yield Path(scratch) / "fit"
-
-
-def _frontier(
-    found: SearchResult, space: SearchSpace, costs: Mapping[str, CostTable]
-) -> tuple[Candidate, ...]:
-    """Return the networks of the race of which none is better at no more multiply-adds."""
-    last: dict[Architecture, Candidate] = {}
-    for record in found.history:
-        one = Architecture(record["architecture"])
-        reached = {name: table.cost(one) for name, table in costs.items()}
-        last[one] = Candidate(
-            space.format(one), reached, float(record["accuracy"]), float(record["epochs"])
-        )
-    kept: list[Candidate] = []
-    for candidate in sorted(last.values(), key=lambda c: (c.costs["macs"], -c.accuracy)):
-        if not kept or candidate.accuracy > kept[-1].accuracy:
-            kept.append(candidate)
-    return tuple(kept)
