@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.width_solver import Dense, resnet50
-from ddpnas.costs import count_costs, count_network, measure_latency
+from ddpnas.costs import count_costs, count_network
 from ddpnas.errors import SpaceError
 from ddpnas.space import SearchSpace
 from ddpnas.testing import SpaceContract
@@ -75,9 +75,3 @@ def test_a_cost_that_widths_do_not_explain_is_refused():
     """An operation whose size no module holds as a width is named."""
     with pytest.raises(SpaceError, match="cost of mm in the network cannot be told"):
         count_costs(SearchSpace(Outer, (4,)))
-
-
-def test_latency_is_refused():
-    """A table of latency needs decided widths, and says so before anything is timed."""
-    with pytest.raises(SpaceError, match="where widths are undecided .a, b"):
-        measure_latency(SearchSpace(Zoo, (3, 4, 4)))

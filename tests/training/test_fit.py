@@ -39,8 +39,8 @@ def trained(model, data, **options):
         (nn.Linear(5, 3), r"fails on inputs of shape 4, those of thirty: RuntimeError: mat1 and"),
         (Failing(0), "shape 4, those of thirty: RuntimeError: no more; build it for that shape"),
         (nn.LSTM(4, 3, proj_size=2), "network has 2 outputs"),
-        ("resnet18", "not the text 'resnet18'; build the network first"),
-        (nn.Linear, "not the class Linear; call it to build the network"),
+        ("resnet18", "model of train.. must be a torch.nn.Module, not 'resnet18'"),
+        (nn.Linear, "must be a torch.nn.Module, not the class Linear"),
     ],
 )
 def test_a_network_that_does_not_fit_the_data_is_refused(model, data, says):
@@ -49,9 +49,9 @@ def test_a_network_that_does_not_fit_the_data_is_refused(model, data, says):
 
 
 def test_a_network_and_data_in_another_order_are_refused(data):
-    with pytest.raises(OptionError, match="not a Data; the network comes first, then the data"):
+    with pytest.raises(OptionError, match="not a ddpnas.data.Data; swap model and data"):
         trained(data, nn.Linear(4, 3))
-    with pytest.raises(OptionError, match="not a tuple; the network comes first"):
+    with pytest.raises(OptionError, match="must be a torch.nn.Module"):
         trained((torch.zeros(4, 2), [0, 1, 0, 1]), nn.Linear(4, 3))
 
 
@@ -79,9 +79,12 @@ def test_arguments_of_another_kind_are_named(data):
     for call, says in (
         (
             lambda: ddpnas.search(data, space),
-            "space of search.. must be a ddpnas.space.SearchSpace, not a ddpnas.data.Data",
+            "space of search.. must be a ddpnas.space.SearchSpace .*swap space and data",
         ),
-        (lambda: ddpnas.search(nn.Linear, data), "must be a ddpnas.space.SearchSpace, not Linear"),
+        (
+            lambda: ddpnas.search(nn.Linear, data),
+            "must be a ddpnas.space.SearchSpace .*not the class Linear",
+        ),
         (
             lambda: ddpnas.generate(space, theta),
             "distribution of generate.. must be .*, not a .*Space",
@@ -89,7 +92,7 @@ def test_arguments_of_another_kind_are_named(data):
         (lambda: ddpnas.compare("toy", {}, data), "space of compare.. must be .*, not 'toy'"),
         (
             lambda: ddpnas.compare(space, "a=b", data),
-            "architecture of compare.. must be a mapping .*'a=b'",
+            "architecture of compare.. must be a ddpnas.space.Architecture, not 'a=b'",
         ),
         (
             lambda: ddpnas.training.evaluate(nn.Linear(4, 3)),

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ddpnas.data.sieve import RankedSieve, Sieve
 from ddpnas.errors import OptionError, nearest
-from ddpnas.utils.settings import Count, checked_options, checks_arguments
+from ddpnas.utils.settings import Count, Seed, checked_options, checks_arguments
 from ddpnas.utils.shapes import Range, Share, hints_of
 
 __all__ = [
@@ -66,7 +66,7 @@ class RandomSieve(RankedSieve):
 
     @checks_arguments
     def __init__(
-        self, labels: Any, epochs: int, seed: int = 0, *,
+        self, labels: Any, epochs: int, seed: Seed = 0, *,
         keep: Kept = 0.4, valid_keep: Kept = 1.0, warmup: Share = 0.2, steps: Count = 4,
     ) -> None:  # fmt: skip
         super().__init__(labels, epochs, seed, keep=keep, warmup=warmup, steps=steps)
@@ -108,7 +108,7 @@ class EntropySieve(RankedSieve):
 
     @checks_arguments
     def __init__(
-        self, labels: Any, epochs: int, seed: int = 0, *,
+        self, labels: Any, epochs: int, seed: Seed = 0, *,
         keep: Kept = 0.4, valid_keep: Kept = 1.0, warmup: Share = 0.2,
         rule: Literal[1, 2, 3] = 1, bin_width: Annotated[float, Range(0.001, 10)] = 0.5,
     ) -> None:  # fmt: skip
@@ -194,7 +194,7 @@ class DynamicsSieve(RankedSieve):
 
     @checks_arguments
     def __init__(
-        self, labels: Any, epochs: int, seed: int = 0, *,
+        self, labels: Any, epochs: int, seed: Seed = 0, *,
         keep: Kept = 0.4, valid_keep: Kept = 1.0, warmup: Share = 0.2, steps: Count = 4,
     ) -> None:  # fmt: skip
         self._window = torch.full((_WINDOW, len(labels)), math.nan)
@@ -260,7 +260,7 @@ class CurriculumSieve(Sieve):
 
     @checks_arguments
     def __init__(
-        self, labels: Any, epochs: int, seed: int = 0, *,
+        self, labels: Any, epochs: int, seed: Seed = 0, *,
         warmup: Share = 0.2, classes: tuple[Kept, ...] = (0.3, 0.6, 1.0),
     ) -> None:  # fmt: skip
         super().__init__(labels, epochs, seed)
@@ -473,7 +473,9 @@ class SieveConfig:
         sieve.end_epoch()
         return sieve
 
-    def of_scores(self, labels: Tensor, epochs: int, seed: int = 0, *, once: bool = False) -> Sieve:
+    def of_scores(
+        self, labels: Tensor, epochs: int, seed: Seed = 0, *, once: bool = False
+    ) -> Sieve:
         """Return the sieve of a validation split; it keeps all unless ``valid_keep`` is below 1.
 
         Args:

@@ -76,7 +76,7 @@ def list_strategies() -> list[str]:
 
 
 @checks_arguments
-def create_strategy(name: str, space: DecisionSpace, /, seed: int = 0, **options: Any) -> Strategy:
+def create_strategy(name: str, space: DecisionSpace, /, seed: Seed = 0, **options: Any) -> Strategy:
     """Return the strategy of that name over the space.
 
     Args:

@@ -15,28 +15,17 @@ from ddpnas.training.out_of_memory import is_out_of_memory
 __all__ = ["check_model", "explained"]
 
 
-def check_model(model: Any) -> None:
-    """Check that this is a network.
+def check_model(model: nn.Module) -> None:
+    """Check that there is something to train.
 
     Raises:
-        OptionError: It is something else, such as a name, a class, or the data.
+        OptionError: No parameter is trained.
     """
-    if isinstance(model, nn.Module):
-        if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise OptionError(
-                f"the network ({type(model).__name__}) has no parameters to train; was "
-                f"requires_grad switched off?"
-            )
-        return
-    if isinstance(model, str):
-        given = f"the text {model!r}; build the network first, such as with torchvision or timm"
-    elif isinstance(model, type):
-        given = f"the class {model.__name__}; call it to build the network"
-    elif hasattr(model, "network"):
-        given = f"a {type(model).__name__}; give its .network"
-    else:
-        given = f"a {type(model).__name__}; the network comes first, then the data"
-    raise OptionError(f"the model to train must be a torch.nn.Module, not {given}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise OptionError(
+            f"the network ({type(model).__name__}) has no parameters to train; was "
+            f"requires_grad switched off?"
+        )
 
 
 @contextlib.contextmanager

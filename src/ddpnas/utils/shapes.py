@@ -213,7 +213,8 @@ def shown(value: Any) -> str:
         ('-1.5', "{'a': 1}", 'a ddpnas.utils.Range')
     """
     if not isinstance(value, (type(None), bool, int, float, str, list, tuple, dict, set)):
-        return value.__name__ if isinstance(value, type) else _article(_named(type(value)))
+        is_class = isinstance(value, type)
+        return f"the class {value.__name__}" if is_class else _article(_named(type(value)))
     if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
         return f"a number of {value.bit_length():,} bits"
     try:
