@@ -34,7 +34,7 @@ def plan(data, monkeypatch):
         made, space, _ = make_plan(
             data, parse_limits(limits), seconds, time.perf_counter(), seed=0, device="cpu",
             export=False, report=False, teacher=None, sieve=ddpnas.data.SieveConfig(),
-            choose_threads=False, tell=lambda text: None,
+            choose_threads=False, batch_size=None, tell=lambda text: None,
         )  # fmt: skip
         first = space.check(made.strategy_options["first"][0])
         return made, ddpnas.count_network(space.build(first), data.input_shape)["macs"], first

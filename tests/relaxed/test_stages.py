@@ -59,7 +59,7 @@ def test_the_second_stage_of_drnas_carries_widened_weights_logits_and_momenta(st
 
     again = ddpnas.create_strategy("drnas", space, **options)
     wider = MixtureEvaluator(space, stripes, again, device="cpu")
-    wider.load_state_dict(narrow, {"epochs": 2, "begun": 0})
+    wider.load_state_dict(narrow, {**wider.state_dict()[1], "epochs": 2, "begun": 0})
     wider._begin(2)
     tensors = wider.state_dict()[0]
     assert tensors.keys() == narrow.keys()

@@ -618,7 +618,7 @@ def test_a_strategy_of_ones_own_searches_and_resumes_from_python(small_space, st
     assert timeless(resumed.history) == timeless(whole.history)
     with pytest.raises(RunError, match=r"Twice', was made in a Python program; continue from"):
         resume(tmp_path / "run")
-    with pytest.raises(OptionError, match="must be a name or a class"):
+    with pytest.raises(OptionError, match="must be text or a function or class"):
         search(small_space, stripes, Twice(small_space))
 
 

@@ -46,7 +46,7 @@ def test_channels_that_do_not_matter_cost_nothing(planted, stripes):
 def test_rises_are_those_of_the_cut_network_and_never_fall_with_fewer_channels(planted, stripes):
     space, calls = ddpnas.shrinkable(planted, stripes.input_shape), []
     found = measure_sensitivity(space, stripes, on_width=lambda *call: calls.append(call))
-    assert len(calls) == 6 and set(found.rises) == {
+    assert len(calls) == 1 + 6 and set(found.rises) == {
         (decision.name, option) for decision in space.decisions for option in decision.options
     }
     for decision in space.decisions:

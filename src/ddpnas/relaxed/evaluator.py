@@ -24,7 +24,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.data.sieves import FollowingSieve, SieveConfig
-from ddpnas.errors import DivergedError, OptionError, nearest
+from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths
 from ddpnas.relaxed.expected_cost import CostPenalty, ExpectedCost
@@ -287,13 +287,8 @@ class MixtureEvaluator(BaseEvaluator):
         counted = count_costs(space)
         if strategy.cost in counted:
             table = counted[strategy.cost]
-        elif strategy.cost.endswith(".json"):
-            table = CostTable.load(strategy.cost)
         else:
-            raise OptionError(
-                f"{nearest('cost', strategy.cost, counted)}; or give the .json file of a measured "
-                f"table (`ddpnas latency`)"
-            )
+            table = CostTable.load(strategy.cost)
         expected = ExpectedCost(table, space)
         reference = strategy.cost_reference
         if reference is None:

@@ -8,7 +8,6 @@ outside has no gradient, so no step moves it.
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -223,8 +222,8 @@ class _Layer:
 
     def probe(self, chosen: Mapping[str, int]) -> nn.Module:
         """Return a copy of the module with its attributes at some widths, and whole tensors."""
-        probe = copy.copy(self.module)
-        vars(probe).update(self.plain(chosen))
+        probe = object.__new__(type(self.module))  # copy.copy refuses parametrized modules
+        vars(probe).update({**vars(self.module), **self.plain(chosen)})
         return probe
 
     def shapes(self, chosen: Mapping[str, int]) -> dict[str, Shape]:

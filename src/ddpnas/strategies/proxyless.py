@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from ddpnas.errors import OptionError, nearest
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.gradient import GradientStrategy, Rate
 from ddpnas.utils.settings import Decay, Epochs, Seed, checks_arguments
 from ddpnas.utils.shapes import Range
 
 __all__ = ["Proxyless"]
+
+_COUNTED = ("macs", "params", "size_bytes", "activation_bytes")
 
 
 class Proxyless(GradientStrategy):
@@ -68,6 +71,11 @@ class Proxyless(GradientStrategy):
         super().__init__(
             space, seed, epochs=epochs, alpha_lr=alpha_lr, alpha_decay=alpha_decay, **options
         )
+        if cost is not None and cost not in _COUNTED and not cost.endswith(".json"):
+            raise OptionError(
+                f"{nearest('cost', cost, _COUNTED)}; or give the .json file of a measured table "
+                f"(`ddpnas latency`)"
+            )
         self.warmup = warmup
         self.cost, self.cost_form = cost, cost_form
         self.cost_weight, self.cost_reference = cost_weight, cost_reference
