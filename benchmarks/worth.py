@@ -277,7 +277,8 @@ def table(folder: Path) -> None:
                 f"| {setting} | {seconds:g} | {name} | {len(ones)} | {valid:.2f} "
                 f"| {np.mean(tests):.2f} | {spread} |"
             )
-        rivals = {n: v for n, v in group.items() if not n.startswith("fit")}
+        # The design that fit begins with shows what its size is worth; nobody had it by hand.
+        rivals = {n: v for n, v in group.items() if n not in ("fit", "resnet-9")}
         if "fit" in group and rivals:
             best = max(rivals, key=lambda n: np.mean([o["valid"] for o in rivals[n]]))
             lines.append(_against(setting, seconds, group["fit"], best, rivals[best], rng))

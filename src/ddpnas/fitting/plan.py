@@ -29,8 +29,8 @@ __all__ = ["MORE", "FitPlan", "Race", "divide", "reserve_of"]
 _SHARE = 0.15  # of the time for training that a race gets
 _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
 _FEWEST_EPOCHS = 100  # of the first design: with fewer, its training is worth more than a race
-# Epochs that are planned for each that seems to fit: the clock drops those that do not.
-MORE = 1.25
+# Epochs that are planned for each that seems to fit, by a few steps: the clock drops the others.
+MORE = 2.0
 # Seconds, about, that the end of a fit takes.
 _TESTING, _EXPORTING, _REPORTING = 1.0, 12.0, 4.0
 _LEAST_EPOCHS = 0.25  # of a candidate in the first rung, or its score says nothing
