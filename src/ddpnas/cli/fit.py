@@ -65,8 +65,9 @@ def _fit_parser() -> ArgumentParser:
         "--baseline",
         action="append",
         default=[],
-        help="also train this network for the same time, to compare with: residual, mobilenet-v2 "
-        "or regnet (scaled to the limits), or a network of torchvision; may be repeated",
+        help="also train this network for the same time, to compare with: residual, resnet-9, "
+        "mobilenet-v2 or regnet (scaled to the limits), or a network of torchvision; may be "
+        "repeated",
     )
     parser.add_argument(
         "--export",
