@@ -78,3 +78,4 @@ def test_without_a_race_other_limits_get_networks_like_the_design(plan):
         strategy.tell(batch, [0.5] * len(batch))
     likely = strategy.distribution.mode()
     assert likely["s2.block"] == "pool" and likely["s1.se"] == "none"
+    assert likely["s1.width"] == space["s1.width"].options[-1]  # as wide as a limit allows

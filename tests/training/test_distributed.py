@@ -158,10 +158,10 @@ import ddpnas.evaluators.supernet as supernet
 from ddpnas.cli import main
 from ddpnas.errors import DataError
 
-def broken(model, decisions, paths, batches, processes):
+def broken(model, decisions, paths, batches, processes, *others):
     if processes.rank == 1:
         raise DataError("the image a.png cannot be read")
-    return unbroken(model, decisions, paths, batches, processes)
+    return unbroken(model, decisions, paths, batches, processes, *others)
 
 unbroken, supernet.score_paths = supernet.score_paths, broken
 sys.exit(main(sys.argv[1:]))

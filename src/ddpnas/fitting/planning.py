@@ -319,4 +319,6 @@ def _prior(space: EdgeSpace) -> dict[str, dict[str, float]]:
         for end, weights in _PRIOR.items():
             if decision.name == end or (end[0] == "." and decision.name.endswith(end)):
                 found[decision.name] = {o: weights.get(o, 1.0) for o in decision.options}
+        if decision.name == "stem" or decision.name.endswith(".width"):
+            found[decision.name] = {o: float(o) for o in decision.options}  # the wider, the better
     return found
