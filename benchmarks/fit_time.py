@@ -3,9 +3,9 @@
     python -m benchmarks.fit_time --minutes 0.5 2 --busy 0 2 --core 1 --out times.jsonl
 
 Three folders are made from the embedded photographs of hands: as they are, in odd sizes (portrait
-and landscape), and imbalanced (one class has ten times the images of another). Each fit is a
-process of its own, from its start to its last line. A busy process computes without end, on the
-same core if one is given. One JSON line for each fit; those that are there are skipped.
+and landscape), and imbalanced (one class has ten times the images of another). Each fit runs
+in a separate process and is timed from its start to its last line. A busy process computes without
+end, on the same core if one is given. One JSON line for each fit; those that are there are skipped.
 """
 
 from __future__ import annotations

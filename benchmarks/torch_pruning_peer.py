@@ -30,7 +30,7 @@ def pruned_to(
     batches: Sequence[tuple[Tensor, Tensor]],
     divisor: int,
 ) -> nn.Module:
-    """Return the largest network with at most so many MACs that a share of channels leads to.
+    """Return the largest network within the MACs that one share of channels gives.
 
     Args:
         model: The network, with a Linear layer at its end; it is not changed.

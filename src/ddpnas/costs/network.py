@@ -237,9 +237,9 @@ def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
 class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context that lists what each operation costs; enter it within ``on_meta()``.
 
-    Multiply-adds are those of ``FlopCounterMode``. As a mode of its own it would look into every
-    operation, which takes most of the time; here it only does so where an operation might consist
-    of others, which then write, too.
+    Multiply-adds are those of ``FlopCounterMode``. On its own it would look into every operation,
+    which takes most of the time. Here it only does so where an operation might consist of others,
+    which then write, too.
 
     Attributes:
         costs: The operations so far, in order.

@@ -152,7 +152,7 @@ class Sieve:
 class RankedSieve(Sieve):
     """Keeps the items of the highest rank in each class, fewer of them from step to step.
 
-    What was dropped stays out. A subclass says how items rank.
+    Dropped items stay out. A subclass ranks the items.
 
     Args:
         labels: (N,) label of each item.
@@ -196,7 +196,7 @@ class RankedSieve(Sieve):
         wanted = round(share * len(self.labels))
         if wanted >= len(self.kept):
             return
-        # What is unknown counts as the best, and the lot decides between equal ranks.
+        # Unknown ranks count as the best; equal ranks are in random order.
         ranks = self.ranks().double().nan_to_num(nan=math.inf, posinf=math.inf)[self.kept]
         order = torch.argsort(self.lot[self.kept], descending=True, stable=True)
         order = order[torch.argsort(ranks[order], descending=True, stable=True)]
@@ -205,7 +205,7 @@ class RankedSieve(Sieve):
         sizes = self.labels.bincount()
         left = labels.bincount(minlength=len(sizes))
         numbers = quotas(self.wanted(share, ordered), left, wanted, sizes.clamp(max=LEAST))
-        # The place of each item among those of its class, in the order of the ranks.
+        # Position of each item within its class, by rank.
         places = torch.empty_like(labels)
         for label in range(len(sizes)):
             of_class = labels == label

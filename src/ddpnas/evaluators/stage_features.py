@@ -17,7 +17,7 @@ class StageFeatures:
 
     A stage is all that runs at one height and width. Its last feature map is the output of the last
     module with that resolution, of those that are nested least: a block counts as a whole, whatever
-    runs inside. What is pooled to one pixel does not count.
+    runs inside. Features of one pixel are left out.
 
     Args:
         model: The network.

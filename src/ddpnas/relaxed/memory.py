@@ -22,7 +22,7 @@ class StepMemory:
 
     Attributes:
         fixed: Gradients and momenta of all weights.
-        image: What is kept for each image until the gradient is computed.
+        image: Bytes kept for each image until the gradient is computed.
 
     Example:
         >>> StepMemory(fixed=1000, image=200).of(64)
@@ -48,7 +48,7 @@ class StepMemory:
         return cls(fixed, max(0, round(image)))
 
     def of(self, images: int) -> int:
-        """Return the bytes of a step on so many images."""
+        """Return the bytes of a step on a batch of this size."""
         return self.fixed + self.image * images
 
     def require(self, images: int, free: int | None) -> None:

@@ -110,7 +110,7 @@ def _patches(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Te
 def _products(
     model: nn.Module, part: Part, seen: dict[str, list[Tensor]]
 ) -> npt.NDArray[np.float64]:
-    """Return G of a part, the sum of those of its layers."""
+    """Return G of a part, the sum over its layers."""
     total = np.zeros((part.classes, part.classes))
     for path in _users(model, part):
         if not seen[path]:
