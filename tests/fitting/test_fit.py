@@ -197,7 +197,7 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
 def test_a_plan_is_made_with_half_the_batch_where_memory_runs_out(
     data, mine, monkeypatch, tmp_path, start
 ):
-    asked, room = [], "started" if start else "planning"
+    asked, room = [], "started" if start else "sizing"
 
     def measure(network, data, recipe, device):
         asked.append(recipe.batch_size)

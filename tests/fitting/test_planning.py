@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.fitting import planning
+from ddpnas.fitting import sizing
 from ddpnas.fitting.planning import make_plan
+from ddpnas.fitting.request import FitRequest
 from ddpnas.generation.limits import parse_limits
 
 LIMIT = 1e6
@@ -28,14 +29,15 @@ def plan(data, monkeypatch):
     def epoch_seconds(network, data, recipe, device):
         return SECONDS_A_MAC * ddpnas.count_network(network, data.input_shape)["macs"]
 
-    monkeypatch.setattr(planning, "epoch_seconds", epoch_seconds)
+    monkeypatch.setattr(sizing, "epoch_seconds", epoch_seconds)
 
     def make(limits, seconds):
-        made, space, _ = make_plan(
-            data, parse_limits(limits), seconds, time.perf_counter(), seed=0, device="cpu",
-            export=False, report=False, teacher=None, sieve=ddpnas.data.SieveConfig(),
-            choose_threads=False, batch_size=None, tell=lambda text: None,
+        request = FitRequest(
+            data, parse_limits(limits), seconds, time.perf_counter(), 0, "cpu", "none",
+            report=False, baselines=(), teacher=None, sieve=ddpnas.data.SieveConfig(),
+            tell=lambda text: None,
         )  # fmt: skip
+        made, space, _ = make_plan(request, choose_threads=False, batch_size=None)
         first = space.check(made.strategy_options["first"][0])
         return made, ddpnas.count_network(space.build(first), data.input_shape)["macs"], first
 

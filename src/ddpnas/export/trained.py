@@ -7,16 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from ddpnas.data.data import Data
 from ddpnas.errors import ExportError
 from ddpnas.export.deployable import Deployable
+from ddpnas.export.exported import Exported
 from ddpnas.export.onnx import export_onnx
 from ddpnas.export.onnx_runtime import raw_inputs
 from ddpnas.export.torch_export import export_torch
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
 
-__all__ = ["Export", "export_trained"]
+__all__ = ["Export", "export_file", "export_trained"]
 
 Export = Literal["onnx", "torch", "none"]
 
@@ -40,12 +43,11 @@ def export_trained(
     """
     if kind == "none":
         return {}
-    path = folder / _FILES[kind]
     raw = raw_inputs(data, data.splits[data.held_out], _IMAGES)
-    write = export_onnx if kind == "onnx" else export_torch
     try:
-        with writable(path):
-            done = write(Deployable.of(model, preprocessing=bool(model.mean)), path, images=raw)
+        with writable(folder / _FILES[kind]):
+            described = Deployable.of(model, preprocessing=bool(model.mean))
+            path, done = export_file(kind, described, folder, raw)
     except ExportError as error:  # the trained network is there all the same
         logger.warning("warning: %s", error)
         return {}
@@ -57,3 +59,22 @@ def export_trained(
             f"{done.bytes:,} bytes"
         )
     return {kind: path}
+
+
+def export_file(
+    kind: Export, model: Deployable, folder: Path, images: Tensor | None = None
+) -> tuple[Path, Exported]:
+    """Write a network as a file of this kind; return its path and what was found.
+
+    Args:
+        kind: "onnx" or "torch".
+        model: The network.
+        folder: Where the file goes.
+        images: Raw inputs to check the file with; noise by default.
+
+    Raises:
+        ExportError: torch cannot translate the network, or the outputs do not match.
+    """
+    path = folder / _FILES[kind]
+    write = export_onnx if kind == "onnx" else export_torch
+    return path, write(model, path, images=images)

@@ -29,6 +29,7 @@ from ddpnas.fitting.fitted import Candidate, Fitted
 from ddpnas.fitting.following import Following
 from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.planning import make_plan
+from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.started import RECIPE, Started, plan_started
 from ddpnas.fitting.timed import split_limits
@@ -153,6 +154,11 @@ def fit(
     for name in baselines:
         check_baseline(name)
     followed = None if plan is None else FitPlan.read(plan)
+    request = FitRequest(
+        data, asked, seconds, begun, checked("seed", Seed, seed), device, export,
+        report=out is not None, baselines=tuple(baselines), teacher=_text(teacher),
+        sieve=sieving, tell=tell,
+    )  # fmt: skip
     with (
         _threads(threads if followed is None else followed.threads),
         _folder(out) as folder,
@@ -160,33 +166,31 @@ def fit(
         space: EdgeSpace | None = None
         latency: CostTable | None = None
         if followed is not None:
-            made = followed
+            made = dataclasses.replace(followed, export=export, baselines=list(baselines))
         elif start is not None:
             if baselines:
                 raise OptionError(
                     "baselines go with a search: leave out either --baseline or --start"
                 )
-            made, batch_size = _within_memory(lambda batch_size: plan_started(
-                str(start), _text(weights), _text(teacher), sieving, data, asked, seconds, begun,
-                seed=checked("seed", Seed, seed), device=device, export=export != "none",
-                report=out is not None, batch_size=batch_size,
-            ), RECIPES[RECIPE].batch_size or 1, tell)  # fmt: skip
             if metric != "accuracy":
                 raise OptionError(
                     f"{metric} chooses among candidates, and --start leaves none: leave one out"
                 )
+            made, batch_size = _within_memory(
+                lambda size: plan_started(request, str(start), _text(weights), size),
+                RECIPES[RECIPE].batch_size or 1, tell,
+            )  # fmt: skip
             made = _trained_by(made, metric, class_weights, batch_size)
         else:
             if weights is not None:
                 raise OptionError("weights belong to a network: give start too (--start timm:NAME)")
-            (made, space, latency), batch_size = _within_memory(lambda batch_size: make_plan(
-                data, asked, seconds, begun, seed=checked("seed", Seed, seed), device=device,
-                export=export != "none", report=out is not None, teacher=_text(teacher),
-                sieve=sieving,
-                choose_threads=threads is None, batch_size=batch_size, tell=tell,
-            ), default_batch_size(len(data.train)), tell)  # fmt: skip
+            (made, space, latency), batch_size = _within_memory(
+                lambda size: make_plan(
+                    request, choose_threads=threads is None, batch_size=size
+                ),
+                default_batch_size(len(data.train)), tell,
+            )  # fmt: skip
             made = _trained_by(made, metric, class_weights, batch_size)
-        made = dataclasses.replace(made, export=export, baselines=list(baselines))
         opened = RunFolder.create(folder, overwrite=overwrite or out is None)
         opened.write_json(PLAN, made.to_dict())
         if latency is not None:
@@ -428,7 +432,7 @@ class _Fit(Following):
             each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
             each *= SieveConfig(plan.sieve, plan.sieve_options).mean_share
             self.change(plan.with_epochs(max(1, int(MORE * self.left() / each))))
-        self._tell(f"training it for {self.plan.epochs} epochs more")
+        self._tell(f"training it for {duration(self.left())} more")
         return self.train(
             network, self._recipe(), "found", lambda folder, one: self._save(folder, chosen, one)
         )

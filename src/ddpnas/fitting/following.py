@@ -58,7 +58,7 @@ class Following:
         self.trained = TrainedFolder(folder / TRAINED)
         self.seconds: dict[str, float] = {"plan": plan.started}
         self.best = BestSoFar(folder, data, plan.device, plan.seed) if kept else None
-        self._begun, self._tell = begun, tell
+        self._begun, self._tell, self._epochs = begun, tell, 1
 
     @property
     def passed(self) -> float:
@@ -97,6 +97,7 @@ class Following:
         plan, folder = self.plan, self.trained.checkpoints / name
         dropped = plan.shortened
         so_far = copy.deepcopy(network)
+        self._epochs = plan.epochs or 1  # as far as the clock has told
 
         def on_epoch(record: Mapping[str, float]) -> None:
             self._tell_epoch(record)
@@ -118,9 +119,11 @@ class Following:
         return result
 
     def _tell_epoch(self, record: Mapping[str, float]) -> None:
-        epochs = self.plan.epochs or 1
-        if record["epoch"] % max(1, epochs // 10) == 0:
-            self._tell(f"epoch {record['epoch']:.0f} of {epochs}, loss {record['loss']:.3f}")
+        self._epochs = int(record.get("epochs", self._epochs))
+        if record["epoch"] % max(1, self._epochs // 10) == 0:
+            self._tell(
+                f"epoch {record['epoch']:.0f} of about {self._epochs}, loss {record['loss']:.3f}"
+            )
 
     def load(self) -> TrainedModel:
         """Return the trained network of the folder."""

@@ -31,8 +31,10 @@ _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
 _FEWEST_EPOCHS = 100  # of the first design: with fewer, its training is worth more than a race
 # Epochs that are planned for each that seems to fit, by a few steps: the clock drops the others.
 MORE = 2.0
-# Seconds, about, that the end of a fit takes.
-_TESTING, _EXPORTING, _REPORTING = 1.0, 12.0, 4.0
+_TESTING = 1.0  # seconds, about
+_REPORTING = (
+    1.2  # seconds for each that an export takes: both are work of this package, not torch's
+)
 _LEAST_EPOCHS = 0.25  # of a candidate in the first rung, or its score says nothing
 
 
@@ -83,9 +85,16 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
     return Race(candidates, _REDUCTION, _RUNGS, each)
 
 
-def reserve_of(seconds: float, *, export: bool, report: bool) -> float:
-    """Return the seconds of a fit to keep for testing, exporting and reporting."""
-    return min(_TESTING + _REPORTING * report + _EXPORTING * export, 0.25 * seconds)
+def reserve_of(seconds: float, exporting: float, *, export: bool, report: bool) -> float:
+    """Return the seconds of a fit to keep for testing, exporting and reporting.
+
+    Args:
+        seconds: Seconds of the whole fit.
+        exporting: Seconds that an export takes on this machine.
+        export: Whether a file is exported at the end.
+        report: Whether a report is written at the end.
+    """
+    return min(_TESTING + (export + _REPORTING * report) * exporting, 0.25 * seconds)
 
 
 @dataclass(frozen=True)

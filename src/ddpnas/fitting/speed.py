@@ -1,10 +1,12 @@
-"""measure_pace(): how long an epoch takes on this machine, from a few steps of a few networks."""
+"""How long an epoch and an export take on this machine, from a few steps and one trial."""
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 
@@ -12,6 +14,8 @@ from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
+from ddpnas.export.deployable import Deployable, Input
+from ddpnas.export.trained import Export, export_file
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.device import pick_device
@@ -19,7 +23,7 @@ from ddpnas.training.plateau import PlateauTraining
 from ddpnas.training.recipes import Recipe
 from ddpnas.utils.seeds import seeded
 
-__all__ = ["epoch_seconds", "measure_pace"]
+__all__ = ["epoch_seconds", "export_seconds", "measure_pace"]
 
 _WARM, _STEPS = 1, 3  # steps of each network before the clock starts, and while it runs
 # What a pace is made of: arithmetic, and memory traffic.
@@ -44,6 +48,23 @@ def epoch_seconds(network: torch.nn.Module, data: Data, recipe: Recipe, device: 
         training.train(1)
         seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds) * training.steps_an_epoch
+
+
+def export_seconds(network: torch.nn.Module, kind: Export, data: Data) -> float:
+    """Return the seconds of an export.
+
+    Args:
+        network: The network.
+        kind: "onnx" or "torch".
+        data: Its images fit the network.
+
+    Raises:
+        ExportError: The network cannot be exported.
+    """
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        export_file(kind, Deployable(network, Input(data.input_shape)), Path(scratch))
+    return time.perf_counter() - begun
 
 
 def measure_pace(

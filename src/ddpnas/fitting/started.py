@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
-
 from ddpnas.costs.network import count_network
 from ddpnas.data.data import Data
-from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.following import Following
-from ddpnas.fitting.plan import MORE, FitPlan, reserve_of
+from ddpnas.fitting.plan import MORE, FitPlan
+from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.generation.limits import Limit
 from ddpnas.report.html import write_report
@@ -42,69 +39,48 @@ def _opened(plan: FitPlan, data: Data) -> OpenedNetwork:
 
 
 def plan_started(
-    start: str,
-    weights: str | None,
-    teacher: str | None,
-    sieve: SieveConfig,
-    data: Data,
-    limits: Mapping[str, Limit],
-    seconds: float,
-    begun: float,
-    *,
-    seed: int,
-    device: str,
-    export: bool,
-    report: bool,
-    batch_size: int | None,
+    request: FitRequest, start: str, weights: str | None, batch_size: int | None
 ) -> FitPlan:
     """Return a plan that fine-tunes a network for all of the time.
 
     Args:
+        request: What the fit was asked for.
         start: See :func:`ddpnas.open_network`.
         weights: See :func:`ddpnas.open_network`.
-        teacher: Network to distil from.
-        sieve: Which images the training reads.
-        data: The data.
-        limits: Limits of the network.
-        seconds: Seconds of the whole fit.
-        begun: When it began, by ``time.perf_counter()``.
-        seed: Seed for everything random.
-        device: Where it trains.
-        export: Whether a file is exported at the end.
-        report: Whether a report is written at the end.
         batch_size: Images a step; None is that of the recipe.
 
     Raises:
         OptionError: The network is larger than the limits allow, or the time is too short.
+        ExportError: The network cannot be exported.
     """
-    reserve = reserve_of(seconds, export=export, report=report)
-    plan = FitPlan(
-        seconds=seconds, started=0.0, reserve=reserve, seed=seed, device=device,
-        limits={name: str(limit) for name, limit in limits.items()},
-        threads=torch.get_num_threads(), start=start, weights=weights, teacher=teacher,
-        sieve=sieve.name, sieve_options=dict(sieve.options), data=dict(data.source) or None,
-    )  # fmt: skip
+    data = request.data
+    plan = request.plan(request.reserve(), start=start, weights=weights)
     opened = _opened(plan, data)
-    counted = count_network(opened.model, data.input_shape)
+    _check_limits(start, count_network(opened.model, data.input_shape), request.limits)
+    recipe = create_recipe(RECIPE, **({} if batch_size is None else {"batch_size": batch_size}))
+    each = epoch_seconds(opened.model, opened.prepare(data), recipe, request.device)
+    each *= request.sieve.mean_share
+    plan = request.plan(
+        request.reserve(request.exporting(opened.model)), start=start, weights=weights
+    )
+    if plan.training < each:
+        raise OptionError(
+            f"{duration(request.seconds)} are too short to fine-tune {start}: an epoch takes "
+            f"{duration(each)}; give more --minutes, a smaller --image-size, or fewer images"
+        )
+    return plan.with_epochs(max(1, int(MORE * plan.training / each)))
+
+
+def _check_limits(start: str, counted: Mapping[str, float], limits: Mapping[str, Limit]) -> None:
     for name, limit in limits.items():
         if name not in counted:
             raise OptionError(f"fit cannot limit {name}; give one of {', '.join(sorted(counted))}")
         if not limit.holds(counted[name]):
             raise OptionError(
                 f"{start} has {counted[name]:,.0f} {name}, which is not {limit.describe()}; fit "
-                f"fine-tunes a network as it is: give a smaller one, or leave --start out"
+                f"fine-tunes a network as it is: cut it with `ddpnas shrink {start}` and the same "
+                f"limits, give a smaller one, or leave --start out"
             )
-    recipe = create_recipe(RECIPE, **({} if batch_size is None else {"batch_size": batch_size}))
-    each = epoch_seconds(opened.model, opened.prepare(data), recipe, device)
-    each *= sieve.mean_share
-    started = time.perf_counter() - begun
-    left = seconds - reserve - started
-    if left < each:
-        raise OptionError(
-            f"{duration(seconds)} are too short to fine-tune {start}: an epoch takes "
-            f"{duration(each)}; give more --minutes, a smaller --image-size, or fewer images"
-        )
-    return dataclasses.replace(plan, started=started, epochs=max(1, int(MORE * left / each)))
 
 
 class Started(Following):
@@ -136,7 +112,7 @@ class Started(Following):
             )
 
         matched = len(opened.matched)
-        self._tell(f"fine-tuning {plan.start} for {plan.epochs} epochs: {matched} tensors fit")
+        self._tell(f"fine-tuning {plan.start} for {duration(self.left())}: {matched} tensors fit")
         with lock_trained(path):
             before = read_comparison(path)
             if before is None:

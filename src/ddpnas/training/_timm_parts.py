@@ -15,6 +15,7 @@ from ddpnas.training.steps import Mix
 
 __all__ = [
     "DropPaths",
+    "average_decay",
     "average_of",
     "mix_of",
     "optimizer_of",
@@ -72,7 +73,7 @@ def average_of(model: nn.Module, recipe: Recipe, steps: int) -> Any:
 
     Args:
         model: The network, on its device.
-        recipe: Its ``ema`` is the decay, capped at 1 - 10 / steps.
+        recipe: Its ``ema`` is the decay; see :func:`average_decay`.
         steps: Number of steps of the whole training.
     """
     if recipe.ema <= 0:
@@ -90,7 +91,17 @@ def average_of(model: nn.Module, recipe: Recipe, steps: int) -> Any:
                 if not old.is_floating_point():
                     old.copy_(value)
 
-    return Average(model, decay=min(recipe.ema, 1 - 10 / max(steps, 11)))
+    return Average(model, decay=average_decay(recipe, steps))
+
+
+def average_decay(recipe: Recipe, steps: int) -> float:
+    """Return the decay a step of averaged weights: that of the recipe, at most 1 - 10 / steps.
+
+    Args:
+        recipe: Its ``ema``.
+        steps: Number of steps of the whole training.
+    """
+    return min(recipe.ema, 1 - 10 / max(steps, 11))
 
 
 def mix_of(recipe: Recipe, classes: int, batch_size: int) -> Mix | None:

@@ -27,6 +27,7 @@ from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.training._timm_parts import (
     DropPaths,
+    average_decay,
     average_of,
     mix_of,
     optimizer_of,
@@ -62,7 +63,6 @@ from ddpnas.utils.seeds import seeded
 
 __all__ = ["OtherBatchError", "Session", "evaluated_weights"]
 
-_SLACK = 1.1
 _LATE = 0.25  # of the time left: the end is near
 
 logger = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ class Session:
             self._failed, self._given = {}, {}
             self._shorten()
             self._keep()
-            on_epoch(record)
+            on_epoch(dict(self._history[-1]))
         return self._finish()
 
     @property
@@ -345,7 +345,10 @@ class Session:
         return {**record, "seconds": time.perf_counter() - begun}
 
     def _shorten(self) -> None:
-        """Plan fewer epochs if the rest would not fit into the time; note that in the record."""
+        """Plan as many epochs as fit into the time, at most all; note a change in the record.
+
+        Epochs that a busy moment or a slow start seemed to cost come back.
+        """
         done = len(self._history)
         if self._shortened is not None:
             fitting = self._shortened.get(done, self._epochs)
@@ -360,17 +363,18 @@ class Session:
             whole = _typical([w / share for w, share in zip(walls, shares, strict=True)], late)
             sieve = self._train.sieve  # epochs to come read fewer images
             each = whole * statistics.fmean(map(sieve.share, range(done, self._epochs)))
-            # Some more than seem to fit, since a machine may also become faster; none at the end.
-            fitting = self._processes.share(done + max(0, int(_SLACK * left / each)))
+            fitting = min(self._whole, self._processes.share(done + max(0, int(left / each))))
         else:
             return
-        if fitting < self._epochs:
+        if fitting != self._epochs:
             self._history[-1]["epochs"] = fitting
             self._plan(fitting)
 
     def _plan(self, epochs: int) -> None:
-        """Let the training end after this many epochs, and the learning rate with it."""
+        """Let the training end after this many epochs, and learning rate and average with it."""
         self._epochs = self._train.sieve.epochs = epochs
+        if self._average is not None:
+            self._average.decay = average_decay(self.recipe, epochs * self._steps_an_epoch)
         self._schedule = schedule_of(self._optimizer, self._used, epochs, self._steps_an_epoch)
         self._schedule.step_update(self._steps)
 
@@ -480,6 +484,7 @@ class Session:
             "identity": self._identity,
             "halvings": self._halvings,
             "steps": self._steps,
+            "seconds": self._spent,
             "history": self._history,
             "optimizer": numbers,
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
@@ -523,7 +528,7 @@ class Session:
         if self._average is not None:
             self._average.module.load_state_dict(without_prefix("average", tensors))
         self._steps, self._history = plain["steps"], plain["history"]
-        self._earlier = sum(r["seconds"] + r.get("failed_seconds", 0.0) for r in self._history)
+        self._earlier = plain["seconds"]
         if "failed_lr" in self._history[0]:
             self._used = dataclasses.replace(self.recipe, lr=RETRY * self.recipe.lr)
             self._use_learning_rate()
@@ -556,8 +561,8 @@ class Session:
 def _typical(seconds: Sequence[float], late: bool) -> float:
     """Return the seconds that an epoch will take.
 
-    What is dropped does not come back, so a machine that was busy for a while must not shorten a
-    training early on: the faster epochs count until the end is near, then the latest ones.
+    A machine that is busy for a while must not let the learning rate fall early on: the faster
+    epochs count until the end is near, then the latest ones.
 
     Args:
         seconds: What the epochs so far took.

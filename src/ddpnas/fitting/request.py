@@ -1,0 +1,114 @@
+"""FitRequest: what a fit was asked for, as its plan is made from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ddpnas.data.data import Data
+from ddpnas.data.sieves import SieveConfig
+from ddpnas.errors import ExportError
+from ddpnas.export.trained import Export
+from ddpnas.fitting.plan import FitPlan, reserve_of
+from ddpnas.fitting.speed import export_seconds
+from ddpnas.generation.limits import Limit
+
+__all__ = ["FitRequest"]
+
+EXPORTING = 4.0  # seconds of an export that was not measured
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What a fit was asked for.
+
+    Attributes:
+        data: The data.
+        limits: Limits of the network.
+        seconds: Seconds of the whole fit.
+        begun: When it began, by ``time.perf_counter()``.
+        seed: Seed for everything random.
+        device: Where it trains.
+        export: File to write at the end: "onnx", "torch" or "none".
+        report: Whether a report is written at the end.
+        baselines: Networks to train for the same time.
+        teacher: Network to distil from in the final training.
+        sieve: Which images the final training reads.
+        tell: Takes lines of text.
+    """
+
+    data: Data
+    limits: Mapping[str, Limit]
+    seconds: float
+    begun: float
+    seed: int
+    device: str
+    export: Export
+    report: bool
+    baselines: tuple[str, ...]
+    teacher: str | None
+    sieve: SieveConfig
+    tell: Callable[[str], object]
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the fit began."""
+        return time.perf_counter() - self.begun
+
+    def reserve(self, exporting: float = EXPORTING) -> float:
+        """Return the seconds to keep for testing, exporting and reporting.
+
+        Args:
+            exporting: Seconds of an export.
+        """
+        return reserve_of(self.seconds, exporting, export=self.export != "none", report=self.report)
+
+    def exporting(self, network: nn.Module) -> float:
+        """Return the seconds of an export, measured on a network if one is exported at the end.
+
+        Raises:
+            ExportError: This network cannot be exported; known now and not after the training.
+        """
+        if self.export == "none":
+            return EXPORTING
+        try:
+            return export_seconds(network, self.export, self.data)
+        except ExportError as error:
+            raise ExportError(f"{error}; --export none trains it without a file") from error
+
+    def left(self, reserve: float) -> float:
+        """Return the seconds that are left for training.
+
+        Args:
+            reserve: Seconds to keep for the end.
+        """
+        return self.seconds - reserve - self.passed
+
+    def plan(self, reserve: float, **settings: Any) -> FitPlan:
+        """Return a plan of this fit that begins now.
+
+        Args:
+            reserve: Seconds to keep for the end.
+            settings: Fields of the plan that say how the network is found and trained.
+        """
+        return FitPlan(
+            seconds=self.seconds,
+            started=self.passed,
+            reserve=reserve,
+            limits={name: str(limit) for name, limit in self.limits.items()},
+            seed=self.seed,
+            device=self.device,
+            threads=torch.get_num_threads(),
+            export=self.export,
+            baselines=list(self.baselines),
+            teacher=self.teacher,
+            sieve=self.sieve.name,
+            sieve_options=dict(self.sieve.options),
+            data=dict(self.data.source) or None,
+            **settings,
+        )
