@@ -218,3 +218,15 @@ def test_shared_weights_are_counted_once_in_the_file(make, tmp_path):
     counts = export_onnx(Deployable(network, Input((1, 8, 8))), tmp_path / "a.onnx").counts
     assert counts.network.params == sum(p.numel() for p in network.parameters())
     assert counts.add_up, counts.explain()
+
+
+class Branches(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_torch])
+def test_a_network_that_torch_cannot_trace_is_refused_in_a_sentence(tmp_path, export):
+    with pytest.raises(ExportError, match=r"^torch.export cannot trace this network: [^\n]+$"):
+        export(Deployable(Branches(), Input((4,))), tmp_path / "net")
+    assert not any(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import ddpnas
+from ddpnas.errors import ExportError
 from ddpnas.fitting import sizing
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
@@ -15,11 +16,26 @@ LIMIT = 1e6
 SECONDS_A_MAC = 1e-5  # of an epoch
 
 
+class Branches(torch.nn.Module):
+    """A network that torch.export refuses, since it depends on values."""
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return x if x.sum() > 0 else -x
+
+
 @pytest.fixture(scope="module")
 def data():
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (800, 1, 16, 16), generator=generator, dtype=torch.uint8)
     return ddpnas.make_data((images, torch.arange(800) % 4), flip=False)
+
+
+def request(data, limits, seconds, export):
+    return FitRequest(
+        data, parse_limits(limits), seconds, time.perf_counter(), 0, "cpu", export, report=False,
+        baselines=(), teacher=None, sieve=ddpnas.data.SieveConfig(), tell=lambda text: None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -32,12 +48,8 @@ def plan(data, monkeypatch):
     monkeypatch.setattr(sizing, "epoch_seconds", epoch_seconds)
 
     def make(limits, seconds):
-        request = FitRequest(
-            data, parse_limits(limits), seconds, time.perf_counter(), 0, "cpu", "none",
-            report=False, baselines=(), teacher=None, sieve=ddpnas.data.SieveConfig(),
-            tell=lambda text: None,
-        )  # fmt: skip
-        made, space, _ = make_plan(request, choose_threads=False, batch_size=None)
+        asked = request(data, limits, seconds, "none")
+        made, space, _ = make_plan(asked, choose_threads=False, batch_size=None)
         first = space.check(made.strategy_options["first"][0])
         return made, ddpnas.count_network(space.build(first), data.input_shape)["macs"], first
 
@@ -81,3 +93,14 @@ def test_without_a_race_other_limits_get_networks_like_the_design(plan):
     likely = strategy.distribution.mode()
     assert likely["s2.block"] == "pool" and likely["s1.se"] == "none"
     assert likely["s1.width"] == space["s1.width"].options[-1]  # as wide as a limit allows
+
+
+def test_what_cannot_be_exported_is_refused_before_it_is_trained(data):
+    with pytest.raises(ExportError, match="--export none trains it without a file"):
+        request(data, {}, 100.0, "onnx").exporting(Branches())
+    assert request(data, {}, 100.0, "none").exporting(Branches()) > 0
+
+
+def test_time_for_the_end_follows_what_an_export_takes(data):
+    asked = request(data, {}, 100.0, "onnx")
+    assert asked.reserve(2.0) < asked.reserve(4.0) <= asked.reserve(1000.0) == 25.0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ddpnas.errors import ExportError
 from ddpnas.export.deployable import Deployable
 from ddpnas.space.repvgg import merge_branches
 from ddpnas.utils.environment import versions
@@ -45,6 +46,9 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
     Args:
         model: The network to deploy.
         dynamic_batch: Whether the program takes any number of inputs; otherwise exactly one.
+
+    Raises:
+        ExportError: torch.export cannot trace the network, as if what it does depends on values.
     """
     takes = model.takes
     network = merge_branches(model.network).cpu().eval()
@@ -56,7 +60,12 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
     example = takes.feed(takes.random(2 if dynamic_batch else 1))
     batch = ({0: Dim("batch")},) if dynamic_batch else None
     with quiet():
-        return network, torch.export.export(network, (example,), dynamic_shapes=batch)
+        network(example)  # a fault of the network itself is no fault of an export
+        try:
+            return network, torch.export.export(network, (example,), dynamic_shapes=batch)
+        except Exception as error:  # torch documents no base class of these
+            cause = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+            raise ExportError(f"torch.export cannot trace this network: {cause.strip()}") from error
 
 
 def file_metadata(model: Deployable) -> dict[str, str]:

@@ -20,7 +20,8 @@ from ddpnas.generation.limits import Limit
 
 __all__ = ["FitRequest"]
 
-EXPORTING = 4.0  # seconds of an export that was not measured
+_EXPORTING = 4.0  # seconds of an export that was not measured
+_TRIAL = 60.0  # seconds of a fit from which on a trial export is worth its time
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class FitRequest:
         """Seconds since the fit began."""
         return time.perf_counter() - self.begun
 
-    def reserve(self, exporting: float = EXPORTING) -> float:
+    def reserve(self, exporting: float = _EXPORTING) -> float:
         """Return the seconds to keep for testing, exporting and reporting.
 
         Args:
@@ -69,13 +70,16 @@ class FitRequest:
         return reserve_of(self.seconds, exporting, export=self.export != "none", report=self.report)
 
     def exporting(self, network: nn.Module) -> float:
-        """Return the seconds of an export, measured on a network if one is exported at the end.
+        """Return the seconds of an export, measured unless the fit is short or exports nothing.
+
+        Args:
+            network: A network like the one that is exported at the end.
 
         Raises:
-            ExportError: This network cannot be exported; known now and not after the training.
+            ExportError: It cannot be exported; known now and not after the training.
         """
-        if self.export == "none":
-            return EXPORTING
+        if self.export == "none" or self.seconds < _TRIAL:
+            return _EXPORTING
         try:
             return export_seconds(network, self.export, self.data)
         except ExportError as error:
