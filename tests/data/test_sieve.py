@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from ddpnas import make_data
 from ddpnas.data import Loader, SieveConfig, list_sieves
-from ddpnas.data.sieve import LEAST, Sieve, quotas
-from ddpnas.data.sieves import CurriculumSieve, DynamicsSieve, EntropySieve, RandomSieve
+from ddpnas.data.curriculum import CurriculumSieve
+from ddpnas.data.ranked_sieves import LEAST, DynamicsSieve, EntropySieve, RandomSieve, quotas
+from ddpnas.data.sieve import Sieve
 from ddpnas.errors import DataError, OptionError
 
 CPU = torch.device("cpu")

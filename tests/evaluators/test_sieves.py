@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 import ddpnas
 from ddpnas import SearchSpace, make_data
 from ddpnas.data import SieveConfig, list_sieves
-from ddpnas.data.sieves import DynamicsSieve
+from ddpnas.data.ranked_sieves import DynamicsSieve
 from ddpnas.errors import OptionError
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator, create_evaluator
 from ddpnas.evaluators.scoring import in_own_order

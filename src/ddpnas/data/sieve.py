@@ -1,36 +1,20 @@
 """Sieve: which items of a split each epoch reads, and what is observed of them meanwhile.
 
 A :class:`ddpnas.data.Loader` has a sieve, reads only what the sieve keeps, and hands it the outputs
-of the network on the items of every batch. After an epoch the sieve may keep fewer items. The
-sieves themselves are in :mod:`ddpnas.data.sieves`.
-
-Notation.  N      items of the split, N_c of class c
-           E      epochs of the training
-           s(e)   share of the items that epoch e reads
-           n_c    items of class c that are kept
-
-    s(e) = 1                                   for e < ceil(warmup E), at least one epoch
-         = keep ^ (k / steps)                  then, in k = 1 .. steps equal parts of the rest
-         = keep                                after the last one
-    n_c  = s N_c, rounded so that they sum to round(s N), and at least min(N_c, 10)
+of the network on the items of every batch. After an epoch the sieve may keep fewer items. This one
+keeps all of them. Others derive from it; :mod:`ddpnas.data.sieves` has them by name.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ddpnas.utils.seeds import derive_seed
-
-__all__ = ["LEAST", "RankedSieve", "Sieve", "quotas"]
-
-LEAST = 10
-"""Items of a class that are kept, at least, if there are so many."""
+__all__ = ["Sieve"]
 
 Total = Callable[[Tensor], Tensor]
 
@@ -147,101 +131,3 @@ class Sieve:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` returned."""
-
-
-class RankedSieve(Sieve):
-    """Keeps the items of the highest rank in each class, fewer of them from step to step.
-
-    Dropped items stay out. A subclass ranks the items.
-
-    Args:
-        labels: (N,) label of each item.
-        epochs: E, epochs of the training.
-        seed: Seed that breaks ties.
-        keep: Share of the items that is left in the end.
-        warmup: Part of the epochs that read all items.
-        steps: Number of times that items are dropped, at equal distances.
-    """
-
-    def __init__(
-        self, labels: Tensor, epochs: int, seed: int, *, keep: float, warmup: float, steps: int
-    ) -> None:
-        super().__init__(labels, epochs, seed)
-        self._keep, self._warmup, self._steps = keep, warmup, steps
-        generator = torch.Generator().manual_seed(derive_seed(seed, len(labels)))
-        self.lot = torch.rand(len(labels), generator=generator, dtype=torch.float64)
-        self.choose()
-
-    def share(self, epoch: int) -> float:
-        """Return s(e), see the head of this file."""
-        first = max(int(self.observes), math.ceil(self._warmup * self.epochs - 1e-9))
-        if epoch >= self.epochs:
-            return self._keep
-        if epoch < first:
-            return 1.0
-        done = 1 + (epoch - first) * self._steps // max(1, self.epochs - first)
-        return float(self._keep ** (min(done, self._steps) / self._steps))
-
-    def ranks(self) -> Tensor:
-        """Return how much each item is worth keeping, (N,); NaN where that is unknown."""
-        raise NotImplementedError
-
-    def wanted(self, share: float, ranks: Tensor) -> Tensor:
-        """Return how many items of each class to keep, before rounding, (classes,)."""
-        return share * self.labels.bincount().double()
-
-    def choose(self) -> None:
-        """Keep the highest ranks of each class."""
-        share = self.share(self.epoch)
-        wanted = round(share * len(self.labels))
-        if wanted >= len(self.kept):
-            return
-        # Unknown ranks count as the best; equal ranks are in random order.
-        ranks = self.ranks().double().nan_to_num(nan=math.inf, posinf=math.inf)[self.kept]
-        order = torch.argsort(self.lot[self.kept], descending=True, stable=True)
-        order = order[torch.argsort(ranks[order], descending=True, stable=True)]
-        ordered = self.kept[order]
-        labels = self.labels[ordered]
-        sizes = self.labels.bincount()
-        left = labels.bincount(minlength=len(sizes))
-        numbers = quotas(self.wanted(share, ordered), left, wanted, sizes.clamp(max=LEAST))
-        # Position of each item within its class, by rank.
-        places = torch.empty_like(labels)
-        for label in range(len(sizes)):
-            of_class = labels == label
-            places[of_class] = torch.arange(int(of_class.sum()))
-        self.kept = ordered[places < numbers[labels]].sort().values
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the items kept and the number of epochs."""
-        return {"kept": self.kept, "epoch": torch.tensor(self.epoch)}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.kept, self.epoch = state["kept"].cpu(), int(state["epoch"])
-
-
-def quotas(wanted: Tensor, sizes: Tensor, total: int, floors: Tensor) -> Tensor:
-    """Return whole numbers near what is wanted of each class, which sum to the total.
-
-    Fractions are rounded by largest remainder.
-
-    Args:
-        wanted: (classes,) numbers of items, which sum to about ``total``.
-        sizes: (classes,) items that there are.
-        total: The sum; where the floors alone exceed it, they count.
-        floors: (classes,) items at least, as far as there are so many.
-
-    Example:
-        >>> quotas(torch.tensor([6.4, 2.6, 1.0]), torch.tensor([64, 26, 10]), 10, torch.zeros(3))
-        tensor([6, 3, 1])
-    """
-    floors = torch.minimum(floors.long(), sizes)
-    total = min(max(total, int(floors.sum())), int(sizes.sum()))
-    found = torch.maximum(wanted.floor().long(), floors).minimum(sizes)
-    while (missing := total - int(found.sum())) != 0:
-        if missing > 0:
-            found[(wanted - found).masked_fill(found >= sizes, -math.inf).argmax()] += 1
-        else:
-            found[(found - wanted).masked_fill(found <= floors, -math.inf).argmax()] -= 1
-    return found

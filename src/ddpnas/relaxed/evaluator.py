@@ -21,9 +21,10 @@ from torch import Tensor
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
+from ddpnas.data.curriculum import FollowingSieve
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
-from ddpnas.data.sieves import FollowingSieve, SieveConfig
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.scoring import batch_size, in_own_order, score_paths

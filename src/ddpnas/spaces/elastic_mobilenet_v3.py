@@ -24,11 +24,10 @@ from torch import nn
 
 from ddpnas.space.choose import Choose
 from ddpnas.space.elastic_kernel import ElasticKernelConv2d
-from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
+from ddpnas.space.layers import InvertedResidual, conv_bn
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.widths import Width
 from ddpnas.spaces.mobile import Reduction, Stage, make_divisible, size_stages
-from ddpnas.spaces.mobilenet_v3 import STAGES
+from ddpnas.spaces.mobilenet_v3 import STAGES, activation, excite, head
 from ddpnas.utils.settings import Count, Pixels, WidthFactor
 from ddpnas.utils.shapes import Share
 
@@ -66,7 +65,6 @@ def network(
     searching = choose.searching
     stem_stride, (fixed, *units) = size_stages(STAGES, width, reduction)
     stem = make_divisible(16 * width)
-    expanded, last = make_divisible(960 * width), make_divisible(1280 * width)
 
     def block(unit: int, b: int, stage: Stage, given: int, out: int) -> nn.Module:
         name, stride = f"unit{unit}.block{b}", stage.stride if b == 1 else 1
@@ -77,8 +75,8 @@ def network(
             kernel=kernel,
             expansion=choose.width(f"{name}.expansion", tuple(expansions)),
             stride=stride,
-            activation=_activation(stage),
-            excite=_excite if stage.excite else None,
+            activation=activation(stage),
+            excite=excite if stage.excite else None,
             searching=searching,
         )
         made.residual = b > 1  # whatever widths happen to be equal
@@ -92,7 +90,7 @@ def network(
     def blocks() -> Iterator[nn.Module]:
         given: int = fixed.width
         yield InvertedResidual(
-            stem, given, kernel=3, expansion=1, activation=_activation(fixed), searching=searching
+            stem, given, kernel=3, expansion=1, activation=activation(fixed), searching=searching
         )
         for u, stage in enumerate(units, 1):
             out = _unit_width(choose, f"unit{u}", stage, factors)
@@ -113,19 +111,13 @@ def network(
             searching=searching,
         ),
         *blocks(),
-        conv_bn(
+        *head(
             _unit_width(choose, f"unit{len(units)}", units[-1], factors),
-            expanded,
-            1,
-            activation=nn.Hardswish,
+            width,
+            num_classes,
+            dropout,
             searching=searching,
         ),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Conv2d(expanded, last, 1, bias=False),
-        nn.Hardswish(),
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(last, num_classes),
     )
 
 
@@ -133,19 +125,6 @@ def _unit_width(choose: Choose, unit: str, stage: Stage, factors: Sequence[float
     """Return the channels of a unit, a width where there are several."""
     values = sorted({make_divisible(stage.width * factor) for factor in factors})
     return values[0] if len(values) == 1 else choose.width(f"{unit}.width", values)
-
-
-def _activation(stage: Stage) -> type[nn.Module]:
-    return nn.ReLU if stage.relu else nn.Hardswish
-
-
-def _squeezed(width: int) -> int:
-    return make_divisible(width // 4)
-
-
-def _excite(width: int) -> nn.Module:
-    squeezed = width.map(_squeezed) if isinstance(width, Width) else _squeezed(width)
-    return SqueezeExcite(width, squeezed, nn.ReLU, nn.Hardsigmoid)
 
 
 SPACE = functools.partial(SearchSpace, network, final_options={"dropout": 0.1})

@@ -33,6 +33,7 @@ from ddpnas.space.choose import Choose
 from ddpnas.space.decisions import Rule
 from ddpnas.space.layers import InvertedResidual, SqueezeExcite, conv_bn
 from ddpnas.space.search_space import SearchSpace, Text
+from ddpnas.space.widths import Width
 from ddpnas.spaces.mobile import (
     Block,
     Reduction,
@@ -48,7 +49,7 @@ from ddpnas.spaces.mobile import (
 from ddpnas.utils.settings import Count, Pixels, WidthFactor
 from ddpnas.utils.shapes import Share
 
-__all__ = ["OPERATIONS", "SPACE", "STAGES", "network"]
+__all__ = ["OPERATIONS", "SPACE", "STAGES", "activation", "excite", "head", "network"]
 
 OPERATIONS = tuple(f"k{k}_e{e}" for e in (3, 4, 6) for k in (3, 5, 7))
 LEAST_DEPTH = 2
@@ -84,7 +85,6 @@ def network(
     searching = choose.searching
     stem_stride, (fixed, *units) = size_stages(STAGES, width, reduction)
     stem = make_divisible(16 * width)
-    expanded, last = make_divisible(960 * width), make_divisible(1280 * width)
 
     def block(
         stage: Stage, before: int, stride: int, option: bool, kernel: int, expansion: int
@@ -95,8 +95,8 @@ def network(
             kernel=kernel,
             expansion=expansion,
             stride=stride,
-            activation=nn.ReLU if stage.relu else nn.Hardswish,
-            excite=_excite if stage.excite else None,
+            activation=activation(stage),
+            excite=excite if stage.excite else None,
             searching=searching,
             option=option,
         )
@@ -122,18 +122,47 @@ def network(
             searching=searching,
         ),
         *blocks(),
-        conv_bn(units[-1].width, expanded, 1, activation=nn.Hardswish, searching=searching),
+        *head(units[-1].width, width, num_classes, dropout, searching=searching),
+    )
+
+
+def activation(stage: Stage) -> type[nn.Module]:
+    """Return the activation of the blocks of a stage."""
+    return nn.ReLU if stage.relu else nn.Hardswish
+
+
+def excite(width: int) -> nn.Module:
+    """Return the layer that squeezes and excites channels, of which there may be a width."""
+    squeezed = width.map(_squeezed) if isinstance(width, Width) else _squeezed(width)
+    return SqueezeExcite(width, squeezed, nn.ReLU, nn.Hardsigmoid)
+
+
+def _squeezed(width: int) -> int:
+    return make_divisible(width // 4)
+
+
+def head(
+    given: int, width: float, num_classes: int, dropout: float, *, searching: bool
+) -> list[nn.Module]:
+    """Return the layers behind the last block.
+
+    Args:
+        given: Channels of the last block.
+        width: Factor of all channels.
+        num_classes: Outputs of the classifier.
+        dropout: Probability that an input of the classifier is dropped.
+        searching: See :attr:`ddpnas.space.Choose.searching`.
+    """
+    expanded, last = make_divisible(960 * width), make_divisible(1280 * width)
+    return [
+        conv_bn(given, expanded, 1, activation=nn.Hardswish, searching=searching),
         nn.AdaptiveAvgPool2d(1),
         nn.Conv2d(expanded, last, 1, bias=False),
         nn.Hardswish(),
         nn.Flatten(),
         nn.Dropout(dropout),
         nn.Linear(last, num_classes),
-    )
-
-
-def _excite(width: int) -> nn.Module:
-    return SqueezeExcite(width, make_divisible(width // 4), nn.ReLU, nn.Hardsigmoid)
+    ]
 
 
 def depth_rules(options: Mapping[str, Any]) -> list[Rule]:
