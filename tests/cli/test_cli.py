@@ -150,7 +150,7 @@ def test_a_preset_is_listed_and_searches(name, tmp_path, capsys):
         ],
     }.get(name, ["--space=toy", "--evaluator-options.warmup-epochs=1"])  # fmt: skip
     small += ["--data", "sign-digits-small", "--limit-train-images", "60"]
-    sized = {"evaluations": 12, "population": 5, "sample": 2}
+    sized = {"evaluations": 12, "population": 5}
     known = [
         option for option in sized if option in strategy_options(PRESETS[name].options["strategy"])
     ]

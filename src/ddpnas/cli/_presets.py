@@ -19,12 +19,8 @@ class Preset(NamedTuple):
     options: dict[str, Any]
 
 
-# Evolution as in Single Path One-Shot: a population of 50 and 1,000 scores.
-_EVOLUTION: dict[str, Any] = {
-    "strategy": "regularized-evolution",
-    "strategy_options": {"evaluations": 1000, "population": 50, "sample": 10},
-    "evaluator": "supernet",
-}
+# Evolution as in Single Path One-Shot, with the defaults of the strategy.
+_EVOLUTION: dict[str, Any] = {"strategy": "genetic", "evaluator": "supernet"}
 
 # MobileNetV3 in which kernels, expansions, depths and widths share their weights.
 _ELASTIC: dict[str, Any] = {

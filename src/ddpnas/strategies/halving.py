@@ -21,6 +21,7 @@ from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, checked_limits, within
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.strategies._counted import counted_costs
 from ddpnas.strategies._fit import FitForm, ScoreFit
 from ddpnas.strategies.base import BaseStrategy, StateForm
 from ddpnas.strategies.legal import Indices
@@ -221,15 +222,11 @@ Halving.state_form = _Form
 
 def _tables(
     space: DecisionSpace, limits: Mapping[str, Any], pace: Mapping[str, float]
-) -> dict[str, CostTable]:
+) -> Mapping[str, CostTable]:
     """Return the costs of the space; nothing is counted where nothing is asked of them."""
     if not limits and not pace:
         return {}
-    if not hasattr(space, "supernet"):
-        raise OptionError("limits need a search space whose networks can be counted")
-    from ddpnas.costs.count import count_costs  # loads torch, which this room does without
-
-    counted = count_costs(space)  # type: ignore[arg-type]
+    counted = counted_costs(space)
     return {**counted, EPOCH_SECONDS: Pace(pace).table(counted)} if pace else counted
 
 

@@ -17,6 +17,7 @@ from ddpnas.strategies.drnas import DrNAS
 from ddpnas.strategies.dropnas import DropNAS
 from ddpnas.strategies.evolution import RegularizedEvolution
 from ddpnas.strategies.forest import Forest
+from ddpnas.strategies.genetic import Genetic
 from ddpnas.strategies.gumbel import GDAS, SNAS
 from ddpnas.strategies.halving import Halving
 from ddpnas.strategies.local_search import LocalSearch
@@ -49,6 +50,7 @@ _STRATEGIES: dict[str, type[BaseStrategy]] = {
     "dropnas": DropNAS,
     "forest": Forest,
     "gdas": GDAS,
+    "genetic": Genetic,
     "halving": Halving,
     "local-search": LocalSearch,
     "mdenas": MdeNAS,
