@@ -11,10 +11,11 @@ from torch import nn
 
 from ddpnas.data import load_data
 from ddpnas.errors import OptionError
-from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators import SupernetConfig, shared_weights
 from ddpnas.evaluators.slice_updates import SliceUpdates
 from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.space import SearchSpace
+from ddpnas.space.sorted_channels import sort_channels
 
 
 def network(choose, input_shape=(1, 8, 8), num_classes=10):
@@ -130,6 +131,32 @@ def test_phases_open_sizes_one_after_another():
     assert {space.format(path) for path in first} == {"a=8;b=6"}
     assert {path["a"] for path in then} == {"8"} and {"3", "6"} <= {path["b"] for path in then}
     assert {"2", "8"} <= {path["a"] for path in last} and space.parse("a=2;b=3") in last
+
+
+def test_channels_are_sorted_where_widths_open_and_a_resume_sorts_them_alike(monkeypatch):
+    data = load_data("sign-digits-small", limit_train_images=60)
+    space = SearchSpace(network, data.input_shape)
+    config = SupernetConfig(training="sandwich", batch_size=20, warmup_epochs=6, phases=("b", "a"))
+
+    def make():
+        return SupernetEvaluator(space, data, 2, config, device="cpu", scale_from=2)
+
+    calls = []
+    monkeypatch.setattr(
+        shared_weights, "sort_channels",
+        lambda *given: calls.append((given[2], evaluator._weights.epochs)) or sort_channels(*given),
+    )  # fmt: skip
+    evaluator = make()
+    states = [copy.deepcopy(evaluator.state_dict()) for _ in evaluator.prepare([])]
+    assert calls == [(["b"], 2), (["a"], 4)]
+    whole = evaluator.supernet.state_dict()
+    for done in (1, 3):  # right before channels are sorted
+        evaluator = make()
+        evaluator.load_state_dict(*states[done])
+        for _ in evaluator.prepare([]):
+            pass
+        again = evaluator.supernet.state_dict()
+        assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
 
 
 def test_phases_that_name_nothing_are_refused():

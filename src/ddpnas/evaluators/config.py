@@ -35,7 +35,8 @@ class SupernetConfig:
         phases: With "sandwich", progressive shrinking as in Once-for-All: words in the names of
             decisions about sizes. The warm-up has a first part, in which all of these decisions
             stay at their largest, and another part of the same length for each word, which opens
-            the decisions with this word. Other decisions are open throughout.
+            the decisions with this word. Before widths open, the most important channels are sorted
+            to the front. Other decisions are open throughout.
         score: "accuracy" (a fraction) or "loss" (the negative mean cross-entropy). None is
             "accuracy" with "path" and "loss" otherwise.
         proxy_weight: Weight of zero-cost proxies, which score the untrained network (NASWOT and

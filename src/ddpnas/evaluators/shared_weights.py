@@ -29,6 +29,7 @@ from ddpnas.evaluators.slice_updates import SliceUpdates
 from ddpnas.space.decisions import Architecture, Decision
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.sorted_channels import sort_channels
 from ddpnas.training.checkpoint import (
     load_optimizer,
     optimizer_state,
@@ -94,6 +95,7 @@ class SharedWeights:
         sieve: SieveConfig,
     ) -> None:
         self._config, self._seed, self._evaluations = config, seed, evaluations
+        self._input_shape = data.input_shape
         self._device, self._processes = device, processes
         self.epochs = 0
         with seeded(seed):
@@ -227,6 +229,7 @@ class SharedWeights:
             DivergedError: The loss became NaN or infinite; says in which epoch and what to try.
         """
         started = time.perf_counter()
+        self._sort_opening_widths()
         self.supernet.train()
         seed = self._epoch_seed()
         batch_size = min(self._batch_size * self._paths, len(self._train))
@@ -257,7 +260,7 @@ class SharedWeights:
             rng: Random numbers of the epoch.
             batch_size: Number of images in the whole batch, over all processes.
         """
-        part = self._part()
+        part = self._part(self.epochs)
         if self._captures.recording and (not self._pool or self._pool_part != part):
             # The draw depends on seed and part alone: after a resume it gives the same pool.
             draw, self._pool_part = np.random.default_rng([self._seed, part]), part
@@ -318,7 +321,7 @@ class SharedWeights:
     def _sandwich(self, rng: np.random.Generator) -> list[Architecture]:
         """Return the largest path, the smallest and two random ones; in phases, each once."""
         drawn = [dict(self._all.fair_cycle(rng)[0]) for _ in range(_SANDWICH)]
-        closed = self._config.phases[self._part() :]
+        closed = self._config.phases[self._part(self.epochs) :]
         for name, sizes in self._sizes.items():
             drawn[0][name], drawn[1][name] = sizes[-1], sizes[0]
             if any(word in name for word in closed):
@@ -327,9 +330,24 @@ class SharedWeights:
         paths = [Architecture(path) for path in drawn]
         return list(dict.fromkeys(paths)) if closed else paths
 
-    def _part(self) -> int:
-        """Return the present part of the warm-up, see ``phases`` of :class:`SupernetConfig`."""
-        return (len(self._config.phases) + 1) * self.epochs // max(1, self.warmup_epochs)
+    def _part(self, epoch: int) -> int:
+        """Return the part of the warm-up in an epoch, see ``phases`` of :class:`SupernetConfig`."""
+        return (len(self._config.phases) + 1) * epoch // max(1, self.warmup_epochs)
+
+    def _sort_opening_widths(self) -> None:
+        """Put the most important channels first where widths open in this epoch."""
+        begun = self._part(self.epochs - 1) if self.epochs else 0
+        words = self._config.phases[begun : self._part(self.epochs)]
+        widths = self.supernet.slices.decisions
+        opening = [d for d in self._sizes if d in widths and any(word in d for word in words)]
+        if opening:
+            sort_channels(
+                self.supernet,
+                {name: [int(size) for size in self._sizes[name]] for name in widths},
+                opening,
+                self._input_shape,
+                lambda weight: self._optimizer.state.get(weight, {}).get("momentum_buffer"),
+            )
 
     def _sandwich_step(
         self, paths: Sequence[Architecture], batch_size: int, inputs: Tensor, labels: Tensor

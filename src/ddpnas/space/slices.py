@@ -299,6 +299,10 @@ class Slices:
             for value in layer.attributes.values():
                 yield from widths_in(value)
 
+    def layers(self, decision: str) -> list[_Layer]:
+        """Return the modules whose widths depend on a decision."""
+        return [layer for layer in self._layers.values() if decision in layer.decisions]
+
     def set(self, chosen: Mapping[str, int]) -> None:
         """Give every module its widths.
 

@@ -11,8 +11,7 @@ The decisions of unit u are ``unitU.depth``, ``unitU.width`` where there are sev
 for each block b ``unitU.blockB.kernel`` and ``unitU.blockB.expansion``. A smaller kernel is the
 transformed center of the larger one, a narrower layer the first channels of the wider one, and a
 shallower unit the first blocks of the deeper one. So the largest network holds the weights of all.
-Departures: channels are not sorted by importance before narrower layers are trained. Resolution is
-an option of the data, not a decision.
+Departure: resolution is an option of the data, not a decision.
 """
 
 from __future__ import annotations
