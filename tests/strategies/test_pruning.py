@@ -6,7 +6,7 @@ import pytest
 import ddpnas
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_network
-from ddpnas.errors import OptionError
+from ddpnas.errors import OptionError, RunError
 from ddpnas.space import Decision, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies import create_strategy
@@ -25,6 +25,18 @@ class TestLearned(StrategyContract):
         return create_strategy(
             "sng", space, seed=seed, evaluations=40, pruning="threshold", layers=True
         )
+
+
+class TestDdpnasThreshold(StrategyContract):
+    def make_strategy(self, space, seed):
+        options = {"pruning": "threshold", "layers": True, "evaluations": 40, "draws": 50}
+        return create_strategy("ddpnas", space, seed=seed, **options)
+
+
+class TestDdpnasLayers(StrategyContract):
+    def make_strategy(self, space, seed):
+        options = {"layers": True, "cycles_per_stage": 2, "draws": 50}
+        return create_strategy("ddpnas", space, seed=seed, **options)
 
 
 def one_decision(k):
@@ -146,3 +158,52 @@ def test_a_removed_layer_costs_exactly_what_the_table_says():
 def test_pruning_has_to_be_one_of_the_rules():
     with pytest.raises(OptionError, match="pruning"):
         create_strategy("darts", one_decision(3), pruning="shares")
+
+
+BLOCKS = DecisionSpace([Decision(f"block{i}", ("conv", "pool", "wide", "skip")) for i in range(4)])
+
+
+def searched(best, **options):
+    """Return a search by DDPNAS for these options, and the survivors after every batch."""
+    strategy = create_strategy("ddpnas", BLOCKS, draws=100, **options)
+    survivors = [strategy.distribution.survivors]
+    while not strategy.done:
+        batch = strategy.ask()
+        strategy.tell(batch, [0.2 * sum(a[n] == o for n, o in best.items()) for a in batch])
+        survivors.append(strategy.distribution.survivors)
+    return strategy, survivors
+
+
+@pytest.mark.parametrize("options", [{"cycles_per_stage": 4}, {"evaluations": 100}])
+def test_ddpnas_removes_layers_whose_skip_is_best_and_no_others(options):
+    best = {"block0": "conv", "block1": "skip", "block2": "wide", "block3": "skip"}
+    strategy, survivors = searched(best, layers=True, **options)
+    removed = {n for n, left in survivors[-1].items() if left == ("skip",)}
+    assert removed == {"block1", "block3"}
+    at = next(i for i, left in enumerate(survivors) if left["block1"] == ("skip",))
+    assert len(survivors[at]["block0"]) > 1, "the layer went before the others were decided"
+    assert dict(strategy.architecture) == best
+    _, free = searched(best, **options)
+    assert len(free[at]["block1"]) > 1
+
+
+def test_ddpnas_drops_what_is_below_a_rising_bar():
+    best = {"block0": "conv", "block1": "pool", "block2": "wide", "block3": "conv"}
+    strategy, survivors = searched(best, pruning="threshold", evaluations=100)
+    sizes = [sum(map(len, left.values())) for left in survivors]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 16 > sizes[-1] >= 4
+    assert all(option in survivors[-1][name] for name, option in best.items())
+    assert strategy.risk < 1 and strategy.stage > 0
+    _, free = searched(best, evaluations=100)
+    assert sum(map(len, free[-1].values())) == 16
+    for options in ({}, {"evaluations": 100, "max_risk": 0.1}):
+        with pytest.raises(OptionError, match="takes the place of the schedule and of max_risk"):
+            create_strategy("ddpnas", BLOCKS, pruning="threshold", **options)
+
+
+def test_the_state_of_moving_means_has_to_fit():
+    state = create_strategy("sng", BLOCKS, pruning="threshold").state_dict()
+    for broken in (state["means"][:2], [[0.5, 0.5]] * 4):
+        fresh = create_strategy("sng", BLOCKS, pruning="threshold")
+        with pytest.raises(RunError, match="cannot use the state of the strategy: means"):
+            fresh.load_state_dict({**state, "means": broken})

@@ -11,12 +11,13 @@ The risk of an option is the probability that the best surviving architecture ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
+from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies._fit import FitForm, ScoreFit, best_contexts
@@ -25,6 +26,7 @@ from ddpnas.strategies._risk import DRAWS, best_option_shares, variants
 from ddpnas.strategies._rows import row_codes, unique_rows
 from ddpnas.strategies.base import BaseStrategy, StateForm, recommend, restored_array
 from ddpnas.strategies.legal import Choices, Indices
+from ddpnas.strategies.pruning import MEMORY, MovingPruning
 from ddpnas.strategies.schedule import Cycles, PruningSchedule
 from ddpnas.utils.read import Whole
 from ddpnas.utils.settings import Count, Seed, checks_arguments
@@ -50,7 +52,8 @@ class DDPNAS(BaseStrategy):
 
     With ``evaluations``, fair cycles come first, chosen to repeat few pairs of choices. The
     architectures of the largest expected improvement follow, one at a time. With ``max_risk``,
-    every option of at most that risk is pruned on the way.
+    every option of at most that risk is pruned on the way; with ``pruning="threshold"``, every
+    option whose moving probability falls below a rising bar.
 
     Theta of an option is the softmax of its fitted score, averaged over the contexts ranked best.
     The log-likelihood that :func:`ddpnas.generate` maximizes is therefore the additive part of the
@@ -67,6 +70,9 @@ class DDPNAS(BaseStrategy):
         max_stage_factor: A stage that waits for smaller risks has at most this many times T cycles.
         explore: Share of a budget that fair cycles take.
         keep: Survivors of each decision at which the schedule's pruning stops.
+        pruning: What is pruned: options of the smallest "risk", or within a budget those below a
+            rising "threshold", see :mod:`ddpnas.strategies.pruning`.
+        layers: Remove layers once their skips are likely.
         draws: Draws from the fit for an estimate of risk. Fewer are faster and less precise.
 
     Attributes:
@@ -96,10 +102,17 @@ class DDPNAS(BaseStrategy):
         max_stage_factor: Annotated[int, Range(1, 1000)] = 2,
         explore: Annotated[float, Range(above=0, most=1)] = 0.2,
         keep: Count = 1,
+        pruning: Literal["risk", "threshold"] = "risk",
+        layers: bool = False,
         draws: Annotated[int, Range(1, 100_000)] = DRAWS,
     ) -> None:
         super().__init__(space, seed, evaluations)
         self.scheduled = evaluations is None
+        if pruning == "threshold" and (self.scheduled or max_risk is not None):
+            raise OptionError(
+                "pruning 'threshold' takes the place of the schedule and of max_risk; give "
+                "evaluations, and leave max_risk out"
+            )
         self.cycles_per_stage, self.max_risk = cycles_per_stage, max_risk
         self.explore, self.draws = explore, draws
         self.schedule = PruningSchedule(
@@ -110,6 +123,14 @@ class DDPNAS(BaseStrategy):
         self._due = [k > keep for k in self._sizes]  # decisions that this stage has still to prune
         self._distribution = JointDistribution.uniform(space.decisions)
         self._fit = ScoreFit(space)
+        # A stage of the schedule is fitted once, so that there is nothing to average.
+        self._moving = MovingPruning(
+            space,
+            threshold=pruning == "threshold",
+            layers=layers,
+            memory=0.0 if self.scheduled else MEMORY,
+        )
+        self._moves = layers or pruning == "threshold"
 
     def scores_left(self) -> int:
         """Return how many scores are still needed; at most, where a pruning may be postponed."""
@@ -204,9 +225,11 @@ class DDPNAS(BaseStrategy):
         if self.scheduled:
             self._cycles += self._cycles_to_ask
             if self._cycles >= self.cycles_per_stage:
+                self._prune_by_probability()
                 self._prune_on_schedule()
         else:
             self._cycles += 1
+            self._prune_by_probability()
             explored = n >= self.explore * self.evaluations
             if explored and n % _JUDGE < len(architectures):
                 self._prune_within_budget()
@@ -227,6 +250,8 @@ class DDPNAS(BaseStrategy):
         forced = self._cycles >= self.schedule.cycles
         chosen = []
         distribution, prunable = self._distribution, self._prunable()
+        several = [int(mask.sum()) > self.schedule.keep for mask in distribution.alive]
+        self._due = [a and b for a, b in zip(self._due, several, strict=True)]
         for i, (row, mask) in enumerate(zip(risks, prunable, strict=True)):
             # of equal risks, the least likely
             least = int(np.lexsort((distribution.rows[i], np.where(mask, row, np.inf)))[0])
@@ -303,6 +328,17 @@ class DDPNAS(BaseStrategy):
 
     # ---- both -----------------------------------------------------------------------------------
 
+    def _prune_by_probability(self) -> None:
+        """Prune what is below the rising bar, and layers whose skips are likely."""
+        if not self._moves:
+            return
+        before = self._distribution
+        done = len(self.history) / self.evaluations
+        after = self._moving(before, done, self.legal.protected_options(before))
+        chosen = [np.flatnonzero(a & ~b) for a, b in zip(before.alive, after.alive, strict=True)]
+        if any(map(len, chosen)):
+            self._prune(chosen, self.risks(), self._prunable())
+
     def _confirmed_risks(self) -> list[Matrix]:
         """Return the larger of two judgements by separate draws.
 
@@ -341,6 +377,7 @@ class DDPNAS(BaseStrategy):
             "cycles": self._cycles,
             "due": list(self._due),
             "risk": self.risk,
+            "means": self._moving.state_dict(),
             "fit": self._fit.state_dict(),
         }
 
@@ -350,6 +387,7 @@ class DDPNAS(BaseStrategy):
         self._distribution = self.restored_distribution(state["distribution"])
         self._cycles, self.risk = state["cycles"], state["risk"]
         self._due = restored_array(state["due"], np.array(self._due), "due").tolist()
+        self._moving.load_state_dict(state["means"])
         self._fit.load_state_dict(state["fit"])
         if self.history:
             self._fit.observe(np.array(self.history), np.array(self.scores))
@@ -360,6 +398,7 @@ class _Form(StateForm):
     cycles: Whole
     due: list[bool]
     risk: float
+    means: list[Any]
     fit: FitForm
 
 

@@ -182,6 +182,7 @@ class _Form(StateForm):
     theta: list[list[float]]
     alive: list[list[bool]]
     cycles: Whole
+    means: list[Any]
     update: dict[str, Any]
 
 

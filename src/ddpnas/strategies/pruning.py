@@ -23,15 +23,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ddpnas.errors import RunError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.strategies.base import restored_array
 
-__all__ = ["SHARE", "MovingPruning", "prune_share"]
+__all__ = ["MEMORY", "SHARE", "MovingPruning", "prune_share"]
 
 SHARE = 0.4
 """The part of the survivors that DA-NAS drops after a stage."""
 
-_MEMORY = 0.9  # of the old moving mean in the new one
+MEMORY = 0.9
+"""The part of the old moving mean in the new one."""
+
 _BAR = 0.5  # of a survivor's fair share, where the bar ends
 _LIKELY = 0.6  # probability of a skip that removes a layer
 _SKIP = "skip"
@@ -83,6 +87,7 @@ class MovingPruning:
         space: The decisions.
         threshold: Whether options are dropped below the bar.
         layers: Whether layers are removed.
+        memory: Part of the old moving mean in the new one; 0 looks at the last update alone.
 
     Example:
         >>> from ddpnas.space import Decision
@@ -96,9 +101,14 @@ class MovingPruning:
     """
 
     def __init__(
-        self, space: DecisionSpace, *, threshold: bool = True, layers: bool = False
+        self,
+        space: DecisionSpace,
+        *,
+        threshold: bool = True,
+        layers: bool = False,
+        memory: float = MEMORY,
     ) -> None:
-        self._threshold = threshold
+        self._threshold, self._memory = threshold, memory
         self._mean: list[Row] = [
             np.full(len(d.options), 1 / len(d.options)) for d in space.decisions
         ]
@@ -123,7 +133,7 @@ class MovingPruning:
         """
         for i, (row, mask) in enumerate(zip(distribution.rows, distribution.alive, strict=True)):
             p, mean = np.where(mask, row, 0.0), np.where(mask, self._mean[i], 0.0)
-            self._mean[i] = _MEMORY * mean / mean.sum() + (1 - _MEMORY) * p / p.sum()
+            self._mean[i] = self._memory * mean / mean.sum() + (1 - self._memory) * p / p.sum()
         alive = [mask.copy() for mask in distribution.alive]
         if self._threshold:
             for i, mask in enumerate(alive):
@@ -141,5 +151,13 @@ class MovingPruning:
         return [row.tolist() for row in self._mean]
 
     def load_state_dict(self, state: Sequence[Sequence[float]]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self._mean = [np.array(row) for row in state]
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            RunError: It is the state of other decisions.
+        """
+        if len(state) != len(self._mean):
+            raise RunError("cannot use the state of the strategy: means has other decisions")
+        self._mean = [
+            restored_array(row, mean, "means") for row, mean in zip(state, self._mean, strict=True)
+        ]
