@@ -57,6 +57,14 @@ def test_one_layer_runs_whatever_the_number_of_values():
         assert int(sum(mask.sum() for mask in strategy.taking_part)) == 2
 
 
+def test_memory_does_not_depend_on_the_number_of_values():
+    inputs, held = torch.randn(2, 8), {}
+    for values in ((256, 512, 768, 1024), tuple(range(16, 1025, 16))):
+        _, evaluator = made(values)
+        held[len(values)] = evaluator._step.held_bytes(inputs)
+    assert held[4] <= held[64] < 1.05 * held[4]
+
+
 @pytest.mark.slow
 def test_time_does_not_depend_on_the_number_of_values():
     taken = {}

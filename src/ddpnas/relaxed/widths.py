@@ -7,7 +7,8 @@ Notation.  v_k        values of a width, w (K,) their weights
 A layer runs at its largest width and its output is multiplied by m (Wan et al., "FBNetV2", CVPR
 2020, arXiv 2004.05565). A channel that a narrower network lacks is 0 where its weight is 0, so that
 one-hot weights give the path. Where a width depends on several decisions, such as a product, the
-sum goes over all their values and w_k is the product of the weights.
+sum goes over all their values and w_k is the product of the weights. Each weight is added at the
+last channel of its value, and m is the sum of what is added from c on: K + C numbers, not K C.
 """
 
 from __future__ import annotations
@@ -148,14 +149,21 @@ class _Masked:
     Attributes:
         module: The layer.
         decisions: The decisions on which the number depends.
-        masks: (K_1, ..., K_n, C), 1 for the channels that there are at these values.
+        last: (K_1 ... K_n,) place of the last channel at these values, among ``shape`` flattened.
+        shape: Blocks of output channels, and channels in each, at the largest widths.
         axis: Axis of the channels in the output.
     """
 
     def __init__(
-        self, module: nn.Module, decisions: Sequence[str], masks: Tensor, axis: int
+        self,
+        module: nn.Module,
+        decisions: Sequence[str],
+        last: Tensor,
+        shape: tuple[int, int],
+        axis: int,
     ) -> None:
-        self.module, self.decisions, self.masks, self.axis = module, tuple(decisions), masks, axis
+        self.module, self.decisions, self.axis = module, tuple(decisions), axis
+        self.last, self.shape = last, shape
 
     def mask(self, weights: Mapping[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
         """Multiply every output by the mask from now on; return what ends it."""
@@ -164,13 +172,20 @@ class _Masked:
         def multiply(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             nonlocal mixed
             if mixed is None:
-                mixed = self.masks.to(output.device, output.dtype)
-                for decision in self.decisions:  # contracts the first axis that is left
-                    mixed = torch.tensordot(weights[decision].to(mixed), mixed, dims=1)
+                mixed = self._mixed([weights[name].to(output) for name in self.decisions])
             after = 0 if self.axis == -1 else output.dim() - 2
             return output * mixed.view(-1, *[1] * after)
 
         return self.module.register_forward_hook(multiply)
+
+    def _mixed(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return m, (C,), from the weights of each decision."""
+        product = rows[0]
+        for row in rows[1:]:
+            product = (product[:, None] * row).flatten()
+        ends = product.new_zeros(self.shape[0] * self.shape[1])
+        ends = ends.index_add(0, self.last.to(ends.device), product).view(self.shape)
+        return ends.flip(0, 1).cumsum(0).cumsum(1).flip(0, 1).flatten()
 
 
 def _masked(name: str, module: nn.Module, values: Mapping[str, Sequence[int]]) -> _Masked | None:
@@ -201,14 +216,10 @@ def _masked(name: str, module: nn.Module, values: Mapping[str, Sequence[int]]) -
         return shape.blocked[0], shape.blocked[1]
 
     whole = blocks({d: values[d][-1] for d in decisions})
-    rows = []
+    last = []
     for chosen in itertools.product(*(values[d] for d in decisions)):
-        row = torch.zeros(whole)
         count, channels = blocks(dict(zip(decisions, chosen, strict=True)))
-        row[:count, :channels] = 1
-        rows.append(row.flatten())
-    masks = torch.stack(rows)
-    if bool((masks == 1).all()):  # only its inputs are open
+        last.append((count - 1) * whole[1] + channels - 1)
+    if min(last) == whole[0] * whole[1] - 1:  # only its inputs are open
         return None
-    sizes = [len(values[d]) for d in decisions]
-    return _Masked(module, decisions, masks.view(*sizes, -1), axis)
+    return _Masked(module, decisions, torch.tensor(last), whole, axis)
