@@ -114,6 +114,10 @@ def test_pruning_drops_the_least_likely_option_after_each_stage(small_space, str
     assert result.architecture == result.distribution.mode()
     entropies = [record["entropy"] for record in result.history]
     assert entropies[0] > entropies[2] > entropies[5] > 0
+    page = ddpnas.write_report(tmp_path / "r").read_text()
+    for number in (1, 2, 3, 4):  # five options, of which one goes after each stage
+        assert page.count(f"; pruned after stage {number}</title>") == len(small_space.decisions)
+    assert page.count("; survived</title>") == len(small_space.decisions)
 
 
 def test_the_command_line_searches_generates_and_reports(tmp_path, capsys):

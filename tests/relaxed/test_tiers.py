@@ -135,6 +135,18 @@ def test_a_prunode_search_interrupted_in_any_epoch_goes_on(tmp_path):
     assert json.loads(json.dumps(strategy.state_dict())) == json.loads(json.dumps(expected))
 
 
+def test_widths_that_are_ruled_out_count_as_pruned():
+    strategy, evaluator = made(tuple(range(2, 34, 2)), alpha_lr=0.1)
+    left, stages = [], []
+    while not strategy.done:
+        run(strategy, evaluator, len(strategy.history) + 1)
+        left.append(strategy.distribution.max_survivors)
+        stages.append(strategy.stage)
+    assert left == sorted(left, reverse=True) and left[-1] < left[0]
+    fewer = [b < a for a, b in zip([16, *left], left, strict=False)]
+    assert [b - a for a, b in zip([0, *stages], stages, strict=False)] == fewer
+
+
 def test_a_measured_table_enters_as_expected_cost(tmp_path):
     searched = space((2, 4, 8, 16))
     path = tmp_path / "latency.json"

@@ -37,6 +37,23 @@ def test_stages_take_8_5_and_3_options_and_begin_anew():
     assert strategy.done and strategy.stage == 2
 
 
+def test_stages_end_on_time_where_layers_are_removed_too():
+    names = ("conv", "pool", "wide", "long", "deep", "skip")
+    space = DecisionSpace([Decision("a", names), Decision("b", names)])
+    strategy, left = create_strategy("pdarts", space, epochs=30, layers=True), []
+    row = np.array([0.02, 0.01, 0.01, 0.005, 0.005, 0.95])
+    while not strategy.done:
+        rows = [row, row[::-1]]  # "b" is a convolution
+        taken = [r * mask for r, mask in zip(rows, strategy.taking_part, strict=True)]
+        strategy.learn_mixture([r / r.sum() for r in taken])
+        strategy.tell(strategy.ask(), [0.5])
+        left.append([len(o) for o in strategy.distribution.survivors.values()])
+    removed = [a for a, _ in left].index(1)
+    assert 0 < removed < 9, "before the first stage ended"
+    assert {a for a, _ in left[removed:]} == {1}
+    assert [b for _, b in left] == [6] * 9 + [4] * 10 + [2] * 11
+
+
 def test_dropout_on_skips_follows_both_formulas():
     space = DecisionSpace([Decision("a", ("conv", "skip_connect"))])
     strategy = create_strategy("pdarts", space, skip_dropout=(0.1, 0.4, 0.7))

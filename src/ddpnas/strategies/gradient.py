@@ -268,13 +268,17 @@ class GradientStrategy(BaseStrategy):
                 f"{type(self).__name__} learns from a mixture of all options, which only the "
                 f"evaluator supernet trains; use it in ddpnas.search() without another evaluator"
             )
-        if self.stage < self._stages:
+        before, stage = self._distribution.survivors, self.stage
+        if self._stages:
             first = 0 if self.pruning is True else int(self.warmup * self.epochs)
-            ends = first - ((first - self.epochs) * (self.stage + 1) // self._stages)
-            if len(self.history) >= ends:
+            lasting = self.epochs - first
+            ends = [first - (-lasting * (s + 1) // self._stages) for s in range(self._stages)]
+            for _ in range(ends.count(len(self.history))):
                 self._end_stage()
         if (done := len(self.history) - int(self.warmup * self.epochs)) > 0:
             self._narrow(done, self.epochs - int(self.warmup * self.epochs))
+        if self.stage == stage and self._distribution.survivors != before:
+            self.stage += 1
 
     def _end_stage(self) -> None:
         """Prune what a stage prunes."""
@@ -297,8 +301,6 @@ class GradientStrategy(BaseStrategy):
         found = self._distribution
         if self.pruning == "threshold" or self.layers:
             found = self._rule(found, done / of, self.legal.protected_options(found))
-            if not self._stages and found.survivors != self._distribution.survivors:
-                self.stage += 1
         most = max((Bracket.moves(bracket.size) for bracket in self._brackets.values()), default=0)
         if most > 0 and done % max(1, of // most) == 0:
             for bracket in self._brackets.values():
@@ -317,7 +319,7 @@ class GradientStrategy(BaseStrategy):
             order = np.argsort(np.where(mask, -row, np.inf), kind="stable")
             kept = np.zeros_like(mask)
             kept[order[: max(1, count(len(row)))]] = True
-            alive.append(kept)
+            alive.append(kept & mask)
         found = self._distribution
         self._distribution = JointDistribution(found.decisions, found.rows, tuple(alive))
 

@@ -130,7 +130,6 @@ class PDARTS(GradientStrategy):
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Keep the likeliest options of every decision where a stage has ended."""
         super().learn(architectures, scores)
-        if self.stage + 1 == len(_TAKEN) or len(self.history) < self._ends[self.stage]:
-            return
-        share = _TAKEN[self.stage + 1]
-        self.keep_likeliest(lambda options: round(share * options))
+        if len(self.history) in self._ends[:-1]:
+            share = _TAKEN[self._ends.index(len(self.history)) + 1]
+            self.keep_likeliest(lambda options: round(share * options))
