@@ -90,6 +90,13 @@ def test_the_images_of_every_epoch_are_those_predicted(name, training):
     assert planned[0] == 300 // step * step > planned[-1] == 120 // step * step
 
 
+def test_the_images_of_a_curriculum_are_those_of_its_classes():
+    evaluator = made("curriculum", {"warmup": 0.2, "classes": [0.5, 0.75, 1]})
+    step = 16 * 3
+    planned = [n * 75 // step * step for n in (4, 4, 2, 2, 2, 3, 3, 3, 4, 4)]
+    assert [epoch["train_images"] for epoch in evaluator.prepare([])] == planned
+
+
 def test_what_is_scored_is_half_of_the_images_and_rescoring_reads_all():
     evaluator = made("dynamics")
     [_, *_] = scores(evaluator)

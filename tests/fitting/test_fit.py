@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import ddpnas
+from ddpnas.data import Loader
 from ddpnas.errors import InfeasibleError, OptionError, RunError
 from ddpnas.fitting import FitPlan, resume_fit
 
@@ -105,6 +106,31 @@ def test_a_plan_keeps_which_epochs_the_clock_dropped(data, plan, tmp_path):
     assert kept.shortened and len(hurried.trained.history) < 5000
     again = ddpnas.fit(data, plan=tmp_path / "run")
     assert equal(again, hurried) and len(again.trained.history) == len(hurried.trained.history)
+
+
+def test_only_the_final_training_goes_through_a_sieve(data, plan, tmp_path, monkeypatch):
+    sieve = {"sieve": "dynamics", "sieve_options": {"keep": 0.5, "warmup": 0.3, "steps": 1}}
+    content = {**FitPlan.read(plan).to_dict(), **sieve}
+    (tmp_path / "sieved.json").write_text(json.dumps(content))
+    counts, begun = {"race": [], "training": []}, []
+    read = Loader.train_batches
+
+    def watched(self, batch_size, seed):
+        counts["training" if begun else "race"].append((len(self.sieve.kept), len(self.labels)))
+        for batch in read(self, batch_size, seed):
+            items, _ = self._given
+            assert set(items.tolist()) <= set(self.sieve.kept.tolist())
+            yield batch
+
+    monkeypatch.setattr(Loader, "train_batches", watched)
+    fitted = ddpnas.fit(
+        data, plan=tmp_path / "sieved.json",
+        on_progress=lambda text: begun.append(text) if text.startswith("training it") else None,
+    )  # fmt: skip
+    assert counts["race"] and all(kept == of for kept, of in counts["race"])
+    [whole] = {of for _, of in counts["training"]}
+    assert [kept for kept, _ in counts["training"]] == [whole, round(whole / 2), round(whole / 2)]
+    assert [r["share"] for r in fitted.trained.history] == [1.0, 0.5, 0.5]
 
 
 def test_a_network_can_be_loaded_at_any_time(data, plan, tmp_path):

@@ -75,11 +75,7 @@ def test_the_gradient_of_gdas_is_that_of_all_options_with_the_same_draw(seed):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        n if n == "darts" else pytest.param(n, marks=pytest.mark.slow)
-        for n in METHODS
-        if n != "pcdarts"  # it needs cells
-    ],
+    [n if n == "darts" else pytest.param(n, marks=pytest.mark.slow) for n in METHODS],
 )
 def test_a_planted_skip_that_is_worst_is_not_chosen_unless_the_sign_is_flipped(
     name, stripes, monkeypatch
@@ -87,6 +83,8 @@ def test_a_planted_skip_that_is_worst_is_not_chosen_unless_the_sign_is_flipped(
     space = SearchSpace(planted, (1, 8, 8), name="planted")
     epochs = 30 if name in ("pdarts", "proxyless", "snas", "gdas") else 12
     options = {"epochs": epochs, "batch_size": 16, "lr": 0.1, "lr_min": 0.01, "alpha_lr": 0.1}
+    if name == "pcdarts":
+        options["parts"] = 2
 
     def found():
         result = ddpnas.search(space, stripes, name, strategy_options=options, device="cpu")
@@ -107,14 +105,15 @@ def test_a_planted_skip_that_is_worst_is_not_chosen_unless_the_sign_is_flipped(
     assert found()[1] > 0.55, "worse than random"
 
 
-def planted(choose):
+def planted(choose, channels=8):
     """Return a network whose choice is between a look at neighboring pixels and none."""
 
     def conv():
-        return nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        layer = nn.Conv2d(channels, channels, 3, padding=1)
+        return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU())
 
     options = {"conv": conv, "skip_connect": nn.Identity}
     return nn.Sequential(
-        nn.Conv2d(1, 8, 1), nn.BatchNorm2d(8), choose("only", options),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+        nn.Conv2d(1, channels, 1), nn.BatchNorm2d(channels), choose("only", options),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 3),
     )  # fmt: skip

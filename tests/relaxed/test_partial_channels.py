@@ -70,12 +70,13 @@ def test_the_weight_of_an_edge_scales_its_output_in_the_context():
     assert decision in mixture.edges()
 
 
-def test_cells_are_decoded_by_option_times_edge():
+@pytest.mark.parametrize("draws", [20, pytest.param(1000, marks=pytest.mark.slow)])
+def test_cells_are_decoded_by_option_times_edge(draws):
     space = published_space("darts", channels=4, cells=3)
     strategy = create_strategy("pcdarts", space)
     assert [len(node) for node in strategy.nodes] == [2, 3, 4, 5] * 2
     rng = np.random.default_rng(0)
-    for _ in range(20):
+    for _ in range(draws):
         strategy = create_strategy("pcdarts", space)
         mixture = Mixture(space.decisions, RELAXATIONS["softmax"], nodes=strategy.nodes)
         with torch.no_grad():

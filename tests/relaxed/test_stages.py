@@ -85,6 +85,7 @@ def test_what_contradicts_two_stages_is_refused(stripes):
     [
         ("pdarts", 1),
         ("pdarts", 2),
+        pytest.param("pdarts", 3, marks=pytest.mark.slow),
         ("drnas", 1),
         pytest.param("drnas", 2, marks=pytest.mark.slow),
     ],

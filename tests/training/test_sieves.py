@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 import ddpnas
+from ddpnas.data import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.training.session import Session
 
@@ -39,6 +41,44 @@ def test_epochs_read_what_was_planned_and_the_learning_rate_falls_to_the_end(nam
     assert steps[0] == 20 and steps == [round(320 * r["share"]) // 16 for r in found.history]
     plain = [record["lr"] for record in train().history]
     assert [record["lr"] for record in found.history] == plain
+
+
+class Watched(Dataset):
+    """The same items, streamed; it notes which are read."""
+
+    def __init__(self):
+        split = data().train
+        self.inputs, self.labels, self.read = split.inputs, split.labels, []
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return self.inputs[index], int(self.labels[index])
+
+
+def test_nothing_outside_of_what_is_kept_is_read():
+    """What a random sieve keeps follows from labels, epochs and seed alone."""
+    watched, epochs = Watched(), []
+    images = ddpnas.make_data(watched)
+    train_items = set(images.train.indices.tolist())
+    watched.read.clear()
+
+    def note(record):
+        epochs.append([index for index in watched.read if index in train_items])
+        watched.read.clear()
+
+    ddpnas.train(
+        network(), images, epochs=8, device="cpu", sieve="random", seed=5, on_epoch=note,
+        sieve_options={"keep": 0.3},
+    )  # fmt: skip
+    sieve = SieveConfig("random", {"keep": 0.3}).create(images.train.labels, 8, 5)
+    for read in epochs:
+        kept = images.train.indices[sieve.kept].tolist()
+        assert set(read) <= set(kept) and len(read) == len(kept) // 16 * 16
+        sieve.end_epoch()
+    assert len(epochs) == 8 and len(kept) == round(0.3 * len(train_items))
 
 
 @pytest.mark.parametrize("name", ["random", "dynamics", "curriculum"])
