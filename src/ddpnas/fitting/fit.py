@@ -4,54 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import torch
-from torch import nn
 
-from ddpnas.costs.latency_check import check_latency, measured_here
-from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
 from ddpnas.data.loader import default_batch_size
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, RunError
-from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.export.trained import Export
-from ddpnas.fitting.baselines import baseline_network, check_baseline
-from ddpnas.fitting.fitted import Candidate, Fitted
-from ddpnas.fitting.following import Following
-from ddpnas.fitting.plan import MORE, FitPlan
+from ddpnas.fitting.baselines import check_baseline
+from ddpnas.fitting.fitted import Fitted
+from ddpnas.fitting.plan import FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
-from ddpnas.fitting.speed import epoch_seconds
+from ddpnas.fitting.searched import Searched
 from ddpnas.fitting.started import RECIPE, Started, plan_started
-from ddpnas.fitting.timed import split_limits
-from ddpnas.generation.limits import Limit, Limits, parse_limits
-from ddpnas.report.html import write_report
+from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.runs.folder import LATENCY, PLAN, RUN, RunFolder
-from ddpnas.runs.loop import Progress, search_seconds
+from ddpnas.runs.loop import search_seconds
 from ddpnas.runs.run import Run
-from ddpnas.runs.search import SearchResult, search
-from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import EdgeSpace
-from ddpnas.spaces.registry import create_space
 from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.pretrained import load_data_for
-from ddpnas.training.recipes import RECIPES, ClassWeights, Metric, Recipe, create_recipe
-from ddpnas.training.results import Compared, Comparison, TrainResult
-from ddpnas.training.saving import TrainedFolder, lock_trained
-from ddpnas.training.train import train
-from ddpnas.training.trained_folder import read_comparison
-from ddpnas.utils.duration import duration
+from ddpnas.training.recipes import RECIPES, ClassWeights, Metric
 from ddpnas.utils.onnx import need_onnx
-from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Count, Pixels, Seed, checked, checks_arguments
 from ddpnas.utils.shapes import Range
 
@@ -199,7 +182,7 @@ def fit(
         if made.start is not None:
             opened.close()
             return Started(made, data, folder, kept, begun, tell).run()
-        return _Fit(made, data, folder, kept, begun, tell, space).run(opened)
+        return Searched(made, data, folder, kept, begun, tell, space).run(opened)
 
 
 def resume_fit(
@@ -232,244 +215,7 @@ def resume_fit(
     begun -= search_seconds(run.history)  # what a training took before is in its checkpoint
     images = data if isinstance(data, Data) else run.data(moved_to=data)
     with _threads(made.threads):
-        return _Fit(made, images, path, True, begun, tell).run(None)
-
-
-class _Fit(Following):
-    """A fit that searches.
-
-    Args:
-        plan: What to do.
-        data: The data.
-        folder: Folder of the run.
-        kept: Whether the folder outlives the fit.
-        begun: When the fit began, by ``time.perf_counter()``.
-        tell: Takes lines of text.
-        space: The space of the plan, if it is there; its costs may be counted already.
-    """
-
-    def __init__(
-        self,
-        plan: FitPlan,
-        data: Data,
-        folder: Path,
-        kept: bool,
-        begun: float,
-        tell: Tell,
-        space: EdgeSpace | None = None,
-    ) -> None:
-        super().__init__(plan, data, folder, kept, begun, tell)
-        self.space = space or cast(EdgeSpace, create_space("edge", **plan.space_options))
-        self._latency: CostTable | None = None
-        if (folder / LATENCY).is_file():
-            self._latency = CostTable.load(folder / LATENCY)
-            self._latency.check(self.space)
-        self._best_score = -math.inf
-
-    def run(self, opened: RunFolder | None) -> Fitted:
-        """Race, train, test, export and report.
-
-        Args:
-            opened: The folder of a new run, which this closes; None goes on with the run in it.
-        """
-        plan, found = self.plan, self._race(opened)
-        chosen = found.architecture
-        reached = self._costs(chosen)
-        self._tell(
-            f"chosen: {self.space.outline(chosen)}, with {reached['macs']:,.0f} multiply-adds and "
-            f"{reached['params']:,.0f} parameters"
-        )
-        self._compare_latency(chosen)
-        kept = self.trained
-        with lock_trained(kept.path):
-            before = read_comparison(kept.path)
-            networks = [self._found(found, before)]
-            files = self.export()
-            self.seconds["total"] = self.passed
-            done = {} if before is None else {one.name: one for one in before.baselines}
-            for name in plan.baselines:
-                networks.append(
-                    done[name] if name in done else self._baseline(name, reached["macs"])
-                )
-            if set(plan.baselines) - set(done):
-                kept.save(self.space, networks, limits=self.limits)
-        trained = networks[0].result
-        if self.kept:
-            files["report"] = write_report(self.folder)
-        return Fitted(
-            model=trained.model,
-            architecture=chosen,
-            space=self.space,
-            search=found,
-            trained=trained,
-            costs=reached,
-            limits=self.limits,
-            frontier=self._frontier(found),
-            baselines=tuple(networks[1:]),
-            seconds=self.seconds,
-            folder=self.folder if self.kept else None,
-            files=files,
-        )
-
-    def _costs(self, architecture: Architecture) -> dict[str, float]:
-        """Return the counted costs of a network, and its predicted milliseconds if limited."""
-        with torch.device("meta"):
-            network = self.space.build(architecture)
-        costs = _counted(network, self.space.input_shape)
-        if self._latency is not None:
-            costs[self._latency.name] = self._latency.cost(architecture)
-        return costs
-
-    def _frontier(self, found: SearchResult) -> tuple[Candidate, ...]:
-        """Return the networks of the race of which none is better at no more multiply-adds."""
-        last: dict[Architecture, Candidate] = {}
-        for record in found.history:
-            one = Architecture(record["architecture"])
-            last[one] = Candidate(
-                self.space.format(one), self._costs(one), float(record["accuracy"]),
-                float(record["epochs"]),
-            )  # fmt: skip
-        kept: list[Candidate] = []
-        for candidate in sorted(last.values(), key=lambda c: (c.costs["macs"], -c.accuracy)):
-            if not kept or candidate.accuracy > kept[-1].accuracy:
-                kept.append(candidate)
-        return tuple(kept)
-
-    # The race.
-
-    def _race(self, opened: RunFolder | None) -> SearchResult:
-        plan = self.plan
-        if opened is None:
-            scores = [record["score"] for record in Run(self.folder).history]
-            self._best_score = max(scores, default=-math.inf)
-        found = search(
-            self.space, self.data, "halving", out=self.folder if opened is None else opened,
-            resume=opened is None, seed=plan.seed, device=plan.device,
-            strategy_options=plan.strategy_options, evaluator="continued",
-            evaluator_options=plan.evaluator_options, on_progress=self._tell_progress,
-        )  # fmt: skip
-        self.mark("race")
-        return found
-
-    def _tell_progress(self, progress: Progress) -> None:
-        if progress.record is None:
-            return
-        record = progress.record
-        by_f1 = self.plan.evaluator_options.get("metric") == "macro-f1"
-        f1 = f"macro-F1 {100 * record['macro_f1']:.1f} %, accuracy " if by_f1 else ""
-        self._tell(
-            f"[{progress.done}/{progress.total}] {f1}{100 * record['accuracy']:.1f} % after "
-            f"{record['epochs']:.1f} epochs: {self.space.outline(record['architecture'])}"
-        )
-        if record["score"] > self._best_score:
-            self._best_score = record["score"]
-            self._keep_best(Architecture(record["architecture"]))
-
-    def _evaluator(self) -> ContinuedEvaluator:
-        """Return the evaluator of the race as its last checkpoint left it."""
-        run = Run(self.folder)
-        found = run.evaluator(self.space, self.data, device=self.plan.device)
-        return cast(ContinuedEvaluator, found)
-
-    def _keep_best(self, architecture: Architecture) -> None:
-        alone = self.plan.strategy_options.get("candidates") == 1  # after a step: not trained yet
-        if self.best is None or alone or not self.best.is_due():
-            return
-        try:
-            evaluator = self._evaluator()
-            network = evaluator.network(architecture)
-        except (OptionError, RunError):  # its weights are not in a checkpoint yet
-            return
-        self.best.keep(
-            network, evaluator.recipe,
-            lambda folder, result: self._save(folder, architecture, result), trained_on=False,
-        )  # fmt: skip
-
-    def _compare_latency(self, chosen: Architecture) -> None:
-        """Say what the network takes next to what its table predicts, if measured here."""
-        table = self._latency
-        if table is not None and measured_here(table):
-            found = check_latency(self.space, table, chosen)
-            self._tell(
-                f"predicted {found.predicted_ms:.3g} ms, measured {found.measured_ms:.3g} ms"
-            )
-
-    # The final training.
-
-    @property
-    def _images(self) -> int:
-        """Images of an epoch of the final training."""
-        return len(self.data.train) + (0 if self.data.test is None else len(self.data.valid))
-
-    def _recipe(self) -> Recipe:
-        return create_recipe("quick", **self.plan.recipe)
-
-    def _found(self, found: SearchResult, before: Comparison | None) -> Compared:
-        """Return the winner of the race, trained to the end, and keep it in the folder."""
-        chosen = found.architecture
-        if before is not None:  # it was trained to the end in a session before
-            trained = dataclasses.replace(
-                before.found.result, model=self.load().network, data=self.data
-            )
-            return dataclasses.replace(before.found, result=trained)
-        trained = self._train(found)
-        self.mark("training")
-        return self._save(self.trained, chosen, trained)
-
-    def _save(
-        self, folder: TrainedFolder, architecture: Architecture, result: TrainResult
-    ) -> Compared:
-        costs = self._costs(architecture)
-        one = Compared("found", self.space.format(architecture), architecture, costs, result)
-        folder.save(self.space, [one], limits=self.limits)
-        return one
-
-    def _train(self, found: SearchResult) -> TrainResult:
-        chosen, plan = found.architecture, self.plan
-        network = self._evaluator().network(chosen)
-        if plan.epochs is None:
-            seen = [r for r in found.history if Architecture(r["architecture"]) == chosen]
-            each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
-            each *= SieveConfig(plan.sieve, plan.sieve_options).mean_share
-            self.change(plan.with_epochs(max(1, int(MORE * self.left() / each))))
-        self._tell(f"training it for {duration(self.left())} more")
-        return self.train(
-            network, self._recipe(), "found", lambda folder, one: self._save(folder, chosen, one)
-        )
-
-    def _baseline(self, name: str, macs: float) -> Compared:
-        """Return a network that was trained alone for the whole time.
-
-        Args:
-            name: Its name.
-            macs: Multiply-adds of the network that was found.
-        """
-        plan, (counted, timed) = self.plan, split_limits(self.limits)
-        if timed:  # a design is as large as the network that was found
-            counted["macs"] = Limit(upper=macs)
-        with seeded(plan.seed):
-            network = baseline_network(name, counted, self.data)
-        costs = _counted(network, self.data.input_shape)
-        weights = self.plan.recipe.get("class_weights", "none")
-        recipe = create_recipe("quick", class_weights=weights)
-        with seeded(plan.seed):
-            trial = baseline_network(name, counted, self.data)
-        each = epoch_seconds(trial, self.data, recipe, plan.device)
-        each *= self._images / len(self.data.train)
-        epochs = max(1, int(MORE * plan.training / each))  # the clock drops those that do not fit
-        self._tell(f"baseline {name}: {epochs} epochs in {duration(plan.training)}")
-        result = train(
-            network, self.data, recipe, epochs=epochs, seconds=plan.training, seed=plan.seed,
-            device=plan.device, resume=True,
-            folder=self.trained.checkpoints / "baseline" / name.replace("/", "-"),
-        )  # fmt: skip
-        return Compared(name, name, Architecture({}), costs, result)
-
-
-def _counted(network: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
-    """Return the costs that add up, as :func:`ddpnas.count_costs` has them."""
-    found = count_network(network, input_shape)
-    return {name: float(cost) for name, cost in found.items() if name != "peak_activation_bytes"}
+        return Searched(made, images, path, True, begun, tell).run(None)
 
 
 def _within_memory(
