@@ -25,7 +25,10 @@ from ddpnas.runs import Run
 from ddpnas.runs.folder import RunFolder
 from ddpnas.strategies import strategy_options
 
-SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
+SMALL = [
+    *("--space", "nasbench201"),
+    *("--space-options.channels", "2", "--space-options.cells-per-stage", "1"),
+]
 SHORT = [
     *SMALL, "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20",
     "--device", "cpu",
@@ -201,6 +204,30 @@ def test_search_prints_progress_the_pruning_and_what_to_type_next(capsys, tmp_pa
     assert f"{least:,}" in listed and f"{most:,}" in listed
 
 
+def test_without_a_space_edge_is_searched_sized_for_images_and_limit(capsys, tmp_path):
+    words = [
+        *("search", "--data", "sign-digits-small", "--limit-train-images", "60", "--quiet"),
+        *("--space-options.depths", "[1]", "--space-options.expansions", "[1, 2]"),
+        *("--strategy", "random", "--strategy-options.evaluations", "2", "--device", "cpu"),
+        *("--evaluator-options.warmup-epochs", "1", "--evaluator-options.proxy-weight", "0"),
+    ]
+    largest = {}
+    for limit in ([], ["--limit", "macs=300K"]):
+        out = str(tmp_path / "".join(["run", *limit]))
+        capsys.readouterr()
+        assert main([*words, *limit, "--out", out]) == 0
+        printed = capsys.readouterr().out
+        (command,) = re.findall(rf"^next: ddpnas (.*{'.*'.join(limit)}.*)$", printed, re.MULTILINE)
+        assert main([*shlex.split(command)[:4], "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert all(cost <= found["limits"][name] for name, cost in found["costs"].items()
+                   if name in found["limits"])  # fmt: skip
+        config = Run(out).config
+        assert config.space == "edge" and "limits" not in config.space_options
+        largest[len(limit)] = config.space_options["stages"][-1][-1]
+    assert largest[2] < largest[0]  # 300K is less than what the images alone ask for
+
+
 def test_quiet_prints_the_result_only(capsys, tmp_path):
     main(["search", *QUICK, "--limit-train-images", "100", "--out", str(tmp_path / "r"), "--quiet"])
     printed = capsys.readouterr().out
@@ -273,7 +300,7 @@ def test_the_final_network_may_be_wider_than_the_searched_one(capsys, run):
 
 def test_any_architecture_is_trained_without_a_search(capsys, tmp_path):
     words = [
-        *("train", "--space", "nasbench201", *SMALL, "--data", images(tmp_path / "i")),
+        *("train", *SMALL, "--data", images(tmp_path / "i")),
         *("--architecture", "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"),
         *("--epochs", "1", "--out", str(tmp_path / "out"), "--device", "cpu"),
     ]
@@ -562,13 +589,13 @@ def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
             "did you mean 'batch_size'",
         ),
         (["search", "--space", "nasbench21"], "did you mean 'nasbench201'"),
-        (["search", "--space-options.chanels", "3"], "did you mean 'channels'"),
+        (["search", "--space-options.stage", "3"], "did you mean 'stages'"),
         (["search", "--strategy", "ddpna"], "did you mean 'ddpnas'"),
         (["search", "--strategy-options.explor", "1"], "did you mean 'explore'"),
         (["search", "--data", "fashion-mnist"], "did you mean 'fashion-mnist-12k'"),
         (["search", "--data", "/no/such/folder"], "no file or folder '/no/such/folder'"),
         (["search", "--space-options.num_classes", "20"], "num_classes 20 was asked for"),
-        (["search", "--space-options.channels", "-3"], "from 1 to 4,096, not -3"),
+        (["search", "--space-options.stem-stride", "-3"], "from 1 to 64, not -3"),
         (
             ["search", "--seed", "x"],
             "--seed must be a whole number from 0 to",
@@ -576,12 +603,14 @@ def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
         (["search", "--seed", "18446744073709551616"], "not 18446744073709551616"),
         (["search", "--seed", "1", "--seed", "2"], "--seed is given twice; give it once"),
         (["search", "--image-size", "1e300"], "a whole number from 1 to 4,096, not '1e300'"),
-        (["search", "--limit", "macs=20M"], "`ddpnas generate RUN --limit macs=20M`"),
+        (["search", "--space", "toy", "--limit", "macs=20M"], " --limit macs=20M`"),
+        (["search", "--data", "/no/such", "--limit", "latency_ms=2"], "not by latency_ms"),
+        (["search", "--data", "/no/such", "--limit", "macs=2x"], "cannot read the limit '2x'"),
         (["search", "--epochs", "5"], "did you mean '--evaluator-options.warmup-epochs'?"),
-        (["search", "--channels", "5"], "did you mean '--space-options.channels'?"),
+        (["search", "--depths", "5"], "did you mean '--space-options.depths'?"),
         (["search", "--top", "5"], "it belongs to `ddpnas generate`"),
         (["search", "--strategy-options.seed", "5"], "seed is not an option of strategy 'ddpnas'"),
-        (["search", "--space-options.name", "x"], "unknown option of space 'nasbench201' 'name'"),
+        (["search", "--space-options.name", "x"], "unknown option of space 'edge' 'name'"),
         (["search", "--evaluator-options.momentum", "-1"], "at least 0 and below 1, not -1"),
         (["search", "--evaluator-options.lr", "1e300"], "above 0 and at most 1e+30, not 1e+300"),
         (["search", "--data", "/no/such", "--strategy", "randon"], "did you mean 'random'"),

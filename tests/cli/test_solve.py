@@ -12,7 +12,10 @@ from ddpnas.cli import main
 from ddpnas.costs import LatencyCheck
 from ddpnas.space.decisions import Architecture
 
-SMALL = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]
+SMALL = [
+    *("--space", "nasbench201"),
+    *("--space-options.channels", "2", "--space-options.cells-per-stage", "1"),
+]
 SPACE = create_space("nasbench201", channels=2, cells_per_stage=1, input_shape=(1, 28, 28))
 
 

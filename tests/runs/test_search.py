@@ -566,9 +566,9 @@ def test_a_search_killed_four_times_at_random_moments_ends_as_the_unbroken_one(t
 
     whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
     command = [
-        "search", "--limit-train-images", "100", "--space-options.channels", "2",
-        "--space-options.cells-per-stage", "1", "--device", "cpu", "--seed", "5",
-        "--preset", "paper", "--out",
+        "search", "--limit-train-images", "100", "--space", "nasbench201",
+        "--space-options.channels", "2", "--space-options.cells-per-stage", "1",
+        "--device", "cpu", "--seed", "5", "--preset", "paper", "--out",
     ]  # fmt: skip
     ended(*command, whole)
     # Two evaluations a session at most, so that four sessions do not reach the end.

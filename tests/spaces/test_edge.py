@@ -7,9 +7,9 @@ import functools
 import pytest
 
 from ddpnas import SearchSpace, count_costs, count_network, create_space
-from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.errors import InfeasibleError, OptionError, SpaceError
 from ddpnas.generation import cost_ranges
-from ddpnas.spaces.edge import DESIGNS, network
+from ddpnas.spaces.edge import DESIGNS, MACS_PER_PIXEL, network
 from ddpnas.testing import SpaceContract
 
 TINY = {
@@ -64,6 +64,30 @@ def test_the_limit_lies_well_inside(shape, name, limit):
     assert most > limit * times
 
 
+@pytest.mark.parametrize(("shape", "stride", "stages"), [((1, 28, 28), 2, 3), ((1, 8, 8), 1, 2)])
+def test_without_limits_the_images_size_the_space(shape, stride, stages):
+    """The middle of a space costs about as much for each pixel, whatever the images are."""
+    space = create_space("edge", input_shape=shape, depths=(2,), expansions=(1,))
+    assert (space.options["stem_stride"], len(space.options["stages"])) == (stride, stages)
+    macs = MACS_PER_PIXEL * shape[1] * shape[2]
+    again = create_space(
+        "edge", input_shape=shape, depths=(2,), expansions=(1,), limits={"macs": macs}
+    )
+    assert space.options == again.options
+    found = space.scaled("residual", {"macs": macs})
+    assert 0.6 * macs < count_network(space.build(found), shape)["macs"] <= macs
+
+
+def test_a_limit_without_an_upper_end_sizes_by_the_lower_one():
+    """At least 2 M multiply-adds is in the middle of the space, too."""
+    shape, few = (1, 28, 28), {"depths": (1,), "expansions": (1,)}
+    spaces = [
+        create_space("edge", input_shape=shape, limits={"macs": limit}, **few)
+        for limit in ("2M", ">=2M", "1M..2M")
+    ]
+    assert len({str(space.options) for space in spaces}) == 1
+
+
 @pytest.mark.parametrize("design", sorted(DESIGNS))
 def test_standard_designs_fill_the_limit(design):
     """A scaled design is within the limits, and close to the first that binds."""
@@ -91,6 +115,8 @@ def test_options_that_contradict_each_other_are_refused():
         create_space("toy", limits={"macs": "2M"})
     with pytest.raises(OptionError, match="not by latency_ms"):
         create_space("edge", limits={"latency_ms": 3})
+    with pytest.raises(SpaceError, match="takes images, .*not inputs of shape .16,"):
+        create_space("edge", input_shape=(16,))
     with pytest.raises(OptionError, match="residual"):
         create_space("edge", input_shape=(1, 8, 8), **TINY).scaled("residul", {"macs": 1e6})
 

@@ -32,6 +32,7 @@ from ddpnas.cli._options import FREE, Command, Parser, dashed
 from ddpnas.data.sieves import sieve_options
 from ddpnas.errors import OptionError, nearest
 from ddpnas.evaluators.registry import evaluator_options
+from ddpnas.runs.config import RunConfig
 from ddpnas.spaces.registry import space_options
 from ddpnas.strategies.registry import strategy_options
 from ddpnas.training.distributed import launched
@@ -48,8 +49,8 @@ TOGETHER = ("search", "resume", "train")  # commands that several processes may 
 # Options that --help shows of commands with many; --help-all shows all.
 SHOWN = {
     "search": (
-        "--preset", "--data", "--image-size", "--space", "--strategy", "--evaluator", "--sieve",
-        "--seed", "--device", "--out", "--overwrite",
+        "--preset", "--data", "--image-size", "--limit", "--space", "--strategy", "--evaluator",
+        "--sieve", "--seed", "--device", "--out", "--overwrite",
     ),
     "train": (
         "run", "--data", "--recipe", "--epochs", "--random", "--same-size", "--baseline", "--seed",
@@ -163,11 +164,6 @@ def _unknown(command: str, name: str, known: Collection[str], words: Sequence[st
     says = f"unknown option of `ddpnas {command}` {name!r}: "
     if difflib.get_close_matches(name, known, n=1, cutoff=0.9):
         return nearest(f"option of `ddpnas {command}`", name, known)
-    if (command, name) == ("search", "--limit"):
-        return (
-            f"{says}one search serves all limits, which come after it: `ddpnas generate RUN "
-            f"--limit macs=20M`"
-        )
     if meant := _inner_option(name, known, words):
         return f"{says}did you mean {meant!r}?"
     if homes := [other for other, (make, _) in COMMANDS.items() if name in _options(make())]:
@@ -187,7 +183,7 @@ def _inner_option(name: str, known: Collection[str], words: Sequence[str]) -> st
         "--strategy-options": lambda: strategy_options(_value(words, "--strategy", "ddpnas")),
         "--recipe-options": lambda: hints_of(Recipe),
         "--sieve-options": lambda: sieve_options(_value(words, "--sieve", "all")),
-        "--space-options": lambda: space_options(_value(words, "--space", "nasbench201")),
+        "--space-options": lambda: space_options(_value(words, "--space", RunConfig.space)),
     }
     inner = []
     for group, options in groups.items():

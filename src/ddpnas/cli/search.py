@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from ddpnas.data.load import DataConfig, load_data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, nearest
 from ddpnas.generation.cost_ranges import cost_bounds
-from ddpnas.generation.limits import amount
+from ddpnas.generation.limits import amount, parse_limits
 from ddpnas.relaxed.estimate import MixtureEstimate
 from ddpnas.relaxed.load import MixtureLoad
 from ddpnas.runs.config import RunConfig
@@ -44,6 +44,7 @@ from ddpnas.runs.search import SearchResult, check_without_data, open_space
 from ddpnas.runs.search import search as search_space
 from ddpnas.shrinking.plan import SHRINK
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.spaces.registry import list_spaces, takes_limits
 from ddpnas.strategies.gradient import GradientStrategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.distributed import current, join
@@ -79,6 +80,13 @@ def _search_parser() -> ArgumentParser:
     )
     parser.add_class_arguments(RunConfig, None, skip={"data"})
     parser.add_class_arguments(DataConfig, None)
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        help="size the space edge for this limit, such as macs=20M; may be repeated. `ddpnas "
+        "generate` keeps limits, these or others",
+    )
     parser.add_argument("--out", default="runs/search", help="the run folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     add_quiet(parser)
@@ -105,14 +113,15 @@ def _resume_parser() -> ArgumentParser:
 def search(options: Namespace) -> None:
     """``ddpnas search``."""
     join(options.device)
+    of_space = _space_options(options)
     check_without_data(
-        options.space, options.strategy, options.evaluator, space_options=options.space_options,
+        options.space, options.strategy, options.evaluator, space_options=of_space,
         strategy_options=options.strategy_options, evaluator_options=options.evaluator_options,
         device=options.device, sieve=options.sieve, sieve_options=options.sieve_options,
         out=options.out, overwrite=options.overwrite,
     )  # fmt: skip
     data = load_data(fields(DataConfig, options))
-    space = open_space(options.space, data, options.space_options)
+    space = open_space(options.space, data, of_space)
     show.line(f"searching {space} on {data.name}: {show.sizes(data)}", quiet=options.quiet)
     chosen = options.strategy_options
     if issubclass(NamedStrategy.read(options.strategy).made(), GradientStrategy) and (
@@ -150,7 +159,25 @@ def search(options: Namespace) -> None:
             overwrite=options.overwrite,
             on_progress=progress.update,
         )
-    _show_result(options.out, space, result)
+    _show_result(options.out, space, result, options.limit)
+
+
+def _space_options(options: Namespace) -> dict[str, Any]:
+    """Return the options of the space, and the limits from which its sizes follow, if any.
+
+    Raises:
+        OptionError: A limit cannot be read, or the sizes of the space do not follow from limits.
+    """
+    if not options.limit:
+        return options.space_options  # type: ignore[no-any-return]
+    if not takes_limits(options.space):
+        sized = ", ".join(filter(takes_limits, list_spaces()))
+        raise OptionError(
+            f"the sizes of space {options.space!r} do not follow from limits, only those of "
+            f"{sized}; one search serves all limits, which come after it: `ddpnas generate "
+            f"{shlex.quote(options.out)} --limit {shlex.quote(options.limit[0])}`"
+        )
+    return {**options.space_options, "limits": parse_limits(options.limit)}
 
 
 def _show_load(space: SearchSpace, estimate: MixtureEstimate) -> None:
@@ -204,7 +231,17 @@ def resume(options: Namespace) -> None:
     _show_result(options.run, Run(options.run).space(options.space), result)
 
 
-def _show_result(folder: str, space: SearchSpace, result: SearchResult) -> None:
+def _show_result(
+    folder: str, space: SearchSpace, result: SearchResult, limits: Sequence[str] = ()
+) -> None:
+    """Print what was found, and what to type next.
+
+    Args:
+        folder: The run folder.
+        space: The space.
+        result: The result.
+        limits: The limits that the space was sized for.
+    """
     if not current().first:
         return
     run = Run(folder)
@@ -221,7 +258,9 @@ def _show_result(folder: str, space: SearchSpace, result: SearchResult) -> None:
     show.line(f"run folder: {folder}")
     rescore = " --rescore 50" if run.shared else ""
     words = f"{shlex.quote(folder)}{own_space(run.config.space)}"
-    show.line(f"next: ddpnas generate {words} --limit macs={_example_limit(least, found)}{rescore}")
+    wanted = limits or [f"macs={_example_limit(least, found)}"]
+    said = " ".join(f"--limit {shlex.quote(limit)}" for limit in wanted)
+    show.line(f"next: ddpnas generate {words} {said}{rescore}")
     show.line(f"then: ddpnas train {words} --random 3")
 
 

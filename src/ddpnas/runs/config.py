@@ -26,7 +26,8 @@ class RunConfig:
     ``ddpnas search --config FILE`` takes the same as YAML, and a run folder keeps it.
 
     Args:
-        space: A published space (`ddpnas spaces`) or your own: my_file.py:network.
+        space: A published space (`ddpnas spaces`) or your own: my_file.py:network. The default,
+            edge, is sized for the images and for --limit.
         space_options: Options of the space, one by one: --space-options.channels 8.
         data: Which images; None if the data came from Python objects.
         strategy: A strategy of the package (`ddpnas strategies`) or your own:
@@ -49,7 +50,7 @@ class RunConfig:
         True
     """
 
-    space: str = "nasbench201"
+    space: str = "edge"
     space_options: dict[str, Any] = field(default_factory=dict)
     data: DataConfig | None = field(default_factory=DataConfig)
     strategy: str = "ddpnas"

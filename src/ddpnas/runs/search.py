@@ -126,7 +126,7 @@ class SearchResult:
 
 @checks_arguments
 def search(
-    space: SearchSpace | str,
+    space: SearchSpace | str = "edge",
     data: Data | Any = "fashion-mnist-12k",
     strategy: str | Callable[..., Strategy] = "ddpnas",
     *,

@@ -145,6 +145,17 @@ class SearchSpace(DecisionSpace):
         self._norm_calls = found.norm_calls
         self.output_shape: tuple[int, ...] = found.output_shape
 
+    @classmethod
+    def check_own_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse wrong values of :attr:`own_options`, before there are images.
+
+        Args:
+            options: All options of the space.
+
+        Raises:
+            OptionError: A value is wrong.
+        """
+
     def build(
         self,
         architecture: Mapping[str, str],

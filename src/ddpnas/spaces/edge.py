@@ -22,8 +22,9 @@ Block types, of which the first of a stage changes width and resolution:
   2021, arXiv 2104.00298)
 
 Widths and resolutions follow from limits: ``create_space("edge", input_shape=(3, 32, 32),
-num_classes=10, limits={"macs": "2M"})`` has networks on both sides of 2 M multiply-adds. Standard
-designs are members of the space: ``space.scaled("residual", {"macs": "2M"})``.
+num_classes=10, limits={"macs": "2M"})`` has networks on both sides of 2 M multiply-adds. Without
+limits they follow from the images alone. Standard designs are members of the space:
+``space.scaled("residual", {"macs": "2M"})``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.costs.network import count_network
-from ddpnas.errors import InfeasibleError, OptionError, nearest
+from ddpnas.errors import InfeasibleError, OptionError, SpaceError, nearest
 from ddpnas.generation.limits import Limit, Limits, parse_limits
 from ddpnas.space.choose import BuildChoice, Choose
 from ddpnas.space.decisions import Architecture
@@ -51,6 +52,7 @@ from ddpnas.utils.shapes import Range
 __all__ = ["DESIGNS", "SIZED_BY", "SPACE", "EdgeSpace", "network"]
 
 SIZED_BY = ("macs", "params", "size_bytes", "activation_bytes", "peak_activation_bytes")
+MACS_PER_PIXEL = 2_500  # of a network in the middle of a space that no limits size
 DEPTHS = (1, 2, 3)
 # Widths to choose from, relative to those of a network of the limit's size: the cost may be about a
 # quarter of the limit or four times as much, whatever else is chosen.
@@ -76,6 +78,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
         "blocks": ["inverted"] * 5, "depths": [1, 2, 3, 3, 1], "expansion": 2, "se": "se",
     },
 }  # fmt: skip
+_SIZES = frozenset({"stem_stride", "stem", "stages", "head"})  # options that follow from limits
 _OF_A_STAGE = ("block", "width", "depth", "expansion", "kernel", "se")
 _LEAST_WIDTH = 8  # channels of the first stage, below which a larger stride is better
 
@@ -284,12 +287,13 @@ class EdgeSpace(SearchSpace):
         network: The function.
         input_shape: Shape of an image, (channels, height, width).
         limits: Cost name -> limit, as for :func:`ddpnas.generate`; see :data:`SIZED_BY`. Stride of
-            the stem, stages and widths follow from them. None leaves the defaults, which suit
-            32 x 32 pixels and some 10 M multiply-adds.
+            the stem, stages and widths follow from them. Without limits and sizes, they follow from
+            the images: as within :data:`MACS_PER_PIXEL` multiply-adds for each pixel.
         options: See :class:`ddpnas.SearchSpace`.
 
     Raises:
         OptionError: A limit is of another cost, or sizes are given besides limits.
+        SpaceError: The inputs are no images.
 
     Example:
         >>> from ddpnas import create_space
@@ -308,13 +312,30 @@ class EdgeSpace(SearchSpace):
         limits: Limits | None = None,
         **options: Any,
     ) -> None:
-        if limits:
-            if given := sorted({"stem_stride", "stem", "stages", "head"} & options.keys()):
-                raise OptionError(f"give limits or {', '.join(given)}, not both")
+        self.check_own_options({**options, "limits": limits})
+        shape = tuple(input_shape or (3, 32, 32))
+        if len(shape) != 3:
+            raise SpaceError(
+                f"space 'edge' takes images, (channels, height, width), not inputs of shape {shape}; "
+                f"write a space for them (docs/own-space.md) and name it: --space my_file.py:network"
+            )
+        if not _SIZES & options.keys():
+            wanted = limits or {"macs": MACS_PER_PIXEL * math.prod(shape[1:])}
             classes = options.get("num_classes", 10)
-            shape = tuple(input_shape or (3, 32, 32))
-            options |= _sizes(parse_limits(limits), shape, classes)
+            options |= _sizes(parse_limits(wanted), shape, classes)
         super().__init__(network, input_shape, **options)
+
+    @classmethod
+    def check_own_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse limits of costs that do not size the space, and sizes besides limits.
+
+        Raises:
+            OptionError: See above.
+        """
+        if limits := options.get("limits"):
+            _known(parse_limits(limits))
+            if given := sorted(_SIZES & options.keys()):
+                raise OptionError(f"give limits or {', '.join(given)}, not both")
 
     def scaled(self, design: str, limits: Limits) -> Architecture:
         """Return a standard design, as wide as the limits allow.
@@ -456,10 +477,15 @@ def _sizes(
     smallest stride at which that is at least 8 channels in the first stage.
 
     Args:
-        limits: Limits by cost.
+        limits: Limits by cost. Of one that has no upper end, the lower one counts.
         input_shape: Shape of an image.
         num_classes: Outputs of the classifier.
     """
+    wanted = {
+        name: limit if limit.upper < math.inf else Limit(upper=limit.lower)
+        for name, limit in _known(limits).items()
+        if limit != Limit()
+    }
     side = min(input_shape[1:])
     strides = [s for s in (1, 2, 4) if s == 1 or side >= 6 * s]
     for stride in strides:
@@ -478,7 +504,7 @@ def _sizes(
                     BuildChoice({**chosen, "head": "none"}), num_classes=num_classes,
                     input_shape=input_shape, **options,
                 )  # fmt: skip
-            fits = _within(medium, input_shape, _known(limits))
+            fits = _within(medium, input_shape, wanted)
             low, high = (width, high) if fits else (low, width)
         if low >= _LEAST_WIDTH or stride == strides[-1]:
             return _options(low, stride, stages)

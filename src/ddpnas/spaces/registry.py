@@ -91,6 +91,8 @@ def check_space(name: str, options: Mapping[str, Any]) -> None:
         raise OptionError(nearest("space", name, _SPACES))
     else:
         network_options(_SPACES[name].args[0], name, _network_options(name, options))
+        kind: Any = _SPACES[name].func
+        kind.check_own_options(options)
 
 
 def takes_limits(name: str) -> bool:
@@ -125,7 +127,7 @@ def create_space(name: str, /, **options: Any) -> SearchSpace:
     Args:
         name: One of :func:`list_spaces`.
         options: ``num_classes``, ``input_shape`` and the space's own, such as ``channels``. The
-            sizes of "edge" follow from ``limits``, cost name -> limit.
+            sizes of "edge" follow from ``limits``, cost name -> limit, or from the images alone.
 
     Raises:
         OptionError: An unknown name or option, or a value of another type or out of range.
