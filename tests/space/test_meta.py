@@ -8,6 +8,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddpnas.space.meta import on_meta
 
+
+def _statistics(x):
+    return [torch.empty(x.shape[1], device="meta", dtype=x.dtype) for _ in range(2)]
+
+
 CALLS = {
     "relu": lambda x: functional.relu(x),
     "relu6": lambda x: functional.relu6(x),
@@ -23,6 +28,14 @@ CALLS = {
     "whole": lambda x: x > 0,
     "ones": lambda x: x + 1,
     "true": lambda x: x + True,
+    "norm": lambda x: functional.batch_norm(x, *_statistics(x), training=True),
+    "norm as in evaluation": lambda x: functional.batch_norm(x, *_statistics(x)),
+    "means of a norm": lambda x: torch.native_batch_norm(
+        x, None, None, *_statistics(x), True, 0.1, 1e-5
+    )[1],
+    "deviations of a norm": lambda x: torch.native_batch_norm(
+        x, None, None, *_statistics(x), False, 0.1, 1e-5
+    )[2],
     "sorted": lambda x: x.sort(dim=1).values,
 }
 SHAPES = [(2, 3, 8, 8), (2, 3, 9, 7), (1, 5, 8, 8)]

@@ -176,9 +176,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        output = _normalized(func, args)
-        if output is None:
-            output = func(*args, **kwargs)
+        output = func(*args, **kwargs)
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         results = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         if given and results:
@@ -297,20 +295,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _set(self, tensor: Tensor, labels: Labels) -> None:
         self._labels[id(tensor)] = tensor, labels
-
-
-_NORMS = {"native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"}
-
-
-def _normalized(func: Any, args: Sequence[Any]) -> Any:
-    """Return the result of a BatchNorm, and None of others.
-
-    torch's own function for the meta device takes long to find that it has the form of the input.
-    """
-    if func.overloadpacket.__name__ not in _NORMS:
-        return None
-    few = torch.empty(args[0].shape[1])
-    return torch.empty_like(args[0]), few, few
 
 
 def _append(paths: list[str], path: str, *_: Any) -> None:

@@ -40,6 +40,7 @@ _elementwise = {
     for end in ("", "_")
     if hasattr(torch.ops.aten, name + end)
 }
+_NORM = torch.ops.aten.native_batch_norm.default  # as slow; it also returns means and deviations
 
 _known: dict[Any, _Form | tuple[_Form, ...]] = {}
 _pure: dict[Any, bool] = {}  # operation -> whether its results are new and nothing is changed
@@ -181,6 +182,9 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func in _elementwise and args[0].is_meta and args[0].is_floating_point():
             return args[0] if _elementwise[func] else torch.empty_like(args[0])
+        if func is _NORM and args[0].is_meta and args[0].dtype == torch.float32:
+            mean = args[0].new_empty(args[0].shape[1])
+            return torch.empty_like(args[0]), mean, torch.empty_like(mean)
         key = None
         if _is_pure(func):
             with contextlib.suppress(_NoFormError):
