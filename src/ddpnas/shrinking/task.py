@@ -1,11 +1,10 @@
-"""ShrinkTask: a shrink that follows its plan, each phase from where it was interrupted."""
+"""ShrinkTask: a shrink that is planned, or reopened, and can run."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,51 +16,29 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
-from ddpnas.data.loader import Loader
 from ddpnas.errors import InfeasibleError, OptionError, RunError
-from ddpnas.export.onnx_runtime import raw_inputs
-from ddpnas.export.torch_export import export_torch
-from ddpnas.export.trained import export_trained
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, Limits, checked_limits, parse_limits, within
-from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths
-from ddpnas.shrinking.folder import COSTS, MASKS, ONNX, PROGRAM, ShrinkFolder
-from ddpnas.shrinking.importance import order_channels
-from ddpnas.shrinking.pas import search_masks
+from ddpnas.shrinking._phases import Phases, whole_of
+from ddpnas.shrinking.folder import COSTS, ShrinkFolder
 from ddpnas.shrinking.plan import (
-    MASK_EPOCHS,
-    RECIPE,
     SHRINK,
     ShrinkPlan,
     ShrinkSettings,
     estimate,
     refuse_too_long,
 )
-from ddpnas.shrinking.recalibration import recalibrate
-from ddpnas.shrinking.sensitivity import Sensitivity, batches_of, mean_loss, measure_sensitivity
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
-from ddpnas.shrinking.shrunk import ShrinkComparison, Shrunk
+from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.width_scores import WidthScores, describe_fixed
-from ddpnas.space.decisions import Architecture
-from ddpnas.space.user_code import confirmed_name, names_file, without_folders
+from ddpnas.space.user_code import confirmed_name, names_file
 from ddpnas.training.device import pick_device
-from ddpnas.training.metrics import confusion
 from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.pretrained import OpenedNetwork, open_network
-from ddpnas.training.results import TrainResult
-from ddpnas.training.saving import TrainedFolder, lock_trained
-from ddpnas.training.train import train
-from ddpnas.training.trained_folder import load, read_comparison
-from ddpnas.utils.duration import duration
-from ddpnas.utils.files import writable
 
 __all__ = ["ShrinkTask"]
 
 logger = logging.getLogger(__name__)
-
-TRAINED = "trained"
-_IMAGES = 500  # with which a file is checked
-_NEAR = 0.97  # of the found network's multiply-adds that random widths have at least
 
 Tell = Callable[[str], object]
 
@@ -117,11 +94,11 @@ class ShrinkTask:
         data = as_data(data)
         more = [one if isinstance(one, CostTable) else CostTable.load(one) for one in costs]
         space, tables = _opened(model, data, settings, more)
-        full = {name: table.cost(_whole(space)) for name, table in tables.items()}
+        full = {name: table.cost(whole_of(space)) for name, table in tables.items()}
         asked = checked_limits(parse_limits(limits, of=full), tables)
         _refuse_infeasible(space, asked, tables)
         phases: dict[str, float] = {}
-        if not within(_whole(space), asked, tables):
+        if not within(whole_of(space), asked, tables):
             place = pick_device(settings.device)
             phases = estimate(space, data, asked, tables, settings, place, writes=writes)
         code = None if named is None else named.code
@@ -195,7 +172,7 @@ class ShrinkTask:
     @property
     def is_met(self) -> bool:
         """Whether the given network is within the limits, so that nothing has to be cut."""
-        return within(_whole(self.space), self.limits, self.costs)
+        return within(whole_of(self.space), self.limits, self.costs)
 
     def check_minutes(self) -> None:
         """Refuse a plan that needs more than its minutes.
@@ -213,7 +190,10 @@ class ShrinkTask:
             tell: Takes lines of text.
             kept: Whether the folder outlives the call.
         """
-        run = _Run(self, folder, tell or (lambda text: None))
+        run = Phases(
+            self.followed, self.space, self.data, self.costs, self.limits, self.named,
+            folder, tell or (lambda text: None),
+        )  # fmt: skip
         if self.is_met:
             logger.warning("the network is within the limits already; nothing is cut")
             return run.nothing_cut()
@@ -250,10 +230,6 @@ def _opened(
     return space, tables
 
 
-def _whole(space: ShrinkableSpace) -> Architecture:
-    return Architecture({d.name: d.options[-1] for d in space.decisions})
-
-
 def _refuse_infeasible(
     space: ShrinkableSpace, limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
 ) -> None:
@@ -262,230 +238,3 @@ def _refuse_infeasible(
     except InfeasibleError as error:
         groups = WidthScores.to_dict(space, {}, space.groups)["groups"]
         raise InfeasibleError(f"{error}; {describe_fixed(groups)}", error.unmet) from None
-
-
-class _Run:
-    """The phases of a shrink.
-
-    Args:
-        task: The task.
-        folder: Where everything is kept.
-        tell: Takes lines of text.
-    """
-
-    def __init__(self, task: ShrinkTask, folder: ShrinkFolder, tell: Tell) -> None:
-        self.task, self.folder, self.tell = task, folder, tell
-        self.settings, self.data, self.space = task.followed.settings, task.data, task.space
-        self.device = pick_device(self.settings.device)
-        self.trained = TrainedFolder(folder.path / TRAINED)
-        self.seconds: dict[str, float] = {}
-        self._begun = time.perf_counter()
-
-    def nothing_cut(self) -> Shrunk:
-        """Return the given network."""
-        task, whole = self.task, _whole(self.space)
-        full = {name: table.cost(whole) for name, table in task.costs.items()}
-        given = self._accuracy(copy.deepcopy(self.space.model).to(self.device))
-        model = copy.deepcopy(self.space.model).eval()
-        return Shrunk(
-            model, self.space.groups, {}, whole, given, full, (), full, task.limits, [], []
-        )
-
-    def all_phases(self) -> Shrunk:
-        """Train the head, score widths and candidates, fine-tune, and return the result."""
-        with lock_trained(self.trained.path):
-            if self.settings.head_epochs:
-                self._train_head()
-            self._begun = time.perf_counter()
-            given = self._known_accuracy("given", lambda: self.space.model)
-            by_masks = self.settings.method == "pas"
-            sensitivity = self._masks() if by_masks else self._sensitivity()
-            scored = self._candidates(sensitivity)
-            chosen = {"found": scored[0].architecture, **self._controls(scored[0])}
-            before = read_comparison(self.trained.path)
-            networks = tuple(self._network(name, widths) for name, widths in chosen.items())
-            if before is None:
-                self.trained.save(
-                    None, [one.compared for one in networks],
-                    limits=self.task.limits, named=self.task.named, start=self._start,
-                )  # fmt: skip
-            self._mark("fine-tuning")
-        scores = WidthScores(
-            self.space,
-            self.task.costs,
-            WidthScores.to_dict(self.space, {}, self.space.groups)["groups"],
-            sensitivity,
-        )
-        return Shrunk(
-            model=networks[0].result.model,
-            groups=self.space.groups,
-            order=self.space.order,
-            architecture=networks[0].architecture,
-            given=given,
-            given_costs=scores.whole,
-            networks=networks,
-            costs=networks[0].costs,
-            limits=self.task.limits,
-            frontier=scores.frontier(next(iter(self.task.limits), "macs")),
-            candidates=scored,
-            seconds=self.seconds,
-        )
-
-    def write(self) -> None:
-        """Write the smaller network as files that need no code of it, and check them."""
-        path, data = self.folder.path, self.data
-        if (path / ONNX).exists():
-            return
-        named = self.task.named
-        by = named.name if named is not None and named.code is not None else self.space.model
-        loaded = load(self.trained.path, model=by)
-        if named is None:  # no name rebuilds it
-            raw = raw_inputs(data, data.splits[data.held_out], _IMAGES)
-            with writable(path):
-                export_torch(loaded, path / PROGRAM, images=raw)
-        export_trained("onnx", loaded, data, path, self.tell)
-        self._mark("writing")
-
-    def _mark(self, phase: str) -> None:
-        """Note how long a phase took in this session, and say so."""
-        now = time.perf_counter()
-        self.seconds[phase], self._begun = now - self._begun, now
-        planned = self.task.followed.phases.get(phase)
-        about = "" if planned is None else f" (estimated: {duration(planned)})"
-        self.tell(f"{phase}: {duration(self.seconds[phase])}{about}")
-
-    @property
-    def _start(self) -> dict[str, str | None]:
-        """What the folder says of the given network, without paths."""
-        named, weights = self.task.named, self.task.followed.weights
-        name = type(self.space.model).__name__ if named is None else without_folders(named.name)
-        return {"name": name, "weights": None if weights is None else Path(weights).name}
-
-    def _train_head(self) -> None:
-        """Fine-tune the given network for the classes of the data."""
-        model = self.space.model
-        result = train(
-            copy.deepcopy(model), self.data, RECIPE, epochs=self.settings.head_epochs,
-            seed=self.settings.seed, device=str(self.device), resume=True,
-            folder=self.trained.checkpoints / "head", on_epoch=self._tell_epoch("head"),
-        )  # fmt: skip
-        model.load_state_dict(result.model.state_dict())
-        self._mark("head")
-
-    def _tell_epoch(self, what: str) -> Callable[[Mapping[str, float]], object]:
-        return lambda r: self.tell(f"{what}: epoch {r['epoch']:.0f}, loss {r['loss']:.3f}")
-
-    def _sensitivity(self) -> Sensitivity:
-        def keep(group: str, width: int, loss: float) -> None:
-            self.folder.add("width", loss, group=group, width=str(width))
-            self.tell(f"{group} with {width} channels: loss {loss:.4f}")
-
-        found = measure_sensitivity(
-            self.space, self.data,
-            importance=self.settings.importance, images=self.settings.images,
-            seed=self.settings.seed, device=self.device,
-            known=self.folder.widths(), on_width=keep,
-        )  # fmt: skip
-        self._mark("sensitivity")
-        return found
-
-    def _masks(self) -> Sensitivity:
-        """Return the prices of widths by masks, in place of measured rises."""
-        settings, space, device = self.settings, self.space, self.device
-        batches = batches_of(self.data, self.data.train, settings.images, settings.seed, device)
-        model = copy.deepcopy(space.model).to(device)
-        space.order = order_channels(model, space.groups, settings.importance, batches)
-        known = self.folder.widths()
-        if len(known) < sum(len(d.options) for d in space.decisions):
-            recalibrate(model, batches)
-            validation = batches_of(
-                self.data, self.data.valid, settings.images, settings.seed, device
-            )
-            loss = mean_loss(model, validation)
-            found = search_masks(
-                space, self.data, self.task.limits, self.task.costs,
-                epochs=MASK_EPOCHS, seed=settings.seed, device=device,
-                checkpoint=self.folder.path / MASKS, on_epoch=self._tell_epoch("masks"),
-            )  # fmt: skip
-            for (group, width), price in found.prices.items():
-                if (group, width) not in known:
-                    self.folder.add("width", loss + price, group=group, width=width)
-            known = self.folder.widths()
-        self._mark("masks")
-        first = space.decisions[0]
-        whole = known[first.name, first.options[-1]]
-        return Sensitivity.of_losses(space, whole, known)
-
-    def _candidates(self, sensitivity: Sensitivity) -> list[Candidate]:
-        def keep(candidate: Candidate) -> None:
-            widths = dict(candidate.architecture)
-            self.folder.add("candidate", candidate.loss, architecture=widths)
-
-        found = score_candidates(
-            self.space, self.data, sensitivity, self.task.limits, self.task.costs,
-            candidates=self.settings.candidates, images=self.settings.images,
-            seed=self.settings.seed, device=self.device,
-            known=self.folder.candidates(), on_candidate=keep,
-        )  # fmt: skip
-        self._mark("candidates")
-        return found
-
-    def _controls(self, found: Candidate) -> dict[str, Architecture]:
-        """Return uniform and random widths of about the multiply-adds of the found ones."""
-        space, costs, limits = self.space, self.task.costs, self.task.limits
-        chosen: dict[str, Architecture] = {}
-        if not self.settings.controls:
-            return chosen
-        macs = found.costs["macs"]
-        same = {**limits, "macs": Limit(upper=min(macs, limits.get("macs", Limit()).upper))}
-        try:
-            chosen["uniform"] = uniform_widths(space, same, costs)
-        except InfeasibleError as error:
-            logger.warning("no uniform widths to compare with: %s", error)
-        rng = np.random.default_rng(self.settings.seed)
-        try:
-            near = {**same, "macs": Limit(_NEAR * macs, macs)}
-            chosen["random"] = sample_within(space, near, costs, rng)
-        except InfeasibleError:  # no other widths have as many
-            chosen["random"] = sample_within(space, limits, costs, rng)
-        return chosen
-
-    def _accuracy(self, network: nn.Module) -> float:
-        """Return the accuracy of a network on images that are not trained on."""
-        split = self.data.splits[self.data.held_out]
-        loader = Loader(self.data, [split], self.device)
-        counts = confusion(network.eval(), loader.eval_batches(500), len(self.data.classes))
-        return float(counts.trace() / counts.sum())
-
-    def _known_accuracy(self, name: str, network: Callable[[], nn.Module]) -> float:
-        known = self.folder.accuracies()
-        if name in known:
-            return known[name]
-        found = self._accuracy(copy.deepcopy(network()).to(self.device))
-        self.folder.add("accuracy", found, network=name)
-        return found
-
-    def _network(self, name: str, widths: Architecture) -> ShrinkComparison:
-        """Return a network of these widths, cut and fine-tuned."""
-        costs = {cost: table.cost(widths) for cost, table in self.task.costs.items()}
-        network = self.space.build(widths).to(self.device)
-        seed, data = self.settings.seed, self.data
-        recalibrate(network, batches_of(data, data.train, self.settings.images, seed, self.device))
-        cut = self._known_accuracy(name, lambda: network)
-        return ShrinkComparison(name, widths, costs, cut, self._fine_tuned(name, network))
-
-    def _fine_tuned(self, name: str, network: nn.Module) -> TrainResult:
-        before = read_comparison(self.trained.path)
-        if before is not None:  # all were fine-tuned in a session before
-            result = next(one.result for one in before.networks if one.name == name)
-            if name != "found":
-                return dataclasses.replace(result, data=self.data)
-            loaded = load(self.trained.path, model=self.space.model)
-            model = loaded.network.requires_grad_(True).to(self.device)
-            return dataclasses.replace(result, model=model, data=self.data)
-        return train(
-            network, self.data, RECIPE, epochs=self.settings.epochs, seed=self.settings.seed,
-            device=str(self.device), teacher=self.space.model if self.settings.distil else None,
-            folder=self.trained.checkpoints / name, resume=True,
-            on_epoch=self._tell_epoch(f"{name} widths"),
-        )  # fmt: skip
