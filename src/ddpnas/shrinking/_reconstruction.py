@@ -17,7 +17,8 @@ Of several layers, each counts relative to |y|^2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,11 @@ from ddpnas.shrinking.groups import Axis, Group, Part
 
 __all__ = ["reconstruct"]
 
-_IMAGES = 16  # of each batch
+_IMAGES = 32  # in all, at least
 _POSITIONS = 8  # of each image
 _OUTPUTS = 64  # outputs of a layer, projected at random
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Sequence[tuple[Tensor, Tensor]]
 
 
 def reconstruct(
@@ -50,9 +51,10 @@ def reconstruct(
     users = {layer: None for g in groups for part in g.parts for layer in _users(model, part)}
     seen: dict[str, list[Tensor]] = {layer: [] for layer in users}
     generator = torch.Generator().manual_seed(0)
+    of_each = math.ceil(_IMAGES / len(batches))
 
     def keep(layer: str, module: nn.Module, inputs: Tensor) -> None:
-        seen[layer].append(_patches(module, inputs[:_IMAGES].detach(), generator))
+        seen[layer].append(_patches(module, inputs[:of_each].detach(), generator))
 
     handles = [
         model.get_submodule(layer).register_forward_pre_hook(

@@ -33,7 +33,9 @@ from ddpnas.utils.settings import MostImages, Seed, checked
 
 __all__ = ["Sensitivity", "batches_of", "mean_loss", "measure_sensitivity"]
 
+# Images at a time. Of more, what a layer returns does not fit into the cache of a processor.
 _BATCH = 250
+_CPU_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def batches_of(
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(split), generator=generator)[:images].sort().values
     loader = Loader(data, [split.subset(chosen.tolist())], device)
-    return list(loader.eval_batches(_BATCH))
+    return list(loader.eval_batches(_CPU_BATCH if device.type == "cpu" else _BATCH))
 
 
 def mean_loss(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> float:
