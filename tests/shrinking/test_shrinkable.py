@@ -85,8 +85,6 @@ def test_decisions_are_the_groups_that_can_be_cut():
 def test_what_cannot_be_cut_is_refused_with_the_reason():
     with pytest.raises(SpaceError, match=r"no channels of Sequential.*0: the network's output"):
         ddpnas.shrinkable(nn.Sequential(nn.Conv2d(3, 16, 1)), INPUT)
-    with pytest.raises(SpaceError, match="no supernet"):
-        ddpnas.shrinkable(Residual(), INPUT).supernet()
 
 
 @pytest.mark.slow

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ddpnas.errors import SpaceError
 from ddpnas.shrinking.cutting import Order, kept_positions, resize, undecided_sizes
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions, find_groups
-from ddpnas.shrinking.groups import Group
+from ddpnas.shrinking.groups import Axis, Group, Positions
 from ddpnas.space.choose import Choose
 from ddpnas.space.meta import move_to_meta
 from ddpnas.space.search_space import SearchSpace
@@ -64,11 +65,61 @@ class ShrinkableSpace(SearchSpace):
         super().__init__(network, input_shape, name=type(model).__name__, input_dtype=input_dtype)
 
     def supernet(self, *, seed: int | None = None) -> Supernet:
-        """Raise an error: paths of a supernet keep the first channels, not the important ones."""
-        raise SpaceError(
-            "the widths of an existing network have no supernet: build() its networks, which have "
-            "its weights"
-        )
+        """Return a supernet whose paths are the smaller networks, with the network's weights.
+
+        Channels are sorted by :attr:`order` first, since a path uses the first ones of each layer.
+        So set the order before a search: :func:`measure_sensitivity` does, or
+        ``space.order = order_channels(...)``.
+
+        Args:
+            seed: Without effect here, since nothing is random.
+
+        Raises:
+            SpaceError: The channels of some group are not the first ones of a layer at each width,
+                as behind a concatenation. Then search with the evaluator "continued" or
+                "standalone", which build the networks.
+
+        Example:
+            >>> import ddpnas
+            >>> layers = nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2)
+            >>> space = ddpnas.shrinkable(nn.Sequential(*layers), (4,))
+            >>> supernet = space.supernet()
+            >>> supernet.set_path({"0": "8"})
+            >>> torch.equal(supernet.network[0].weight, layers[0].weight[:8])
+            True
+        """
+        supernet = super().supernet(seed=seed)
+        network = supernet.network
+        tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+        for group in self.groups:
+            if group.is_open and (axis := _scattered(group, tensors)):
+                raise SpaceError(
+                    f"no supernet: the channels made by {group.name} do not come first in "
+                    f"{axis.tensor} at each width; use the evaluator 'continued' or 'standalone'"
+                )
+            if group.is_open and group.name in self.order:
+                _sort(group, self.order[group.name][0], tensors)
+        return supernet
+
+
+def _scattered(group: Group, tensors: Mapping[str, Tensor]) -> Axis | None:
+    """Return an axis of which a narrower group does not use the first positions, if any."""
+    for axis, positions in group.parts[0].members.items():
+        # The rows of all classes, one after the other, are the whole axis.
+        rows = positions[np.argsort(positions[:, 0])].reshape(-1)
+        size = tensors[axis.tensor].shape[axis.index]
+        if len(group.parts) > 1 or not np.array_equal(rows, np.arange(size)):
+            return axis
+    return None
+
+
+def _sort(group: Group, ranks: Positions, tensors: Mapping[str, Tensor]) -> None:
+    """Bring the channels of a group into the order of its classes, in every tensor."""
+    for axis, positions in group.parts[0].members.items():
+        tensor = tensors[axis.tensor]
+        order = torch.from_numpy(positions[ranks].reshape(-1)).to(tensor.device)
+        with torch.no_grad():
+            tensor.copy_(tensor.index_select(axis.index, order))
 
 
 @checks_arguments
