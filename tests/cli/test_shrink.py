@@ -1,6 +1,7 @@
 """``ddpnas shrink``: the table of groups, and a network that is cut, saved and loaded again."""
 
 import json
+import runpy
 import shutil
 from pathlib import Path
 
@@ -112,3 +113,24 @@ def test_bad_input_is_one_sentence(network, tmp_path, capsys):
     small = ["shrink", "torchvision:alexnet", *data, "--image-size", "16", "--limit", "macs=50%"]
     assert main(small) == 2
     assert "cannot take images of 3x16x16" in capsys.readouterr().err
+
+
+def test_weights_of_another_network_are_refused_with_the_tensors(network, tmp_path, capsys):
+    tiny = runpy.run_path(str(TINY))["network"](num_classes=10, input_shape=(3, 32, 32))
+    file, out = tmp_path / "weights.pth", tmp_path / "small"
+    command = ["shrink", network, "--data", "sign-digits-small", "--limit-train-images", "100"]
+    command += ["--weights", str(file), "--limit", "macs=50%", "--out", str(out)]
+    weights = tiny.state_dict()
+    for unfit, says in (
+        ({"3.weight": torch.zeros(16, 8, 3, 3)}, "3.weight: 16 x 8 x 3 x 3, and 16 x 16 x 3 x 3"),
+        ({"1.running_mean": None}, "1.running_mean: not in"),
+    ):
+        kept = {name: t for name, t in {**weights, **unfit}.items() if t is not None}
+        torch.save(kept, file)
+        assert main(command) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"does not fit {network}: {says}" in error and "only a trained network" in error
+    torch.save({"1.num_batches_tracked": weights["1.num_batches_tracked"]}, file)
+    assert main(command) == 2
+    assert "none of the 1 tensors" in capsys.readouterr().err
+    assert not out.exists()

@@ -66,6 +66,9 @@ def test_percentages_are_shares_of_what_is_given():
     assert Limit.parse("25%..50%", of=300) == Limit(75, 150)
     with pytest.raises(OptionError, match="'50%' is a share, which only `ddpnas shrink`"):
         Limit.parse("50%")
+    assert parse_limits(["macs=50%"], of={"macs": 300}) == {"macs": Limit(upper=150)}
+    with pytest.raises(OptionError, match="unknown limit 'mac': did you mean 'macs'"):
+        parse_limits(["mac=50%"], of={"macs": 300})
 
 
 @pytest.mark.parametrize("text", ["", "x", "1..x", ">=1..2", "inf", "nan", "==3", "1..2..3", "%"])

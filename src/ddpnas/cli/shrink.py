@@ -32,7 +32,7 @@ from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
 from ddpnas.shrinking.width_scores import WidthScores
 from ddpnas.training.networks import find_network
-from ddpnas.training.pretrained import load_data_for, open_network
+from ddpnas.training.pretrained import OpenedNetwork, load_data_for, open_network
 from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Epochs, MostImages, Pixels
 from ddpnas.utils.shapes import Range
@@ -40,6 +40,7 @@ from ddpnas.utils.shapes import Range
 __all__ = ["COMMANDS", "generate_widths", "resume"]
 
 _PIXELS = 224  # of a network that does not say which images it takes
+_LISTED = 3  # tensors that a message names
 _OF_A_RUN = ("costs", "margin", "space", "survivors_only", "height", "parametric", "rescore")
 
 
@@ -223,6 +224,8 @@ def _planned(options: Namespace) -> ShrinkTask:
         weights=options.weights,
         seed=options.seed,
     )
+    if options.weights is not None:
+        _refuse_unfit(opened)
     if opened.new_head is not None:
         if options.keep_head:
             raise OptionError(
@@ -241,6 +244,19 @@ def _planned(options: Namespace) -> ShrinkTask:
         opened.model, opened.prepare(data), options.limit, settings,
         costs=options.costs, named=opened.named, weights=options.weights,
     )  # fmt: skip
+
+
+def _refuse_unfit(opened: OpenedNetwork) -> None:
+    """Refuse weights that leave layers untrained: nothing tells what their channels are worth."""
+    own, head = opened.model.state_dict(), f"{opened.new_head}."
+    lines = [(line, line.partition(":")[0]) for line in opened.not_matched]
+    unfit = [line for line, name in lines if name in own and not name.startswith(head)]
+    if unfit:
+        more = f" and {len(unfit) - _LISTED} more" if len(unfit) > _LISTED else ""
+        raise OptionError(
+            f"{opened.weights} does not fit {opened.name}: {'; '.join(unfit[:_LISTED])}{more}; "
+            f"only a trained network can be cut, so give weights that were saved from it"
+        )
 
 
 def _show_shrunk(shrunk: Shrunk, own: str) -> None:

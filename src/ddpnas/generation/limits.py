@@ -202,15 +202,15 @@ def parse_limits(
         of: Cost name -> the cost that percentages refer to.
 
     Raises:
-        OptionError: A limit cannot be read, or two limits name the same cost.
+        OptionError: A limit cannot be read, two limits name the same cost, or nothing is known of
+            a cost that percentages could refer to.
 
     Examples:
         >>> parse_limits(["macs=20M", "params>=1K"])["macs"] == parse_limits({"macs": 2e7})["macs"]
         True
     """
-    whole = of or {}
     if isinstance(limits, Mapping):
-        return {name: _named(name, limit, whole.get(name)) for name, limit in limits.items()}
+        return {name: _named(name, limit, _whole(name, of)) for name, limit in limits.items()}
     parsed: dict[str, Limit] = {}
     for text in limits:
         found = re.fullmatch(r"\s*([^<>=\s]+)\s*([<>=].*)", text)
@@ -222,7 +222,7 @@ def parse_limits(
         name, limit = found.groups()
         if name in parsed:
             raise OptionError(f"two limits on {name}; write a range: {name}=10M..20M")
-        parsed[name] = _named(name, limit.removeprefix("="), whole.get(name))
+        parsed[name] = _named(name, limit.removeprefix("="), _whole(name, of))
     return parsed
 
 
@@ -242,11 +242,24 @@ def checked_limits(limits: Limits, costs: Mapping[str, CostTable]) -> dict[str, 
     """
     for name in limits:
         if name not in costs:
-            raise OptionError(
-                f"{nearest('limit', name, costs)}; any other cost needs a table: --costs "
-                f"TABLE.json, which `ddpnas latency` makes for milliseconds"
-            )
+            raise _unknown(name, costs)
     return parse_limits(limits)
+
+
+def _whole(name: str, of: Mapping[str, float] | None) -> float | None:
+    """Return what a percentage of a cost refers to; None where there are no percentages."""
+    if of is None:
+        return None
+    if name not in of:
+        raise _unknown(name, of)
+    return of[name]
+
+
+def _unknown(name: str, known: Iterable[str]) -> OptionError:
+    return OptionError(
+        f"{nearest('limit', name, known)}; any other cost needs a table: --costs TABLE.json, which "
+        f"`ddpnas latency` makes for milliseconds"
+    )
 
 
 def tightened_limits(

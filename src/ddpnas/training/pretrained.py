@@ -284,6 +284,7 @@ def _fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Opened
         OptionError: None of them fits.
     """
     own = model.state_dict()
+    of_weights = [name for name in own if not name.endswith("num_batches_tracked")]
     head, stem = head_of(model), first_convolution(model)
     reads_images = f"{stem[0]}.weight" if stem is not None else None
     matched, new, missing = [], [], []
@@ -292,7 +293,7 @@ def _fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Opened
         if given is not None and name == reads_images:
             given = _with_channels(given, target.shape[1])
         if given is None:
-            if not name.endswith("num_batches_tracked"):  # a counter that files may leave out
+            if name in of_weights:  # files may leave the counters out
                 missing.append(f"{name}: not in {source}")
         elif given.shape == target.shape:
             with torch.no_grad():
@@ -302,7 +303,7 @@ def _fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Opened
             shapes = (" x ".join(map(str, one.shape)) or "one number" for one in (given, target))
             new.append((name, "{}: {}, and {} here".format(name, *shapes)))
     unknown = [f"{name}: not in the network" for name in tensors if name not in own]
-    if not matched:
+    if not any(name in of_weights for name in matched):
         some = next(iter(tensors), "none")
         raise OptionError(
             f"none of the {len(tensors)} tensors of {source} fits the network by name and shape "
