@@ -46,6 +46,7 @@ from ddpnas.shrinking import (
 from ddpnas.shrinking.sensitivity import Sensitivity, batches_of, mean_loss
 
 _CPU = torch.device("cpu")
+_SANDWICH = 3  # epochs of training a supernet that has the network's weights
 
 
 class Rows:
@@ -85,6 +86,7 @@ class Accuracy:
         epochs: Epochs of fine-tuning.
         divisor: Numbers of channels are multiples of it.
         images: Images for scores, at most.
+        also: Further methods, "pas" and "search".
     """
 
     model: nn.Module
@@ -93,6 +95,7 @@ class Accuracy:
     epochs: int
     divisor: int
     images: int
+    also: list[str]
 
     def run(self, shares: list[float], seeds: int, random: int) -> None:
         """Measure all rows."""
@@ -109,8 +112,9 @@ class Accuracy:
                 self._row("ddpnas", share, seed, functools.partial(self._ours, limits, seed))
             widths = functools.partial(uniform_widths, space, limits, self.costs)
             self._row("uniform", share, 0, widths)
-            if share == 0.25:
-                self._row("pas", share, 0, functools.partial(self._masks, limits))
+            others = {"pas": self._masks, "search": self._searched}
+            for name in self.also:
+                self._row(name, share, 0, functools.partial(others[name], limits))
             near = {"macs": (0.97 * target, target)}
             for seed in range(random):
                 rng = np.random.default_rng(seed)
@@ -151,6 +155,17 @@ class Accuracy:
             self.space, self.data, prices, limits, self.costs, images=self.images
         )
         return scored[0].architecture
+
+    def _searched(self, limits: dict[str, float]) -> Any:
+        """Return the widths that a search finds in a supernet with the network's weights."""
+        self.space.order = self._order()
+        training = {"training": "sandwich", "warmup_epochs": _SANDWICH, "lr": 0.01}
+        found = ddpnas.search(
+            self.space, self.data, "ddpnas", strategy_options={"evaluations": 100},
+            evaluator_options={**training, "proxy_weight": 0.0}, device="cpu",
+        )  # fmt: skip
+        generated = ddpnas.generate(found.distribution, self.space, limits, self.costs)
+        return generated.architecture
 
     def _ours(self, limits: dict[str, float], seed: int) -> Any:
         sensitivity = self._sensitivity(seed)
@@ -195,6 +210,7 @@ class Accuracy:
         recalibrate(network, batches_of(self.data, self.data.train, self.images, seed, _CPU))
         counted = ddpnas.count_network(network, self.data.input_shape)
         cut = self.test(network)
+        begun = time.process_time()
         trained = ddpnas.train(
             network, self.data, "finetune", epochs=self.epochs, seed=seed, device="cpu",
             teacher=self.model,
@@ -204,7 +220,7 @@ class Accuracy:
             "params": counted["params"],
             "cut": cut,
             "accuracy": trained.evaluation.accuracy,
-            "seconds": trained.seconds,
+            "processor_seconds": time.process_time() - begun,
         }
 
     def test(self, network: nn.Module | None = None) -> float:
@@ -222,10 +238,10 @@ def accuracy(options: argparse.Namespace) -> None:
     if options.network == "resnet20":
         model, data = given_resnet20(options.work, options.images)
     else:
-        model, data = given_lite0(options.work, options.data, options.weights)
+        model, data = given_lite0(options.work, options.data, options.weights, options.images)
     shares = options.shares or ([0.5, 0.25, 0.1] if options.network == "resnet20" else [0.5, 0.25])
     divisor = 2 if options.network == "resnet20" else 4
-    found = Accuracy(model, data, Rows(options.out), 3, divisor, options.score_images)
+    found = Accuracy(model, data, Rows(options.out), 3, divisor, options.score_images, options.also)
     found.run(shares, options.seeds, options.random)
 
 
@@ -345,13 +361,14 @@ def main() -> None:
     parser.add_argument("what", choices=commands)
     parser.add_argument("--out", type=Path, required=True, help="file for the results")
     parser.add_argument("--network", choices=("resnet20", "lite0"), default="resnet20")
-    parser.add_argument("--images", type=int, default=3000, help="training images of resnet20")
+    parser.add_argument("--images", type=int, default=3000, help="training images")
     parser.add_argument("--score-images", type=int, default=500, help="images for scores, at most")
     parser.add_argument("--data", type=Path, help="photographs for lite0")
     parser.add_argument("--weights", type=Path, help="file that benchmarks.lite0_weights wrote")
     parser.add_argument("--shares", type=float, nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--random", type=int, default=5, help="random width vectors")
+    parser.add_argument("--also", nargs="+", choices=("pas", "search"), default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/shrink"), help="trained networks")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -64,11 +64,13 @@ def given_resnet20(work: Path, images: int) -> tuple[nn.Module, ddpnas.Data]:
 
 
 def given_lite0(
-    work: Path, images: Path, weights: Path, size: int = 64
+    work: Path, file_of_images: Path, weights: Path, images: int, size: int = 64
 ) -> tuple[nn.Module, ddpnas.Data]:
-    """Return EfficientNet-Lite0, fine-tuned on photographs."""
+    """Return EfficientNet-Lite0, fine-tuned on photographs unless its weights are in the folder."""
     name = "timm:tf_efficientnet_lite0"
-    data = ddpnas.load_data(images, image_size=size, interpolation="bicubic")
+    data = ddpnas.load_data(
+        file_of_images, image_size=size, interpolation="bicubic", limit_train_images=images
+    )
     opened = ddpnas.open_network(
         name, num_classes=len(data.classes), input_shape=data.input_shape, weights=weights
     )

@@ -8,7 +8,7 @@ It takes a share of channels and has no limit on MACs, so the share is bisected 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +40,11 @@ def pruned_to(
         batches: For gradients.
         divisor: Numbers of channels are multiples of it.
     """
+    gradients = _gradients(model, criterion, batches)
     least, most, best = 0.0, 0.99, None
     for _ in range(_HALVINGS):
         ratio = (least + most) / 2
-        network = pruned(model, data, criterion, ratio, batches, divisor)
+        network = _pruned(model, data, criterion, ratio, gradients, divisor)
         if ddpnas.count_network(network, data.input_shape)["macs"] <= macs:
             most, best = ratio, network
         else:
@@ -62,9 +63,35 @@ def pruned(
     divisor: int,
 ) -> nn.Module:
     """Return a network without a share of its channels; see :func:`pruned_to`."""
+    gradients = _gradients(model, criterion, batches)
+    return _pruned(model, data, criterion, ratio, gradients, divisor)
+
+
+def _gradients(
+    model: nn.Module, criterion: str, batches: Sequence[tuple[Tensor, Tensor]]
+) -> dict[str, Tensor]:
+    """Return the gradients that a criterion needs, by the names of the parameters."""
+    if not criterion.startswith("taylor"):
+        return {}
+    network = copy.deepcopy(model).eval().requires_grad_(True)
+    for inputs, labels in batches:
+        functional.cross_entropy(network(inputs), labels).backward()  # type: ignore[no-untyped-call]
+    return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+
+
+def _pruned(
+    model: nn.Module,
+    data: ddpnas.Data,
+    criterion: str,
+    ratio: float,
+    gradients: Mapping[str, Tensor],
+    divisor: int,
+) -> nn.Module:
     import torch_pruning as tp
 
     network = copy.deepcopy(model).eval().requires_grad_(True)
+    for name, parameter in network.named_parameters():
+        parameter.grad = gradients[name].clone() if name in gradients else None
     head = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     kind, scope = criterion.split(", ")
     importance = (
@@ -72,10 +99,6 @@ def pruned(
         if kind == "magnitude"
         else tp.importance.GroupTaylorImportance()
     )
-    if kind == "taylor":
-        for inputs, labels in batches:
-            loss = functional.cross_entropy(network(inputs), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
     pruner = tp.pruner.BasePruner(
         network,
         torch.zeros(1, *data.input_shape),
