@@ -480,6 +480,14 @@ def test_every_option_of_every_command_has_a_help_text():
             assert "``" not in str(action.help) and ":meth:" not in str(action.help)
 
 
+def test_help_begins_with_fit_and_its_examples_are_commands():
+    assert next(iter(COMMANDS)) == "fit"
+    examples = [make().epilog for make, _ in COMMANDS.values() if make().epilog]
+    assert len(examples) > 5
+    for example in examples:
+        parse(shlex.split(example.removeprefix("example: ddpnas ")))
+
+
 def test_the_configuration_is_printed_as_the_help_says(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["search", "--evaluator-options.proxy-weight", "0.25", "--print-config"])
@@ -575,8 +583,8 @@ def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
         printed.append(capsys.readouterr().out)
     short, whole = ({*re.findall(r"--[a-z-]+", text)} - {"--help-all"} for text in printed)
     assert f"ddpnas {command} --help-all" in printed[0]
-    assert {"--data", "--out"} <= short < whole and len(short) <= 14
-    assert "--space-options" in whole - short
+    assert {"--seed", "--out"} <= short < whole and len(short) <= 14
+    assert "--sieve-options" in whole - short
 
 
 @pytest.mark.parametrize(

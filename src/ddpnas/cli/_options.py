@@ -97,9 +97,19 @@ class Parser(ArgumentParser):
         return super().add_class_arguments(theclass, *args, **kwargs)
 
 
-def new_parser(description: str) -> Parser:
-    """Return an empty parser that raises instead of exiting."""
-    return Parser(description=description, exit_on_error=False, print_config="--print-config")
+def new_parser(description: str, example: str | None = None) -> Parser:
+    """Return an empty parser that raises instead of exiting.
+
+    Args:
+        description: What the command does, in one line.
+        example: A command that stands at the end of its help.
+    """
+    return Parser(
+        description=description,
+        epilog=None if example is None else f"example: {example}",
+        exit_on_error=False,
+        print_config="--print-config",
+    )
 
 
 def dashed(parser: ArgumentParser) -> Parser:
@@ -146,7 +156,7 @@ def add_own_space(parser: ArgumentParser) -> None:
     """Add --space for commands on a run: only a user's file has to be named again."""
     parser.add_argument(
         "--space",
-        help="your own space once more, my_file.py:network; the file is executed",
+        help="name your own space again, my_file.py:network; the file is executed",
     )
 
 
@@ -154,7 +164,7 @@ def add_own_network(parser: ArgumentParser) -> None:
     """Add --network for commands on a trained network: a user's file has to be named again."""
     parser.add_argument(
         "--network",
-        help="your own network once more, my_file.py:function; the file is executed",
+        help="name your own network again, my_file.py:function; the file is executed",
     )
 
 
@@ -171,7 +181,7 @@ def add_space_options(parser: ArgumentParser) -> None:
 def add_sieve(parser: ArgumentParser) -> None:
     """Add --sieve and --sieve-options."""
     parser.add_argument(
-        "--sieve", default="all", help="which training images an epoch reads (`ddpnas data`)"
+        "--sieve", default="all", help="rule for which images an epoch reads (`ddpnas data`)"
     )
     parser.add_argument(
         "--sieve-options",
@@ -189,7 +199,7 @@ def add_limit(parser: ArgumentParser, *, shares: bool = False) -> None:
         action="append",
         default=[],
         help="limit on a cost: macs=20M (at most), macs>=10M or macs=10M..20M; may be repeated; "
-        f"K, M and G stand for thousands, millions and billions{more}",
+        f"K, M and G mean thousands, millions and billions{more}",
     )
 
 
@@ -213,13 +223,13 @@ def add_scoring(parser: ArgumentParser) -> None:
     """Add --metric and --class-weights, for classes of unequal size."""
     parser.add_argument(
         "--metric",
-        help="what the best network or epoch is chosen by on validation images: accuracy (default) "
-        "or macro-f1",
+        help="measure that chooses the best network or epoch on validation images: accuracy "
+        "(default) or macro-f1",
     )
     parser.add_argument(
         "--class-weights",
-        help="balanced: each class counts alike in the loss, however many images it has; default: "
-        "none",
+        help="balanced: each class counts alike in the loss, however many images it has; "
+        "default: none",
     )
 
 

@@ -27,7 +27,7 @@ def add_request(parser: ArgumentParser) -> None:
         "--costs",
         action="append",
         default=[],
-        help="JSON file of a further cost table (latency, energy, ...); may be repeated",
+        help="JSON file with another cost table (latency, energy, ...); may be repeated",
     )
     parser.add_argument(
         "--margin",
@@ -38,11 +38,11 @@ def add_request(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--objective",
         default="log-theta",
-        help="what is maximized: log-theta (the likelihood), theta (its sum, as the authors' "
-        "generator) or expected-score (the sum of the fitted effects of all choices)",
+        help="what to maximize: log-theta (the likelihood), theta (the sum of probabilities, as in "
+        "the authors' code) or expected-score (the sum of the fitted effects of all choices)",
     )
     parser.add_argument(
-        "--survivors-only", action="store_true", help="leave out what the search pruned"
+        "--survivors-only", action="store_true", help="leave out the options that the search pruned"
     )
     parser.add_argument(
         "--height",

@@ -23,7 +23,10 @@ __all__ = ["COMMANDS"]
 
 
 def _benchmark_parser() -> ArgumentParser:
-    parser = new_parser("compare strategies on a table of trained networks, over many seeds")
+    parser = new_parser(
+        "compare strategies on a table of trained networks, over many seeds",
+        "ddpnas benchmark nasbench201 --strategies ddpnas,random --seeds 100",
+    )
     parser.add_argument("name", help=f"{' or '.join(list_tables())}, or any name with --table")
     parser.add_argument("--table", help="your own table, a .npz file")
     parser.add_argument("--dataset", help="data set of the table; default: its first")
@@ -49,9 +52,7 @@ def _benchmark_parser() -> ArgumentParser:
     )
     parser.add_argument("--workers", type=Workers, help="number of processes; default: one per CPU")
     parser.add_argument("--executor", default="local", help="where the processes run: local or ray")
-    parser.add_argument(
-        "--out", default="runs/benchmark", help="folder for the CSV files and the plot"
-    )
+    parser.add_argument("--out", default="runs/benchmark", help="folder for CSV files and a plot")
     parser.add_argument("--overwrite", action="store_true", help="replace the results in --out")
     add_json(parser)
     return parser

@@ -31,7 +31,7 @@ def _evaluate_parser() -> ArgumentParser:
     _add_model(parser)
     parser.add_argument(
         "--data",
-        help="a folder with one folder for each class, or any other data that `ddpnas data` lists; "
+        help="folder with one subfolder for each class, or another form that `ddpnas data` lists; "
         "default: the data of the training",
     )
     parser.add_argument("--split", help="train, valid or test; default: test, else valid")
@@ -39,23 +39,28 @@ def _evaluate_parser() -> ArgumentParser:
         "--workers",
         type=Annotated[int, Range(0, 1024)],
         default=0,
-        help="processes that read images",
+        help="number of processes that read images",
     )
     add_json(parser)
     return parser
 
 
 def _predict_parser() -> ArgumentParser:
-    parser = new_parser("classify images with a trained network")
+    parser = new_parser(
+        "classify images with a trained network",
+        "ddpnas predict runs/photos photos/cat/1.jpg",
+    )
     _add_model(parser)
     parser.add_argument("images", nargs="+", help="image files, or folders of them")
-    parser.add_argument("--top", type=Count, default=3, help="classes to print for each image")
+    parser.add_argument(
+        "--top", type=Count, default=3, help="number of classes to print for each image"
+    )
     add_json(parser)
     return parser
 
 
 def _add_model(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", help="folder of a trained network, or of a run with one")
+    parser.add_argument("folder", help="folder of a run, or of a trained network")
     add_own_space(parser)
     add_own_network(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")

@@ -35,8 +35,11 @@ _SPLITS = {"test": "test", "valid": "validation"}
 
 
 def _export_parser() -> ArgumentParser:
-    parser = new_parser("write a trained network as files to deploy, and check them")
-    parser.add_argument("folder", help="folder of a trained network, or of a run that has one")
+    parser = new_parser(
+        "write a trained network as an ONNX or torch.export file, and check it",
+        "ddpnas export runs/photos --onnx net.onnx --preprocessing",
+    )
+    parser.add_argument("folder", help="folder of a run, or of a trained network")
     parser.add_argument("--onnx", help="ONNX file to write, for onnxruntime and other runtimes")
     parser.add_argument("--torch-export", help="torch.export file to write, for torch.export.load")
     parser.add_argument("--int8", help="ONNX file to write with 8-bit weights and activations")
@@ -52,7 +55,7 @@ def _export_parser() -> ArgumentParser:
         "--timm", action="store_true", help="print code that builds the network with timm"
     )
     parser.add_argument(
-        "--data", help="data to check and calibrate with; default: what the network was trained on"
+        "--data", help="images to check and calibrate with; default: the data of the training"
     )
     add_own_space(parser)
     add_own_network(parser)

@@ -34,49 +34,55 @@ __all__ = ["COMMANDS", "resume"]
 
 
 def _fit_parser() -> ArgumentParser:
-    parser = new_parser("search and train the best network for your images in the time you give")
+    parser = new_parser(
+        "find and train a network for your images, within limits and minutes",
+        "ddpnas fit photos/ --limit macs=20M --minutes 10 --out runs/photos",
+    )
     parser.add_argument("data", help="folder with one subfolder for each class; see `ddpnas data`")
     add_limit(parser)
     parser.add_argument(
         "--minutes",
         type=Annotated[float, Range(above=0, most=1e6)],
         default=10.0,
-        help="time for everything but baselines",
+        help="time for everything except baselines",
     )
     parser.add_argument("--out", help="folder for the result; default: runs/NAME of the data")
     parser.add_argument(
         "--start",
-        help="fine-tune this network for the whole time: timm:NAME, torchvision:NAME, "
-        "NET.py:factory (which is executed), or the folder of a trained network",
+        help="fine-tune this network instead of searching: timm:NAME, torchvision:NAME, "
+        "NET.py:function (the file is executed), or the folder of a trained network",
     )
     parser.add_argument(
         "--weights", help="file of weights for --start (.safetensors or .pth) instead of a download"
     )
     parser.add_argument(
-        "--teacher", help="network to distil from, trained on the same classes; as for --start"
+        "--teacher",
+        help="network to distil from, trained on the same classes; named as for --start",
     )
     parser.add_argument(
         "--image-size",
         type=Pixels,
-        help="pixels a side; by default the images' own, at most 64",
+        help="pixels a side; default: the size of the images, at most 64",
     )
     add_scoring(parser)
     parser.add_argument(
         "--baseline",
         action="append",
         default=[],
-        help="also train this network for the same time, to compare with: residual, resnet-9, "
-        "mobilenet-v2 or regnet (scaled to the limits), or a network of torchvision; may be "
-        "repeated",
+        help="also train this network for the same time, to compare: residual, resnet-9, "
+        "mobilenet-v2 or regnet (scaled to the limits), a network of torchvision, timm:NAME or "
+        "NET.py:function; may be repeated",
     )
     parser.add_argument(
         "--export",
         default="onnx",
-        help="file to write and check: onnx, torch (torch.export) or none",
+        help="file to write and check: onnx (default), torch (torch.export) or none",
     )
-    parser.add_argument("--plan", help="plan.json of another fit, to follow it exactly")
+    parser.add_argument("--plan", help="repeat another fit exactly: its plan.json")
     parser.add_argument(
-        "--threads", type=Count, help="threads of the processor; default: the better of all and one"
+        "--threads",
+        type=Count,
+        help="number of CPU threads; default: all or one, whichever is faster",
     )
     add_sieve(parser)
     add_seed_and_device(parser)

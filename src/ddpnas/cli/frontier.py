@@ -29,10 +29,16 @@ _PLOTS = (".svg", ".png", ".pdf")
 
 
 def _frontier_parser() -> ArgumentParser:
-    parser = new_parser("the best architecture for every budget: the whole exact trade-off curve")
+    parser = new_parser(
+        "list the best architecture for every budget: the exact trade-off curve",
+        "ddpnas frontier runs/photos --cost macs --out curve.csv",
+    )
     add_request(parser)
     parser.add_argument(
-        "--cost", action="append", default=[], help="traded against the objective; may be repeated"
+        "--cost",
+        action="append",
+        default=[],
+        help="cost to trade against the objective; may be repeated",
     )
     parser.add_argument(
         "--out",

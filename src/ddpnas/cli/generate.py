@@ -24,7 +24,10 @@ __all__ = ["COMMANDS"]
 
 
 def _generate_parser() -> ArgumentParser:
-    parser = new_parser("the most likely architecture within limits, proven optimal")
+    parser = new_parser(
+        "find the most likely architecture within limits, proven optimal",
+        "ddpnas generate runs/photos --limit macs=20M --rescore 50",
+    )
     add_request(parser)
     parser.add_argument("--top", type=Count, default=1, help="list this many of the best networks")
     parser.add_argument(
@@ -34,7 +37,9 @@ def _generate_parser() -> ArgumentParser:
         help="score this many of the best with the weights of the search, each as a whole network, "
         "and choose the one with the highest score",
     )
-    parser.add_argument("--data", help="for --rescore: where the run's images are, if they moved")
+    parser.add_argument(
+        "--data", help="for --rescore: where the images are now, if they have moved"
+    )
     parser.add_argument("--device", default="auto", help="for --rescore: auto, cpu, cuda, ...")
     add_json(parser)
     return parser

@@ -31,7 +31,8 @@ __all__ = ["COMMANDS"]
 
 def _parser() -> ArgumentParser:
     parser = new_parser(
-        "measure a latency table, so that `ddpnas generate` can keep limits on milliseconds"
+        "measure a latency table, so that `ddpnas generate` can limit milliseconds",
+        "ddpnas latency --run runs/photos --minutes 5",
     )
     parser.add_argument(
         "action",

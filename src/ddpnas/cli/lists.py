@@ -35,7 +35,7 @@ __all__ = ["COMMANDS"]
 def _spaces_parser() -> ArgumentParser:
     parser = new_parser("list the published search spaces, or show one space")
     parser.add_argument("name", nargs="?", help="name of a space, or your own: my_file.py:network")
-    parser.add_argument("--run", help="show the space of this run, at the size that it searched")
+    parser.add_argument("--run", help="show the space of this run, at the size of its search")
     parser.add_argument("--image-size", type=Pixels, help="pixels a side of color images")
     add_space_options(parser)
     add_limit(parser)
@@ -57,7 +57,7 @@ def _evaluators_parser() -> ArgumentParser:
 
 
 def _data_parser() -> ArgumentParser:
-    return new_parser("list the embedded data sets, the forms that --data accepts, and the sieves")
+    return new_parser("list the embedded images, the forms that --data takes, and the sieves")
 
 
 def spaces(options: Namespace) -> None:
@@ -138,8 +138,8 @@ def data(options: Namespace) -> None:
     show.table(["data", "input shape", "contents"], rows)
     show.line(
         "your own data, for --data:\n"
-        "  a folder with train/ and optionally valid/ and test/, each with one folder per class\n"
-        "  a folder with one folder per class, which is split\n"
+        "  a folder with one subfolder for each class, which ddpnas splits\n"
+        "  a folder with train/ and optionally valid/ and test/, each with such subfolders\n"
         "  a .npz file with train_images (N x H x W x C, uint8), train_labels, and optionally\n"
         "    valid_images, valid_labels, test_images, test_labels and classes\n"
         "  a folder with the files of CIFAR-10, CIFAR-100 or Fashion-MNIST"

@@ -48,6 +48,10 @@ TOGETHER = ("search", "resume", "train")  # commands that several processes may 
 
 # Options that --help shows of commands with many; --help-all shows all.
 SHOWN = {
+    "fit": (
+        "data", "--limit", "--minutes", "--out", "--start", "--baseline", "--image-size",
+        "--metric", "--class-weights", "--seed", "--device", "--overwrite", "--json",
+    ),
     "search": (
         "--preset", "--data", "--image-size", "--limit", "--space", "--strategy", "--evaluator",
         "--sieve", "--seed", "--device", "--out", "--overwrite",
@@ -58,17 +62,18 @@ SHOWN = {
     ),
 }  # fmt: skip
 
+# In the order of `ddpnas --help`: first the two whole jobs, then a search step by step.
 COMMANDS: dict[str, Command] = {
     **fit.COMMANDS,
+    **shrink.COMMANDS,
     **search.COMMANDS,
     **generate.COMMANDS,
     **frontier.COMMANDS,
-    **latency.COMMANDS,
     **train.COMMANDS,
-    **shrink.COMMANDS,
     **trained.COMMANDS,
     **export.COMMANDS,
     **report.COMMANDS,
+    **latency.COMMANDS,
     **benchmark.COMMANDS,
     **lists.COMMANDS,
     **recipes.COMMANDS,
@@ -140,7 +145,7 @@ def _hide_options(parser: ArgumentParser, command: str) -> None:
         names = {action.dest, *action.option_strings}
         if not names & {*SHOWN[command], "--help"}:
             action.help = SUPPRESS
-    parser.epilog = f"more options: ddpnas {command} --help-all"
+    parser.epilog = f"more options: ddpnas {command} --help-all; {parser.epilog}"
 
 
 def _check_options(command: str, words: Sequence[str], parser: Parser) -> None:

@@ -19,7 +19,7 @@ __all__ = ["COMMANDS"]
 
 def _report_parser() -> ArgumentParser:
     parser = new_parser(
-        "write a page about a run, finished or not, a training, or a comparison of several runs"
+        "write a page about a run, finished or not, or about several runs next to each other"
     )
     parser.add_argument("runs", nargs="+", help="run folders, or the folder of a trained network")
     parser.add_argument(
@@ -30,7 +30,7 @@ def _report_parser() -> ArgumentParser:
         "--costs",
         action="append",
         default=[],
-        help="JSON table of another cost (latency, energy, ...); may be repeated",
+        help="JSON file with another cost table (latency, energy, ...); may be repeated",
     )
     parser.add_argument(
         "--trained",
@@ -52,7 +52,7 @@ def report(options: Namespace) -> None:
 
 def _watch_parser() -> ArgumentParser:
     parser = new_parser(
-        "serve the report of a run for the browser; it renews itself during the search"
+        "serve the report of a run to your browser, and renew it while the search is running"
     )
     parser.add_argument("runs", nargs="+", help="run folders")
     parser.add_argument(

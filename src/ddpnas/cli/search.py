@@ -70,12 +70,15 @@ class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
 
 
 def _search_parser() -> ArgumentParser:
-    parser = new_parser("search a space on your images and keep everything in a run folder")
+    parser = new_parser(
+        "search a space of networks on your images, step by step",
+        "ddpnas search --data photos/ --space mobilenet-v3 --out runs/photos",
+    )
     parser.add_argument(
         "--config",
         "--preset",
         action=_Config,
-        help="YAML file with any of these options. As --preset the name of a published method: "
+        help="YAML file with any of these options, or as --preset the name of a published method: "
         f"{', '.join(PRESETS)} (`ddpnas strategies`)",
     )
     parser.add_class_arguments(RunConfig, None, skip={"data"})
@@ -87,7 +90,7 @@ def _search_parser() -> ArgumentParser:
         help="size the space edge for this limit, such as macs=20M; may be repeated. `ddpnas "
         "generate` keeps limits, these or others",
     )
-    parser.add_argument("--out", default="runs/search", help="the run folder")
+    parser.add_argument("--out", default="runs/search", help="folder for the run")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     add_quiet(parser)
     return parser
@@ -97,15 +100,15 @@ def _resume_parser() -> ArgumentParser:
     parser = new_parser(
         "resume an interrupted search, fit or shrink (same result as an uninterrupted run)"
     )
-    parser.add_argument("run", help="its folder")
+    parser.add_argument("run", help="folder of the search, fit or shrink")
     add_own_space(parser)
     add_own_network(parser)
     parser.add_argument(
         "--strategy",
-        help="for your own strategy: its my_file.py:MyStrategy once more, which is executed",
+        help="name your own strategy again, my_file.py:MyStrategy; the file is executed",
     )
-    parser.add_argument("--data", help="where its images are now, if they have moved")
-    parser.add_argument("--device", help="default: the one that the run began with")
+    parser.add_argument("--data", help="where the images are now, if they have moved")
+    parser.add_argument("--device", help="default: the device that the run began with")
     add_quiet(parser)
     return parser
 

@@ -45,10 +45,15 @@ _OF_A_RUN = ("costs", "margin", "space", "survivors_only", "height", "parametric
 
 
 def _parser() -> ArgumentParser:
-    parser = new_parser("cut a network that you have to your limits, and fine-tune it")
+    parser = new_parser(
+        "cut a network that you have until it is within limits, and fine-tune it",
+        "ddpnas shrink torchvision:resnet18 --data photos/ --limit macs=50% --out runs/small",
+    )
     parser.add_argument("network", help="timm:NAME, torchvision:NAME or FILE.py:function")
     parser.add_argument(
-        "--list", action="store_true", help="only list the channels that can be cut; needs no data"
+        "--list",
+        action="store_true",
+        help="only list the channels that can be cut; needs no images",
     )
     parser.add_argument("--data", help="images; see `ddpnas data`")
     add_limit(parser, shares=True)
@@ -56,40 +61,60 @@ def _parser() -> ArgumentParser:
         "--costs",
         action="append",
         default=[],
-        help="JSON file of a further cost table of its widths, such as latency; may be repeated",
+        help="JSON file with another cost table, such as latency.json; may be repeated",
     )
     parser.add_argument(
         "--minutes",
         type=Annotated[float, Range(above=0, most=1e6)],
         default=20.0,
-        help="time for everything; what does not fit by an estimate is refused",
+        help="time for everything; ddpnas estimates it first and refuses what takes longer",
     )
     parser.add_argument(
         "--method",
         type=Method,
         default="sensitivity",
-        help="sensitivity: measure what each width costs in loss; pas: train a mask a channel",
+        help="sensitivity: measure what each width costs in loss; pas: train a mask for each "
+        "channel",
     )
-    parser.add_argument("--weights", help="file of weights (.safetensors or .pth), no download")
-    parser.add_argument("--image-size", type=Pixels, help="pixels a side; default: the network's")
-    parser.add_argument("--keep", action="append", default=[], help="path of a layer to keep whole")
-    parser.add_argument("--divisor", type=Count, default=8, help="widths are multiples of it")
     parser.add_argument(
-        "--epochs", type=Epochs, help="epochs of fine-tuning; default: as the number of images asks"
+        "--weights", help="file of weights (.safetensors or .pth) instead of a download"
+    )
+    parser.add_argument(
+        "--image-size",
+        type=Pixels,
+        help="pixels a side; default: the size that the network was trained on",
+    )
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        help="layer to keep whole, by its path; may be repeated",
+    )
+    parser.add_argument(
+        "--divisor", type=Count, default=8, help="numbers of channels are multiples of this"
+    )
+    parser.add_argument(
+        "--epochs",
+        type=Epochs,
+        help="epochs of fine-tuning; default: as many as 500 steps take, at least 10",
     )
     parser.add_argument(
         "--head-epochs",
         type=Epochs,
         default=5,
-        help="epochs for which the whole network is fine-tuned first if its classes are others",
+        help="epochs of fine-tuning before the cut, if your classes differ from the network's",
     )
     parser.add_argument(
-        "--keep-head", action="store_true", help="refuse a network whose classes are others"
+        "--keep-head",
+        action="store_true",
+        help="never replace the last layer: refuse other classes",
     )
     parser.add_argument(
-        "--candidates", type=Count, default=50, help="networks that are scored as a whole"
+        "--candidates", type=Count, default=50, help="number of networks to score as a whole"
     )
-    parser.add_argument("--limit-train-images", type=MostImages, help="use at most this many")
+    parser.add_argument(
+        "--limit-train-images", type=MostImages, help="use at most this many training images"
+    )
     parser.add_argument("--out", help="folder for the smaller network")
     add_seed_and_device(parser)
     add_quiet(parser)

@@ -53,7 +53,10 @@ __all__ = ["COMMANDS"]
 
 
 def _train_parser() -> ArgumentParser:
-    parser = new_parser("train the network of a run or any other architecture, and test it")
+    parser = new_parser(
+        "train the network of a run, or any other, next to random ones, and test it",
+        "ddpnas train runs/photos --epochs 30 --random 3",
+    )
     parser.add_argument("run", nargs="?", help="folder of a finished search")
     add_space(parser, None)
     parser.add_argument("--architecture", help="architecture in text form; default: the run's")
@@ -82,7 +85,7 @@ def _train_parser() -> ArgumentParser:
         "--recipe-options",
         type=dict[str, Any],
         default={},
-        help="single settings of the recipe: --recipe-options.lr 0.05",
+        help="options of the recipe, one by one: --recipe-options.lr 0.05",
     )
     parser.add_argument(
         "--epochs",
@@ -92,8 +95,8 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument(
         "--patience",
         type=Epochs,
-        help="hold the validation images out, stop after this many epochs without a better score "
-        "on them, and keep the weights of the best epoch",
+        help="keep the validation images out of training, stop after this many epochs without a "
+        "better score on them, and keep the weights of the best epoch",
     )
     add_scoring(parser)
     parser.add_argument(
@@ -114,7 +117,7 @@ def _train_parser() -> ArgumentParser:
         action="append",
         default=[],
         help="also train a known network: resnet18, mobilenet_v2_x0.5, ... of torchvision, "
-        "timm:NAME or FILE.py:function; repeatable",
+        "timm:NAME or FILE.py:function; may be repeated",
     )
     parser.add_argument("--mixed-precision", default="no", help="no, bf16 or fp16")
     add_sieve(parser)
