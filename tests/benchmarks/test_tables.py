@@ -101,7 +101,7 @@ def test_what_is_not_there_is_named_with_what_is(two_datasets, tmp_path):
             {"acc12_valid": lambda values: values[0]},
             r"'acc12_valid' is \(6,\), not data sets x rows",
         ),
-        ({"acc200_test": lambda values: values * np.nan}, "'acc200_test' has values that are no"),
+        ({"acc200_test": lambda values: values * np.nan}, "'acc200_test' has values that are not"),
         ({"train_seconds_200": lambda values: values * 0}, "not all above 0"),
     ],
 )

@@ -98,7 +98,7 @@ def test_what_cannot_be_started_from_is_one_sentence(photos, tmp_path, capsys, m
     start = ["train", "--start", NAME]
     assert "--start needs images" in refused(capsys, *start)
     for more, says in (
-        (["runs/a"], "so RUN does not go with it"),
+        (["runs/a"], "leave RUN out"),
         (["--random", "2"], "so --random does not"),
         (["--weights", str(tmp_path / "none.pth")], "there is no file of weights"),
     ):
@@ -107,7 +107,7 @@ def test_what_cannot_be_started_from_is_one_sentence(photos, tmp_path, capsys, m
     assert "there is no folder 'resnet18'; give timm:" in refused(
         capsys, *words, "--start", "resnet18"
     )
-    assert "that --start names" in refused(capsys, *words, "--weights", "a.pth")
+    assert "belongs to --start" in refused(capsys, *words, "--weights", "a.pth")
     create = timm.create_model
 
     def offline(name, pretrained=False, **options):

@@ -181,7 +181,7 @@ def test_where_time_is_short_operations_are_interpolated_and_the_table_says_how_
     assert table.cost({"a": "48", "b": "48"}) > table.cost({"a": "4", "b": "4"})
     more = measure_latency(space, QUICK, minutes=5, rounds=1)
     assert more.about["interpolation"] == {"operations": 168, "timed": 168}
-    with pytest.raises(OptionError, match="timed by torch alone: use backend torch"):
+    with pytest.raises(OptionError, match="only torch can time: use backend torch"):
         measure_latency(space, QUICK, backend="onnxruntime")
 
 
@@ -248,5 +248,5 @@ def test_a_table_of_an_own_space_knows_its_code_and_not_where_it_lay(tmp_path):
     assert table.about["space"] == "mine.py:network"
     assert str(tmp_path) not in json.dumps(table.to_dict())
     table.check(moved)
-    with pytest.raises(SpaceError, match="of other code than that in .*other/mine.py"):
+    with pytest.raises(SpaceError, match="with other code than that in .*other/mine.py"):
         table.check(other)

@@ -47,7 +47,7 @@ def test_images_without_labels_are_refused_with_what_to_do(tmp_path):
     folder(tmp_path / "train")
     (tmp_path / "test").mkdir()
     picture(0).save(tmp_path / "test" / "0.png")
-    with pytest.raises(DataError, match="no class folders; .*has no labels, rename it"):
+    with pytest.raises(DataError, match="no class folders; .*without labels, rename it"):
         load_data(tmp_path)
 
 

@@ -64,7 +64,9 @@ def test_limits_of_the_command_line_are_read(text, limit):
 def test_percentages_are_shares_of_what_is_given():
     assert Limit.parse("50%", of=300) == Limit(upper=150)
     assert Limit.parse("25%..50%", of=300) == Limit(75, 150)
-    with pytest.raises(OptionError, match="'50%' is a share, which only `ddpnas shrink`"):
+    with pytest.raises(
+        OptionError, match="'50%' is a share of a network's cost, which only `ddpnas shrink`"
+    ):
         Limit.parse("50%")
     assert parse_limits(["macs=50%"], of={"macs": 300}) == {"macs": Limit(upper=150)}
     with pytest.raises(OptionError, match="unknown limit 'mac': did you mean 'macs'"):

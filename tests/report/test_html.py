@@ -259,7 +259,7 @@ def test_what_cannot_be_reported_gets_one_sentence(run, tmp_path):
     with pytest.raises(OptionError, match="needs a run folder"):
         write_report([], tmp_path / "page.html")
     (tmp_path / "mine.html").write_text("my own page")
-    with pytest.raises(RunError, match="is not a report, so it is kept"):
+    with pytest.raises(RunError, match="is not a report, so ddpnas does not replace it"):
         write_report(run, tmp_path / "mine.html")
     with pytest.raises(RunError, match="is a folder"):
         write_report(run, tmp_path)
@@ -472,7 +472,7 @@ def test_a_class_without_test_images_has_no_accuracy(run, tmp_path):
 def test_only_files_of_a_report_are_replaced(run, tmp_path):
     (tmp_path / "page-data").mkdir()
     (tmp_path / "page-data" / "mine.csv").write_text("mine")
-    with pytest.raises(RunError, match="belongs to no report, so it is kept"):
+    with pytest.raises(RunError, match="belongs to no report, so ddpnas does not replace it"):
         write_report(run, tmp_path / "page.html")
     assert (tmp_path / "page-data" / "mine.csv").read_text() == "mine"
 

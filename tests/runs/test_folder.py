@@ -241,7 +241,7 @@ def test_a_checkpoint_keeps_tensors_and_plain_state_exactly(tmp_path):
 def test_a_checkpoint_of_another_version_is_not_misread(tmp_path):
     folder = RunFolder.create(tmp_path)
     save_file({}, tmp_path / "checkpoint.safetensors", metadata={"state": "{}"})
-    with pytest.raises(RunError, match=r"checkpoint.safetensors was saved by another version"):
+    with pytest.raises(RunError, match=r"checkpoint.safetensors was saved by a version"):
         folder.load_checkpoint()
     folder.close()
 

@@ -665,7 +665,7 @@ def test_a_strategy_of_a_file_is_resumed_by_its_name(own_strategy, striped_file,
         run(broken, on_progress=stop_after(after))
     with pytest.raises(RunError, match=f"the strategy of .*: --strategy {own_strategy}$"):
         resume(broken)
-    with pytest.raises(RunError, match="is of 'Twice' in its file, not of 'BaseStrategy'"):
+    with pytest.raises(RunError, match="uses 'Twice' of its file, not 'BaseStrategy'"):
         resume(broken, strategy=own_strategy.replace("Twice", "BaseStrategy"))
     (tmp_path / "pairs.py").write_text("def together(): return 1")
     says = r"code in \S+pairs.py is no longer that of \S+broken; restore the file"

@@ -113,7 +113,7 @@ def test_both_cells_obey_by_default():
 
 def test_what_does_not_fit_is_told():
     for call, says in [
-        (lambda: darts_height(DARTS, 0), "at least 1 high"),
+        (lambda: darts_height(DARTS, 0), "must be at least 1"),
         (lambda: parametric_operations(DARTS, 9), "0 to 8"),
         (lambda: darts_height(create_space("toy"), 2), "DARTS cells"),
         (lambda: darts_height(DARTS, 2, ["middle"]), "not 'middle'"),

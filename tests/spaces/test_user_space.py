@@ -116,7 +116,7 @@ def test_a_file_that_changed_since_is_refused_by_what_was_made_from_it(tmp_path)
         confirm(name, name, code)
     with pytest.raises(RunError, match=r"or name its copy: --space net/mine.py:network"):
         confirm(name, name, code, copy="net/mine.py:network")
-    with pytest.raises(RunError, match=r"is of 'network' in its file, not of 'other'"):
+    with pytest.raises(RunError, match=r"uses 'network' of its file, not 'other'"):
         confirm(name, f"{file}:other")
 
 

@@ -193,7 +193,7 @@ def test_code_in_a_file_goes_on_when_it_is_named_and_as_it_was(file):
     assert confirm(name, f"{moved}:Mine", code) == f"{moved}:Mine"
     with pytest.raises(RunError, match=f"the strategy of runs/a is .* executed: --strategy {name}"):
         confirm(name, None, code)
-    with pytest.raises(RunError, match=r"is of 'Mine' in its file, not of 'Open'; .*--strategy FI"):
+    with pytest.raises(RunError, match=r"uses 'Mine' of its file, not 'Open'; .*--strategy FI"):
         confirm(name, f"{moved}:Open", code)
     with pytest.raises(RunError, match="there is no file .* with a strategy"):
         confirm(name, name, code)

@@ -188,7 +188,7 @@ def test_a_network_of_a_space_is_saved_with_its_architecture(small_space, stripe
     assert kept.costs["macs"] == ddpnas.count_costs(small_space)["macs"].cost(architecture)
     with pytest.raises(OptionError, match="both the space and the architecture"):
         result.save(tmp_path, space=small_space)
-    with pytest.raises(RunError, match="they hold figures, but no network"):
+    with pytest.raises(RunError, match="holds figures but no network"):
         kept.result.save(tmp_path / "again")
     with pytest.raises(RunError, match="holds figures only"):
         kept.result.model(x)

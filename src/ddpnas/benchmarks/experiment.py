@@ -73,7 +73,7 @@ class Contender:
         for pair in pairs:
             option, equals, value = pair.partition("=")
             if not equals:
-                raise OptionError(f"{pair!r} is no option; write {name}:option=value")
+                raise OptionError(f"{pair!r} is not an option; write {name}:option=value")
             options[option.replace("-", "_")] = parse_yaml(value, f"option {option}", OptionError)
         return cls(text.strip(), NamedStrategy.read(name), options)
 
@@ -265,7 +265,7 @@ def compare_strategies(
         OptionError: A strategy, an option, the budget or the table does not fit.
     """
     if seeds < 1:
-        raise OptionError("seeds are at least 1")
+        raise OptionError("seeds must be at least 1")
     check_workers(workers, executor)
     table = load_table(*source)
     if len(table.rows) < table.space.size:

@@ -56,7 +56,7 @@ def load_table(name: str, dataset: str | None = None, path: str | Path | None = 
         if not Path(path).is_file():
             raise DataError(f"there is no benchmark table at {path}")
         if not zipfile.is_zipfile(path):
-            raise DataError(f"{path} is not a benchmark table: it is no .npz archive")
+            raise DataError(f"{path} is not a benchmark table: it is not a .npz archive")
         try:
             return _read(name, Path(path), dataset)
         except KeyError as error:
@@ -118,7 +118,7 @@ def _columns(arrays: dict[str, npt.NDArray[Any]], dataset: int) -> dict[str, Any
             raise ValueError(f"its {key!r} is {arrays[key].shape}, not data sets x rows, {shape}")
         values = arrays[key][dataset]
         if not np.isfinite(values).all():
-            raise ValueError(f"its {key!r} has values that are no finite numbers")
+            raise ValueError(f"its {key!r} has values that are not finite numbers")
         return np.asarray(values)
 
     measured = {epochs: column(key) for epochs, key in times}

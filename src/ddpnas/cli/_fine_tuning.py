@@ -42,7 +42,7 @@ def fine_tune(options: Namespace, recipe: Recipe, out: Path) -> tuple[Compared, 
     """
     if unfit := [name for name in _OF_A_SPACE if options[name]]:
         named = "RUN" if unfit[0] == "run" else f"--{unfit[0].replace('_', '-')}"
-        raise OptionError(f"--start trains one network, so {named} does not go with it")
+        raise OptionError(f"--start trains one network; leave {named} out")
     if options.data is None:
         raise OptionError("--start needs images: --data FOLDER")
     code = next((c for c in (options.network, options.space) if c and names_file(c)), None)

@@ -55,7 +55,7 @@ def _frontier_parser() -> ArgumentParser:
 def frontier(options: Namespace) -> None:
     """``ddpnas frontier``."""
     if not options.cost:
-        raise OptionError("which cost is traded? for instance --cost macs")
+        raise OptionError("name the cost to trade against the objective, such as --cost macs")
     paths = [Path(path) for path in options.out]
     for path in paths:
         if path.suffix not in (".csv", ".json", *_PLOTS):

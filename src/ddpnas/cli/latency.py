@@ -94,7 +94,7 @@ def _export(options: Namespace) -> None:
             fields(LatencyConfig, options),
             lambda i, count: progress.update(1, i, count),
         )
-    show.line(f"next: copy {out} to the other machine and run there: python measure.py")
+    show.line(f"next: copy {out} to the other machine and run python measure.py there")
     show.line("it needs NumPy and onnxruntime")
     show.line(f"then run here: ddpnas latency import {out}/measurements.json --out table.json")
 

@@ -88,7 +88,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     """
     words = list(argv) or ["--help"]
     if strange := [word for word in words if "\0" in word]:
-        raise OptionError(f"no argument can have a null character, as {strange[0]!r} has")
+        raise OptionError(f"arguments cannot contain null characters, as {strange[0]!r} does")
     top = ArgumentParser(
         prog="ddpnas",
         description="Find a neural network for your data within your limits.",
@@ -108,7 +108,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
         _check_options(words[0], words[1:], parser)
         if launched() > 1 and words[0] not in TOGETHER:
             raise OptionError(
-                f"`ddpnas {words[0]}` runs in one process, start it without torchrun or "
+                f"`ddpnas {words[0]}` runs in one process; start it without torchrun or "
                 f"accelerate; several may run {', '.join(TOGETHER)}"
             )
     words = ["--help" if word == "--help-all" else word for word in words]

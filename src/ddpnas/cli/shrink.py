@@ -166,8 +166,8 @@ def generate_widths(options: Namespace) -> None:
     defaults = {"rescore": 0, "survivors_only": False}
     if unfit := [name for name in _OF_A_RUN if options[name] not in (None, [], defaults.get(name))]:
         raise OptionError(
-            f"{options.run} is the folder of a shrink, with which --{unfit[0].replace('_', '-')} "
-            f"does not go; give --limit, --top and --json"
+            f"{options.run} is the folder of a shrink, where --{unfit[0].replace('_', '-')} does "
+            f"not apply; use --limit, --top and --json"
         )
     scores = WidthScores.read(options.run)
     found = scores.generate(options.limit, options.top)
@@ -185,7 +185,7 @@ def generate_widths(options: Namespace) -> None:
     kept = found[0].architecture
     widths = [[g["name"], str(g["channels"]), kept.get(g["name"], "all")] for g in scores.groups]
     show.table(["channels made by", "channels", "keeps"], widths)
-    show.line("rises of single groups are added, and come before any fine-tuning")
+    show.line("the rise of the loss is a sum over groups, before any fine-tuning")
 
 
 def _plain(one: Generated) -> dict[str, Any]:
@@ -254,8 +254,8 @@ def _planned(options: Namespace) -> ShrinkTask:
     if opened.new_head is not None:
         if options.keep_head:
             raise OptionError(
-                f"{options.network} has another number of outputs than the {len(data.classes)} "
-                f"classes of {data.name}; leave --keep-head out, and its last layer is replaced"
+                f"the outputs of {options.network} are not the {len(data.classes)} classes of "
+                f"{data.name}; leave --keep-head out to have its last layer replaced"
             )
         show.line(f"new last layer ({opened.new_head}): the whole network is fine-tuned first")
     settings = ShrinkSettings(

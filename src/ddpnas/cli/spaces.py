@@ -33,7 +33,9 @@ def show_space(space: SearchSpace, limits: Mapping[str, Limit]) -> None:
     show.line(_size(space))
     show.line(f"search network: {_listed(space.plain_options)}")
     if limits and takes_limits(str(space.name)):
-        show.line("its sizes follow from the limits, which lie well inside its costs:")
+        show.line(
+            "its sizes follow from the limits; the costs of its networks lie on both sides of them:"
+        )
     if space.final_options:
         size = [
             f"--space-options.{n.replace('_', '-')} {v}" for n, v in space.final_options.items()

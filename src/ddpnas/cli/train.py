@@ -137,7 +137,7 @@ def train(options: Namespace) -> None:
         _train_started(options, recipe)
         return
     if options.weights is not None:
-        raise OptionError("--weights are those of a network that --start names; give that too")
+        raise OptionError("--weights belongs to --start, which names the network; give both")
     searched, space, data, architecture, within = _what_to_train(options, recipe)
     limits, tables, rules, generated = within
     epochs = planned_epochs(recipe, data)

@@ -77,7 +77,7 @@ def check_additivity(sums: Sequence[float], measured: Sequence[float]) -> Additi
     n = len(x)
     if n < LEAST_ARCHITECTURES:
         raise OptionError(
-            f"checking additivity takes at least {LEAST_ARCHITECTURES} whole networks, not {n}"
+            f"a check of additivity takes at least {LEAST_ARCHITECTURES} whole networks, not {n}"
         )
     left_out = np.empty(n)
     for i in range(n):

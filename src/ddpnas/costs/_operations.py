@@ -210,8 +210,8 @@ def find_pieces(space: SearchSpace, batch: int) -> list[Piece]:
         trials.append(list(_pieces_at(space, opened, batch)))
     if len({tuple((t.choices, t.calls) for t in pieces) for pieces in trials}) > 1:
         raise SpaceError(
-            f"the network of space {space.name!r} runs other operations at other widths, so its "
-            f"time is not a sum over its choices"
+            f"the network of space {space.name!r} runs different operations at different widths, "
+            f"so its time is not a sum over its choices"
         )
     options = {d.name: d.options for d in space.decisions if d.ordered}
     return [_explained(space, found, widths, options) for found in zip(*trials, strict=True)]

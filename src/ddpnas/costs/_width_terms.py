@@ -86,7 +86,7 @@ class WidthTerms:
                 f"the cost of {what} cannot be told from the widths of the network: it is "
                 f"{counts[0]} at the largest, but neither a sum of widths at others nor a "
                 f"constant times up to {_MOST_FACTORS} of them. Keep each size that it depends on "
-                f"as a width in a module"
+                f"in a module as a width"
             )
         at_largest = math.prod(width.at(self.trials[0]) for width in factors)
         terms: dict[Condition, int] = {}

@@ -104,8 +104,8 @@ def _counted(space: SearchSpace, weights: Weights) -> dict[str, CostTable]:
         trials.append(counter.count())
     if len({len(pieces) for pieces in trials}) > 1:
         raise SpaceError(
-            f"the network of space {space.name!r} runs other operations at other widths, so its "
-            f"costs are not a sum over its choices"
+            f"the network of space {space.name!r} runs different operations at different widths, "
+            f"so its costs are not a sum over its choices"
         )
     for pieces in zip(*trials, strict=True):
         [first, *_] = pieces
@@ -223,7 +223,7 @@ class _Counter:
             decisions = sorted({slot.decision for slot in unit.slots if slot.absent})
             raise SpaceError(
                 f"the costs of space {self._space.name!r} are not a sum over its choices: the "
-                f"network runs other operations where a choice returns None "
+                f"network runs different operations when a choice returns None "
                 f"({', '.join(decisions)}); sum such outputs with ddpnas.space.layers.add, or "
                 f"use a module that returns zeros"
             )

@@ -192,8 +192,8 @@ class _Kept:
         differing = [name for name in now if before["about"].get(name) != now[name]]
         if differing or not set(before["times"]) <= set(plan.probes):
             raise DataError(
-                f"{partial} is of another measurement (other {', '.join(differing) or 'units'}); "
-                f"remove it to start again"
+                f"{partial} belongs to another measurement (other "
+                f"{', '.join(differing) or 'units'}); remove it to start again"
             )
         self.times = {n: [list(round_) for round_ in found] for n, found in before["times"].items()}
         self._before = before.get("seconds", 0.0)
@@ -227,9 +227,8 @@ def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:
     count_costs(space)
     if config.backend != "torch" and any(decision.ordered for decision in space.decisions):
         raise OptionError(
-            f"widths are undecided in space {space.name!r}, whose operations are timed by torch "
-            f"alone: use backend torch here, and measure the network that is built by "
-            f"{config.backend}"
+            f"space {space.name!r} has undecided widths, which only torch can time: use backend "
+            f"torch here, and measure the built network with {config.backend}"
         )
     plan = make_plan(space, config.batch, config.architectures, config.seed)
     if len(plan.networks) < LEAST_ARCHITECTURES:

@@ -137,7 +137,8 @@ def check_latency(
     table.check(space)
     if about["machine"] != machine(config.device):
         raise OptionError(
-            f"the table is of another machine: {about['machine']}; this is {machine(config.device)}"
+            f"the table was measured on another machine: {about['machine']}; this is "
+            f"{machine(config.device)}"
         )
     wanted = space.check(architecture)
     found = time_network(space, wanted, config)

@@ -84,7 +84,7 @@ def _is_alias(output: Tensor, example: Tensor) -> bool:
 
 def _refused(space: SearchSpace, why: str) -> SpaceError:
     return SpaceError(
-        f"peak_limit needs a network that is a plain chain of modules and choices, which that of "
-        f"space {space.name!r} is not ({why}); ddpnas.count_network tells the peak of a network "
-        f"that is built"
+        f"peak_limit needs a network that is a plain chain of modules and choices, and that of "
+        f"space {space.name!r} is not ({why}); use ddpnas.count_network for the peak of a built "
+        f"network"
     )

@@ -132,9 +132,9 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
     if measurements["options"] != options or measurements["names"] != list(plan.probes):
         exported = measurements["exported_with"]
         raise SpaceError(
-            f"these measurements are of another network than space {space.name!r} with {options}: "
-            f"{measurements['space']!r} with {measurements['options']}, exported by ddpnas "
-            f"{exported['ddpnas']} and torch {exported['torch']}"
+            f"these measurements belong to another network than space {space.name!r} with "
+            f"{options}: {measurements['space']!r} with {measurements['options']}, exported by "
+            f"ddpnas {exported['ddpnas']} and torch {exported['torch']}"
         )
     measured = measurements["measured_with"]
     about = {

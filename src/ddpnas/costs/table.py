@@ -119,8 +119,8 @@ class CostTable:
                 isinstance(pair, tuple) and len(pair) == 2 for pair in choices
             ):
                 raise DataError(
-                    f"a term of table {self.name!r} must be of pairs (decision, option), such as "
-                    f"(('block1', 'conv3'),), not of {shown(choices)}"
+                    f"a term of table {self.name!r} must hold pairs (decision, option), such as "
+                    f"(('block1', 'conv3'),), not {shown(choices)}"
                 )
             add_term(terms, choices, self._number(cost, choices))
         object.__setattr__(self, "fixed", terms.pop(()))
@@ -245,12 +245,12 @@ class CostTable:
         name, code = self.about.get("space"), self.about.get("space_code")
         if isinstance(name, str) and name != identity["space"]:
             raise SpaceError(
-                f"the table of {self.name} is of space {name!r}, not {identity['space']!r}"
+                f"the table of {self.name} belongs to space {name!r}, not {identity['space']!r}"
             )
         source = getattr(space, "source", None)
         if source is not None and (changed := source.changed(code)):
             raise SpaceError(
-                f"the table of {self.name} is of other code than that in "
+                f"the table of {self.name} was made with other code than that in "
                 f"{' and '.join(map(str, changed))}; restore it, or make the table again"
             )
         # As JSON, since the options of a table from a file are: lists instead of tuples.
@@ -261,7 +261,7 @@ class CostTable:
             listed = ", ".join(
                 f"{name} {before[name]} instead of {now[name]}" for name in differing
             )
-            raise SpaceError(f"the table of {self.name} is of another network: {listed}")
+            raise SpaceError(f"the table of {self.name} belongs to another network: {listed}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON.

@@ -79,8 +79,8 @@ def images_of_classes(root: Path, classes: tuple[str, ...], *, complete: bool) -
     folders = subfolders(root)
     if not folders:
         raise DataError(
-            f"{root} has no class folders; images with labels lie in a folder of their class each; "
-            f"where it is a split that has no labels, rename it to leave it out"
+            f"{root} has no class folders; put the images of each class into a folder named after "
+            f"it; if this is a split without labels, rename it to leave it out"
         )
     if extra := [name for name in folders if name not in classes]:
         raise DataError(

@@ -114,7 +114,7 @@ def channels_first(images: np.ndarray[Any, Any] | Tensor, name: str) -> Tensor:
     shape = "x".join(map(str, batch.shape))
     if not (first or last):
         raise DataError(
-            f"{name} have the shape {shape}; needed is (N, H, W), (N, H, W, C) or (N, C, H, W) "
+            f"{name} have the shape {shape}; it must be (N, H, W), (N, H, W, C) or (N, C, H, W) "
             f"with 1, 3 or 4 channels (more can be given from Python, as tensors of floats)"
         )
     if first and last and not isinstance(images, Tensor):

@@ -29,7 +29,7 @@ def read_labels(labels: Any, name: str) -> np.ndarray[Any, Any]:
         values = values[:, 0]
     if values.ndim != 1:
         shape = "x".join(map(str, values.shape)) or "a single value"
-        raise DataError(f"{name} is {shape}; one label an image is needed{_columns(values)}")
+        raise DataError(f"{name} is {shape}; one label for each image is needed{_columns(values)}")
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8", "replace")
     if values.dtype.kind == "U":

@@ -171,7 +171,7 @@ def make_data(
     if test is None and test_fraction > 0:
         rest, held_out = stratified(labels, rest, test_fraction, rng)
         splits["test"] = pool.subset(held_out.tolist())
-        logger.info("no test images given: %d training images are held out for it", len(held_out))
+        logger.info("no test images given: %d training images are held out to test", len(held_out))
     if limit_train_images is not None:
         if limit_train_images < 2 * len(classes):
             raise DataError(

@@ -187,8 +187,8 @@ def _say_left_out(
         logger.info("left out in %s: %s; read: %d images", path, counted(left), read)
     else:
         logger.warning(
-            "MOST files in %s are left out: %s; read are %d images (%s): save the others as .png "
-            "or .jpg if they are images, in the folder of their class",
+            "MOST files in %s are left out: %s; only %d images (%s) are read. If the others are "
+            "images, save them as .png or .jpg in the folder of their class",
             path,
             counted(left),
             read,

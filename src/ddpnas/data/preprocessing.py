@@ -112,7 +112,7 @@ class Preprocessing:
 
     def _input(self, image: Any) -> Tensor:
         if isinstance(image, Sequence) and not isinstance(image, str):
-            raise DataError("images are given in one list, not in lists of lists")
+            raise DataError("give images in one list, not in lists of lists")
         if not isinstance(image, (str, Path, Image.Image, np.ndarray, Tensor)):
             raise DataError(
                 f"an image is a path, a PIL image, an array or a tensor, not {type(image).__name__}"
@@ -126,7 +126,9 @@ class Preprocessing:
         if inputs.is_floating_point():
             return inputs.float()
         if self.mean:
-            raise DataError(f"images are uint8, and inputs made of them floats, not {inputs.dtype}")
+            raise DataError(
+                f"give images as uint8, or prepared inputs as floats, not {inputs.dtype}"
+            )
         return inputs
 
     def _check(self, inputs: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def frontier(
     problem = Problem(space, {name: costs[name] for name in used}, rules, allowed)
     diagram = problem.diagram
     if diagram is None:
-        raise OptionError("no frontier: the rules of the space have too many partial sums")
+        raise OptionError("no frontier: the rules of the space have too many partial sums to list")
     points: list[tuple[tuple[float, ...], Architecture]] = []
     limit_of = [checked.get(name, Limit()) for name in used]
     labels = _merge(diagram, whole_rows(rows), limit_of, len(axes))

@@ -110,8 +110,8 @@ class Limit:
         except ValueError:
             if "%" in text and of is None:
                 raise OptionError(
-                    f"{limit!r} is a share, which only `ddpnas shrink` knows the whole of; give a "
-                    f"number, such as 20M"
+                    f"{limit!r} is a share of a network's cost, which only `ddpnas shrink` has; "
+                    f"give a number, such as 20M"
                 ) from None
             raise OptionError(
                 f"cannot read the limit {limit!r}; write 20M (at most), >=10M (at least) or "
@@ -291,8 +291,8 @@ def tightened_limits(
         share = table.margin if given is None else 0.0 if table.counted else given
         if share >= 1:
             raise OptionError(
-                f"the table of {name} is wrong by up to {percent(share)}, so that no limit can be "
-                f"kept by it; measure it again, or give a margin below 100 %"
+                f"the table of {name} is wrong by up to {percent(share)}, so no limit can rely on "
+                f"it; measure it again, or give a margin below 100 %"
             )
         try:
             result[name] = limit.tightened(share)

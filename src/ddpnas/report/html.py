@@ -162,7 +162,7 @@ def write_report(
     if path.is_dir():
         raise RunError(f"{path} is a folder; give a file, such as --out {path / REPORT}")
     if path.exists() and _MARK.encode() not in read_file(path)[:4000]:
-        raise RunError(f"{path} is not a report, so it is kept; give another --out")
+        raise RunError(f"{path} is not a report, so ddpnas does not replace it; give another --out")
     shrunk = len(folders) == 1 and (folders[0] / SHRINK).exists()
     alone = None if len(folders) > 1 or trained is not None else _trained_alone(folders[0])
     if shrunk:
@@ -174,7 +174,9 @@ def write_report(
     tables = {_file_name(name): text for name, text in csv_files(page).items()}
     data = path.with_name(f"{path.stem}-data")
     if data.exists() and not path.exists():
-        raise RunError(f"{data} belongs to no report, so it is kept; give another --out")
+        raise RunError(
+            f"{data} belongs to no report, so ddpnas does not replace it; give another --out"
+        )
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         # First the page: without it, the folder of a killed first report would belong to nobody.

@@ -225,4 +225,4 @@ def refuse_own(kind: str, options: Mapping[str, Any], own: Sequence[str]) -> Non
     """
     for name in own:
         if name in options:
-            raise OptionError(f"{name} is not an option of the {kind}: the search gives it {name}")
+            raise OptionError(f"{name} is not an option of the {kind}: the search sets it")

@@ -193,7 +193,7 @@ def note_processes(made_with: Mapping[str, Any], processes: int) -> None:
     if began != processes:
         logger.warning(
             "Resuming with %d processes (was %d): batches and random numbers stay the same, but "
-            "scores may differ from those of the unbroken run as far as training amplifies "
+            "scores may differ from those of the unbroken run, because training amplifies "
             "rounding",
             processes,
             began,

@@ -156,9 +156,9 @@ def _check_mode(network: nn.Module, example: Tensor, what: str, choices: Sequenc
     except SpaceError as error:
         if _reads_values(error.__cause__):
             raise SpaceError(
-                f"{error}: forward reads the values of a tensor, as in `if x.mean() > 0`, so that "
-                f"what runs depends on the data and costs nothing certain; compute both with "
-                f"torch.where, or read a constant in the constructor"
+                f"{error}: forward reads the values of a tensor, as in `if x.mean() > 0`, so what "
+                f"runs, and what it costs, depends on the data; compute both with torch.where, or "
+                f"read a constant in the constructor"
                 + (f" (not run up to there: decision {left()})" if left() else "")
             ) from error
         raise

@@ -44,8 +44,8 @@ def check_widths(
     for decision in widths:
         if decision.name not in slices.decisions:
             raise SpaceError(
-                f"no layer has the width {decision.name!r}: a size that a layer is to depend on "
-                f"must reach it as a width"
+                f"no layer has the width {decision.name!r}: pass the width itself to the layers "
+                f"that depend on it, not a plain number"
             )
     values = {d.name: [int(option) for option in d.options] for d in widths}
     trials = trial_sizes(values)
@@ -65,8 +65,8 @@ def check_widths(
                 raise SpaceError(f"{explained}, with {_said(sizes)}") from failed
             raise SpaceError(
                 f"with {_said(sizes)} the supernet fails although the network itself runs: its "
-                f"forward uses a size that no module keeps as an attribute, where it follows the "
-                f"width ({error})"
+                f"forward uses a size that no module keeps; keep it as an attribute, so that it "
+                f"follows the width ({error})"
             ) from error
 
 

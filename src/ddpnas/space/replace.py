@@ -57,8 +57,8 @@ def replaceable(
             raise SpaceError(nearest(f"child of {type(model).__name__}", path, paths))
         if not options or ORIGINAL in options:
             raise SpaceError(
-                f"{path} needs alternatives with other names than {ORIGINAL!r}, which stands for "
-                f"the child itself"
+                f"{path} needs at least one alternative, and none named {ORIGINAL!r}, which stands "
+                f"for the child itself"
             )
         for other in alternatives:
             if other.startswith(f"{path}."):

@@ -297,7 +297,7 @@ def confirmed_name(
     """
     if not names_file(name):
         if given not in (None, name):
-            raise RunError(f"{holder} is of {what} {name}, not {given}; leave --{what} out")
+            raise RunError(f"{holder} uses {what} {name}, not {given}; leave --{what} out")
         if name not in known:
             raise RunError(
                 f"the {what} of {holder}, {name!r}, was made in a Python program; continue from "
@@ -312,7 +312,7 @@ def confirmed_name(
     asked, wanted = (each.rpartition(":")[2] for each in (given, name))
     if asked != wanted:
         raise RunError(
-            f"{holder} is of {wanted!r} in its file, not of {asked!r}; name it as "
+            f"{holder} uses {wanted!r} of its file, not {asked!r}; name it as "
             f"--{what} FILE.py:{wanted}"
         )
     UserCode.read(given, what, RunError).require(kept, holder, copy)

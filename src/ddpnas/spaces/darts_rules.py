@@ -40,7 +40,7 @@ def darts_height(space: DecisionSpace, height: int, cells: Sequence[str] = CELLS
     """
     _check(space, cells)
     if height < 1:
-        raise OptionError(f"a DARTS cell is at least 1 high, not {height}")
+        raise OptionError(f"height of a DARTS cell must be at least 1, not {height}")
     rules = []
     for cell in cells:
         for chain in itertools.combinations(NODES, height + 1):

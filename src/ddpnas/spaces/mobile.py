@@ -107,7 +107,7 @@ def fewer_strides(strides: Sequence[int], reduction: int) -> list[int]:
             result[i] = 1
             product //= stride
     if product != reduction:
-        raise OptionError(f"reduction is a power of 2 from 1 to 32, not {reduction}")
+        raise OptionError(f"reduction must be a power of 2 from 1 to 32, not {reduction}")
     return result
 
 

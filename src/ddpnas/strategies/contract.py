@@ -81,4 +81,4 @@ def hand_over(first: Strategy, second: Strategy) -> None:
         raise BrokenPromiseError(f"its state is not plain data: {reason}") from reason
     second.load_state_dict(json.loads(text)[0])
     if next_batch(first) != next_batch(second):
-        raise BrokenPromiseError("from its state it does not ask for the same again")
+        raise BrokenPromiseError("restored from its state, it does not ask for the same again")

@@ -39,7 +39,7 @@ def elimination_bound(
     """
     if cycles_per_stage < 1 or len(gaps) != len(scales) or any(s < 0 for s in scales):
         raise OptionError(
-            "cycles_per_stage is at least 1; give one scale, not negative, a decision"
+            "cycles_per_stage must be at least 1, with one scale of 0 or more for each decision"
         )
     total = 0.0
     for row, scale in zip(gaps, scales, strict=True):

@@ -125,8 +125,8 @@ class GradientStrategy(BaseStrategy):
     ) -> None:
         if seconds is not None:
             raise OptionError(
-                "seconds become a number of epochs once an epoch is measured, which "
-                "ddpnas.search() does; give epochs here"
+                "only ddpnas.search() measures an epoch and turns seconds into a number of epochs; "
+                "give epochs here"
             )
         super().__init__(space, seed, epochs)
         self.epochs, self.batch_size = epochs, batch_size

@@ -235,7 +235,9 @@ def _rows(space: DecisionSpace, prior: Mapping[str, Mapping[str, float]]) -> Seq
     known = {d.name: d.options for d in space.decisions}
     for name, weights in prior.items():
         if name not in known or not set(weights) <= set(known[name]):
-            raise OptionError(f"the prior names {name!r}, which is no decision with these options")
+            raise OptionError(
+                f"the prior names {name!r}, which is not a decision with these options"
+            )
     return [
         np.array([prior.get(d.name, {}).get(option, 1.0) for option in d.options])
         for d in space.decisions

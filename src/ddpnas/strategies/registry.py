@@ -122,7 +122,7 @@ def checked_strategy_options(name: str, made: type, options: Mapping[str, Any]) 
     """
     if own := sorted({"space", "seed"} & set(options)):
         raise OptionError(
-            f"{own[0]} is not an option of strategy {name!r}: the search gives it its {own[0]} "
+            f"{own[0]} is not an option of strategy {name!r}: the search sets its {own[0]} "
             f"(--{own[0]})"
         )
     known = {option: p.annotation for option, p in constructor_options(made).items()}

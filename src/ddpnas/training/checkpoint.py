@@ -60,7 +60,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
     tensors, metadata = _read(path, instead)
     if metadata.get("form") != _FORM:
         raise RunError(
-            f"{path} was saved by another version of ddpnas, whose searches go on otherwise; use "
+            f"{path} was saved by a version of ddpnas that continues searches differently; use "
             f"that version, or {instead}"
         )
     if _CHECKSUM not in metadata:

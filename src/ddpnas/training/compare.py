@@ -153,7 +153,7 @@ def _same_size(
 ) -> dict[str, Limit]:
     """Return the limits, and that the multiply-adds are about the architecture's."""
     if "macs" not in costs:
-        raise OptionError("same_size compares multiply-adds, and there is no cost 'macs'")
+        raise OptionError("same_size compares multiply-adds: give a table for the cost 'macs'")
     size = costs["macs"].cost(space.canonical(architecture))
     lowest, highest = (share * size for share in _SAME_SIZE)
     given = limits.get("macs", Limit())

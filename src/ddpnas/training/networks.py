@@ -91,8 +91,8 @@ class NamedNetwork(abc.ABC):
             outputs = self._outputs(network, input_shape)
             if outputs != num_classes:
                 raise OptionError(
-                    f"the network {self.name} has {outputs} outputs, not {num_classes}, whatever "
-                    f"its last layer; build it with a parameter num_classes"
+                    f"the network {self.name} has {outputs} outputs, not {num_classes}, even with "
+                    f"a new last layer; build it with a parameter num_classes"
                 )
         return network.train()
 

@@ -319,7 +319,7 @@ def _fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Opened
     if others:
         more = f" and {len(others) - _MOST_LISTED} more" if len(others) > _MOST_LISTED else ""
         logger.warning(
-            "warning: %d tensors do not fit and are left as they were: %s%s",
+            "warning: %d tensors do not fit, so they keep their initial values: %s%s",
             len(others),
             "; ".join(others[:_MOST_LISTED]),
             more,

@@ -215,7 +215,9 @@ class TrainedFolder:
         first, folder = networks[0], self.path
         data = first.result.data
         if data is None:
-            raise RunError("these results were read from a file: they hold figures, but no network")
+            raise RunError(
+                "these results were read from a file, which holds figures but no network"
+            )
         network, last = first.result.model, first.result.last
         code = None if named is None else named.code
         rebuild: dict[str, Any] = {

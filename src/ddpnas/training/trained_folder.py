@@ -110,7 +110,7 @@ def load(
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(
-            f"the weights in {path / 'model.safetensors'} are of another network: {reason[:200]}"
+            f"the weights in {path / 'model.safetensors'} belong to another network: {reason[:200]}"
         ) from None
     return TrainedModel(
         network=network.eval().requires_grad_(False).to(device),
@@ -205,8 +205,8 @@ def read_comparison(folder: str | Path) -> Comparison | None:
         for one in networks:
             if len(one.evaluation.confusion) != len(about["classes"]):
                 raise RunError(
-                    f"the confusion of {one.name!r} is not of the {len(about['classes'])} classes "
-                    f"in architecture.json"
+                    f"the confusion of {one.name!r} does not have the {len(about['classes'])} "
+                    f"classes of architecture.json"
                 )
     with blaming(path / "architecture.json"):
         limits = {name: Limit.from_json(one) for name, one in about["limits"].items()}
