@@ -137,7 +137,7 @@ class SearchProgress:
 
     Args:
         space: Whose architectures are written in its text form; None writes none.
-        evaluator: Name of the evaluator, which says what an accuracy is.
+        evaluator: Name of the evaluator; it decides what an accuracy is called.
         quiet: Whether to print nothing.
 
     Attributes:

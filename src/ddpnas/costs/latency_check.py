@@ -1,4 +1,4 @@
-"""check_latency(): a table's prediction for one network beside a new measurement of it.
+"""check_latency(): a table's prediction for one network next to a new measurement of it.
 
 :func:`time_network` is the measurement alone.
 """
@@ -24,7 +24,7 @@ __all__ = ["LatencyCheck", "check_latency", "measured_here", "time_network"]
 
 @dataclass(frozen=True)
 class LatencyCheck:
-    """A table's prediction for one architecture beside a new measurement of its network.
+    """A table's prediction for one architecture next to a new measurement of its network.
 
     Attributes:
         architecture: The architecture.
@@ -104,7 +104,7 @@ def _is_measured(table: CostTable) -> bool:
 def check_latency(
     space: SearchSpace, table: CostTable, architecture: Mapping[str, str]
 ) -> LatencyCheck:
-    """Return the table's prediction for an architecture beside a new measurement of its network.
+    """Return the table's prediction for an architecture next to a new measurement.
 
     The network is measured as the table was: on the same device, by the same backend, with the
     same batch and threads.

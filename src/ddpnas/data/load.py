@@ -70,12 +70,12 @@ class DataConfig:
         valid_fraction: Fraction of each class in the training images to hold out for scoring
             architectures, if there are no validation images.
         limit_train_images: Use only this many training images, the same fraction of each class.
-        flip: Whether images may be mirrored left to right in training. Switch this off where it
-            changes their meaning.
+        flip: Whether images may be mirrored left to right in training. Switch this off if left and
+            right matter.
         split_seed: Seed for choosing the images to hold out.
         workers: Processes that read images ahead if they do not fit in memory.
-        stream: Whether the images of a folder are read batch by batch. By default they are if they
-            would take more than a quarter of the free memory.
+        stream: Whether the images of a folder are read from disk, batch by batch; by default if
+            they would take more than a quarter of the free memory.
 
     Example:
         >>> DataConfig("photos", image_size=32).valid_fraction

@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class _Setting:
-    """What every evaluator is created for, beside its own options."""
+    """What every evaluator is created with, besides its options."""
 
     evaluations: int
     seed: int

@@ -28,7 +28,7 @@ from ddpnas.utils.seeds import seeded
 __all__ = ["LEAST_IMAGES", "PathScore", "batch_size", "in_own_order", "score_paths"]
 
 LEAST_IMAGES = 256
-"""Images in a batch, at least, if there are so many: statistics of fewer are too rough."""
+"""Images in a batch at least, if there are that many: statistics of fewer are too rough."""
 
 _SEED = 0  # of what a path draws at random while it is scored, the same for every batch
 

@@ -1,6 +1,6 @@
 """SliceUpdates: an optimizer's steps on the slices of shared weights that paths have used.
 
-A path of undecided widths has leaves of its own (:mod:`ddpnas.space.slices`). The optimizer is
+A path of undecided widths has its own leaves (:mod:`ddpnas.space.slices`). The optimizer is
 given these, with the momentum of the same slice, so that weights, momentum and weight decay outside
 do not move. Where the paths of one step use several slices of a parameter, the step is done on the
 whole parameter, and what lies outside all of them is put back.

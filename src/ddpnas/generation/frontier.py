@@ -34,7 +34,7 @@ __all__ = ["frontier"]
 # Share of the largest objective by which rounding can make equal sums differ: each value is rounded
 # to 2**-51 of it (4e-16), and a few hundred decisions add up.
 _EQUAL = 1e-13
-_MOST_LABELS = 2_000_000  # bounds memory: a layer of so many labels takes about 100 MB
+_MOST_LABELS = 2_000_000  # bounds memory: a layer with that many labels takes about 100 MB
 
 
 @checks_arguments

@@ -77,7 +77,7 @@ _SECTIONS: tuple[Callable[[View], Section | None], ...] = (
     missing_section,
 )
 _ROWS_SHOWN = 2000  # of a table; its CSV file has all
-_PADDING, _WRAPS = 20, 140  # pixels: around a cell; a text that may wrap is at least so wide
+_PADDING, _WRAPS = 20, 140  # pixels: around a cell; a text that may wrap is at least this wide
 _MARK = 'name="generator" content="ddpnas'
 
 

@@ -30,15 +30,15 @@ class RunConfig:
             edge, is sized for the images and for --limit.
         space_options: Options of the space, one by one: --space-options.channels 8.
         data: Which images; None if the data came from Python objects.
-        strategy: A strategy of the package (`ddpnas strategies`) or your own:
+        strategy: A search strategy (`ddpnas strategies`) or your own:
             my_file.py:MyStrategy.
         strategy_options: Options of the strategy (`ddpnas strategies NAME`):
             --strategy-options.evaluations 100.
         evaluator: Where scores come from (`ddpnas evaluators`): supernet (shared weights),
-            standalone (each candidate is trained on its own) or table (a benchmark table).
+            standalone (each candidate is trained on its own), continued, rmi or table.
         evaluator_options: Options of the evaluator (`ddpnas evaluators NAME`):
             --evaluator-options.warmup-epochs 20.
-        sieve: Which training and validation images are read (`ddpnas data`): all, random, entropy,
+        sieve: Rule for which images an epoch reads (`ddpnas data`): all, random, entropy,
             dynamics or curriculum.
         sieve_options: Options of the sieve, one by one: --sieve-options.keep 0.4.
         seed: Random seed.
@@ -67,7 +67,7 @@ class RunConfig:
         SieveConfig(self.sieve, self.sieve_options)
 
     def to_yaml(self) -> str:
-        """Return the configuration as YAML; the options of the data stand beside the others."""
+        """Return the configuration as YAML; the options of the data stand next to the others."""
         content = dataclasses.asdict(self)
         del content["data"]
         if self.data is not None:

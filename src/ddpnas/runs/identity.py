@@ -43,7 +43,7 @@ class RunIdentity:
         space_options: All its options, defaults included.
         space_code: Fingerprint of the file that a user's space comes from; None for others.
         strategy: Name of the strategy.
-        strategy_options: All its options, as far as they are known.
+        strategy_options: All its options that are known.
         strategy_code: Fingerprint of the file that a user's strategy comes from; None for others.
         evaluator: Name of the evaluator.
         evaluator_options: What its scores depend on.

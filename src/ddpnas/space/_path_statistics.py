@@ -1,4 +1,4 @@
-"""PathStatistics: every path of a supernet normalizes by statistics of its own.
+"""PathStatistics: every path of a supernet normalizes by its own statistics.
 
 The running averages of a BatchNorm layer in a supernet would mix those of all paths that were
 trained, and fit none of them. So while a supernet runs, in training and in evaluation, its layers

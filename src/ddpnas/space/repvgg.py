@@ -76,7 +76,7 @@ class RepVGGBlock(nn.Module):
         statistics = whole.dense[1].running_mean
         if statistics is None:
             raise OptionError(
-                "the block is part of a supernet, whose BatchNorm has no statistics of its own; "
+                "the block is part of a supernet, whose BatchNorm keeps no statistics; "
                 "build the network first: space.build(architecture)"
             )
         branches = [(whole.dense[0], whole.dense[1]), (whole.point[0], whole.point[1])]

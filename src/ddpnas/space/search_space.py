@@ -76,8 +76,8 @@ class SearchSpace(DecisionSpace):
         options: All arguments of ``network``, defaults included.
         output_shape: Shape of the output for one input, without the batch.
         source: The user's file that it was made from; None if it was made in Python.
-        own_options: Of the class: names of arguments that are neither the network's nor those
-            above, as ``limits`` of a space whose sizes follow from them.
+        own_options: Names of further arguments of a subclass, such as ``limits`` where sizes follow
+            from them.
 
     Raises:
         SpaceError: The network cannot be made or run on that input in training and in evaluation
@@ -515,7 +515,7 @@ def network_options(
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:
-    """Return its parameters and buffers, found in one walk."""
+    """Return its parameters and buffers, found in one pass."""
     own = (t for m in network.modules() for t in (*m._parameters.values(), *m._buffers.values()))
     return [tensor for tensor in own if tensor is not None]
 

@@ -152,7 +152,7 @@ class Supernet(nn.Module):
     def path_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the active path, each once; inactive options are not visited.
 
-        Of a layer of undecided widths it is the slice in use, a leaf of its own that shares memory
+        Of a layer of undecided widths it is the slice in use, a separate leaf that shares memory
         with the parameter. :attr:`slices` tells which.
         """
         found = {
@@ -202,7 +202,7 @@ class Supernet(nn.Module):
         return applied  # type: ignore[no-any-return]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output of the active path, normalized by statistics of its own."""
+        """Return the output of the active path, normalized by its own statistics."""
         with self._statistics(self.training):
             return self.network(*args, **kwargs)
 

@@ -201,7 +201,7 @@ class _FolderFinder(MetaPathFinder):
     Attributes:
         file: The user's file.
         files: Path and content of each module by its name.
-        folders: Path of each package without a file of its own, by its name.
+        folders: Path of each package without an ``__init__.py``, by its name.
     """
 
     def __init__(self, code: UserCode) -> None:

@@ -173,7 +173,7 @@ def _derived(value: int, key: Any, width: Width, function: Callable[[int], int])
     return Width(value, {part: 1})
 
 
-_ONE_BY_ONE = 6  # so many decisions are tried alone; codes tell more apart in fewer trials
+_ONE_BY_ONE = 6  # decisions that are tried alone; codes tell more apart in fewer trials
 _RANDOM = 5
 
 

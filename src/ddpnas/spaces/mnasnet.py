@@ -104,7 +104,7 @@ def network(
 
 
 def _further_layer(choose: Choose, block: str, width: int, i: int, most: int) -> nn.Module:
-    """Return the i-th layer of a block, which is there if the block has so many."""
+    """Return the i-th layer of a block, which is there if the block has that many."""
 
     def layer() -> nn.Module:
         return _layer(choose, block, width, width, stride=1)

@@ -206,7 +206,7 @@ def _expression(choices: Sequence[str]) -> tuple[object, ...]:
 
 
 def _sums(choices: Sequence[str]) -> tuple[object, ...]:
-    """Return what node 3 computes, every operation with weights of its own."""
+    """Return what node 3 computes, every operation with its own weights."""
     nodes: list[tuple[object, ...]] = [("input",)]
     for node in (1, 2, 3):
         terms: list[object] = []

@@ -56,7 +56,7 @@ class BaseStrategy(ABC):
         legal: Draws, neighbors and fair cycles that obey the rules of the space.
         stage: Number of prunings so far.
         nan_scores: Number of scores that were not finite.
-        state_form: Of the class: what :meth:`load_state_dict` takes, a subclass of
+        state_form: What :meth:`load_state_dict` of the class takes, a subclass of
             :class:`StateForm` where a strategy keeps more.
 
     Example:

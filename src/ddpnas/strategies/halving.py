@@ -45,7 +45,7 @@ class Halving(BaseStrategy):
         space: Decisions to search over.
         seed: Seed for the strategy's random generator.
         candidates: Number of architectures in the first rung.
-        reduction: Of each rung, one in this many goes on to the next.
+        reduction: One in this many of a rung goes on to the next.
         rungs: Number of rungs.
         proposals: What the second half of the first rung is drawn from: by turns "theta", which
             knows the scores of the first half, and the prior; or the "prior" alone.

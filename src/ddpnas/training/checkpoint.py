@@ -206,7 +206,7 @@ def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
     """Return tensors for a file, whose format refuses those that share memory.
 
     Returns:
-        (separate, shared): the tensors on the CPU, contiguous and each in memory of its own; and
+        (separate, shared): the tensors on the CPU, contiguous, no two in the same memory; and
         the second and further names of a tensor -> its first name, the one it is saved under.
     """
     separate: dict[str, Tensor] = {}

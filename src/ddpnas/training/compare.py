@@ -73,7 +73,7 @@ def compare(
             "timm:NAME", or "FILE.py:function"; see :func:`ddpnas.open_network`.
         on_epoch: Called with the name of the network and each record of its history.
         options: See :class:`ddpnas.training.TrainOptions`. Every network gets the same seed and
-            a folder of its own in ``folder``; those that are finished are not trained again.
+            a separate folder in ``folder``; finished ones are not trained again.
 
     Raises:
         OptionError: ``same_size`` needs multiply-adds ("macs") among the costs.

@@ -208,7 +208,7 @@ def join(device: str = "auto") -> Processes:
 
 
 def first_to_fail() -> bool:
-    """Return whether this process is the first that failed, which says why; asked once."""
+    """Return whether this process is the first that failed, so that it prints why. Asked once."""
     if not _connected():  # what fails before they are fails in all alike
         return int(os.environ.get("RANK", "0")) == 0
     try:

@@ -31,7 +31,7 @@ class TrainOptions(TypedDict, total=False):
         mixed_precision: Precision of the training: "no" (the default), "bf16" or "fp16".
             Evaluation is in float32.
         track: "tensorboard", "mlflow" or "wandb" logs losses and scores of every epoch.
-        teacher: Network to distil from: beside the labels, the network learns its softened
+        teacher: Network to distil from: besides the labels, the network learns its softened
             probabilities. A name or folder as for :func:`ddpnas.open_network`, what that returned,
             or a module that takes the same inputs. None by default.
         sieve: Which training images an epoch reads, a name in :func:`ddpnas.data.list_sieves`;

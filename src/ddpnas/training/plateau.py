@@ -1,4 +1,4 @@
-"""PlateauTraining: train a network at a constant learning rate, for as long as it is worth it.
+"""PlateauTraining: train a network at a constant learning rate, for as long as that pays.
 
 Networks that race against each other are trained without knowing for how long, so the learning
 rate cannot fall on a schedule. A running average of the weights is nearly as good as weights after

@@ -299,7 +299,7 @@ class Comparison:
 
     Attributes:
         path: The folder.
-        networks: The one that the folder holds comes first, then those trained beside it.
+        networks: The one that the folder holds comes first, then those trained next to it.
         classes: Names by label.
         space: Name of the space that the networks come from; None for networks of no space.
         space_options: Options of the space that the networks were built with.

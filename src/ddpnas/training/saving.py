@@ -39,7 +39,7 @@ _FILES = (
     "last.safetensors",
 )
 CHECKPOINTS = "training"  # a folder of checkpoints for each network
-_OF_A_SEARCH = ("run.json", "history.jsonl")  # beside a result.json that is not a training's
+_OF_A_SEARCH = ("run.json", "history.jsonl")  # then result.json is that of a search
 _THEN = "go on with --resume"
 
 
@@ -281,7 +281,7 @@ class TrainedFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def _remove_checkpoints(self) -> None:
-        """Remove the checkpoints; keep the files that a tracker wrote beside them."""
+        """Remove the checkpoints; keep the files that a tracker wrote next to them."""
         for one in self.checkpoints.iterdir():
             if one.is_dir():
                 (one / CHECKPOINT).unlink(missing_ok=True)

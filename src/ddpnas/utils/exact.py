@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["Unit", "add", "exact", "plain"]
 
-_DIGITS = 15  # decimals of so many digits have a float each
+_DIGITS = 15  # decimals of this many digits have a float each
 _WHOLE = 2**53  # from here on floats leave out whole numbers
 
 
@@ -101,7 +101,7 @@ class Unit:
         return int(number / self.size)
 
     def amount(self, count: int) -> float:
-        """Return the number that is so many units, see :func:`plain`; rounded if it is no float.
+        """Return the number of that many units, see :func:`plain`; rounded if no float holds it.
 
         Raises:
             OverflowError: It is larger than every float.

@@ -223,7 +223,7 @@ def require_plain_yaml(text: str) -> None:
     """Raise yaml.YAMLError if a YAML text uses aliases, or nests too deeply to be a setting.
 
     Args:
-        text: The text. It is split into events, which takes no memory of its own.
+        text: The text. It is split into events, which takes no memory.
     """
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):

@@ -90,7 +90,7 @@ Workers = Annotated[int, Range(1, 1024)]
 """Processes, or threads of one."""
 
 Epochs = Annotated[int, Range(1, 100_000)]
-"""Passes over the training images; each has a seed of its own."""
+"""Passes over the training images; each has its own seed."""
 
 
 def checked(what: str, hint: Any, value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The sections of the page: one file each, which says what question of the reader it answers."""
+"""The sections of the page: one file each, whose docstring names the question that it answers."""

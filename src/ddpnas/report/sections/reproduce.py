@@ -23,7 +23,7 @@ __all__ = ["reproduce_section", "run_commands", "search_config", "trained_reprod
 _FROM_DATA = ("num_classes", "input_shape")  # options of a space that the data set
 _CONFIG_FILE = "run.yaml"  # the name that the page gives to the configuration
 _LIKELIEST = "log-theta"  # the default objective of `ddpnas generate`
-_NAMED = ("name", "source", "epochs", "network")  # of a recipe: no option of its own
+_NAMED = ("name", "source", "epochs", "network")  # of a recipe: not an option
 
 
 def reproduce_section(view: View) -> Section:
