@@ -191,7 +191,7 @@ def test_prices_from_paths_bound_as_those_from_arcs(monkeypatch, lower):
     rows = [np.sort(np.random.default_rng(i).integers(0, 10**6, 4)) * 1.0 for i in range(12)]
     found = []
     for most in (10**9, 0):
-        monkeypatch.setattr("ddpnas.generation._paths._MOST_FLOWS", most)
+        monkeypatch.setattr("ddpnas.generation._prices._MOST_FLOWS", most)
         diagram = Diagram(space, [macs])
         limit = Limit(lower, 3100.0)
 
