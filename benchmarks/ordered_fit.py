@@ -30,7 +30,7 @@ from scipy.stats import spearmanr
 from benchmarks.record import write_record
 from ddpnas import create_strategy
 from ddpnas.space.decisions import Decision, DecisionSpace
-from ddpnas.strategies import _posterior
+from ddpnas.strategies import _kernel
 from ddpnas.strategies._fit import ScoreFit
 
 Vector = npt.NDArray[np.float64]
@@ -145,7 +145,7 @@ def main() -> None:
         for length in options.lengths:
             space = make_space(ordered=length != "none")
             if length != "none":
-                _posterior._LENGTH = float(length)
+                _kernel._LENGTH = float(length)
             started = time.process_time()
             found: dict[str, list[float]] = {"regret": [], "rank_correlation": []}
             for seed in range(options.first, options.first + options.seeds):

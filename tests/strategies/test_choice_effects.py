@@ -7,12 +7,8 @@ import pytest
 import ddpnas
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import Decision, DecisionSpace
-from ddpnas.strategies._posterior import (
-    ChoiceKernel,
-    Observations,
-    fit_all_priors,
-    normal_scores,
-)
+from ddpnas.strategies._kernel import ChoiceKernel
+from ddpnas.strategies._posterior import Observations, fit_all_priors, normal_scores
 
 SPACE = DecisionSpace([Decision(f"d{i}", tuple("abcd"[: 2 + i % 3])) for i in range(6)])
 WIDTHS = DecisionSpace(  # of the same sizes

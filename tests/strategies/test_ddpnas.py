@@ -8,12 +8,8 @@ from scipy.stats import spearmanr
 from ddpnas.errors import OptionError
 from ddpnas.space.decisions import Decision, DecisionSpace
 from ddpnas.strategies import create_strategy
-from ddpnas.strategies._posterior import (
-    ChoiceKernel,
-    Observations,
-    fit_best_prior,
-    normal_scores,
-)
+from ddpnas.strategies._kernel import ChoiceKernel
+from ddpnas.strategies._posterior import Observations, fit_best_prior, normal_scores
 from ddpnas.strategies.ddpnas import expected_improvement
 
 SIX = DecisionSpace([Decision(f"d{i}", tuple("abcde")) for i in range(6)])

@@ -4,11 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddpnas.space.decisions import Decision
+from ddpnas.strategies._kernel import ChoiceKernel, PriorVariances
 from ddpnas.strategies._posterior import (
     PRIORS,
-    ChoiceKernel,
     Observations,
-    PriorVariances,
     fit_all_priors,
     fit_best_prior,
     fit_prior,

@@ -5,14 +5,8 @@ import pytest
 from scipy.stats import t
 
 from ddpnas.space.decisions import Decision
-from ddpnas.strategies._posterior import (
-    ChoiceKernel,
-    Observations,
-    PriorVariances,
-    fit_all_priors,
-    fit_prior,
-    normal_scores,
-)
+from ddpnas.strategies._kernel import ChoiceKernel, PriorVariances
+from ddpnas.strategies._posterior import Observations, fit_all_priors, fit_prior, normal_scores
 from ddpnas.strategies._risk import best_option_shares, variants
 
 KERNEL = ChoiceKernel.plain([Decision(f"d{i}", tuple("abcd")) for i in range(3)])

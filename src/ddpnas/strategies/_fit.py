@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from ddpnas.errors import RunError
 from ddpnas.space.decisions import DecisionSpace
+from ddpnas.strategies._kernel import ChoiceKernel, PriorVariances
 from ddpnas.strategies._posterior import (
-    ChoiceKernel,
     Observations,
     Posterior,
-    PriorVariances,
     fit_best_prior,
     fit_prior,
     normal_scores,

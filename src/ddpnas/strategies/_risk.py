@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.lapack import dpotrf
 
-from ddpnas.strategies._posterior import KernelTerms, Posterior
+from ddpnas.strategies._kernel import KernelTerms
+from ddpnas.strategies._posterior import Posterior
 from ddpnas.strategies._rows import unique_rows
 from ddpnas.strategies.legal import Choices
 

@@ -33,15 +33,8 @@ import numpy as np
 
 from ddpnas.errors import DataError
 from ddpnas.space.decisions import DecisionSpace
-from ddpnas.strategies._posterior import (
-    CORRELATION,
-    ChoiceKernel,
-    Matrix,
-    Observations,
-    PriorVariances,
-    fit_all_priors,
-    normal_scores,
-)
+from ddpnas.strategies._kernel import CORRELATION, ChoiceKernel, Matrix, PriorVariances
+from ddpnas.strategies._posterior import Observations, fit_all_priors, normal_scores
 
 __all__ = ["ChoiceEffect", "choice_effects"]
 
