@@ -4,107 +4,38 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
 from ddpnas._version import __version__
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError, RunError
-from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import (
     Commands,
     DataTable,
     Facts,
     Figure,
     Gallery,
-    Headline,
     Listing,
     Section,
     csv_records,
     written,
 )
-from ddpnas.report.sections.comparison import comparison_headline, comparison_sections
-from ddpnas.report.sections.distribution import distribution_section
-from ddpnas.report.sections.effects import effects_section
-from ddpnas.report.sections.frontier import frontier_section
-from ddpnas.report.sections.headline import headline, trained_headline
-from ddpnas.report.sections.history import history_section
-from ddpnas.report.sections.latency import latency_section
-from ddpnas.report.sections.missing import missing_section
-from ddpnas.report.sections.mistakes import mistakes_section
-from ddpnas.report.sections.network import (
-    network_section,
-    trained_network_section,
-    untrained_section,
-)
-from ddpnas.report.sections.reproduce import reproduce_section, trained_reproduce_section
-from ddpnas.report.sections.search import search_section
-from ddpnas.report.sections.search_time import time_section
-from ddpnas.report.sections.shrinking import shrinking_section
-from ddpnas.report.sections.skip_connections import skips_section
-from ddpnas.report.sections.training import training_section
+from ddpnas.report.page import Page, page_of
 from ddpnas.report.svg import mark_shape, shade
-from ddpnas.runs.folder import REPORT, RUN, TRAINED
-from ddpnas.runs.run import Run
-from ddpnas.shrinking.plan import SHRINK
-from ddpnas.training.results import Comparison
-from ddpnas.training.trained_folder import read_comparison
+from ddpnas.runs.folder import REPORT
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.read import read_file
 from ddpnas.utils.settings import checks_arguments
 from ddpnas.utils.text import csv_text
 from ddpnas.utils.text_width import text_width
 
-__all__ = ["Page", "RunPart", "csv_files", "make_page", "page_html", "read_runs", "write_report"]
+__all__ = ["csv_files", "page_html", "write_report"]
 
-# In the order of the page: first the answer, then how it came about, then how to repeat it.
-_SECTIONS: tuple[Callable[[View], Section | None], ...] = (
-    network_section,
-    untrained_section,
-    search_section,
-    history_section,
-    distribution_section,
-    effects_section,
-    frontier_section,
-    skips_section,
-    training_section,
-    mistakes_section,
-    latency_section,
-    time_section,
-    reproduce_section,
-    missing_section,
-)
 _ROWS_SHOWN = 2000  # of a table; its CSV file has all
 _PADDING, _WRAPS = 20, 140  # pixels: around a cell; a text that may wrap is at least this wide
 _MARK = 'name="generator" content="ddpnas'
-
-
-@dataclass(frozen=True)
-class RunPart:
-    """The part of a page about one run."""
-
-    label: str
-    headline: Headline
-    sections: tuple[Section, ...]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page: the sections of one run, or a comparison of several runs followed by each run.
-
-    Attributes:
-        headline: Top of the page.
-        sections: Sections of the run or of the comparison.
-        runs: The compared runs; empty for a single run.
-        parts: Every run, whose tables go into the CSV files.
-    """
-
-    headline: Headline
-    sections: tuple[Section, ...]
-    runs: tuple[RunPart, ...]
-    parts: tuple[RunPart, ...]
 
 
 @checks_arguments
@@ -163,14 +94,7 @@ def write_report(
         raise RunError(f"{path} is a folder; give a file, such as --out {path / REPORT}")
     if path.exists() and _MARK.encode() not in read_file(path)[:4000]:
         raise RunError(f"{path} is not a report, so ddpnas does not replace it; give another --out")
-    shrunk = len(folders) == 1 and (folders[0] / SHRINK).exists()
-    alone = None if len(folders) > 1 or trained is not None else _trained_alone(folders[0])
-    if shrunk:
-        page = _shrunk_page(folders[0], space)
-    elif alone is not None:
-        page = _trained_page(TrainedView(alone, space))
-    else:
-        page = make_page([View(run, space, costs) for run in read_runs(folders, trained)])
+    page = page_of(folders, space=space, costs=costs, trained=trained)
     tables = {_file_name(name): text for name, text in csv_files(page).items()}
     data = path.with_name(f"{path.stem}-data")
     if data.exists() and not path.exists():
@@ -191,77 +115,9 @@ def write_report(
     return path
 
 
-def _shrunk_page(folder: Path, space: str | None) -> Page:
-    trained = read_comparison(folder / TRAINED)
-    if trained is None:
-        raise RunError(f"{folder} is not finished; go on with `ddpnas resume {folder}`")
-    view = TrainedView(trained, space)
-    made = [
-        shrinking_section(folder, trained),
-        training_section(view),
-        mistakes_section(view),
-    ]
-    sections = tuple(section for section in made if section is not None)
-    part = RunPart(folder.resolve().name, trained_headline(view), sections)
-    return Page(part.headline, sections, (), (part,))
-
-
-def _trained_alone(folder: Path) -> Comparison | None:
-    """Return what the folder of a training holds; None if the folder is not one, or is a run."""
-    return None if (folder / RUN).exists() else read_comparison(folder)
-
-
-def _trained_page(view: TrainedView) -> Page:
-    made = [
-        trained_network_section(view),
-        training_section(view),
-        mistakes_section(view),
-        trained_reproduce_section(view),
-    ]
-    sections = tuple(section for section in made if section is not None)
-    part = RunPart(view.trained.path.resolve().name, trained_headline(view), sections)
-    return Page(part.headline, sections, (), (part,))
-
-
 def _file_name(name: str) -> str:
     """Return the name of a table, in which a cost's name may be, with signs that files may have."""
     return re.sub(r'[%/\\:*?"|]', lambda sign: f"%{ord(sign[0]):02X}", name)
-
-
-def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> list[Run]:
-    """Read runs and give them distinct labels.
-
-    Args:
-        folders: Run folders.
-        trained: For a single run, the folder of a training other than ``RUN/trained``.
-
-    Raises:
-        RunError, OptionError: See :func:`write_report`.
-    """
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise OptionError("a comparison takes each run once; a run is given twice")
-    if trained is not None and len(folders) > 1:
-        raise OptionError(
-            "--trained is for a single run; a comparison uses RUN/trained of each run"
-        )
-    names = [folder.resolve().name for folder in folders]
-    return [
-        Run(folder, label=name if names.count(name) == 1 else str(folder), trained=trained)
-        for folder, name in zip(folders, names, strict=True)
-    ]
-
-
-def make_page(views: Sequence[View]) -> Page:
-    """Return the content of the page, without any HTML."""
-    parts = tuple(_part(view) for view in views)
-    if len(parts) == 1:
-        return Page(parts[0].headline, parts[0].sections, (), parts)
-    return Page(comparison_headline(views), comparison_sections(views), parts, parts)
-
-
-def _part(view: View) -> RunPart:
-    sections = [section for make in _SECTIONS if (section := make(view)) is not None]
-    return RunPart(view.run.label, headline(view), tuple(sections))
 
 
 def page_html(page: Page, *, data_folder: str = "", live: str = "", policy: str = "") -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ddpnas.errors import DdpnasError, OptionError
 from ddpnas.report.analysis import View
-from ddpnas.report.html import make_page, page_html, read_runs
+from ddpnas.report.html import page_html
+from ddpnas.report.page import make_page, read_runs
 
 __all__ = ["Watch"]
 
