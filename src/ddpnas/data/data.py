@@ -152,57 +152,22 @@ def make_data(
         >>> data.input_shape, len(data.train), len(data.valid)
         ((3, 8, 8), 40, 10)
     """
-    splits = {
+    given = {
         key: as_split(value, image_size, f"the {key} dataset", interpolation)
         for key, value in (("train", train), ("valid", valid), ("test", test))
         if value is not None or key == "train"
     }
-    if len({type(split) for split in splits.values()}) > 1:
+    if len({type(split) for split in given.values()}) > 1:
         raise DataError(
             f"the splits of {name} mix tensors and Datasets; pass all of them as tensors or all as "
             f"Datasets"
         )
-    pool = splits["train"]
-    labels = pool.labels.numpy()
+    labels = given["train"].labels.numpy()
     classes = check_classes(_numbers_as_names(labels) if classes is None else classes, "classes")
-    _check_labels(splits, classes)
-    rng = np.random.default_rng(seed)
-    rest = np.arange(len(pool))
-    if test is None and test_fraction > 0:
-        rest, held_out = stratified(labels, rest, test_fraction, rng)
-        splits["test"] = pool.subset(held_out.tolist())
-        logger.info("no test images given: %d training images are held out to test", len(held_out))
-    if limit_train_images is not None:
-        if limit_train_images < 2 * len(classes):
-            raise DataError(
-                f"{limit_train_images} training images are too few for {len(classes)} classes; "
-                f"at least {2 * len(classes)} are needed"
-            )
-        if limit_train_images < len(rest):
-            _, rest = stratified(labels, rest, limit_train_images / len(rest), rng)
-    if valid is None:
-        rest, held_out = stratified(labels, rest, valid_fraction, rng)
-        splits["valid"] = pool.subset(held_out.tolist())
-    splits["train"] = pool.subset(rest.tolist())
-    for key, split in splits.items():
-        if len(split) == 0:
-            raise DataError(f"the {key} split of {name} is empty; give more images")
-    shapes = {key: _input_shape(split) for key, split in splits.items()}
-    if len(set(shapes.values())) > 1:
-        listed = ", ".join(f"{key} {'x'.join(map(str, s))}" for key, s in shapes.items())
-        raise DataError(
-            f"the inputs of {name} differ in shape: {listed}; give all splits one shape (for PIL "
-            f"images, pass image_size)"
-        )
-    shape = shapes["train"]
+    _check_labels(given, classes)
+    splits = _held_out(given, valid_fraction, test_fraction, limit_train_images, len(classes), seed)
+    shape = _common_shape(splits, name)
     mean, std = _statistics(splits["train"])
-    if len(shape) == 3 and shape[0] > 4 and shape[2] in (1, 3):  # floats: uint8 is refused
-        logger.warning(
-            "inputs of shape %s are read as %d channels of %dx%d; if they are images, put their "
-            "channels first: inputs.permute(0, 3, 1, 2)",
-            "x".join(map(str, shape)),
-            *shape,
-        )
     return Data(
         name=name,
         classes=classes,
@@ -270,6 +235,61 @@ def as_split(
     raise DataError(
         f"data must be a pair (inputs, labels) or a map-style Dataset, not {kind}{_instead(value)}"
     )
+
+
+def _held_out(
+    given: Mapping[str, Split],
+    valid_fraction: float,
+    test_fraction: float,
+    limit_train_images: int | None,
+    classes: int,
+    seed: int,
+) -> dict[str, Split]:
+    """Return all splits: those given, and in place of missing ones parts of the training items."""
+    pool, splits = given["train"], dict(given)
+    labels = pool.labels.numpy()
+    rng = np.random.default_rng(seed)
+    rest = np.arange(len(pool))
+    if "test" not in given and test_fraction > 0:
+        rest, held_out = stratified(labels, rest, test_fraction, rng)
+        splits["test"] = pool.subset(held_out.tolist())
+        logger.info("no test images given: %d training images are held out to test", len(held_out))
+    if limit_train_images is not None:
+        if limit_train_images < 2 * classes:
+            raise DataError(
+                f"{limit_train_images} training images are too few for {classes} classes; at least "
+                f"{2 * classes} are needed"
+            )
+        if limit_train_images < len(rest):
+            _, rest = stratified(labels, rest, limit_train_images / len(rest), rng)
+    if "valid" not in given:
+        rest, held_out = stratified(labels, rest, valid_fraction, rng)
+        splits["valid"] = pool.subset(held_out.tolist())
+    splits["train"] = pool.subset(rest.tolist())
+    return splits
+
+
+def _common_shape(splits: Mapping[str, Split], name: str) -> tuple[int, ...]:
+    """Return the shape of one input, which all splits must share."""
+    for key, split in splits.items():
+        if len(split) == 0:
+            raise DataError(f"the {key} split of {name} is empty; give more images")
+    shapes = {key: _input_shape(split) for key, split in splits.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{key} {'x'.join(map(str, s))}" for key, s in shapes.items())
+        raise DataError(
+            f"the inputs of {name} differ in shape: {listed}; give all splits one shape (for PIL "
+            f"images, pass image_size)"
+        )
+    shape = shapes["train"]
+    if len(shape) == 3 and shape[0] > 4 and shape[2] in (1, 3):  # floats: uint8 is refused
+        logger.warning(
+            "inputs of shape %s are read as %d channels of %dx%d; if they are images, put their "
+            "channels first: inputs.permute(0, 3, 1, 2)",
+            "x".join(map(str, shape)),
+            *shape,
+        )
+    return shape
 
 
 def _instead(value: Any) -> str:
