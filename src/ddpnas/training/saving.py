@@ -17,7 +17,7 @@ from ddpnas.errors import RunError
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import without_folders
+from ddpnas.space.user_code import UserCode, without_folders
 from ddpnas.training.checkpoint import CHECKPOINT, save_weights
 from ddpnas.training.distributed import is_main_process
 from ddpnas.training.final_spaces import inference_space
@@ -220,36 +220,18 @@ class TrainedFolder:
             )
         network, last = first.result.model, first.result.last
         code = None if named is None else named.code
-        rebuild: dict[str, Any] = {
-            "space": None,
-            "space_options": {},
-            "network": _called(network) if named is None else without_folders(named.name),
-            "network_code": None if code is None else code.fingerprint(),
-        }
-        if space is not None:
-            used, code = inference_space(space), space.source
+        used = None if space is None else inference_space(space)
+        if used is not None:  # without auxiliary heads
+            code = used.source
             network = used.build(first.architecture)
             network.load_state_dict(_part_of(network, first.result.model.state_dict()))
             last = last and _part_of(network, last)
-            rebuild = {**space.identity, "space_options": used.plain_options}
         about = {
-            **rebuild,
-            "architecture": dict(first.architecture),
-            "text": first.text,
-            "input_shape": list(data.input_shape),
-            "classes": list(data.classes),
-            "mean": list(data.mean),
-            "std": list(data.std),
-            "interpolation": data.interpolation,
-            "costs": first.costs,
+            **_rebuilt_by(network, used, named),
+            **_described(first, data),
             "limits": {n: one.to_json() for n, one in parse_limits(limits or {}).items()},
             "provenance": {
-                "data": {
-                    "name": data.name,
-                    "fingerprint": data.fingerprint(),
-                    "sizes": {name: len(split) for name, split in data.splits.items()},
-                    "source": _source(data),
-                },
+                "data": _origin(data),
                 "seed": first.result.seed,
                 "searched_space_options": None if searched is None else searched.plain_options,
                 "generated": generated,
@@ -265,10 +247,7 @@ class TrainedFolder:
             if last:
                 save_weights(folder / "last.safetensors", last)
             if code is not None:
-                copies = {**code.imported, code.path.name: code.content}
-                for name, content in copies.items():
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    write_atomic(folder / name, content)
+                _copy_code(code, folder)
             write_atomic(folder / "history.csv", _history(figures))
             card = model_card(folder.resolve().name, about, result)
             write_atomic(folder / "README.md", card.encode(errors="backslashreplace"))
@@ -295,6 +274,52 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def _rebuilt_by(
+    network: nn.Module, space: SearchSpace | None, named: NamedNetwork | None
+) -> dict[str, Any]:
+    """Return what builds the network again: its space, its name, or else only what it is called."""
+    if space is not None:
+        return {**space.identity, "space_options": space.plain_options}
+    return {
+        "space": None,
+        "space_options": {},
+        "network": _called(network) if named is None else without_folders(named.name),
+        "network_code": None if named is None or named.code is None else named.code.fingerprint(),
+    }
+
+
+def _described(network: Network, data: Data) -> dict[str, Any]:
+    """Return which network it is, what it takes and what it costs."""
+    return {
+        "architecture": dict(network.architecture),
+        "text": network.text,
+        "input_shape": list(data.input_shape),
+        "classes": list(data.classes),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "interpolation": data.interpolation,
+        "costs": network.costs,
+    }
+
+
+def _origin(data: Data) -> dict[str, Any]:
+    """Return which data it is, with the name of its file or folder instead of the path."""
+    source = dict(data.source)
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint(),
+        "sizes": {name: len(split) for name, split in data.splits.items()},
+        "source": {**source, "data": Path(source["data"]).name} if source else source,
+    }
+
+
+def _copy_code(code: UserCode, folder: Path) -> None:
+    """Write a user's file and what it imports from its folder."""
+    for name, content in {**code.imported, code.path.name: code.content}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / name, content)
+
+
 def _library(named: NamedNetwork | None) -> list[str]:
     """Return the package that builds the network, whose version matters."""
     return [] if named is None or named.code is not None else [named.name.partition(":")[0]]
@@ -319,9 +344,3 @@ def _history(networks: Sequence[Mapping[str, Any]]) -> bytes:
 def _part_of(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the parts that the network has."""
     return {name: weights[name] for name in network.state_dict()}
-
-
-def _source(data: Data) -> dict[str, Any]:
-    """Return how the data is read, with the name of its file or folder instead of the path."""
-    source = dict(data.source)
-    return {**source, "data": Path(source["data"]).name} if source else source
