@@ -574,6 +574,27 @@ def test_help_is_there(capsys, words):
     assert "usage: ddpnas" in capsys.readouterr().out
 
 
+def test_help_names_a_default_only_where_it_tells_something(capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "such as 5%;" in printed and "list this many of the best networks (default: 1)" in printed
+    )
+    assert "auto, cpu, cuda, ... (default: auto)" in printed
+    assert "null" not in printed and "type:" not in printed and "[]" not in printed
+
+
+def test_the_list_of_commands_has_one_line_each(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = [
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:4] == " " * 4
+    ]
+    assert listed == list(COMMANDS)
+
+
 @pytest.mark.parametrize("command", SHOWN)
 def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
     printed = []

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
+from ddpnas.cli._help import HelpFormatter
 from ddpnas.space.user_code import names_file
 from ddpnas.utils.read import require_plain_yaml
 from ddpnas.utils.settings import Seed
@@ -101,7 +102,7 @@ def new_parser(description: str, example: str | None = None) -> Parser:
     """Return an empty parser that raises instead of exiting.
 
     Args:
-        description: What the command does, in one line.
+        description: What the command does. Its first sentence stands in the list of commands.
         example: A command that stands at the end of its help.
     """
     return Parser(
@@ -109,6 +110,7 @@ def new_parser(description: str, example: str | None = None) -> Parser:
         epilog=None if example is None else f"example: {example}",
         exit_on_error=False,
         print_config="--print-config",
+        formatter_class=HelpFormatter,
     )
 
 
@@ -193,7 +195,7 @@ def add_sieve(parser: ArgumentParser) -> None:
 
 def add_limit(parser: ArgumentParser, *, shares: bool = False) -> None:
     """Add --limit; ``shares`` says that it may be a share of a given network's cost."""
-    more = "; macs=50%% is a share of the given network's" if shares else ""
+    more = "; macs=50% is a share of the given network's" if shares else ""
     parser.add_argument(
         "--limit",
         action="append",

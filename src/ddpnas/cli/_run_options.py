@@ -31,7 +31,7 @@ def add_request(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--margin",
-        help="tighten limits on measured costs by this share, such as 5%%; by default by the 95th "
+        help="tighten limits on measured costs by this share, such as 5%; by default by the 95th "
         "percentile of the table's own error; 0 for none",
     )
     add_space(parser, None)

@@ -24,7 +24,7 @@ __all__ = ["COMMANDS"]
 
 def _benchmark_parser() -> ArgumentParser:
     parser = new_parser(
-        "compare strategies on a table of trained networks, over many seeds",
+        "compare strategies on a table of trained networks",
         "ddpnas benchmark nasbench201 --strategies ddpnas,random --seeds 100",
     )
     parser.add_argument("name", help=f"{' or '.join(list_tables())}, or any name with --table")

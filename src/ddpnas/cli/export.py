@@ -36,7 +36,7 @@ _SPLITS = {"test": "test", "valid": "validation"}
 
 def _export_parser() -> ArgumentParser:
     parser = new_parser(
-        "write a trained network as an ONNX or torch.export file, and check it",
+        "write a trained network as an ONNX or torch file. ddpnas checks it against the network.",
         "ddpnas export runs/photos --onnx net.onnx --preprocessing",
     )
     parser.add_argument("folder", help="folder of a run, or of a trained network")

@@ -35,7 +35,7 @@ __all__ = ["COMMANDS", "resume"]
 
 def _fit_parser() -> ArgumentParser:
     parser = new_parser(
-        "find and train a network for your images, within limits and minutes",
+        "find and train a network within limits and minutes",
         "ddpnas fit photos/ --limit macs=20M --minutes 10 --out runs/photos",
     )
     parser.add_argument("data", help="folder with one subfolder for each class; see `ddpnas data`")

@@ -30,7 +30,7 @@ _PLOTS = (".svg", ".png", ".pdf")
 
 def _frontier_parser() -> ArgumentParser:
     parser = new_parser(
-        "list the best architecture for every budget: the exact trade-off curve",
+        "list the best network for every budget. The list is the exact trade-off curve.",
         "ddpnas frontier runs/photos --cost macs --out curve.csv",
     )
     add_request(parser)

@@ -25,7 +25,7 @@ __all__ = ["COMMANDS"]
 
 def _generate_parser() -> ArgumentParser:
     parser = new_parser(
-        "find the most likely architecture within limits, proven optimal",
+        "solve for the most likely network within limits. The answer is proven optimal.",
         "ddpnas generate runs/photos --limit macs=20M --rescore 50",
     )
     add_request(parser)

@@ -31,7 +31,8 @@ __all__ = ["COMMANDS"]
 
 def _parser() -> ArgumentParser:
     parser = new_parser(
-        "measure a latency table, so that `ddpnas generate` can limit milliseconds",
+        "measure milliseconds, so that limits can name them. The table of all operations is "
+        "what `ddpnas generate --costs` takes.",
         "ddpnas latency --run runs/photos --minutes 5",
     )
     parser.add_argument(

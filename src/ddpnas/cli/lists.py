@@ -33,7 +33,7 @@ __all__ = ["COMMANDS"]
 
 
 def _spaces_parser() -> ArgumentParser:
-    parser = new_parser("list the published search spaces, or show one space")
+    parser = new_parser("list the search spaces, or show one")
     parser.add_argument("name", nargs="?", help="name of a space, or your own: my_file.py:network")
     parser.add_argument("--run", help="show the space of this run, at the size of its search")
     parser.add_argument("--image-size", type=Pixels, help="pixels a side of color images")
@@ -43,7 +43,7 @@ def _spaces_parser() -> ArgumentParser:
 
 
 def _strategies_parser() -> ArgumentParser:
-    parser = new_parser("list the search strategies, or show the options of one strategy")
+    parser = new_parser("list the search strategies, or the options of one")
     parser.add_argument(
         "name", nargs="?", help="name of a strategy, or your own: my_file.py:MyStrategy"
     )
@@ -51,13 +51,13 @@ def _strategies_parser() -> ArgumentParser:
 
 
 def _evaluators_parser() -> ArgumentParser:
-    parser = new_parser("list the evaluators, or show the options of one evaluator")
+    parser = new_parser("list the evaluators, or the options of one")
     parser.add_argument("name", nargs="?", help="name of an evaluator")
     return parser
 
 
 def _data_parser() -> ArgumentParser:
-    return new_parser("list the embedded images, the forms that --data takes, and the sieves")
+    return new_parser("list embedded images, forms of data, and sieves")
 
 
 def spaces(options: Namespace) -> None:

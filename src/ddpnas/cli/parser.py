@@ -28,6 +28,7 @@ from ddpnas.cli import (
     train,
 )
 from ddpnas.cli import evaluate as trained
+from ddpnas.cli._help import HelpFormatter
 from ddpnas.cli._options import FREE, Command, Parser, dashed
 from ddpnas.data.sieves import sieve_options
 from ddpnas.errors import OptionError, nearest
@@ -92,16 +93,21 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     top = ArgumentParser(
         prog="ddpnas",
         description="Find a neural network for your data within your limits.",
+        epilog="begin with: ddpnas fit photos/ --limit macs=20M --minutes 10\n"
+        "explain a command: ddpnas COMMAND --help",
         version=f"{__version__}, torch {torch.__version__}",
         exit_on_error=False,
+        formatter_class=HelpFormatter,
     )
-    subcommands = top.add_subcommands(dest="command", required=True)
+    subcommands = top.add_subcommands(
+        dest="command", required=True, metavar="COMMAND", title="commands", description=None
+    )
     named = [words[0]] if words[0] in COMMANDS else list(COMMANDS)  # each takes a while to make
     for name in named:
         parser = dashed(COMMANDS[name][0]())
         if name in SHOWN and {"-h", "--help"} & set(words):
             _hide_options(parser, name)
-        subcommands.add_subcommand(name, parser, help=parser.description)
+        subcommands.add_subcommand(name, parser, help=(parser.description or "").partition(". ")[0])
     if not words[0].startswith("-"):
         if words[0] not in COMMANDS:
             raise OptionError(nearest("command", words[0], COMMANDS))
@@ -145,7 +151,7 @@ def _hide_options(parser: ArgumentParser, command: str) -> None:
         names = {action.dest, *action.option_strings}
         if not names & {*SHOWN[command], "--help"}:
             action.help = SUPPRESS
-    parser.epilog = f"more options: ddpnas {command} --help-all; {parser.epilog}"
+    parser.epilog = f"{parser.epilog}\nmore options: ddpnas {command} --help-all"
 
 
 def _check_options(command: str, words: Sequence[str], parser: Parser) -> None:

@@ -12,7 +12,7 @@ __all__ = ["COMMANDS"]
 
 
 def _recipes_parser() -> ArgumentParser:
-    parser = new_parser("list the training recipes, or print one as YAML for --recipe")
+    parser = new_parser("list the training recipes, or print one as YAML")
     parser.add_argument("name", nargs="?", help="name of a recipe, or a .yaml file")
     return parser
 

@@ -19,7 +19,7 @@ __all__ = ["COMMANDS"]
 
 def _report_parser() -> ArgumentParser:
     parser = new_parser(
-        "write a page about a run, finished or not, or about several runs next to each other"
+        "write a page about a run, or compare several runs. A run need not be finished."
     )
     parser.add_argument("runs", nargs="+", help="run folders, or the folder of a trained network")
     parser.add_argument(
@@ -51,9 +51,7 @@ def report(options: Namespace) -> None:
 
 
 def _watch_parser() -> ArgumentParser:
-    parser = new_parser(
-        "serve the report of a run to your browser, and renew it while the search is running"
-    )
+    parser = new_parser("serve the report of a running search to your browser")
     parser.add_argument("runs", nargs="+", help="run folders")
     parser.add_argument(
         "--port",

@@ -71,7 +71,7 @@ class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
 
 def _search_parser() -> ArgumentParser:
     parser = new_parser(
-        "search a space of networks on your images, step by step",
+        "search a space of networks on your images",
         "ddpnas search --data photos/ --space mobilenet-v3 --out runs/photos",
     )
     parser.add_argument(
@@ -98,7 +98,7 @@ def _search_parser() -> ArgumentParser:
 
 def _resume_parser() -> ArgumentParser:
     parser = new_parser(
-        "resume an interrupted search, fit or shrink (same result as an uninterrupted run)"
+        "resume an interrupted search, fit or shrink. The result is that of an uninterrupted run."
     )
     parser.add_argument("run", help="folder of the search, fit or shrink")
     add_own_space(parser)

@@ -46,7 +46,7 @@ _OF_A_RUN = ("costs", "margin", "space", "survivors_only", "height", "parametric
 
 def _parser() -> ArgumentParser:
     parser = new_parser(
-        "cut a network that you have until it is within limits, and fine-tune it",
+        "cut a network to limits, and fine-tune it",
         "ddpnas shrink torchvision:resnet18 --data photos/ --limit macs=50% --out runs/small",
     )
     parser.add_argument("network", help="timm:NAME, torchvision:NAME or FILE.py:function")

@@ -54,7 +54,8 @@ __all__ = ["COMMANDS"]
 
 def _train_parser() -> ArgumentParser:
     parser = new_parser(
-        "train the network of a run, or any other, next to random ones, and test it",
+        "train the network of a run, or another, and test it. Random networks and baselines "
+        "are trained alike to compare.",
         "ddpnas train runs/photos --epochs 30 --random 3",
     )
     parser.add_argument("run", nargs="?", help="folder of a finished search")
