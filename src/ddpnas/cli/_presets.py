@@ -36,13 +36,13 @@ _ELASTIC: dict[str, Any] = {
 
 PRESETS = {
     "bignas": Preset(
-        "BigNAS: the largest, the smallest and two random networks in every step, which learn from "
-        "the largest, then evolution by accuracy",
+        "BigNAS: trains the largest, the smallest and two random networks in every step, the "
+        "smaller ones with the largest as teacher, then evolves by accuracy",
         {**_ELASTIC, "space_options": {"factors": [0.75, 1.0, 1.25]}},
     ),
     "da-nas": Preset(
-        "In the manner of DA-NAS: classes from easy to hard, 40 % of the options dropped after "
-        "each of three stages, and the expected cost in the loss",
+        "In the manner of DA-NAS: trains on classes from easy to hard, drops 40 % of the options "
+        "after each of three stages, and adds the expected cost to the loss",
         {
             "strategy": "proxyless",
             "strategy_options": {
@@ -57,15 +57,15 @@ PRESETS = {
         },
     ),
     "fairnas": Preset(
-        "FairNAS: every option is trained in every step, then evolution by accuracy",
+        "FairNAS: trains every option in every step, then evolves by accuracy",
         {
             **_EVOLUTION,
             "evaluator_options": {"training": "fair", "score": "accuracy", "proxy_weight": 0.0},
         },
     ),
     "ofa": Preset(
-        "Once-for-All: as bignas, but first the largest network alone, then kernels, depths and "
-        "expansions open one after another",
+        "Once-for-All: as bignas, but trains the largest network alone first, then opens kernels, "
+        "depths and expansions one after another",
         {
             **_ELASTIC,
             "evaluator_options": {
@@ -75,7 +75,7 @@ PRESETS = {
         },
     ),
     "paper": Preset(
-        "DDPNAS as published: each path is trained for one epoch and then scored",
+        "DDPNAS as published: trains each path for one epoch, then scores it",
         {
             "strategy": "ddpnas-paper",
             "evaluator": "supernet",
@@ -83,19 +83,20 @@ PRESETS = {
         },
     ),
     "rmi": Preset(
-        "RMI-NAS: trained on one batch next to a teacher; a random forest picks what to score",
+        "RMI-NAS: trains on one batch next to a teacher; a random forest picks what to score",
         {"strategy": "forest", "evaluator": "rmi"},
     ),
     "spos": Preset(
-        "Single Path One-Shot: a random path is trained in every step, then evolution by accuracy",
+        "Single Path One-Shot: trains a random path in every step, then evolves by accuracy",
         {
             **_EVOLUTION,
             "evaluator_options": {"training": "uniform", "score": "accuracy", "proxy_weight": 0.0},
         },
     ),
     "tiered": Preset(
-        "In the manner of Tiered Pruning: two values of a width at a time, options below a rising "
-        "bar and layers that are likely skipped go, and the expected cost is in the loss",
+        "In the manner of Tiered Pruning: runs two values of a width at a time, drops options "
+        "below a rising bar and layers that are likely skipped, and adds the expected cost to "
+        "the loss",
         {
             "strategy": "proxyless",
             "strategy_options": {

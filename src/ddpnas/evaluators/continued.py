@@ -111,7 +111,7 @@ class _Candidate:
 
 
 class ContinuedEvaluator(BaseEvaluator):
-    """Scores an architecture on validation images, after training it further.
+    """Trains an architecture further each time it is asked, then scores it.
 
     All networks start from the same seed and see the same images in the same order. The weights of
     architectures that are not asked for again are dropped.

@@ -84,7 +84,7 @@ class RMIConfig:
 
 
 class RMIEvaluator(BaseEvaluator):
-    """Scores an architecture after a training on one batch next to a teacher.
+    """Trains an architecture on one batch next to a teacher, then compares their features.
 
     All networks start from the same seed and see the same batch, so a score depends on nothing that
     came before.

@@ -68,7 +68,7 @@ class StandaloneConfig:
 
 
 class StandaloneEvaluator(BaseEvaluator):
-    """Scores an architecture by its validation accuracy after it was trained from scratch.
+    """Trains each architecture from scratch, and scores it on validation images.
 
     All networks start from the same seed and see the same images in the same order, whatever was
     scored before and wherever they are trained. So there is no state to keep between two scores.

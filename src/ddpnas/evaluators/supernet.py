@@ -61,7 +61,7 @@ _SCORED_TOGETHER = 40
 
 
 class SupernetEvaluator(BaseEvaluator):
-    """Scores paths of one supernet that is trained as the search goes.
+    """Scores architectures with weights that all of them share (a supernet).
 
     Args:
         space: Creates the supernet. Its input shape and classes must be those of ``data``.

@@ -36,7 +36,7 @@ class TableConfig:
 
 
 class TableEvaluator(BaseEvaluator):
-    """Scores architectures by a mapping or a function, in microseconds and always alike.
+    """Takes scores from a benchmark table, a mapping or a function, in microseconds.
 
     Use it to compare strategies on known scores, or to try a search before you pay for training.
 

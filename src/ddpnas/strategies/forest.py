@@ -28,7 +28,7 @@ __all__ = ["Forest"]
 
 
 class Forest(BaseStrategy):
-    """Forest: a random forest tells good from bad architectures (extra ``forest``).
+    """Forest: a random forest tells good architectures from bad ones (needs scikit-learn).
 
     scikit-learn fits it to the options of all scored architectures, one-hot.
 

@@ -36,7 +36,7 @@ _POOL = 200  # draws that say what is fast
 
 
 class Halving(BaseStrategy):
-    """Successive halving over candidates within limits.
+    """Successive halving: many candidates are trained a little, the better ones further.
 
     The first rung comes in two batches. The second half of it is drawn from what the first half's
     scores say: theta is the softmax of the fitted effects of all scores, times the prior.

@@ -22,7 +22,7 @@ __all__ = ["MdeNAS"]
 
 
 class MdeNAS(Learned):
-    """MdeNAS: moves probability between each two options by a comparison of accuracy and count.
+    """MdeNAS: moves probability between two options at a time, by their accuracies and counts.
 
     Args:
         space: Decisions to search over.

@@ -26,7 +26,7 @@ Batch = Annotated[int, Range(2, 1_000_000)]  # ranks need two scores
 
 
 class SNG(Learned):
-    """Stochastic natural gradient: steps of fixed length along that of the expected utility.
+    """SNG: steps of fixed length along the natural gradient of the expected utility.
 
     Args:
         space: Decisions to search over.

@@ -21,7 +21,7 @@ _TRIES = 200  # suggestions that break rules before a uniformly drawn architectu
 
 
 class OptunaStrategy(BaseStrategy):
-    """Asks an Optuna study; each decision is a categorical parameter.
+    """Optuna: any of its samplers; each decision is a categorical parameter.
 
     A suggestion that breaks a rule is told as failed and the next one is asked. Optuna's
     samplers cannot be saved, so a restored strategy replays its history, which gives the same
