@@ -21,6 +21,7 @@ __all__ = [
     "FREE",
     "Command",
     "Parser",
+    "add_costs",
     "add_json",
     "add_limit",
     "add_own_network",
@@ -31,6 +32,7 @@ __all__ = [
     "add_sieve",
     "add_space",
     "add_space_options",
+    "add_start",
     "dashed",
     "fields",
     "new_parser",
@@ -202,6 +204,37 @@ def add_limit(parser: ArgumentParser, *, shares: bool = False) -> None:
         default=[],
         help="limit on a cost: macs=20M (at most), macs>=10M or macs=10M..20M; may be repeated; "
         f"K, M and G mean thousands, millions and billions{more}",
+    )
+
+
+def add_costs(parser: ArgumentParser) -> None:
+    """Add --costs."""
+    parser.add_argument(
+        "--costs",
+        action="append",
+        default=[],
+        help="JSON file with another cost table (latency, energy, ...); may be repeated",
+    )
+
+
+def add_start(parser: ArgumentParser, instead: str) -> None:
+    """Add --start, --weights and --teacher, which name networks that are trained already.
+
+    Args:
+        parser: The parser.
+        instead: What the command does without --start.
+    """
+    parser.add_argument(
+        "--start",
+        help=f"fine-tune this network instead of {instead}: timm:NAME, torchvision:NAME, "
+        "FILE.py:function (the file is executed), or the folder of a trained network",
+    )
+    parser.add_argument(
+        "--weights", help="file of weights for --start (.safetensors or .pth) instead of a download"
+    )
+    parser.add_argument(
+        "--teacher",
+        help="network to distil from, trained on the same classes; named as for --start",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.cli._options import add_limit, add_space
+from ddpnas.cli._options import add_costs, add_limit, add_space
 from ddpnas.errors import RunError
 from ddpnas.generation.limits import parse_limits
 from ddpnas.runs.generation_request import GenerationRequest
@@ -23,12 +23,7 @@ def add_request(parser: ArgumentParser) -> None:
     """Add the run, and the options that make a :class:`GenerationRequest`."""
     parser.add_argument("run", help="folder of a finished search, or of a shrink")
     add_limit(parser)
-    parser.add_argument(
-        "--costs",
-        action="append",
-        default=[],
-        help="JSON file with another cost table (latency, energy, ...); may be repeated",
-    )
+    add_costs(parser)
     parser.add_argument(
         "--margin",
         help="tighten limits on measured costs by this share, such as 5%; by default by the 95th "

@@ -20,6 +20,7 @@ from ddpnas.cli._options import (
     add_scoring,
     add_seed_and_device,
     add_sieve,
+    add_start,
     new_parser,
 )
 from ddpnas.fitting.fit import fit as fit_network
@@ -47,18 +48,7 @@ def _fit_parser() -> ArgumentParser:
         help="time for everything except baselines",
     )
     parser.add_argument("--out", help="folder for the result; default: runs/NAME of the data")
-    parser.add_argument(
-        "--start",
-        help="fine-tune this network instead of searching: timm:NAME, torchvision:NAME, "
-        "NET.py:function (the file is executed), or the folder of a trained network",
-    )
-    parser.add_argument(
-        "--weights", help="file of weights for --start (.safetensors or .pth) instead of a download"
-    )
-    parser.add_argument(
-        "--teacher",
-        help="network to distil from, trained on the same classes; named as for --start",
-    )
+    add_start(parser, "searching")
     parser.add_argument(
         "--image-size",
         type=Pixels,

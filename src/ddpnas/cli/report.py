@@ -8,7 +8,7 @@ from typing import Annotated
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
-from ddpnas.cli._options import Command, add_own_space, new_parser
+from ddpnas.cli._options import Command, add_costs, add_own_space, new_parser
 from ddpnas.costs.table import CostTable
 from ddpnas.report.html import write_report
 from ddpnas.report.watch import Watch
@@ -26,12 +26,7 @@ def _report_parser() -> ArgumentParser:
         "--out",
         help="HTML file to write; default: RUN/report.html, or report.html for several runs",
     )
-    parser.add_argument(
-        "--costs",
-        action="append",
-        default=[],
-        help="JSON file with another cost table (latency, energy, ...); may be repeated",
-    )
+    add_costs(parser)
     parser.add_argument(
         "--trained",
         help="for one run: the folder that `ddpnas train --out` wrote, if not RUN/trained",

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import (
     Command,
+    add_costs,
     add_limit,
     add_quiet,
     add_seed_and_device,
@@ -57,12 +58,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--data", help="images; see `ddpnas data`")
     add_limit(parser, shares=True)
-    parser.add_argument(
-        "--costs",
-        action="append",
-        default=[],
-        help="JSON file with another cost table, such as latency.json; may be repeated",
-    )
+    add_costs(parser)
     parser.add_argument(
         "--minutes",
         type=Annotated[float, Range(above=0, most=1e6)],

@@ -21,6 +21,7 @@ from ddpnas.cli._options import (
     add_seed_and_device,
     add_sieve,
     add_space,
+    add_start,
     new_parser,
     own_network,
     own_space,
@@ -61,19 +62,8 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("run", nargs="?", help="folder of a finished search")
     add_space(parser, None)
     parser.add_argument("--architecture", help="architecture in text form; default: the run's")
-    parser.add_argument(
-        "--start",
-        help="fine-tune a network that has weights, instead of one of a run: timm:NAME, "
-        "torchvision:NAME, FILE.py:function, or the folder of a trained network",
-    )
-    parser.add_argument(
-        "--weights", help="file of weights for --start (.safetensors or .pth) instead of a download"
-    )
+    add_start(parser, "training the network of a run")
     add_own_network(parser)
-    parser.add_argument(
-        "--teacher",
-        help="network to distil from, trained on the same classes; names as for --start",
-    )
     parser.add_argument("--data", help="images; default: those of the run")
     parser.add_argument("--image-size", type=Pixels, help="pixels a side; default: the run's")
     parser.add_argument("--limit-train-images", type=Count, help="train on this many images only")
