@@ -127,7 +127,7 @@ def test_what_cannot_be_made_is_told(file, name, options, says):
     [
         (
             "Forgetful",
-            "from its state it does not ask for the same again; see ddpnas.strategies.Strategy",
+            "from its state, it does not ask for the same again; see ddpnas.strategies.Strategy",
         ),
         ("OfArrays", "its state is not plain data: Object of type ndarray"),
         ("Fails", r"mine.py fails in line 29: IndexError"),
