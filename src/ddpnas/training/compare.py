@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
+from torch import nn
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_network
@@ -104,21 +105,10 @@ def compare(
         for i in range(same_size):
             chosen[f"same size {i + 1}"] = _drawn(space, rules, tables, alike, rng)
     # All are built before the first is trained: a name that cannot be built costs no training.
-    entries = []
-    for name, one in chosen.items():
-        reached = {key: table.cost(one) for key, table in tables.items()}
-        with seeded(seed):
-            network = space.build(one)
-        entries.append((name, space.format(one), one, reached, network))
-    for name in baselines:
-        with seeded(seed):
-            known = find_baseline(name)
-            network = known.build(len(data.classes), data.input_shape)
-        counted = count_network(network, data.input_shape)
-        reached = {key: float(counted[key]) for key in tables if key in counted}
-        entries.append((name, name, Architecture({}), reached, network))
+    untrained = [_built(space, name, one, tables, seed) for name, one in chosen.items()]
+    untrained += [_baseline(name, data, tables, seed) for name in baselines]
     results = []
-    for name, text, one, reached, network in entries:
+    for name, text, one, reached, network in untrained:
         own = run
         if run["folder"] is not None:
             own = {**run, "folder": Path(run["folder"]) / name.replace(" ", "-")}
@@ -126,6 +116,37 @@ def compare(
         result = train(network, data, recipe, on_epoch=report, **own)
         results.append(Compared(name, text, one, reached, result))
     return results
+
+
+class _Untrained(NamedTuple):
+    """A network before its training, with what the comparison says of it."""
+
+    name: str
+    text: str
+    architecture: Architecture
+    costs: dict[str, float]
+    network: nn.Module
+
+
+def _built(
+    space: SearchSpace,
+    name: str,
+    architecture: Architecture,
+    costs: Mapping[str, CostTable],
+    seed: int,
+) -> _Untrained:
+    reached = {key: table.cost(architecture) for key, table in costs.items()}
+    with seeded(seed):
+        network = space.build(architecture)
+    return _Untrained(name, space.format(architecture), architecture, reached, network)
+
+
+def _baseline(name: str, data: Data, costs: Mapping[str, CostTable], seed: int) -> _Untrained:
+    with seeded(seed):
+        network = find_baseline(name).build(len(data.classes), data.input_shape)
+    counted = count_network(network, data.input_shape)
+    reached = {key: float(counted[key]) for key in costs if key in counted}
+    return _Untrained(name, name, Architecture({}), reached, network)
 
 
 def _drawn(
