@@ -31,6 +31,8 @@ from ddpnas.utils.settings import checks_arguments
 
 __all__ = ["frontier"]
 
+Point = tuple[tuple[float, ...], Architecture]  # the traded costs, and what has them
+
 # Share of the largest objective by which rounding can make equal sums differ: each value is rounded
 # to 2**-51 of it (4e-16), and a few hundred decisions add up.
 _EQUAL = 1e-13
@@ -100,14 +102,14 @@ def frontier(
     diagram = problem.diagram
     if diagram is None:
         raise OptionError("no frontier: the rules of the space have too many partial sums to list")
-    points: list[tuple[tuple[float, ...], Architecture]] = []
     limit_of = [checked.get(name, Limit()) for name in used]
     labels = _merge(diagram, whole_rows(rows), limit_of, len(axes))
-    for label in range(len(labels)):
-        architecture = diagram.decode(labels.path(label))
-        if within(architecture, checked, costs):
-            reached = tuple(costs[name].cost(architecture) for name in axes)
-            points.append((reached, architecture))
+    decoded = (diagram.decode(labels.path(label)) for label in range(len(labels)))
+    points: list[Point] = [
+        (tuple(costs[name].cost(architecture) for name in axes), architecture)
+        for architecture in decoded
+        if within(architecture, checked, costs)
+    ]
     if not points:
         raise infeasible(problem, checked, asked)
     points.sort(key=lambda point: point[0])
@@ -116,15 +118,15 @@ def frontier(
     kept = _without_ties(_paid(points), np.array(values), _EQUAL * largest)
     points, values = [points[i] for i in kept], [values[i] for i in kept]
     seconds = time.perf_counter() - started
-    result = []
-    for i in _without_repeats(space, points, values):
-        certificate = Certificate(values[i], values[i], seconds)
-        found = describe(points[i][1], distribution, objective, asked, checked, costs, certificate)
-        result.append(found)
-    return result
+
+    def found(architecture: Architecture, value: float) -> Generated:
+        proof = Certificate(value, value, seconds)
+        return describe(architecture, distribution, objective, asked, checked, costs, proof)
+
+    return [found(points[i][1], values[i]) for i in _without_repeats(space, points, values)]
 
 
-def _paid(points: Sequence[tuple[tuple[float, ...], Architecture]]) -> Costs:
+def _paid(points: Sequence[Point]) -> Costs:
     """Return the costs of the points, points x costs, in a type that keeps large whole numbers."""
     large = any(isinstance(cost, int) for costs, _ in points for cost in costs)
     return np.array([costs for costs, _ in points], dtype=object if large else np.float64)
@@ -158,7 +160,7 @@ def _without_ties(costs: Costs, values: Vector, tolerance: float) -> list[int]:
 
 def _without_repeats(
     space: DecisionSpace,
-    points: Sequence[tuple[tuple[float, ...], Architecture]],
+    points: Sequence[Point],
     values: Sequence[float],
 ) -> list[int]:
     """Return which points to keep: those whose network the kept ones do not name already.
