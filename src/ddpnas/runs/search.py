@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,32 +249,14 @@ def search(
         if folder is None:
             return None
         if resume:
-            kept = read_json(folder.path / RUN, RunForm)
-            before = RunIdentity.from_dict(kept["identity"], folder.path / RUN)
-            # Code first: its message names the file.
-            for code, fingerprint in (
-                (space.source, before.space_code),
-                (source, before.strategy_code),
-            ):
-                if code is not None:
-                    code.require(fingerprint, folder.path)
-            if difference := before.difference(identity):
-                raise RunError(
-                    f"the run cannot go on with something else than it began with: {difference}; "
-                    f"start a new run with another --out"
-                )
-            if data.source:
-                folder.note_images(data.source["data"])
-            if (folder.path / RESULT).exists():
-                return SearchResult.load(folder.path)
-            note_processes(kept["made_with"], processes.size)
-            return None
-        about = about_run(space, data, plan.evaluations)
+            return _take_up(folder, identity, [space.source, source], data, processes.size)
         used = pick_device(device) if processes.size == 1 else processes.device
-        made_with = versions(used, processes.size)
-        folder.write_identity(
-            config, {"identity": identity.to_dict(), "about": about, "made_with": made_with}
-        )
+        kept = {
+            "identity": identity.to_dict(),
+            "about": about_run(space, data, plan.evaluations),
+            "made_with": versions(used, processes.size),
+        }
+        folder.write_identity(config, kept)
         return None
 
     folder = processes.on_first(open_folder)  # None in other processes, which write nothing
@@ -297,6 +279,44 @@ def search(
     finally:
         if folder is not None:
             folder.close()
+
+
+def _take_up(
+    folder: RunFolder,
+    identity: RunIdentity,
+    codes: Sequence[UserCode | None],
+    data: Data,
+    processes: int,
+) -> SearchResult | None:
+    """Check that a run can go on; return its result if it is finished.
+
+    Args:
+        folder: Its folder.
+        identity: What is asked for now.
+        codes: The user's code of the space and of the strategy, None where it is the package's.
+        data: The images.
+        processes: How many search now.
+
+    Raises:
+        RunError: The run began with something else.
+    """
+    kept = read_json(folder.path / RUN, RunForm)
+    before = RunIdentity.from_dict(kept["identity"], folder.path / RUN)
+    # Code first: its message names the file.
+    for code, fingerprint in zip(codes, (before.space_code, before.strategy_code), strict=True):
+        if code is not None:
+            code.require(fingerprint, folder.path)
+    if difference := before.difference(identity):
+        raise RunError(
+            f"the run cannot go on with something else than it began with: {difference}; "
+            f"start a new run with another --out"
+        )
+    if data.source:
+        folder.note_images(data.source["data"])
+    if (folder.path / RESULT).exists():
+        return SearchResult.load(folder.path)
+    note_processes(kept["made_with"], processes)
+    return None
 
 
 def check_without_data(
