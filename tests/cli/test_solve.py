@@ -135,7 +135,7 @@ def test_a_margin_tightens_the_limit_and_the_measured_time_is_printed(
 def test_a_table_of_another_space_is_refused(capsys, run, latency, tmp_path):
     table = CostTable.load(latency)
     for about, says in [
-        ({"space": "darts"}, "is of space 'darts', not 'nasbench201'"),
+        ({"space": "darts"}, "belongs to space 'darts', not 'nasbench201'"),
         ({"options": {"channels": 16}}, "is of another network: channels 16 instead of 2"),
     ]:
         CostTable("latency_ms", "ms", 1, table.terms, about).save(tmp_path / "other.json")

@@ -58,7 +58,7 @@ def test_a_table_of_another_network_is_refused(through_file, tmp_path):
         with pytest.raises(SpaceError, match=says):
             table.check(create_space("nasbench201", **SMALL | changes))
     renamed = SearchSpace(space.network, name="mine", **SMALL)
-    with pytest.raises(SpaceError, match="is of space 'nasbench201', not 'mine'"):
+    with pytest.raises(SpaceError, match="belongs to space 'nasbench201', not 'mine'"):
         table.check(renamed)
     uniform = JointDistribution.uniform(space.decisions)
     with pytest.raises(SpaceError, match="another network"):

@@ -45,8 +45,8 @@ def test_channels_are_found_where_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "says"),
     [
-        ((40, 8, 10, 2), "40x8x10x2; needed is .* with 1, 3 or 4 channels"),
-        ((40, 12, 8, 10), "40x12x8x10; needed is .* with 1, 3 or 4 channels"),
+        ((40, 8, 10, 2), "40x8x10x2; it must be .* with 1, 3 or 4 channels"),
+        ((40, 12, 8, 10), "40x12x8x10; it must be .* with 1, 3 or 4 channels"),
         ((40, 3, 8, 3), "channels may be first or last; give images of more than 4 pixels"),
         ((40, 64), "uint8 of shape 40x64; needed: arrays train_images"),
         ((40, 8, 8, 8, 3), "of shape 40x8x8x8x3; needed: arrays train_images"),

@@ -136,7 +136,7 @@ def test_a_network_that_takes_no_images_does_not_blame_the_file(tmp_path):
         (3, "not int"),
         ([[1]], "in one list"),
         (np.zeros((2, 3, 4, 5, 6), np.uint8), "uint8 images have the shape"),
-        (np.zeros((12, 12, 3), np.int64), "images are uint8, .* not torch.int64"),
+        (np.zeros((12, 12, 3), np.int64), "give images as uint8, .* not torch.int64"),
         (torch.zeros(2, 3, 5, 5), r"takes \(3, 12, 12\)"),
     ],
 )
