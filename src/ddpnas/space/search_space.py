@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ddpnas.errors import OptionError, SpaceError
+from ddpnas.errors import SpaceError
 from ddpnas.space._path_statistics import NormCalls, note_calls
 from ddpnas.space._trace import as_space_error, check_network, forget_visit, visit_options
 from ddpnas.space._width_check import check_widths, explain_failure
@@ -39,13 +39,13 @@ from ddpnas.space.choose import BuildChoice, Choose, DeclareChoices
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import make_network, move_to_meta, on_meta
+from ddpnas.space.network_options import as_plain, declared_options, network_options
 from ddpnas.space.slices import Slices, fix_widths
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
-from ddpnas.utils.settings import Count, checked_options, checks_arguments
-from ddpnas.utils.shapes import hints_of, shown
+from ddpnas.utils.settings import checks_arguments
 
-__all__ = ["SearchSpace", "Text", "network_options"]
+__all__ = ["SearchSpace", "Text"]
 
 NetworkOptions = Mapping[str, Any]
 Text = tuple[Callable[[Mapping[str, str]], str], Callable[[str], Mapping[str, str]]]
@@ -117,7 +117,7 @@ class SearchSpace(DecisionSpace):
         self.final_options = dict(final_options or {})
         self._given: dict[str, Any] = {"rules": rules, "text": text, "canonical": canonical}
         self._canonical = canonical
-        known = _options_of(network)
+        known = declared_options(network)
         options = network_options(network, str(self.name), options)
         takes_shape = "input_shape" in inspect.signature(network).parameters
         if input_shape is None:
@@ -285,12 +285,12 @@ class SearchSpace(DecisionSpace):
     @property
     def plain_options(self) -> dict[str, Any]:
         """The options as plain data for JSON and YAML; other objects by their ``repr``."""
-        return {name: _plain(value) for name, value in self.options.items()}
+        return {name: as_plain(value) for name, value in self.options.items()}
 
     @property
     def plain_defaults(self) -> dict[str, Any]:
         """The defaults of the options, in the form of :attr:`plain_options`."""
-        return {name: _plain(value) for name, value in self._defaults.items()}
+        return {name: as_plain(value) for name, value in self._defaults.items()}
 
     def canonical(self, architecture: Mapping[str, str]) -> Architecture:
         """Return the architecture that stands for all that make the same network.
@@ -489,54 +489,10 @@ def _sides(shape: Sequence[int]) -> str:
     return "x".join(str(n) for n in shape)
 
 
-def network_options(
-    network: Callable[..., nn.Module], name: str, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return options of a space with the types that its network declares.
-
-    Args:
-        network: The function that asks for the decisions.
-        name: Name of the space, for messages.
-        options: Options by name; ``input_shape`` is one of every space.
-
-    Raises:
-        OptionError: The network does not take an option, or a value does not fit its annotation.
-    """
-    known = _options_of(network)
-    hints = hints_of(network if inspect.isroutine(network) else type(network).__call__)
-    declared: dict[str, Any] = {**dict.fromkeys(known, Any), "input_shape": Sequence[Count]}
-    declared |= {option: hint for option, hint in hints.items() if option in known}
-    if taken := sorted(_OWN & set(known) & set(options)):
-        raise OptionError(
-            f"option {taken[0]!r} of space {name!r} has a name that ddpnas uses itself; rename "
-            f"that argument of the network"
-        )
-    return checked_options(f"space {name!r}", declared, options)
-
-
 def _tensors(network: nn.Module) -> list[Tensor]:
     """Return its parameters and buffers, found in one pass."""
     own = (t for m in network.modules() for t in (*m._parameters.values(), *m._buffers.values()))
     return [tensor for tensor in own if tensor is not None]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
-
-
-def _options_of(network: Callable[..., nn.Module]) -> dict[str, Any]:
-    """Return the parameters after ``choose`` with their defaults."""
-    try:
-        parameters = list(inspect.signature(network).parameters.values())[1:]
-    except (TypeError, ValueError):
-        raise SpaceError(
-            f"the network of a space must be a function of choose, not {shown(network)}"
-        ) from None
-    return {
-        p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
 
 
 def _inherit(
@@ -554,7 +510,3 @@ def _inherit(
     for name, child in network._modules.items():
         if child is not None and (found_child := source._modules.get(name)) is not None:
             _inherit(child, found_child, architecture, slices)
-
-
-# What the constructor of a space takes itself, so that no option of a network can have the name.
-_OWN = {"self", "network", "name", "input_dtype", "rules", "text", "canonical", "final_options"}

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddpnas.errors import OptionError, SpaceError, nearest
-from ddpnas.space.search_space import SearchSpace, network_options
+from ddpnas.space.network_options import network_options
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode, names_file
 from ddpnas.spaces import (
     darts,

@@ -7,7 +7,8 @@ from types import ModuleType
 from typing import Any
 
 from ddpnas.errors import SpaceError
-from ddpnas.space.search_space import SearchSpace, network_options
+from ddpnas.space.network_options import network_options
+from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode
 
 __all__ = ["space_from_file"]
