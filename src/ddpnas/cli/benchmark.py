@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ddpnas.benchmarks.experiment import Budget, Contender, compare_strategies, summarize
+from ddpnas.benchmarks.experiment import Budget, Contender, Summary, compare_strategies, summarize
 from ddpnas.benchmarks.results import EXPERIMENT, can_plot, write_results
+from ddpnas.benchmarks.table import Table
 from ddpnas.benchmarks.tables import list_tables, load_table
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser
@@ -102,6 +104,13 @@ def benchmark(options: Namespace) -> None:
     if options.json:
         show.line(json.dumps([asdict(summary) for summary in summaries], indent=1))
         return
+    _show_summaries(table, summaries, options)
+    show.line(f"finished in {seconds:.0f} s; wrote {folder}")
+    if not can_plot():
+        show.line("no plot, because matplotlib is missing: pip install 'ddpnas[report]'")
+
+
+def _show_summaries(table: Table, summaries: Sequence[Summary], options: Namespace) -> None:
     rows = [
         [
             s.strategy,
@@ -126,9 +135,6 @@ def benchmark(options: Namespace) -> None:
         f"validation accuracy; budget {options.budget}, {options.seeds} seeds"
     )
     show.table(columns, rows, title=title)
-    show.line(f"finished in {seconds:.0f} s; wrote {folder}")
-    if not can_plot():
-        show.line("no plot, because matplotlib is missing: pip install 'ddpnas[report]'")
 
 
 def _draw_progress(done: int, total: int) -> None:
