@@ -83,7 +83,6 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
     head = 16 + math.sin(slope) * max(map(text_width, heads))
     cell = max(22.0, min(86.0, (470 - left) / len(options)))
     row = 20 if len(members) > 12 else 24
-    block = (cell - 6) / len(stages)
     parts = []
     for k, option in enumerate(heads):
         x = left + (k + 0.5) * cell
@@ -106,29 +105,9 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
             fate = "survived" if gone is None else f"pruned after stage {gone}"
             parts.append(
                 f"<g><title>{escape(decision.name)} = {escape(option)}: {said}; {fate}</title>"
-                f'<rect class="field" x="{x:.1f}" y="{y + 2:.1f}" width="{cell - 6:.1f}" '
-                f'height="{row - 4}"/>'
             )
-            for s, probability in enumerate(history):
-                at = x + s * block
-                if gone is not None and stages[s].number >= gone:  # pruned: a cross, then nothing
-                    middle, half = at + block / 2, min(3.2, block / 2)
-                    if stages[s].number == gone:
-                        parts.append(
-                            f'<path class="gone" d="M{middle - half:.1f} '
-                            f"{y + row / 2 - half:.1f}l{2 * half:.1f} {2 * half:.1f}m0 "
-                            f'{-2 * half:.1f}l{-2 * half:.1f} {2 * half:.1f}"/>'
-                        )
-                    continue
-                parts.append(
-                    f'<rect class="heat" style="--p:{shade(probability):.2f}" x="{at:.1f}" '
-                    f'y="{y + 2:.1f}" width="{block + 0.2:.1f}" height="{row - 4}"/>'
-                )
-            if gone is None:
-                parts.append(
-                    f'<rect class="kept" x="{x:.1f}" y="{y + 2:.1f}" width="{cell - 6:.1f}" '
-                    f'height="{row - 4}"/>'
-                )
+            left_at = None if gone is None else [stage.number for stage in stages].index(gone)
+            parts.append(_field(history, left_at, x, y, cell - 6, row))
             parts.append("</g>")
     ends = [
         math.cos(slope) * text_width(option) - (len(heads) - k - 0.5) * cell
@@ -145,3 +124,36 @@ def _theta_map(view: View, options: tuple[str, ...], members: list[int]) -> str:
         f"stages; the table below has the same numbers.",
         "map",
     )
+
+
+def _field(
+    history: list[float], pruned: int | None, x: float, y: float, width: float, row: int
+) -> str:
+    """Return the field of an option: a block for each stage, then a cross if it was pruned.
+
+    Args:
+        history: Its probability in each stage.
+        pruned: Index of the stage after which it was pruned; None if it survived.
+        x: Left end of the field.
+        y: Top of its row.
+        width: Width of the field.
+        row: Height of its row.
+    """
+    frame = f'x="{x:.1f}" y="{y + 2:.1f}" width="{width:.1f}" height="{row - 4}"/>'
+    parts = [f'<rect class="field" {frame}']
+    block = width / len(history)
+    for s, probability in enumerate(history[:pruned]):
+        parts.append(
+            f'<rect class="heat" style="--p:{shade(probability):.2f}" x="{x + s * block:.1f}" '
+            f'y="{y + 2:.1f}" width="{block + 0.2:.1f}" height="{row - 4}"/>'
+        )
+    if pruned is None:
+        parts.append(f'<rect class="kept" {frame}')
+    else:
+        middle, half = x + (pruned + 0.5) * block, min(3.2, block / 2)
+        parts.append(
+            f'<path class="gone" d="M{middle - half:.1f} '
+            f"{y + row / 2 - half:.1f}l{2 * half:.1f} {2 * half:.1f}m0 "
+            f'{-2 * half:.1f}l{-2 * half:.1f} {2 * half:.1f}"/>'
+        )
+    return "".join(parts)

@@ -21,14 +21,26 @@ def history_section(view: View) -> Section | None:
     run = view.run
     if not run.history:
         return None
-    scores = run.accuracies
-    total = max(run.planned or 0, len(scores))
+    figure = Figure(
+        _chart(view),
+        f"{run.judged_by.capitalize()} of each architecture, and the mean of each stage.",
+        (Legend(1, "circle", "one architecture"), Legend(2, "line", "mean of the stage")),
+        _table(view),
+    )
+    figures = (figure, _entropy(view)) if run.mixed else (figure,)
+    words = _words(view)
+    return Section("accuracy", "How the search went", (words,) if words else (), figures)
+
+
+def _chart(view: View) -> str:
+    """Return a dot for each score, over the stages and their means."""
+    run, scores = view.run, view.run.accuracies
     finite = [s for s in scores if math.isfinite(s)] or [0.0]
     chart = Chart(
         f"{run.judged_by.capitalize()} of the scored architectures",
         f"{len(scores)} scores in order; from {percent(scores[0])} at the start to a best "
         f"of {percent(max(finite))}.",
-        Axis("evaluations", 0, total, "{:g}".format, whole=True),
+        Axis("evaluations", 0, max(run.planned or 0, len(scores)), "{:g}".format, whole=True),
         Axis("", min(finite), max(finite), whole_percent, pad=0.08),
         left=50,
     )
@@ -44,6 +56,13 @@ def history_section(view: View) -> Section | None:
         if math.isfinite(scores[i]):
             title = f"{i + 1}: {percent(scores[i])}, {text(record['architecture'])}"
             chart.dot(i + 0.5, scores[i], 1, title)
+    return chart.text()
+
+
+def _table(view: View) -> DataTable:
+    """Return a row for each score, with what the evaluator measured."""
+    run, scores = view.run, view.run.accuracies
+    text = (view.space or run.decision_space).format
     optional = (
         Column("score", "number"),
         Column("loss", "number"),
@@ -56,7 +75,7 @@ def history_section(view: View) -> Section | None:
     measured = [c for c in optional if all(c.name in record for record in run.history)]
     if [record["score"] for record in run.history] == scores:
         measured = [c for c in measured if c.name != "score"]
-    table = DataTable(
+    return DataTable(
         "history",
         "Every score",
         (
@@ -78,29 +97,27 @@ def history_section(view: View) -> Section | None:
         ),
         folded=True,
     )
-    words = []
+
+
+def _words(view: View) -> str:
+    """Return which scores can be compared, where they come from shared weights; else nothing."""
+    run = view.run
     if run.mixed:
-        words.append(
+        return (
             "Each score is that of another network with further trained weights, so scores rise "
             "while the mixture learns. The mixture has settled where its entropy is low."
         )
-    elif run.shared:
-        settings = SupernetConfig(**run.config.evaluator_options)
-        words.append(
+    if not run.shared:
+        return ""
+    if SupernetConfig(**run.config.evaluator_options).training == "path":
+        return (
             "The shared weights keep learning during the search, which raises later scores. "
             "Compare scores within a stage, not across stages."
-            if settings.training == "path"
-            else "All architectures were scored with the same shared weights, trained before the "
-            "first score. Stages differ in which options were already pruned."
         )
-    figure = Figure(
-        chart.text(),
-        f"{run.judged_by.capitalize()} of each architecture, and the mean of each stage.",
-        (Legend(1, "circle", "one architecture"), Legend(2, "line", "mean of the stage")),
-        table,
+    return (
+        "All architectures were scored with the same shared weights, trained before the first "
+        "score. Stages differ in which options were already pruned."
     )
-    figures = (figure, _entropy(view)) if run.mixed else (figure,)
-    return Section("accuracy", "How the search went", tuple(words), figures)
 
 
 def _entropy(view: View) -> Figure:
