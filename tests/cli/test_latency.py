@@ -63,7 +63,7 @@ def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
     assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
     assert "Latency, predicted and measured" in (tmp_path / "report.html").read_text()
     wide = ["--space-options.channels", "4"]
-    assert "is of another network: channels 2 instead of 4" in refused(
+    assert "belongs to another network: channels 2 instead of 4" in refused(
         capsys, "latency", "check", str(run), *wide
     )
 

@@ -58,7 +58,7 @@ def _other_limits(out, capsys):
     assert main(["generate", str(out), "--limit", "macs=1%"]) == 2
     assert "channels that cannot be cut: 7" in capsys.readouterr().err
     assert main(["generate", str(out), "--limit", "macs=40%", "--rescore", "3"]) == 2
-    assert "--rescore does not go" in capsys.readouterr().err
+    assert "--rescore does not apply" in capsys.readouterr().err
     assert main(["report", str(out)]) == 0
     page = (out / "report.html").read_text()
     assert "as given" in page and "the network&#39;s output" in page

@@ -136,7 +136,7 @@ def test_a_table_of_another_space_is_refused(capsys, run, latency, tmp_path):
     table = CostTable.load(latency)
     for about, says in [
         ({"space": "darts"}, "belongs to space 'darts', not 'nasbench201'"),
-        ({"options": {"channels": 16}}, "is of another network: channels 16 instead of 2"),
+        ({"options": {"channels": 16}}, "belongs to another network: channels 16 instead of 2"),
     ]:
         CostTable("latency_ms", "ms", 1, table.terms, about).save(tmp_path / "other.json")
         assert says in refused(capsys, "generate", run, "--costs", tmp_path / "other.json")

@@ -105,7 +105,7 @@ def test_an_interrupted_measurement_goes_on_where_it_was(tmp_path):
 def test_a_table_of_something_else_is_not_checked():
     table = measure_latency(TOY, QUICK)
     architecture = TOY.decode([0, 0, 0, 0])
-    with pytest.raises(SpaceError, match="of another network: width 64 instead of 4"):
+    with pytest.raises(SpaceError, match="to another network: width 64 instead of 4"):
         check_latency(create_space("toy"), table, architecture)
     other = CostTable("latency_ms", "ms", 0, {}, {**table.about, "machine": "Abacus"})
     with pytest.raises(OptionError, match="another machine: Abacus"):

@@ -52,7 +52,7 @@ def test_a_table_of_another_network_is_refused(through_file, tmp_path):
     table.check(space)
     table.check(DecisionSpace(space.decisions))  # of which network is not known
     for changes, says in (
-        ({"channels": 4}, "of another network: channels 2 instead of 4"),
+        ({"channels": 4}, "to another network: channels 2 instead of 4"),
         ({"input_shape": (3, 8, 8)}, r"input_shape \[1, 8, 8\] instead of \[3, 8, 8\]"),
     ):
         with pytest.raises(SpaceError, match=says):

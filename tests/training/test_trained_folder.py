@@ -172,7 +172,7 @@ def test_a_network_without_a_space_is_saved_and_loaded_by_what_builds_it(stripes
     assert all(torch.equal(before[name], tensor) for name, tensor in given.state_dict().items())
     with pytest.raises(OptionError, match="or a function or class that returns it"):
         ddpnas.load(tmp_path / "net", model="Tied")
-    with pytest.raises(RunError, match="of another network"):
+    with pytest.raises(RunError, match="to another network"):
         ddpnas.load(tmp_path / "net", model=lambda: Tied(width=5))
 
 
@@ -268,7 +268,7 @@ def test_folders_that_hold_no_trained_network_are_refused(tmp_path):
         ({"limits": {"macs": [3, 2]}}, "a limit cannot range from 3"),
         ({"space": "os.system"}, "was made in a Python program"),
         ({"architecture": {"a": "b"}}, "does not belong to its space"),
-        ({"space_options": {"channels": 3}}, "of another network"),
+        ({"space_options": {"channels": 3}}, "to another network"),
         ({"space_options": {"nonsense": 3}}, "cannot use .*nonsense"),
     ],
 )
@@ -292,8 +292,8 @@ def test_damaged_and_missing_weights_are_one_sentence(copy):
     name = next(name for name, tensor in weights.items() if tensor.ndim)  # the order is random
     for changed, says in (
         ({name: weights[name] * math.nan}, "that are not numbers"),
-        ({name: weights[name][:1]}, "of another network"),
-        ({"more": weights[name] + 1}, "of another network"),
+        ({name: weights[name][:1]}, "to another network"),
+        ({"more": weights[name] + 1}, "to another network"),
     ):
         (copy / "model.safetensors").write_bytes(save({**weights, **changed}))
         with pytest.raises(RunError, match=says):
