@@ -204,9 +204,7 @@ def test_code_in_a_file_goes_on_when_it_is_named_and_as_it_was(file):
 
 def test_a_strategy_that_is_in_no_file_has_its_name_alone():
     assert confirm("sng", None) == confirm("sng", "sng") == "sng"
-    with pytest.raises(
-        RunError, match="uses strategy sng, not mine.py:Mine; leave --strategy out"
-    ):
+    with pytest.raises(RunError, match="uses strategy sng, not mine.py:Mine; leave --strategy out"):
         confirm("sng", "mine.py:Mine")
     with pytest.raises(RunError, match="'program.Mine', was made in a Python program"):
         confirm("program.Mine", None)
