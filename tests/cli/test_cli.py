@@ -676,9 +676,9 @@ def test_a_wrong_input_gets_one_sentence(capsys, words, says, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["generate", "--limit", "macs=10"], "least reachable is"),
+        (["generate", "--limit", "macs=10"], "lowest possible is"),
         (["generate", "--limit", "mac=1M"], "did you mean 'macs'"),
-        (["generate", "--limit", "macs=-5"], "least reachable is"),
+        (["generate", "--limit", "macs=-5"], "lowest possible is"),
         (["generate", "--limit", "macs=2x"], "cannot read the limit '2x'; write 20M"),
         (["generate", "--limit", "macs"], "such as macs=20M"),
         (["generate", "--limit", "macs=1M", "--limit", "macs=2M"], "two limits on macs"),

@@ -170,7 +170,7 @@ def test_the_frontier_is_printed_thinned_and_written_whole(capsys, run, tmp_path
         (["frontier", "--cost", "mac"], "did you mean 'macs'"),
         (["frontier", "--cost", "macs", "--out", "f.txt"], "ends neither in"),
         (["frontier", "--cost", "macs", "--cost", "params", "--out", "f.svg"], "draws one cost"),
-        (["frontier", "--cost", "macs", "--limit", "macs=10"], "least reachable is"),
+        (["frontier", "--cost", "macs", "--limit", "macs=10"], "lowest possible is"),
         (["generate", "--top", "0"], "--top must be a whole number from 1"),
         (["generate", "--rescore", "-1"], "--rescore must be a whole number from 0"),
         (["generate", "--height", "2"], "those of DARTS cells"),

@@ -42,7 +42,7 @@ def test_limits_that_can_be_met_are_met_by_an_example(capsys):
 
 def test_limits_that_cannot_be_met_are_told_with_the_least_reachable(capsys):
     assert main(["spaces", "toy", "--limit", "params=10"]) == 2
-    assert "cannot be met: the least reachable is" in capsys.readouterr().err
+    assert "cannot be met: the lowest possible is" in capsys.readouterr().err
 
 
 def test_without_a_name_all_spaces_are_listed(capsys):

@@ -137,7 +137,7 @@ def test_a_table_of_thousands_of_whole_architectures_is_solved():
     assert table.terms[tuple(found.architecture.items())] == cheapest
     curve = frontier(uniform, space, "ms", None, {"ms": table})
     assert curve[0].costs["ms"] == 5 + cheapest
-    with pytest.raises(InfeasibleError, match=f"least reachable is {5 + cheapest:,}"):
+    with pytest.raises(InfeasibleError, match=f"lowest possible is {5 + cheapest:,}"):
         generate(uniform, space, {"ms": 5}, {"ms": table})
 
 
@@ -168,11 +168,11 @@ def two_costs():
 @pytest.mark.parametrize(
     ("limits", "says", "conflict"),
     [
-        ({"macs": 49}, r"macs <= 49 cannot .* 50 MACs, by a=small;b=small", {"macs <=": 50}),
-        ({"macs": (131, 1e9)}, r"macs >= 131 cannot .* most reachable is 130", {"macs >=": 130}),
+        ({"macs": 49}, r"macs <= 49 cannot .* 50 MACs, with a=small;b=small", {"macs <=": 50}),
+        ({"macs": (131, 1e9)}, r"macs >= 131 cannot .* highest possible is 130", {"macs >=": 130}),
         (
             {"params": 80, "macs": (20, 60)},
-            r"params <= 80 and macs <= 60 cannot be met together.*least reachable macs is 90 MACs",
+            r"params <= 80 and macs <= 60 cannot be met together.*lowest possible macs is 90 MACs",
             {"params <=": 120, "macs <=": 90},
         ),
         ({"macs": (51, 89)}, "macs <= 89 and macs >= 51", {"macs <=": 90, "macs >=": 50}),
@@ -221,7 +221,7 @@ def test_survivors_only_leaves_out_what_was_pruned():
     pruned = distribution.prune(1, np.random.default_rng(0))
     table = CostTable("c", "u", 0, {(("a", "x"),): 1, (("a", "y"),): 5, (("a", "z"),): 9})
     assert generate(pruned, space, {"c": 4}, {"c": table}).architecture["a"] == "x"
-    with pytest.raises(InfeasibleError, match="least reachable is 5"):
+    with pytest.raises(InfeasibleError, match="lowest possible is 5"):
         generate(pruned, space, {"c": 4}, {"c": table}, survivors_only=True)
 
 

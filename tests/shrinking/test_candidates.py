@@ -46,5 +46,5 @@ def test_uniform_widths_are_the_largest_equal_share(shrunk):
         widths = dict(uniform_widths(space, {"macs": cost}, costs))
         assert widths == {"0": str(width), "3": str(width)}
     assert uniform_widths(space, {"macs": macs[24] - 1}, costs)["3"] == "16"
-    with pytest.raises(InfeasibleError, match=f"least reachable is {macs[8]:,.0f}"):
+    with pytest.raises(InfeasibleError, match=f"lowest possible is {macs[8]:,.0f}"):
         uniform_widths(space, {"macs": macs[8] - 1}, costs)

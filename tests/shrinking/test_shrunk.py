@@ -73,7 +73,7 @@ def test_limits_that_are_met_already_cut_nothing(given, stripes, caplog):
 
 
 def test_bad_input_is_refused(given, stripes):
-    reason = r"least reachable is .*channels that cannot be cut: 7 \(.* the network's output"
+    reason = r"lowest possible is .*channels that cannot be cut: 7 \(.* the network's output"
     with pytest.raises(InfeasibleError, match=reason):
         shrink(given, stripes, {"macs": "1%"}, device="cpu")
     with pytest.raises(OptionError, match=r"4,\) outputs and the data 3 classes"):

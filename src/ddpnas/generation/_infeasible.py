@@ -70,14 +70,14 @@ def _sentence(problem: Problem, unmet: list[Unmet], asked: Mapping[str, Limit]) 
         ends = amount(one.limit), amount(one.reachable)
         if ends[0] == ends[1]:  # they differ in later digits
             ends = repr(one.limit), repr(one.reachable)
-        word = "least" if one.relation == "<=" else "most"
+        word = "lowest" if one.relation == "<=" else "highest"
         name = "" if len(unmet) == 1 else f" {one.name}"
         unit = problem.costs[one.name].unit
         text = problem.space.format(one.architecture)
         before = asked[one.name].upper if one.relation == "<=" else asked[one.name].lower
         note = "" if before == one.limit else f" ({amount(before)} and the margin for its error)"
         listed.append(f"{one.name} {one.relation} {ends[0]}{note}")
-        reached.append(f"the {word} reachable{name} is {ends[1]} {unit}, by {text}")
+        reached.append(f"the {word} possible{name} is {ends[1]} {unit}, with {text}")
     if len(unmet) == 1:
         return f"the limit {listed[0]} cannot be met: {reached[0]}"
     return (

@@ -130,7 +130,7 @@ def generate(
 
     Raises:
         InfeasibleError: The limits cannot be met. The message names those that conflict and the
-            least reachable value of each.
+            lowest possible value of each.
         OptionError: A limit cannot be read, or its cost has no table.
         SpaceError: The distribution or a table is of another space.
 
