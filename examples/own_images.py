@@ -1,10 +1,11 @@
 """From a folder of photographs to a deployed file.
 
-You have photographs in one folder for each class and a limit on multiply-adds. In a few minutes on
-a CPU you search, choose a network within the limit, train it, export it to ONNX (float and 8-bit
-integers), classify an image, and write a report.
+You have photographs in one folder for each class and a limit on multiply-adds. `ddpnas fit` does
+the whole job in one command. Here are its steps, with shared weights in place of a race: search,
+choose a network within the limit, train it, export it to ONNX (float and 8-bit integers), classify
+an image, and write a report. It takes a few minutes on a CPU.
 
-Install with `pip install ddpnas`. `own_images.ipynb` is the same as a notebook.
+Install ddpnas first (`docs/install.md`). `own_images.ipynb` is the same as a notebook.
 """
 
 # %%
