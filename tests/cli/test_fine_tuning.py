@@ -99,7 +99,7 @@ def test_what_cannot_be_started_from_is_one_sentence(photos, tmp_path, capsys, m
     assert "--start needs images" in refused(capsys, *start)
     for more, says in (
         (["runs/a"], "leave RUN out"),
-        (["--random", "2"], "so --random does not"),
+        (["--random", "2"], "leave --random out"),
         (["--weights", str(tmp_path / "none.pth")], "there is no file of weights"),
     ):
         assert says in refused(capsys, *start, "--data", photos, *more)
