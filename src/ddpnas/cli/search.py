@@ -72,7 +72,7 @@ class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
 def _search_parser() -> ArgumentParser:
     parser = new_parser(
         "search a space of networks on your images",
-        "ddpnas search --data photos/ --space mobilenet-v3 --out runs/photos",
+        "ddpnas search --data photos/ --limit macs=20M --out runs/photos",
     )
     parser.add_argument(
         "--config",

@@ -316,8 +316,9 @@ class EdgeSpace(SearchSpace):
         shape = tuple(input_shape or (3, 32, 32))
         if len(shape) != 3:
             raise SpaceError(
-                f"space 'edge' takes images, (channels, height, width), not inputs of shape {shape}; "
-                f"write a space for them (docs/own-space.md) and name it: --space my_file.py:network"
+                f"space 'edge' takes images, (channels, height, width), not inputs of shape "
+                f"{shape}; write a space for them (docs/own-space.md) and name it: --space "
+                f"my_file.py:network"
             )
         if not _SIZES & options.keys():
             wanted = limits or {"macs": MACS_PER_PIXEL * math.prod(shape[1:])}
