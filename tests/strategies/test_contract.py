@@ -23,13 +23,14 @@ SCORED = [n for n in list_strategies() if not issubclass(strategy_class(n), Grad
 EXTRAS = {"forest": "sklearn", "optuna": "optuna"}
 QUICK = {"cycles_per_stage": 4, "draws": 100}
 CASES = [
-    *((name, {}) for name in SCORED if name not in ("ddpnas", "forest", "optuna")),
+    *((name, {}) for name in SCORED if name not in ("ddpnas", "forest", "genetic", "optuna")),
     *((name, {"pruning": True}) for name in PRUNED),
     ("ddpnas", QUICK),
     ("ddpnas", {"max_risk": 0.1, **QUICK}),
     ("ddpnas", {"evaluations": 30}),
     ("ddpnas-paper", {"rule": "decay"}),
     ("forest", {"evaluations": 36, "initial": 24, "trees": 5, "draws": 40, "batch": 6}),
+    ("genetic", {"evaluations": 60, "population": 12}),
     ("optuna", {"evaluations": 30}),  # restoring it takes long, because all is told anew
 ]
 

@@ -21,6 +21,7 @@ MIXTURES = {
     "dropnas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05, "drop_rate": 0.1},
     "drnas": {"epochs": 2, "batch_size": 31, "alpha_lr": 0.05},
     "gdas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
+    "pcdarts": {"epochs": 2, "batch_size": 31, "alpha_lr": 0.05, "parts": 2, "warmup": 0.0},
     "pdarts": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
     "proxyless": {"epochs": 2, "batch_size": 31, "warmup": 0.0, "cost": "macs"},
     "snas": {"epochs": 2, "batch_size": 31, "alpha_lr": 0.05},
@@ -34,22 +35,21 @@ def several_eval_batches(set_attribute):
     set_attribute(scoring, "LEAST_IMAGES", 7)
 
 
-def network(choose):
+def network(choose, channels=4):
     """Ask for two layers of a network with running averages in its BatchNorm."""
 
     def conv(kernel):
-        return nn.Sequential(
-            nn.Conv2d(4, 4, kernel, padding=kernel // 2), nn.BatchNorm2d(4), nn.ReLU()
-        )
+        layer = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
+        return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU())
 
     options = {"conv1": lambda: conv(1), "conv3": lambda: conv(3), "skip": nn.Identity}
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1),
+        nn.Conv2d(1, channels, 3, padding=1),
         choose("a", options),
         choose("b", options),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(4, 3),
+        nn.Linear(channels, 3),
     )
 
 

@@ -137,8 +137,8 @@ class MovingPruning:
         alive = [mask.copy() for mask in distribution.alive]
         if self._threshold:
             for i, mask in enumerate(alive):
+                # The likeliest has a fair share at least, which is twice the bar or more.
                 mask &= self._mean[i] >= time * _BAR / mask.sum()
-                mask[np.argmax(self._mean[i])] = True
         for i, skip in self._skips.items():
             if self._mean[i][skip] > _LIKELY:
                 alive[i][:] = np.arange(len(alive[i])) == skip
