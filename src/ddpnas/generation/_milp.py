@@ -15,12 +15,20 @@ rows). Binary x then leave a single value for each z, which is left continuous. 
 their relaxation is close: a table of 15,625 whole architectures has as many z, and 30 such rows.
 Where products are very many, those of one decision with a sum of others get a variable y for each
 option of that decision instead (:mod:`ddpnas.generation._sums`).
+
+What limits the proof is the tolerance within which HiGHS takes a variable for whole. A choice that
+is made by 1 - 1e-6 saves a millionth of its cost. With limits of millions of units that is enough
+to take an architecture one unit over a limit for feasible. HiGHS finds that out in the end and does
+not return it, but has dropped by then whatever is worse. So the tolerance is 1e-9 here, and costs
+are divided by their common divisor. Where they are still above some 1e8 units, the same may happen:
+no limit is broken, and the bound still holds, but it may be above the value.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +51,7 @@ Row = tuple[dict[int, float], float, float]  # column -> coefficient; lower and 
 # HiGHS stops at an absolute gap of 1e-6; objectives are scaled up so that this means 1e-9.
 _OBJECTIVE_SCALE = 1e3
 
+_WHOLE = 1e-9  # distance from 0 or 1 at which HiGHS takes a variable for whole; by default 1e-6
 _CLEAR = 2**31  # above it, the solver has called rows infeasible that can be met
 _MANY_PRODUCTS = 15_000  # terms from which on products with sums are taken together
 
@@ -152,13 +161,17 @@ class ZeroOneProgram:
                 further, low, up = self._sparse(rows)
                 matrix = vstack([matrix, further], format="csr")
                 lower, upper = np.concatenate([lower, low]), np.concatenate([upper, up])
-            result: Any = milp(
-                -objective * _OBJECTIVE_SCALE,
-                integrality=(np.arange(self.width) < len(self.column)).astype(np.int64),
-                bounds=Bounds(self.lower, self.upper),
-                constraints=LinearConstraint(matrix, lower, upper),
-                options={"mip_rel_gap": 0.0},
-            )
+            with warnings.catch_warnings():
+                # SciPy hands options that it does not know to HiGHS, and warns of it.
+                warnings.filterwarnings("ignore", message="Unrecognized options detected")
+                options: Any = {"mip_rel_gap": 0.0, "mip_feasibility_tolerance": _WHOLE}
+                result: Any = milp(
+                    -objective * _OBJECTIVE_SCALE,
+                    integrality=(np.arange(self.width) < len(self.column)).astype(np.int64),
+                    bounds=Bounds(self.lower, self.upper),
+                    constraints=LinearConstraint(matrix, lower, upper),
+                    options=options,
+                )
             if result.status == 2:  # infeasible
                 return None
             if result.x is None:
