@@ -48,6 +48,21 @@ def test_a_network_is_cut_fine_tuned_saved_and_evaluated(network, tmp_path, caps
     _other_limits(out, capsys)
 
 
+def test_json_is_all_that_is_printed(network, tmp_path, capsys):
+    out = tmp_path / "small"
+    command = ["shrink", network, "--data", "sign-digits-small", "--limit", "macs=60%", "--json"]
+    command += ["--image-size", "8", "--limit-train-images", "100", "--epochs", "1"]
+    command += ["--head-epochs", "1", "--candidates", "1", "--device", "cpu", "--out", str(out)]
+    assert main(command) == 0
+    printed = json.loads(capsys.readouterr().out)
+    found, *others = printed["networks"]
+    assert [one["name"] for one in (found, *others)] == ["found", "uniform", "random"]
+    assert found["costs"] == printed["costs"] and found["architecture"] == printed["architecture"]
+    assert found["costs"]["macs"] <= 0.6 * printed["given_costs"]["macs"]
+    assert 0 <= found["fine_tuned"] <= 1 and printed["folder"] == str(out)
+    assert all(Path(file).exists() for file in printed["files"].values())
+
+
 def _other_limits(out, capsys):
     assert main(["generate", str(out), "--limit", "macs=60%", "--top", "2", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -106,6 +121,8 @@ def test_bad_input_is_one_sentence(network, tmp_path, capsys):
     assert "(odd.py, line 12 `if float(x.sum()) > 0:`)" in capsys.readouterr().err
     assert main(["shrink", network, *data, "--limit", "macs=120%"]) == 0
     assert "within the limits already; nothing is cut" in capsys.readouterr().out
+    assert main(["shrink", network, *data, "--limit", "macs=120%", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"networks": []}
     command = ["shrink", network, *data, "--divisor", "16", "--limit", "macs=50%"]
     assert main(command) == 2
     assert "no channels of Sequential can be cut" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from ddpnas.cli import _show as show
 from ddpnas.cli._options import (
     Command,
     add_costs,
+    add_json,
     add_limit,
     add_quiet,
     add_seed_and_device,
@@ -113,6 +114,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--out", help="folder for the smaller network")
     add_seed_and_device(parser)
+    add_json(parser)
     add_quiet(parser)
     return parser
 
@@ -131,19 +133,26 @@ def run(options: Namespace) -> None:
         )
     ShrinkFolder.check_free(options.out)
     task = _planned(options)
-    _show_groups(task.space.groups)
+    quiet = options.quiet or options.json
+    if not options.json:
+        _show_groups(task.space.groups)
     if task.is_met:
-        show.line("the network is within the limits already; nothing is cut and nothing saved")
+        show.line(
+            json.dumps({"networks": []})
+            if options.json
+            else "the network is within the limits already; nothing is cut and nothing saved"
+        )
         return
-    _show_plan(task)
+    if not options.json:
+        _show_plan(task)
     task.check_minutes()
     own = own_network(options.network)
     try:
         with ShrinkFolder.created(options.out) as folder:
-            shrunk = task.run(folder, lambda text: show.line(text, quiet=options.quiet))
+            shrunk = task.run(folder, lambda text: show.line(text, quiet=quiet))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(options.out)}{own}") from None
-    _show_shrunk(shrunk, own)
+    _show_shrunk(shrunk, own, as_json=options.json)
 
 
 def resume(options: Namespace) -> None:
@@ -154,7 +163,7 @@ def resume(options: Namespace) -> None:
         data=options.data,
         on_progress=lambda text: show.line(text, quiet=options.quiet),
     )
-    _show_shrunk(shrunk, own_network(options.network or ""))
+    _show_shrunk(shrunk, own_network(options.network or ""), as_json=False)
 
 
 def generate_widths(options: Namespace) -> None:
@@ -253,7 +262,10 @@ def _planned(options: Namespace) -> ShrinkTask:
                 f"the outputs of {options.network} are not the {len(data.classes)} classes of "
                 f"{data.name}; leave --keep-head out to have its last layer replaced"
             )
-        show.line(f"new last layer ({opened.new_head}): the whole network is fine-tuned first")
+        show.line(
+            f"new last layer ({opened.new_head}): the whole network is fine-tuned first",
+            quiet=options.json,
+        )
     settings = ShrinkSettings(
         minutes=options.minutes, method=options.method, epochs=options.epochs,
         divisor=options.divisor,
@@ -280,10 +292,14 @@ def _refuse_unfit(opened: OpenedNetwork) -> None:
         )
 
 
-def _show_shrunk(shrunk: Shrunk, own: str) -> None:
+def _show_shrunk(shrunk: Shrunk, own: str, *, as_json: bool) -> None:
+    report = write_report(str(shrunk.folder))
+    if as_json:
+        files = {"onnx": str(Path(str(shrunk.folder)) / ONNX), "report": str(report)}
+        show.line(json.dumps({**shrunk.to_dict(), "files": files}, indent=1))
+        return
     _show_accuracies(shrunk)
     out = shlex.quote(str(shrunk.folder))
-    report = write_report(str(shrunk.folder))
     seconds = sum(shrunk.seconds.values())
     show.line(f"{duration(seconds)} in all; report: {report}; file: {Path(out) / ONNX}")
     show.line(f"the smaller network is in {out}; next: ddpnas evaluate {out}{own}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -95,6 +96,23 @@ class Shrunk:
             return {"given": self.given}
         found = self.networks[0]
         return {"given": self.given, "cut": found.cut, "fine-tuned": found.fine_tuned}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures as plain data for JSON."""
+        return {
+            "given": self.given,
+            "given_costs": self.given_costs,
+            "architecture": dict(self.architecture),
+            "costs": self.costs,
+            "limits": {name: limit.to_json() for name, limit in self.limits.items()},
+            "networks": [
+                {"name": one.name, "architecture": dict(one.architecture), "costs": one.costs,
+                 "cut": one.cut, "fine_tuned": one.fine_tuned}
+                for one in self.networks
+            ],
+            "seconds": self.seconds,
+            "folder": None if self.folder is None else str(self.folder),
+        }  # fmt: skip
 
     def save(self, folder: str | Path, *, named: NamedNetwork | None = None) -> None:
         """Write the smaller network for :func:`ddpnas.load`, with the figures of all networks.
