@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import ArchitectureError, RunError
 from ddpnas.evaluators.table import TableConfig
-from ddpnas.runs._shapes import GeneratedForm, LatencyCheckForm, RecordForm, StageForm
+from ddpnas.runs._forms import GeneratedForm, LatencyCheckForm, RecordForm, StageForm
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.folder import (
     CONFIG,

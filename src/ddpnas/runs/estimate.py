@@ -10,7 +10,7 @@ from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError
 from ddpnas.relaxed.estimate import MixtureEstimate
 from ddpnas.relaxed.evaluator import MixtureEvaluator
-from ddpnas.runs._judge import judge_config
+from ddpnas.runs._search_evaluator import search_evaluator_config
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.gradient import GradientStrategy
@@ -71,7 +71,7 @@ def estimate_search(
     if not isinstance(made, GradientStrategy):
         return None
     processes = join(device)
-    config = judge_config("supernet", made, evaluator_options or {})
+    config = search_evaluator_config("supernet", made, evaluator_options or {})
     evaluator = MixtureEvaluator(
         space, data, made, config, seed=seed, device=device, processes=processes, sieve=sieve
     )

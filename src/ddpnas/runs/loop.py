@@ -11,7 +11,7 @@ from typing import Any
 
 from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluation, Evaluator
-from ddpnas.runs._shapes import CheckpointForm, RecordForm
+from ddpnas.runs._forms import CheckpointForm, RecordForm
 from ddpnas.runs.folder import HISTORY, STAGES, RunFolder
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution

@@ -14,8 +14,8 @@ from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.evaluators.registry import list_evaluators
-from ddpnas.runs._judge import judge_config, named_judge
 from ddpnas.runs._run_files import RunFiles
+from ddpnas.runs._search_evaluator import create_named_evaluator, search_evaluator_config
 from ddpnas.runs.folder import GENERATED, RUN, RunFolder
 from ddpnas.runs.generation_request import GenerationRequest, GenerationResult, GenerationTask
 from ddpnas.space.decisions import Architecture
@@ -187,12 +187,12 @@ class Run(RunFiles):
                 f"the strategy of {self.path}, {self.strategy_name!r}, is your own and trained a "
                 f"mixture; make its ddpnas.relaxed.MixtureEvaluator, and call its rescore"
             )
-        evaluator = named_judge(
+        evaluator = create_named_evaluator(
             config.evaluator,
             space,
             data,
             strategy,
-            judge_config(config.evaluator, strategy, config.evaluator_options),
+            search_evaluator_config(config.evaluator, strategy, config.evaluator_options),
             evaluations=plain["evaluations"],
             seed=config.seed,
             device=device,

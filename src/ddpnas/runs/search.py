@@ -14,8 +14,13 @@ from ddpnas.data.load import DataConfig, as_data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DataError, OptionError, RunError, SpaceError
 from ddpnas.evaluators.base import Evaluator
-from ddpnas.runs._judge import create_judge, judge_config, made_by_user, refuse_own
-from ddpnas.runs._shapes import RecordForm, ResultForm
+from ddpnas.runs._forms import RecordForm, ResultForm
+from ddpnas.runs._search_evaluator import (
+    create_search_evaluator,
+    made_by_user,
+    refuse_own,
+    search_evaluator_config,
+)
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.estimate import estimate_search, with_epochs
 from ddpnas.runs.folder import CONFIG, HISTORY, RESULT, RUN, RunFolder
@@ -209,7 +214,7 @@ def search(
             )  # fmt: skip
             given = with_epochs(given, estimate)
     named, source, plan = _create_strategy(strategy, space, seed, given)
-    judged_by, judge_options, judge = create_judge(
+    judged_by, judge_options, judge = create_search_evaluator(
         evaluator,
         dict(evaluator_options or {}),
         space,
@@ -362,7 +367,7 @@ def check_without_data(
         named.checked(strategy_options or {})
         made = named.made()
     if isinstance(evaluator, str):
-        judge_config(evaluator, made, evaluator_options or {})
+        search_evaluator_config(evaluator, made, evaluator_options or {})
     if isinstance(space, str):
         check_space(space, space_options or {})
     if out is not None:  # where one process refuses, all have to

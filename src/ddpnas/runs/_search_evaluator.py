@@ -30,10 +30,16 @@ from ddpnas.training.distributed import ALONE, Processes
 from ddpnas.utils.settings import checked_options
 from ddpnas.utils.shapes import hints_of, shown
 
-__all__ = ["create_judge", "judge_config", "made_by_user", "named_judge", "refuse_own"]
+__all__ = [
+    "create_named_evaluator",
+    "create_search_evaluator",
+    "made_by_user",
+    "refuse_own",
+    "search_evaluator_config",
+]
 
 
-def judge_config(name: str, strategy: object, options: Mapping[str, Any]) -> Any:
+def search_evaluator_config(name: str, strategy: object, options: Mapping[str, Any]) -> Any:
     """Return the dataclass of a named evaluator's options, as the strategy needs it.
 
     Args:
@@ -46,7 +52,7 @@ def judge_config(name: str, strategy: object, options: Mapping[str, Any]) -> Any
             cannot train the mixture that the strategy needs.
 
     Example:
-        >>> judge_config("supernet", GradientStrategy, {}).eval_batch_size
+        >>> search_evaluator_config("supernet", GradientStrategy, {}).eval_batch_size
         500
     """
     kind = strategy if isinstance(strategy, type) else type(strategy)
@@ -71,7 +77,7 @@ def judge_config(name: str, strategy: object, options: Mapping[str, Any]) -> Any
     )
 
 
-def named_judge(
+def create_named_evaluator(
     name: str,
     space: SearchSpace,
     data: Data,
@@ -91,7 +97,7 @@ def named_judge(
         space: The searched space.
         data: Its training split trains, its validation split scores.
         strategy: The strategy that asks for the scores; None for one that needs no mixture.
-        config: What :func:`judge_config` returned.
+        config: What :func:`search_evaluator_config` returned.
         evaluations: Number of architectures that will be scored in all.
         seed: Seed for initial weights, shuffling and augmentation.
         device: "auto", "cpu", "cuda", ...
@@ -122,7 +128,7 @@ def named_judge(
     )
 
 
-def create_judge(
+def create_search_evaluator(
     evaluator: str | Evaluator | Callable[..., Evaluator],
     options: dict[str, Any],
     space: SearchSpace,
@@ -148,8 +154,8 @@ def create_judge(
         sieve: Which images are read.
     """
     if isinstance(evaluator, str):
-        config = judge_config(evaluator, strategy, options)
-        made = named_judge(
+        config = search_evaluator_config(evaluator, strategy, options)
+        made = create_named_evaluator(
             evaluator,
             space,
             data,
