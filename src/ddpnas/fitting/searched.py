@@ -45,7 +45,7 @@ __all__ = ["Searched"]
 
 
 class Searched(Following):
-    """A fit that searches, by a plan of :func:`make_plan`; see its base.
+    """A fit that searches, by a plan of :func:`ddpnas.fitting.planning.make_plan`; see its base.
 
     Args:
         plan: What to do.
