@@ -9,7 +9,7 @@ from torch import nn
 
 import ddpnas
 from ddpnas.errors import OptionError, RunError
-from ddpnas.shrinking import WidthScores, resume_shrink, shrink
+from ddpnas.shrinking import ShrinkTask, WidthScores, plan, resume_shrink, shrink
 from ddpnas.shrinking.plan import refuse_too_long
 
 from .networks import conv
@@ -136,6 +136,22 @@ def test_controls_have_the_multiply_adds_of_the_found_network(unbroken):
     found, uniform, random = unbroken[0].networks
     assert uniform.costs["macs"] <= found.costs["macs"]
     assert random.costs["macs"] <= found.costs["macs"]
+
+
+def test_an_estimate_counts_what_is_done_and_the_checkpoint_of_each_epoch(
+    given, stripes, monkeypatch
+):
+    monkeypatch.setattr(plan, "seconds_an_image", lambda *args, training: 0.0)  # an endless speed
+
+    def phases(**options):
+        settings = plan.ShrinkSettings(**{**OPTIONS, **options})
+        task = ShrinkTask.plan(given, stripes, {"macs": "60%"}, settings, writes=False)
+        return task.followed.phases
+
+    few, many = phases(epochs=2), phases(epochs=200)
+    assert 0 < few["fine-tuning"] < many["fine-tuning"] / 50
+    # There are four networks, so that 50 of them cannot be scored.
+    assert phases(candidates=4)["candidates"] == phases(candidates=50)["candidates"]
 
 
 def test_too_few_minutes_are_refused_with_a_size_that_fits(given, stripes, tmp_path):

@@ -18,7 +18,6 @@ from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
 from ddpnas.shrinking._pace import seconds_an_image
-from ddpnas.shrinking.candidates import uniform_widths
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS
 from ddpnas.shrinking.importance import Importance
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
@@ -43,7 +42,9 @@ SHRINK = "shrink.json"  # the plan, in the folder of a shrink
 RECIPE = "finetune"
 MASK_EPOCHS = 3  # of the method "pas"
 _WRITING = 15.0  # seconds, about, for exporting and checking a file and for the report
+_EPOCH = 0.02  # seconds, about, for the checkpoint of an epoch
 _CUTTING = 0.03  # seconds, about, for making a smaller network
+_NEAR, _DRAWN = 0.9, 20  # random networks have at least this share of a limit on multiply-adds
 _CAUTION = 0.9  # of the size that a message proposes
 _SMALLEST, _STEP = 32, 16  # pixels a side
 
@@ -130,7 +131,8 @@ def estimate(
 ) -> dict[str, float]:
     """Return the seconds that each phase should take on this machine.
 
-    The network is run, and one of the size that the limits allow is trained, for a few batches.
+    The network is run, and one of the size that the limits allow is run and trained, for a few
+    batches.
 
     Args:
         space: Widths of the network.
@@ -143,47 +145,56 @@ def estimate(
     """
     shape, macs = space.input_shape, costs["macs"]
     whole = {d.name: d.options[-1] for d in space.decisions}
-    full = macs.cost(whole)
+    small = space.build(_typical(space, limits, costs))
     run = seconds_an_image(space.model, shape, device, training=False)
-    smaller = _within(space, limits, costs)
-    small = space.build(smaller)
-    share = macs.cost(smaller) / full
+    small_run = seconds_an_image(small, shape, device, training=False)
+    small_step = seconds_an_image(small, shape, device, training=True)
+
+    singles = sum(
+        macs.cost({**whole, d.name: option}) for d in space.decisions for option in d.options
+    ) / macs.cost(whole)
     trains = len(data.train) + (0 if data.test is None else len(data.valid))
     unseen = len(data.splits[data.held_out])
     scored = min(settings.images, len(data.train)) + min(settings.images, len(data.valid))
-    singles = sum(
-        macs.cost({**whole, d.name: option}) / full for d in space.decisions for option in d.options
-    )
     widths = sum(len(d.options) for d in space.decisions)
     networks = 1 + 2 * settings.controls
     epochs = settings.epochs or planned_epochs(create_recipe(RECIPE), data)
-    each = seconds_an_image(small, shape, device, training=True)
+    epoch = trains * (small_step + run * settings.distil) + _EPOCH
     phases = {
         "head": 0.0,
         "masks": 0.0,
-        "sensitivity": (singles + 2) * scored * run + _CUTTING * widths,
-        "candidates": settings.candidates * (share * scored * run + _CUTTING) + 2 * unseen * run,
-        "fine-tuning": networks
-        * (epochs * trains * (each + run * settings.distil) + unseen * share * run),
+        "sensitivity": unseen * run + (singles + 2) * scored * run + _CUTTING * widths,
+        "candidates": min(settings.candidates, space.size) * (scored * small_run + _CUTTING),
+        "fine-tuning": networks * (epochs * epoch + 2 * unseen * small_run),
     }
     if settings.head_epochs or settings.method == "pas":
         whole_each = seconds_an_image(space.model, shape, device, training=True)
         phases["head"] = settings.head_epochs * trains * whole_each
         if settings.method == "pas":
             phases["sensitivity"] = 0.0
-            phases["masks"] = MASK_EPOCHS * len(data.train) * whole_each
+            phases["masks"] = unseen * run + MASK_EPOCHS * len(data.train) * whole_each
     if writes:
         phases["writing"] = _WRITING
     return {name: seconds for name, seconds in phases.items() if seconds}
 
 
-def _within(
+def _typical(
     space: ShrinkableSpace, limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
 ) -> Mapping[str, str]:
+    """Return widths within the limits: of some random ones, those of the median activations.
+
+    Networks that are found often have wide streams and narrow layers between. They take longer for
+    their multiply-adds than uniform widths, and about as long as random ones.
+    """
+    asked, near = limits.get("macs", Limit()), dict(limits)
+    if math.isfinite(asked.upper):
+        near["macs"] = Limit(max(asked.lower, _NEAR * asked.upper), asked.upper)
+    rng = np.random.default_rng(0)
     try:
-        return uniform_widths(space, limits, costs)
+        drawn = [sample_within(space, near, costs, rng) for _ in range(_DRAWN)]
     except InfeasibleError:
-        return sample_within(space, limits, costs, np.random.default_rng(0))
+        drawn = [sample_within(space, limits, costs, rng) for _ in range(_DRAWN)]
+    return sorted(drawn, key=costs["activation_bytes"].cost)[_DRAWN // 2]
 
 
 def refuse_too_long(phases: Mapping[str, float], minutes: float, data: Data) -> None:
