@@ -145,7 +145,26 @@ class Tied(nn.Module):
         return self.head(self.alias(self.twice(self.stem(x).relu()).relu()))
 
 
-ALL = [Residual, Concat, Grouped, Attention, Shuffled, Auxiliary, Tied]
+class OwnTensors(nn.Module):
+    """Parameters and buffers of the network's own, and a layer of which only the weight is used."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.borrowed = conv(3, 16, 3), nn.Linear(16, 16)
+        rates = [rate.item() for rate in torch.linspace(0.1, 0.2, 2)]
+        self.scale = nn.Parameter(torch.full((16,), rates[0]))
+        self.register_buffer("offset", torch.arange(16.0).view(1, 16, 1, 1))
+        self.kernels = nn.ParameterList([nn.Parameter(torch.rand(16, 16, 1, 1)) for _ in rates])
+        self.head = Head(16)
+
+    def forward(self, x):
+        x = self.stem(x) * self.scale.view(1, -1, 1, 1) + self.offset
+        for kernel in self.kernels:
+            x = functional.conv2d(x, kernel).relu()
+        return self.head(functional.conv2d(x, self.borrowed.weight[:, :, None, None]))
+
+
+ALL = [Residual, Concat, Grouped, Attention, Shuffled, Auxiliary, Tied, OwnTensors]
 
 
 def trained(network, seed=0):

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ddpnas.errors import ArchitectureError, nearest
 from ddpnas.shrinking.groups import Axis, Group, Positions
 from ddpnas.space.resizing import replace_tensor, set_sizes, tensor_places
+from ddpnas.space.slices import TENSOR_SIZES
 from ddpnas.space.widths import Width
 
 __all__ = ["Order", "cut_channels", "cut_for_now", "kept_positions", "resize", "undecided_sizes"]
@@ -195,8 +196,8 @@ def undecided_sizes(model: nn.Module, groups: Sequence[Group], widths: Mapping[s
         if not any(isinstance(size, Width) for size in sizes):
             continue
         for module, name in places:
-            held = vars(module).get("tensor_sizes", ())
-            vars(module)["tensor_sizes"] = (*held, (name, tuple(sizes)))
+            held = vars(module).get(TENSOR_SIZES, ())
+            vars(module)[TENSOR_SIZES] = (*held, (name, tuple(sizes)))
             own = {**module._parameters, **module._buffers}
             shapes = {n: tuple(t.shape) for n, t in own.items() if t is not None}
             set_sizes(module, {name: tuple(sizes)}, shapes)

@@ -15,7 +15,7 @@ from torch import nn
 
 from ddpnas.errors import SpaceError
 from ddpnas.space.decisions import Decision
-from ddpnas.space.slices import Slices, at_widths, layout, widths_of
+from ddpnas.space.slices import TENSOR_SIZES, Slices, at_widths, layout, layout_of, widths_of
 from ddpnas.space.widths import trial_sizes
 
 __all__ = ["check_widths", "explain_failure"]
@@ -114,7 +114,7 @@ def _differences(
                     f"with {found[name]}: a width was turned into a plain number on the way (by "
                     f"max, int, round, if or the like); compute it with width.map(function)"
                 )
-        yield from _tensor_differences(module, other)
+        yield from _tensor_differences(module, other, sizes)
 
 
 def _kind(module: nn.Module) -> tuple[str, str]:
@@ -122,10 +122,16 @@ def _kind(module: nn.Module) -> tuple[str, str]:
     return type(module).__module__, type(module).__qualname__
 
 
-def _tensor_differences(expected: _Expected, other: nn.Module) -> Iterator[str]:
+def _tensor_differences(
+    expected: _Expected, other: nn.Module, sizes: Mapping[str, int]
+) -> Iterator[str]:
     module, layer = expected.module, expected.layer
     own = {**module._parameters, **module._buffers}
-    shapes = layout(other) if expected.held else None
+    shapes = None
+    if TENSOR_SIZES in expected.held:  # of this module alone: a network made of numbers has none
+        shapes = layout_of(at_widths(expected.held[TENSOR_SIZES], sizes))
+    elif expected.held:
+        shapes = layout(other)
     for name, tensor in {**other._parameters, **other._buffers}.items():
         whole = own.get(name)
         if (tensor is None) != (whole is None):

@@ -9,7 +9,7 @@ outside has no gradient, so no step moves it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,19 @@ from torch.utils.hooks import RemovableHandle
 
 from ddpnas.space.widths import Width
 
-__all__ = ["Shape", "Slices", "at_widths", "fix_widths", "layout", "widths_in", "widths_of"]
+__all__ = [
+    "TENSOR_SIZES",
+    "Shape",
+    "Slices",
+    "at_widths",
+    "fix_widths",
+    "layout",
+    "layout_of",
+    "widths_in",
+    "widths_of",
+]
+
+TENSOR_SIZES = "tensor_sizes"  # attribute of a module: (name of a tensor, its shape) for some
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,8 @@ def layout(module: nn.Module) -> dict[str, Shape] | None:
         >>> layout(nn.Conv2d(8, 16, 3, groups=4))
         {'weight': Shape(sizes=(16, 2, 3, 3), blocks=4), 'bias': Shape(sizes=(16,), blocks=4)}
     """
-    if "tensor_sizes" in vars(module):
-        return {name: Shape(tuple(sizes)) for name, sizes in vars(module)["tensor_sizes"]}
+    if TENSOR_SIZES in vars(module):
+        return layout_of(vars(module)[TENSOR_SIZES])
     own: Any = getattr(module, "slice_to", None)
     if own is not None:
         return {name: Shape(tuple(sizes)) for name, sizes in own().items()}
@@ -67,6 +79,11 @@ def layout(module: nn.Module) -> dict[str, Shape] | None:
         if isinstance(module, kind):
             return shapes(module)
     return None
+
+
+def layout_of(sizes: Iterable[tuple[str, Sequence[int]]]) -> dict[str, Shape]:
+    """Return the shapes that an attribute ``tensor_sizes`` says; see :func:`layout`."""
+    return {name: Shape(tuple(shape)) for name, shape in sizes}
 
 
 def _convolution(layer: Any) -> dict[str, Shape]:
