@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.errors import ExportError
-from ddpnas.fitting import sizing
+from ddpnas.costs.pace import Pace
+from ddpnas.errors import ExportError, InfeasibleError, OptionError
+from ddpnas.fitting import planning, sizing
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
 from ddpnas.generation.limits import parse_limits
@@ -104,3 +105,31 @@ def test_what_cannot_be_exported_is_refused_before_it_is_trained(data):
 def test_time_for_the_end_follows_what_an_export_takes(data):
     asked = request(data, {}, 100.0, "onnx")
     assert asked.reserve(2.0) < asked.reserve(4.0) <= asked.reserve(1000.0) == 25.0
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"macs": (149_000, 150_000)}, {"macs": "150K", "params": ">=6K"},
+     {"params": ">=6K"}, {"macs": "150K", "peak_activation_bytes": "12K"}],
+)  # fmt: skip
+@pytest.mark.parametrize("seconds", [140.0, pytest.param(400.0, marks=pytest.mark.slow)])
+def test_all_that_is_trained_is_within_all_limits(plan, data, limits, seconds, monkeypatch):
+    pace = Pace({"macs": SECONDS_A_MAC})
+    monkeypatch.setattr(planning, "measure_pace", lambda *args, **options: pace)
+    made, _, _ = plan(limits, seconds)
+    assert made.strategy_options["candidates"] > 1 or seconds < 200
+    space = ddpnas.create_space("edge", **made.space_options)
+    strategy = ddpnas.create_strategy("halving", space, **made.strategy_options)
+    while not strategy.done:
+        batch = strategy.ask()
+        for one in batch:
+            costs = ddpnas.count_network(space.build(one), data.input_shape)
+            assert all(limit.holds(costs[n]) for n, limit in parse_limits(limits).items())
+        strategy.tell(batch, [0.5] * len(batch))
+
+
+def test_limits_that_no_network_meets_are_refused_with_the_lowest_costs(plan):
+    with pytest.raises(InfeasibleError, match=r"macs <= 100 cannot be met.* is [\d,]+ MACs"):
+        plan({"macs": 100}, 60.0)
+    with pytest.raises(OptionError, match="latency_ms at least 2 does not say how large"):
+        plan({"latency_ms": ">=2"}, 60.0)

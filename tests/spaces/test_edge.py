@@ -105,6 +105,8 @@ def test_a_design_that_cannot_be_narrow_enough_is_refused():
     space = create_space("edge", input_shape=(1, 8, 8), **TINY)
     with pytest.raises(InfeasibleError, match="no residual network"):
         space.scaled("residual", {"macs": 100})
+    with pytest.raises(InfeasibleError, match="widest residual .*params.* at least 1,000,000"):
+        space.scaled("residual", {"macs": "200K", "params": ">=1M"})
 
 
 def test_options_that_contradict_each_other_are_refused():

@@ -13,6 +13,7 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
+from ddpnas.fitting.designs import PEAK, added_limits, draw_by_peak
 from ddpnas.fitting.plan import MORE, FitPlan, Race, divide
 from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.sizing import Sized, limit_texts, sized, standard_designs, trial_epoch
@@ -147,18 +148,23 @@ def _with_race(
     space, limits, seed, data = networks.space, networks.limits, request.seed, request.data
     costs = count_costs(space)
     designs = list(standard_designs(space, limits, latency))
+    others = _others(space, added_limits(limits), costs, seed)
     found = measure_pace(
-        space, [*designs, *_others(space, limits, costs, seed)], costs, data,
+        space, [*designs, *others], costs, data,
         create_recipe("quick", batch_size=batch_size), device=request.device,
         most_seconds=_MEASURING * request.left(request.reserve()),
     )  # fmt: skip
     designs, pace = _quickest(designs, costs, found), dict(found.seconds)
     strategy = _strategy(networks, race, designs)
-    if latency is not None:  # all candidates are drawn here, where the table is
-        missing = max(0, race.candidates - len(designs))
+    missing = max(0, race.candidates - len(designs))
+    drawn: list[Architecture] | None = None  # here, as the strategy cannot tell what fits
+    if latency is not None:
         counted, _ = split_limits(request.limits)
         wanted = _in_race({**counted, **latency.limits}, "latency_ms")
         drawn = latency.draw(space, wanted, costs, _prior(space), pace, missing, seed)
+    elif PEAK in limits:
+        drawn = draw_by_peak(space, _in_race(limits), costs, _prior(space), pace, missing, seed)
+    if drawn is not None:
         names = [dict(one) for one in dict.fromkeys([*designs, *drawn])]
         strategy |= {"candidates": len(names), "first": names}
     else:

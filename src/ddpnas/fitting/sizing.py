@@ -12,6 +12,7 @@ import torch
 from ddpnas.costs.network import count_network
 from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError
+from ddpnas.fitting.designs import any_within
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.timed import TimedLimits
 from ddpnas.generation.limits import Limit
@@ -82,7 +83,7 @@ def sized(
     while True:
         space = cast(EdgeSpace, create_space("edge", **options, limits=limit_texts(wanted)))
         try:
-            design = next(standard_designs(space, wanted))
+            design = next(standard_designs(space, wanted, others=found is None))
         except InfeasibleError:
             if found is None:
                 raise
@@ -101,7 +102,11 @@ def sized(
 
 
 def standard_designs(
-    space: EdgeSpace, limits: Mapping[str, Limit], latency: TimedLimits | None = None
+    space: EdgeSpace,
+    limits: Mapping[str, Limit],
+    latency: TimedLimits | None = None,
+    *,
+    others: bool = True,
 ) -> Iterator[Architecture]:
     """Yield the standard designs within limits, the best at equal seconds first.
 
@@ -109,9 +114,10 @@ def standard_designs(
         space: The space.
         limits: Limits on counted costs.
         latency: A limit on milliseconds; None for none.
+        others: Whether another network of the space is yielded if no design is within the limits.
 
     Raises:
-        InfeasibleError: None is within the limits; says why for the first one.
+        InfeasibleError: No design is within the limits, nor any other network.
     """
     seen: list[Architecture] = []
     reasons = []
@@ -126,7 +132,9 @@ def standard_designs(
             if one not in seen:
                 seen.append(one)
                 yield one
-    if not seen:
+    if not seen and others:
+        yield any_within(space, limits, latency)
+    elif not seen:
         raise reasons[0]
 
 

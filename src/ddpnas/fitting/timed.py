@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
-import numpy as np
-
 from ddpnas.costs.latency import measure_latency
 from ddpnas.costs.latency_check import time_network
-from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.fitting.candidates import draw_candidates
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, tightened_limits, within
 from ddpnas.space.decisions import Architecture
@@ -26,8 +24,6 @@ __all__ = ["TimedLimits", "split_limits"]
 LATENCY = "latency_ms"
 _GUESSES = ("4M", "1M")  # multiply-adds of the two networks that are timed to size the space
 _SMALLER = 0.8  # by which a design that is too slow is scaled down, again and again
-_TRIES = 2_000  # draws for a candidate
-_POOL = 4  # candidates that are drawn for each that races, the fastest to train
 
 
 def split_limits(limits: Mapping[str, Limit]) -> tuple[dict[str, Limit], dict[str, Limit]]:
@@ -71,7 +67,15 @@ class TimedLimits:
             fitting: Classes and input shape of the space.
             counted: The limits that are asked for.
             timed: The limit on milliseconds.
+
+        Raises:
+            OptionError: It has no upper end.
         """
+        if math.isinf(timed[LATENCY].upper):
+            raise OptionError(
+                f"{LATENCY} {timed[LATENCY].describe()} does not say how large networks may be; "
+                f"give an upper end too, such as {LATENCY}=3"
+            )
         guess = {"macs": _GUESSES[0]}
         space = cast(EdgeSpace, create_space("edge", **fitting, limits=guess))
         macs, times = [], []
@@ -159,23 +163,8 @@ class TimedLimits:
             seed: Seed for the draws.
         """
         tables = {**costs, LATENCY: self.table}
-        rng = np.random.default_rng(seed)
-        drawn: dict[Architecture, float] = {}
-        for _ in range(_POOL * number):
-            one = next(
-                (a for a in _draws(space, prior, rng) if within(a, limits, tables)), None
-            ) or sample_within(space, limits, tables, rng, margin=0.0)
-            drawn[space.canonical(one)] = Pace(pace).of({n: t.cost(one) for n, t in costs.items()})
-        return sorted(drawn, key=lambda one: drawn[one])[:number]
-
-
-def _draws(
-    space: EdgeSpace, prior: Mapping[str, Mapping[str, float]], rng: np.random.Generator
-) -> Iterator[Architecture]:
-    rows: list[tuple[str, Sequence[str], Any]] = []
-    for decision in space.decisions:
-        given = prior.get(decision.name, {})
-        weights = np.array([given.get(option, 1.0) for option in decision.options])
-        rows.append((decision.name, decision.options, weights / weights.sum()))
-    for _ in range(_TRIES):
-        yield Architecture({name: str(rng.choice(options, p=p)) for name, options, p in rows})
+        return draw_candidates(
+            space, costs, prior, pace, number, seed,
+            fits=lambda one: within(one, limits, tables),
+            instead=lambda rng: sample_within(space, limits, tables, rng, margin=0.0),
+        )  # fmt: skip

@@ -342,14 +342,15 @@ class EdgeSpace(SearchSpace):
         """Return a standard design, as wide as the limits allow.
 
         Widths double from stage to stage, as far as the space has them. The largest such network
-        within the limits is taken, then single widths are raised while the limits hold.
+        within the upper limits is taken, then single widths are raised while these hold.
 
         Args:
             design: One of :data:`DESIGNS`.
             limits: Cost name -> limit, as for :func:`ddpnas.generate`; see :data:`SIZED_BY`.
 
         Raises:
-            InfeasibleError: Not even the narrowest network of the design is within the limits.
+            InfeasibleError: Not even the narrowest network of the design is within the upper
+                limits, or the widest one that is misses a lower limit.
             OptionError: The design is unknown, or a limit is of another cost.
 
         Example:
@@ -399,7 +400,17 @@ class EdgeSpace(SearchSpace):
                     best = more
                     break
             else:
-                return architecture(best)
+                break
+        found = architecture(best)
+        with torch.device("meta"):
+            costs = count_network(self.build(found), self.input_shape)
+        for name, limit in allowed.items():
+            if costs[name] < limit.lower:
+                raise InfeasibleError(
+                    f"the widest {design} network of space {self.name!r} within the upper limits "
+                    f"has {name} {costs[name]:,.0f}, which is not {limit.describe()}"
+                )
+        return found
 
     def outline(self, architecture: Mapping[str, str]) -> str:
         """Return an architecture in a few words: stem, stages with width and depth, head.
