@@ -98,6 +98,21 @@ def test_an_interrupted_fit_goes_on_to_the_same_network(unbroken, data, plan, tm
     assert ddpnas.load(tmp_path / "run").text == unbroken.text
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"limits": {"macs": LIMIT // 2}}, "the plan says limits = {'macs': '60,000'}"),
+        ({"seed": 4}, "the plan says seed = 3, not 4; leave seed out"),
+        ({"minutes": 2}, "the plan says minutes = 10.0, not 2"),
+        ({"teacher": "timm:resnet18"}, "the plan says teacher = None"),
+        ({"metric": "macro-f1"}, "the plan says metric = 'accuracy'"),
+    ],
+)
+def test_what_a_plan_says_otherwise_is_refused(data, plan, options, says):
+    with pytest.raises(OptionError, match=says):
+        ddpnas.fit(data, plan=plan, **options)
+
+
 def test_a_plan_keeps_which_epochs_the_clock_dropped(data, plan, tmp_path):
     content = {**FitPlan.read(plan).to_dict(), "seconds": 2.0, "epochs": 5000}  # a second is left
     (tmp_path / "short.json").write_text(json.dumps(content))
@@ -181,6 +196,8 @@ def test_baselines_are_trained_for_the_same_time(data, plan):
         ({"minutes": -1}, OptionError, "minutes"),
         ({"image_size": 16}, OptionError, "image_size"),
         ({"metric": "f1"}, OptionError, "macro-f1"),
+        ({"teacher": "nowhere"}, OptionError, "there is no folder 'nowhere'"),
+        ({"device": "tpu9"}, OptionError, "device 'tpu9' cannot be used here"),
         ({"class_weights": "equal"}, OptionError, "balanced"),
         ({"export": "tflite", "out": "x"}, OptionError, "onnx"),
         ({"baselines": ["resnet"], "limits": {"macs": "60K"}}, OptionError, "resnet18"),

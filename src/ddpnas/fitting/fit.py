@@ -31,6 +31,8 @@ from ddpnas.runs.folder import LATENCY, PLAN, RUN, RunFolder
 from ddpnas.runs.loop import search_seconds
 from ddpnas.runs.run import Run
 from ddpnas.spaces.edge import EdgeSpace
+from ddpnas.training.device import pick_device
+from ddpnas.training.distillation import as_teacher
 from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.pretrained import load_data_for
 from ddpnas.training.recipes import RECIPES, ClassWeights, Metric
@@ -105,7 +107,8 @@ def fit(
             "resnet-9", "mobilenet-v2" and "regnet" scaled to the limits, a network of torchvision,
             or ``NET.py:factory``, which is executed.
         export: File to write and check: "onnx", "torch" (torch.export) or "none". Needs ``out``.
-        plan: A ``plan.json`` to follow instead of making one, for the same network again.
+        plan: A ``plan.json`` to follow instead of making one, for the same network again. It says
+            everything but the images, ``baselines`` and ``export``.
         overwrite: Replace whatever run ``out`` holds.
         started: Seconds that have passed already and count, such as for loading torch.
         on_progress: Called with a line of text at each step.
@@ -133,10 +136,31 @@ def fit(
         need_onnx("onnx", "onnxscript", "onnxruntime")
     if out is not None:
         RunFolder.check_free(out, overwrite=overwrite)
-    data = _read(data, image_size, start)
+    pick_device(device)
     for name in baselines:
         check_baseline(name)
     followed = None if plan is None else FitPlan.read(plan)
+    if followed is not None:
+        followed.refuse_others({
+            "limits": ({name: str(limit) for name, limit in asked.items()}, {}),
+            "minutes": (minutes, 10.0), "start": (_text(start), None),
+            "weights": (_text(weights), None), "teacher": (_text(teacher), None),
+            "sieve": (sieve, "all"), "sieve_options": (dict(sieve_options or {}), {}),
+            "metric": (metric, "accuracy"), "class_weights": (class_weights, "none"),
+            "seed": (seed, 0), "device": (device, "auto"), "threads": (threads, None),
+        })  # fmt: skip
+        start, teacher = followed.start, followed.teacher
+    elif start is None and weights is not None:
+        raise OptionError("weights belong to a network: give start too (--start timm:NAME)")
+    if start is not None and baselines:
+        raise OptionError("baselines go with a search: leave out either --baseline or --start")
+    if start is not None and metric != "accuracy":
+        raise OptionError(
+            f"{metric} chooses among candidates, and --start leaves none: leave one out"
+        )
+    data = _read(data, image_size, start)
+    if teacher is not None:  # its network is made here and again for the final training
+        as_teacher(teacher, data, torch.device("cpu"))
     request = FitRequest(
         data, asked, seconds, begun, checked("seed", Seed, seed), device, export,
         report=out is not None, baselines=tuple(baselines), teacher=_text(teacher),
@@ -149,24 +173,16 @@ def fit(
         space: EdgeSpace | None = None
         latency: CostTable | None = None
         if followed is not None:
-            made = dataclasses.replace(followed, export=export, baselines=list(baselines))
+            made = dataclasses.replace(
+                followed, export=export, baselines=list(baselines), data=dict(data.source) or None
+            )
         elif start is not None:
-            if baselines:
-                raise OptionError(
-                    "baselines go with a search: leave out either --baseline or --start"
-                )
-            if metric != "accuracy":
-                raise OptionError(
-                    f"{metric} chooses among candidates, and --start leaves none: leave one out"
-                )
             made, batch_size = _within_memory(
                 lambda size: plan_started(request, str(start), _text(weights), size),
                 RECIPES[RECIPE].batch_size or 1, tell,
             )  # fmt: skip
             made = _trained_by(made, metric, class_weights, batch_size)
         else:
-            if weights is not None:
-                raise OptionError("weights belong to a network: give start too (--start timm:NAME)")
             (made, space, latency), batch_size = _within_memory(
                 lambda size: make_plan(
                     request, choose_threads=threads is None, batch_size=size

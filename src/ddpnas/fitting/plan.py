@@ -17,11 +17,12 @@ from typing import Annotated, Any
 
 from ddpnas.errors import OptionError
 from ddpnas.export.trained import Export
+from ddpnas.generation.limits import parse_limits
 from ddpnas.runs.folder import PLAN
 from ddpnas.utils.files import write_atomic
 from ddpnas.utils.read import read_json
 from ddpnas.utils.settings import Count, Seed, checked_fields
-from ddpnas.utils.shapes import Range
+from ddpnas.utils.shapes import Range, shown
 
 __all__ = ["MORE", "FitPlan", "Race", "divide", "reserve_of"]
 
@@ -158,6 +159,37 @@ class FitPlan:
     def training(self) -> float:
         """Seconds for race and final training together."""
         return self.seconds - self.started - self.reserve
+
+    def refuse_others(self, given: Mapping[str, tuple[Any, Any]]) -> None:
+        """Refuse settings of a fit that follows this plan and that say something else than it.
+
+        Args:
+            given: Name of a setting -> what was given, and the default of it.
+
+        Raises:
+            OptionError: One is neither its default nor what the plan says.
+
+        Example:
+            >>> plan = FitPlan(60.0, 1.0, 1.0, {"macs": "2000000"}, 3, "cpu", 1)
+            >>> plan.refuse_others({"seed": (3, 0), "minutes": (10, 10)})
+            >>> plan.refuse_others({"seed": (4, 0)})
+            Traceback (most recent call last):
+            ddpnas.errors.OptionError: the plan says seed = 3, not 4; leave seed out, or leave ...
+        """
+        planned = {
+            **dataclasses.asdict(self),
+            "minutes": self.seconds / 60,
+            "metric": self.evaluator_options.get("metric", "accuracy"),
+            "class_weights": self.recipe.get("class_weights", "none"),
+        }
+        if "limits" in given:
+            planned["limits"] = {n: str(one) for n, one in parse_limits(self.limits).items()}
+        for name, (value, default) in given.items():
+            if value not in (default, planned[name]):
+                raise OptionError(
+                    f"the plan says {name} = {shown(planned[name])}, not {shown(value)}; leave "
+                    f"{name} out, or leave the plan out to make another one"
+                )
 
     def with_epochs(self, epochs: int) -> FitPlan:
         """Return the plan with the length of the final training."""

@@ -32,7 +32,7 @@ from ddpnas.errors import RunError
 from ddpnas.runs.config import RunConfig
 from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from ddpnas.training.saving import lock_trained
-from ddpnas.utils.files import LOCK, lock, sync, writable, write_atomic
+from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic
 from ddpnas.utils.read import whole_lines
 
 __all__ = [
@@ -132,8 +132,10 @@ class RunFolder:
         """Refuse what :meth:`create` refuses, without making anything.
 
         Raises:
-            RunError: The folder holds a run (without ``overwrite``) or something else.
+            RunError: The folder holds a run (without ``overwrite``) or something else, or it
+                cannot be made there.
         """
+        check_place(Path(path))
         if Path(path).is_dir():
             cls(Path(path), contextlib.ExitStack())._refuse_present(overwrite)
 

@@ -23,7 +23,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from ddpnas.errors import RunError
 from ddpnas.shrinking.plan import SHRINK, ShrinkPlan
 from ddpnas.space.decisions import Architecture
-from ddpnas.utils.files import LOCK, lock, sync, writable, write_atomic
+from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic
 from ddpnas.utils.read import Measured, read_records, whole_lines
 
 __all__ = ["COSTS", "MASKS", "ONNX", "PROGRAM", "SCORES", "ShrinkFolder"]
@@ -92,8 +92,7 @@ class ShrinkFolder:
             RunError: The folder holds something.
         """
         folder = Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is a file; give another --out")
+        check_place(folder)
         found = [] if not folder.is_dir() else [one.name for one in folder.iterdir()]
         begun = [one.name for one in folder.glob(f"{SHRINK}.*.tmp")]  # a kill before the first file
         names = {*found} - {LOCK, *begun}

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from ddpnas.errors import RunError
 from ddpnas.utils.read import require_regular
 
-__all__ = ["LOCK", "is_full", "lock", "sync", "writable", "write_atomic"]
+__all__ = ["LOCK", "check_place", "is_full", "lock", "sync", "writable", "write_atomic"]
 
 LOCK = ".lock"  # the file in a folder that is locked while the folder is in use
 
@@ -143,6 +143,31 @@ def writable(
     except OSError as error:
         advice = f"make room, then {then}" if is_full(error) else instead
         raise RunError(f"{path} cannot be written ({error.strerror or error}); {advice}") from None
+
+
+def check_place(path: Path, instead: str = "give another --out") -> None:
+    """Refuse a folder that cannot be made or written, without making anything.
+
+    Args:
+        path: The folder.
+        instead: What to do, the end of the sentence.
+
+    Raises:
+        RunError: It, or the nearest folder above that is there, is a file or may not be written.
+
+    Example:
+        >>> check_place(Path("/dev/null/run"))
+        Traceback (most recent call last):
+        ddpnas.errors.RunError: /dev/null/run cannot be made: /dev/null is no folder; give ...
+    """
+    place = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
+    if not place.is_dir():
+        what = f"{place} is no folder"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        what = f"{place} may not be written"
+    else:
+        return
+    raise RunError(f"{path} cannot be made: {what}; {instead}")
 
 
 def is_full(error: OSError) -> bool:
