@@ -1,6 +1,7 @@
 """``ddpnas fit``: one command, its table, its JSON, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ def test_one_command_leaves_a_network_and_says_where(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "test accuracy" in said and "found" in said and "peak memory" in said
     assert f"ddpnas predict {out}" in said and f"ddpnas generate {out} --limit macs=" in said
+    report = " ".join(re.sub("<[^>]+>", " ", Path(out, "report.html").read_text()).split())
+    assert "ddpnas fit sign-digits-small --plan run/plan.json" in report
+    assert "ddpnas train" not in report and "seed 0 for 2 epochs" in report
     assert main(["generate", out, "--limit", "macs=150K"]) == 0
     assert main(words) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -82,7 +86,7 @@ def test_without_test_images_nothing_is_called_a_test(tmp_path, capsys):
         (["sign-digits-small", "--export", "tflite"], "onnx"),
         (["sign-digits-small", "--metric", "f1"], "macro-f1"),
         (["sign-digits-small", "--class-weights", "1"], "balanced"),
-        ([], "data"),
+        ([], "DATA"),
     ],
 )
 def test_bad_input_is_one_sentence(words, says, tmp_path, monkeypatch, capsys):

@@ -511,3 +511,18 @@ def test_what_was_scored_again_is_listed_and_repeated_by_the_commands(run, tmp_p
 def test_the_name_of_a_cost_makes_a_file_name():
     assert _file_name("frontier-energy/image") == "frontier-energy%2Fimage"
     assert _file_name("frontier-macs") == "frontier-macs"
+
+
+def test_the_images_of_a_training_and_its_precision_are_said_and_repeated(tmp_path):
+    data = ddpnas.load_data("sign-digits-small", limit_train_images=200)
+    space = ddpnas.create_space("toy", num_classes=10, input_shape=data.input_shape)
+    chosen = {d.name: d.options[0] for d in space.decisions}
+    result = ddpnas.train(
+        space.build(chosen), data, epochs=1, device="cpu", mixed_precision="bf16",
+        sieve="random", sieve_options={"keep": 0.5},
+    )  # fmt: skip
+    result.save(tmp_path / "net", space=space, architecture=space.check(chosen))
+    assert "sieve `random` with `keep=0.5`" in (tmp_path / "net" / "README.md").read_text()
+    page = write_report(tmp_path / "net").read_text()
+    words = "--sieve random", "--sieve-options.keep 0.5", "--mixed-precision bf16"
+    assert all(one in page for one in words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from ddpnas.errors import OptionError, nearest
 from ddpnas.utils.settings import Seed, checked_options
 from ddpnas.utils.shapes import hints_of
 
-__all__ = ["SieveConfig", "list_sieves", "sieve_class", "sieve_options"]
+__all__ = ["SieveConfig", "SieveForm", "list_sieves", "sieve_class", "sieve_options"]
 
 _SIEVES: dict[str, type[Sieve]] = {
     "all": Sieve,
@@ -61,6 +61,13 @@ def sieve_options(name: str) -> dict[str, Any]:
     """
     parameters = inspect.signature(sieve_class(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+class SieveForm(TypedDict):
+    """What records keep of a sieve."""
+
+    name: str
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,12 @@ class SieveConfig:
         sieve = sieve_class(self.name)(labels, epochs, seed, **options)
         sieve.scoring = True
         return sieve
+
+    def to_dict(self) -> SieveForm | None:
+        """Return its name and the options that were given, for records; None for "all"."""
+        if not self.sieves:
+            return None
+        return {"name": self.name, "options": dict(self.options)}
 
     def identity(self) -> dict[str, Any]:
         """Return what results depend on, as plain data for JSON; nothing for "all"."""

@@ -69,6 +69,7 @@ print(model.classes[int(probabilities[0].argmax())])
 
 - data: {markdown(data["name"])}, {_sizes(data["sizes"])}; fingerprint `{data["fingerprint"]}`
 {_learned_from(provenance, first)}- recipe: {_listed(_pairs(first["recipe"]))}
+- epochs: {len(first["history"])}, precision: {_precision(first)}
 - seed: {provenance["seed"]}
 - versions: {_listed([f"{k} {v}" for k, v in versions.items()])}
 
@@ -81,6 +82,11 @@ def _pairs(settings: Mapping[str, Any]) -> list[str]:
     return [f"{name}={value}" for name, value in settings.items()]
 
 
+def _precision(first: Mapping[str, Any]) -> str:
+    mixed = first.get("mixed_precision", "no")
+    return "float32" if mixed == "no" else f"mixed, {code_span(mixed)}"
+
+
 def _learned_from(provenance: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     """Return what the network learned from apart from the data."""
     lines, start = [], provenance.get("start")
@@ -89,6 +95,9 @@ def _learned_from(provenance: Mapping[str, Any], first: Mapping[str, Any]) -> st
         lines.append(f"- fine-tuned from {code_span(str(start['name']))}{weights}\n")
     if first.get("teacher"):
         lines.append(f"- distilled from {code_span(first['teacher'])}\n")
+    if sieve := first.get("sieve"):
+        options = f" with {_listed(_pairs(sieve['options']))}" if sieve["options"] else ""
+        lines.append(f"- images of each epoch: sieve {code_span(sieve['name'])}{options}\n")
     return "".join(lines)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ddpnas.costs.count import count_costs
 from ddpnas.data.data import Data
+from ddpnas.data.sieves import SieveForm
 from ddpnas.errors import OptionError, RunError
 from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
@@ -38,6 +39,8 @@ class TrainedForm(TypedDict):
     seed: Whole
     seconds: Annotated[float, Range(0)]
     teacher: NotRequired[str | None]
+    sieve: NotRequired[SieveForm | None]
+    mixed_precision: NotRequired[str]
 
 
 class StartForm(TypedDict):
@@ -154,6 +157,9 @@ class TrainResult:
         seconds: Time for training and evaluation, over all sessions.
         data: The data it was trained on; None for a result that was read from a file.
         teacher: Name of the network that it was distilled from, and a hash of its weights.
+        sieve: Name of the sieve that chose the images of each epoch, and the options that it was
+            given; None for all images.
+        mixed_precision: "no", "bf16" or "fp16".
         last: Weights after the last epoch, where ``model`` has those of an earlier, better one.
 
     Example:
@@ -172,6 +178,8 @@ class TrainResult:
     seconds: float
     data: Data | None = field(default=None, repr=False)
     teacher: str | None = None
+    sieve: SieveForm | None = None
+    mixed_precision: str = "no"
     last: dict[str, Tensor] | None = field(default=None, repr=False)
 
     def save(
@@ -222,6 +230,8 @@ class TrainResult:
             "seed": self.seed,
             "seconds": self.seconds,
             **({} if self.teacher is None else {"teacher": self.teacher}),
+            **({} if self.sieve is None else {"sieve": self.sieve}),
+            **({} if self.mixed_precision == "no" else {"mixed_precision": self.mixed_precision}),
         }
 
     @classmethod
@@ -240,6 +250,8 @@ class TrainResult:
             seed=form["seed"],
             seconds=form["seconds"],
             teacher=form.get("teacher"),
+            sieve=form.get("sieve"),
+            mixed_precision=form.get("mixed_precision", "no"),
         )
 
 

@@ -420,6 +420,8 @@ class Session:
             seconds=self._spent,
             data=self.data,
             teacher=None if self._teacher is None else self._teacher.identity,
+            sieve=self._sieve.to_dict(),
+            mixed_precision=self._precision,
             last=last,
         )
         if self.folder is not None and self._processes.first:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Commands, Section
 from ddpnas.report.commands import command, said_path, user_code_words
+from ddpnas.runs.folder import PLAN
 
 __all__ = ["missing_section"]
 
@@ -15,15 +16,16 @@ def missing_section(view: View) -> Section | None:
     folder = said_path(run.path)
     own = user_code_words("space", run.space_name)
     compare = ("--random", "5", "--same-size", "5")
+    of_fit = (run.path / PLAN).is_file()  # trained by its plan; `train` would do it in another way
     lines = []
-    if not run.finished:
+    if not run.finished or (of_fit and run.trained is None):
         strategy = user_code_words("strategy", run.strategy_name)
         lines.append(command("resume", folder, *own, *strategy))
     if run.generated is None:
         lines.append(command("generate", folder, *own, "--limit", "macs=20M"))
-    if run.trained is None:
+    if run.trained is None and not of_fit:
         lines.append(command("train", folder, *own, *compare))
-    elif len(run.trained.random) < 5:
+    elif run.trained is not None and not of_fit and len(run.trained.random) < 5:
         lines.append(command("train", folder, *own, *compare, "--overwrite"))
     if view.space is None and own:
         lines.append(command("report", folder, *own))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ddpnas.data.load import DataConfig
 from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import Block, Commands, Fact, Facts, Listing, Section
 from ddpnas.report.commands import command, said_path, user_code_words
-from ddpnas.runs.folder import TRAINED
+from ddpnas.runs.folder import PLAN, TRAINED
 from ddpnas.runs.run import Run
 from ddpnas.space.user_code import without_folders
 from ddpnas.training.recipes import RECIPES
 from ddpnas.training.results import Comparison
+from ddpnas.utils.read import read_json
 
 __all__ = ["reproduce_section", "run_commands", "search_config", "trained_reproduce_section"]
 
@@ -24,6 +25,22 @@ _FROM_DATA = ("num_classes", "input_shape")  # options of a space that the data 
 _CONFIG_FILE = "run.yaml"  # the name that the page gives to the configuration
 _LIKELIEST = "log-theta"  # the default objective of `ddpnas generate`
 _NAMED = ("name", "source", "epochs", "network")  # of a recipe: not an option
+
+
+_BY_PLAN = (
+    "The folder holds plan.json. A fit that follows it trains the same network in whatever time "
+    "that takes; without it, the clock decides anew how much is trained."
+)
+
+
+class _PlanForm(TypedDict):
+    """What is read of the plan of a fit."""
+
+    baselines: list[str]
+    export: str
+    seed: int
+    epochs: int | None
+    data: dict[str, Any] | None
 
 
 def reproduce_section(view: View) -> Section:
@@ -41,9 +58,11 @@ def reproduce_section(view: View) -> Section:
         "The same seed on the same device gives the same result. On another device, the last "
         "digits of scores may differ."
     )
+    if (run.path / PLAN).is_file():
+        words.append(_BY_PLAN)
     words.append("Files and folders that were given by full path appear by name only.")
     blocks: tuple[Block, ...] = (Commands("In a shell", tuple(lines)), Facts(tuple(facts)))
-    if run.config.data is not None:
+    if run.config.data is not None and not (run.path / PLAN).is_file():
         listing = Listing(f"{_CONFIG_FILE}, the configuration of the search", search_config(run))
         blocks = (blocks[0], listing, blocks[1])
     return Section("reproduce", "Reproduce this run", tuple(words), blocks)
@@ -55,12 +74,16 @@ def run_commands(view: View) -> list[str]:
     folder = said_path(run.path)
     own = user_code_words("space", run.space_name)
     lines = []
-    if run.config.data is not None:
+    fitted = _fit_words(run.path, folder)
+    if fitted is not None:
+        lines.append(command(*fitted))
+    elif run.config.data is not None:
         lines.append(command("search", "--config", _CONFIG_FILE, "--out", folder))
     generated = None if view.network is None else view.network.generated
     if generated is not None:
         lines.append(command("generate", folder, *own, *_generate_words(generated, view.limits)))
-    if run.trained is not None and view.network is not None:
+    by_fit = run.trained is not None and trained_by_fit(run.trained)
+    if run.trained is not None and view.network is not None and not by_fit:
         given = view.network.origin == "given"
         which = ["--architecture", view.network.text] if given else []
         searched = {**run.config.space_options, **((generated or {}).get("space_options", {}))}
@@ -79,7 +102,10 @@ def trained_reproduce_section(view: TrainedView) -> Section:
     if not trained.source or (trained.space is None and trained.start is None):
         words = "The network or its data came from Python objects, so only a program can repeat it."
         return Section("reproduce", "Reproduce this training", (words,), (facts,))
-    if trained.start is not None:
+    fitted = _fit_words(trained.path.parent, said_path(trained.path.parent))
+    if fitted is not None and trained_by_fit(trained):
+        line = fitted
+    elif trained.start is not None:
         line = ["train", "--start", str(trained.start["name"])]
         if (weights := trained.start["weights"]) is not None:
             line += ["--weights", weights]
@@ -88,12 +114,54 @@ def trained_reproduce_section(view: TrainedView) -> Section:
         line = ["train", "--space", without_folders(str(trained.space))]
         defaults = {} if view.space is None else view.space.plain_defaults
         line += ["--architecture", view.network.text, *_train_words(trained, defaults, None)]
-    line += ["--out", said_path(trained.path)]
     words = "Files and folders that were given by full path appear by name only."
+    if line is fitted:
+        words = f"{_BY_PLAN} {words}"
+    else:
+        line += ["--out", said_path(trained.path)]
     if trained.random and trained.limits:
         words += " The random networks were drawn within limits that only the run can repeat."
     blocks = (Commands("In a shell", (command(*line),)), facts)
     return Section("reproduce", "Reproduce this training", (words,), blocks)
+
+
+def trained_by_fit(trained: Comparison) -> bool:
+    """Return whether a network was trained by the fit in whose folder it lies."""
+    plan = _plan_above(trained.path)
+    result = trained.found.result
+    return plan is not None and (plan["epochs"], plan["seed"]) == (
+        result.recipe.epochs,
+        result.seed,
+    )
+
+
+def _plan_above(path: Path) -> _PlanForm | None:
+    """Return what the plan of a fit says, by the folder of its network."""
+    file = path.parent / PLAN
+    if path.name != TRAINED or not file.is_file():
+        return None
+    kept: _PlanForm = read_json(file, _PlanForm)
+    return kept
+
+
+def _fit_words(folder: Path, said: str) -> list[str] | None:
+    """Return the command that makes a fit again by its plan; None if a folder holds none.
+
+    Args:
+        folder: The folder.
+        said: How the page calls it.
+    """
+    plan = _plan_above(folder / TRAINED)
+    if plan is None or plan["data"] is None:
+        return None
+    words = ["fit", said_path(plan["data"]["data"]), "--plan", str(Path(said) / PLAN)]
+    if (side := plan["data"].get("image_size")) is not None:
+        words += ["--image-size", str(side)]
+    for name in plan["baselines"]:
+        words += ["--baseline", without_folders(name)]
+    if plan["export"] != "onnx":
+        words += ["--export", plan["export"]]
+    return [*words, "--out", f"{said}-again"]
 
 
 def search_config(run: Run) -> str:
@@ -157,6 +225,11 @@ def _train_words(
         words += ["--same-size", str(len(trained.same_size))]
     if result.teacher is not None:
         words += ["--teacher", result.teacher.rpartition(" ")[0]]
+    if result.sieve is not None:
+        words += ["--sieve", result.sieve["name"]]
+        words += _options("--sieve-options", result.sieve["options"])
+    if result.mixed_precision != "no":
+        words += ["--mixed-precision", result.mixed_precision]
     for network in trained.baselines:
         words += ["--baseline", network.name]
     return [*words, "--seed", str(result.seed)]

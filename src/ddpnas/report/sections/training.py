@@ -50,14 +50,22 @@ def training_section(view: View | TrainedView) -> Section | None:
     result = trained.found.result
     words = (
         (
-            f"Every network was trained with recipe {result.recipe.name} for "
-            f"{result.recipe.epochs} epochs with seed {result.seed}."
+            f"Every network was trained with recipe {result.recipe.name} and seed {result.seed} "
+            f"for {_epochs(trained)}."
         ),
     )
     title = "Trained from scratch"
     if trained.start is not None:
         title = f"Fine-tuned from {trained.start['name']}"
     return Section("training", title, words, tuple(blocks))
+
+
+def _epochs(trained: Comparison) -> str:
+    """Return in words how many epochs the networks were trained for."""
+    numbers = sorted({len(network.result.history) for network in trained.networks})
+    if len(numbers) > 1:
+        return f"{numbers[0]:,} to {numbers[-1]:,} epochs"
+    return "one epoch" if numbers == [1] else f"{numbers[0]:,} epochs"
 
 
 def _networks_table(view: View | TrainedView, trained: Comparison) -> DataTable:
