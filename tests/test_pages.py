@@ -66,7 +66,7 @@ def test_commands_are_ones_that_the_parser_accepts(page, tmp_path, monkeypatch):
 def test_python_blocks_run_and_print_what_they_say(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(shared_weights, "_STEPS", 100)
+    monkeypatch.setattr(shared_weights, "WARMUP_STEPS", 100)
     names = {"__name__": "page"}
     for number, code in enumerate(blocks(TEXTS[page], "python")):
         named = re.match(r"# (\w+\.py)\n", code)

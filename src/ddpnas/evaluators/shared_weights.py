@@ -43,13 +43,13 @@ from ddpnas.training.steps import TrainStep, train_epoch
 from ddpnas.training.sync_norm import synchronize_norms
 from ddpnas.utils.seeds import derive_seed, seeded
 
-__all__ = ["SharedWeights", "make_sgd"]
+__all__ = ["WARMUP_STEPS", "SharedWeights", "make_sgd"]
 
 # Default warm-up: 16 passes for each option of the longest decision. A pass over a small set has
 # few steps, so small sets get as many passes as make 2,500 steps, but at most 300
 # (records/weight-sharing.md).
 _PASSES = 16
-_STEPS, _MOST_PASSES = 2_500, 300
+WARMUP_STEPS, _MOST_PASSES = 2_500, 300
 # Number of distinct paths in captured steps. Capturing a step costs about as much as running it.
 # It only pays off when the step is replayed, so the paths must repeat. They rank as well as new
 # paths at every step (records/weight-sharing.md).
@@ -176,7 +176,7 @@ class SharedWeights:
             options: Number of options of the longest decision, which share the images of a pass.
         """
         steps = self._train.steps(min(options * self._batch_size, len(self._train)))
-        return max(_PASSES * options, min(_MOST_PASSES, math.ceil(_STEPS / steps)))
+        return max(_PASSES * options, min(_MOST_PASSES, math.ceil(WARMUP_STEPS / steps)))
 
     def train_path(self, architecture: Architecture) -> dict[str, float]:
         """Train one path for an epoch; return what was measured.
