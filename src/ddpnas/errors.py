@@ -107,6 +107,7 @@ def nearest(kind: str, given: str, known: Iterable[str]) -> str:
         "unknown strategy 'randon': did you mean 'random'? known: random, sng"
     """
     names = sorted(map(str, known))
-    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    bare = {name.lstrip("-"): name for name in names}  # dashes alone do not make options alike
+    close = difflib.get_close_matches(str(given).lstrip("-"), bare, n=1, cutoff=0.5)
+    hint = f"did you mean {bare[close[0]]!r}? " if close else ""
     return f"unknown {kind} {given!r}: {hint}known: {', '.join(names) or 'none'}"

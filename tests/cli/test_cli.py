@@ -612,6 +612,10 @@ def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
     ("words", "says"),
     [
         (["serch"], "did you mean 'search'"),
+        (["fit"], "`ddpnas fit` needs DATA; see `ddpnas fit --help`"),
+        (["fit", "photos", "more"], "does not know what to do with 'more'"),
+        (["fit", "--data", "photos"], "'--data': give DATA without it: `ddpnas fit DATA`"),
+        (["fit", "photos", "--lr", "3"], "unknown option of `ddpnas fit` '--lr': known: --base"),
         (["search", "--spce", "x"], "did you mean '--space'"),
         (
             ["search", "--evaluator-options.batchsize", "3"],

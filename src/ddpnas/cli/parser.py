@@ -39,7 +39,7 @@ from ddpnas.strategies.registry import strategy_options
 from ddpnas.training.distributed import launched
 from ddpnas.training.recipes import Recipe
 from ddpnas.utils.settings import checked
-from ddpnas.utils.shapes import hints_of
+from ddpnas.utils.shapes import hints_of, shown
 
 __all__ = ["parse"]
 
@@ -123,6 +123,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     except ArgumentError as error:
         text = " ".join(str(error).split())
         _explain(text, parser)
+        _explain_words(text, words[0])
         raise OptionError(text) from None
     arguments = parsed[parsed.command]
     for name, hint in parser.declared.items():
@@ -139,6 +140,20 @@ def _explain(text: str, parser: Parser) -> None:
     given = re.search(r"Given value: (.*)$", text) or re.search(r"Got value: (.*)$", text)
     if found and given and found[1] in parser.declared:
         checked(_spelled(found[1]), parser.declared[found[1]], given[1])
+
+
+def _explain_words(text: str, command: str) -> None:
+    """Raise an :class:`OptionError` for words without options that are missing or too many."""
+    if missing := re.search(r"arguments are required: (.*)$", text):
+        names = [name.rpartition(".")[2].upper() for name in missing[1].split(", ")]
+        raise OptionError(
+            f"`ddpnas {command}` needs {' and '.join(names)}; see `ddpnas {command} --help`"
+        )
+    if extra := re.search(r"unrecognized arguments: (.*)$", text):
+        raise OptionError(
+            f"`ddpnas {command}` does not know what to do with {shown(extra[1])}; a name with "
+            f"spaces needs quotes, and options begin with --"
+        )
 
 
 def _spelled(name: str) -> str:
@@ -163,18 +178,21 @@ def _check_options(command: str, words: Sequence[str], parser: Parser) -> None:
             continue
         name = word.split("=")[0].rstrip("+")
         if name not in known and name.split(".")[0] not in FREE:
-            raise OptionError(_unknown(command, name, known, words))
+            raise OptionError(_unknown(command, name, parser, words))
         action = parser._option_string_actions.get(name)
         if name in given and not isinstance(action, _REPEATABLE):
             raise OptionError(f"{name} is given twice; give it once")
         given.add(name)
 
 
-def _unknown(command: str, name: str, known: Collection[str], words: Sequence[str]) -> str:
+def _unknown(command: str, name: str, parser: Parser, words: Sequence[str]) -> str:
     """Return the message for an unknown option: where it belongs, or the nearest spelling."""
+    known = {*parser._option_string_actions, "--help-all"}
     says = f"unknown option of `ddpnas {command}` {name!r}: "
     if difflib.get_close_matches(name, known, n=1, cutoff=0.9):
         return nearest(f"option of `ddpnas {command}`", name, known)
+    if name[2:] in {action.dest for action in parser._actions if not action.option_strings}:
+        return f"{says}give {name[2:].upper()} without it: `ddpnas {command} {name[2:].upper()}`"
     if meant := _inner_option(name, known, words):
         return f"{says}did you mean {meant!r}?"
     if homes := [other for other, (make, _) in COMMANDS.items() if name in _options(make())]:

@@ -58,7 +58,9 @@ class Limit:
             object.__setattr__(self, end, plain(getattr(self, end)))
         ends = self.lower < math.inf and self.upper > -math.inf
         if not (ends and self.lower <= self.upper):  # false for NaN, too
-            raise OptionError(f"a limit cannot range from {self.lower} to {self.upper}")
+            raise OptionError(
+                f"a limit cannot range from {amount(self.lower)} to {amount(self.upper)}"
+            )
 
     @classmethod
     def parse(cls, limit: LimitLike, *, of: float | None = None) -> Limit:
