@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
-from ddpnas.errors import OptionError
-from ddpnas.fitting import FitPlan
+from ddpnas.errors import OptionError, RunError
+from ddpnas.fitting import FitPlan, resume_fit
 from ddpnas.fitting.plan import divide
 
 PLAN = FitPlan(
@@ -56,13 +56,21 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seconds": -1}, {"seed": "x"}, {"threads": 0}, {"surprise": 1}, {"limits": [1]}],
-)
+    [{"seconds": -1}, {"seed": "x"}, {"threads": 0}, {"surprise": 1}, {"limits": [1]},
+     {"shortened": {"x": 3}}],
+)  # fmt: skip
 def test_a_damaged_plan_is_refused_in_a_sentence(tmp_path, change):
     file = tmp_path / "plan.json"
     file.write_text(json.dumps({**PLAN.to_dict(), **change}))
     with pytest.raises(OptionError):
         FitPlan.read(file)
+
+
+def test_images_that_a_plan_cannot_mean_are_refused_in_a_sentence(tmp_path):
+    plan = {**PLAN.to_dict(), "start": "timm:resnet18", "data": {"data": "x", "strange": 1}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RunError, match="plan.json.*strange"):
+        resume_fit(tmp_path)
 
 
 def test_a_plan_without_a_part_is_refused(tmp_path):

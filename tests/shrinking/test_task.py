@@ -10,7 +10,7 @@ from torch import nn
 import ddpnas
 from ddpnas.errors import OptionError, RunError
 from ddpnas.shrinking import ShrinkTask, WidthScores, plan, resume_shrink, shrink
-from ddpnas.shrinking.plan import refuse_too_long
+from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings, refuse_too_long
 
 from .networks import conv
 
@@ -178,6 +178,13 @@ def test_what_does_not_fit_the_folder_is_refused(unbroken, given, stripes, tmp_p
     (tmp_path / "other").mkdir()
     with pytest.raises(RunError, match="is not the folder of a shrink"):
         WidthScores.read(tmp_path / "other")
+
+
+def test_images_that_a_plan_cannot_mean_are_refused_in_a_sentence(tmp_path):
+    kept = ShrinkPlan(ShrinkSettings(), {}, {}, "", "", data={"data": "x", "strange": 1})
+    (tmp_path / "shrink.json").write_text(json.dumps(kept.to_dict()))
+    with pytest.raises(RunError, match="shrink.json.*strange"):
+        resume_shrink(tmp_path)
 
 
 def test_a_measured_cost_is_a_limit_too_also_after_an_interruption(given, stripes, tmp_path):

@@ -37,6 +37,7 @@ from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.pretrained import load_data_for
 from ddpnas.training.recipes import RECIPES, ClassWeights, Metric
 from ddpnas.utils.onnx import need_onnx
+from ddpnas.utils.read import checked_content
 from ddpnas.utils.settings import Count, Pixels, Seed, checked, checks_arguments
 from ddpnas.utils.shapes import Range
 
@@ -294,7 +295,7 @@ def _same_images(folder: Path, plan: FitPlan, moved_to: str | Path | None) -> Da
     """Return the images of an interrupted fit, read again."""
     if plan.data is None:
         raise RunError(f"the data of {folder} came from Python objects; give them to resume_fit()")
-    known = DataConfig(**plan.data)
+    known: DataConfig = checked_content(plan.data, DataConfig, folder / PLAN)
     return load_data(known if moved_to is None else dataclasses.replace(known, data=str(moved_to)))
 
 

@@ -154,6 +154,9 @@ class FitPlan:
 
     def __post_init__(self) -> None:
         checked_fields(self, "a plan")
+        for epoch in self.shortened or {}:
+            if not epoch.isdecimal():
+                raise OptionError(f"shortened of a plan names epochs by number, not {epoch!r}")
 
     @property
     def training(self) -> float:

@@ -35,6 +35,7 @@ from ddpnas.space.user_code import confirmed_name, names_file
 from ddpnas.training.device import pick_device
 from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.pretrained import OpenedNetwork, open_network
+from ddpnas.utils.read import checked_content
 
 __all__ = ["ShrinkTask"]
 
@@ -129,7 +130,7 @@ class ShrinkTask:
         elif plan.data is None:
             raise RunError(f"the data of {folder} came from Python objects; give them again")
         else:
-            known = DataConfig(**plan.data)
+            known: DataConfig = checked_content(plan.data, DataConfig, folder / SHRINK)
             moved = known if data is None else dataclasses.replace(known, data=str(data))
             images = load_data(moved)
         named = None
