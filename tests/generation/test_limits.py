@@ -139,3 +139,7 @@ def test_python_takes_the_texts_of_the_command_line():
         <= costs["macs"].cost(sample_within(space, limits, costs, np.random.default_rng(0)))
         <= 2000
     )
+
+
+def test_one_limit_is_read_from_a_text():
+    assert parse_limits("macs=20M") == parse_limits({"macs": 2e7})

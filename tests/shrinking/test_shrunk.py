@@ -7,7 +7,7 @@ from torch import nn
 
 import ddpnas
 from ddpnas.errors import InfeasibleError, OptionError, SpaceError
-from ddpnas.shrinking import shrink
+from ddpnas.shrinking import resume_shrink, shrink
 
 from .networks import conv
 
@@ -82,6 +82,32 @@ def test_bad_input_is_refused(given, stripes):
         shrink(nn.Sequential(conv(3, 16), conv(16, 3)), stripes, {"macs": "50%"}, device="cpu")
     with pytest.raises(OptionError, match="unknown cost 'flops'|flops"):
         shrink(given, stripes, {"flops": 10}, device="cpu")
+    with pytest.raises(OptionError, match="did you mean 'macs'.*needs a table"):
+        shrink(given, stripes, {"mac": "50%"}, device="cpu")
+    with pytest.raises(OptionError, match="0.weight of the network has no values"):
+        shrink(network().to("meta"), stripes, {"macs": "50%"})
+    broken = network()
+    broken[3].bias.data[0] = torch.nan
+    with pytest.raises(OptionError, match="3.bias of the network holds values that are not"):
+        shrink(broken, stripes, {"macs": "50%"})
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.Linear(16, 3))
+    with pytest.raises(SpaceError, match="1.weight of Sequential has no size yet"):
+        shrink(lazy, stripes, {"macs": "50%"})
+    with pytest.raises(OptionError, match=r"model of shrink\(\) .*; swap model and data") as caught:
+        shrink((torch.zeros(9, 1, 8, 8), torch.arange(9)), network(), {"macs": "50%"})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(OptionError, match=r"folder of resume_shrink\(\) must be text or"):
+        resume_shrink(3)
+
+
+def test_a_factory_of_another_network_is_refused(given, stripes, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def network(num_classes=3):\n"
+        "    return nn.Sequential(nn.Conv2d(1, 32, 3), nn.Flatten(), nn.Linear(1152, num_classes))"
+    )
+    with pytest.raises(OptionError, match="another network than the given one: 1.weight is miss"):
+        shrink(given, stripes, {"macs": "50%"}, factory=f"{tmp_path / 'net.py'}:network")
 
 
 def test_a_saved_network_is_loaded_again(shrunk, stripes, tmp_path):

@@ -202,6 +202,7 @@ def fit(
         return Searched(made, data, folder, kept, begun, tell, space).run(opened)
 
 
+@checks_arguments
 def resume_fit(
     folder: str | Path,
     *,

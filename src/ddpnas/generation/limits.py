@@ -214,7 +214,7 @@ def parse_limits(
     if isinstance(limits, Mapping):
         return {name: _named(name, limit, _whole(name, of)) for name, limit in limits.items()}
     parsed: dict[str, Limit] = {}
-    for text in limits:
+    for text in [limits] if isinstance(limits, str) else limits:
         found = re.fullmatch(r"\s*([^<>=\s]+)\s*([<>=].*)", text)
         if found is None:
             raise OptionError(

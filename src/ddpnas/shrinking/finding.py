@@ -20,6 +20,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ddpnas.errors import OptionError, SpaceError
 from ddpnas.shrinking._classes import groups_of
@@ -72,6 +73,12 @@ def find_groups(
     """
     checked("fractions", Fractions, fractions)
     checked("divisor", Count, divisor)
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
+        raise SpaceError(
+            f"{lazy[0]} of {type(model).__name__} has no size yet, as its layer is lazy; run the "
+            f"network on an input once"
+        )
     bare = move_to_meta(copy.deepcopy(model)).eval()
     look: Look = functools.partial(trace, input_shape=input_shape, input_dtype=input_dtype)
     options = functools.partial(width_options, fractions=fractions, divisor=divisor)
@@ -80,7 +87,7 @@ def find_groups(
     except Exception as error:
         raise SpaceError(
             f"{type(model).__name__} does not run on an input of "
-            f"{'x'.join(map(str, input_shape))}{_where(error)}: {error}"
+            f"{'x'.join(map(str, input_shape))}{_where(error)}: {' '.join(str(error).split())}"
         ) from error
     groups = _kept(groups_of(whole, options), keep)
     return _tried(bare, whole, groups, look, options)

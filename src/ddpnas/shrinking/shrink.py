@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
+from ddpnas.data.load import as_data
+from ddpnas.errors import OptionError
 from ddpnas.generation.limits import Limits
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions
 from ddpnas.shrinking.folder import ShrinkFolder
@@ -19,7 +22,7 @@ from ddpnas.shrinking.importance import Importance
 from ddpnas.shrinking.plan import Method, ShrinkSettings
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
-from ddpnas.training.networks import find_network
+from ddpnas.training.networks import NamedNetwork, find_network
 from ddpnas.utils.settings import Count, Epochs, MostImages, Seed, checks_arguments
 
 __all__ = ["resume_shrink", "shrink"]
@@ -114,6 +117,10 @@ def shrink(
     named = None if factory is None else find_network(factory)
     if out is not None:
         ShrinkFolder.check_free(out)
+    _check_values(model)
+    data = as_data(data)
+    if named is not None:
+        _check_factory(named, model, data)
     task = ShrinkTask.plan(
         model, data, limits, settings, costs=costs, named=named, writes=out is not None
     )
@@ -122,6 +129,7 @@ def shrink(
         return task.run(folder, on_progress, kept=out is not None)
 
 
+@checks_arguments
 def resume_shrink(
     folder: str | Path,
     *,
@@ -144,6 +152,37 @@ def resume_shrink(
     with ShrinkFolder.opened(folder) as (opened, plan):
         task = ShrinkTask.reopened(Path(folder), plan, model, data)
         return task.run(opened, on_progress, kept=True)
+
+
+def _check_values(model: nn.Module) -> None:
+    """Raise :class:`OptionError` if a network has weights without values, or ones that are NaN."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta:
+            raise OptionError(
+                f"{name} of the network has no values (it is on the device meta); load its weights "
+                f"first"
+            )
+        if not is_lazy(tensor) and tensor.is_floating_point() and tensor.isnan().any():
+            raise OptionError(f"{name} of the network holds values that are not numbers")
+
+
+def _check_factory(named: NamedNetwork, model: nn.Module, data: Data) -> None:
+    """Raise :class:`OptionError` if a factory builds another network: it could not be loaded."""
+    built = named.build(len(data.classes), data.input_shape).state_dict()
+    theirs = {name: tuple(tensor.shape) for name, tensor in built.items()}
+    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name in {**ours, **theirs}:
+        if ours.get(name) != theirs.get(name):
+            raise OptionError(
+                f"factory {named.name!r} builds another network than the given one: {name} is "
+                f"{_shape(theirs.get(name))} in it and {_shape(ours.get(name))} in that one"
+            )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    if shape is None:
+        return "missing"
+    return " x ".join(map(str, shape)) or "one number"
 
 
 @contextlib.contextmanager

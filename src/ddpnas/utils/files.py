@@ -158,7 +158,7 @@ def check_place(path: Path, instead: str = "give another --out") -> None:
     Example:
         >>> check_place(Path("/dev/null/run"))
         Traceback (most recent call last):
-        ddpnas.errors.RunError: /dev/null/run cannot be made: /dev/null is no folder; give ...
+        ddpnas.errors.RunError: /dev/null/run cannot be written: /dev/null is no folder; ...
     """
     place = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
     if not place.is_dir():
@@ -167,7 +167,7 @@ def check_place(path: Path, instead: str = "give another --out") -> None:
         what = f"{place} may not be written"
     else:
         return
-    raise RunError(f"{path} cannot be made: {what}; {instead}")
+    raise RunError(f"{path} cannot be written: {what}; {instead}")
 
 
 def is_full(error: OSError) -> bool:

@@ -218,7 +218,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
         return f"a number of {value.bit_length():,} bits"
     try:
-        text = repr(value)
+        text = " ".join(repr(value).splitlines())  # a tensor is printed on several
     except (ValueError, RecursionError):  # holds a number of thousands of digits, or nests deeply
         return _article(type(value).__name__)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
@@ -416,11 +416,19 @@ def _described(shape: Any) -> str:
 
 
 def _plural(words: str) -> str:
-    """Return "a whole number from 1 to 5" as "whole numbers from 1 to 5", and "text" as "texts"."""
+    """Return "a whole number from 1 to 5" as "whole numbers from 1 to 5", and "text" as "texts".
+
+    Example:
+        >>> _plural("text or a list of whole numbers")
+        'texts or lists of whole numbers'
+    """
+    if " or " in words:
+        return " or ".join(map(_plural, words.split(" or ")))
     first, _, rest = words.partition(" ")
     if first not in ("a", "an"):
         return f"{words}s" if words == "text" else words
-    noun = next((noun for noun in ("number", "mapping", "list") if noun in rest), rest)
+    nouns = [noun for noun in ("number", "mapping", "list") if noun in rest]
+    noun = min(nouns, key=rest.index, default=rest)
     return rest.replace(noun, f"{noun}s", 1)
 
 
