@@ -107,12 +107,13 @@ def test_time_for_the_end_follows_what_an_export_takes(data):
     assert asked.reserve(2.0) < asked.reserve(4.0) <= asked.reserve(1000.0) == 25.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limits",
     [{"macs": (149_000, 150_000)}, {"macs": "150K", "params": ">=6K"},
      {"params": ">=6K"}, {"macs": "150K", "peak_activation_bytes": "12K"}],
 )  # fmt: skip
-@pytest.mark.parametrize("seconds", [140.0, pytest.param(400.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [140.0, 400.0])
 def test_all_that_is_trained_is_within_all_limits(plan, data, limits, seconds, monkeypatch):
     pace = Pace({"macs": SECONDS_A_MAC})
     monkeypatch.setattr(planning, "measure_pace", lambda *args, **options: pace)
