@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ __all__ = [
     "line",
     "memory",
     "pruning",
+    "short_limit",
     "sizes",
     "split",
     "table",
@@ -83,6 +85,19 @@ def memory() -> str:
     found = f"peak memory {peak_memory() / 1024**2:,.0f} MiB"
     used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return f"{found}, of the GPU {used / 1024**2:,.0f} MiB" if used else found
+
+
+def short_limit(value: float) -> str:
+    """Return a cost as a limit is written, rounded up.
+
+    Example:
+        >>> short_limit(490_000), short_limit(1_234_567), short_limit(12)
+        ('490K', '1.24M', '12')
+    """
+    for sign, scale in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= scale:
+            return f"{math.ceil(100 * value / scale) / 100:g}{sign}"
+    return f"{math.ceil(value)}"
 
 
 def table(

@@ -161,8 +161,8 @@ def _show_fitted(fitted: Fitted, as_json: bool) -> None:
     for kind, path in fitted.files.items():
         show.line(f"{kind}: {path}")
     show.line(f"next: ddpnas predict {folder} IMAGE...")
-    macs = amount(float(f"{fitted.costs['macs'] / 2:.2g}"))
-    show.line(f"another limit: ddpnas generate {folder} --limit macs={macs.replace(',', '')}")
+    macs = show.short_limit(float(f"{fitted.costs['macs'] / 2:.2g}"))
+    show.line(f"another limit: ddpnas generate {folder} --limit macs={macs}")
 
 
 COMMANDS: dict[str, Command] = {

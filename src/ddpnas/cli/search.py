@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -261,19 +260,11 @@ def _show_result(
     show.line(f"run folder: {folder}")
     rescore = " --rescore 50" if run.shared else ""
     words = f"{shlex.quote(folder)}{own_space(run.config.space)}"
-    wanted = limits or [f"macs={_example_limit(least, found)}"]
+    # An example: less than what was found costs, if the space has that.
+    wanted = limits or [f"macs={show.short_limit(max(least, 0.8 * found))}"]
     said = " ".join(f"--limit {shlex.quote(limit)}" for limit in wanted)
     show.line(f"next: ddpnas generate {words} {said}{rescore}")
     show.line(f"then: ddpnas train {words} --random 3")
-
-
-def _example_limit(least: float, found: float) -> str:
-    """Return a limit below the cost of what was found that the space can meet, as "1.3M"."""
-    wanted = max(least, 0.8 * found)
-    for sign, scale in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
-        if wanted >= scale:
-            return f"{math.ceil(100 * wanted / scale) / 100:g}{sign}"
-    return f"{math.ceil(wanted)}"
 
 
 COMMANDS: dict[str, Command] = {

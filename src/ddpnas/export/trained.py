@@ -53,11 +53,7 @@ def export_trained(
         return {}
     tell(f"{path.name}: {done.agreement.explain()}")
     if done.counts is not None:
-        counted = done.counts.file
-        tell(
-            f"counted in {path.name}: {counted.macs:,} MACs, {counted.params:,} parameters, "
-            f"{done.bytes:,} bytes"
-        )
+        tell(f"{path.name}: {done.bytes:,} bytes; {done.counts.explain()}")
     return {kind: path}
 
 
