@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import ddpnas
 from ddpnas.errors import InfeasibleError, SpaceError
@@ -94,6 +95,27 @@ def test_costs_of_known_networks_are_exact(name):
         model = torchvision.models.get_model(name)
     space, rng = ddpnas.shrinkable(model, (3, 64, 64)), np.random.default_rng(0)
     assert_exact(space, ddpnas.count_costs(space), [space.sample(rng) for _ in range(3)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "densenet121",
+     "convnext_tiny", "regnet_y_400mf", "shufflenet_v2_x1_0", "vit_b_32"],
+)  # fmt: skip
+def test_costs_of_known_networks_are_those_that_torch_counts(name):
+    """Multiply-adds and parameters of random widths, by a count that is not ours."""
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name)
+    space, rng = ddpnas.shrinkable(model, (3, 224, 224)), np.random.default_rng(0)
+    costs = ddpnas.count_costs(space)
+    for architecture in (space.sample(rng) for _ in range(3)):
+        with torch.device("meta"):
+            network = space.build(architecture).eval()
+            with FlopCounterMode(display=False) as counter:
+                network(torch.empty(1, 3, 224, 224))
+        assert costs["macs"].cost(architecture) == counter.get_total_flops() // 2
+        assert costs["params"].cost(architecture) == sum(p.numel() for p in network.parameters())
 
 
 def test_resnet50_has_37_widths():

@@ -121,6 +121,24 @@ def test_a_rounding_squeeze_is_an_error_that_suggests_map():
         SearchSpace(network, (3, 8, 8))
 
 
+def test_what_timm_rounds_is_an_error_that_names_the_layer():
+    """timm computes with floats and rounds, so that its layers lose the width they are given."""
+    from timm.layers import SqueezeExcite, make_divisible
+
+    made = {
+        "1.fc1": SqueezeExcite,
+        "1": lambda width: nn.Conv2d(width, make_divisible(width * 0.25), 1),
+    }
+    for layer, make in made.items():
+
+        def network(choose, make=make):
+            width = choose.width("w", (64, 256, 512))
+            return nn.Sequential(nn.Conv2d(3, width, 3), make(width))
+
+        with pytest.raises(SpaceError, match=rf"Conv2d '{layer}'.*width.map"):
+            SearchSpace(network, (3, 8, 8))
+
+
 class Sum(nn.Module):
     def __init__(self, a, b):
         super().__init__()
@@ -141,12 +159,15 @@ def test_widths_that_meet_must_be_one_decision(values):
         SearchSpace(network, (3, 4, 4))
 
 
-def test_groups_that_do_not_divide_a_width_are_an_error():
-    """A grouped convolution that cannot have one of the widths is refused with the value."""
+@pytest.mark.parametrize(
+    "layer", [lambda w: nn.Conv2d(w, w, 3, groups=4), lambda w: nn.Conv2d(w, 8, 3, groups=w)]
+)
+def test_groups_that_do_not_divide_a_width_are_an_error(layer):
+    """A grouped or depthwise convolution that cannot have one of the widths is refused."""
 
     def network(choose):
         width = choose.width("w", (6, 8))
-        return nn.Sequential(nn.Conv2d(3, width, 1), nn.Conv2d(width, width, 3, groups=4))
+        return nn.Sequential(nn.Conv2d(3, width, 1), layer(width))
 
     with pytest.raises(SpaceError, match=r"divisible by groups"):
         SearchSpace(network, (3, 8, 8))
