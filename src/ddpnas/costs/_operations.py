@@ -228,7 +228,7 @@ class _Trial(NamedTuple):
 def _pieces_at(space: SearchSpace, opened: nn.Module, batch: int) -> Iterator[_Trial]:
     """Yield the pieces at the widths that the network has."""
     stored = {_memory(t) for t in (*opened.parameters(), *opened.buffers())}
-    for unit in find_units(space, opened, batch, calls=True):
+    for unit in find_units(space, opened, batch, calls=True, keys=False):
         for calls in _grouped(unit):
             described = _Described(stored)
             yield _Trial(unit.choices, tuple(map(described.call, calls)), tuple(described.sizes))

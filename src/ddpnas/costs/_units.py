@@ -96,7 +96,7 @@ class CostUnit:
         slots: The choices inside, in the order in which they run.
         operations: Number of operations that it runs; 0 for an identity, which costs nothing.
         costs: What each of them costs, BatchNorm left out.
-        key: Equal for units that do the same.
+        key: Equal for units that do the same; empty if it was not asked for.
         calls: The operations themselves, if asked for.
     """
 
@@ -111,7 +111,12 @@ class CostUnit:
 
 
 def find_units(
-    space: SearchSpace, opened: nn.Module, batch: int = 1, *, calls: bool = False
+    space: SearchSpace,
+    opened: nn.Module,
+    batch: int = 1,
+    *,
+    calls: bool = False,
+    keys: bool = True,
 ) -> list[CostUnit]:
     """Return all units of a network, the network itself last.
 
@@ -120,6 +125,7 @@ def find_units(
         opened: ``space.opened()`` on the meta device; only good for :func:`bind` after this.
         batch: Number of inputs at once.
         calls: Whether to keep the operations themselves, see :class:`Call`.
+        keys: Whether to tell the keys, which takes a third of the time; without, they are empty.
 
     Example:
         >>> import torch, ddpnas
@@ -134,7 +140,7 @@ def find_units(
     """
     counter = CostCounter()
     paths = {id(module): path for path, module in opened.named_modules()}
-    recorder = _Recorder(paths, counter, calls)
+    recorder = _Recorder(paths, counter, calls, keys)
     recorder.watch(opened)
     with on_meta(), counter, recorder:
         space.visit(opened, recorder.around, batch)
@@ -184,6 +190,7 @@ class _Frame:
     """A unit while it runs.
 
     Attributes:
+        keyed: Whether its key is told.
         trace: Every operation with the shapes and layouts of its tensors; its hash is the key.
         seen: Tensors by id -> number in the order of appearance, so that traces of equal units
             are equal texts.
@@ -193,6 +200,7 @@ class _Frame:
     path: str
     choices: Condition
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
+    keyed: bool
     slots: list[ChoiceSlot] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
     operations: int = 0
@@ -203,11 +211,13 @@ class _Frame:
 
     def note(self, what: str, *values: Any) -> None:
         """Add a step to the trace; a tensor is written as its number, shape and layout."""
-        self.trace.append(f"{what} {self._described(values)}")
+        if self.keyed:
+            self.trace.append(f"{what} {self._described(values)}")
 
     def unit(self) -> CostUnit:
         """Return the unit, once it has run."""
-        key = hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:16]
+        trace = "\n".join(self.trace)
+        key = hashlib.sha256(trace.encode()).hexdigest()[:16] if self.keyed else ""
         return CostUnit(
             self.path, self.choices, self.inputs, tuple(self.slots), self.operations,
             tuple(self.costs), key, tuple(self.calls),
@@ -229,9 +239,11 @@ class _Frame:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes a network apart while it runs with every option."""
 
-    def __init__(self, paths: dict[int, str], counter: CostCounter, calls: bool) -> None:
+    def __init__(
+        self, paths: dict[int, str], counter: CostCounter, calls: bool, keys: bool
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._counter, self._calls = counter, calls
+        self._counter, self._calls, self._keys = counter, calls, keys
         self.units: list[CostUnit] = []
         self._paths = paths
         self._frames: list[_Frame] = []
@@ -290,7 +302,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._is_unit.append(due is not None)
         if due is None:
             return
-        frame = _Frame(self._paths[id(module)], due, (args, kwargs))
+        frame = _Frame(self._paths[id(module)], due, (args, kwargs), self._keys)
         frame.note("inputs", args, kwargs)
         self._frames.append(frame)
 

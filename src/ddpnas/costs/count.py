@@ -32,6 +32,7 @@ from ddpnas.errors import SpaceError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.slices import Slices
 from ddpnas.space.supernet import Condition, walk
+from ddpnas.utils.memory import without_collections
 from ddpnas.utils.settings import checked, checks_arguments
 
 __all__ = ["count_costs"]
@@ -99,9 +100,10 @@ def _counted(space: SearchSpace, weights: Weights) -> dict[str, CostTable]:
     counter = _Counter(space, opened, weights)
     terms: dict[str, dict[Condition, int]] = {name: {} for name in _UNITS}
     trials: list[list[_Piece]] = []
-    for sizes in widths.trials:
-        slices.set(sizes)
-        trials.append(counter.count())
+    with without_collections():
+        for sizes in widths.trials:
+            slices.set(sizes)
+            trials.append(counter.count(check_absent=not trials))
     if len({len(pieces) for pieces in trials}) > 1:
         raise SpaceError(
             f"the network of space {space.name!r} runs different operations at different widths, "
@@ -193,8 +195,13 @@ class _Counter:
         self._space, self._opened, self._weights = space, opened, weights
         self._checked: set[str] = set()  # keys of units
 
-    def count(self) -> list[_Piece]:
-        """Return the costs of every choice, in the same order at all widths."""
+    def count(self, *, check_absent: bool) -> list[_Piece]:
+        """Return the costs of every choice, in the same order at all widths.
+
+        Args:
+            check_absent: Whether to refuse a network that does less where an option returns None,
+                which it does at all widths or at none.
+        """
         pieces = []
         for conditions, parameters, buffers in _tensors_by_conditions(self._opened):
             stored = stored_bytes(parameters, buffers, self._weights)
@@ -203,8 +210,9 @@ class _Counter:
                 for name, costs in (("params", elements), ("size_bytes", stored)):
                     what = f"{name} of a layer"
                     pieces += [_Piece(name, condition, what, sign * c) for c in (*costs, 0)]
-        for unit in find_units(self._space, self._opened):
-            if any(slot.absent for slot in unit.slots) and unit.key not in self._checked:
+        for unit in find_units(self._space, self._opened, keys=check_absent):
+            absent = check_absent and any(slot.absent for slot in unit.slots)
+            if absent and unit.key not in self._checked:
                 self._check_absent(unit)
                 self._checked.add(unit.key)
             for op in unit.costs:

@@ -22,9 +22,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import gc
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
@@ -43,6 +42,7 @@ from ddpnas.space.network_options import as_plain, declared_options, network_opt
 from ddpnas.space.slices import Slices, fix_widths
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
+from ddpnas.utils.memory import without_collections
 from ddpnas.utils.settings import checks_arguments
 
 __all__ = ["SearchSpace", "Text"]
@@ -341,7 +341,7 @@ class SearchSpace(DecisionSpace):
 
     def _check(self) -> _Found:
         # All objects stay until the end, so collections in between would find nothing.
-        with _without_collections():
+        with without_collections():
             with torch.device("meta"):
                 opened, choose = self._make(lambda: DeclareChoices(searching=True))
             return self._open(choose, opened)
@@ -472,17 +472,6 @@ class _Found(NamedTuple):
 
 
 _found: dict[Any, _Found] = {}  # of published spaces, by function and arguments
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _sides(shape: Sequence[int]) -> str:

@@ -1,13 +1,16 @@
-"""How much memory is free, and how much this process has used at most."""
+"""How much memory is free, how much this process has used at most, and when it is collected."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-__all__ = ["free_memory", "peak_memory"]
+__all__ = ["free_memory", "peak_memory", "without_collections"]
 
 _GROUP = Path("/sys/fs/cgroup")  # of a container, where memory may be limited
 
@@ -42,3 +45,21 @@ def peak_memory() -> int:
         return int(psutil.Process().memory_info().peak_wset)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
+
+
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+    """Hold back the search for garbage where all objects stay until the end, so that it finds none.
+
+    Example:
+        >>> with without_collections():
+        ...     gc.isenabled()
+        False
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
