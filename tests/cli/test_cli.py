@@ -204,28 +204,25 @@ def test_search_prints_progress_the_pruning_and_what_to_type_next(capsys, tmp_pa
     assert f"{least:,}" in listed and f"{most:,}" in listed
 
 
-def test_without_a_space_edge_is_searched_sized_for_images_and_limit(capsys, tmp_path):
+def test_without_a_space_edge_is_searched_at_the_size_of_the_limit(capsys, tmp_path):
+    out = str(tmp_path / "run")
     words = [
         *("search", "--data", "sign-digits-small", "--limit-train-images", "60", "--quiet"),
         *("--space-options.depths", "[1]", "--space-options.expansions", "[1, 2]"),
         *("--strategy", "random", "--strategy-options.evaluations", "2", "--device", "cpu"),
         *("--evaluator-options.warmup-epochs", "1", "--evaluator-options.proxy-weight", "0"),
     ]
-    largest = {}
-    for limit in ([], ["--limit", "macs=300K"]):
-        out = str(tmp_path / "".join(["run", *limit]))
-        capsys.readouterr()
-        assert main([*words, *limit, "--out", out]) == 0
-        printed = capsys.readouterr().out
-        (command,) = re.findall(rf"^next: ddpnas (.*{'.*'.join(limit)}.*)$", printed, re.MULTILINE)
-        assert main([*shlex.split(command)[:4], "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert all(cost <= found["limits"][name] for name, cost in found["costs"].items()
-                   if name in found["limits"])  # fmt: skip
-        config = Run(out).config
-        assert config.space == "edge" and "limits" not in config.space_options
-        largest[len(limit)] = config.space_options["stages"][-1][-1]
-    assert largest[2] < largest[0]  # 300K is less than what the images alone ask for
+    assert main([*words, "--limit", "macs=300K", "--out", out]) == 0
+    printed = capsys.readouterr().out
+    assert f"next: ddpnas generate {out} --limit macs=300K --rescore 50" in printed
+    assert main(["generate", out, "--limit", "macs=300K", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["costs"]["macs"] <= 300_000
+    config = Run(out).config
+    assert config.space == "edge" and "limits" not in config.space_options
+    shape = tuple(config.space_options["input_shape"])
+    unlimited = ddpnas.create_space("edge", input_shape=shape, depths=[1], expansions=[1, 2])
+    # 300K is less than what the images alone ask for.
+    assert config.space_options["stages"][-1][-1] < unlimited.options["stages"][-1][-1]
 
 
 def test_quiet_prints_the_result_only(capsys, tmp_path):
