@@ -269,6 +269,15 @@ def test_a_plan_says_what_candidates_are_chosen_by_and_what_classes_weigh(data, 
     assert all(record["score"] == record["macro_f1"] for record in fitted.search.history)
 
 
+def test_without_a_race_no_score_of_an_untrained_network_is_told(data, plan, tmp_path):
+    content, file = FitPlan.read(plan).to_dict(), tmp_path / "alone.json"
+    content["strategy_options"] |= {"candidates": 1, "rungs": 1}
+    file.write_text(json.dumps(content))
+    said = []
+    ddpnas.fit(data, plan=file, on_progress=said.append)
+    assert not any("% after" in text for text in said) and any("chosen" in text for text in said)
+
+
 def test_the_final_training_distils_from_a_teacher(data, unbroken, plan, tmp_path):
     teacher = tmp_path / "teacher"
     unbroken.save(teacher)

@@ -146,6 +146,11 @@ class Searched(Following):
 
     # The race.
 
+    @property
+    def _races(self) -> bool:
+        """Whether candidates race; otherwise the only one is scored after a step."""
+        return self.plan.strategy_options.get("candidates") != 1
+
     def _race(self, opened: RunFolder | None) -> SearchResult:
         plan = self.plan
         if opened is None:
@@ -161,7 +166,7 @@ class Searched(Following):
         return found
 
     def _tell_progress(self, progress: Progress) -> None:
-        if progress.record is None:
+        if progress.record is None or not self._races:
             return
         record = progress.record
         by_f1 = self.plan.evaluator_options.get("metric") == "macro-f1"
@@ -181,8 +186,7 @@ class Searched(Following):
         return cast(ContinuedEvaluator, found)
 
     def _keep_best(self, architecture: Architecture) -> None:
-        alone = self.plan.strategy_options.get("candidates") == 1  # after a step: not trained yet
-        if self.best is None or alone or not self.best.is_due():
+        if self.best is None or not self.best.is_due():
             return
         try:
             evaluator = self._evaluator()
