@@ -1,6 +1,7 @@
 """A shrink with a folder: its estimate, its files, and how it goes on after an interruption."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -178,6 +179,17 @@ def test_what_does_not_fit_the_folder_is_refused(unbroken, given, stripes, tmp_p
     (tmp_path / "other").mkdir()
     with pytest.raises(RunError, match="is not the folder of a shrink"):
         WidthScores.read(tmp_path / "other")
+
+
+@pytest.mark.parametrize(("was", "now"), [(r'"0": "\d+"', '"0": "5"'), ('"given"', '"other"')])
+def test_scores_of_other_networks_are_refused_in_a_sentence(unbroken, tmp_path, was, now):
+    folder = shutil.copytree(unbroken[0].folder, tmp_path / "my copy")
+    text = (folder / "scores.jsonl").read_text()
+    (folder / "scores.jsonl").write_text(re.sub(was, now, text))
+    with pytest.raises(RunError, match=r"cannot use .*scores.jsonl"):
+        ddpnas.write_report(folder)
+    (folder / "scores.jsonl").write_text(text)
+    assert "&#39;my" in ddpnas.write_report(folder).read_text()  # a command's name with a space
 
 
 def test_images_that_a_plan_cannot_mean_are_refused_in_a_sentence(tmp_path):

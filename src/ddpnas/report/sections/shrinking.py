@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ddpnas.errors import RunError
 from ddpnas.report.blocks import (
     Block,
     Column,
@@ -13,11 +14,12 @@ from ddpnas.report.blocks import (
     Section,
     short_amount,
 )
-from ddpnas.report.commands import said_path
+from ddpnas.report.commands import command, said_path
 from ddpnas.report.svg import Axis, Chart
-from ddpnas.shrinking.folder import ShrinkFolder
+from ddpnas.shrinking.folder import SCORES, ShrinkFolder
 from ddpnas.shrinking.width_scores import WidthScores
 from ddpnas.training.results import Comparison
+from ddpnas.utils.read import blaming
 
 __all__ = ["shrinking_section"]
 
@@ -32,6 +34,13 @@ def shrinking_section(folder: Path, trained: Comparison) -> Section:
     with ShrinkFolder.opened(folder) as (opened, _):
         before, losses = opened.accuracies(), opened.candidates()
     scores = WidthScores.read(folder)
+    with blaming(folder / SCORES):
+        losses = {scores.space.check(widths): loss for widths, loss in losses.items()}
+        for name in ("given", *(one.name for one in trained.networks)):
+            if name not in before:
+                raise RunError(f"it holds no accuracy of {name!r} before fine-tuning")
+    with blaming(trained.path / "architecture.json"):
+        kept = scores.space.check(trained.found.architecture)
     accuracies = DataTable(
         "accuracies",
         "Accuracy as given, after cutting (BatchNorm recalibrated), and after fine-tuning",
@@ -42,9 +51,14 @@ def shrinking_section(folder: Path, trained: Comparison) -> Section:
             Column("after fine-tuning", "percent"),
         ),
         (
-            ("as given", scores.whole["macs"], None, before["given"]),
+            ("as given", scores.whole.get("macs"), None, before["given"]),
             *(
-                (f"{one.name} widths", one.costs["macs"], before[one.name], one.evaluation.accuracy)
+                (
+                    f"{one.name} widths",
+                    one.costs.get("macs"),
+                    before[one.name],
+                    one.evaluation.accuracy,
+                )
                 for one in trained.networks
             ),
         ),
@@ -60,7 +74,7 @@ def shrinking_section(folder: Path, trained: Comparison) -> Section:
             (
                 group["name"],
                 group["channels"],
-                int(trained.found.architecture.get(group["name"], group["channels"])),
+                int(kept.get(group["name"], group["channels"])),
                 group["share"],
                 group["fixed"],
             )
@@ -89,7 +103,7 @@ def shrinking_section(folder: Path, trained: Comparison) -> Section:
     where = said_path(folder)
     commands = Commands(
         "Other limits need no new scores",
-        (f"ddpnas generate {where} --limit macs=30%", f"ddpnas evaluate {where}"),
+        (command("generate", where, "--limit", "macs=30%"), command("evaluate", where)),
     )
     blocks: tuple[Block, ...] = (accuracies, _frontier(scores), groups, candidates, commands)
     words = "Uniform and random widths have about the same multiply-adds and were fine-tuned alike."
