@@ -7,7 +7,7 @@ import torch
 
 import ddpnas
 from ddpnas.data import Loader
-from ddpnas.errors import InfeasibleError, OptionError, RunError
+from ddpnas.errors import DdpnasError, InfeasibleError, OptionError, RunError
 from ddpnas.fitting import FitPlan, resume_fit
 
 LIMIT = 60_000
@@ -267,6 +267,14 @@ def test_a_plan_says_what_candidates_are_chosen_by_and_what_classes_weigh(data, 
     fitted = ddpnas.fit(data, plan=file)
     assert fitted.trained.recipe.class_weights == "balanced"
     assert all(record["score"] == record["macro_f1"] for record in fitted.search.history)
+
+
+def test_a_baseline_that_does_not_fit_the_images_is_refused_before_the_plan(data, tmp_path):
+    file, said = tmp_path / "net.py", []
+    file.write_text("import torch\n\ndef net():\n    return torch.nn.Linear(3, 7)\n")
+    with pytest.raises(DdpnasError, match="net.py"):
+        ddpnas.fit(data, {"macs": "60K"}, 5, baselines=[f"{file}:net"], on_progress=said.append)
+    assert not said
 
 
 def test_without_a_race_no_score_of_an_untrained_network_is_told(data, plan, tmp_path):

@@ -222,7 +222,7 @@ class CostTable:
             >>> table.check(ddpnas.create_space("toy", width=4))
             Traceback (most recent call last):
             ...
-            ddpnas.errors.SpaceError: the table of macs is of another network: width 8 instead of 4
+            ddpnas.errors.SpaceError: the table of macs belongs to another network: width 8 ...
         """
         options = {decision.name: set(decision.options) for decision in space.decisions}
         for choices in self.terms:

@@ -19,7 +19,7 @@ from ddpnas.data.loader import default_batch_size
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.export.trained import Export
-from ddpnas.fitting.baselines import check_baseline
+from ddpnas.fitting.baselines import baseline_network, check_baseline
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.plan import FitPlan
 from ddpnas.fitting.planning import make_plan
@@ -30,7 +30,7 @@ from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.runs.folder import LATENCY, PLAN, RUN, RunFolder
 from ddpnas.runs.loop import search_seconds
 from ddpnas.runs.run import Run
-from ddpnas.spaces.edge import EdgeSpace
+from ddpnas.spaces.edge import DESIGNS, EdgeSpace
 from ddpnas.training.device import pick_device
 from ddpnas.training.distillation import as_teacher
 from ddpnas.training.out_of_memory import is_out_of_memory
@@ -160,6 +160,8 @@ def fit(
             f"{metric} chooses among candidates, and --start leaves none: leave one out"
         )
     data = _read(data, image_size, start)
+    for name in {*baselines} - {*DESIGNS}:  # not only after the fit
+        baseline_network(name, {}, data)
     if teacher is not None:  # its network is made here and again for the final training
         as_teacher(teacher, data, torch.device("cpu"))
     request = FitRequest(

@@ -270,7 +270,7 @@ class Searched(Following):
         each = epoch_seconds(trial, self.data, recipe, plan.device)
         each *= self._images / len(self.data.train)
         epochs = max(1, int(MORE * plan.training / each))  # the clock drops those that do not fit
-        self._tell(f"baseline {name}: {epochs} epochs in {duration(plan.training)}")
+        self._tell(f"baseline {name}: training it for {duration(plan.training)}")
         result = train(
             network, self.data, recipe, epochs=epochs, seconds=plan.training, seed=plan.seed,
             device=plan.device, resume=True,
