@@ -134,3 +134,16 @@ def test_limits_that_no_network_meets_are_refused_with_the_lowest_costs(plan):
         plan({"macs": 100}, 60.0)
     with pytest.raises(OptionError, match="latency_ms at least 2 does not say how large"):
         plan({"latency_ms": ">=2"}, 60.0)
+
+
+def test_candidates_race_where_another_limit_binds_too(plan, data):
+    """Networks of the given parameters cannot have nearly the given multiply-adds."""
+    made, macs, _ = plan({"macs": "4M", "params": "8K"}, 4000.0)
+    assert made.strategy_options["candidates"] > 1 and macs < 2e6
+    space = ddpnas.create_space("edge", **made.space_options)
+    strategy = ddpnas.create_strategy("halving", space, **made.strategy_options)
+    batch = strategy.ask()
+    strategy.tell(batch, [0.5] * len(batch))
+    for one in [*batch, *strategy.ask()]:
+        costs = ddpnas.count_network(space.build(one), data.input_shape)
+        assert costs["params"] <= 8_000 and costs["macs"] <= 4e6

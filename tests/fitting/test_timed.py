@@ -54,7 +54,7 @@ def test_a_fit_measures_its_own_table(tmp_path):
     told, out = [], tmp_path / "run"
     limits = {"macs": "2M", "latency_ms": 2}
     fitted = ddpnas.fit(
-        data, limits, 4, out, baselines=["residual"], export="none", on_progress=told.append
+        data, limits, 1.5, out, baselines=["residual"], export="none", on_progress=told.append
     )
     assert fitted.costs["latency_ms"] <= 2 and fitted.costs["macs"] <= 2e6
     table = CostTable.load(out / "latency.json")

@@ -23,7 +23,10 @@ class TestTiny(SpaceContract):
         return create_space("edge", input_shape=(1, 8, 8), **TINY)
 
 
-@pytest.mark.parametrize("options", [TINY, pytest.param({}, marks=pytest.mark.slow)])
+LARGER = {"stem": (8, 12, 16, 24, 32), "stages": ((8, 12, 16), (16, 24, 32), (32, 48, 64))}
+
+
+@pytest.mark.parametrize("options", [TINY, pytest.param(LARGER, marks=pytest.mark.slow)])
 def test_every_layer_follows_its_widths(options):
     """As a function of a user, the network is tried at many sizes, unlike a published space."""
     shape = (1, 8, 8)

@@ -63,6 +63,8 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
         network(example)  # a fault of the network itself is no fault of an export
         try:
             return network, torch.export.export(network, (example,), dynamic_shapes=batch)
+        except OSError:  # of the disk, not of the network
+            raise
         except Exception as error:  # torch documents no base class of these
             cause = next((line for line in str(error).splitlines() if line.strip()), repr(error))
             raise ExportError(f"torch.export cannot trace this network: {cause.strip()}") from error

@@ -41,7 +41,7 @@ _PRIOR = {
     "head": {"none": 4.0, "conv": 1.0},
 }
 _FASTEST = 0.3  # share of the draws that may race, those whose epochs take the least
-_LEAST = 0.8  # of an upper limit on the multiply-adds
+_LEAST = 0.8  # of the multiply-adds of the first design
 _MEASURED = 2  # drawn networks whose speed is measured, at most
 _MEASURING = 0.03  # share of the time for that, at most
 _TIMING = 0.08  # share of the time for a latency table, about
@@ -156,20 +156,22 @@ def _with_race(
     )  # fmt: skip
     designs, pace = _quickest(designs, costs, found), dict(found.seconds)
     strategy = _strategy(networks, race, designs)
+    near = _in_race(limits, "macs", costs["macs"].cost(designs[0]))
     missing = max(0, race.candidates - len(designs))
     drawn: list[Architecture] | None = None  # here, as the strategy cannot tell what fits
     if latency is not None:
         counted, _ = split_limits(request.limits)
-        wanted = _in_race({**counted, **latency.limits}, "latency_ms")
+        milliseconds = latency.table.cost(designs[0])
+        wanted = _in_race({**counted, **latency.limits}, "latency_ms", milliseconds)
         drawn = latency.draw(space, wanted, costs, _prior(space), pace, missing, seed)
     elif PEAK in limits:
-        drawn = draw_by_peak(space, _in_race(limits), costs, _prior(space), pace, missing, seed)
+        drawn = draw_by_peak(space, near, costs, _prior(space), pace, missing, seed)
     if drawn is not None:
         names = [dict(one) for one in dict.fromkeys([*designs, *drawn])]
         strategy |= {"candidates": len(names), "first": names}
     else:
         strategy |= {
-            "limits": limit_texts(_in_race(limits)),
+            "limits": limit_texts(near),
             "pace": pace,
             "fastest": _FASTEST,
             # One standard error of an accuracy, at most.
@@ -213,13 +215,20 @@ def _quickest(
     return [designs[0], *[one for one in fast if one != designs[0]][:1]]
 
 
-def _in_race(limits: Mapping[str, Limit], name: str = "macs") -> dict[str, Limit]:
-    """Return the limits of candidates: near the upper one, where the better networks are."""
-    found = dict(limits)
-    if name in found and found[name].upper < math.inf:
-        given = found[name]
-        found[name] = Limit(max(given.lower, _LEAST * given.upper), given.upper)
-    return found
+def _in_race(limits: Mapping[str, Limit], name: str, reached: float) -> dict[str, Limit]:
+    """Return the limits of candidates: as costly as a standard design, or nearly so.
+
+    Larger networks are better, but there may be none near a limit where another limit binds.
+
+    Args:
+        limits: Limits of the network.
+        name: The cost that says how large a network is.
+        reached: That cost of a standard design, which is as large as the limits allow.
+    """
+    if name not in limits or limits[name].upper == math.inf:
+        return dict(limits)
+    given = limits[name]
+    return {**limits, name: Limit(max(given.lower, _LEAST * reached), given.upper)}
 
 
 def _prior(space: EdgeSpace) -> dict[str, dict[str, float]]:
