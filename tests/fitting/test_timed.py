@@ -6,6 +6,7 @@ import torch
 import ddpnas
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import InfeasibleError
+from ddpnas.fitting.candidates import draw_candidates
 from ddpnas.fitting.timed import TimedLimits, split_limits
 from ddpnas.generation.limits import Limit, parse_limits
 from ddpnas.spaces.registry import create_space
@@ -27,10 +28,11 @@ def test_all_that_races_is_within_all_limits():
     wanted = {"latency_ms": Limit(0.3, 0.4), **limits}
     pace = {"macs": 1e-6}
     prior = {"s1.block": {"residual": 0.0}}
-    drawn = timed.draw(SPACE, wanted, COSTS, prior, pace, 4, seed=0)
+    entry = timed.entry(SPACE, wanted, COSTS)
+    drawn = draw_candidates(SPACE, entry, COSTS, prior, pace, 4, seed=0)
     assert len(drawn) == 4 and all(0.3 <= TABLE.cost(one) <= 0.4 for one in drawn)
     assert all(one["s1.block"] != "residual" for one in drawn)
-    assert drawn == timed.draw(SPACE, wanted, COSTS, prior, pace, 4, seed=0)
+    assert drawn == draw_candidates(SPACE, entry, COSTS, prior, pace, 4, seed=0)
 
 
 def test_a_limit_that_no_design_meets_is_said_with_the_least():

@@ -60,7 +60,7 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
     example = takes.feed(takes.random(2 if dynamic_batch else 1))
     batch = ({0: Dim("batch")},) if dynamic_batch else None
     with quiet():
-        network(example)  # a fault of the network itself is no fault of an export
+        network(example)  # an error of the network itself is not reported as one of the export
         try:
             return network, torch.export.export(network, (example,), dynamic_shapes=batch)
         except OSError:  # of the disk, not of the network

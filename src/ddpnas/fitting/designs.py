@@ -1,4 +1,4 @@
-"""any_within(): a network within limits, where no standard design is; draw_by_peak(): several."""
+"""Networks within limits that no standard design meets, or on the peak of the memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import InfeasibleError
-from ddpnas.fitting.candidates import draw_candidates
+from ddpnas.fitting.candidates import Entry
 from ddpnas.fitting.timed import TimedLimits
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, within
 from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import EdgeSpace
 
-__all__ = ["PEAK", "added_limits", "any_within", "draw_by_peak"]
+__all__ = ["PEAK", "added_limits", "any_within", "entry_by_peak"]
 
 PEAK = "peak_activation_bytes"  # of all costs the one that is no sum over choices
 _MOST_PEAKS = 40  # networks whose peak is counted, which takes some 50 ms for each
@@ -52,25 +52,15 @@ def _peak(space: EdgeSpace, architecture: Architecture) -> float:
     return float(count_network(network, space.input_shape)[PEAK])
 
 
-def draw_by_peak(
-    space: EdgeSpace,
-    limits: Mapping[str, Limit],
-    costs: Mapping[str, CostTable],
-    prior: Mapping[str, Mapping[str, float]],
-    pace: Mapping[str, float],
-    number: int,
-    seed: int,
-) -> list[Architecture]:
-    """Return candidates within all limits, that on the peak of the memory among them.
+def entry_by_peak(
+    space: EdgeSpace, limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
+) -> Entry:
+    """Return who may race: networks within all limits, that on the peak of the memory among them.
 
     Args:
         space: The space.
         limits: The limits.
         costs: Counted costs.
-        prior: See :func:`ddpnas.fitting.candidates.draw_candidates`.
-        pace: See there.
-        number: See there.
-        seed: See there.
     """
     counted = 0
 
@@ -81,6 +71,4 @@ def draw_by_peak(
         counted += 1
         return limits[PEAK].holds(_peak(space, one))
 
-    return draw_candidates(
-        space, costs, prior, pace, number, seed, fits=fits, instead=lambda rng: None
-    )
+    return Entry(fits, instead=lambda rng: None)

@@ -13,7 +13,8 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
-from ddpnas.fitting.designs import PEAK, added_limits, draw_by_peak
+from ddpnas.fitting.candidates import Entry, draw_candidates
+from ddpnas.fitting.designs import PEAK, added_limits, entry_by_peak
 from ddpnas.fitting.plan import MORE, FitPlan, Race, divide
 from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.sizing import Sized, limit_texts, sized, standard_designs, trial_epoch
@@ -158,15 +159,16 @@ def _with_race(
     strategy = _strategy(networks, race, designs)
     near = _in_race(limits, "macs", costs["macs"].cost(designs[0]))
     missing = max(0, race.candidates - len(designs))
-    drawn: list[Architecture] | None = None  # here, as the strategy cannot tell what fits
+    entry: Entry | None = None  # then drawn here, as the strategy cannot tell what fits
     if latency is not None:
         counted, _ = split_limits(request.limits)
         milliseconds = latency.table.cost(designs[0])
         wanted = _in_race({**counted, **latency.limits}, "latency_ms", milliseconds)
-        drawn = latency.draw(space, wanted, costs, _prior(space), pace, missing, seed)
+        entry = latency.entry(space, wanted, costs)
     elif PEAK in limits:
-        drawn = draw_by_peak(space, near, costs, _prior(space), pace, missing, seed)
-    if drawn is not None:
+        entry = entry_by_peak(space, near, costs)
+    if entry is not None:
+        drawn = draw_candidates(space, entry, costs, _prior(space), pace, missing, seed)
         names = [dict(one) for one in dict.fromkeys([*designs, *drawn])]
         strategy |= {"candidates": len(names), "first": names}
     else:

@@ -11,7 +11,7 @@ from ddpnas.costs.latency import measure_latency
 from ddpnas.costs.latency_check import time_network
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import InfeasibleError, OptionError
-from ddpnas.fitting.candidates import draw_candidates
+from ddpnas.fitting.candidates import Entry
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, tightened_limits, within
 from ddpnas.space.decisions import Architecture
@@ -141,30 +141,18 @@ class TimedLimits:
             least = self.table.cost(found)
             macs *= _SMALLER
 
-    def draw(
-        self,
-        space: EdgeSpace,
-        limits: Mapping[str, Limit],
-        costs: Mapping[str, CostTable],
-        prior: Mapping[str, Mapping[str, float]],
-        pace: Mapping[str, float],
-        number: int,
-        seed: int,
-    ) -> list[Architecture]:
-        """Return candidates within all limits, those of many draws that train the fastest.
+    def entry(
+        self, space: EdgeSpace, limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
+    ) -> Entry:
+        """Return who may race: networks within all limits.
 
         Args:
             space: The space.
             limits: All limits that they have to meet.
             costs: Counted costs.
-            prior: Decision -> option -> weight in draws.
-            pace: Seconds of an epoch by counted cost, see :class:`ddpnas.costs.pace.Pace`.
-            number: Number of candidates; fewer where there are not so many.
-            seed: Seed for the draws.
         """
         tables = {**costs, LATENCY: self.table}
-        return draw_candidates(
-            space, costs, prior, pace, number, seed,
+        return Entry(
             fits=lambda one: within(one, limits, tables),
             instead=lambda rng: sample_within(space, limits, tables, rng, margin=0.0),
-        )  # fmt: skip
+        )

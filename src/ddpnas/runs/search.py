@@ -297,7 +297,7 @@ def _take_up(
 
     Args:
         folder: Its folder.
-        identity: What is asked for now.
+        identity: Identity of the search that was called.
         codes: The user's code of the space and of the strategy, None where it is the package's.
         data: The images.
         processes: How many search now.

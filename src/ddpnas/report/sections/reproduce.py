@@ -34,7 +34,7 @@ _BY_PLAN = (
 
 
 class _PlanForm(TypedDict):
-    """What is read of the plan of a fit."""
+    """The parts of a fit's plan that this section shows."""
 
     baselines: list[str]
     export: str
