@@ -8,6 +8,8 @@ one on each core. Each cell is a JSON file in ``--out``; cells that are there ar
     python -m benchmarks.worth --set-up ../shared/data
     python -m benchmarks.worth --settings fashion-2m --seconds 120 --seeds 0 1 2
     python -m benchmarks.worth --settings fashion-{0.5,1,2,4,8}m --seconds 60
+    python -m benchmarks.worth --settings fashion-0.3ms cifar-0.6ms --competitors fit residual
+    python -m benchmarks.worth --competitors fit+random fit+dynamics --seconds 120 --seeds 0
     python -m benchmarks.worth --table
 
 The set-up fetches all of Fashion-MNIST from Debian's package ``dataset-fashion-mnist``, and takes
@@ -28,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,10 +43,14 @@ from torch import nn
 
 import ddpnas
 from benchmarks.record import write_record
+from ddpnas.costs.latency_check import time_network
 from ddpnas.data.data import make_data
 from ddpnas.data.loader import Loader
 from ddpnas.fitting.speed import epoch_seconds
+from ddpnas.fitting.timed import LATENCY, TimedLimits, split_limits
 from ddpnas.generation.best import sample_within
+from ddpnas.generation.limits import parse_limits
+from ddpnas.space import Architecture
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.training.recipes import create_recipe
 from ddpnas.utils.seeds import seeded
@@ -59,23 +65,30 @@ class Setting:
 
     Attributes:
         data: Name of the file below the data folder.
-        macs: The limit.
+        limit: What a network may cost at most, and how much.
         tuned: Whether defaults of ``fit`` were chosen on it.
     """
 
     data: str
-    macs: float
+    limit: Mapping[str, float]
     tuned: bool
 
 
 SETTINGS = {
-    "fashion-2m": Setting("FashionMNIST", 2e6, True),
-    "signs-4m": Setting("signs.npz", 4e6, True),
-    "fashion-0.5m": Setting("FashionMNIST", 5e5, False),
-    "cifar-10m": Setting("cifar.npz", 1e7, False),
+    "fashion-2m": Setting("FashionMNIST", {"macs": 2e6}, True),
+    "signs-4m": Setting("signs.npz", {"macs": 4e6}, True),
+    "fashion-0.5m": Setting("FashionMNIST", {"macs": 5e5}, False),
+    "cifar-10m": Setting("cifar.npz", {"macs": 1e7}, False),
 }
 # One search for five budgets against five networks by hand, a fifth of the time for each.
-BUDGETS = {f"fashion-{n}m": Setting("FashionMNIST", n * 1e6, True) for n in (1, 4, 8)}
+BUDGETS = {f"fashion-{n}m": Setting("FashionMNIST", {"macs": n * 1e6}, True) for n in (1, 4, 8)}
+# One image, one thread. `fit` measures its latency table within its time, rivals are given theirs.
+MILLISECONDS = {
+    "fashion-0.3ms": Setting("FashionMNIST", {"latency_ms": 0.3}, False),
+    "cifar-0.6ms": Setting("cifar.npz", {"latency_ms": 0.6}, False),
+}
+SECONDS_OF_A_TABLE = 10.0
+ALL = {**SETTINGS, **BUDGETS, **MILLISECONDS}
 
 
 def load(
@@ -157,37 +170,53 @@ def alone(
 
 
 def competitor(
-    name: str, data: ddpnas.Data, macs: float, seconds: float, seed: int
+    name: str, data: ddpnas.Data, limit: Mapping[str, float], seconds: float, seed: int
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a trained network, and what is to be said of it."""
+    """Return a trained network, and what is to be said of it: the seconds it took, for example."""
+    begun = time.perf_counter()
     if name.startswith("fit"):
-        fitted = ddpnas.fit(data, {"macs": macs}, seconds / 60, seed=seed, device="cpu")
+        sieve = name.partition("+")[2] or "all"
+        fitted = ddpnas.fit(data, limit, seconds / 60, sieve=sieve, seed=seed, device="cpu")
+        took = time.perf_counter() - begun
         phases = {phase: round(s, 2) for phase, s in fitted.seconds.items()}
-        assert fitted.search is not None
+        assert fitted.search is not None and fitted.space is not None
+        space, chosen, model = cast(EdgeSpace, fitted.space), fitted.architecture, fitted.model
         race = [{k: r[k] for k in ("accuracy", "epochs")} for r in fitted.search.history]
-        return fitted.model, {
-            "epochs": len(fitted.trained.history), "architecture": fitted.text, "phases": phases,
-            "race": race,
-        }  # fmt: skip
-    space = cast(
-        EdgeSpace,
-        ddpnas.create_space(
-            "edge", num_classes=len(data.classes), input_shape=data.input_shape,
-            limits={"macs": macs},
-        ),
-    )  # fmt: skip
-    if name == "random":
-        costs, rng = ddpnas.count_costs(space), np.random.default_rng(seed)
-        chosen = sample_within(space, {"macs": (0.95 * macs, macs)}, costs, rng)
+        about = {"epochs": len(fitted.trained.history), "phases": phases, "race": race}
     else:
-        chosen = space.scaled(name, {"macs": macs})
+        space, chosen = by_hand(name, data, limit, seed)
 
-    def make() -> nn.Module:
-        with seeded(seed):
-            return space.build(chosen)
+        def make() -> nn.Module:
+            with seeded(seed):
+                return space.build(chosen)
 
-    model, about = alone(make, data, seconds, seed)
-    return model, {**about, "architecture": space.format(chosen)}
+        begun = time.perf_counter()
+        model, about = alone(make, data, seconds, seed)
+        took = time.perf_counter() - begun
+    about = {"took": round(took, 2), "architecture": space.format(chosen), **about}
+    if LATENCY in limit:
+        about["measured_ms"] = time_network(space, chosen)["median_ms"]
+    return model, about
+
+
+def by_hand(
+    name: str, data: ddpnas.Data, limit: Mapping[str, float], seed: int
+) -> tuple[EdgeSpace, Architecture]:
+    """Return a design scaled to the limit, or a random network close below it, and its space."""
+    fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
+    counted, timed = split_limits(parse_limits(limit))
+    sizes = TimedLimits.sizes(fitting, counted, timed) if timed else counted
+    texts = {cost: str(one) for cost, one in sizes.items()}
+    space = cast(EdgeSpace, ddpnas.create_space("edge", **fitting, limits=texts))
+    if name == "random":
+        [cost] = counted  # no random networks of a limit in milliseconds
+        near = {cost: (0.95 * limit[cost], limit[cost])}
+        rng = np.random.default_rng(seed)
+        return space, sample_within(space, near, ddpnas.count_costs(space), rng)
+    if timed:
+        latency = TimedLimits.measured(space, timed, SECONDS_OF_A_TABLE, print)
+        return space, latency.design(space, name, sizes)
+    return space, space.scaled(name, dict(limit))
 
 
 def right(model: nn.Module, data: ddpnas.Data, images: torch.Tensor, labels: torch.Tensor) -> Any:
@@ -202,25 +231,28 @@ def right(model: nn.Module, data: ddpnas.Data, images: torch.Tensor, labels: tor
 def cell(options: argparse.Namespace) -> None:
     """Run one cell and write its file."""
     torch.set_num_threads(1)
-    setting = {**SETTINGS, **BUDGETS}[options.setting]
+    setting = ALL[options.setting]
     data, images, labels = load(setting, options.data_folder, options.seed)
-    begun = time.perf_counter()
-    model, about = competitor(options.competitor, data, setting.macs, options.seconds, options.seed)
-    took = time.perf_counter() - begun
+    model, about = competitor(
+        options.competitor, data, setting.limit, options.seconds, options.seed
+    )
     model.eval()
     valid = cast(Any, data.valid)
     tested = right(model, data, images, labels)
     costs = ddpnas.count_network(model, data.input_shape)
     record = {
         "setting": options.setting, "competitor": options.competitor, "seed": options.seed,
-        "seconds": options.seconds, "took": round(took, 2),
+        "seconds": options.seconds,
         "valid": float(right(model, data, valid.inputs, valid.labels).mean()),
         "test": float(tested.mean()), "images": len(tested),
         "macs": costs["macs"], "params": costs["params"], **about,
         "right": base64.b64encode(np.packbits(tested).tobytes()).decode(),
     }  # fmt: skip
     write_record(options.file, record)
-    print(f"{options.file.stem}: test {100 * record['test']:.2f} %, took {took:.1f} s", flush=True)
+    print(
+        f"{options.file.stem}: test {100 * record['test']:.2f} %, took {record['took']:.1f} s",
+        flush=True,
+    )
 
 
 def cells(options: argparse.Namespace) -> Iterator[tuple[Path, list[str]]]:
@@ -278,7 +310,8 @@ def table(folder: Path) -> None:
                 f"| {np.mean(tests):.2f} | {spread} |"
             )
         # The design that fit begins with shows what its size is worth; nobody had it by hand.
-        rivals = {n: v for n, v in group.items() if n not in ("fit", "resnet-9")}
+        ours = ("fit", "resnet-9")
+        rivals = {n: v for n, v in group.items() if n not in ours and "+" not in n}
         if "fit" in group and rivals:
             best = max(rivals, key=lambda n: np.mean([o["valid"] for o in rivals[n]]))
             lines.append(_against(setting, seconds, group["fit"], best, rivals[best], rng))
@@ -318,9 +351,7 @@ def _bits(one: dict[str, Any]) -> Any:
 def main() -> None:
     """Run the cells that are missing, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--settings", nargs="+", default=list(SETTINGS), choices=[*SETTINGS, *BUDGETS]
-    )
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(ALL))
     parser.add_argument("--competitors", nargs="+", default=list(COMPETITORS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--seconds", nargs="+", type=float, default=[120.0, 300.0])
