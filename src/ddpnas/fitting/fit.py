@@ -21,6 +21,7 @@ from ddpnas.errors import OptionError, RunError
 from ddpnas.export.trained import Export
 from ddpnas.fitting.baselines import baseline_network, check_baseline
 from ddpnas.fitting.fitted import Fitted
+from ddpnas.fitting.following import Session
 from ddpnas.fitting.plan import FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
@@ -197,11 +198,11 @@ def fit(
         opened.write_json(PLAN, made.to_dict())
         if latency is not None:
             opened.write_json(LATENCY, latency.to_dict())
-        kept = out is not None
+        session = Session(data, folder, out is not None, begun, tell)
         if made.start is not None:
             opened.close()
-            return Started(made, data, folder, kept, begun, tell).run()
-        return Searched(made, data, folder, kept, begun, tell, space).run(opened)
+            return Started(made, session).run()
+        return Searched(made, session, space).run(opened)
 
 
 @checks_arguments
@@ -228,14 +229,14 @@ def resume_fit(
     if made.start is not None:
         images = data if isinstance(data, Data) else _same_images(path, made, data)
         with _threads(made.threads):
-            return Started(made, images, path, True, begun, tell).run()
+            return Started(made, Session(images, path, True, begun, tell)).run()
     if not (path / RUN).is_file():
         raise RunError(f"the fit in {path} was interrupted before it began; start it again")
     run = Run(path)
     begun -= search_seconds(run.history)  # what a training took before is in its checkpoint
     images = data if isinstance(data, Data) else run.data(moved_to=data)
     with _threads(made.threads):
-        return Searched(made, images, path, True, begun, tell).run(None)
+        return Searched(made, Session(images, path, True, begun, tell)).run(None)
 
 
 def _within_memory(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -29,14 +30,14 @@ from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
 
-__all__ = ["Following"]
+__all__ = ["Following", "Session"]
 
 
-class Following:
-    """A fit that follows its plan.
+@dataclass(frozen=True)
+class Session:
+    """What a fit has to work with, from its start or since it was resumed.
 
-    Args:
-        plan: What to do.
+    Attributes:
         data: The data.
         folder: Folder of the fit.
         kept: Whether the folder outlives the fit.
@@ -44,21 +45,29 @@ class Following:
         tell: Takes lines of text.
     """
 
-    def __init__(
-        self,
-        plan: FitPlan,
-        data: Data,
-        folder: Path,
-        kept: bool,
-        begun: float,
-        tell: Callable[[str], object],
-    ) -> None:
-        self.plan, self.data, self.folder, self.kept = plan, data, folder, kept
+    data: Data
+    folder: Path
+    kept: bool
+    begun: float
+    tell: Callable[[str], object]
+
+
+class Following:
+    """A fit that follows its plan.
+
+    Args:
+        plan: What to do.
+        session: With what.
+    """
+
+    def __init__(self, plan: FitPlan, session: Session) -> None:
+        self.plan, self.data, self.folder = plan, session.data, session.folder
+        self.kept, self._begun, self._tell = session.kept, session.begun, session.tell
         self.limits = parse_limits(plan.limits)
-        self.trained = TrainedFolder(folder / TRAINED)
+        self.trained = TrainedFolder(self.folder / TRAINED)
         self.seconds: dict[str, float] = {"plan": plan.started}
-        self.best = BestSoFar(folder, data, plan.device, plan.seed) if kept else None
-        self._begun, self._tell, self._epochs = begun, tell, 1
+        self.best = BestSoFar(self.folder, self.data, plan.device, plan.seed) if self.kept else None
+        self._epochs = 1
 
     @property
     def passed(self) -> float:

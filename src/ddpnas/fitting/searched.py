@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -14,13 +13,12 @@ from torch import nn
 from ddpnas.costs.latency_check import check_latency, measured_here
 from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
-from ddpnas.data.data import Data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting.baselines import baseline_network
 from ddpnas.fitting.fitted import Candidate, Fitted
-from ddpnas.fitting.following import Following
+from ddpnas.fitting.following import Following, Session
 from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.timed import split_limits
@@ -49,29 +47,16 @@ class Searched(Following):
 
     Args:
         plan: What to do.
-        data: The data.
-        folder: Folder of the run.
-        kept: Whether the folder outlives the fit.
-        begun: When the fit began, by ``time.perf_counter()``.
-        tell: Takes lines of text.
+        session: With what.
         space: The space of the plan, if it is there; its costs may be counted already.
     """
 
-    def __init__(
-        self,
-        plan: FitPlan,
-        data: Data,
-        folder: Path,
-        kept: bool,
-        begun: float,
-        tell: Callable[[str], object],
-        space: EdgeSpace | None = None,
-    ) -> None:
-        super().__init__(plan, data, folder, kept, begun, tell)
+    def __init__(self, plan: FitPlan, session: Session, space: EdgeSpace | None = None) -> None:
+        super().__init__(plan, session)
         self.space = space or cast(EdgeSpace, create_space("edge", **plan.space_options))
         self._latency: CostTable | None = None
-        if (folder / LATENCY).is_file():
-            self._latency = CostTable.load(folder / LATENCY)
+        if (self.folder / LATENCY).is_file():
+            self._latency = CostTable.load(self.folder / LATENCY)
             self._latency.check(self.space)
         self._best_score = -math.inf
 
@@ -265,9 +250,7 @@ class Searched(Following):
         costs = _counted(network, self.data.input_shape)
         weights = self.plan.recipe.get("class_weights", "none")
         recipe = create_recipe("quick", class_weights=weights)
-        with seeded(plan.seed):
-            trial = baseline_network(name, counted, self.data)
-        each = epoch_seconds(trial, self.data, recipe, plan.device)
+        each = epoch_seconds(network, self.data, recipe, plan.device)
         each *= self._images / len(self.data.train)
         epochs = max(1, int(MORE * plan.training / each))  # the clock drops those that do not fit
         self._tell(f"baseline {name}: training it for {duration(plan.training)}")

@@ -151,11 +151,11 @@ def trial_epoch(
 
     Beside other busy programs several threads wait for each other and are many times slower.
     """
+    with seeded(0):
+        network = space.build(architecture)
     found = {}
     for number in {torch.get_num_threads(), *((1,) if choose_threads else ())}:
         torch.set_num_threads(number)
-        with seeded(0):
-            network = space.build(architecture)
         found[number] = epoch_seconds(network, data, recipe, device)
     best = min(found, key=lambda number: found[number])
     torch.set_num_threads(best)

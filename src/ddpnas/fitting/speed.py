@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import tempfile
 import time
@@ -34,13 +35,13 @@ def epoch_seconds(network: torch.nn.Module, data: Data, recipe: Recipe, device: 
     """Return the seconds of an epoch of training, from a few steps.
 
     Args:
-        network: The network; its weights change.
+        network: The network; a copy of it is trained.
         data: Its training split trains.
         recipe: Optimizer, batch size and augmentation.
         device: "auto", "cpu", "cuda", ...
     """
     loader = Loader(data, [data.train], pick_device(device))
-    training = PlateauTraining(network, recipe, loader, seed=0)
+    training = PlateauTraining(copy.deepcopy(network), recipe, loader, seed=0)
     training.train(_WARM)
     seconds = []
     for _ in range(_STEPS):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ddpnas.costs.network import count_network
 from ddpnas.data.data import Data
 from ddpnas.errors import OptionError
 from ddpnas.fitting.fitted import Fitted
-from ddpnas.fitting.following import Following
+from ddpnas.fitting.following import Following, Session
 from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.speed import epoch_seconds
@@ -86,17 +86,10 @@ def _check_limits(start: str, counted: Mapping[str, float], limits: Mapping[str,
 class Started(Following):
     """A fit that fine-tunes a network, by a plan of :func:`plan_started`; see its base."""
 
-    def __init__(
-        self,
-        plan: FitPlan,
-        data: Data,
-        folder: Path,
-        kept: bool,
-        begun: float,
-        tell: Callable[[str], object],
-    ) -> None:
-        self._opened = _opened(plan, data)
-        super().__init__(plan, self._opened.prepare(data), folder, kept, begun, tell)
+    def __init__(self, plan: FitPlan, session: Session) -> None:
+        self._opened = _opened(plan, session.data)
+        prepared = self._opened.prepare(session.data)
+        super().__init__(plan, dataclasses.replace(session, data=prepared))
 
     def run(self) -> Fitted:
         """Fine-tune, or go on with that; test, export and report."""
