@@ -29,6 +29,7 @@ from ddpnas.costs.network import (
 )
 from ddpnas.costs.table import CostTable, add_term
 from ddpnas.errors import SpaceError
+from ddpnas.space.copies import advice_on_weights
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.slices import Slices
 from ddpnas.space.supernet import Condition, walk
@@ -105,9 +106,10 @@ def _counted(space: SearchSpace, weights: Weights) -> dict[str, CostTable]:
             slices.set(sizes)
             trials.append(counter.count(check_absent=not trials))
     if len({len(pieces) for pieces in trials}) > 1:
+        advice = advice_on_weights(opened)
         raise SpaceError(
             f"the network of space {space.name!r} runs different operations at different widths, "
-            f"so its costs are not a sum over its choices"
+            f"so its costs are not a sum over its choices{advice and f'; {advice}'}"
         )
     for pieces in zip(*trials, strict=True):
         [first, *_] = pieces

@@ -6,7 +6,6 @@ the memory, which is not such a sum.
 
 from __future__ import annotations
 
-import copy
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from ddpnas.errors import OptionError, nearest
+from ddpnas.space.copies import copied
 from ddpnas.space.meta import move_to_meta, on_meta
 from ddpnas.utils.settings import Count, checked, checks_arguments
 
@@ -80,12 +80,12 @@ def count_network(
         >>> costs["macs"], costs["params"]
         (8, 10)
     """
-    copied = quick_norms(move_to_meta(copy.deepcopy(network)).eval())
+    bare = quick_norms(move_to_meta(copied(network)).eval())
     shape = checked("input_shape of count_network()", Sequence[Count], tuple(input_shape))
     example = torch.empty(1, *shape, dtype=input_dtype, device="meta")
 
     def run() -> Any:
-        return copied(example)
+        return bare(example)
 
     try:
         macs, written = total_costs(operation_costs(run))
@@ -99,7 +99,7 @@ def count_network(
         "params": sum(p.numel() for p in parameters),
         "size_bytes": sum(stored_bytes(parameters, buffers, weights)),
         "activation_bytes": written,
-        "peak_activation_bytes": peak_bytes(copied, run, [example]),
+        "peak_activation_bytes": peak_bytes(bare, run, [example]),
     }
 
 

@@ -29,6 +29,7 @@ from ddpnas.shrinking._trace import Trace, trace
 from ddpnas.shrinking._tying import Options, clusters, tie
 from ddpnas.shrinking.cutting import kept_positions, resize
 from ddpnas.shrinking.groups import Group, width_options
+from ddpnas.space.copies import copied
 from ddpnas.space.meta import move_to_meta
 from ddpnas.utils.settings import Count, checked
 from ddpnas.utils.shapes import Range
@@ -79,7 +80,7 @@ def find_groups(
             f"{lazy[0]} of {type(model).__name__} has no size yet, as its layer is lazy; run the "
             f"network on an input once"
         )
-    bare = move_to_meta(copy.deepcopy(model)).eval()
+    bare = move_to_meta(copied(model)).eval()
     look: Look = functools.partial(trace, input_shape=input_shape, input_dtype=input_dtype)
     options = functools.partial(width_options, fractions=fractions, divisor=divisor)
     try:

@@ -14,6 +14,7 @@ from ddpnas.shrinking.cutting import Order, kept_positions, resize, undecided_si
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions, find_groups
 from ddpnas.shrinking.groups import Axis, Group, Positions
 from ddpnas.space.choose import Choose
+from ddpnas.space.copies import advice_on_weights
 from ddpnas.space.meta import move_to_meta
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
@@ -169,5 +170,9 @@ def shrinkable(
     )
     if not any(group.is_open for group in groups):
         reasons = "; ".join(f"{g.name}: {g.fixed or 'too narrow'}" for g in groups[:5])
-        raise SpaceError(f"no channels of {type(model).__name__} can be cut ({reasons})")
+        advice = advice_on_weights(model)
+        raise SpaceError(
+            f"no channels of {type(model).__name__} can be cut ({reasons})"
+            f"{advice and f'; {advice}'}"
+        )
     return ShrinkableSpace(model, input_shape, groups, input_dtype)

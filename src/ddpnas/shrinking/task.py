@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +30,7 @@ from ddpnas.shrinking.plan import (
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.width_scores import WidthScores, describe_fixed
+from ddpnas.space.copies import copied
 from ddpnas.space.user_code import confirmed_name, names_file
 from ddpnas.training.device import pick_device
 from ddpnas.training.networks import NamedNetwork
@@ -213,7 +213,7 @@ def _opened(
 ) -> tuple[ShrinkableSpace, dict[str, CostTable]]:
     """Return the widths of a network, and the tables of its costs, those that are given too."""
     space = shrinkable(
-        copy.deepcopy(model) if settings.head_epochs else model,  # it is trained
+        copied(model) if settings.head_epochs else model,  # it is trained
         data.input_shape,
         fractions=settings.fractions, divisor=settings.divisor, keep=settings.keep,
     )  # fmt: skip

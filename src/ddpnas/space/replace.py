@@ -13,6 +13,7 @@ from torch import nn
 
 from ddpnas.errors import SpaceError, nearest
 from ddpnas.space.choose import Choose
+from ddpnas.space.copies import copied
 from ddpnas.space.meta import move_to_meta
 from ddpnas.utils.settings import checks_arguments
 
@@ -118,5 +119,5 @@ def _adapted(
 
 def _copy(model: nn.Module) -> nn.Module:
     """Return a copy on the default device."""
-    copied = copy.deepcopy(model)
-    return move_to_meta(copied) if torch.get_default_device().type == "meta" else copied
+    found = copied(model)
+    return move_to_meta(found) if torch.get_default_device().type == "meta" else found

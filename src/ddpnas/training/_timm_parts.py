@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import OptionError
+from ddpnas.space.copies import copying
 from ddpnas.space.layers import InvertedResidual
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.steps import Mix
@@ -91,7 +92,9 @@ def average_of(model: nn.Module, recipe: Recipe, steps: int) -> Any:
                 if not old.is_floating_point():
                     old.copy_(value)
 
-    return Average(model, decay=average_decay(recipe, steps))
+    decay = average_decay(recipe, steps)
+    with copying(model):
+        return Average(model, decay=decay)
 
 
 def average_decay(recipe: Recipe, steps: int) -> float:

@@ -6,7 +6,6 @@ probabilities of all classes, softened by a temperature.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch.nn import functional
 from ddpnas.data.data import Data
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
+from ddpnas.space.copies import copied
 from ddpnas.training.pretrained import OpenedNetwork, open_network
 
 __all__ = ["Teacher", "as_teacher", "distillation_loss"]
@@ -117,7 +117,7 @@ def as_teacher(
             f"{data.name} are {', '.join(data.classes)}"
         )
     scale, shift = _from_student(given.preprocessing, data, device)
-    model = copy.deepcopy(given.model).to(device).eval()
+    model = copied(given.model).to(device).eval()
     return Teacher(model, f"{Path(given.name).name} {given.fingerprint()}", scale, shift)
 
 
