@@ -222,7 +222,7 @@ def test_a_checkpoint_that_was_put_together_is_refused(tmp_path, change):
         }
         tensors["c" if change == "more" else "a"] = new[change]
     save_file(tensors, path, metadata=metadata)
-    with pytest.raises(RunError, match="is damaged .its content has another checksum.; start"):
+    with pytest.raises(RunError, match="is damaged .its content has another checksum.; remove"):
         folder.load_checkpoint()
     folder.close()
 

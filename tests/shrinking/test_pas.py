@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import ddpnas
-from ddpnas.errors import OptionError
+from ddpnas.errors import OptionError, RunError
 from ddpnas.shrinking import (
     WidthScores,
     order_channels,
@@ -19,6 +19,7 @@ from ddpnas.shrinking import (
     shrinkable,
 )
 from ddpnas.shrinking.pas import _Search
+from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
 
 from .networks import conv
 
@@ -189,6 +190,19 @@ def test_it_goes_on_from_its_checkpoint(searching, tmp_path):
     assert second.result().prices == whole.result().prices
     orders = whole.result().order, second.result().order
     assert all(np.array_equal(a, b) for n in orders[0] for a, b in zip(orders[0][n], orders[1][n]))
+
+
+def test_a_checkpoint_of_other_masks_is_refused(searching, tmp_path):
+    path = tmp_path / "masks.safetensors"
+    searching(epochs=1).run(path, lambda record: None)
+    tensors, plain = load_checkpoint(path)
+    name = next(name for name in tensors if name.startswith("mask."))
+    save_checkpoint(path, {**tensors, name: tensors[name][:1].clone()}, plain)
+    with pytest.raises(RunError, match="masks.safetensors: what it holds does not fit"):
+        searching(epochs=2).run(path, lambda record: None)
+    save_checkpoint(path, tensors, {**plain, "epoch": "one"})
+    with pytest.raises(RunError, match="epoch must be a whole number"):
+        searching(epochs=2).run(path, lambda record: None)
 
 
 def test_a_limit_from_above_is_needed(stripes):

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas.errors import InfeasibleError, OptionError, SpaceError
+from ddpnas.errors import InfeasibleError, OptionError, RunError, SpaceError
 from ddpnas.shrinking import resume_shrink, shrink
+from ddpnas.training.checkpoint import load_weights, save_weights
 
 from .networks import conv
 
@@ -119,6 +120,15 @@ def test_a_saved_network_is_loaded_again(shrunk, stripes, tmp_path):
     assert dict(loaded.architecture) == dict(shrunk.architecture)
     assert ddpnas.evaluate(loaded, stripes).accuracy == shrunk.networks[0].fine_tuned
     assert not [path for path in (tmp_path / "mine").iterdir() if path.suffix in (".pt", ".pkl")]
+
+
+def test_weights_of_layers_that_do_not_fit_each_other_are_refused(shrunk, tmp_path):
+    shrunk.save(tmp_path / "mine")
+    path = tmp_path / "mine" / "model.safetensors"
+    weights = load_weights(path)
+    save_weights(path, {**weights, "1.running_var": torch.ones(3)})
+    with pytest.raises(RunError, match="belong to another network: running_var"):
+        ddpnas.load(tmp_path / "mine", model=network)
 
 
 def test_a_network_with_a_name_is_loaded_by_it(stripes, tmp_path):

@@ -158,6 +158,31 @@ def test_a_checkpoint_with_other_tensors_is_refused(small_space, stripes, tmp_pa
         trained(small_space, stripes, PLAIN, tmp_path, resume=True)
 
 
+STRANGE = {
+    "a weight": lambda tensors, plain: tensors.update({"model.0.weight": torch.ones(1)}),
+    "no weight": lambda tensors, plain: tensors.pop("model.0.weight"),
+    "a momentum": lambda tensors, plain: tensors.update({"optimizer.0.momentum_buffer": tensors[
+        "optimizer.0.momentum_buffer"][:1].clone()}),
+    "steps": lambda tensors, plain: plain.update(steps="many"),
+    "no history": lambda tensors, plain: plain.update(history=[]),
+    "a list": lambda tensors, plain: plain.update(optimizer=3),
+    "halvings": lambda tensors, plain: plain.update(halvings=10**9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", STRANGE.values(), ids=STRANGE)
+def test_a_checkpoint_of_something_else_is_refused_in_a_sentence(
+    small_space, stripes, tmp_path, change
+):
+    with pytest.raises(KilledError):
+        trained(small_space, stripes, PLAIN, tmp_path, kill_after=1)
+    tensors, plain = load_checkpoint(tmp_path / CHECKPOINT)
+    change(tensors, plain)
+    save_checkpoint(tmp_path / CHECKPOINT, tensors, plain)
+    with pytest.raises(RunError, match=f"cannot use .*{CHECKPOINT}: "):
+        trained(small_space, stripes, PLAIN, tmp_path, resume=True)
+
+
 def test_a_network_that_stays_at_chance_ends_with_a_warning(caplog):
     generator = torch.Generator().manual_seed(0)
     data = ddpnas.make_data((torch.randn(200, 4, generator=generator), torch.arange(200) % 2))

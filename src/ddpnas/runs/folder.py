@@ -33,7 +33,7 @@ from ddpnas.runs.config import RunConfig
 from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from ddpnas.training.saving import lock_trained
 from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic
-from ddpnas.utils.read import whole_lines
+from ddpnas.utils.read import Whole, checked_content, whole_lines
 
 __all__ = [
     "BEST",
@@ -289,7 +289,8 @@ class RunFolder:
             RunError: The checkpoint is damaged, or lines that it stands on are no longer there.
         """
         saved = load_checkpoint(self.path / CHECKPOINT)
-        counted = {} if saved is None else saved[1].pop(_LINES)
+        counted = {} if saved is None else saved[1].pop(_LINES, None)
+        counted = checked_content(counted, dict[str, tuple[Whole, str]], self.path / CHECKPOINT)
         for name in _GROWING:
             self._cut(name, *counted.get(name, (0, _Lines().to_list()[1])))
         return saved

@@ -16,13 +16,11 @@ from ddpnas.runs.folder import HISTORY, STAGES, RunFolder
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import Strategy
+from ddpnas.training.checkpoint import restoring
 from ddpnas.training.distributed import Processes
 from ddpnas.utils.read import checked_content, read_records
 
 __all__ = ["Progress", "SearchLoop", "own_seconds", "search_seconds"]
-
-# What restoring a state raises that was edited, or is another strategy's or evaluator's.
-_MISFITS = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)
 
 # A checkpoint is due when writing the last one took at most this part of the time since then.
 _SAVING_SHARE = 0.01
@@ -110,14 +108,9 @@ class SearchLoop:
         if saved is not None:
             tensors, plain = saved
             plain = checked_content(plain, CheckpointForm, "the checkpoint")
-            try:
+            with restoring("the checkpoint of the search"):
                 self._strategy.load_state_dict(plain["strategy"])
                 self._evaluator.load_state_dict(tensors, plain["evaluator"])
-            except _MISFITS as error:
-                raise RunError(
-                    f"cannot use the checkpoint: what it holds does not fit this search "
-                    f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-                ) from error
             self._scores, self._preparing = plain["scores"], plain["preparing"]
             batch = [] if self._strategy.done else self._strategy.ask()
             if len(self._scores) > max(0, len(batch) - 1):  # the last one is told at once

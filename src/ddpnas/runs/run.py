@@ -14,6 +14,7 @@ from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import RunError
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.evaluators.registry import list_evaluators
+from ddpnas.runs._forms import CheckpointForm
 from ddpnas.runs._run_files import RunFiles
 from ddpnas.runs._search_evaluator import create_named_evaluator, search_evaluator_config
 from ddpnas.runs.folder import GENERATED, RUN, RunFolder
@@ -24,8 +25,9 @@ from ddpnas.space.user_code import confirmed_name
 from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.registry import create_strategy, list_strategies
-from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint
+from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, restoring
 from ddpnas.utils.files import writable
+from ddpnas.utils.read import checked_content
 
 __all__ = ["Run"]
 
@@ -177,6 +179,7 @@ class Run(RunFiles):
         if saved is None:
             raise RunError(f"{self.path} holds no weights ({CHECKPOINT} is missing)")
         tensors, plain = saved
+        plain = checked_content(plain, CheckpointForm, self.path / CHECKPOINT)
         strategy: Strategy | None = None
         if config.strategy in list_strategies():
             strategy = create_strategy(
@@ -198,7 +201,8 @@ class Run(RunFiles):
             device=device,
             sieve=SieveConfig(config.sieve, config.sieve_options),
         )
-        evaluator.load_state_dict(tensors, plain["evaluator"])
+        with restoring(self.path / CHECKPOINT):
+            evaluator.load_state_dict(tensors, plain["evaluator"])
         return evaluator
 
     def rescore(

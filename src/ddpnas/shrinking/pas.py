@@ -27,7 +27,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import torch
@@ -48,10 +48,12 @@ from ddpnas.training.checkpoint import (
     load_checkpoint,
     load_optimizer,
     optimizer_state,
+    restoring,
     save_checkpoint,
     with_prefix,
     without_prefix,
 )
+from ddpnas.utils.read import Whole, checked_content
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Epochs, LearningRate, Seed, checked
 from ddpnas.utils.shapes import Range
@@ -341,15 +343,28 @@ class _Search:
         if saved is None:
             return 0
         tensors, plain = saved
-        self._model.load_state_dict(without_prefix("model", tensors))
-        for name, mask in self._masks.items():
-            mask.data.copy_(tensors[f"mask.{name}"])
-            self._sums[name].copy_(tensors[f"sum.{name}"])
-            self._effects[name].copy_(tensors[f"effect.{name}"])
-        load_optimizer(self._optimizer, without_prefix("optimizer", tensors), plain["optimizer"])
-        self._steps, self._counted = plain["steps"], plain["counted"]
-        self._revived = plain["revived"]
-        return int(plain["epoch"])
+        state = checked_content(plain, _StateForm, checkpoint)
+        held = {"mask": self._masks, "sum": self._sums, "effect": self._effects}
+        with restoring(checkpoint):
+            self._model.load_state_dict(without_prefix("model", tensors))
+            for kind, ours in held.items():
+                for name, kept in without_prefix(kind, tensors).items():
+                    ours[name].data.copy_(kept.view_as(ours[name]))
+            numbers = state["optimizer"]
+            load_optimizer(self._optimizer, without_prefix("optimizer", tensors), numbers)
+        self._steps, self._counted = state["steps"], state["counted"]
+        self._revived = state["revived"]
+        return int(state["epoch"])
+
+
+class _StateForm(TypedDict):
+    """The plain data of a checkpoint."""
+
+    epoch: Whole
+    steps: Whole
+    counted: Whole
+    revived: Whole
+    optimizer: dict[str, dict[str, Any]]
 
 
 def _follows(model: nn.Module, axis: Axis) -> bool:

@@ -6,9 +6,10 @@ that damage is noticed. The weights of a trained network have one, too.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ddpnas.errors import RunError
+from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.utils.files import write_atomic
-from ddpnas.utils.read import parse_json, require_regular
+from ddpnas.utils.read import checked_content, parse_json, require_regular
 
 __all__ = [
     "CHECKPOINT",
@@ -27,6 +29,7 @@ __all__ = [
     "load_optimizer",
     "load_weights",
     "optimizer_state",
+    "restoring",
     "save_checkpoint",
     "save_weights",
     "with_prefix",
@@ -36,6 +39,10 @@ __all__ = [
 CHECKPOINT = "checkpoint.safetensors"  # name of the file, of a search and of a training
 
 _FORM = "6"  # another one whenever a search's state has other parts, or it would go on otherwise
+_AGAIN = "remove it to do that part again"
+
+# What restoring a state raises that was edited, or is of another network, strategy or evaluator.
+_MISFITS = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
@@ -56,16 +63,44 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
     """
     if not path.exists():
         return None
-    instead = "start again with --overwrite"
-    tensors, metadata = _read(path, instead)
+    tensors, metadata = _read(path, _AGAIN)
     if metadata.get("form") != _FORM:
         raise RunError(
             f"{path} was saved by a version of ddpnas that continues searches differently; use "
-            f"that version, or {instead}"
+            f"that version, or {_AGAIN}"
         )
-    if _CHECKSUM not in metadata:
-        raise RunError(f"{path} is damaged (it has no checksum); {instead}")
-    return tensors, parse_json(metadata["state"], path)
+    for name in (_CHECKSUM, "state"):
+        if name not in metadata:
+            raise RunError(f"{path} is damaged (it has no {name}); {_AGAIN}")
+    return tensors, checked_content(parse_json(metadata["state"], path), dict[str, Any], path)
+
+
+@contextlib.contextmanager
+def restoring(what: Any) -> Iterator[None]:
+    """Turn what restoring a state raises that fits nothing here into a sentence.
+
+    Args:
+        what: The checkpoint, for the message.
+
+    Raises:
+        RunError: In place of any such error.
+
+    Example:
+        >>> with restoring("checkpoint.safetensors"):
+        ...     torch.nn.Linear(1, 1).load_state_dict({})
+        Traceback (most recent call last):
+        ddpnas.errors.RunError: cannot use checkpoint.safetensors: what it holds does not fit ...
+    """
+    try:
+        yield
+    except _MISFITS as error:
+        if isinstance(error, RunError) or is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"cannot use {what}: what it holds does not fit ({type(error).__name__}: {reason}); "
+            f"{_AGAIN}"
+        ) from error
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -194,9 +229,9 @@ def load_optimizer(
     for index, parameter in enumerate(parameters):
         state = dict(numbers.get(str(index), {}))
         for name, value in without_prefix(str(index), tensors).items():
-            if value.shape == parameter.shape:
+            if value.ndim or not parameter.ndim:  # the others are numbers of steps
                 # Laid out as the parameter: another layout may round differently in a step.
-                value = torch.empty_like(parameter).copy_(value)
+                value = torch.empty_like(parameter).copy_(value.view_as(parameter))
             state[name] = value
         if state:
             optimizer.state[parameter] = state

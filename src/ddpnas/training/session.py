@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from ddpnas.training.checkpoint import (
     load_checkpoint,
     load_optimizer,
     optimizer_state,
+    restoring,
     save_checkpoint,
     with_prefix,
     without_prefix,
@@ -59,13 +60,33 @@ from ddpnas.training.steps import TrainStep, train_epoch
 from ddpnas.training.sync_norm import synchronize_norms
 from ddpnas.utils.files import writable
 from ddpnas.utils.options import refuse_differences
+from ddpnas.utils.read import Measured, Whole, checked_content
 from ddpnas.utils.seeds import seeded
+from ddpnas.utils.shapes import Range
 
 __all__ = ["OtherBatchError", "Session", "evaluated_weights"]
 
 _LATE = 0.25  # of the time left: the end is near
 
 logger = logging.getLogger(__name__)
+
+
+class _SavedForm(TypedDict):
+    """The plain data of every checkpoint."""
+
+    identity: dict[str, Any]
+    halvings: Annotated[int, Range(0, 64)]
+    result: NotRequired[dict[str, Any]]  # of a training that was finished
+
+
+class _ProgressForm(TypedDict):
+    """The plain data of a checkpoint between two epochs."""
+
+    steps: Whole
+    seconds: Annotated[float, Range(0)]
+    history: list[dict[str, Measured]]
+    optimizer: dict[str, dict[str, Any]]
+    scaler: dict[str, Any] | None
 
 
 class OtherBatchError(Exception):
@@ -507,43 +528,56 @@ class Session:
         if saved is None:
             return None
         tensors, plain = saved
+        path = self.folder / CHECKPOINT
+        kept: _SavedForm = checked_content(plain, _SavedForm, path)
         refuse_differences(
             "training",
-            plain["identity"],
+            kept["identity"],
             self._identity,
             defaults={**_settings(Recipe()), "teacher": None, "sieve": "all"},
             left_out=("data.name",),
             instead="start a new one with another --out, or --overwrite",
         )
-        if plain["halvings"] != self._halvings:
-            raise OtherBatchError(plain["halvings"])
-        if "result" in plain:
-            self.model.load_state_dict(without_prefix("final", tensors))
-            self._drop_paths.remove()
-            return dataclasses.replace(
-                TrainResult.from_dict(plain["result"]),
-                model=self.model.eval(),
-                data=self.data,
-                last=without_prefix("end", tensors) or None,
-            )
+        if kept["halvings"] != self._halvings:
+            raise OtherBatchError(kept["halvings"])
+        if "result" in kept:
+            with restoring(path):
+                return self._finished(tensors, kept["result"])
+        progress: _ProgressForm = checked_content(plain, _ProgressForm, path)
+        with restoring(path):
+            self._restore(tensors, progress)
+        return None
+
+    def _finished(self, tensors: Mapping[str, Tensor], result: Mapping[str, Any]) -> TrainResult:
+        """Return the result of a training that was finished."""
+        self.model.load_state_dict(without_prefix("final", tensors))
+        self._drop_paths.remove()
+        return dataclasses.replace(
+            TrainResult.from_dict(result),
+            model=self.model.eval(),
+            data=self.data,
+            last=without_prefix("end", tensors) or None,
+        )
+
+    def _restore(self, tensors: Mapping[str, Tensor], kept: _ProgressForm) -> None:
+        """Restore a training between two epochs."""
         self.model.load_state_dict(without_prefix("model", tensors))
         if self._average is not None:
             self._average.module.load_state_dict(without_prefix("average", tensors))
-        self._steps, self._history = plain["steps"], plain["history"]
-        self._earlier = plain["seconds"]
+        self._steps, self._history = kept["steps"], kept["history"]
+        self._earlier = kept["seconds"]
         if "failed_lr" in self._history[0]:
             self._used = dataclasses.replace(self.recipe, lr=RETRY * self.recipe.lr)
             self._use_learning_rate()
         self._initial = without_prefix("initial", tensors) or None
-        load_optimizer(self._optimizer, without_prefix("optimizer", tensors), plain["optimizer"])
+        load_optimizer(self._optimizer, without_prefix("optimizer", tensors), kept["optimizer"])
         if self._scaler is not None:
-            self._scaler.load_state_dict(plain["scaler"])
+            self._scaler.load_state_dict(kept["scaler"] or {})
         self._plan(
             int(([self._epochs] + [r["epochs"] for r in self._history if "epochs" in r])[-1])
         )
         self._train.sieve.load_state_dict(without_prefix("sieve", tensors))
         self._best = without_prefix("best", tensors) or None
-        return None
 
     @cached_property
     def _identity(self) -> dict[str, Any]:

@@ -27,7 +27,9 @@ from torch import nn
 from ddpnas.errors import ArchitectureError, OptionError, RunError, SpaceError
 from ddpnas.generation.forms import CertificateForm, RequestForm
 from ddpnas.generation.limits import Limit, LimitForm, Limits
+from ddpnas.space.copies import copied
 from ddpnas.space.decisions import Architecture
+from ddpnas.space.meta import move_to_meta, on_meta
 from ddpnas.space.resizing import resize_layers
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import CodeForm, confirmed_name, names_file
@@ -102,11 +104,16 @@ def load(
                 f"the architecture in {path} does not belong to its space: {error}"
             ) from None
     weights = load_weights(path / "model.safetensors")
-    if found is None and about["architecture"]:  # the widths of a network that was cut
+    is_cut = found is None and bool(about["architecture"])  # which then has its widths
+    if is_cut:
         architecture, text = Architecture(about["architecture"]), about["text"]
         resize_layers(network, {name: tensor.shape for name, tensor in weights.items()})
     try:
         network.load_state_dict(weights)
+        if is_cut:  # any sizes of layers were taken over, whether or not they fit each other
+            with on_meta():
+                bare = move_to_meta(copied(network)).eval()
+                bare(torch.empty(1, *about["input_shape"]))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(
