@@ -1,24 +1,27 @@
-"""A search step of ddpnas against one of NNI 3.0's RandomOneShot, on the NAS-Bench-201 space.
+"""A search step of ddpnas against one of NNI 3.0, on the NAS-Bench-201 space.
 
-Both train the same random cells, one a step, with the same batch, widths, optimizer settings and
-number of threads, each in a process of its own; the processes take turns in blocks of a few steps,
-so that only one works at a time and a machine whose speed drifts gives the same ratio. NNI is timed
-as its step is defined (sample, forward, backward, clip, update), without its trainer; in its own
-memory layout, and in channels-last too. ddpnas sets a path once an epoch in a search; here it does
-so in every step as well. Memory is that beyond what the process had before its first step.
+The method is RandomOneShot (a random cell a step, the same for both), or one that trains a mixture
+of all options: DARTS of the first order, GumbelDARTS or Proxyless. Batch, widths, settings of the
+optimizers and number of threads are the same, each in a process of its own; the processes take
+turns in blocks of a few steps, so that only one works at a time and a machine whose speed drifts
+gives the same ratio. NNI is timed as its step is defined (sample, forward, backward, clip, update;
+with a mixture the logits first, on a batch of their own), without its trainer; in its own memory
+layout, and in channels-last too. ddpnas sets a path once an epoch in a search; here it does so in
+every step as well. Memory is that beyond what the process had before its first step.
 
 NNI wants an environment of its own; ddpnas runs in it too, so that both use the same torch:
 
     python -m venv build/nni
-    build/nni/bin/pip install nni==3.0 torch==2.13.0 'numpy<2' 'setuptools<81' pytorch_lightning
+    build/nni/bin/pip install nni==3.0 torch==2.14.1 'numpy<2' 'setuptools<81' pytorch_lightning
     build/nni/bin/pip install scipy safetensors filelock pyyaml pillow
-    python -m benchmarks.against_nni --python build/nni/bin/python
-        --out records/speed/against-nni.json
+    python -m benchmarks.against_nni --python build/nni/bin/python --out against-nni.json
+    python -m benchmarks.against_nni --python build/nni/bin/python --method darts --cells 1
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -26,6 +29,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,9 @@ OPERATIONS = {  # NNI's name -> ours, the benchmark's
     "conv_3x3": "nor_conv_3x3",
     "avg_pool_3x3": "avg_pool_3x3",
 }
+# Name of a method of NNI -> our relaxation; None is a path a step.
+METHODS = {"random": None, "darts": "softmax", "gumbel": "gumbel", "proxyless": "two-path"}
+Step = Callable[[dict[str, str]], object]
 
 
 def memory_mb() -> float:
@@ -87,38 +94,67 @@ class Worker:
 def work(options: argparse.Namespace) -> None:
     """Answer with steps of ddpnas until standard input ends."""
     import ddpnas
-    from ddpnas.training.device import place
-    from ddpnas.training.steps import TrainStep, train_epoch
-
-    from .step import optimizer_of
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     space = ddpnas.create_space(
         "nasbench201", channels=options.channels, cells_per_stage=options.cells
     )
-    supernet = place(space.supernet(), torch.device("cpu")).train()
-    optimizer = optimizer_of(list(supernet.parameters()))
+    relaxation = METHODS[options.method]
     inputs = torch.randn(options.batch, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    batch = [(inputs, torch.arange(options.batch) % 10)]
+    batch = inputs, torch.arange(options.batch) % 10
+    step = path_step(space, batch) if relaxation is None else mixture_step(space, relaxation, batch)
     versions = {"ddpnas": ddpnas.__version__, "torch": torch.__version__}
     print(json.dumps({"versions": versions, "ready_mb": memory_mb()}), flush=True)
     for line in sys.stdin:
         seconds = []
         for cell in json.loads(line):
             started = time.perf_counter()
-            supernet.set_path({f"{e[2]}<-{e[0]}": OPERATIONS[o] for e, o in cell.items()})
-            path = supernet.path_parameters()
-            optimizer.param_groups[0]["params"] = path
-            train_epoch(TrainStep(supernet, optimizer, path, clip=5.0), batch)
+            step(cell)
             seconds.append(time.perf_counter() - started)
         print(json.dumps({"seconds": seconds, "peak_mb": memory_mb()}), flush=True)
+
+
+def path_step(space: Any, batch: tuple[torch.Tensor, torch.Tensor]) -> Step:
+    """Return what trains the shared weights of one cell for a step."""
+    from ddpnas.training.device import place
+    from ddpnas.training.steps import TrainStep, train_epoch
+
+    from .step import optimizer_of
+
+    supernet = place(space.supernet(), torch.device("cpu")).train()
+    optimizer = optimizer_of(list(supernet.parameters()))
+
+    def step(cell: dict[str, str]) -> None:
+        supernet.set_path({f"{e[2]}<-{e[0]}": OPERATIONS[o] for e, o in cell.items()})
+        path = supernet.path_parameters()
+        optimizer.param_groups[0]["params"] = path
+        train_epoch(TrainStep(supernet, optimizer, path, clip=5.0), [batch])
+
+    return step
+
+
+def mixture_step(space: Any, relaxation: str, batch: tuple[torch.Tensor, torch.Tensor]) -> Step:
+    """Return what trains logits, then weights, of a mixture for a step; it takes no cell."""
+    from ddpnas.relaxed import Mixture
+    from ddpnas.relaxed.relaxations import RELAXATIONS
+    from ddpnas.relaxed.steps import MixtureStep
+    from ddpnas.training.device import place
+
+    supernet = place(space.supernet(), torch.device("cpu")).train()
+    mixture = Mixture(space.decisions, RELAXATIONS[relaxation])
+    weights = torch.optim.SGD(supernet.parameters(), lr=1e-3, momentum=0.9, weight_decay=3e-4)
+    logits = torch.optim.Adam(mixture.parameters(), 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+    both = MixtureStep(supernet, mixture, weights, logits, clip=5.0)
+    numbers = itertools.count()
+    return lambda cell: both(batch, batch, temperature=1.0, seed=next(numbers))
 
 
 def main() -> None:
     """Measure, print a table, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", help="of the environment with NNI")
+    parser.add_argument("--method", default="random", choices=list(METHODS))
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=5, help="a stage")
     parser.add_argument("--batch", type=int, default=64)
@@ -133,7 +169,7 @@ def main() -> None:
         return
     if options.python is None:
         parser.error("--python: NNI needs an environment of its own, see --help")
-    sizes = ["channels", "cells", "batch", "threads"]
+    sizes = ["method", "channels", "cells", "batch", "threads"]
     same = [word for size in sizes for word in (f"--{size}", str(getattr(options, size)))]
     nni = [options.python, str(Path(__file__).with_name("nni_worker.py")), *same]
     workers = {
