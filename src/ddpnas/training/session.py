@@ -7,15 +7,12 @@ import dataclasses
 import hashlib
 import logging
 import re
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +40,7 @@ from ddpnas.training.checkpoint import (
     with_prefix,
     without_prefix,
 )
+from ddpnas.training.clock import Clock
 from ddpnas.training.device import place
 from ddpnas.training.distillation import Teacher
 from ddpnas.training.distributed import Processes
@@ -65,8 +63,6 @@ from ddpnas.utils.seeds import seeded
 from ddpnas.utils.shapes import Range
 
 __all__ = ["OtherBatchError", "Session", "evaluated_weights"]
-
-_LATE = 0.25  # of the time left: the end is near
 
 logger = logging.getLogger(__name__)
 
@@ -169,8 +165,7 @@ class Session:
         self.model = place(model, processes.device).train()
         self._optimizer = optimizer_of(self.model, recipe)
         self._epochs, self._steps_an_epoch = self._whole, steps
-        self._seconds, self._shortened = seconds, shortened
-        self._clock, self._earlier, self._looks = time.perf_counter(), 0.0, [0.0]
+        self._clock = Clock(seconds, shortened)
         self._schedule = schedule_of(self._optimizer, recipe, self._whole, steps)
         self._average = average_of(self.model, recipe, self._whole * steps)
         self._drop_paths = DropPaths(self.model, recipe.drop_path)  # the average has none
@@ -235,8 +230,7 @@ class Session:
 
     def run(self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object]) -> TrainResult:
         """Train to the end, from the checkpoint if ``resume``, and return the result."""
-        self._clock = time.perf_counter()
-        self._looks = [self._clock]
+        self._clock.start()
         if resume and (finished := self._take_up()) is not None:
             return finished
         while not self._is_over():
@@ -308,7 +302,7 @@ class Session:
                 self._steps, lr, self._used.lr,
             )  # fmt: skip
         # A record of the failed attempt goes into the next epoch's: its time counts.
-        self._failed = {"failed_lr": lr, "failed_seconds": self._spent}
+        self._failed = {"failed_lr": lr, "failed_seconds": self._clock.spent}
         self.model.load_state_dict(self._initial)
         if self._average is not None:
             self._average.module.load_state_dict(self._initial)
@@ -323,11 +317,6 @@ class Session:
             self._scaler = torch.amp.GradScaler(self._processes.device.type)
         self._step = dataclasses.replace(self._step, optimizer=self._optimizer, scaler=self._scaler)
         self._plan(self._whole)
-
-    @property
-    def _spent(self) -> float:
-        """Seconds so far, those before an interruption and of a failed attempt included."""
-        return self._earlier + time.perf_counter() - self._clock
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch; return its record."""
@@ -366,27 +355,11 @@ class Session:
         return {**record, "seconds": time.perf_counter() - begun}
 
     def _shorten(self) -> None:
-        """Plan as many epochs as fit into the time, at most all; note a change in the record.
-
-        Epochs that a busy moment or a slow start seemed to cost come back.
-        """
-        done = len(self._history)
-        if self._shortened is not None:
-            fitting = self._shortened.get(done, self._epochs)
-        elif self._seconds is not None and not self._is_over():
-            now = time.perf_counter()
-            left = self._seconds - self._earlier - (now - self._clock)
-            # A whole epoch with its checkpoint and what is told of it, from one look to the next.
-            self._looks.append(now)
-            walls = [b - a for a, b in pairwise(self._looks)]
-            shares = [record.get("share", 1.0) for record in self._history[-len(walls) :]]
-            late = left <= _LATE * self._seconds
-            whole = _typical([w / share for w, share in zip(walls, shares, strict=True)], late)
-            sieve = self._train.sieve  # epochs to come read fewer images
-            each = whole * statistics.fmean(map(sieve.share, range(done, self._epochs)))
-            fitting = min(self._whole, self._processes.share(done + max(0, int(left / each))))
-        else:
+        """Plan as many epochs as fit into the time, at most all; note a change in the record."""
+        if not self._clock.decides or self._is_over():
             return
+        fitting = self._clock.fitting(self._history, self._epochs, self._train.sieve.share)
+        fitting = min(self._whole, self._processes.share(fitting))
         if fitting != self._epochs:
             self._history[-1]["epochs"] = fitting
             self._plan(fitting)
@@ -438,7 +411,7 @@ class Session:
             history=self._history,
             recipe=self._used,
             seed=self.seed,
-            seconds=self._spent,
+            seconds=self._clock.spent,
             data=self.data,
             teacher=None if self._teacher is None else self._teacher.identity,
             sieve=self._sieve.to_dict(),
@@ -507,7 +480,7 @@ class Session:
             "identity": self._identity,
             "halvings": self._halvings,
             "steps": self._steps,
-            "seconds": self._spent,
+            "seconds": self._clock.spent,
             "history": self._history,
             "optimizer": numbers,
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
@@ -565,7 +538,7 @@ class Session:
         if self._average is not None:
             self._average.module.load_state_dict(without_prefix("average", tensors))
         self._steps, self._history = kept["steps"], kept["history"]
-        self._earlier = kept["seconds"]
+        self._clock.earlier = kept["seconds"]
         if "failed_lr" in self._history[0]:
             self._used = dataclasses.replace(self.recipe, lr=RETRY * self.recipe.lr)
             self._use_learning_rate()
@@ -592,19 +565,6 @@ class Session:
             "sieve": "all",
             **self._sieve.identity(),
         }
-
-
-def _typical(seconds: Sequence[float], late: bool) -> float:
-    """Return the seconds that an epoch will take.
-
-    A machine that is busy for a while must not let the learning rate fall early on: the faster
-    epochs count until the end is near, then the latest ones.
-
-    Args:
-        seconds: What the epochs so far took.
-        late: Whether the end is near.
-    """
-    return statistics.median(seconds[-3:]) if late else float(np.quantile(seconds, 0.25))
 
 
 def evaluated_weights(folder: Path) -> dict[str, Tensor]:
