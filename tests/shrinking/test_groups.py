@@ -106,6 +106,9 @@ def test_code_that_uses_the_number_of_channels_fixes_them(function):
         lambda x: x * x.amax(1, keepdim=True).sigmoid() / x.mean((0, 2, 3), keepdim=True),
         lambda x: torch.where(x > 0, x, 0.1 * x).clamp(max=6)[:, :, 1:-1].repeat(1, 1, 2, 1),
         lambda x: torch.stack([x, -x]).sum(0) + torch.zeros_like(x),
+        nn.functional.dropout2d,
+        lambda x: nn.functional.feature_alpha_dropout(x, training=True),
+        lambda x: x * x.new_empty(*x.shape[:2], 1, 1).bernoulli_(0.9),
     ],
 )
 def test_what_treats_all_channels_alike_leaves_them_free(function):

@@ -127,8 +127,12 @@ def _same(couplings: Couplings, arguments: Arguments, result: Any) -> Factors:
 @_rule("zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "full_like", "new_empty",
        "new_zeros", "new_ones", "new_full", "new_empty_strided")  # fmt: skip
 def _constant(couplings: Couplings, arguments: Arguments, result: Any) -> Factors:
-    labels = couplings.labels(arguments["self"])
-    return labels.factors if labels.shape == tuple(result.shape) else {}
+    labels, shape = couplings.labels(arguments["self"]), tuple(result.shape)
+    if len(labels.shape) != len(shape):
+        return {}
+    # Noise of feature dropout has the batch and the channels of its input, and 1 elsewhere.
+    alike = [axis for axis, size in enumerate(shape) if size == labels.shape[axis]]
+    return {axes: c for axes, c in labels.factors.items() if {*axes} <= {*alike}}
 
 
 @_rule("max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d",
