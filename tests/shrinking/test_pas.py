@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import ddpnas
-from ddpnas.errors import OptionError, RunError
+from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.shrinking import (
     WidthScores,
     order_channels,
@@ -203,6 +203,15 @@ def test_a_checkpoint_of_other_masks_is_refused(searching, tmp_path):
     save_checkpoint(path, tensors, {**plain, "epoch": "one"})
     with pytest.raises(RunError, match="epoch must be a whole number"):
         searching(epochs=2).run(path, lambda record: None)
+
+
+def test_a_training_with_masks_that_diverges_ends(stripes):
+    given = network()
+    for parameter in given.parameters():
+        parameter.data.mul_(1e12)
+    space = shrinkable(given, (1, 8, 8))
+    with pytest.raises(DivergedError, match="became nan in epoch 1 of the training with masks"):
+        search_masks(space, stripes, {"macs": 90_000}, ddpnas.count_costs(space))
 
 
 def test_a_limit_from_above_is_needed(stripes):

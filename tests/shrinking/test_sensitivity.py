@@ -1,14 +1,17 @@
 """What each width costs in loss, measured alone, and what is generated from it."""
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import nn
 
 import ddpnas
+from ddpnas.errors import DivergedError
 from ddpnas.shrinking import cut_channels, measure_sensitivity, recalibrate
-from ddpnas.shrinking.sensitivity import batches_of, mean_loss
+from ddpnas.shrinking.sensitivity import Sensitivity, batches_of, mean_loss
+from ddpnas.space import Decision, DecisionSpace
 
 from .networks import conv
 
@@ -62,6 +65,19 @@ def test_rises_are_those_of_the_cut_network_and_never_fall_with_fewer_channels(p
     rise = max(0.0, mean_loss(cut, validation) - mean_loss(whole, validation))
     assert found.loss == pytest.approx(mean_loss(whole, validation))
     assert found.rises["second", "24"] == pytest.approx(rise)
+
+
+def test_a_width_without_a_loss_costs_more_than_all_others_together():
+    options = ("8", "16", "24")
+    space = DecisionSpace([Decision(name, options) for name in ("a", "b", "c")])
+    losses = {(name, width): 2.0 for name in ("a", "b", "c") for width in options[:-1]}
+    losses["a", "16"], losses["b", "8"] = math.nan, math.inf
+    rises = Sensitivity.of_losses(space, 0.5, losses).rises
+    assert rises["c", "8"] == 1.5 == rises["b", "16"]
+    others = sum(rises[name, "8"] for name in ("c",)) + rises["b", "16"]
+    assert min(rises["a", "8"], rises["a", "16"], rises["b", "8"]) > others
+    with pytest.raises(DivergedError, match="the loss of the given network is nan"):
+        Sensitivity.of_losses(space, math.nan, losses)
 
 
 def test_generation_cuts_what_costs_least(planted, stripes):

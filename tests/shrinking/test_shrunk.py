@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas.errors import InfeasibleError, OptionError, RunError, SpaceError
+from ddpnas.errors import DivergedError, InfeasibleError, OptionError, RunError, SpaceError
 from ddpnas.shrinking import resume_shrink, shrink
 from ddpnas.training.checkpoint import load_weights, save_weights
 
@@ -91,6 +91,17 @@ def test_bad_input_is_refused(given, stripes):
     broken[3].bias.data[0] = torch.nan
     with pytest.raises(OptionError, match="3.bias of the network holds values that are not"):
         shrink(broken, stripes, {"macs": "50%"})
+    with pytest.raises(OptionError, match="has no parameters to fine-tune; .*requires_grad_"):
+        shrink(network().requires_grad_(False), stripes, {"macs": "50%"})
+    with pytest.raises(OptionError, match=r"is wrapped in DataParallel.*itself: model\.module"):
+        shrink(nn.DataParallel(network()), stripes, {"macs": "50%"})
+    with pytest.raises(OptionError, match=r"is wrapped in OptimizedModule.*model\._orig_mod"):
+        shrink(torch.compile(network()), stripes, {"macs": "50%"})
+    overflows = network()
+    overflows[3].weight.data.fill_(torch.inf)
+    for method in ("sensitivity", "pas"):
+        with pytest.raises(DivergedError, match="answers .* with values that are not numbers"):
+            shrink(overflows, stripes, {"macs": "50%"}, method=method, epochs=1, device="cpu")
     lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.Linear(16, 3))
     with pytest.raises(SpaceError, match="1.weight of Sequential has no size yet"):
         shrink(lazy, stripes, {"macs": "50%"})

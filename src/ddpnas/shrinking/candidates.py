@@ -6,6 +6,7 @@ networks with the smallest sums are built, recalibrated and scored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ def score_candidates(
         scored.append(Candidate(architecture, predicted, loss, generated.costs))
         if new and on_candidate is not None:
             on_candidate(scored[-1])
-    return sorted(scored, key=lambda candidate: candidate.loss)
+    return sorted(scored, key=lambda candidate: (math.isnan(candidate.loss), candidate.loss))
 
 
 def uniform_widths(

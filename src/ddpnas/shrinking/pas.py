@@ -38,7 +38,7 @@ from torch.nn import functional
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
-from ddpnas.errors import OptionError
+from ddpnas.errors import DivergedError, OptionError
 from ddpnas.generation.limits import Limits, checked_limits
 from ddpnas.relaxed.expected_cost import ExpectedCost
 from ddpnas.shrinking.cutting import Order
@@ -119,6 +119,7 @@ def search_masks(
 
     Raises:
         OptionError: There is no limit from above.
+        DivergedError: The loss became NaN or infinite.
 
     Example:
         >>> import ddpnas
@@ -206,6 +207,11 @@ class _Search:
                         self._step(inputs, labels, last=self._steps >= total * (1 - _LAST))
                     )
             record = {"epoch": epoch + 1, "loss": float(torch.stack(losses).mean())}
+            if not math.isfinite(record["loss"]):
+                raise DivergedError(
+                    f"the loss became {record['loss']} in epoch {epoch + 1} of the training with "
+                    f"masks; use the method sensitivity, or give weights that fit the images"
+                )
             self._keep(checkpoint, epoch + 1)
             on_epoch({**record, **self.reached()})
 

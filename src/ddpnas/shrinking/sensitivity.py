@@ -13,6 +13,7 @@ no further measurement.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from torch.nn import functional
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.data.splits import Split
+from ddpnas.errors import DivergedError
 from ddpnas.shrinking.cutting import cut_for_now
 from ddpnas.shrinking.groups import Group
 from ddpnas.shrinking.importance import Importance, order_channels
@@ -65,10 +67,16 @@ class Sensitivity:
     ) -> Sensitivity:
         """Return the rises: each the largest of its width and of all wider ones.
 
+        A width at which the network overflows, so that its loss is no number, rises more than all
+        other groups together.
+
         Args:
             space: A decision for each group, its widest option last.
             loss: Loss of the whole network.
             losses: (group, width) -> loss with that width alone; of all but the widest.
+
+        Raises:
+            DivergedError: The loss of the whole network is no finite number.
 
         Example:
             >>> from ddpnas.space import Decision
@@ -77,12 +85,16 @@ class Sensitivity:
             >>> Sensitivity.of_losses(space, 0.5, losses).rises
             {('conv', '24'): 0.0, ('conv', '16'): 0.25, ('conv', '8'): 0.25}
         """
+        _check_loss(loss)
+        finite = [one - loss for one in losses.values() if math.isfinite(one)]
+        worst = 1.0 + len(space.decisions) * max(finite, default=0.0)
         rises: dict[tuple[str, str], float] = {}
         for decision in space.decisions:
             largest = 0.0
             rises[decision.name, decision.options[-1]] = 0.0
             for width in decision.options[-2::-1]:
-                largest = max(largest, losses[decision.name, width] - loss)
+                measured = losses[decision.name, width]
+                largest = max(largest, measured - loss if math.isfinite(measured) else worst)
                 rises[decision.name, width] = largest
         return cls(loss, rises)
 
@@ -144,12 +156,21 @@ def measure_sensitivity(
 
     groups = [group for group in space.groups if group.is_open]
     loss = loss_of(groups[0], groups[0].channels)
+    _check_loss(loss)
     losses = {
         (group.name, str(width)): loss_of(group, width)
         for group in groups
         for width in group.widths[-2::-1]
     }
     return Sensitivity.of_losses(space, loss, losses)
+
+
+def _check_loss(loss: float) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"the loss of the given network is {loss} on these images, so that nothing tells what "
+            f"its channels are worth; give weights that fit the images"
+        )
 
 
 def batches_of(

@@ -117,7 +117,7 @@ def shrink(
     named = None if factory is None else find_network(factory)
     if out is not None:
         ShrinkFolder.check_free(out)
-    _check_values(model)
+    _check_network(model)
     data = as_data(data)
     if named is not None:
         _check_factory(named, model, data)
@@ -154,8 +154,20 @@ def resume_shrink(
         return task.run(opened, on_progress, kept=True)
 
 
-def _check_values(model: nn.Module) -> None:
-    """Raise :class:`OptionError` if a network has weights without values, or ones that are NaN."""
+def _check_network(model: nn.Module) -> None:
+    """Raise :class:`OptionError` if a network is wrapped, frozen, or has no numbers as weights."""
+    parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+    inner = "module" if parallel else "_orig_mod"  # where torch.compile keeps it
+    if inner in model._modules:
+        raise OptionError(
+            f"the network is wrapped in {type(model).__name__}, which cannot be cut; give the "
+            f"network itself: model.{inner}"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise OptionError(
+            f"the network ({type(model).__name__}) has no parameters to fine-tune; was "
+            f"requires_grad switched off? model.requires_grad_(True) switches it on"
+        )
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
             raise OptionError(

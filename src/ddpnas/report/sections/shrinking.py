@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from ddpnas.errors import RunError
@@ -96,7 +97,7 @@ def shrinking_section(folder: Path, trained: Comparison) -> Section:
                 loss - scores.sensitivity.loss,
                 *(table.cost(widths) for table in scores.costs.values()),
             )
-            for widths, loss in sorted(losses.items(), key=lambda item: item[1])
+            for widths, loss in sorted(losses.items(), key=lambda one: (math.isnan(one[1]), one[1]))
         ),
         folded=True,
     )
