@@ -92,7 +92,7 @@ class InfeasibleError(DdpnasError):
 
 
 class DivergedError(DdpnasError):
-    """The training loss became NaN or infinite."""
+    """A training loss became NaN or infinite, or a network answers with NaN."""
 
 
 class ExportError(DdpnasError):

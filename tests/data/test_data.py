@@ -77,6 +77,15 @@ def test_statistics_are_those_of_the_training_images():
     assert data.std[0] == pytest.approx(scaled.std().item(), abs=1e-3)
 
 
+def test_inputs_that_are_no_finite_numbers_are_refused():
+    inputs, labels = torch.zeros(8, 3), torch.arange(8) % 2
+    inputs[5, 1], inputs[6, 0] = torch.nan, torch.inf
+    with pytest.raises(DataError, match="input 5 holds values that are no finite numbers, as do 2"):
+        make_data((inputs, labels))
+    with pytest.raises(DataError, match="input 0 holds values that are no finite numbers"):
+        make_data((torch.full((8, 3), 1e300, dtype=torch.double), labels))
+
+
 def test_float_inputs_of_any_shape_are_taken_as_they_are():
     data = make_data((torch.randn(40, 7), torch.arange(40) % 2))
     assert data.input_shape == (7,) and data.mean == ()

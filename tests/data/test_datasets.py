@@ -128,6 +128,12 @@ def test_items_unlike_the_first_are_named(item, says):
         make_data(Listed(images[:6]), test=Listed(images))
 
 
+def test_an_item_with_values_that_are_no_numbers_is_named():
+    items = [(torch.full((2,), torch.nan if n == 3 else 1.0), n % 2) for n in range(6)]
+    with pytest.raises(DataError, match="item 3 of .* holds values that are no finite numbers"):
+        make_data(Listed(items)).train.inputs.sum()
+
+
 def test_an_item_that_raises_is_named_with_its_reason():
     class Broken(Listed):
         def __getitem__(self, index):

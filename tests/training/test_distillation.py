@@ -99,6 +99,11 @@ def test_resuming_refuses_another_teacher(stripes, tmp_path):
         ddpnas.train(network(), stripes, QUICK, resume=True, **options)
 
 
+def test_a_teacher_that_fails_on_the_inputs_is_refused(stripes):
+    with pytest.raises(OptionError, match="the teacher Conv2d fails on inputs of shape 1x8x8"):
+        as_teacher(nn.Conv2d(3, 3, 8), stripes, torch.device("cpu"))
+
+
 def test_a_teacher_of_other_classes_is_refused(stripes, tmp_path):
     (tmp_path / "net.py").write_text(
         "from torch import nn\n\ndef network(num_classes=9):\n"

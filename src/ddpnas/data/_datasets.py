@@ -92,7 +92,14 @@ class _Checked(Dataset[tuple[Tensor, int]]):
                 f"the label of item {number} of {self._name} was {self.labels[number]} and is now "
                 f"{label}; an item must always have the same label"
             )
-        return (tensor.float() if tensor.is_floating_point() else tensor), label
+        if not tensor.is_floating_point():
+            return tensor, label
+        if not (values := tensor.float()).isfinite().all():
+            raise DataError(
+                f"the input of item {number} of {self._name} holds values that are no finite "
+                f"numbers; leave it out, or put numbers there"
+            )
+        return values, label
 
 
 def _pictures(

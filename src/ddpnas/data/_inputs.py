@@ -26,7 +26,7 @@ def as_inputs(inputs: Any) -> Tensor:
             raise DataError(f"inputs must be uint8 images or numbers, not {array.dtype}")
         tensor = torch.as_tensor(array)
     if tensor.is_floating_point():
-        return tensor.float()
+        return _finite(tensor.float())
     image = tensor.dtype == torch.uint8 and tensor.ndim == 4
     if image and tensor.shape[1] <= tensor.shape[3]:
         return tensor
@@ -36,6 +36,17 @@ def as_inputs(inputs: Any) -> Tensor:
     raise DataError(
         f"inputs must be uint8 images (N, C, H, W), floats or, for indices, int64; got "
         f"{describe(tensor)}{'; put the channels first: .permute(0, 3, 1, 2)' if last else ''}"
+    )
+
+
+def _finite(inputs: Tensor) -> Tensor:
+    """Return inputs, after checking that all of their values are finite."""
+    if inputs.ndim == 0 or bool(inputs.isfinite().all()):
+        return inputs
+    bad = (~inputs.isfinite().reshape(len(inputs), -1).all(dim=1)).nonzero()[:, 0].tolist()
+    raise DataError(
+        f"input {bad[0]} holds values that are no finite numbers, as do {len(bad)} of "
+        f"{len(inputs)}; leave these out, or put numbers there"
     )
 
 

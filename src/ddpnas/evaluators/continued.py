@@ -228,7 +228,10 @@ class ContinuedEvaluator(BaseEvaluator):
         return Evaluation(found.score, details)
 
     def _scored(self, training: PlateauTraining) -> Evaluation:
-        counts = training.confusion(self._valid, self._classes)
+        try:
+            counts = training.confusion(self._valid, self._classes)
+        except DivergedError:
+            return Evaluation(math.nan, {"accuracy": 0.0, "macro_f1": 0.0})
         result = EvaluationResult("", "valid", int(counts.sum()), counts.tolist())
         scores = {"accuracy": result.accuracy, "macro_f1": result.macro_f1}
         return Evaluation(result.score(self.config.metric), scores)

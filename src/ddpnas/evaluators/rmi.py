@@ -31,7 +31,7 @@ from torch.nn import functional
 from ddpnas.data.augment import Augmentation
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
-from ddpnas.errors import OptionError
+from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.stage_features import StageFeatures
 from ddpnas.space.decisions import Architecture
@@ -194,7 +194,10 @@ class RMIEvaluator(BaseEvaluator):
         loss, cka, cross_entropy = loss.detach(), cka.detach(), cross_entropy.detach()
         if not torch.isfinite(loss):
             return Evaluation(math.nan, {"accuracy": 0.0, **effort})
-        counts = confusion(network.eval(), self._valid.eval_batches(500), self._classes)
+        try:
+            counts = confusion(network.eval(), self._valid.eval_batches(500), self._classes)
+        except DivergedError:
+            return Evaluation(math.nan, {"accuracy": 0.0, **effort})
         details = {
             "loss": float(loss),
             "cka": float(cka.mean()),

@@ -106,7 +106,7 @@ def score_paths(
 def _sums(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return (images, images that are right, summed loss) of a batch."""
     loss = functional.cross_entropy(outputs.float(), labels, reduction="sum")
-    right = (outputs.argmax(dim=1) == labels).sum()
+    right = ((outputs.argmax(dim=1) == labels) & ~outputs.isnan().any(dim=1)).sum()
     return torch.stack([loss.new_tensor(len(labels)), right.to(loss.dtype), loss])
 
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ddpnas.data.data import Data
+from ddpnas.data.loader import Loader
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
 from ddpnas.space.copies import copied
+from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.pretrained import OpenedNetwork, open_network
 
 __all__ = ["Teacher", "as_teacher", "distillation_loss"]
@@ -99,7 +101,8 @@ def as_teacher(
         device: Device of the training.
 
     Raises:
-        OptionError: There is no such network, or it does not know the classes of the data.
+        OptionError: There is no such network, it does not know the classes of the data, or it
+            fails on its inputs.
     """
     if isinstance(given, nn.Module):
         given = OpenedNetwork(given, type(given).__name__)
@@ -118,7 +121,19 @@ def as_teacher(
         )
     scale, shift = _from_student(given.preprocessing, data, device)
     model = copied(given.model).to(device).eval()
-    return Teacher(model, f"{Path(given.name).name} {given.fingerprint()}", scale, shift)
+    teacher = Teacher(model, f"{Path(given.name).name} {given.fingerprint()}", scale, shift)
+    [(one, _)] = Loader(data, [data.train.subset([0])], device).eval_batches(1)
+    try:
+        teacher(one)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        shape = "x".join(map(str, data.input_shape))
+        raise OptionError(
+            f"the teacher {given.name} fails on inputs of shape {shape}, those of {data.name}: "
+            f"{' '.join(str(error).split())[:200]}; give one that takes them"
+        ) from error
+    return teacher
 
 
 def _from_student(

@@ -43,6 +43,7 @@ def evaluate(
 
     Raises:
         DataError: The classes or inputs are not the network's, or there is no such split.
+        DivergedError: The network answers with NaN, as one with damaged weights does.
         RunError: No data is given, and that of the training cannot be found.
 
     Example:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["balanced_weights", "confusion", "is_at_chance"]
+from ddpnas.errors import DivergedError
+
+__all__ = ["balanced_weights", "confusion", "is_at_chance", "not_numbers"]
 
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -17,6 +19,9 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
     """Return the number of inputs by (label, predicted class), int64.
 
+    Raises:
+        DivergedError: The network answers with NaN, which is no class.
+
     Example:
         >>> batches = [(torch.eye(2), torch.tensor([0, 0]))]
         >>> confusion(nn.Identity(), batches, classes=2)
@@ -24,11 +29,29 @@ def confusion(model: nn.Module, batches: Batches, classes: int) -> Tensor:
                 [0, 0]])
     """
     counts = torch.zeros(classes * classes, dtype=torch.long)
+    strange = 0
     with torch.inference_mode():
         for inputs, labels in batches:
-            pairs = labels * classes + model(inputs).argmax(dim=1)
+            outputs = model(inputs)
+            pairs = labels * classes + outputs.argmax(dim=1)
             counts += torch.bincount(pairs, minlength=classes * classes).cpu()
+            strange += int(outputs.isnan().any(dim=1).sum())
+    if strange:
+        raise DivergedError(not_numbers(strange, int(counts.sum())))
     return counts.view(classes, classes)
+
+
+def not_numbers(strange: int, inputs: int) -> str:
+    """Return the sentence about a network whose outputs are NaN for some inputs.
+
+    Args:
+        strange: Number of these inputs.
+        inputs: Number of all inputs.
+    """
+    return (
+        f"the network answers {strange} of {inputs} inputs with values that are not numbers; its "
+        f"weights or these inputs are damaged, or it cannot deal with such inputs"
+    )
 
 
 # A loss this close to that of guessing, and an accuracy within two standard deviations of it.

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ddpnas.data.data import Data
 from ddpnas.data.folder import images_below
 from ddpnas.data.preprocessing import Preprocessing
-from ddpnas.errors import DataError
+from ddpnas.errors import DataError, DivergedError
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.training.metrics import not_numbers
 from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.trained_images import find_images, read_images
 from ddpnas.utils.settings import Interpolation
@@ -88,11 +89,17 @@ class TrainedModel:
         Args:
             images: Images in any form, see :class:`ddpnas.data.Preprocessing`.
             batch_size: Largest number of images to process together.
+
+        Raises:
+            DivergedError: The network answers with NaN, as one with damaged weights does.
         """
         inputs = self.preprocess(images)
         with torch.inference_mode():
             outputs = [self.network(part.to(self.device)) for part in inputs.split(batch_size)]  # type: ignore[no-untyped-call]
-            return torch.cat(outputs).float().softmax(dim=1).cpu()
+            found = torch.cat(outputs).float().softmax(dim=1).cpu()
+        if strange := int(found.isnan().any(dim=1).sum()):
+            raise DivergedError(not_numbers(strange, len(found)))
+        return found
 
     def predict_files(
         self, paths: Iterable[str | Path], *, batch_size: int = 256
