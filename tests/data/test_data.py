@@ -174,6 +174,17 @@ def test_fit_image_crops_the_middle_to_a_square_and_makes_transparent_white():
     assert fit_image(transparent, 2, "RGB")[:, 0, 0].tolist() == [255, 255, 255]
 
 
+def test_a_large_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path):
+    across = np.linspace(0, 255, 1200)[:, None] * np.linspace(0, 1, 800)
+    Image.fromarray(across.astype(np.uint8)).save(tmp_path / "x.jpg", quality=95)
+    with Image.open(tmp_path / "x.jpg") as image:
+        small = fit_image(image, 32, "L")
+        assert image.size == (100, 150)
+    with Image.open(tmp_path / "x.jpg") as image:
+        image.load()  # in full
+        assert (small.int() - fit_image(image, 32, "L").int()).abs().max() <= 1
+
+
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_are_read_as_the_camera_was_held(tmp_path, orientation, kind):

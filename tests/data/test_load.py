@@ -140,6 +140,29 @@ def test_an_unreadable_image_is_named_wherever_it_is_met(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_all_unreadable_images_are_named_at_once(tmp_path):
+    write_folder(tmp_path, {"a": 10, "b": 10})
+    first, second = tmp_path / "a" / "1.png", tmp_path / "b" / "3.png"
+    first.write_bytes(b"")  # has no header
+    second.write_bytes(second.read_bytes()[:-30])  # lacks pixels
+    with pytest.raises(DataError) as error:
+        load_data(tmp_path)
+    assert str(error.value).startswith(
+        f"2 of 20 images cannot be read; remove them, or save them again: the image {first} "
+    )
+    assert str(second) in str(error.value)
+    with pytest.raises(DataError, match=r"1\.png cannot be read.*; remove it, or save it again"):
+        load_data(tmp_path, stream=True)
+
+
+def test_many_unreadable_images_are_counted(tmp_path):
+    write_folder(tmp_path, {"a": 30, "b": 10})
+    for i in range(12):
+        (tmp_path / "a" / f"{i}.png").write_text("not an image")
+    with pytest.raises(DataError, match=r"^12 of 40 images .*; and 2 more$"):
+        load_data(tmp_path)
+
+
 def test_a_file_that_is_no_image_is_named(tmp_path):
     write_folder(tmp_path, {"a": 3, "b": 3})
     (tmp_path / "a" / "0.png").write_text("not an image")

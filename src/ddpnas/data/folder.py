@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 LARGEST_DEFAULT = 64  # pixels a side, where no --image-size is given
 _PROBED = 256  # images whose headers decide on the size and on grey or colour
+_NAMED = 10  # of the images that cannot be read
 _SPLITS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
 
 
@@ -99,12 +101,14 @@ def read_folder(
         classes,
     )
     _say_left_out(path, [root for root in roots.values() if root is not None], samples.values())
-    size, mode = _format(samples["train"], image_size)
+    size, mode, errors = _format(samples["train"], image_size)
     images = {key: FolderImages(files, size, mode, interpolation) for key, files in samples.items()}
     channels = 1 if mode == "L" else 3
     total = sum(len(files) for files in samples.values()) * channels * size**2
     if total <= in_memory_bytes:  # all splits or none, so that they can be joined
         return classes, {key: _in_memory(files) for key, files in images.items()}
+    if errors:
+        raise _all_unreadable(errors, len(samples["train"]))
     return classes, {
         key: _streamed(files, roots[key] or path, workers) for key, files in images.items()
     }
@@ -204,24 +208,34 @@ def _root(path: Path, names: Sequence[str]) -> Path | None:
     return there[0] if there else None
 
 
-def _format(samples: Sequence[tuple[str, int]], image_size: int | None) -> tuple[int, str]:
-    """Return (pixels a side, "L" or "RGB") from the headers of some of the images.
+def _format(
+    samples: Sequence[tuple[str, int]], image_size: int | None
+) -> tuple[int, str, list[DataError]]:
+    """Return (pixels a side, "L" or "RGB", errors) from the headers of some of the images.
 
-    By default the median of their smaller sides, which a few small images do not change.
+    The size is by default the median of the smaller sides, which a few small images do not change.
+
+    Raises:
+        DataError: None of these images can be read.
     """
     step = max(1, len(samples) // _PROBED)
-    sizes, grays = [], []
+    sizes, grays, errors = [], [], []
     for path, _ in samples[::step]:
-        with open_image(path) as image:
-            sizes.append(image.size)
-            grays.append(is_gray(image.mode))
+        try:
+            with open_image(path) as image:
+                sizes.append(image.size)
+                grays.append(is_gray(image.mode))
+        except DataError as error:
+            errors.append(error)
+    if not sizes:
+        raise _all_unreadable(errors, len(samples))
     mode = "L" if all(grays) else "RGB"
     if image_size is not None:
-        return image_size, mode
+        return image_size, mode, errors
     size = min(statistics.median_low(min(size) for size in sizes), LARGEST_DEFAULT)
     if set(sizes) != {(size, size)}:
         logger.info("images are cropped and resized to %dx%d; see --image-size", size, size)
-    return size, mode
+    return size, mode, errors
 
 
 def _labels(images: FolderImages) -> Tensor:
@@ -229,9 +243,29 @@ def _labels(images: FolderImages) -> Tensor:
 
 
 def _in_memory(images: FolderImages) -> Split:
+    def read(index: int) -> Tensor | DataError:
+        try:
+            return images[index][0]
+        except DataError as error:
+            return error
+
     with ThreadPoolExecutor() as pool:
-        items = list(pool.map(images.__getitem__, range(len(images))))
-    return TensorSplit(torch.stack([image for image, _ in items]), _labels(images))
+        found = list(pool.map(read, range(len(images))))
+    if errors := [one for one in found if isinstance(one, DataError)]:
+        raise _all_unreadable(errors, len(images))
+    return TensorSplit(torch.stack(cast(list[Tensor], found)), _labels(images))
+
+
+def _all_unreadable(errors: Sequence[DataError], files: int) -> DataError:
+    """Return one error for all images that cannot be read, so that nobody mends them one by one."""
+    if len(errors) == 1:
+        return DataError(f"{errors[0]}; remove it, or save it again")
+    named = "; ".join(map(str, errors[:_NAMED]))
+    more = f"; and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
+    return DataError(
+        f"{len(errors):,} of {files:,} images cannot be read; remove them, or save them again: "
+        f"{named}{more}"
+    )
 
 
 def _streamed(images: FolderImages, root: Path, workers: int) -> Split:
