@@ -9,7 +9,8 @@ import pytest
 from ddpnas import SearchSpace, count_costs, count_network, create_space
 from ddpnas.errors import InfeasibleError, OptionError, SpaceError
 from ddpnas.generation import cost_ranges
-from ddpnas.spaces.edge import DESIGNS, MACS_PER_PIXEL, network
+from ddpnas.spaces.edge import DESIGNS, MACS_PER_PIXEL
+from ddpnas.spaces.edge_network import network
 from ddpnas.testing import SpaceContract
 
 TINY = {
