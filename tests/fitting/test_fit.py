@@ -7,7 +7,8 @@ import torch
 
 import ddpnas
 from ddpnas.data import Loader
-from ddpnas.errors import DdpnasError, InfeasibleError, OptionError, RunError
+from ddpnas.errors import DdpnasError, DivergedError, InfeasibleError, OptionError, RunError
+from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting import FitPlan, resume_fit
 
 LIMIT = 60_000
@@ -257,6 +258,67 @@ def test_a_plan_is_made_with_half_the_batch_where_memory_runs_out(
         )  # fmt: skip
     assert asked == ([64, 32, 16] if start else [None, 8, 4])
     assert "trying 8 images" in said[0] if not start else "trying 32 images" in said[0]
+
+
+def crowded(monkeypatch, most):
+    """Let a race run out of memory with more images a step than so many."""
+    train = ContinuedEvaluator._continue
+
+    def limited(self, architecture):
+        if (self.recipe.batch_size or 64) > most and len(self._candidates) == 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return train(self, architecture)
+
+    monkeypatch.setattr(ContinuedEvaluator, "_continue", limited)
+
+
+def test_a_race_that_runs_out_of_memory_starts_again_with_half_the_batch(
+    data, plan, monkeypatch, tmp_path
+):
+    content, file = FitPlan.read(plan).to_dict(), tmp_path / "halved.json"
+    content["evaluator_options"] |= {"batch_size": 16}
+    content["recipe"] |= {"batch_size": 16}
+    file.write_text(json.dumps(content))
+    whole = ddpnas.fit(data, plan=file)
+    content["evaluator_options"] |= {"batch_size": 64}
+    file.write_text(json.dumps(content))
+    crowded(monkeypatch, 16)
+    said = []
+    fitted = ddpnas.fit(
+        data, plan=file, out=tmp_path / "it", export="none", on_progress=said.append
+    )
+    assert [text for text in said if "not enough memory" in text] == [
+        "not enough memory: the race starts again with 32 images a step",
+        "not enough memory: the race starts again with 16 images a step",
+    ]
+    assert equal(fitted, whole) and FitPlan.read(tmp_path / "it").recipe["batch_size"] == 16
+
+
+def test_a_race_without_memory_for_an_image_ends_in_a_sentence(data, plan, monkeypatch, tmp_path):
+    crowded(monkeypatch, 0)
+    with pytest.raises(RunError, match="not enough memory to train on a single image"):
+        ddpnas.fit(data, plan=plan, out=tmp_path / "it", export="none")
+    with pytest.raises(RunError, match="not enough memory to train the candidates on 1 images"):
+        resume_fit(tmp_path / "it", data=data)
+
+
+def test_a_race_of_which_all_candidates_diverge_ends_in_a_sentence(data, plan, tmp_path):
+    content, file = FitPlan.read(plan).to_dict(), tmp_path / "wild.json"
+    content["evaluator_options"] |= {"lr": 1e9}
+    file.write_text(json.dumps(content))
+    with pytest.raises(DivergedError, match="the loss of every candidate became NaN"):
+        ddpnas.fit(data, plan=file)
+
+
+@pytest.mark.parametrize(
+    ("limits", "design"),
+    [({"macs": "60K", "params": "500K.."}, "residual"), ({"macs": "10K"}, "mobilenet-v2")],
+)
+def test_a_design_outside_the_limits_is_noticed_before_the_plan(data, limits, design):
+    said = []
+    with pytest.raises(InfeasibleError, match=f"the baseline {design} cannot be .*; leave it out"):
+        ddpnas.fit(data, limits, 5, baselines=[design], on_progress=said.append)
+    assert not said
 
 
 def test_a_plan_says_what_candidates_are_chosen_by_and_what_classes_weigh(data, plan, tmp_path):

@@ -19,19 +19,19 @@ from ddpnas.data.loader import default_batch_size
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.export.trained import Export
-from ddpnas.fitting.baselines import baseline_network, check_baseline
+from ddpnas.fitting.baselines import check_baseline, check_baselines
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.following import Session
 from ddpnas.fitting.plan import FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
-from ddpnas.fitting.searched import Searched
+from ddpnas.fitting.searched import NoRoomError, Searched
 from ddpnas.fitting.started import RECIPE, Started, plan_started
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.runs.folder import LATENCY, PLAN, RUN, RunFolder
 from ddpnas.runs.loop import search_seconds
 from ddpnas.runs.run import Run
-from ddpnas.spaces.edge import DESIGNS, EdgeSpace
+from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.training.device import pick_device
 from ddpnas.training.distillation import as_teacher
 from ddpnas.training.out_of_memory import is_out_of_memory
@@ -46,6 +46,10 @@ __all__ = ["fit", "resume_fit"]
 
 Tell = Callable[[str], object]
 Made = TypeVar("Made")
+NO_ROOM = (
+    "there is not enough memory to train on a single image; give smaller images or tighter limits, "
+    "or close other programs"
+)
 _Minutes = Annotated[float, Range(above=0, most=1_000_000)]
 
 
@@ -161,8 +165,8 @@ def fit(
             f"{metric} chooses among candidates, and --start leaves none: leave one out"
         )
     data = _read(data, image_size, start)
-    for name in {*baselines} - {*DESIGNS}:  # not only after the fit
-        baseline_network(name, {}, data)
+    planned = asked if followed is None else parse_limits(followed.limits)
+    check_baselines(baselines, planned, data)  # not only after the fit
     if teacher is not None:  # its network is made here and again for the final training
         as_teacher(teacher, data, torch.device("cpu"))
     request = FitRequest(
@@ -194,15 +198,26 @@ def fit(
                 default_batch_size(len(data.train)), tell,
             )  # fmt: skip
             made = _trained_by(made, metric, class_weights, batch_size)
-        opened = RunFolder.create(folder, overwrite=overwrite or out is None)
-        opened.write_json(PLAN, made.to_dict())
-        if latency is not None:
-            opened.write_json(LATENCY, latency.to_dict())
+        if not planned:  # only now it is known how large the designs are
+            check_baselines(baselines, parse_limits(made.limits), data)
         session = Session(data, folder, out is not None, begun, tell)
-        if made.start is not None:
-            opened.close()
-            return Started(made, session).run()
-        return Searched(made, session, space).run(opened)
+        replace = overwrite or out is None
+        while True:
+            opened = RunFolder.create(folder, overwrite=replace)
+            opened.write_json(PLAN, made.to_dict())
+            if latency is not None:
+                opened.write_json(LATENCY, latency.to_dict())
+            if made.start is not None:
+                opened.close()
+                return Started(made, session).run()
+            try:
+                return Searched(made, session, space).run(opened)
+            except NoRoomError as error:  # in the race; a training halves its batch itself
+                if error.batch_size == 1:
+                    raise RunError(NO_ROOM) from None
+                halved, replace = error.batch_size // 2, True
+                tell(f"not enough memory: the race starts again with {halved} images a step")
+                made = _trained_by(made, metric, class_weights, halved)
 
 
 @checks_arguments
@@ -260,10 +275,7 @@ def _within_memory(
             if not is_out_of_memory(error):
                 raise
         if batch_size == 1:
-            raise RunError(
-                "there is not enough memory to train on a single image; give smaller images or "
-                "tighter limits, or close other programs"
-            )
+            raise RunError(NO_ROOM)
         halved = batch_size = batch_size // 2
         tell(f"not enough memory: trying {batch_size} images a step")
 

@@ -13,8 +13,9 @@ from torch import nn
 from ddpnas.costs.latency_check import check_latency, measured_here
 from ddpnas.costs.network import count_network
 from ddpnas.costs.table import CostTable
+from ddpnas.data.loader import default_batch_size
 from ddpnas.data.sieves import SieveConfig
-from ddpnas.errors import OptionError, RunError
+from ddpnas.errors import DivergedError, InfeasibleError, OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting.baselines import baseline_network
 from ddpnas.fitting.fitted import Candidate, Fitted
@@ -31,6 +32,7 @@ from ddpnas.runs.search import SearchResult, search
 from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.spaces.registry import create_space
+from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import Compared, Comparison, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
@@ -40,6 +42,17 @@ from ddpnas.utils.duration import duration
 from ddpnas.utils.seeds import seeded
 
 __all__ = ["Searched"]
+
+
+class NoRoomError(RunError):
+    """There is not enough memory for a race with this batch size."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(
+            f"there is not enough memory to train the candidates on {batch_size} images a step; "
+            f"close other programs, or start the fit again with smaller images or tighter limits"
+        )
+        self.batch_size = batch_size
 
 
 class Searched(Following):
@@ -68,6 +81,10 @@ class Searched(Following):
         """
         plan, found = self.plan, self._race(opened)
         chosen = found.architecture
+        if not any(math.isfinite(record["score"]) for record in found.history):
+            raise DivergedError(
+                "the loss of every candidate became NaN or infinite; check the images and labels"
+            )
         reached = self._costs(chosen)
         self._tell(
             f"chosen: {self.space.outline(chosen)}, with {reached['macs']:,.0f} multiply-adds and "
@@ -82,9 +99,12 @@ class Searched(Following):
             self.seconds["total"] = self.passed
             done = {} if before is None else {one.name: one for one in before.baselines}
             for name in plan.baselines:
-                networks.append(
-                    done[name] if name in done else self._baseline(name, reached["macs"])
-                )
+                try:
+                    one = done[name] if name in done else self._baseline(name, reached["macs"])
+                except InfeasibleError as error:  # a design as large as what was found
+                    self._tell(f"no baseline {name}: {error}")
+                else:
+                    networks.append(one)
             if set(plan.baselines) - set(done):
                 kept.save(self.space, networks, limits=self.limits)
         trained = networks[0].result
@@ -140,13 +160,19 @@ class Searched(Following):
         plan = self.plan
         if opened is None:
             scores = [record["score"] for record in Run(self.folder).history]
-            self._best_score = max(scores, default=-math.inf)
-        found = search(
-            self.space, self.data, "halving", out=self.folder if opened is None else opened,
-            resume=opened is None, seed=plan.seed, device=plan.device,
-            strategy_options=plan.strategy_options, evaluator="continued",
-            evaluator_options=plan.evaluator_options, on_progress=self._tell_progress,
-        )  # fmt: skip
+            self._best_score = max(filter(math.isfinite, scores), default=-math.inf)
+        try:
+            found = search(
+                self.space, self.data, "halving", out=self.folder if opened is None else opened,
+                resume=opened is None, seed=plan.seed, device=plan.device,
+                strategy_options=plan.strategy_options, evaluator="continued",
+                evaluator_options=plan.evaluator_options, on_progress=self._tell_progress,
+            )  # fmt: skip
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            usual = default_batch_size(len(self.data.train))
+            raise NoRoomError(plan.evaluator_options.get("batch_size") or usual) from error
         self.mark("race")
         return found
 
@@ -226,7 +252,11 @@ class Searched(Following):
         chosen, plan = found.architecture, self.plan
         network = self._evaluator().network(chosen)
         if plan.epochs is None:
-            seen = [r for r in found.history if Architecture(r["architecture"]) == chosen]
+            seen = [
+                r
+                for r in found.history
+                if Architecture(r["architecture"]) == chosen and "train_seconds" in r
+            ]
             each = min(r["train_seconds"] / r["train_images"] for r in seen) * self._images
             each *= SieveConfig(plan.sieve, plan.sieve_options).mean_share
             self.change(plan.with_epochs(max(1, int(MORE * self.left() / each))))

@@ -116,8 +116,14 @@ def train(
                 continue
             except Exception as error:
                 batch_size = session.recipe.batch_size or 1
-                if not is_out_of_memory(error) or processes.size > 1 or session.begun:
+                if not is_out_of_memory(error) or processes.size > 1:
                     raise
+                if session.begun:
+                    resume = "" if folder is None else ", then go on with --resume (resume=True)"
+                    raise RunError(
+                        f"memory ran out after an epoch of the training; close other "
+                        f"programs{resume}"
+                    ) from error
                 if batch_size == 1:
                     raise RunError(
                         "there is not enough memory for a batch of one image; give smaller images "
