@@ -92,6 +92,19 @@ def test_a_reader_that_has_gone_ends_a_command_without_a_word(capsys, monkeypatc
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("CUDA out of memory."), OSError(12, "Cannot allocate memory")],
+)
+def test_without_memory_a_command_gets_one_sentence(capsys, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("ddpnas.cli.search.load_data", fail)
+    assert main(["search", "--data", "sign-digits-small", "--out", "unused"]) == 2
+    assert capsys.readouterr().err.startswith("ddpnas: there is not enough memory for this; ")
+
+
 def test_output_to_a_full_disk_gets_one_sentence(capsys, monkeypatch):
     with monkeypatch.context() as patch, open("/dev/full", "w") as stream:
         patch.setattr("sys.stdout", stream)

@@ -18,6 +18,11 @@ from ddpnas.utils.text import printable_lines
 
 __all__ = ["main"]
 
+_NO_MEMORY = (
+    "there is not enough memory for this; close other programs, or give smaller images, fewer "
+    "images a step or a smaller network; a run or training that was begun can go on"
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in ``argv`` (default: the process's arguments); return the exit code.
@@ -45,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None and is_full(error):
             where = "the output" if _output_fails() else "a temporary file"
             return _fail(2, f"{where} cannot be written ({error.strerror}); make room, then retry")
+        if _lacks_memory(error):
+            return _fail(2, _NO_MEMORY)
         if error.filename is not None:
             return _fail(2, str(RunError(f"{error.filename}: {error.strerror}")))
         if first_to_fail():
@@ -52,11 +59,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return abandon(1)
     except KeyboardInterrupt as stopped:
         return _fail(130, f"interrupted{_go_on(words, stopped)}")
-    except Exception:
+    except Exception as error:
+        if _lacks_memory(error):
+            return _fail(2, _NO_MEMORY)
         if first_to_fail():
             raise
         return abandon(1)
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Return whether an error says that there is not enough memory."""
+    from ddpnas.training.out_of_memory import is_out_of_memory  # loads torch
+
+    return is_out_of_memory(error)
 
 
 def _output_fails() -> bool:
