@@ -77,6 +77,39 @@ def test_without_a_limit_the_time_says_how_large(plan):
     assert 2.5 < large / small < 6
 
 
+@pytest.mark.parametrize("limits", [{"macs": "5G"}, {"params": "10M"}])
+def test_under_a_loose_limit_no_large_network_is_tried(plan, limits, monkeypatch):
+    tried = []
+    known = sizing.epoch_seconds
+
+    def epoch_seconds(network, data, *others):
+        tried.append(ddpnas.count_network(network, data.input_shape)["macs"])
+        return known(network, data, *others)
+
+    monkeypatch.setattr(sizing, "epoch_seconds", epoch_seconds)
+    _, free, _ = plan({}, 200.0)
+    made, macs, _ = plan(limits, 200.0)
+    assert max(tried) < 5e6 and 0.5 * free < macs < 2 * free
+    assert list(made.limits) == list(limits)
+
+
+def test_what_cannot_be_trained_for_an_epoch_is_refused_untried(plan):
+    with pytest.raises(OptionError, match="3 min 20 s are too short: an epoch of"):
+        plan({"macs": ">=1G"}, 200.0)
+
+
+def test_a_loose_limit_with_ample_time_is_filled(plan):
+    _, macs, _ = plan({"macs": "20M"}, 10_000)
+    assert 0.8 * 20e6 < macs <= 20e6
+
+
+def test_the_minutes_that_are_advised_are_enough(plan):
+    with pytest.raises(OptionError, match=r"give at least --minutes (\d+\.\d)") as error:
+        plan({"macs": (0.8 * LIMIT, LIMIT)}, 9.0)
+    minutes = float(str(error.value).split("--minutes ")[1].split(",")[0])
+    plan({"macs": (0.8 * LIMIT, LIMIT)}, 60 * minutes)
+
+
 def test_other_limits_hold_too(plan, data):
     made, macs, first = plan({"params": "20K"}, 100.0)
     assert macs < 0.4 * LIMIT

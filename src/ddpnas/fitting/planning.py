@@ -85,14 +85,18 @@ def make_plan(
         if not counted:
             request = dataclasses.replace(request, limits=networks.limits)
     space, each = networks.space, networks.each
-    reserve = request.reserve(request.exporting(space.build(networks.design)))
+    reserve = request.reserve()
+    if request.left(reserve) >= each:
+        reserve = request.reserve(request.exporting(space.build(networks.design)))
     left = request.left(reserve)
     if left < each:
         needed = request.seconds - left
+        # The time that preparing takes varies, so some more than it took now.
+        minutes = math.ceil((1.2 * needed + 3 * each) / 6) / 10
         raise OptionError(
             f"{duration(request.seconds)} are too short: an epoch of training takes "
             f"{duration(each)}, and {duration(needed)} go to preparing, testing and writing; give "
-            f"at least --minutes {(needed + 3 * each) / 60:.1f}, or fewer images"
+            f"at least --minutes {minutes:.1f}, or fewer images"
         )
     race = divide(left, each)
     if race.candidates == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,8 @@ __all__ = ["Sized", "limit_texts", "sized", "standard_designs", "trial_epoch"]
 # Steps of training that a network should have in the time; with fewer, a smaller one is better.
 _STEPS = 1500
 _SIZED = 0.8  # of the multiply-adds that have these steps is near enough
-_FIRST_GUESS = Limit(upper=4e6)  # multiply-adds of the first network, without a limit
+_FIRST_GUESS = Limit(upper=4e6)  # multiply-adds of the first network, without a tight limit
+_LARGE = 16e6  # multiply-adds from which on a network is not tried before a smaller one
 _MACS = Limit(2e5, 4e9)  # range of the multiply-adds without a limit
 _FEWEST = 1e4  # multiply-adds: hardly a network
 
@@ -75,30 +77,66 @@ def sized(
     Raises:
         InfeasibleError: No standard design is within the limits.
     """
-    options = {"num_classes": len(data.classes), "input_shape": data.input_shape}
     epochs = planned_epochs(dataclasses.replace(recipe, epochs=None, steps=_STEPS), data)
     allowed = limits.get("macs", Limit()) if limits else _MACS
     wanted = dict(limits) or {"macs": _FIRST_GUESS}
-    found: Sized | None = None
-    while True:
-        space = cast(EdgeSpace, create_space("edge", **options, limits=limit_texts(wanted)))
-        try:
-            design = next(standard_designs(space, wanted, others=found is None))
-        except InfeasibleError:
-            if found is None:
-                raise
-            return found  # none is as small as that
-        each = trial_epoch(
-            space, design, data, recipe, device, choose_threads=choose_threads and found is None
-        )
-        macs = count_network(space.build(design), data.input_shape)["macs"]
-        best = min(max(macs * seconds / (epochs * each), allowed.lower, _FEWEST), allowed.upper)
-        near = _SIZED * macs <= best and (limits or best <= macs / _SIZED)
-        if found is not None or near:
-            return Sized(space, wanted, design, each)
-        found = Sized(space, wanted, design, each)
+
+    def trial(one: _Designed, *, threads: bool) -> float:
+        return trial_epoch(one.space, one.design, data, recipe, device, choose_threads=threads)
+
+    def affordable(pace: float) -> float:
+        """Return the multiply-adds that have enough steps at a pace: seconds for each of them."""
+        return min(max(seconds / (epochs * pace), allowed.lower, _FEWEST), allowed.upper)
+
+    def at_most(macs: float) -> dict[str, Limit]:
         lower = allowed.lower if limits else -math.inf
-        wanted = {**wanted, "macs": Limit(lower, float(f"{best:.2g}"))}
+        rounded = min(max(float(f"{macs:.2g}"), lower), allowed.upper)
+        return {**wanted, "macs": Limit(lower, rounded)}
+
+    first, guessed = _designed(data, wanted), not limits
+    if limits and first.macs > _LARGE:  # a trial of it may take longer than there is time
+        guess, guessed = _designed(data, {"macs": _FIRST_GUESS}), True
+        pace = trial(guess, threads=choose_threads) / guess.macs
+        choose_threads = False
+        # None may be as small as there is time for, because of the images or of another limit.
+        for macs in (affordable(pace), _FIRST_GUESS.upper):
+            if _SIZED * first.macs > macs:
+                with contextlib.suppress(InfeasibleError):
+                    first = _designed(data, at_most(macs), others=False)
+                    break
+        if first.macs * pace > seconds:
+            return first.sized(first.macs * pace)
+    each = trial(first, threads=choose_threads)
+    best = affordable(each / first.macs)
+    if _SIZED * first.macs <= best and (not guessed or best <= first.macs / _SIZED):
+        return first.sized(each)
+    try:
+        second = _designed(data, at_most(best), others=False)
+    except InfeasibleError:
+        return first.sized(each)  # none is as small as that
+    return second.sized(trial(second, threads=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Designed:
+    """The first standard design within limits, and the space for them."""
+
+    space: EdgeSpace
+    limits: dict[str, Limit]
+    design: Architecture
+    macs: int
+
+    def sized(self, each: float) -> Sized:
+        return Sized(self.space, self.limits, self.design, each)
+
+
+def _designed(data: Data, limits: dict[str, Limit], *, others: bool = True) -> _Designed:
+    options = {"num_classes": len(data.classes), "input_shape": data.input_shape}
+    space = cast(EdgeSpace, create_space("edge", **options, limits=limit_texts(limits)))
+    design = next(standard_designs(space, limits, others=others))
+    with torch.device("meta"):
+        network = space.build(design)
+    return _Designed(space, limits, design, count_network(network, data.input_shape)["macs"])
 
 
 def standard_designs(
