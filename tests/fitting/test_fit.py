@@ -1,7 +1,9 @@
 """fit(): within the limits and in time, the same by the same plan, and resumed to the same end."""
 
 import json
+import time
 
+import numpy
 import pytest
 import torch
 
@@ -72,6 +74,21 @@ def test_all_figures_are_plain_data(unbroken):
     content = json.loads(json.dumps(unbroken.to_dict()))
     assert content["accuracy"] == unbroken.accuracy
     assert content["seconds"]["total"] > 0 and content["baselines"] == []
+
+
+def test_the_report_reads_no_images_again_and_counts_in_the_time(plan, tmp_path, caplog):
+    images = torch.randint(0, 256, (40, 8, 8), dtype=torch.uint8).numpy()
+    labels = (torch.arange(40) % 2).numpy()
+    numpy.savez(tmp_path / "x.npz", train_images=images, train_labels=labels)
+    begun = time.perf_counter()
+    with caplog.at_level("INFO", logger="ddpnas"):
+        fitted = ddpnas.fit(tmp_path / "x.npz", plan=plan, out=tmp_path / "run", export="none")
+    passed = time.perf_counter() - begun
+    assert sum("held out to test" in record.message for record in caplog.records) == 1
+    assert "What it gets wrong" in (tmp_path / "run" / "report.html").read_text()
+    phases = {name: s for name, s in fitted.seconds.items() if name != "total"}
+    assert fitted.seconds["total"] == pytest.approx(sum(phases.values()), abs=0.1)
+    assert passed - 0.5 < fitted.seconds["total"] <= passed
 
 
 def test_the_same_plan_gives_the_same_network(unbroken, data, plan):

@@ -55,7 +55,7 @@ class Fitted:
         limits: The limits that had to be met.
         frontier: Networks of the race of which none is better at no higher cost, cheapest first.
         baselines: Networks that were trained for the same time, to compare with.
-        seconds: Seconds of each phase, and "total".
+        seconds: Seconds of each phase, and "total", which leaves out baselines.
         folder: Where everything is kept; None if nothing is.
         files: Written files by kind, such as "onnx" and "report".
         named: What builds the network by its name, if the fit started from one.

@@ -19,7 +19,8 @@ from ddpnas.export.trained import export_trained
 from ddpnas.fitting.best import BestSoFar
 from ddpnas.fitting.plan import FitPlan
 from ddpnas.generation.limits import parse_limits
-from ddpnas.runs.folder import TRAINED
+from ddpnas.report.html import write_report
+from ddpnas.runs.folder import REPORT, TRAINED
 from ddpnas.training.protections import trained_splits
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import TrainResult
@@ -126,6 +127,18 @@ class Following:
         if dropped is None:
             self.change(plan.with_shortened(result.history))
         return result
+
+    def report(self, folder: Path) -> Path:
+        """Write the report, which counts in the total of the seconds; return its path.
+
+        Args:
+            folder: Of the run, or of the trained network where there was no search.
+        """
+        begun = time.perf_counter()
+        path = write_report(folder, self.folder / REPORT, data=self.data)
+        self.seconds["report"] = time.perf_counter() - begun
+        self.seconds["total"] += self.seconds["report"]
+        return path
 
     def _tell_epoch(self, record: Mapping[str, float]) -> None:
         self._epochs = int(record.get("epochs", self._epochs))

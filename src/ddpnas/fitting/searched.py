@@ -24,7 +24,6 @@ from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.timed import split_limits
 from ddpnas.generation.limits import Limit
-from ddpnas.report.html import write_report
 from ddpnas.runs.folder import LATENCY, RunFolder
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.run import Run
@@ -109,7 +108,7 @@ class Searched(Following):
                 kept.save(self.space, networks, limits=self.limits)
         trained = networks[0].result
         if self.kept:
-            files["report"] = write_report(self.folder)
+            files["report"] = self.report(self.folder)
         return Fitted(
             model=trained.model,
             architecture=chosen,

@@ -15,8 +15,6 @@ from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.generation.limits import Limit
-from ddpnas.report.html import write_report
-from ddpnas.runs.folder import REPORT
 from ddpnas.training.pretrained import OpenedNetwork, open_network
 from ddpnas.training.recipes import create_recipe
 from ddpnas.training.results import Compared, TrainResult
@@ -118,9 +116,9 @@ class Started(Following):
                     before.found.result, model=self.load().network, data=self.data
                 )
         files = self.export()
-        if self.kept:
-            files["report"] = write_report(path, self.folder / REPORT)
         self.seconds["total"] = self.passed
+        if self.kept:
+            files["report"] = self.report(path)
         return Fitted(
             model=trained.model, architecture=opened.architecture, space=opened.space, search=None,
             trained=trained, costs=costs, limits=self.limits, frontier=(), baselines=(),

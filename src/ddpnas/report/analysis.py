@@ -10,6 +10,7 @@ from typing import Any
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
 from ddpnas.errors import DataError, RunError, SpaceError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.frontier import frontier
@@ -42,10 +43,13 @@ class TrainedView:
         trained: Content of its folder.
         space: For a network of a user's own space, its ``file.py:network``. The file is executed
             only if it is named here. Otherwise the picture and the images are left out.
+        data: Its images, if they are in memory.
     """
 
-    def __init__(self, trained: Comparison, space: str | None = None) -> None:
-        self.trained = trained
+    def __init__(
+        self, trained: Comparison, space: str | None = None, data: Data | None = None
+    ) -> None:
+        self.trained, self.data = trained, data
         self.space_name = space
         self.network = RunNetwork.from_trained(trained, None, None)
         self.data_name = trained.found.evaluation.data
@@ -81,6 +85,7 @@ class View:
             the tables that the network was generated with are always used.
         before: An earlier view of the same folder. Its space and costs are reused unless the
             options of the space have changed.
+        data: Its images, if they are in memory.
 
     Raises:
         SpaceError, OptionError: If a table belongs to another space, or to other options of it.
@@ -92,8 +97,9 @@ class View:
         space: str | None = None,
         tables: Sequence[CostTable] = (),
         before: View | None = None,
+        data: Data | None = None,
     ) -> None:
-        self.run = run
+        self.run, self.data = run, data
         self.data_name, self.images = run.data_name, run.images
         self.network, self.trained = run.network, run.trained
         self._before = None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ddpnas._version import __version__
 from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
 from ddpnas.errors import OptionError, RunError
 from ddpnas.report.blocks import (
     Commands,
@@ -46,6 +47,7 @@ def write_report(
     space: str | None = None,
     costs: Sequence[CostTable] = (),
     trained: str | Path | None = None,
+    data: Data | None = None,
 ) -> Path:
     """Write the report of a run or a training, or a comparison of several runs, as an HTML page.
 
@@ -74,6 +76,8 @@ def write_report(
         costs: Tables of further costs (latency, energy, ...). ``latency.json`` in a run folder is
             always used.
         trained: For a single run, the folder of a training other than ``RUN/trained``.
+        data: For a single run, its images, if they are in memory. Otherwise they are read again
+            to show those that the network gets wrong.
 
     Returns:
         Path of the page.
@@ -94,22 +98,22 @@ def write_report(
         raise RunError(f"{path} is a folder; give a file, such as --out {path / REPORT}")
     if path.exists() and _MARK.encode() not in read_file(path)[:4000]:
         raise RunError(f"{path} is not a report, so ddpnas does not replace it; give another --out")
-    page = page_of(folders, space=space, costs=costs, trained=trained)
+    page = page_of(folders, space=space, costs=costs, trained=trained, data=data)
     tables = {_file_name(name): text for name, text in csv_files(page).items()}
-    data = path.with_name(f"{path.stem}-data")
-    if data.exists() and not path.exists():
+    folder = path.with_name(f"{path.stem}-data")
+    if folder.exists() and not path.exists():
         raise RunError(
-            f"{data} belongs to no report, so ddpnas does not replace it; give another --out"
+            f"{folder} belongs to no report, so ddpnas does not replace it; give another --out"
         )
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         # First the page: without it, the folder of a killed first report would belong to nobody.
-        text = page_html(page, data_folder=data.name)
+        text = page_html(page, data_folder=folder.name)
         write_atomic(path, text.encode(errors="backslashreplace"))
-        data.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         for name, text in tables.items():
-            write_atomic(data / f"{name}.csv", text.encode())
-        for old in data.glob("*.csv"):
+            write_atomic(folder / f"{name}.csv", text.encode())
+        for old in folder.glob("*.csv"):
             if old.stem not in tables:
                 old.unlink(missing_ok=True)
     return path

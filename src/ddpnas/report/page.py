@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
 from ddpnas.errors import OptionError, RunError
 from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import Headline, Section
@@ -88,6 +89,7 @@ def page_of(
     space: str | None = None,
     costs: Sequence[CostTable] = (),
     trained: str | Path | None = None,
+    data: Data | None = None,
 ) -> Page:
     """Return the page about run folders, or about one folder of a shrink or of a training.
 
@@ -96,17 +98,21 @@ def page_of(
         space: See :func:`ddpnas.write_report`.
         costs: See :func:`ddpnas.write_report`.
         trained: See :func:`ddpnas.write_report`.
+        data: See :func:`ddpnas.write_report`.
 
     Raises:
         RunError, OptionError: See :func:`ddpnas.write_report`.
     """
+    if data is not None and len(folders) > 1:
+        raise OptionError("the images are those of one run; leave data out to compare several")
     if len(folders) == 1 and (folders[0] / SHRINK).exists():
-        return _shrunk_page(folders[0], space)
+        return _shrunk_page(folders[0], space, data)
     if len(folders) == 1 and trained is None and not (folders[0] / RUN).exists():
         alone = read_comparison(folders[0])
         if alone is not None:
-            return _trained_page(TrainedView(alone, space))
-    return make_page([View(run, space, costs) for run in read_runs(folders, trained)])
+            return _trained_page(TrainedView(alone, space, data))
+    runs = read_runs(folders, trained)
+    return make_page([View(run, space, costs, data=data) for run in runs])
 
 
 def make_page(views: Sequence[View]) -> Page:
@@ -145,11 +151,11 @@ def _part(view: View) -> RunPart:
     return RunPart(view.run.label, headline(view), tuple(sections))
 
 
-def _shrunk_page(folder: Path, space: str | None) -> Page:
+def _shrunk_page(folder: Path, space: str | None, data: Data | None) -> Page:
     trained = read_comparison(folder / TRAINED)
     if trained is None:
         raise RunError(f"{folder} is not finished; go on with `ddpnas resume {folder}`")
-    view = TrainedView(trained, space)
+    view = TrainedView(trained, space, data)
     return _single_page(
         folder,
         trained_headline(view),

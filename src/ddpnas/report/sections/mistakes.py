@@ -59,7 +59,7 @@ def mistakes_section(view: View | TrainedView) -> Section | None:
         return None
     try:
         model = load(trained.path, space=view.space_name)
-        data = model.load_data(view.images)
+        data = model.load_data(view.images) if view.data is None else view.data
     except DdpnasError as error:
         # The reason may name local paths, so it goes to the log and not on the page.
         logger.warning("the report leaves out the misclassified images: %s", error)
