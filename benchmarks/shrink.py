@@ -16,6 +16,7 @@ Rows that are in the file already are skipped, so that the command can be repeat
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import functools
 import json
@@ -106,7 +107,7 @@ class Accuracy:
         full = self.costs["macs"].cost({d.name: d.options[-1] for d in space.decisions})
         self.rows.once({"method": "given"}, lambda: {"macs": full, "accuracy": self.test()})
         for share in shares:
-            target = self._peer(share, full)
+            target = self._peer(share, full, seeds)
             limits = {"macs": target}
             for seed in range(seeds):
                 self._row("ddpnas", share, seed, functools.partial(self._ours, limits, seed))
@@ -125,22 +126,36 @@ class Accuracy:
                     functools.partial(sample_within, space, near, self.costs, rng),
                 )
 
-    def _peer(self, share: float, full: float) -> float:
-        """Return the MACs of Torch-Pruning's network: the best of its criteria."""
-        images = batches_of(self.data, self.data.train, self.images, 0, _CPU)
-        validation = batches_of(self.data, self.data.valid, self.images, 0, _CPU)
+    def _peer(self, share: float, full: float, seeds: int) -> float:
+        """Return the MACs of Torch-Pruning's network: the best of its criteria.
 
-        def prune() -> dict[str, Any]:
+        A seed is that of its fine-tuning.
+        """
+
+        @functools.cache
+        def best() -> tuple[nn.Module, dict[str, Any]]:
+            images = batches_of(self.data, self.data.train, self.images, 0, _CPU)
+            validation = batches_of(self.data, self.data.valid, self.images, 0, _CPU)
             losses, networks = {}, {}
             for name in CRITERIA:
                 network = pruned_to(self.model, self.data, name, share * full, images, self.divisor)
                 recalibrate(network, images)
                 losses[name], networks[name] = mean_loss(network, validation), network
-            best = min(losses, key=lambda name: losses[name])
-            return {"criterion": best, "losses": losses, **self._tuned(networks[best], 0)}
+            name = min(losses, key=lambda name: losses[name])
+            return networks[name], {"criterion": name, "losses": losses}
 
-        row = self.rows.once({"method": "torch-pruning", "share": share, "seed": 0}, prune)
-        return float(row["macs"])
+        def tuned(seed: int) -> dict[str, Any]:
+            network, about = best()
+            return {**about, **self._tuned(copy.deepcopy(network), seed)}
+
+        rows = [
+            self.rows.once(
+                {"method": "torch-pruning", "share": share, "seed": seed},
+                functools.partial(tuned, seed),
+            )
+            for seed in range(seeds)
+        ]
+        return float(rows[0]["macs"])
 
     def _order(self) -> Any:
         images = batches_of(self.data, self.data.train, self.images, 0, _CPU)
