@@ -10,7 +10,8 @@ that table. The badges are files, so that neither the README nor the site asks a
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -31,7 +32,6 @@ ROWS = (  # label, and the method and experiment in the raw figures
     ("SPOS, without its evolution", "10 minutes", "spos", "600 s"),
 )
 BEST = 94.37  # of the table, see records/weight-sharing.md
-LEAST, MOST = 88.5, 94.5  # ends of the axis, in percent
 WIDTH, LEFT, RIGHT, TOP, STEP = 800, 240, 80, 62, 30
 OURS, OTHERS, TEXT = "#2f81f7", "#d2691e", "#757d87"  # legible on white and on black
 
@@ -48,7 +48,7 @@ def main() -> None:
 def files() -> dict[str, str]:
     """Return the text of each file by its path in docs/."""
     badges = {f"badges/{name}.svg": badge(*halves) for name, halves in BADGES.items()}
-    return {"found-cells.svg": picture(), **badges}
+    return {"found-cells.svg": found_cells().svg(), **badges}
 
 
 def badge(left: str, right: str) -> str:
@@ -67,24 +67,108 @@ def badge(left: str, right: str) -> str:
     )
 
 
-def picture() -> str:
-    """Return the picture as SVG text."""
-    lines = [*_axis(), *_reference("ResNet's cell", _accuracies("resnet-cell", "no training")[0])]
-    lines += _reference("best of all", BEST)
-    for number, (label, seconds, method, experiment) in enumerate(ROWS):
-        lines += _row(number, label, seconds, _accuracies(method, experiment))
-    height = TOP + STEP * len(ROWS) + 42
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" font-family="system-ui, sans-serif" font-size="13" '
-        f'fill="{TEXT}" role="img">\n'
-        "<title>Test accuracy of the cells that searches found, NAS-Bench-201, CIFAR-10</title>\n"
-        + "\n".join(lines)
-        + "\n</svg>\n"
-    )
+@dataclass(frozen=True)
+class Row:
+    """A method of a dot plot.
+
+    Attributes:
+        label: Its name.
+        below: What stands below the name, in small print.
+        accuracies: A dot for each, in percent.
+    """
+
+    label: str
+    below: str
+    accuracies: Sequence[float]
 
 
-def _accuracies(method: str, experiment: str) -> list[float]:
+@dataclass(frozen=True)
+class DotPlot:
+    """Test accuracies of what methods found, a line for each method, as SVG.
+
+    Attributes:
+        title: What is shown.
+        rows: The methods.
+        ticks: Numbers at the axis, in percent.
+        ends: Ends of the axis, in percent.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    ticks: Sequence[int]
+    ends: tuple[float, float]
+
+    def svg(self) -> str:
+        """Return the text of the file."""
+        [cell] = searched("resnet-cell", "no training")
+        lines = [*self._axis(), *self._reference("ResNet's cell", cell)]
+        lines += self._reference("best of all", BEST)
+        for number, row in enumerate(self.rows):
+            lines += self._row(number, row)
+        height = self._bottom + 38
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            f'width="{WIDTH}" height="{height}" font-family="system-ui, sans-serif" '
+            f'font-size="13" fill="{TEXT}" role="img">\n'
+            f"<title>{self.title}</title>\n" + "\n".join(lines) + "\n</svg>\n"
+        )
+
+    @property
+    def _bottom(self) -> int:
+        return TOP + STEP * len(self.rows) + 4
+
+    def _x(self, accuracy: float) -> float:
+        least, most = self.ends
+        return LEFT + (WIDTH - LEFT - RIGHT) * (accuracy - least) / (most - least)
+
+    def _axis(self) -> Iterator[str]:
+        y = self._bottom
+        yield f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="{TEXT}" stroke-opacity=".5"/>'
+        for percent in self.ticks:
+            x = f"{self._x(percent):.1f}"
+            yield f'<text x="{x}" y="{y + 18}" text-anchor="middle">{percent} %</text>'
+        yield f'<text x="10" y="{y + 18}">test accuracy of the cell found</text>'
+        yield f'<text x="{WIDTH - 10}" y="{TOP - 6}" text-anchor="end">mean</text>'
+
+    def _reference(self, label: str, accuracy: float) -> Iterator[str]:
+        """Yield a vertical line with its label above, to the left of it."""
+        x = self._x(accuracy)
+        raised = 18 if accuracy < BEST else 0  # the two labels would overlap on one line
+        yield (
+            f'<path d="M{x:.1f} {TOP - 34 + raised}V{self._bottom}" stroke="{TEXT}" '
+            'stroke-dasharray="3 4" stroke-opacity=".8"/>'
+        )
+        yield (
+            f'<text x="{x - 6:.1f}" y="{TOP - 24 + raised}" text-anchor="end">'
+            f"{label}: {accuracy:.2f} %</text>"
+        )
+
+    def _row(self, number: int, row: Row) -> Iterator[str]:
+        """Yield a method's label, a dot for each seed, and a bar and a number for their mean."""
+        y = TOP + STEP * number + 14
+        color = OURS if row.label == "ddpnas" else OTHERS
+        weight = ' font-weight="600"' if row.label == "ddpnas" else ""
+        yield f'<text x="10" y="{y - 2}"{weight}>{row.label}</text>'
+        yield f'<text x="10" y="{y + 11}" font-size="10.5">{row.below}</text>'
+        for accuracy in row.accuracies:
+            x = f"{self._x(accuracy):.1f}"
+            yield f'<circle cx="{x}" cy="{y}" r="5" fill="{color}" fill-opacity=".55"/>'
+        mean = sum(row.accuracies) / len(row.accuracies)
+        yield f'<path d="M{self._x(mean):.1f} {y - 9}v18" stroke="{color}" stroke-width="3"/>'
+        yield f'<text x="{WIDTH - 10}" y="{y + 5}" text-anchor="end"{weight}>{mean:.2f} %</text>'
+
+
+def found_cells() -> DotPlot:
+    """Return the picture of the README."""
+    rows = [
+        Row(label, f"about {seconds} of one core", searched(method, experiment))
+        for label, seconds, method, experiment in ROWS
+    ]
+    title = "Test accuracy of the cells that searches found, NAS-Bench-201, CIFAR-10"
+    return DotPlot(title, rows, range(89, 95), (88.5, 94.5))
+
+
+def searched(method: str, experiment: str) -> list[float]:
     """Return the test accuracy of each seed of a method on NAS-Bench-201."""
     with SEARCHES.open(encoding="utf-8", newline="") as file:
         return [
@@ -93,49 +177,6 @@ def _accuracies(method: str, experiment: str) -> list[float]:
             if (row["table"], row["method"], row["experiment"])
             == ("nasbench201", method, experiment)
         ]
-
-
-def _x(accuracy: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * (accuracy - LEAST) / (MOST - LEAST)
-
-
-def _axis() -> Iterator[str]:
-    bottom = TOP + STEP * len(ROWS) + 4
-    yield f'<path d="M{LEFT} {bottom}H{WIDTH - RIGHT}" stroke="{TEXT}" stroke-opacity=".5"/>'
-    for percent in range(89, 95):
-        yield (
-            f'<text x="{_x(percent):.1f}" y="{bottom + 18}" text-anchor="middle">{percent} %</text>'
-        )
-    yield f'<text x="10" y="{bottom + 18}">test accuracy of the cell found</text>'
-    yield f'<text x="{WIDTH - 10}" y="{TOP - 6}" text-anchor="end">mean</text>'
-
-
-def _reference(label: str, accuracy: float) -> Iterator[str]:
-    """Yield a vertical line with its label above, to the left of it."""
-    x, bottom = _x(accuracy), TOP + STEP * len(ROWS) + 4
-    raised = 18 if accuracy < BEST else 0  # the two labels would overlap on one line
-    yield (
-        f'<path d="M{x:.1f} {TOP - 34 + raised}V{bottom}" stroke="{TEXT}" '
-        'stroke-dasharray="3 4" stroke-opacity=".8"/>'
-    )
-    yield (
-        f'<text x="{x - 6:.1f}" y="{TOP - 24 + raised}" text-anchor="end">'
-        f"{label}: {accuracy:.2f} %</text>"
-    )
-
-
-def _row(number: int, label: str, seconds: str, accuracies: list[float]) -> Iterator[str]:
-    """Yield a method's label, a dot for each seed, and a bar and a number for their mean."""
-    y = TOP + STEP * number + 14
-    color = OURS if label == "ddpnas" else OTHERS
-    weight = ' font-weight="600"' if label == "ddpnas" else ""
-    yield f'<text x="10" y="{y - 2}"{weight}>{label}</text>'
-    yield f'<text x="10" y="{y + 11}" font-size="10.5">about {seconds} of one core</text>'
-    for accuracy in accuracies:
-        yield f'<circle cx="{_x(accuracy):.1f}" cy="{y}" r="5" fill="{color}" fill-opacity=".55"/>'
-    mean = sum(accuracies) / len(accuracies)
-    yield f'<path d="M{_x(mean):.1f} {y - 9}v18" stroke="{color}" stroke-width="3"/>'
-    yield f'<text x="{WIDTH - 10}" y="{y + 5}" text-anchor="end"{weight}>{mean:.2f} %</text>'
 
 
 if __name__ == "__main__":
