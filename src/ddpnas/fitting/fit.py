@@ -7,6 +7,7 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -45,7 +46,7 @@ from ddpnas.utils.shapes import Range
 __all__ = ["fit", "resume_fit"]
 
 Tell = Callable[[str], object]
-Made = TypeVar("Made")
+Planned = TypeVar("Planned")
 NO_ROOM = (
     "there is not enough memory to train on a single image; give smaller images or tighter limits, "
     "or close other programs"
@@ -178,46 +179,100 @@ def fit(
         _threads(threads if followed is None else followed.threads),
         _folder(out) as folder,
     ):
-        space: EdgeSpace | None = None
-        latency: CostTable | None = None
         if followed is not None:
-            made = dataclasses.replace(
+            again = dataclasses.replace(
                 followed, export=export, baselines=list(baselines), data=dict(data.source) or None
             )
-        elif start is not None:
-            made, batch_size = _within_memory(
-                lambda size: plan_started(request, str(start), _text(weights), size),
-                RECIPES[RECIPE].batch_size or 1, tell,
-            )  # fmt: skip
-            made = _trained_by(made, metric, class_weights, batch_size)
+            made = _Prepared(again)
         else:
-            (made, space, latency), batch_size = _within_memory(
-                lambda size: make_plan(
-                    request, choose_threads=threads is None, batch_size=size
-                ),
-                default_batch_size(len(data.train)), tell,
-            )  # fmt: skip
-            made = _trained_by(made, metric, class_weights, batch_size)
+            made = _prepared(request, _text(start), _text(weights), choose_threads=threads is None)
+            made = made.trained_by(metric, class_weights)
         if not planned:  # only now it is known how large the designs are
-            check_baselines(baselines, parse_limits(made.limits), data)
+            check_baselines(baselines, parse_limits(made.plan.limits), data)
         session = Session(data, folder, out is not None, begun, tell)
-        replace = overwrite or out is None
-        while True:
-            opened = RunFolder.create(folder, overwrite=replace)
-            opened.write_json(PLAN, made.to_dict())
-            if latency is not None:
-                opened.write_json(LATENCY, latency.to_dict())
-            if made.start is not None:
-                opened.close()
-                return Started(made, session).run()
-            try:
-                return Searched(made, session, space).run(opened)
-            except NoRoomError as error:  # in the race; a training halves its batch itself
-                if error.batch_size == 1:
-                    raise RunError(NO_ROOM) from None
-                halved, replace = error.batch_size // 2, True
-                tell(f"not enough memory: the race starts again with {halved} images a step")
-                made = _trained_by(made, metric, class_weights, halved)
+        return _run(made, session, overwrite=overwrite or out is None)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A plan with what was made for it.
+
+    Attributes:
+        plan: The plan.
+        space: The space of a search, if it is there already.
+        latency: Its latency table, if one was measured.
+        batch_size: Images a step for which there is memory; None for the usual number.
+    """
+
+    plan: FitPlan
+    space: EdgeSpace | None = None
+    latency: CostTable | None = None
+    batch_size: int | None = None
+
+    def trained_by(self, metric: Metric, class_weights: ClassWeights) -> _Prepared:
+        """Return the same with what candidates are chosen by, and what all trainings share."""
+        common: dict[str, Any] = {}
+        if class_weights != "none":
+            common["class_weights"] = class_weights
+        if self.batch_size is not None:
+            common["batch_size"] = self.batch_size
+        plan = self.plan
+        evaluator, recipe = dict(plan.evaluator_options), {**plan.recipe, **common}
+        if plan.start is None:
+            evaluator |= common
+        if metric != "accuracy":
+            evaluator["metric"] = metric
+        plan = dataclasses.replace(plan, evaluator_options=evaluator, recipe=recipe)
+        return dataclasses.replace(self, plan=plan)
+
+    def with_batch(self, size: int) -> _Prepared:
+        """Return the same with this many images a step, in all trainings."""
+        plan = self.plan
+        return dataclasses.replace(
+            self,
+            plan=dataclasses.replace(
+                plan,
+                evaluator_options={**plan.evaluator_options, "batch_size": size},
+                recipe={**plan.recipe, "batch_size": size},
+            ),
+        )
+
+
+def _prepared(
+    request: FitRequest, start: str | None, weights: str | None, *, choose_threads: bool
+) -> _Prepared:
+    """Return a new plan, with a batch for which there is memory."""
+    if start is not None:
+        plan, batch_size = _within_memory(
+            lambda size: plan_started(request, start, weights, size),
+            RECIPES[RECIPE].batch_size or 1, request.tell,
+        )  # fmt: skip
+        return _Prepared(plan, batch_size=batch_size)
+    (plan, space, latency), batch_size = _within_memory(
+        lambda size: make_plan(request, choose_threads=choose_threads, batch_size=size),
+        default_batch_size(len(request.data.train)), request.tell,
+    )  # fmt: skip
+    return _Prepared(plan, space, latency, batch_size)
+
+
+def _run(made: _Prepared, session: Session, *, overwrite: bool) -> Fitted:
+    """Follow a plan in a new folder; a race that lacks memory starts again with a smaller batch."""
+    while True:
+        opened = RunFolder.create(session.folder, overwrite=overwrite)
+        opened.write_json(PLAN, made.plan.to_dict())
+        if made.latency is not None:
+            opened.write_json(LATENCY, made.latency.to_dict())
+        if made.plan.start is not None:
+            opened.close()
+            return Started(made.plan, session).run()
+        try:
+            return Searched(made.plan, session, made.space).run(opened)
+        except NoRoomError as error:  # in the race; a training halves its batch itself
+            if error.batch_size == 1:
+                raise RunError(NO_ROOM) from None
+            halved, overwrite = error.batch_size // 2, True
+            session.tell(f"not enough memory: the race starts again with {halved} images a step")
+            made = made.with_batch(halved)
 
 
 @checks_arguments
@@ -255,8 +310,8 @@ def resume_fit(
 
 
 def _within_memory(
-    make: Callable[[int | None], Made], batch_size: int, tell: Tell
-) -> tuple[Made, int | None]:
+    make: Callable[[int | None], Planned], batch_size: int, tell: Tell
+) -> tuple[Planned, int | None]:
     """Return a plan, and the batch size for which there is memory; None for the usual one.
 
     Args:
@@ -278,23 +333,6 @@ def _within_memory(
             raise RunError(NO_ROOM)
         halved = batch_size = batch_size // 2
         tell(f"not enough memory: trying {batch_size} images a step")
-
-
-def _trained_by(
-    plan: FitPlan, metric: Metric, class_weights: ClassWeights, batch_size: int | None
-) -> FitPlan:
-    """Return the plan with what candidates are chosen by, and what all trainings have in common."""
-    common: dict[str, Any] = {}
-    if class_weights != "none":
-        common["class_weights"] = class_weights
-    if batch_size is not None:
-        common["batch_size"] = batch_size
-    evaluator, recipe = dict(plan.evaluator_options), {**plan.recipe, **common}
-    if plan.start is None:
-        evaluator |= common
-    if metric != "accuracy":
-        evaluator["metric"] = metric
-    return dataclasses.replace(plan, evaluator_options=evaluator, recipe=recipe)
 
 
 def _read(data: Any, image_size: int | None, start: str | Path | None) -> Data:
