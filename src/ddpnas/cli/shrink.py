@@ -301,7 +301,8 @@ def _show_shrunk(shrunk: Shrunk, own: str, *, as_json: bool) -> None:
     _show_accuracies(shrunk)
     out = shlex.quote(str(shrunk.folder))
     seconds = sum(shrunk.seconds.values())
-    show.line(f"{duration(seconds)} in all; report: {report}; file: {Path(out) / ONNX}")
+    file = Path(str(shrunk.folder)) / ONNX
+    show.line(f"{duration(seconds)} in all; report: {report}; file: {file}")
     show.line(f"the smaller network is in {out}; next: ddpnas evaluate {out}{own}")
     show.line(f"other limits, without new scores: ddpnas generate {out} --limit macs=30%")
 
