@@ -28,6 +28,8 @@ from torch.nn import functional
 __all__ = ["RELAXATIONS", "Relaxation"]
 
 
+_LEAST = 1e-30  # probability of an option
+
 Drawn = tuple[Tensor, list[int]]
 """Weights (K,), and the positions of the options that run."""
 
@@ -50,18 +52,28 @@ def _gumbel_hard(logits: Tensor, temperature: float) -> Drawn:
     return weights, [int(weights.argmax())]
 
 
+def _drawn(logits: Tensor, number: int) -> Tensor:
+    """Return the positions of different options, drawn by their probabilities.
+
+    Torch draws no two options where all but one are as unlikely as 0, and none where the training
+    has diverged, which the epoch's loss then says.
+    """
+    likely = logits.detach().softmax(0).nan_to_num(nan=1.0).clamp(min=_LEAST)
+    return likely.multinomial(number)
+
+
 def _two_paths(logits: Tensor, temperature: float) -> Drawn:
     if len(logits) == 1:
         return _softmax(logits, temperature)
-    pair = logits.detach().softmax(0).multinomial(2)
+    pair = _drawn(logits, 2)
     soft = logits[pair].softmax(0)
-    hard = functional.one_hot(soft.detach().multinomial(1)[0], 2).to(soft)
+    hard = functional.one_hot(_drawn(logits[pair], 1)[0], 2).to(soft)
     weights = torch.zeros_like(logits).index_copy(0, pair, hard + soft - soft.detach())
     return weights, sorted(pair.tolist())
 
 
 def _one_path(logits: Tensor, temperature: float) -> Drawn:
-    chosen = logits.detach().softmax(0).multinomial(1)[0]
+    chosen = _drawn(logits, 1)[0]
     return functional.one_hot(chosen, len(logits)).to(logits), [int(chosen)]
 
 
