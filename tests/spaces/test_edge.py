@@ -113,6 +113,17 @@ def test_a_design_that_cannot_be_narrow_enough_is_refused():
         space.scaled("residual", {"macs": "200K", "params": ">=1M"})
 
 
+@pytest.mark.parametrize("name", ["edge", "elastic-mobilenet-v3"])
+def test_empty_depths_are_refused_in_a_short_sentence(name):
+    with pytest.raises(SpaceError, match=r"^depths must name at least one number of blocks"):
+        create_space(name, depths=())
+
+
+def test_an_input_without_sides_is_refused():
+    with pytest.raises(SpaceError, match=r"takes images, .* not inputs of shape \(\)"):
+        create_space("edge", input_shape=())
+
+
 def test_options_that_contradict_each_other_are_refused():
     """Sizes follow from limits or are given; limits are of counted costs; designs have names."""
     with pytest.raises(OptionError, match="stages, not both"):

@@ -102,7 +102,7 @@ class EdgeSpace(SearchSpace):
         **options: Any,
     ) -> None:
         self.check_own_options({**options, "limits": limits})
-        shape = tuple(input_shape or (3, 32, 32))
+        shape = (3, 32, 32) if input_shape is None else tuple(input_shape)
         if len(shape) != 3:
             raise SpaceError(
                 f"space 'edge' takes images, (channels, height, width), not inputs of shape "

@@ -19,6 +19,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
+from ddpnas.errors import SpaceError
 from ddpnas.space.choose import Choose
 from ddpnas.space.layers import SqueezeExcite, conv_bn
 from ddpnas.space.widths import Width
@@ -172,6 +173,8 @@ def network(
         num_classes: Outputs of the classifier, (N, num_classes).
         input_shape: Shape of an image, (channels, height, width).
     """  # fmt: skip
+    if not depths:
+        raise SpaceError("depths must name at least one number of blocks, such as (1, 2, 3)")
     given = choose.width("stem", tuple(stem))
     layers: list[nn.Module] = [_stem(choose, input_shape[0], given, stem_stride)]
     for number, widths in enumerate(stages):

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from ddpnas.errors import SpaceError
 from ddpnas.space.choose import Choose
 from ddpnas.space.elastic_kernel import ElasticKernelConv2d
 from ddpnas.space.layers import InvertedResidual, conv_bn
@@ -85,6 +86,9 @@ def network(
             channels = depthwise[0].out_channels
             depthwise[0] = ElasticKernelConv2d(channels, kernel, kernels, stride)
         return made
+
+    if not depths:
+        raise SpaceError("depths must name at least one number of blocks, such as (2, 3, 4)")
 
     def blocks() -> Iterator[nn.Module]:
         given: int = fixed.width
