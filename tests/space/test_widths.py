@@ -110,6 +110,49 @@ def test_arithmetic_that_loses_a_width_is_an_error(make, said):
         SearchSpace(network, (4,))
 
 
+class Scaled(nn.Module):
+    """Keeps a tensor, as a buffer or without it being one."""
+
+    def __init__(self, tensor, buffer=True):
+        super().__init__()
+        if buffer:
+            self.register_buffer("kept", tensor)
+        else:
+            self.kept = tensor
+
+    def forward(self, x):
+        return x * self.kept
+
+
+@pytest.mark.parametrize(
+    ("make", "buffer"),
+    [
+        (lambda w: torch.tensor(w), True),
+        (lambda w: torch.tensor(w) ** -0.5, True),
+        (lambda w: torch.full((4,), 1 / torch.tensor([w]).item()), True),
+        (lambda w: torch.as_tensor(float(w)), False),
+    ],
+)
+def test_a_tensor_that_is_computed_from_a_width_is_an_error(make, buffer):
+    """A path would use what was computed for the largest width, a built network its own."""
+
+    def network(choose):
+        width = choose.width("w", (8, 16))
+        return nn.Sequential(nn.Linear(4, width), nn.Linear(width, 4), Scaled(make(width), buffer))
+
+    with pytest.raises(SpaceError, match="Scaled '2' keeps a tensor 'kept' whose values depend"):
+        SearchSpace(network, (4,))
+
+
+@pytest.mark.parametrize("make", [lambda: torch.tensor(0.5), lambda: torch.rand(4)])
+def test_other_tensors_beside_widths_are_none(make):
+    def network(choose):
+        width = choose.width("w", (8, 16))
+        return nn.Sequential(nn.Linear(4, width), nn.Linear(width, 4), Scaled(make()))
+
+    assert SearchSpace(network, (4,))["w"].options == ("8", "16")
+
+
 def test_a_rounding_squeeze_is_an_error_that_suggests_map():
     """A block that rounds its inner width by itself is refused, and the error says what to do."""
 

@@ -11,22 +11,29 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from ddpnas.errors import SpaceError
 from ddpnas.space.decisions import Decision
 from ddpnas.space.slices import TENSOR_SIZES, Slices, at_widths, layout, layout_of, widths_of
 from ddpnas.space.widths import trial_sizes
+from ddpnas.utils.seeds import seeded
 
 __all__ = ["check_widths", "explain_failure"]
 
 _PLAIN = (bool, int, float, str, type(None))
 
 
+Make = Callable[[Mapping[str, int]], nn.Module]
+
+
 def check_widths(
     opened: nn.Module,
     widths: Sequence[Decision],
-    make: Callable[[Mapping[str, int]], nn.Module],
+    make: Make,
     run: Callable[[nn.Module], Any],
 ) -> None:
     """Check that layers are what their widths predict, at some sizes.
@@ -34,7 +41,8 @@ def check_widths(
     Args:
         opened: The network with every decision open, on the meta device.
         widths: The decisions about widths.
-        make: Makes the network with plain sizes, every other decision open, on the meta device.
+        make: Makes the network with plain sizes, every other decision open, on torch's default
+            device.
         run: Runs an open network; returns its output.
 
     Raises:
@@ -51,15 +59,16 @@ def check_widths(
     trials = trial_sizes(values)
     expected = [_Expected(path, module) for path, module in opened.named_modules()]
     for sizes in trials:
-        for message in _differences(expected, make(sizes), sizes):
+        for message in _differences(expected, _bare(make, sizes), sizes):
             raise SpaceError(f"{message}, with {_said(sizes)}")
+    _check_values(opened, values, make)
     for sizes in trials:
         slices.set(sizes)
         try:
             run(opened)
         except SpaceError as error:
             try:
-                run(make(sizes))
+                run(_bare(make, sizes))
             except SpaceError as failed:
                 explained = explain_failure(failed, sizes, widths, make, run)
                 raise SpaceError(f"{explained}, with {_said(sizes)}") from failed
@@ -68,6 +77,57 @@ def check_widths(
                 f"forward uses a size that no module keeps; keep it as an attribute, so that it "
                 f"follows the width ({error})"
             ) from error
+
+
+def _bare(make: Make, sizes: Mapping[str, int]) -> nn.Module:
+    """Return the network with plain sizes on the meta device."""
+    with torch.device("meta"):
+        return make(sizes)
+
+
+def _check_values(opened: nn.Module, values: Mapping[str, Sequence[int]], make: Make) -> None:
+    """Raise :class:`SpaceError` if the values of a tensor depend on widths, as in torch.tensor(w).
+
+    Only sizes can be followed. Values are known on a real device alone, where networks are made
+    only if there are tensors besides weights and those of torch's own layers.
+
+    Args:
+        opened: See :func:`check_widths`.
+        values: The sizes of each width.
+        make: See :func:`check_widths`.
+    """
+    if not any(_kept_tensors(module) for module in opened.modules()):
+        return
+
+    def made(place: int, seed: int) -> dict[tuple[str, str], Tensor]:
+        with seeded(seed):
+            network = make({name: sizes[place] for name, sizes in values.items()})
+        return {
+            (path, name): tensor
+            for path, module in network.named_modules()
+            for name, tensor in _kept_tensors(module).items()
+        }
+
+    largest, again, smallest = made(-1, 0), made(-1, 1), made(0, 0)
+    for (path, name), tensor in largest.items():
+        other = smallest.get((path, name))
+        random = not torch.equal(tensor, again[path, name])
+        if other is None or random or other.shape != tensor.shape or torch.equal(tensor, other):
+            continue
+        kind = type(opened.get_submodule(path)).__name__
+        raise SpaceError(
+            f"{kind} {path!r} keeps a tensor {name!r} whose values depend on the widths, which a "
+            f"supernet cannot follow: keep the width itself as an attribute, and compute with it "
+            f"in forward"
+        )
+
+
+def _kept_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors that a module of a user keeps besides its parameters."""
+    if isinstance(module, _BatchNorm) or type(module).__module__.startswith("torch.nn."):
+        return {}
+    kept = {**vars(module), **module._buffers}
+    return {n: t for n, t in kept.items() if isinstance(t, Tensor) and not is_lazy(t)}
 
 
 def _said(sizes: Mapping[str, int]) -> str:
@@ -162,7 +222,7 @@ def explain_failure(
     error: SpaceError,
     failed: Mapping[str, int],
     widths: Sequence[Decision],
-    make: Callable[[Mapping[str, int]], nn.Module],
+    make: Make,
     run: Callable[[nn.Module], Any],
 ) -> str:
     """Return a sentence on sizes at which a network cannot run: which widths should be one.
@@ -177,7 +237,7 @@ def explain_failure(
 
     def runs(sizes: Mapping[str, int]) -> bool:
         try:
-            run(make(sizes))
+            run(_bare(make, sizes))
         except SpaceError:
             return False
         return True

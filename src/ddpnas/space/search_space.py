@@ -353,8 +353,7 @@ class SearchSpace(DecisionSpace):
             return self.visit(network, lambda pairs: contextlib.nullcontext())
 
         def make(sizes: Mapping[str, int]) -> nn.Module:
-            with torch.device("meta"):
-                return self._make(lambda: DeclareChoices(searching=True, widths=sizes))[0]
+            return self._make(lambda: DeclareChoices(searching=True, widths=sizes))[0]
 
         decisions = choose.decisions()
         widths = [d for d in decisions if d.ordered]
