@@ -10,6 +10,7 @@ def test_a_space_tells_its_decisions_size_costs_and_defaults(capsys):
     assert main(["spaces", "nasbench201"]) == 0
     out = capsys.readouterr().out
     for expected in (
+        "nasbench201: 6 decisions",
         "1<-0 ... 3<-2",
         "15,625 architectures",
         "avg_pool_3x3",

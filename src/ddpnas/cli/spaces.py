@@ -13,6 +13,7 @@ from ddpnas.generation.cost_ranges import cost_ranges
 from ddpnas.generation.limits import Limit
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
+from ddpnas.space.user_code import without_folders
 from ddpnas.spaces.registry import takes_limits
 
 __all__ = ["show_space"]
@@ -72,7 +73,9 @@ def _decisions(space: SearchSpace) -> None:
         first, *others = (d.name for d in space.decisions if d.options == names)
         decisions = f"{first} ... {others[-1]}" if others else first
         rows.append([decisions, str(count), ", ".join(names)])
-    show.table(["decisions", "count", "options"], rows, title=repr(space))
+    number = len(space.decisions)
+    title = f"{without_folders(str(space.name))}: {number} decision{'s' * (number != 1)}"
+    show.table(["decisions", "count", "options"], rows, title=title)
 
 
 def _size(space: SearchSpace) -> str:
