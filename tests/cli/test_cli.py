@@ -676,9 +676,9 @@ def test_help_shows_few_options_and_says_where_the_others_are(capsys, command):
         (["search", "--space", "absent.py:network"], "no file 'absent.py'"),
         (["search", "--evaluator-options.lr", "0"], "above 0"),
         (["search", "--valid-fraction", "1.5"], "--valid-fraction must be a number of at least 0"),
-        (["resume", "/no/such/run"], "not a run folder"),
-        (["generate", "/no/such/run"], "not a run folder"),
-        (["train", "/no/such/run"], "not a run folder"),
+        (["resume", "/no/such/run"], "there is no run folder /no/such"),
+        (["generate", "/no/such/run"], "there is no run folder /no/such"),
+        (["train", "/no/such/run"], "there is no run folder /no/such"),
     ],
 )
 def test_a_wrong_input_gets_one_sentence(capsys, words, says, tmp_path):

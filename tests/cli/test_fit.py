@@ -2,16 +2,26 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ddpnas.cli import main
 from ddpnas.data import load_data
 from ddpnas.training.trained_folder import load
 
 LIMIT = 200_000
+NET = """
+from torch import nn
+
+def network(num_classes=5, input_shape=(3, 16, 16)):
+    return nn.Sequential(nn.Conv2d(input_shape[0], 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(32, num_classes))
+"""
 PLAN = str(Path(__file__).parents[1] / "fitting" / "tiny_plan.json")
 
 
@@ -57,6 +67,23 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
     assert f"{100 * content['accuracy']:.2f} %" in capsys.readouterr().out
 
 
+def test_the_next_commands_after_a_start_are_ones_that_work(tmp_path, capsys):
+    (tmp_path / "my net.py").write_text(NET)
+    out, plan = tmp_path / "run", tmp_path / "start.json"
+    content = json.loads(Path(PLAN).read_text()) | {"start": f"{tmp_path / 'my net.py'}:network"}
+    plan.write_text(json.dumps(content | {"epochs": 1, "space_options": {}}))
+    words = ["fit", "sign-digits-small", "--plan", str(plan), "--out", str(out)]
+    assert main([*words, "--export", "none"]) == 0
+    said = capsys.readouterr().out
+    predict, shrink = (line.split(": ddpnas ")[1] for line in said.splitlines()[-2:])
+    digits = load_data("sign-digits-small")
+    Image.fromarray(digits.test.inputs[0].permute(1, 2, 0).numpy()).save(tmp_path / "x.png")
+    assert main([*shlex.split(predict.replace(" IMAGE...", "")), str(tmp_path / "x.png")]) == 0
+    assert "--data sign-digits-small --image-size 32 --limit macs=" in shrink
+    assert main([*shlex.split(shrink), "--candidates", "2", "--epochs", "1"]) == 0
+    assert f"the smaller network is in {out}-small" in capsys.readouterr().out
+
+
 def test_without_test_images_nothing_is_called_a_test(tmp_path, capsys):
     digits = load_data("sign-digits-small")
     splits = {"train": digits.train.subset(range(0, 240, 2)), "valid": digits.valid}
@@ -77,7 +104,7 @@ def test_without_test_images_nothing_is_called_a_test(tmp_path, capsys):
     ("words", "says"),
     [
         (["nowhere/"], "nowhere"),
-        (["sign-digits-small", "--limit", "energy=3"], "fit limits what it can count or measure"),
+        (["sign-digits-small", "--limit", "energy=3"], "unknown cost 'energy': known: "),
         (["sign-digits-small", "--limit", "macs"], "cannot read the limit"),
         (["sign-digits-small", "--minutes", "0"], "minutes"),
         (["sign-digits-small", "--minutes", "0.0001"], "too short"),

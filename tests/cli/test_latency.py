@@ -46,6 +46,10 @@ def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
           "--device", "cpu", "--quiet", "--out", str(run)])  # fmt: skip
     main(["latency", "--run", str(run), *QUICK])
     capsys.readouterr()
+    file = run / "latency.json"
+    file.rename(run / "kept.json")
+    assert f"(ddpnas latency --run {run})" in refused(capsys, "latency", "check", str(run))
+    (run / "kept.json").rename(file)
     assert main(["latency", "check", str(run)]) == 0
     searched = capsys.readouterr().out
     assert "architecture: |" in searched and "predicted" in searched and "measured" in searched
@@ -101,7 +105,7 @@ def test_export_and_import_make_the_table_of_another_machine(capsys, exported_to
         (["import", "--out", "t.json"], "takes the file of measurements, not nothing"),
         (["export", "a", "--space", "toy", "--out", "b"], "takes no file, not a"),
         (["import", "nowhere.json", "--out", "t.json"], "nowhere.json"),
-        (["check", "nowhere", "--table", "nowhere.json"], "there is no file nowhere.json"),
+        (["check", "nowhere", "--table", "nowhere.json"], "there is no run folder nowhere"),
         (["--space", "toy", "--thread", "2", "--out", "t.json"], "did you mean '--threads'"),
         (["--space", "toy", "--out", "t.json", "--architectures", "2"], "from 4 to 100,000, not 2"),
     ],

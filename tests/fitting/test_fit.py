@@ -208,7 +208,7 @@ def test_baselines_are_trained_for_the_same_time(data, plan):
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"limits": {"energy": 3}}, OptionError, "fit limits what it can count or measure"),
+        ({"limits": {"energy": 3}}, OptionError, "unknown cost 'energy': known: "),
         ({"limits": {"macs": 10}}, InfeasibleError, "macs"),
         ({"minutes": 0.0001, "limits": {"macs": "60K"}}, OptionError, "too short"),
         ({"minutes": -1}, OptionError, "minutes"),
@@ -252,6 +252,23 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
     assert all(torch.equal(loaded[name], v) for name, v in weights_of(fitted).items())
     again = resume_fit(out, data=data)
     assert equal(again, fitted) and fitted.files["report"].is_file()
+    with pytest.raises(RunError, match="run holds a trained network and no search"):
+        ddpnas.runs.Run(out)
+    with pytest.raises(RunError, match="holds a finished run; give another --out, or --overwrite"):
+        ddpnas.fit(data, out=out, plan=file, export="none")
+    assert equal(ddpnas.fit(data, out=out, plan=file, export="none", overwrite=True), fitted)
+
+
+def test_a_trained_network_that_is_code_is_not_started_from_by_its_folder(data, mine, tmp_path):
+    opened = ddpnas.open_network(mine, num_classes=2, input_shape=data.input_shape)
+    trained = ddpnas.train(opened.model, data, "finetune", epochs=1, device="cpu")
+    trained.save(net := tmp_path / "net", named=opened.named)
+    with pytest.raises(OptionError) as error:
+        ddpnas.fit(data, {"macs": "60K"}, 0.2, start=net)
+    again = f"give --start {net}/net.py:network --weights {net}/model.safetensors"
+    assert str(error.value).endswith(again)
+    with pytest.raises(OptionError, match="give --teacher FILE.py:function, with a function that"):
+        ddpnas.fit(data, {"macs": "60K"}, 0.2, teacher=net)
 
 
 @pytest.mark.parametrize("start", [True, False])

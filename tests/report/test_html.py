@@ -454,7 +454,7 @@ def test_a_network_of_no_space_has_a_report_too(tmp_path):
     ddpnas.train(torch.nn.Linear(5, 2), data, epochs=1, device="cpu").save(tmp_path / "net")
     page = read(write_report(tmp_path / "net"))
     assert float(page.tables["costs"][1][1]) == 12 and "trained network" in page.text
-    with pytest.raises(RunError, match="not a run folder"):
+    with pytest.raises(RunError, match="net holds a trained network and no search"):
         write_report([tmp_path / "net", tmp_path])
 
 

@@ -257,7 +257,7 @@ def test_damaged_files_are_named(tmp_path):
     with pytest.raises(RunError, match="there is no file .*result.json"):
         read_json(tmp_path / "result.json")
     folder.close()
-    with pytest.raises(RunError, match="not a run folder"):
+    with pytest.raises(RunError, match="there is no run folder"):
         RunFolder.open(tmp_path / "absent")
 
 

@@ -22,11 +22,13 @@ from ddpnas.cli._options import (
     add_sieve,
     add_start,
     new_parser,
+    own_network,
 )
 from ddpnas.fitting.fit import fit as fit_network
 from ddpnas.fitting.fit import resume_fit
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.generation.limits import amount, parse_limits
+from ddpnas.space.user_code import without_folders
 from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Pixels
 from ddpnas.utils.shapes import Range
@@ -160,9 +162,19 @@ def _show_fitted(fitted: Fitted, as_json: bool) -> None:
     show.line(f"{total} in all, {show.memory()}; everything is in {fitted.folder}")
     for kind, path in fitted.files.items():
         show.line(f"{kind}: {path}")
-    show.line(f"next: ddpnas predict {folder} IMAGE...")
+    named = fitted.named
+    copy = "" if named is None else f"{fitted.folder}/trained/{without_folders(named.name)}"
+    show.line(f"next: ddpnas predict {folder}{own_network(copy)} IMAGE...")
     macs = show.short_limit(float(f"{fitted.costs['macs'] / 2:.2g}"))
-    show.line(f"another limit: ddpnas generate {folder} --limit macs={macs}")
+    if fitted.search is not None:
+        show.line(f"another limit: ddpnas generate {folder} --limit macs={macs}")
+    elif named is not None and (data := fitted.trained.data) is not None:
+        images = shlex.quote(str(data.source["data"]))
+        show.line(
+            f"another limit: ddpnas shrink {shlex.quote(named.name)} --weights "
+            f"{folder}/trained/model.safetensors --data {images} --image-size "
+            f"{data.input_shape[-1]} --limit macs={macs} --out {folder}-small"
+        )
 
 
 COMMANDS: dict[str, Command] = {

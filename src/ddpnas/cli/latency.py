@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,14 @@ def _import(options: Namespace, path: str) -> None:
 
 
 def _check(options: Namespace, run: str) -> None:
-    table = CostTable.load(options.table or Path(run) / LATENCY)
     kept = Run(run)
+    file = Path(options.table or kept.path / LATENCY)
+    if options.table is None and not file.exists():
+        raise OptionError(
+            f"{run} has no latency table; measure one (ddpnas latency --run {shlex.quote(run)}), "
+            f"or name it: --table FILE"
+        )
+    table = CostTable.load(file)
     network = kept.chosen or RunNetwork.found(kept.result)  # raises if the search is not finished
     space = kept.space(options.space, options={**network.space_options, **options.space_options})
     found = check_latency(space, table, network.architecture)

@@ -28,6 +28,7 @@ from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.searched import NoRoomError, Searched
 from ddpnas.fitting.started import RECIPE, Started, plan_started
+from ddpnas.fitting.timed import split_limits
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.runs.folder import LATENCY, PLAN, RUN, RunFolder
 from ddpnas.runs.loop import search_seconds
@@ -36,7 +37,7 @@ from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.training.device import pick_device
 from ddpnas.training.distillation import as_teacher
 from ddpnas.training.out_of_memory import is_out_of_memory
-from ddpnas.training.pretrained import load_data_for
+from ddpnas.training.pretrained import load_data_for, refuse_own_code
 from ddpnas.training.recipes import RECIPES, ClassWeights, Metric
 from ddpnas.utils.onnx import need_onnx
 from ddpnas.utils.read import checked_content
@@ -137,6 +138,7 @@ def fit(
     class_weights = checked("class_weights", ClassWeights, class_weights)
     sieving = SieveConfig(sieve, sieve_options or {})
     asked = parse_limits(limits or {})
+    split_limits(asked)  # names all costs, before images are read
     if export != "none" and out is None:
         export = "none"
     if export == "onnx":
@@ -165,6 +167,8 @@ def fit(
         raise OptionError(
             f"{metric} chooses among candidates, and --start leaves none: leave one out"
         )
+    if start is not None and followed is None:
+        refuse_own_code(start, "--start", weights=True)
     data = _read(data, image_size, start)
     planned = asked if followed is None else parse_limits(followed.limits)
     check_baselines(baselines, planned, data)  # not only after the fit

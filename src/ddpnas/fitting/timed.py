@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 from ddpnas.costs.latency import measure_latency
 from ddpnas.costs.latency_check import time_network
 from ddpnas.costs.table import CostTable
-from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.errors import InfeasibleError, OptionError, nearest
 from ddpnas.fitting.candidates import Entry
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, tightened_limits, within
@@ -33,11 +33,10 @@ def split_limits(limits: Mapping[str, Limit]) -> tuple[dict[str, Limit], dict[st
         OptionError: A limit is on another cost.
     """
     for name in limits:
-        if name not in SIZED_BY and name != LATENCY:
+        if name not in (*SIZED_BY, LATENCY):
             raise OptionError(
-                f"fit limits what it can count or measure ({', '.join((*SIZED_BY, LATENCY))}), not "
-                f"{name}; search with `ddpnas search`, then give {name} to `ddpnas generate` with "
-                f"a table of it"
+                f"{nearest('cost', name, (*SIZED_BY, LATENCY))}; for a cost of your own, search "
+                f"with `ddpnas search`, then give its table to `ddpnas generate`"
             )
     counted = {name: limit for name, limit in limits.items() if name != LATENCY}
     return counted, {name: limit for name, limit in limits.items() if name == LATENCY}

@@ -23,6 +23,7 @@ from ddpnas.runs.folder import (
     RUN,
     STAGES,
     TRAINED,
+    no_run,
 )
 from ddpnas.runs.generation_request import GenerationRequest
 from ddpnas.runs.identity import RunForm, RunIdentity
@@ -82,7 +83,7 @@ class RunFiles:
         self._trained = None if trained is None else Path(trained)
         for name in (RUN, CONFIG):
             if not (self.path / name).is_file():
-                raise RunError(f"{path} is not a run folder (it holds no {name})")
+                raise no_run(self.path, name)
         self.config = RunConfig.read(self.path / CONFIG)
         if trained is not None:
             self._check_trained()

@@ -50,6 +50,7 @@ __all__ = [
     "STAGES",
     "TRAINED",
     "RunFolder",
+    "no_run",
 ]
 
 PLAN = "plan.json"
@@ -82,6 +83,23 @@ OWN_FILES = (
 OWN_FOLDERS = (TRAINED, BEST, f"{BEST}.new", f"{BEST}.old", REPORT_DATA)
 _GROWING = (HISTORY, STAGES)
 _LINES = "lines"  # part of a checkpoint: the number and the checksum of the lines it stands on
+
+
+def no_run(path: Path, missing: str) -> RunError:
+    """Return the error for what is no run folder; it says what is there instead.
+
+    Args:
+        path: What was given.
+        missing: Name of a file that it lacks.
+    """
+    if not path.exists():
+        return RunError(f"there is no run folder {path}")
+    if missing == RUN and any((p / "model.safetensors").is_file() for p in (path, path / TRAINED)):
+        return RunError(
+            f"{path} holds a trained network and no search that could give others; `ddpnas shrink` "
+            f"cuts a network of a library or of your own to limits"
+        )
+    return RunError(f"{path} is not a run folder (it holds no {missing})")
 
 
 class RunFolder:
@@ -143,11 +161,14 @@ class RunFolder:
         """Raise :class:`RunError` if the folder holds what a new run must not replace."""
         present = self._present()
         saved = {RESULT, HISTORY} <= {*present}  # the two files of SearchResult.save
-        if present and RUN not in present and not saved:
+        # A fit that started from a network has a plan and no search.
+        started = (self.path / PLAN).is_file() and not {TRAINED, BEST}.isdisjoint(present)
+        if present and RUN not in present and not saved and not started:
             raise RunError(f"{self.path} holds no run, but {present[0]}, ...; give another --out")
         if present and not overwrite:
             what = "a finished run"
-            if RESULT not in present:
+            trained = RUN not in present and (self.path / TRAINED / "model.safetensors").is_file()
+            if RESULT not in present and not trained:
                 what = f"an unfinished run; go on with `ddpnas resume {self.path}`"
             raise RunError(
                 f"{self.path} holds {what}; give another --out, or --overwrite to replace it (from "
@@ -162,7 +183,7 @@ class RunFolder:
             RunError: The path is not a run folder, or another process uses it.
         """
         if not (Path(path) / RUN).is_file():
-            raise RunError(f"{path} is not a run folder (it holds no {RUN})")
+            raise no_run(Path(path), RUN)
         return cls._open(Path(path), make=False)
 
     @classmethod

@@ -19,7 +19,7 @@ from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
 from ddpnas.space.copies import copied
 from ddpnas.training.out_of_memory import is_out_of_memory
-from ddpnas.training.pretrained import OpenedNetwork, open_network
+from ddpnas.training.pretrained import OpenedNetwork, open_network, refuse_own_code
 
 __all__ = ["Teacher", "as_teacher", "distillation_loss"]
 
@@ -107,6 +107,7 @@ def as_teacher(
     if isinstance(given, nn.Module):
         given = OpenedNetwork(given, type(given).__name__)
     elif not isinstance(given, OpenedNetwork):
+        refuse_own_code(given, "--teacher", weights=False)
         given = open_network(given, num_classes=len(data.classes), input_shape=data.input_shape)
     if given.new_head is not None:
         raise OptionError(

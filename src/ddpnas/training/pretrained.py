@@ -22,13 +22,19 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import names_file
 from ddpnas.training._heads import first_convolution, head_of
 from ddpnas.training.networks import FORMS, NamedNetwork, find_network
-from ddpnas.training.trained_folder import load
+from ddpnas.training.trained_folder import load, own_code
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.training.weight_files import read_weights
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Count, Seed, checked, checks_arguments
 
-__all__ = ["OpenedNetwork", "library_preprocessing", "load_data_for", "open_network"]
+__all__ = [
+    "OpenedNetwork",
+    "library_preprocessing",
+    "load_data_for",
+    "open_network",
+    "refuse_own_code",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -216,6 +222,34 @@ def load_data_for(
         if own_size:
             given.setdefault("image_size", library.shape[-1])
     return load_data(data, **given)
+
+
+def refuse_own_code(name: str | Path, option: str, *, weights: bool) -> None:
+    """Refuse a trained network that is code in a user's file, where nothing names that file again.
+
+    Args:
+        name: See :func:`open_network`.
+        option: The option that gave the name, such as "--start".
+        weights: Whether a file of weights can be given next to that option.
+
+    Raises:
+        OptionError: The network is code in a file; the message says how to give it instead.
+    """
+    name = str(name)
+    if not _is_folder(name) or (code := own_code(name)) is None:
+        return
+    what, copy = code
+    file = copy.parent / "model.safetensors"
+    if what == "space":
+        instead = "a network of a published space or of a library"
+    elif weights:
+        instead = f"{option} {copy} --weights {file}"
+    else:
+        instead = f"{option} FILE.py:function, with a function that loads {file}"
+    raise OptionError(
+        f"the {what} of {name} is code in a file, which is executed only if you name it; give "
+        f"{instead}"
+    )
 
 
 def _is_folder(name: str) -> bool:

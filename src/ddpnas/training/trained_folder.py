@@ -43,7 +43,7 @@ from ddpnas.utils.read import Measured, Size, Whole, blaming, read_json
 from ddpnas.utils.settings import Interpolation, checks_arguments
 from ddpnas.utils.shapes import Range
 
-__all__ = ["load", "read_comparison", "save_networks"]
+__all__ = ["load", "own_code", "read_comparison", "save_networks"]
 
 
 @checks_arguments
@@ -82,9 +82,7 @@ def load(
         >>> model.predict(torch.zeros(1, 5)).shape
         torch.Size([1, 2])
     """
-    path = Path(folder)
-    if not (path / "architecture.json").exists() and (path / "trained").is_dir():
-        path = path / "trained"
+    path = _holding(folder)
     about = _read_about(path)
     architecture, text = Architecture({}), ""
     found, named = None, None
@@ -298,6 +296,33 @@ def _read_about(path: Path) -> _AboutForm:
                 f"{about['input_shape'][0]} channels"
             )
     return about
+
+
+def own_code(folder: str | Path) -> tuple[str, Path] | None:
+    """Return what in the folder of a trained network is code of a user, and its copy there.
+
+    Args:
+        folder: See :func:`load`.
+
+    Returns:
+        ("network" or "space", ``FILE.py:name``); None if the package or a library builds it.
+
+    Raises:
+        RunError: The folder holds no trained network or is damaged.
+    """
+    path = _holding(folder)
+    about = _read_about(path)
+    for what in ("space", "network"):
+        if names_file(name := str(about.get(what) or "")):
+            return what, path / name
+    return None
+
+
+def _holding(folder: str | Path) -> Path:
+    """Return the folder of the trained network: the given one, or ``trained/`` in that of a run."""
+    path = Path(folder)
+    inner = not (path / "architecture.json").exists() and (path / "trained").is_dir()
+    return path / "trained" if inner else path
 
 
 def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None) -> SearchSpace:
