@@ -2,7 +2,7 @@
 
 Networks within half and the whole of a limit are trained alone; their test accuracy is the truth.
 Supernets are trained for equal processor seconds in both ways and score the same networks. Tau is
-Kendall's, over all networks.
+Kendall's, over all networks; that of multiply-adds and of untrained scores stands beside it.
 
     python -m benchmarks.width_training --out records/weight-sharing/widths.json
 """
@@ -22,6 +22,7 @@ from scipy import stats
 import ddpnas
 from benchmarks.record import write_record
 from ddpnas.evaluators import SupernetConfig
+from ddpnas.evaluators.proxies import ProxyScores
 from ddpnas.evaluators.supernet import SupernetEvaluator
 
 TRAININGS = ("fair", "sandwich")
@@ -38,6 +39,15 @@ def networks(space: ddpnas.SearchSpace, number: int) -> list[ddpnas.Architecture
         if LIMIT / 2 <= table.cost(architecture) <= LIMIT:
             found[architecture] = None
     return list(found)
+
+
+def untrained(
+    space: ddpnas.SearchSpace, data: ddpnas.Data, chosen: list[ddpnas.Architecture]
+) -> dict[str, list[float]]:
+    """Return what is known of the networks without training: multiply-adds, NASWOT, synflow."""
+    table, proxies = ddpnas.count_costs(space)["macs"], ProxyScores(space, data, seed=0)
+    rows = [{"macs": table.cost(a), **proxies.measure(a)} for a in chosen]
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def epoch_seconds(space: ddpnas.SearchSpace, data: ddpnas.Data, training: str) -> float:
@@ -72,6 +82,11 @@ def main() -> None:
         trained = ddpnas.train(space.build(architecture), data, epochs=options.epochs, seed=0)
         truth.append(trained.evaluation.accuracy)
         print(f"alone {truth[-1]:.4f}", flush=True)
+    tau_untrained = {
+        name: float(stats.kendalltau(values, truth).statistic)
+        for name, values in untrained(space, data, chosen).items()
+    }
+    print(tau_untrained, flush=True)
     rows: list[dict[str, Any]] = []
     for training in TRAININGS:
         epochs = max(1, round(options.seconds / epoch_seconds(space, data, training)))
@@ -98,7 +113,10 @@ def main() -> None:
             f"--networks {options.networks} --epochs {options.epochs} "
             f"--seconds {options.seconds:g} --seeds {options.seeds}"
         )
-        record = {"command": command, "accuracy_alone": truth, "rows": rows, "tau_mean": means}
+        record = {
+            "command": command, "accuracy_alone": truth, "tau_untrained": tau_untrained,
+            "rows": rows, "tau_mean": means,
+        }  # fmt: skip
         write_record(options.out, record)
 
 
