@@ -12,6 +12,7 @@ import ddpnas
 from ddpnas.errors import OptionError, RunError
 from ddpnas.shrinking import ShrinkTask, WidthScores, plan, resume_shrink, shrink
 from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings, refuse_too_long
+from ddpnas.utils.checksums import with_checksum
 
 from .networks import conv
 
@@ -185,16 +186,47 @@ def test_what_does_not_fit_the_folder_is_refused(unbroken, given, stripes, tmp_p
 def test_scores_of_other_networks_are_refused_in_a_sentence(unbroken, tmp_path, was, now):
     folder = shutil.copytree(unbroken[0].folder, tmp_path / "my copy")
     text = (folder / "scores.jsonl").read_text()
-    (folder / "scores.jsonl").write_text(re.sub(was, now, text))
+    lines = [with_checksum(json.loads(one)) for one in re.sub(was, now, text).splitlines()]
+    (folder / "scores.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in lines))
     with pytest.raises(RunError, match=r"cannot use .*scores.jsonl"):
         ddpnas.write_report(folder)
     (folder / "scores.jsonl").write_text(text)
     assert "&#39;my" in ddpnas.write_report(folder).read_text()  # a command's name with a space
 
 
+@pytest.mark.parametrize(
+    ("name", "was", "advice"),
+    [
+        ("shrink.json", r'"seed": 0', "start again with another --out"),
+        ("costs.json", r'"channels": 8', "counts the costs again"),
+        ("scores.jsonl", r'"value": 0', "remove that line, and resume measures it again"),
+    ],
+)
+def test_a_digit_that_changed_is_noticed(unbroken, given, stripes, tmp_path, name, was, advice):
+    folder = shutil.copytree(unbroken[0].folder, tmp_path / "copy")
+    text = (folder / name).read_text()
+    changed, number = re.subn(was, lambda found: found[0][:-1] + "9", text, count=1)
+    (folder / name).write_text(changed)
+    assert number == 1
+    with pytest.raises(RunError, match=f"{name} is not what was written .*{advice}"):
+        resume_shrink(folder, model=given, data=stripes)
+    with pytest.raises(RunError, match=f"{name} is not what was written"):
+        ddpnas.write_report(folder)
+
+
+def test_a_line_of_scores_that_was_removed_is_measured_again(unbroken, given, stripes, tmp_path):
+    whole, _ = unbroken
+    folder = shutil.copytree(whole.folder, tmp_path / "copy")
+    first, *rest = (folder / "scores.jsonl").read_text().splitlines(keepends=True)
+    (folder / "scores.jsonl").write_text("".join(rest))
+    again = resume_shrink(folder, model=given, data=stripes)
+    assert (folder / "scores.jsonl").read_text() == "".join([*rest, first])
+    assert again.accuracies == whole.accuracies
+
+
 def test_images_that_a_plan_cannot_mean_are_refused_in_a_sentence(tmp_path):
     kept = ShrinkPlan(ShrinkSettings(), {}, {}, "", "", data={"data": "x", "strange": 1})
-    (tmp_path / "shrink.json").write_text(json.dumps(kept.to_dict()))
+    (tmp_path / "shrink.json").write_text(json.dumps(with_checksum(kept.to_dict())))
     with pytest.raises(RunError, match="shrink.json.*strange"):
         resume_shrink(tmp_path)
 

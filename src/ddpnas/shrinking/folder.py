@@ -8,7 +8,8 @@
     net.onnx           the smaller network, checked
     program.pt2        the smaller network as a torch.export program, where no name rebuilds it
 
-Nothing in the folder is executed.
+The first three have checksums, as tensors have: a number that changed later is noticed. Nothing in
+the folder is executed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from ddpnas.errors import RunError
 from ddpnas.shrinking.plan import SHRINK, ShrinkPlan
 from ddpnas.space.decisions import Architecture
+from ddpnas.utils.checksums import check_checksum, with_checksum
 from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic
 from ddpnas.utils.read import Measured, read_records, whole_lines
 
@@ -36,6 +38,7 @@ PROGRAM = "program.pt2"
 
 
 class _Line(TypedDict):
+    checksum: NotRequired[str]  # of the other values
     kind: Literal["width", "candidate", "accuracy"]
     value: Measured
     group: NotRequired[str]
@@ -61,6 +64,9 @@ class ShrinkFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: list[_Line] = read_records(path / SCORES, _Line)
+        for number, line in enumerate(self._lines, 1):
+            what = f"line {number} of {path / SCORES}"
+            check_checksum(line, what, "remove that line, and resume measures it again")
         if (path / SCORES).exists():  # a line that a kill left unfinished
             os.truncate(path / SCORES, sum(map(len, whole_lines(path / SCORES))))
 
@@ -121,7 +127,8 @@ class ShrinkFolder:
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write plain data as a JSON file, whole or not at all."""
         with self._writing():
-            write_atomic(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
+            whole = with_checksum(content)
+            write_atomic(self.path / name, (json.dumps(whole, indent=1) + "\n").encode())
 
     def add(self, kind: Literal["width", "candidate", "accuracy"], value: float, **of: Any) -> None:
         """Append a score; it survives a power cut once this returns.
@@ -131,7 +138,7 @@ class ShrinkFolder:
             value: The loss or the accuracy.
             of: Of what: group and width, architecture, or network.
         """
-        line: Any = {"kind": kind, **of, "value": value}
+        line: Any = with_checksum({"kind": kind, **of, "value": value})
         with self._writing(), open(self.path / SCORES, "ab") as stream:
             stream.write((json.dumps(line) + "\n").encode())
             stream.flush()

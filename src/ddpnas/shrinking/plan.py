@@ -23,7 +23,8 @@ from ddpnas.shrinking.importance import Importance
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
 from ddpnas.training.protections import planned_epochs
 from ddpnas.training.recipes import create_recipe
-from ddpnas.utils.read import read_json
+from ddpnas.utils.checksums import CHECKSUM, check_checksum
+from ddpnas.utils.read import checked_content, read_json
 from ddpnas.utils.settings import Count, Epochs, MostImages, Seed, checked_fields
 from ddpnas.utils.shapes import Range
 
@@ -115,7 +116,11 @@ class ShrinkPlan:
         Raises:
             RunError: The folder holds none, or it is damaged.
         """
-        found: ShrinkPlan = read_json(Path(folder) / SHRINK, cls)
+        file = Path(folder) / SHRINK
+        content: dict[str, Any] = read_json(file, dict[str, Any])
+        rest = {key: value for key, value in content.items() if key != CHECKSUM}
+        found: ShrinkPlan = checked_content(rest, cls, file)
+        check_checksum(content, file, "restore it, or start again with another --out")
         return found
 
 

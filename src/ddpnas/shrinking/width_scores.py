@@ -17,6 +17,7 @@ from ddpnas.shrinking.groups import Group
 from ddpnas.shrinking.sensitivity import Sensitivity
 from ddpnas.space.decisions import Architecture, DecisionSpace, SpaceForm
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.utils.checksums import check_checksum
 from ddpnas.utils.read import read_json
 
 __all__ = ["GroupForm", "WidthScores", "describe_fixed"]
@@ -72,7 +73,7 @@ class WidthScores:
         """
         with ShrinkFolder.opened(folder) as (opened, _):
             measured = opened.widths()
-        kept = read_json(Path(folder) / COSTS, _CostsForm)
+        kept = _read_costs(Path(folder) / COSTS)
         space = DecisionSpace.from_dict(kept["space"])
         wanted = {(d.name, option) for d in space.decisions for option in d.options[:-1]}
         first = space.decisions[0]
@@ -88,7 +89,7 @@ class WidthScores:
     @staticmethod
     def tables(folder: str | Path) -> list[CostTable]:
         """Return the cost tables in the folder of a shrink."""
-        kept = read_json(Path(folder) / COSTS, _CostsForm)
+        kept = _read_costs(Path(folder) / COSTS)
         return [CostTable.from_dict(table) for table in kept["tables"]]
 
     @staticmethod
@@ -142,6 +143,12 @@ class WidthScores:
         uniform = JointDistribution.uniform(self.space.decisions)
         objective = self.sensitivity.objective
         return frontier(uniform, self.space, cost, costs=self.costs, objective=objective)
+
+
+def _read_costs(path: Path) -> _CostsForm:
+    found: _CostsForm = read_json(path, _CostsForm)
+    check_checksum(found, path, "remove it, and `ddpnas resume` counts the costs again")
+    return found
 
 
 def describe_fixed(groups: Iterable[GroupForm]) -> str:
