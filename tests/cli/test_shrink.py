@@ -2,14 +2,19 @@
 
 import json
 import runpy
+import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 import ddpnas
 from ddpnas.cli import main
+from ddpnas.cli.shrink import _show_accuracies as show_accuracies
+from ddpnas.data import load_data
 
 TINY = Path(__file__).parents[1] / "shrinking" / "tiny_network.py"
 
@@ -48,6 +53,45 @@ def test_a_network_is_cut_fine_tuned_saved_and_evaluated(network, tmp_path, caps
     assert main(["resume", str(out)]) == 2
     assert "name it to have it executed: --network" in capsys.readouterr().err
     _other_limits(out, capsys)
+
+
+def test_the_next_command_finds_the_images_of_a_folder(network, tmp_path, capsys):
+    digits = load_data("sign-digits-small")
+    for split in ("train", "test"):
+        part = getattr(digits, split)
+        for i in range(0, len(part), 2):
+            label = digits.classes[int(part.labels[i])]
+            place = tmp_path / "photos" / split / label
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(part.inputs[i].permute(1, 2, 0).numpy()).save(place / f"{i}.png")
+    out = tmp_path / "small"
+    command = ["shrink", network, "--data", str(tmp_path / "photos"), "--limit", "macs=60%"]
+    command += ["--image-size", "8", "--epochs", "1", "--head-epochs", "1"]
+    assert main([*command, "--candidates", "1", "--out", str(out)]) == 0
+    [line] = [one for one in capsys.readouterr().out.splitlines() if "next: ddpnas" in one]
+    assert main(shlex.split(line.split("next: ddpnas ")[1])) == 0
+    assert "on 50 images (photos, split test)" in capsys.readouterr().out
+    out.rename(tmp_path / "moved")
+    assert main(["evaluate", str(tmp_path / "moved"), "--network", network]) == 0
+    (tmp_path / "moved" / "trained").rename(tmp_path / "given")
+    assert main(["evaluate", str(tmp_path / "given"), "--network", network]) == 2
+    assert "name them with --data" in capsys.readouterr().err
+
+
+def test_a_control_that_is_what_was_found_is_marked(capsys):
+    def one(name, width):
+        costs = {"macs": 10.0, "params": 5.0}
+        return SimpleNamespace(
+            name=name, architecture={"0": width}, costs=costs, cut=0.5, fine_tuned=0.5
+        )
+
+    networks = [one("found", "8"), one("uniform", "16"), one("random", "8")]
+    given = SimpleNamespace(
+        limits={}, given_costs={"macs": 20, "params": 9}, given=0.6, networks=networks
+    )
+    show_accuracies(given)
+    said = capsys.readouterr().out
+    assert "random widths (the found ones)" in said and said.count("the found ones") == 1
 
 
 def test_json_is_all_that_is_printed(network, tmp_path, capsys):

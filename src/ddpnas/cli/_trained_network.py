@@ -9,7 +9,10 @@ import torch
 from jsonargparse import Namespace
 
 from ddpnas.data.data import Data
+from ddpnas.fitting.plan import FitPlan
+from ddpnas.runs.folder import PLAN
 from ddpnas.runs.run import Run
+from ddpnas.shrinking.plan import SHRINK, ShrinkPlan
 from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 
@@ -37,10 +40,24 @@ def load_network(options: Namespace, device: torch.device | str = "cpu") -> Trai
 
 
 def training_data(model: TrainedModel) -> Data:
-    """Return the data of the training, from where the run of the network has its images.
+    """Return the data of the training, from where the run, fit or shrink has its images.
 
     Raises:
         RunError: The data are not found, or have changed.
     """
-    run = None if model.folder is None else Run.of_trained(model.folder)
-    return model.load_data(None if run is None else run.images)
+    return model.load_data(None if model.folder is None else _images(Path(model.folder)))
+
+
+def _images(folder: Path) -> str | None:
+    """Return where the images of a trained network are; None if the folder was moved elsewhere."""
+    run = Run.of_trained(folder)
+    if run is not None:
+        return run.images
+    above = folder.resolve().parent
+    if (above / SHRINK).is_file():
+        source = ShrinkPlan.read(above).data
+    elif (above / PLAN).is_file():  # of a fit that started from a network
+        source = FitPlan.read(above).data
+    else:
+        source = None
+    return None if source is None else str(source["data"])
