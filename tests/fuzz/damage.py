@@ -8,7 +8,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from hypothesis import strategies as st
+
+from ddpnas.training.checkpoint import (
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 
 # Values that belong nowhere, or that break whoever trusts them.
 HOSTILE: tuple[Any, ...] = (
@@ -69,10 +77,48 @@ def damaged_bytes(draw: Any, content: bytes) -> bytes:
             rubbish.map(lambda more: content[:start] + more + content[start:]),
             rubbish.map(lambda more: content[:start] + more + content[end:]),
             st.just(content + content),
+            st.just(flipped(content, start)),
             st.just(content.decode("utf-8", "replace").encode("utf-16")),
             rubbish,
         )
     )
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """Return bytes of which one bit is another."""
+    changed = bytearray(content)
+    if changed:
+        changed[place % len(changed)] ^= 1 << place % 8
+    return bytes(changed)
+
+
+@st.composite
+def damage_tensors(draw: Any, path: Path) -> str:
+    """Change what a file of tensors holds, under a checksum that fits."""
+    kept = load_weights(path)
+    name = draw(st.sampled_from(sorted(kept)))
+    hows = ("type", "shape", "lost", "infinite", "more", "state")
+    how: str = draw(st.sampled_from(hows))
+    tensor = kept[name]
+    if how == "type":
+        kept[name] = tensor.double() if tensor.is_floating_point() else tensor.float()
+    elif how == "shape":
+        kept[name] = tensor.reshape(-1)[:1].clone()
+    elif how == "lost":
+        del kept[name]
+    elif how == "infinite" and tensor.is_floating_point():
+        kept[name] = torch.full_like(tensor, torch.inf)
+    elif how == "more":
+        kept["strange"] = torch.zeros(3)
+    if path.name == WEIGHTS:
+        save_weights(path, kept)
+        return how
+    _, plain = load_checkpoint(path)
+    save_checkpoint(path, kept, draw(edited(plain)) if how == "state" else plain)
+    return how
+
+
+WEIGHTS = "model.safetensors"
 
 
 @st.composite
@@ -80,6 +126,8 @@ def damage(draw: Any, path: Path) -> str:
     """Damage a file and return how."""
     content = path.read_bytes()
     how = draw(st.sampled_from(("bytes", "edit", "edit", "edit", "other")))
+    if how == "edit" and path.suffix == ".safetensors":
+        return draw(damage_tensors(path))
     if how == "edit" and path.suffix == ".json":
         path.write_text(json.dumps(draw(edited(json.loads(content)))))
     elif how == "edit" and path.suffix == ".jsonl":
