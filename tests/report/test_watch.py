@@ -1,5 +1,6 @@
 """The live page: what it serves, to whom, and that it follows the run without touching it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -98,6 +99,17 @@ def test_a_run_that_is_damaged_meanwhile_is_said_and_the_server_goes_on(served):
     assert answer.status == 503 and "run.json: it is not JSON" in body
     (run / "run.json").write_text(kept)
     assert ask(watch)[0].status == 200
+
+
+@pytest.mark.parametrize("name", ["run.json", "history.jsonl", "other.json"])
+def test_a_link_that_leads_nowhere_ends_no_server(served, name):
+    watch, run = served
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(run / name)
+    answer, _ = ask(watch)
+    assert answer.status in (200, 503)
+    with contextlib.suppress(RunError):  # or a page of what is left
+        Watch([str(run)], port=0)._server.server_close()
 
 
 def test_what_cannot_be_watched_gets_one_sentence(served, tmp_path):

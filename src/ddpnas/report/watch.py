@@ -113,8 +113,12 @@ class Watch:
         for folder in self._folders:
             for name in ("*.json", "*.jsonl", "trained/*.json"):
                 for path in sorted(folder.glob(name)):
-                    status = path.stat()
-                    found.append((str(path), status.st_mtime_ns, status.st_size))
+                    try:
+                        status = path.stat()
+                    except OSError:  # gone meanwhile, or a link in a circle; reading it says so
+                        found.append((str(path), 0, 0))
+                    else:
+                        found.append((str(path), status.st_mtime_ns, status.st_size))
         return tuple(found)
 
 
