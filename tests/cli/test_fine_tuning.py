@@ -1,6 +1,7 @@
 """`ddpnas train --start` and `--teacher` as a user types them."""
 
 import json
+import logging
 
 import pytest
 import timm
@@ -112,10 +113,12 @@ def test_what_cannot_be_started_from_is_one_sentence(photos, tmp_path, capsys, m
 
     def offline(name, pretrained=False, **options):
         if pretrained:
-            raise ConnectionError("no route to host")
+            logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s")
+            raise ConnectionError("no route to host " + 20 * "tomorrow ")
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
     says = refused(capsys, *start, "--data", photos, "--out", str(tmp_path / "out"))
-    assert "cannot be downloaded (ConnectionError: no route to host)" in says
+    assert "cannot be downloaded (ConnectionError: no route to host tomorrow" in says
+    assert "tomorrow ...); give a file" in says and "Retrying" not in says
     assert "--weights FILE" in says and not (tmp_path / "out").exists()

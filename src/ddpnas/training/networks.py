@@ -11,6 +11,7 @@ import difflib
 import inspect
 import logging
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -302,14 +303,19 @@ class _File(NamedNetwork):
 def _downloaded(name: str, call: Callable[[], Any]) -> Any:
     """Return what a library downloads; its HTTP clients raise errors of many kinds."""
     logger.info("the weights of %s come from its cache, or are downloaded now", name)
+    hub = logging.getLogger("huggingface_hub")
+    before = hub.level
+    hub.setLevel(logging.ERROR)  # without a connection it warns of each of its many attempts
     try:
         return call()
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 150, placeholder=" ...")
         raise OptionError(
-            f"the weights of {name} cannot be downloaded ({reason[:150]}); give a file that holds "
-            f"them: --weights FILE (from Python: weights=...)"
+            f"the weights of {name} cannot be downloaded ({reason}); give a file that holds them: "
+            f"--weights FILE (from Python: weights=...)"
         ) from error
+    finally:
+        hub.setLevel(before)
 
 
 def _unpublished(name: str) -> OptionError:
