@@ -214,7 +214,7 @@ def by_hand(
         rng = np.random.default_rng(seed)
         return space, sample_within(space, near, ddpnas.count_costs(space), rng)
     if timed:
-        latency = TimedLimits.measured(space, timed, SECONDS_OF_A_TABLE, print)
+        latency = TimedLimits.measured(space, sizes, timed, SECONDS_OF_A_TABLE, print)
         return space, latency.design(space, name, sizes)
     return space, space.scaled(name, dict(limit))
 

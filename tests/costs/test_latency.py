@@ -88,6 +88,16 @@ def test_torch_measures_each_distinct_part_and_the_table_limits_generation(tmp_p
     assert again.error_percent == pytest.approx(100 * (again.predicted_ms / again.measured_ms - 1))
 
 
+def test_given_networks_are_among_those_that_are_measured_whole():
+    space = create_space("toy")
+    given = [space.decode([0] * len(space.decisions)), space.decode([1] * len(space.decisions))]
+    quick = LatencyConfig(architectures=4, seconds=0.001, rounds=1, most_rounds=1)
+    table = measure_latency(space, quick, networks=given)
+    measured = [row["architecture"] for row in table.about["check"]["networks"]]
+    assert len(measured) == 4 and measured[:2] == table.about["networks"]
+    assert measured[:2] == [space.format(space.canonical(one)) for one in given]
+
+
 def test_an_interrupted_measurement_goes_on_where_it_was(tmp_path):
     partial = tmp_path / "table.json.part"
     with pytest.raises(KeyboardInterrupt):

@@ -1,12 +1,15 @@
 """Limits in milliseconds: by a table that is measured, all that races is within them."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
 import ddpnas
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import InfeasibleError
-from ddpnas.fitting.candidates import draw_candidates
+from ddpnas.fitting.candidates import draw_candidates, draws
 from ddpnas.fitting.timed import TimedLimits, split_limits
 from ddpnas.generation.limits import Limit, parse_limits
 from ddpnas.spaces.registry import create_space
@@ -17,7 +20,10 @@ SPACE = create_space(
 )  # fmt: skip
 COSTS = ddpnas.count_costs(SPACE)
 # A machine on which 100,000 multiply-adds take a millisecond.
-TABLE = CostTable("latency_ms", "ms", 0, {k: v / 1e5 for k, v in COSTS["macs"].terms.items()})
+TABLE = CostTable(
+    "latency_ms", "ms", 0, {k: v / 1e5 for k, v in COSTS["macs"].terms.items()},
+    {"interpolation": {"timed": 1, "operations": 1}},
+)  # fmt: skip
 
 
 def test_all_that_races_is_within_all_limits():
@@ -27,12 +33,32 @@ def test_all_that_races_is_within_all_limits():
     assert 0.25 < TABLE.cost(design) <= 0.4
     wanted = {"latency_ms": Limit(0.3, 0.4), **limits}
     pace = {"macs": 1e-6}
-    prior = {"s1.block": {"residual": 0.0}}
     entry = timed.entry(SPACE, wanted, COSTS)
-    drawn = draw_candidates(SPACE, entry, COSTS, prior, pace, 4, seed=0)
+    drawn = draw_candidates(SPACE, entry, COSTS, pace, 4, seed=0)
     assert len(drawn) == 4 and all(0.3 <= TABLE.cost(one) <= 0.4 for one in drawn)
-    assert all(one["s1.block"] != "residual" for one in drawn)
-    assert drawn == draw_candidates(SPACE, entry, COSTS, prior, pace, 4, seed=0)
+    assert drawn == draw_candidates(SPACE, entry, COSTS, pace, 4, seed=0)
+
+
+def test_draws_are_shallow_rather_than_deep():
+    drawn = list(itertools.islice(draws(SPACE, np.random.default_rng(0)), 300))
+    blocks = [one["s2.block"] for one in drawn]
+    assert blocks.count("pool") > 4 * blocks.count("inverted")
+    assert sum(one["s1.depth"] == "1" for one in drawn) > 150
+
+
+def test_the_table_of_a_fit_is_fitted_to_designs_and_to_networks_such_as_race(monkeypatch):
+    asked = {}
+
+    def measure(space, config, *, networks, **settings):
+        asked["networks"] = networks
+        return TABLE
+
+    monkeypatch.setattr("ddpnas.fitting.timed.measure_latency", measure)
+    macs = 80_000.0
+    TimedLimits.measured(SPACE, {"macs": Limit(upper=macs)}, {}, 1.0, lambda text: None)
+    networks = asked["networks"]
+    assert SPACE.scaled("resnet-9", {"macs": macs}) in networks and len(networks) == 12
+    assert all(0.3 * macs < COSTS["macs"].cost(one) <= macs for one in networks)
 
 
 def test_a_limit_that_no_design_meets_is_said_with_the_least():

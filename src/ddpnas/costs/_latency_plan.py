@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,13 @@ class LatencyPlan:
         return {n: p.architecture for n, p in self.probes.items() if p.architecture is not None}
 
 
-def make_plan(space: SearchSpace, batch: int, architectures: int, seed: int) -> LatencyPlan:
+def make_plan(
+    space: SearchSpace,
+    batch: int,
+    architectures: int,
+    seed: int,
+    networks: Sequence[Architecture] = (),
+) -> LatencyPlan:
     """Return what to time.
 
     Args:
@@ -84,19 +90,20 @@ def make_plan(space: SearchSpace, batch: int, architectures: int, seed: int) -> 
             canonical: some backends leave out what does not reach the output, which the table
             cannot know.
         seed: Seed for drawing them.
+        networks: Architectures that are among them.
 
     Raises:
         SpaceError: An operation depends on too many widths, see :func:`find_pieces`.
     """
     probes = {_CALL: Probe(_CALL)}
-    networks = _networks(space, architectures, seed)
+    whole = _networks(space, architectures, seed, networks)
     if any(decision.ordered for decision in space.decisions):
         pieces = find_pieces(space, batch)
         needed, optional = timing_order(_operations(pieces))
         for operation in (*needed, *optional):
             probes[operation.name] = Probe(operation.name, operation=operation)
         names = tuple(operation.name for operation in optional)
-        return LatencyPlan((), {**probes, **networks}, tuple(pieces), names)
+        return LatencyPlan((), {**probes, **whole}, tuple(pieces), names)
     with torch.device("meta"):
         opened = space.opened()
     units = find_units(space, opened, batch)
@@ -108,12 +115,14 @@ def make_plan(space: SearchSpace, batch: int, architectures: int, seed: int) -> 
             absent = _dispensable(opened, unit)
             if absent:
                 probes[_without_inputs(unit)] = Probe(_without_inputs(unit), unit, absent)
-    return LatencyPlan(tuple(units), {**probes, **networks})
+    return LatencyPlan(tuple(units), {**probes, **whole})
 
 
-def _networks(space: SearchSpace, architectures: int, seed: int) -> dict[str, Probe]:
+def _networks(
+    space: SearchSpace, architectures: int, seed: int, given: Sequence[Architecture]
+) -> dict[str, Probe]:
     rng = np.random.default_rng(seed)
-    drawn: dict[Architecture, None] = {}
+    drawn = dict.fromkeys(map(space.canonical, given))
     for _ in range(100 * architectures):  # a small space may have fewer networks
         if len(drawn) < architectures:
             drawn[space.canonical(space.sample(rng))] = None

@@ -14,7 +14,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -31,6 +31,7 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.stopwatch import load, measure, summary
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import DataError, OptionError, SpaceError
+from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.read import Whole, read_json
@@ -83,6 +84,7 @@ def measure_latency(
     space: SearchSpace,
     config: LatencyConfig | None = None,
     *,
+    networks: Sequence[Architecture] = (),
     partial: str | Path | None = None,
     on_progress: OnProgress | None = None,
     **settings: Any,
@@ -97,6 +99,8 @@ def measure_latency(
     Args:
         space: The space.
         config: How to measure.
+        networks: Architectures that are among those measured whole, so that the table fits such as
+            are wanted; all others are drawn at random.
         partial: A file that keeps the timings so far. An interrupted measurement continues from
             it. Remove it once the table is saved.
         on_progress: Called after each timing with the round, the number of timings in it so far,
@@ -121,11 +125,12 @@ def measure_latency(
     config = dataclasses.replace(config or LatencyConfig(), **_known(settings))
     about = {
         **_about(space, config),
+        **({"networks": [space.format(one) for one in networks]} if networks else {}),
         "machine": machine(config.device),
         "versions": versions(config.backend),
     }
     busy = [load()]
-    plan = plan_of(space, config)
+    plan = plan_of(space, config, networks)
     kept = _Kept(partial, about, plan)
     with opened_timer(space, plan, config, partial) as timer:
         try:
@@ -213,12 +218,15 @@ class _Kept:
         self._saved = time.perf_counter()
 
 
-def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:
+def plan_of(
+    space: SearchSpace, config: LatencyConfig, networks: Sequence[Architecture] = ()
+) -> LatencyPlan:
     """Return what is timed for the table, after checking that costs are a sum over choices.
 
     Args:
         space: The space.
         config: Batch size, and the number and seed of whole networks.
+        networks: Architectures that are among these.
 
     Raises:
         SpaceError: The costs are not a sum, or there are too few different networks for a check.
@@ -230,7 +238,7 @@ def plan_of(space: SearchSpace, config: LatencyConfig) -> LatencyPlan:
             f"space {space.name!r} has undecided widths, which only torch can time: use backend "
             f"torch here, and measure the built network with {config.backend}"
         )
-    plan = make_plan(space, config.batch, config.architectures, config.seed)
+    plan = make_plan(space, config.batch, config.architectures, config.seed, networks)
     if len(plan.networks) < LEAST_ARCHITECTURES:
         raise SpaceError(
             f"space {space.name!r} has {len(plan.networks)} different networks; checking that "

@@ -13,7 +13,7 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
-from ddpnas.fitting.candidates import Entry, draw_candidates
+from ddpnas.fitting.candidates import Entry, draw_candidates, prior_of
 from ddpnas.fitting.designs import PEAK, added_limits, entry_by_peak
 from ddpnas.fitting.plan import MORE, FitPlan, Race, divide
 from ddpnas.fitting.request import FitRequest
@@ -30,17 +30,6 @@ from ddpnas.utils.duration import duration
 
 __all__ = ["make_plan"]
 
-# Weights of options in draws, by the end of the decision's name; chosen as the division of time.
-_PRIOR = {
-    ".block": {"residual": 2.0, "conv": 2.0, "pool": 4.0, "fused": 1.0, "inverted": 0.25},
-    ".depth": {"1": 3.0, "2": 2.0, "3": 1.0},
-    "stem.down": {"pool": 2.0, "stride": 1.0},
-    "head.pool": {"max": 2.0, "avg": 1.0},
-    ".se": {"none": 8.0, "se": 1.0},
-    ".kernel": {"3": 3.0, "5": 1.0},
-    ".expansion": {"1": 4.0, "2": 2.0, "3": 1.0, "4": 0.5, "6": 0.5},
-    "head": {"none": 4.0, "conv": 1.0},
-}
 _FASTEST = 0.3  # share of the draws that may race, those whose epochs take the least
 _LEAST = 0.8  # of the multiply-adds of the first design
 _MEASURED = 2  # drawn networks whose speed is measured, at most
@@ -76,7 +65,7 @@ def make_plan(
         fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
         limits = TimedLimits.sizes(fitting, counted, timed)
         space = cast(EdgeSpace, create_space("edge", **fitting, limits=limit_texts(limits)))
-        latency = TimedLimits.measured(space, timed, _TIMING * left, request.tell)
+        latency = TimedLimits.measured(space, limits, timed, _TIMING * left, request.tell)
         design = next(standard_designs(space, limits, latency))
         each = trial_epoch(space, design, data, recipe, device, choose_threads=choose_threads)
         networks = Sized(space, limits, design, each)
@@ -172,7 +161,7 @@ def _with_race(
     elif PEAK in limits:
         entry = entry_by_peak(space, near, costs)
     if entry is not None:
-        drawn = draw_candidates(space, entry, costs, _prior(space), pace, missing, seed)
+        drawn = draw_candidates(space, entry, costs, pace, missing, seed)
         names = [dict(one) for one in dict.fromkeys([*designs, *drawn])]
         strategy |= {"candidates": len(names), "first": names}
     else:
@@ -199,7 +188,7 @@ def _strategy(networks: Sized, race: Race, designs: Sequence[Architecture]) -> d
         "reduction": race.reduction,
         "rungs": race.rungs,
         "first": [dict(one) for one in designs],
-        "prior": _prior(networks.space),
+        "prior": prior_of(networks.space),
     }
 
 
@@ -235,14 +224,3 @@ def _in_race(limits: Mapping[str, Limit], name: str, reached: float) -> dict[str
         return dict(limits)
     given = limits[name]
     return {**limits, name: Limit(max(given.lower, _LEAST * reached), given.upper)}
-
-
-def _prior(space: EdgeSpace) -> dict[str, dict[str, float]]:
-    found = {}
-    for decision in space.decisions:
-        for end, weights in _PRIOR.items():
-            if decision.name == end or (end[0] == "." and decision.name.endswith(end)):
-                found[decision.name] = {o: weights.get(o, 1.0) for o in decision.options}
-        if decision.name == "stem" or decision.name.endswith(".width"):
-            found[decision.name] = {o: float(o) for o in decision.options}  # the wider, the better
-    return found
