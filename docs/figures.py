@@ -1,10 +1,11 @@
-"""Draw the picture of the README from the raw figures in records/, and its badges.
+"""Draw the pictures of README and docs from the raw figures in records/, and the badges.
 
 python docs/figures.py
 
-writes docs/found-cells.svg and docs/badges/. Each dot of the picture is the cell that one search on
-CIFAR-10 images found, looked up in the NAS-Bench-201 table of trained cells; the search never reads
-that table. The badges are files, so that neither the README nor the site asks another server.
+writes docs/found-cells.svg, docs/gradient-methods.svg and docs/badges/. Each dot of a picture is
+the cell that one search on CIFAR-10 images found, looked up in the NAS-Bench-201 table of trained
+cells; the search never reads that table. The badges are files, so that neither the README nor the
+site asks another server.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 SEARCHES = DOCS.parent / "records" / "weight-sharing" / "searches.csv"
+MIXTURES = SEARCHES.with_name("mixtures.csv")
 
 BADGES = {  # name -> left half, right half
     "license": ("license", "Apache-2.0"),
@@ -48,7 +50,11 @@ def main() -> None:
 def files() -> dict[str, str]:
     """Return the text of each file by its path in docs/."""
     badges = {f"badges/{name}.svg": badge(*halves) for name, halves in BADGES.items()}
-    return {"found-cells.svg": found_cells().svg(), **badges}
+    return {
+        "found-cells.svg": found_cells().svg(),
+        "gradient-methods.svg": gradient_methods().svg(),
+        **badges,
+    }
 
 
 def badge(left: str, right: str) -> str:
@@ -166,6 +172,25 @@ def found_cells() -> DotPlot:
     ]
     title = "Test accuracy of the cells that searches found, NAS-Bench-201, CIFAR-10"
     return DotPlot(title, rows, range(89, 95), (88.5, 94.5))
+
+
+def gradient_methods() -> DotPlot:
+    """Return the picture of the page on gradient-based methods: all in ten minutes of one core."""
+    rows = [
+        Row("ddpnas", "shared weights, trained fairly", searched("fair-stages", "600 s")),
+        Row("random search", "5 epochs a cell", searched("random-search", "600 s")),
+        Row("FairNAS", "best of random paths", searched("fair-one-shot", "600 s")),
+    ]
+    rows.append(Row("SPOS", "without its evolution", searched("spos", "600 s")))
+    with MIXTURES.open(encoding="utf-8", newline="") as file:
+        mixtures = [row for row in csv.DictReader(file) if row["seconds_given"] == "600.0"]
+    for method, label in (("drnas", "DrNAS"), ("darts", "DARTS"), ("gdas", "GDAS")):
+        found = [row for row in mixtures if row["method"] == method]
+        below = f"{found[0]['epochs']} of {found[0]['published_epochs']} epochs"
+        rows.append(Row(label, below, [float(row["test_accuracy"]) for row in found]))
+    rows.sort(key=lambda row: -sum(row.accuracies) / len(row.accuracies))
+    title = "Test accuracy of the cells found in 600 processor seconds, NAS-Bench-201, CIFAR-10"
+    return DotPlot(title, rows, range(82, 95, 2), (81.0, 94.5))
 
 
 def searched(method: str, experiment: str) -> list[float]:
