@@ -95,4 +95,9 @@ def test_a_training_that_ends_too_early_says_so(stripes, caplog):
     linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     with caplog.at_level("INFO", "ddpnas.training"):
         ddpnas.train(linear, stripes, Recipe(epochs=4), device="cpu")
-    assert "still falling" in caplog.text and "than 4" in caplog.text
+    assert "still falling" in caplog.text and "more epochs than 4" in caplog.text
+    caplog.clear()
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with caplog.at_level("INFO", "ddpnas.training"):
+        ddpnas.train(linear, stripes, Recipe(epochs=4), device="cpu", seconds=600.0)
+    assert "still falling" in caplog.text and "more time may do better" in caplog.text

@@ -429,18 +429,19 @@ class Session:
     def _judge(self, evaluation: EvaluationResult) -> None:
         """Say if the network learned nothing, or would have learned more."""
         losses = [record["loss"] for record in self._history]
+        # Where a clock decides, nobody gave a number of epochs.
+        more = "more time" if self._clock.decides else f"more epochs than {len(losses)}"
         if self._is_at_chance(evaluation.confusion, losses[-1]):
             logger.warning(
                 "warning: the network is no better than chance: its loss ends at %.3f, as if it "
                 "only knew how frequent each class is, and its accuracy is %.2f %%; try another "
-                "learning rate than %g, or more epochs than %d, and check the labels",
-                losses[-1], 100 * evaluation.accuracy, self._used.lr, len(losses),
+                "learning rate than %g, or %s, and check the labels",
+                losses[-1], 100 * evaluation.accuracy, self._used.lr, more,
             )  # fmt: skip
         elif still_falls(losses):
             logger.info(
-                "the loss was still falling when the training ended (%.3f); more epochs than %d "
-                "may do better",
-                losses[-1], len(losses),
+                "the loss was still falling when the training ended (%.3f); %s may do better",
+                losses[-1], more,
             )  # fmt: skip
 
     def _evaluated(self) -> nn.Module:
