@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
 from ddpnas.errors import OptionError
 from ddpnas.fitting.candidates import Entry, draw_candidates, prior_of
 from ddpnas.fitting.designs import PEAK, added_limits, entry_by_peak
@@ -24,8 +25,7 @@ from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import EdgeSpace
-from ddpnas.spaces.registry import create_space
-from ddpnas.training.recipes import create_recipe
+from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.utils.duration import duration
 
 __all__ = ["make_plan"]
@@ -63,12 +63,13 @@ def make_plan(
     latency: TimedLimits | None = None
     if timed:
         fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
-        limits = TimedLimits.sizes(fitting, counted, timed)
-        space = cast(EdgeSpace, create_space("edge", **fitting, limits=limit_texts(limits)))
-        latency = TimedLimits.measured(space, limits, timed, _TIMING * left, request.tell)
-        design = next(standard_designs(space, limits, latency))
-        each = trial_epoch(space, design, data, recipe, device, choose_threads=choose_threads)
-        networks = Sized(space, limits, design, each)
+        sizes = TimedLimits.sizes(fitting, counted, timed)
+        training = (1 - _TIMING) * left
+        networks = sized(sizes, data, recipe, device, training, choose_threads=choose_threads)
+        latency = TimedLimits.measured(
+            networks.space, networks.limits, timed, _TIMING * left, request.tell
+        )
+        networks = _within_milliseconds(networks, latency, data, recipe, device)
     else:
         networks = sized(counted, data, recipe, device, left, choose_threads=choose_threads)
         if not counted:
@@ -102,6 +103,17 @@ def make_plan(
             f"trained for the rest of {duration(plan.training)}"
         )
     return plan, space, None if latency is None else latency.table
+
+
+def _within_milliseconds(
+    networks: Sized, latency: TimedLimits, data: Data, recipe: Recipe, device: str
+) -> Sized:
+    """Return the same with the best design within the milliseconds."""
+    design = next(standard_designs(networks.space, networks.limits, latency))
+    if design == networks.design:
+        return networks
+    each = trial_epoch(networks.space, design, data, recipe, device, choose_threads=False)
+    return dataclasses.replace(networks, design=design, each=each)
 
 
 def _without_race(request: FitRequest, networks: Sized, race: Race, left: float) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ddpnas.utils.duration import duration
 __all__ = ["TimedLimits", "split_limits"]
 
 LATENCY = "latency_ms"
+_MACS = Limit(1e5, 4e9)  # range of the multiply-adds without a limit on them
 _GUESSES = ("4M", "1M")  # multiply-adds of the two networks that are timed to size the space
 _ANCHORS = ("resnet-9", "residual")  # designs that are timed whole for the table,
 _SHARES = (1.0, 0.4)  # with these shares of the multiply-adds that the space is for
@@ -94,8 +95,9 @@ class TimedLimits:
             times.append(time_network(space, architecture, QUICK)["median_ms"])
         each = max((times[0] - times[1]) / (macs[0] - macs[1]), 0.1 * times[0] / macs[0])
         wanted = macs[0] + (timed[LATENCY].upper - times[0]) / each
-        most = counted["macs"].upper if "macs" in counted else 4e9
-        return {**counted, "macs": Limit(upper=float(round(min(max(wanted, 1e5), most), -3)))}
+        given = counted.get("macs", _MACS)
+        upper = min(max(float(round(wanted, -3)), _MACS.lower, given.lower), given.upper)
+        return {**counted, "macs": Limit(counted.get("macs", Limit()).lower, upper)}
 
     @classmethod
     def measured(
@@ -139,10 +141,10 @@ class TimedLimits:
         Raises:
             InfeasibleError: No network of the design is within the limits.
         """
-        macs, least = limits["macs"].upper, math.inf
+        lower, macs, least = limits["macs"].lower, limits["macs"].upper, math.inf
         while True:
             try:
-                found = space.scaled(name, {**limits, "macs": Limit(upper=macs)})
+                found = space.scaled(name, {**limits, "macs": Limit(min(lower, macs), macs)})
             except InfeasibleError as error:
                 if least == math.inf:
                     raise
