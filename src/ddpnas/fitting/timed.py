@@ -32,6 +32,7 @@ _MACS = Limit(1e5, 4e9)  # range of the multiply-adds without a limit on them
 _GUESSES = ("4M", "1M")  # multiply-adds of the two networks that are timed to size the space
 _ANCHORS = ("resnet-9", "residual")  # designs that are timed whole for the table,
 _SHARES = (1.0, 0.4)  # with these shares of the multiply-adds that the space is for
+_ROOM = 2.0  # by which the space is larger than two timings say; its table then says what fits
 _SMALLER = 0.8  # by which a design that is too slow is scaled down, again and again
 
 QUICK = LatencyConfig(architectures=12, seconds=0.05, rounds=2, most_rounds=3)
@@ -94,7 +95,7 @@ class TimedLimits:
             macs.append(Limit.parse(text).upper)
             times.append(time_network(space, architecture, QUICK)["median_ms"])
         each = max((times[0] - times[1]) / (macs[0] - macs[1]), 0.1 * times[0] / macs[0])
-        wanted = macs[0] + (timed[LATENCY].upper - times[0]) / each
+        wanted = _ROOM * (macs[0] + (timed[LATENCY].upper - times[0]) / each)
         given = counted.get("macs", _MACS)
         upper = min(max(float(round(wanted, -3)), _MACS.lower, given.lower), given.upper)
         return {**counted, "macs": Limit(counted.get("macs", Limit()).lower, upper)}
