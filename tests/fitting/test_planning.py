@@ -69,6 +69,10 @@ def test_with_little_time_a_smaller_network_is_trained(plan):
     assert first["s2.block"] == "pool" and made.strategy_options["candidates"] == 1
 
 
+def macs_of(space, one):
+    return ddpnas.count_network(space.build(one), space.input_shape)["macs"]
+
+
 @pytest.mark.parametrize(("lower", "least"), [(0, 0.3), (0.8 * LIMIT, 0.8)])
 def test_with_little_time_a_network_in_milliseconds_is_smaller_too(plan, monkeypatch, lower, least):
     def measured(space, sizes, limits, seconds, tell):
@@ -80,13 +84,11 @@ def test_with_little_time_a_network_in_milliseconds_is_smaller_too(plan, monkeyp
     monkeypatch.setattr(TimedLimits, "measured", measured)
     monkeypatch.setattr(
         "ddpnas.fitting.timed.time_network",
-        lambda space, one, config: {"median_ms": ddpnas.count_costs(space)["macs"].cost(one) / 1e6},
+        lambda space, one, config: {"median_ms": macs_of(space, one) / 1e6},
     )
     limits = {"latency_ms": LIMIT / 1e6, "macs": (lower, 10 * LIMIT)}
     _, macs, _ = plan(limits, 190.0)
     assert least * LIMIT <= macs < 0.9 * LIMIT
-    _, macs, _ = plan(limits, 600.0)
-    assert 0.7 * LIMIT < macs <= LIMIT
 
 
 def test_a_lower_limit_holds_however_little_the_time(plan):
