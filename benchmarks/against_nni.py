@@ -2,12 +2,12 @@
 
 The method is RandomOneShot (a random cell a step, the same for both), or one that trains a mixture
 of all options: DARTS of the first order, GumbelDARTS or Proxyless. Batch, widths, settings of the
-optimizers and number of threads are the same, each in a process of its own; the processes take
-turns in blocks of a few steps, so that only one works at a time and a machine whose speed drifts
-gives the same ratio. NNI is timed as its step is defined (sample, forward, backward, clip, update;
-with a mixture the logits first, on a batch of their own), without its trainer; in its own memory
-layout, and in channels-last too. ddpnas sets a path once an epoch in a search; here it does so in
-every step as well. Memory is that beyond what the process had before its first step.
+optimizers and number of threads are the same. Each of the two runs in a process of its own. The
+processes take turns in blocks of a few steps, so that only one works at a time and a machine whose
+speed drifts gives the same ratio. NNI is timed as its step is defined (sample, forward, backward,
+clip, update; with a mixture the logits first, on a batch of their own), without its trainer; in its
+own memory layout, and in channels-last too. ddpnas sets a path once an epoch in a search; here it
+does so in every step as well. Memory is that beyond what the process had before its first step.
 
 NNI wants an environment of its own; ddpnas runs in it too, so that both use the same torch:
 

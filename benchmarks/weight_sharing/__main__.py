@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             task = Task(
                 space, data, table, options.seconds, seed, judged, _supernet(options),
-                _plan(options), options.standalone_epochs, _sieve(options), options.alpha_lr,
+                _plan(options), options.standalone_epochs, _sieve(options),
             )  # fmt: skip
             wall, watch = time.perf_counter(), Stopwatch()
             found = METHODS[method](task, watch)
@@ -133,7 +133,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--lr", type=float, default=0.1)
     add("--weight-decay", type=float, default=3e-4)
     add("--shared-gradients", default="sum", choices=["sum", "mean"], help="see SupernetConfig")
-    add("--alpha-lr", type=float, help="of the logits of mixtures; default: as published")
     add("--score", default="loss", choices=["accuracy", "loss"], help='"paper" has accuracy')
     add("--prior", type=float, default=0.5, help="weight of the training-free scores")
     add("--sieve", default="all", choices=list_sieves(), help='of "fair-stages"')

@@ -21,8 +21,6 @@ def mixture(name: str, options: dict[str, Any], task: Task, watch: Stopwatch) ->
     The shortest schedule is measured first, which counts. The rank correlation is that of single
     paths with the weights at the end.
     """
-    if task.alpha_lr is not None:
-        options = {**options, "alpha_lr": task.alpha_lr}
     # The measured epochs train the logits, too, whatever the schedule says of the first ones.
     alike = {"warmup": 0.0} if "warmup" in strategy_options(name) else {}
     least = _LEAST.get(name, 1)

@@ -68,7 +68,6 @@ class Task:
         plan: of "fair-stages" and "prior".
         standalone_epochs: of each network of the random search.
         sieve: which images train and score, in "fair-stages" and "paper".
-        alpha_lr: learning rate of the logits of a mixture; None: as published.
     """
 
     space: SearchSpace
@@ -81,7 +80,6 @@ class Task:
     plan: Plan
     standalone_epochs: int
     sieve: SieveConfig = field(default_factory=SieveConfig)
-    alpha_lr: float | None = None
 
 
 @dataclass(frozen=True)

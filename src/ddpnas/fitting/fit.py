@@ -215,31 +215,28 @@ class _Prepared:
 
     def trained_by(self, metric: Metric, class_weights: ClassWeights) -> _Prepared:
         """Return the same with what candidates are chosen by, and what all trainings share."""
-        common: dict[str, Any] = {}
+        shared: dict[str, Any] = {}
         if class_weights != "none":
-            common["class_weights"] = class_weights
+            shared["class_weights"] = class_weights
         if self.batch_size is not None:
-            common["batch_size"] = self.batch_size
-        plan = self.plan
-        evaluator, recipe = dict(plan.evaluator_options), {**plan.recipe, **common}
-        if plan.start is None:
-            evaluator |= common
-        if metric != "accuracy":
-            evaluator["metric"] = metric
-        plan = dataclasses.replace(plan, evaluator_options=evaluator, recipe=recipe)
-        return dataclasses.replace(self, plan=plan)
+            shared["batch_size"] = self.batch_size
+        made = self.sharing(**shared)
+        if metric == "accuracy":
+            return made
+        evaluator = {**made.plan.evaluator_options, "metric": metric}
+        plan = dataclasses.replace(made.plan, evaluator_options=evaluator)
+        return dataclasses.replace(made, plan=plan)
 
-    def with_batch(self, size: int) -> _Prepared:
-        """Return the same with this many images a step, in all trainings."""
+    def sharing(self, **settings: Any) -> _Prepared:
+        """Return the same with these settings in all trainings."""
         plan = self.plan
-        return dataclasses.replace(
-            self,
-            plan=dataclasses.replace(
-                plan,
-                evaluator_options={**plan.evaluator_options, "batch_size": size},
-                recipe={**plan.recipe, "batch_size": size},
-            ),
+        evaluator = settings if plan.start is None else {}
+        plan = dataclasses.replace(
+            plan,
+            evaluator_options={**plan.evaluator_options, **evaluator},
+            recipe={**plan.recipe, **settings},
         )
+        return dataclasses.replace(self, plan=plan)
 
 
 def _prepared(
@@ -276,7 +273,7 @@ def _run(made: _Prepared, session: Session, *, overwrite: bool) -> Fitted:
                 raise RunError(NO_ROOM) from None
             halved, overwrite = error.batch_size // 2, True
             session.tell(f"not enough memory: the race starts again with {halved} images a step")
-            made = made.with_batch(halved)
+            made = made.sharing(batch_size=halved)
 
 
 @checks_arguments

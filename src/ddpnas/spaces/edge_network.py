@@ -36,7 +36,7 @@ class Block(nn.Module):
 
     Args:
         body: Layers without activation at the end.
-        shortcut: What is added to their output; None adds nothing.
+        shortcut: Layers whose output is added to that of the body; None if there is no shortcut.
         last: Activation of the sum.
     """
 
