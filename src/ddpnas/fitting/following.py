@@ -6,7 +6,6 @@ exported file and the report at the end.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ddpnas.fitting.plan import FitPlan
 from ddpnas.generation.limits import parse_limits
 from ddpnas.report.html import write_report
 from ddpnas.runs.folder import REPORT, TRAINED
+from ddpnas.space.copies import copied
 from ddpnas.training.protections import trained_splits
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import TrainResult
@@ -106,7 +106,7 @@ class Following:
         """
         plan, folder = self.plan, self.trained.checkpoints / name
         dropped = plan.shortened
-        so_far = copy.deepcopy(network)
+        so_far = copied(network)
         self._epochs = plan.epochs or 1  # as far as the clock has told
 
         def on_epoch(record: Mapping[str, float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import tempfile
 import time
@@ -17,6 +16,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.export.deployable import Deployable, Input
 from ddpnas.export.trained import Export, export_file
+from ddpnas.space.copies import copied
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.device import pick_device
@@ -41,7 +41,7 @@ def epoch_seconds(network: torch.nn.Module, data: Data, recipe: Recipe, device: 
         device: "auto", "cpu", "cuda", ...
     """
     loader = Loader(data, [data.train], pick_device(device))
-    training = PlateauTraining(copy.deepcopy(network), recipe, loader, seed=0)
+    training = PlateauTraining(copied(network), recipe, loader, seed=0)
     training.train(_WARM)
     seconds = []
     for _ in range(_STEPS):
