@@ -7,12 +7,10 @@ import torch
 
 import ddpnas
 from ddpnas.costs.pace import Pace
-from ddpnas.costs.table import CostTable
 from ddpnas.errors import ExportError, InfeasibleError, OptionError
 from ddpnas.fitting import planning, sizing
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
-from ddpnas.fitting.timed import TimedLimits
 from ddpnas.generation.limits import parse_limits
 
 LIMIT = 1e6
@@ -75,20 +73,14 @@ def macs_of(space, one):
 
 @pytest.mark.parametrize(("lower", "least"), [(0, 0.3), (0.8 * LIMIT, 0.8)])
 def test_with_little_time_a_network_in_milliseconds_is_smaller_too(plan, monkeypatch, lower, least):
-    def measured(space, sizes, limits, seconds, tell):
-        macs = ddpnas.count_costs(space)["macs"].terms
-        return TimedLimits(
-            CostTable("latency_ms", "ms", 0, {k: v / 1e6 for k, v in macs.items()}), limits
-        )
-
-    monkeypatch.setattr(TimedLimits, "measured", measured)
     monkeypatch.setattr(
         "ddpnas.fitting.timed.time_network",
         lambda space, one, config: {"median_ms": macs_of(space, one) / 1e6},
     )
     limits = {"latency_ms": LIMIT / 1e6, "macs": (lower, 10 * LIMIT)}
-    _, macs, _ = plan(limits, 190.0)
+    made, macs, _ = plan(limits, 190.0)
     assert least * LIMIT <= macs < 0.9 * LIMIT
+    assert made.milliseconds == macs / 1e6
 
 
 def test_a_lower_limit_holds_however_little_the_time(plan):

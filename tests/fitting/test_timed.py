@@ -27,13 +27,13 @@ TABLE = CostTable(
 
 
 def test_all_that_races_is_within_all_limits():
-    timed = TimedLimits(TABLE, {"latency_ms": Limit(upper=0.4)})
+    timed = TimedLimits(SPACE, {"latency_ms": Limit(upper=0.4)}, TABLE)
     limits = {"macs": Limit(upper=80_000.0)}
-    design = timed.design(SPACE, "residual", limits)
+    design = timed.design("residual", limits)
     assert 0.25 < TABLE.cost(design) <= 0.4
     wanted = {"latency_ms": Limit(0.3, 0.4), **limits}
     pace = {"macs": 1e-6}
-    entry = timed.entry(SPACE, wanted, COSTS)
+    entry = timed.entry(wanted, COSTS)
     drawn = draw_candidates(SPACE, entry, COSTS, pace, 4, seed=0)
     assert len(drawn) == 4 and all(0.3 <= TABLE.cost(one) <= 0.4 for one in drawn)
     assert drawn == draw_candidates(SPACE, entry, COSTS, pace, 4, seed=0)
@@ -55,16 +55,43 @@ def test_the_table_of_a_fit_is_fitted_to_designs_and_to_networks_such_as_race(mo
 
     monkeypatch.setattr("ddpnas.fitting.timed.measure_latency", measure)
     macs = 80_000.0
-    TimedLimits.measured(SPACE, {"macs": Limit(upper=macs)}, {}, 1.0, lambda text: None)
+    TimedLimits.measured(SPACE, macs, {}, 1.0, lambda text: None)
     networks = asked["networks"]
     assert SPACE.scaled("resnet-9", {"macs": macs}) in networks and len(networks) == 12
     assert all(0.3 * macs < COSTS["macs"].cost(one) <= macs for one in networks)
 
 
 def test_a_limit_that_no_design_meets_is_said_with_the_least():
-    timed = TimedLimits(TABLE, {"latency_ms": Limit(upper=0.01)})
+    timed = TimedLimits(SPACE, {"latency_ms": Limit(upper=0.01)}, TABLE)
     with pytest.raises(InfeasibleError, match="at most 0.01, .*the smallest residual"):
-        timed.design(SPACE, "residual", {"macs": Limit(upper=80_000.0)})
+        timed.design("residual", {"macs": Limit(upper=80_000.0)})
+
+
+@pytest.fixture
+def stopwatch(monkeypatch):
+    """Time networks by what the table says; return a list of those that were timed."""
+    timed = []
+
+    def time_network(space, architecture, config):
+        timed.append(architecture)
+        return {"median_ms": TABLE.cost(architecture)}
+
+    monkeypatch.setattr("ddpnas.fitting.timed.time_network", time_network)
+    return timed
+
+
+def test_without_a_table_each_network_is_timed_once(stopwatch):
+    latency = TimedLimits(SPACE, {"latency_ms": Limit(upper=0.4)})
+    design = latency.design("residual", {})
+    assert 0.25 < latency.milliseconds(design) <= 0.4
+    assert latency.design("residual", {}) == design
+    assert len(stopwatch) == len(set(stopwatch)) > 1
+
+
+def test_a_design_that_is_faster_than_a_range_is_refused(stopwatch):
+    latency = TimedLimits(SPACE, {"latency_ms": Limit(50, 60)})
+    with pytest.raises(InfeasibleError, match="50 to 60, but the largest residual"):
+        latency.design("residual", {})
 
 
 def test_limits_are_told_apart():

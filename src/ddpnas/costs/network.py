@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ __all__ = [
     "CostCounter",
     "OperationCost",
     "Weights",
+    "count_architecture",
     "count_network",
     "makes_constant",
     "operation_costs",
@@ -36,6 +37,9 @@ __all__ = [
     "stored_bytes",
     "total_costs",
 ]
+
+if TYPE_CHECKING:
+    from ddpnas.space.search_space import SearchSpace
 
 Weights = Literal["float32", "float16", "int8"]
 
@@ -101,6 +105,26 @@ def count_network(
         "activation_bytes": written,
         "peak_activation_bytes": peak_bytes(bare, run, [example]),
     }
+
+
+def count_architecture(space: SearchSpace, architecture: Mapping[str, str]) -> dict[str, int]:
+    """Return what a network of a space costs, as :func:`count_network` has it.
+
+    Faster than :func:`ddpnas.count_costs` for a few networks.
+
+    Args:
+        space: The space.
+        architecture: One of its architectures.
+
+    Example:
+        >>> import ddpnas
+        >>> space = ddpnas.create_space("toy")
+        >>> count_architecture(space, space.decode([0, 0, 0, 0]))["macs"]
+        65606
+    """
+    with torch.device("meta"):
+        network = space.build(architecture)
+    return count_network(network, space.input_shape, input_dtype=space.input_dtype)
 
 
 def quick_norms(network: nn.Module) -> nn.Module:

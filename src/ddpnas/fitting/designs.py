@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from ddpnas.costs.count import count_costs
-from ddpnas.costs.network import count_network
+from ddpnas.costs.network import count_architecture
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import InfeasibleError
 from ddpnas.fitting.candidates import Entry
@@ -29,11 +28,11 @@ def any_within(
 ) -> Architecture:
     """Return some network within all limits; an error names the lowest costs there are."""
     tables, wanted = dict(count_costs(space)), added_limits(limits)
-    if latency is not None:
+    if latency is not None and latency.table is not None:
         tables[latency.table.name] = latency.table
         wanted |= latency.limits
     found = sample_within(space, wanted, tables, np.random.default_rng(0), margin=0.0)
-    if PEAK in limits and not limits[PEAK].holds(peak := _peak(space, found)):
+    if PEAK in limits and not limits[PEAK].holds(peak := count_architecture(space, found)[PEAK]):
         raise InfeasibleError(
             f"no standard design has {PEAK} {limits[PEAK].describe()} within the other limits, "
             f"and a network that is within those has {peak:,.0f}; give a larger limit"
@@ -44,12 +43,6 @@ def any_within(
 def added_limits(limits: Mapping[str, Limit]) -> dict[str, Limit]:
     """Return the limits on costs that are sums over choices; the peak of the memory is none."""
     return {name: limit for name, limit in limits.items() if name != PEAK}
-
-
-def _peak(space: EdgeSpace, architecture: Architecture) -> float:
-    with torch.device("meta"):
-        network = space.build(architecture)
-    return float(count_network(network, space.input_shape)[PEAK])
 
 
 def entry_by_peak(
@@ -69,6 +62,6 @@ def entry_by_peak(
         if counted == _MOST_PEAKS or not within(one, added_limits(limits), costs):
             return False
         counted += 1
-        return limits[PEAK].holds(_peak(space, one))
+        return limits[PEAK].holds(count_architecture(space, one)[PEAK])
 
     return Entry(fits, instead=lambda rng: None)

@@ -90,8 +90,8 @@ def fit(
         data: See :func:`ddpnas.data.as_data`.
         limits: Cost name -> limit, such as ``{"macs": "20M", "params": "300K"}``, on costs that
             can be counted (:data:`ddpnas.spaces.edge.SIZED_BY`), or on "latency_ms" for one image
-            and one thread of this machine: then a table of it is measured first. None takes
-            networks that can be trained well in the time.
+            and one thread of this machine. None takes networks that can be trained well in the
+            time.
         minutes: Minutes for everything but baselines, from the call to the return.
         out: Folder for plan, run, trained network, exported file and report; None keeps nothing.
         start: A network that has weights already: "timm:NAME", "torchvision:NAME",

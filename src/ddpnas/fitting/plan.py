@@ -121,6 +121,8 @@ class FitPlan:
         space_options: Options of the space ``edge``.
         strategy_options: Options of the strategy ``halving``.
         evaluator_options: Options of the evaluator ``continued``.
+        milliseconds: What the only network takes for an image, timed whole for a limit. None where
+            there is no such limit, or a latency table says it of each.
         recipe: Settings of the final training, which goes on from the winner of the race.
         epochs: Epochs of the final training; None until the race is over.
         shortened: Epoch -> number of epochs from then on, where the clock dropped some; None until
@@ -148,6 +150,7 @@ class FitPlan:
     space_options: dict[str, Any] = field(default_factory=dict)
     strategy_options: dict[str, Any] = field(default_factory=dict)
     evaluator_options: dict[str, Any] = field(default_factory=dict)
+    milliseconds: Annotated[float, Range(above=0)] | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     epochs: Count | None = None
     shortened: dict[str, Count] | None = None

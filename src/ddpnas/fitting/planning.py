@@ -12,10 +12,9 @@ import numpy as np
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
-from ddpnas.data.data import Data
-from ddpnas.errors import OptionError
+from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.fitting.candidates import Entry, draw_candidates, prior_of
-from ddpnas.fitting.designs import PEAK, added_limits, entry_by_peak
+from ddpnas.fitting.designs import PEAK, added_limits, any_within, entry_by_peak
 from ddpnas.fitting.plan import MORE, FitPlan, Race, divide
 from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.sizing import Sized, limit_texts, sized, standard_designs, trial_epoch
@@ -43,7 +42,7 @@ def make_plan(
 ) -> tuple[FitPlan, EdgeSpace, CostTable | None]:
     """Return a plan for this data on this machine, the space that it is for, and its latency table.
 
-    The table is None where no limit is in milliseconds.
+    The table is None unless candidates have to be within milliseconds.
 
     Args:
         request: What the fit was asked for; without limits, it gets a network that can be trained
@@ -59,21 +58,15 @@ def make_plan(
     recipe = create_recipe("quick", batch_size=batch_size)
     data, device = request.data, request.device
     counted, timed = split_limits(request.limits)
-    left = request.left(request.reserve())
+    networks = sized(
+        counted, data, recipe, device, request.left(request.reserve()),
+        timed=timed, choose_threads=choose_threads,
+    )  # fmt: skip
     latency: TimedLimits | None = None
     if timed:
-        fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
-        sizes = TimedLimits.sizes(fitting, counted, timed)
-        training = (1 - _TIMING) * left
-        networks = sized(sizes, data, recipe, device, training, choose_threads=choose_threads)
-        latency = TimedLimits.measured(
-            networks.space, networks.limits, timed, _TIMING * left, request.tell
-        )
-        networks = _within_milliseconds(networks, latency, data, recipe, device)
-    else:
-        networks = sized(counted, data, recipe, device, left, choose_threads=choose_threads)
-        if not counted:
-            request = dataclasses.replace(request, limits=networks.limits)
+        networks, latency = _within_milliseconds(networks, timed, request, recipe)
+    elif not counted:  # then the time is the limit
+        request = dataclasses.replace(request, limits=networks.limits)
     space, each = networks.space, networks.each
     reserve = request.reserve()
     if request.left(reserve) >= each:
@@ -89,11 +82,19 @@ def make_plan(
             f"at least --minutes {minutes:.1f}, or fewer images"
         )
     race = divide(left, each)
+    if latency is not None and latency.table is None and race.candidates > 1:
+        latency = _measured(networks, timed, request)
+        left = request.left(reserve)
+        race = divide(left, each)
     if race.candidates == 1:
         request.tell(
             f"an epoch takes {duration(each)}, too long for a race: a standard design is trained"
         )
         settings = _without_race(request, networks, race, left)
+        if latency is not None and latency.table is None:
+            took = latency.milliseconds(networks.design)
+            request.tell(f"it takes {took:.3g} ms for an image here")
+            settings["milliseconds"] = took
     else:
         settings = _with_race(request, networks, race, latency, batch_size)
     plan = request.plan(reserve, space_options=space.plain_options, **settings)
@@ -106,14 +107,29 @@ def make_plan(
 
 
 def _within_milliseconds(
-    networks: Sized, latency: TimedLimits, data: Data, recipe: Recipe, device: str
-) -> Sized:
-    """Return the same with the best design within the milliseconds."""
-    design = next(standard_designs(networks.space, networks.limits, latency))
+    networks: Sized, timed: Mapping[str, Limit], request: FitRequest, recipe: Recipe
+) -> tuple[Sized, TimedLimits]:
+    """Return the same with a network within the milliseconds, and what says so.
+
+    The best standard design is timed whole. Where none is within the limits, another network of the
+    space is found by a latency table.
+    """
+    space, latency = networks.space, TimedLimits(networks.space, timed)
+    try:
+        design = next(standard_designs(space, networks.limits, latency, others=False))
+    except InfeasibleError:
+        latency = _measured(networks, timed, request)
+        design = any_within(space, networks.limits, latency)
     if design == networks.design:
-        return networks
-    each = trial_epoch(networks.space, design, data, recipe, device, choose_threads=False)
-    return dataclasses.replace(networks, design=design, each=each)
+        return networks, latency
+    each = trial_epoch(space, design, request.data, recipe, request.device, choose_threads=False)
+    return dataclasses.replace(networks, design=design, each=each), latency
+
+
+def _measured(networks: Sized, timed: Mapping[str, Limit], request: FitRequest) -> TimedLimits:
+    """Return the limit in milliseconds with a latency table that is measured now."""
+    seconds = _TIMING * request.left(request.reserve())
+    return TimedLimits.measured(networks.space, networks.macs, timed, seconds, request.tell)
 
 
 def _without_race(request: FitRequest, networks: Sized, race: Race, left: float) -> dict[str, Any]:
@@ -167,9 +183,9 @@ def _with_race(
     entry: Entry | None = None  # then drawn here, as the strategy cannot tell what fits
     if latency is not None:
         counted, _ = split_limits(request.limits)
-        milliseconds = latency.table.cost(designs[0])
+        milliseconds = latency.milliseconds(designs[0])
         wanted = _in_race({**counted, **latency.limits}, "latency_ms", milliseconds)
-        entry = latency.entry(space, wanted, costs)
+        entry = latency.entry(wanted, costs)
     elif PEAK in limits:
         entry = entry_by_peak(space, near, costs)
     if entry is not None:

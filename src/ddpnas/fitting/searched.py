@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import cast
 
-import torch
-from torch import nn
-
 from ddpnas.costs.latency_check import check_latency, measured_here
-from ddpnas.costs.network import count_network
+from ddpnas.costs.network import count_architecture, count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.loader import default_batch_size
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import DivergedError, InfeasibleError, OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting.baselines import baseline_network
+from ddpnas.fitting.designs import PEAK
 from ddpnas.fitting.fitted import Candidate, Fitted
 from ddpnas.fitting.following import Following, Session
 from ddpnas.fitting.plan import MORE, FitPlan
@@ -125,12 +123,12 @@ class Searched(Following):
         )
 
     def _costs(self, architecture: Architecture) -> dict[str, float]:
-        """Return the counted costs of a network, and its predicted milliseconds if limited."""
-        with torch.device("meta"):
-            network = self.space.build(architecture)
-        costs = _counted(network, self.space.input_shape)
+        """Return the counted costs of a network, and its milliseconds if limited."""
+        costs = _additive(count_architecture(self.space, architecture))
         if self._latency is not None:
             costs[self._latency.name] = self._latency.cost(architecture)
+        elif self.plan.milliseconds is not None:
+            costs["latency_ms"] = self.plan.milliseconds
         return costs
 
     def _frontier(self, found: SearchResult) -> tuple[Candidate, ...]:
@@ -276,7 +274,7 @@ class Searched(Following):
             counted["macs"] = Limit(upper=macs)
         with seeded(plan.seed):
             network = baseline_network(name, counted, self.data)
-        costs = _counted(network, self.data.input_shape)
+        costs = _additive(count_network(network, self.data.input_shape))
         weights = self.plan.recipe.get("class_weights", "none")
         recipe = create_recipe("quick", class_weights=weights)
         each = epoch_seconds(network, self.data, recipe, plan.device)
@@ -291,7 +289,6 @@ class Searched(Following):
         return Compared(name, name, Architecture({}), costs, result)
 
 
-def _counted(network: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
+def _additive(costs: Mapping[str, int]) -> dict[str, float]:
     """Return the costs that add up, as :func:`ddpnas.count_costs` has them."""
-    found = count_network(network, input_shape)
-    return {name: float(cost) for name, cost in found.items() if name != "peak_activation_bytes"}
+    return {name: float(cost) for name, cost in costs.items() if name != PEAK}

@@ -10,12 +10,12 @@ from typing import cast
 
 import torch
 
-from ddpnas.costs.network import count_network
+from ddpnas.costs.network import count_architecture
 from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError
 from ddpnas.fitting.designs import any_within
 from ddpnas.fitting.speed import epoch_seconds
-from ddpnas.fitting.timed import TimedLimits
+from ddpnas.fitting.timed import LATENCY, TimedLimits
 from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import DESIGNS, EdgeSpace
@@ -41,15 +41,17 @@ class Sized:
 
     Attributes:
         space: The space.
-        limits: Limits that it is sized for: those of the fit, or tighter ones.
+        limits: Limits on counted costs that it is sized for: those of the fit, or tighter ones.
         design: The first standard design within them.
+        macs: Its multiply-adds.
         each: Seconds of an epoch of that design.
     """
 
     space: EdgeSpace
     limits: dict[str, Limit]
     design: Architecture
-    each: float
+    macs: int
+    each: float = math.inf
 
 
 def sized(
@@ -59,12 +61,14 @@ def sized(
     device: str,
     seconds: float,
     *,
+    timed: Mapping[str, Limit] | None = None,
     choose_threads: bool,
 ) -> Sized:
     """Return the space of the largest networks that have enough steps of training in the time.
 
     Where the largest network within the limits would have only a few epochs, a smaller one ends
-    better. Without limits, it is the time alone that says how large networks may be.
+    better. Without limits, it is the time alone that says how large networks may be. Where they are
+    limited in milliseconds, each network that is tried is timed, too.
 
     Args:
         limits: Limits on counted costs.
@@ -72,21 +76,28 @@ def sized(
         recipe: How networks are trained.
         device: Where they are trained.
         seconds: Seconds for training.
+        timed: Limit on milliseconds; None for none.
         choose_threads: Whether the number of threads may be changed to what is faster.
 
     Raises:
-        InfeasibleError: No standard design is within the limits.
+        InfeasibleError: No standard design is within the limits on counted costs.
     """
     epochs = planned_epochs(dataclasses.replace(recipe, epochs=None, steps=_STEPS), data)
     allowed = limits.get("macs", Limit()) if limits else _MACS
     wanted = dict(limits) or {"macs": _FIRST_GUESS}
 
-    def trial(one: _Designed, *, threads: bool) -> float:
-        return trial_epoch(one.space, one.design, data, recipe, device, choose_threads=threads)
+    def tried(one: Sized, *, threads: bool) -> Sized:
+        each = trial_epoch(one.space, one.design, data, recipe, device, choose_threads=threads)
+        return dataclasses.replace(one, each=each)
 
-    def affordable(pace: float) -> float:
-        """Return the multiply-adds that have enough steps at a pace: seconds for each of them."""
-        return min(max(seconds / (epochs * pace), allowed.lower, _FEWEST), allowed.upper)
+    def affordable(one: Sized) -> float:
+        """Return the multiply-adds that one may have, by the pace of a network that was tried."""
+        share = seconds / (epochs * one.each)
+        if timed:
+            took = TimedLimits(one.space, timed).milliseconds(one.design)
+            share = max(min(share, timed[LATENCY].upper / took), timed[LATENCY].lower / took)
+        least = allowed.lower / _SIZED  # or there may be no design between both ends
+        return min(max(share * one.macs, least, _FEWEST), allowed.upper)
 
     def at_most(macs: float) -> dict[str, Limit]:
         lower = allowed.lower if limits else -math.inf
@@ -95,48 +106,33 @@ def sized(
 
     first, guessed = _designed(data, wanted), not limits
     if limits and first.macs > _LARGE:  # a trial of it may take longer than there is time
-        guess, guessed = _designed(data, {"macs": _FIRST_GUESS}), True
-        pace = trial(guess, threads=choose_threads) / guess.macs
-        choose_threads = False
+        guess = tried(_designed(data, {"macs": _FIRST_GUESS}), threads=choose_threads)
+        guessed, choose_threads = True, False
         # None may be as small as there is time for, because of the images or of another limit.
-        for macs in (affordable(pace), _FIRST_GUESS.upper):
+        for macs in (affordable(guess), _FIRST_GUESS.upper):
             if _SIZED * first.macs > macs:
                 with contextlib.suppress(InfeasibleError):
                     first = _designed(data, at_most(macs), others=False)
                     break
-        if first.macs * pace > seconds:
-            return first.sized(first.macs * pace)
-    each = trial(first, threads=choose_threads)
-    best = affordable(each / first.macs)
+        if first.macs * guess.each > seconds * guess.macs:
+            return dataclasses.replace(first, each=first.macs * guess.each / guess.macs)
+    first = tried(first, threads=choose_threads)
+    best = affordable(first)
     if _SIZED * first.macs <= best and (not guessed or best <= first.macs / _SIZED):
-        return first.sized(each)
+        return first
     try:
         second = _designed(data, at_most(best), others=False)
     except InfeasibleError:
-        return first.sized(each)  # none is as small as that
-    return second.sized(trial(second, threads=False))
+        return first  # none is as small as that
+    return tried(second, threads=False)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Designed:
-    """The first standard design within limits, and the space for them."""
-
-    space: EdgeSpace
-    limits: dict[str, Limit]
-    design: Architecture
-    macs: int
-
-    def sized(self, each: float) -> Sized:
-        return Sized(self.space, self.limits, self.design, each)
-
-
-def _designed(data: Data, limits: dict[str, Limit], *, others: bool = True) -> _Designed:
+def _designed(data: Data, limits: dict[str, Limit], *, others: bool = True) -> Sized:
+    """Return the space for limits with the first standard design within them, not tried yet."""
     options = {"num_classes": len(data.classes), "input_shape": data.input_shape}
     space = cast(EdgeSpace, create_space("edge", **options, limits=limit_texts(limits)))
     design = next(standard_designs(space, limits, others=others))
-    with torch.device("meta"):
-        network = space.build(design)
-    return _Designed(space, limits, design, count_network(network, data.input_shape)["macs"])
+    return Sized(space, limits, design, count_architecture(space, design)["macs"])
 
 
 def standard_designs(
@@ -161,9 +157,7 @@ def standard_designs(
     reasons = []
     for name in DESIGNS:
         try:
-            one = (
-                latency.design(space, name, limits) if latency else space.scaled(name, dict(limits))
-            )
+            one = latency.design(name, limits) if latency else space.scaled(name, dict(limits))
         except InfeasibleError as error:
             reasons.append(error)
         else:

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ddpnas.costs.network import count_network
+from ddpnas.costs.network import count_architecture, count_network
 from ddpnas.errors import InfeasibleError, OptionError, SpaceError, nearest
 from ddpnas.generation.limits import Limit, Limits, parse_limits
 from ddpnas.space.choose import BuildChoice
@@ -143,7 +143,7 @@ class EdgeSpace(SearchSpace):
             OptionError: The design is unknown, or a limit is of another cost.
 
         Example:
-            >>> from ddpnas import count_network, create_space
+            >>> from ddpnas import count_architecture, count_network, create_space
             >>> space = create_space("edge", input_shape=(1, 28, 28), limits={"macs": "2M"})
             >>> found = space.scaled("residual", {"macs": "2M"})
             >>> 1.8e6 < count_network(space.build(found), (1, 28, 28))["macs"] <= 2e6
@@ -169,9 +169,7 @@ class EdgeSpace(SearchSpace):
             return self.canonical({**choices, **widths})
 
         def fits(positions: Mapping[str, int]) -> bool:
-            with torch.device("meta"):
-                built = self.build(architecture(positions))
-            return _within(built, self.input_shape, allowed)
+            return _within(count_architecture(self, architecture(positions)), allowed)
 
         if not fits(at(0)):
             raise InfeasibleError(
@@ -191,8 +189,7 @@ class EdgeSpace(SearchSpace):
             else:
                 break
         found = architecture(best)
-        with torch.device("meta"):
-            costs = count_network(self.build(found), self.input_shape)
+        costs = count_architecture(self, found)
         for name, limit in allowed.items():
             if costs[name] < limit.lower:
                 raise InfeasibleError(
@@ -263,8 +260,7 @@ def _known(limits: Mapping[str, Limit]) -> dict[str, Limit]:
     return dict(limits)
 
 
-def _within(network: nn.Module, input_shape: Sequence[int], limits: Mapping[str, Limit]) -> bool:
-    costs = count_network(network, input_shape)
+def _within(costs: Mapping[str, int], limits: Mapping[str, Limit]) -> bool:
     return all(costs[name] <= limit.upper for name, limit in limits.items())
 
 
@@ -305,7 +301,7 @@ def _sizes(
                     BuildChoice({**chosen, "head": "none"}), num_classes=num_classes,
                     input_shape=input_shape, **options,
                 )  # fmt: skip
-            fits = _within(medium, input_shape, wanted)
+            fits = _within(count_network(medium, input_shape), wanted)
             low, high = (width, high) if fits else (low, width)
         if low >= _LEAST_WIDTH or stride == strides[-1]:
             return _options(low, stride, stages)
