@@ -10,6 +10,7 @@ one on each core. Each cell is a JSON file in ``--out``; cells that are there ar
     python -m benchmarks.worth --settings fashion-{0.5,1,2,4,8}m --seconds 60
     python -m benchmarks.worth --settings fashion-0.6ms cifar-1.5ms --competitors fit residual
     python -m benchmarks.worth --competitors fit+random fit+dynamics --seconds 120 --seeds 0
+    python -m benchmarks.worth --competitors search tiered --seconds 300 --seeds 0
     python -m benchmarks.worth --table
 
 The set-up fetches all of Fashion-MNIST from Debian's package ``dataset-fashion-mnist``, and takes
@@ -43,6 +44,7 @@ from torch import nn
 
 import ddpnas
 from benchmarks.record import write_record
+from benchmarks.worth_searches import SEARCHES, space_within
 from ddpnas.costs.latency_check import time_network
 from ddpnas.data.data import make_data
 from ddpnas.data.loader import Loader
@@ -183,15 +185,20 @@ def competitor(
         race = [{k: r[k] for k in ("accuracy", "epochs")} for r in fitted.search.history]
         about = {"epochs": len(fitted.trained.history), "phases": phases, "race": race}
     else:
-        space, chosen = by_hand(name, data, limit, seed)
+        if name in SEARCHES:
+            space, chosen = SEARCHES[name](data, limit, seconds / 2, seed)
+        else:
+            space, chosen = by_hand(name, data, limit, seed)
+            begun = time.perf_counter()
 
         def make() -> nn.Module:
             with seeded(seed):
                 return space.build(chosen)
 
-        begun = time.perf_counter()
-        model, about = alone(make, data, seconds, seed)
+        searching = time.perf_counter() - begun
+        model, about = alone(make, data, seconds - searching, seed)
         took = time.perf_counter() - begun
+        about["searching"] = round(searching, 2)
     about = {"took": round(took, 2), "architecture": space.format(chosen), **about}
     if LATENCY in limit:
         about["measured_ms"] = time_network(space, chosen)["median_ms"]
@@ -202,20 +209,12 @@ def by_hand(
     name: str, data: ddpnas.Data, limit: Mapping[str, float], seed: int
 ) -> tuple[EdgeSpace, Architecture]:
     """Return a design scaled to the limit, or a random network close below it, and its space."""
-    fitting = {"num_classes": len(data.classes), "input_shape": data.input_shape}
-    counted, timed = split_limits(parse_limits(limit))
-    if timed:
-        macs = 4e6
-        for _ in range(3):  # until the design takes about the milliseconds
-            space = cast(EdgeSpace, ddpnas.create_space("edge", **fitting, limits={"macs": macs}))
-            latency = TimedLimits(space, timed)
-            took = latency.milliseconds(space.scaled(name, {"macs": macs}))
-            macs *= timed[LATENCY].upper / took
-        return space, latency.design(name, {})
-    texts = {cost: str(one) for cost, one in counted.items()}
-    space = cast(EdgeSpace, ddpnas.create_space("edge", **fitting, limits=texts))
+    space, _ = space_within(data, limit)
+    _, timed = split_limits(parse_limits(limit))
+    if timed:  # no random networks of such a limit
+        return space, TimedLimits(space, timed).design(name, {})
     if name == "random":
-        [cost] = counted  # no random networks of a limit in milliseconds
+        [cost] = limit
         near = {cost: (0.95 * limit[cost], limit[cost])}
         rng = np.random.default_rng(seed)
         return space, sample_within(space, near, ddpnas.count_costs(space), rng)
