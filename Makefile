@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Of `make search`: MINUTES for the search and its training, and as many for the baseline.
 OUT ?= runs/first
 MINUTES ?= 2
-LIMIT ?= macs=2M
+LIMIT ?= macs=500K
 SEED ?= 0
 
 .PHONY: search test test-slow fuzz docs clean

@@ -180,9 +180,10 @@ def competitor(
         fitted = ddpnas.fit(data, limit, seconds / 60, sieve=sieve, seed=seed, device="cpu")
         took = time.perf_counter() - begun
         phases = {phase: round(s, 2) for phase, s in fitted.seconds.items()}
-        assert fitted.search is not None and fitted.space is not None
+        assert fitted.space is not None
         space, chosen, model = cast(EdgeSpace, fitted.space), fitted.architecture, fitted.model
-        race = [{k: r[k] for k in ("accuracy", "epochs")} for r in fitted.search.history]
+        raced = [] if fitted.search is None else fitted.search.history
+        race = [{k: r[k] for k in ("accuracy", "epochs")} for r in raced]
         about = {"epochs": len(fitted.trained.history), "phases": phases, "race": race}
     else:
         if name in SEARCHES:

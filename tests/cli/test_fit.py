@@ -136,3 +136,14 @@ def test_the_minutes_are_kept_and_the_file_is_checked(tmp_path, capsys, minutes)
     assert plan["seconds"] == 60 * minutes
     assert content["costs"]["macs"] <= 500_000
     assert (out / "net.onnx").is_file() and (out / "report.html").is_file()
+
+
+def test_without_a_race_another_limit_takes_another_fit(tmp_path, capsys):
+    plan = json.loads(Path(PLAN).read_text())
+    plan["strategy_options"] |= {"candidates": 1, "rungs": 1}
+    Path(tmp_path, "plan.json").write_text(json.dumps(plan))
+    out = str(tmp_path / "run")
+    words = ["fit", "sign-digits-small", "--plan", str(tmp_path / "plan.json"), "--out", out]
+    assert main([*words, "--export", "none"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(f"another limit: ddpnas fit sign-digits-small --limit macs=.* {out}-small", said)

@@ -165,16 +165,25 @@ def _show_fitted(fitted: Fitted, as_json: bool) -> None:
     named = fitted.named
     copy = "" if named is None else f"{fitted.folder}/trained/{without_folders(named.name)}"
     show.line(f"next: ddpnas predict {folder}{own_network(copy)} IMAGE...")
+    show.line(f"another limit: {_within_half(fitted, folder)}")
+
+
+def _within_half(fitted: Fitted, folder: str) -> str:
+    """Return a command that gives a network of half the multiply-adds."""
     macs = show.short_limit(float(f"{fitted.costs['macs'] / 2:.2g}"))
     if fitted.search is not None:
-        show.line(f"another limit: ddpnas generate {folder} --limit macs={macs}")
-    elif named is not None and (data := fitted.trained.data) is not None:
-        images = shlex.quote(str(data.source["data"]))
-        show.line(
-            f"another limit: ddpnas shrink {shlex.quote(named.name)} --weights "
-            f"{folder}/trained/model.safetensors --data {images} --image-size "
-            f"{data.input_shape[-1]} --limit macs={macs} --out {folder}-small"
-        )
+        return f"ddpnas generate {folder} --limit macs={macs}"
+    data = fitted.trained.data
+    assert data is not None  # as the command line reads it from somewhere
+    images = shlex.quote(str(data.source["data"]))
+    ending = f"--limit macs={macs} --out {folder}-small"
+    if fitted.named is None:  # without a race, nothing is known of other networks
+        return f"ddpnas fit {images} {ending}"
+    return (
+        f"ddpnas shrink {shlex.quote(fitted.named.name)} --weights "
+        f"{folder}/trained/model.safetensors --data {images} --image-size "
+        f"{data.input_shape[-1]} {ending}"
+    )
 
 
 COMMANDS: dict[str, Command] = {

@@ -111,7 +111,7 @@ class Searched(Following):
             model=trained.model,
             architecture=chosen,
             space=self.space,
-            search=found,
+            search=found if self._races else None,
             trained=trained,
             costs=reached,
             limits=self.limits,
