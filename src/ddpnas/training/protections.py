@@ -13,10 +13,19 @@ from collections.abc import Sequence
 
 from ddpnas.data.data import Data
 from ddpnas.data.loader import default_batch_size
+from ddpnas.data.sieves import SieveConfig
 from ddpnas.data.splits import Split
+from ddpnas.errors import OptionError
 from ddpnas.training.recipes import Recipe
 
-__all__ = ["RETRY", "first_steps", "planned_epochs", "still_falls", "trained_splits"]
+__all__ = [
+    "RETRY",
+    "first_steps",
+    "planned_epochs",
+    "refuse_sieve",
+    "still_falls",
+    "trained_splits",
+]
 
 RETRY = 0.25  # part of the learning rate with which a training starts again
 _LEAST_EPOCHS = 10
@@ -62,6 +71,48 @@ def first_steps(recipe: Recipe, steps: int) -> int:
         steps: Number of steps of the whole training.
     """
     return max(_FIRST_STEPS, math.ceil(recipe.warmup * steps))
+
+
+def refuse_sieve(
+    config: SieveConfig, recipe: Recipe, *, fewest: int, batch_size: int, mixed: bool, taught: bool
+) -> None:
+    """Refuse a sieve that cannot run in a training.
+
+    Args:
+        config: The sieve.
+        recipe: How the network is trained.
+        fewest: Images that the sieve leaves in its smallest epoch.
+        batch_size: Images of a step.
+        mixed: Whether the recipe mixes images.
+        taught: Whether there is a teacher.
+
+    Raises:
+        OptionError: It cannot run.
+    """
+    if config.observes and mixed:
+        raise OptionError(
+            f"sieve {config.name!r} learns from what the network says of each image, and this "
+            f"recipe mixes images; use --sieve random, or a recipe without mixup and cutmix"
+        )
+    if config.narrows and taught:
+        raise OptionError(
+            f"a teacher answers for all classes, and sieve {config.name!r} trains some of "
+            f"them; leave out either"
+        )
+    if config.narrows and recipe.class_weights != "none":
+        raise OptionError(
+            f"class weights are for all classes, and sieve {config.name!r} trains some of "
+            f"them; leave out either"
+        )
+    if config.valid_keep < 1:
+        raise OptionError(
+            "valid_keep is for searches: a training reads all validation images; leave it out"
+        )
+    if config.sieves and fewest < batch_size:
+        raise OptionError(
+            f"sieve {config.name!r} leaves {fewest} images in an epoch, fewer than a "
+            f"batch of {batch_size}; keep more, or give a smaller batch_size"
+        )
 
 
 def still_falls(losses: Sequence[float]) -> bool:

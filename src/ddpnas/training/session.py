@@ -44,16 +44,17 @@ from ddpnas.training.clock import Clock
 from ddpnas.training.device import place
 from ddpnas.training.distillation import Teacher
 from ddpnas.training.distributed import Processes
-from ddpnas.training.metrics import balanced_weights, confusion, is_at_chance
+from ddpnas.training.judge import Judge
+from ddpnas.training.metrics import balanced_weights
 from ddpnas.training.protections import (
     RETRY,
     first_steps,
     planned_epochs,
-    still_falls,
+    refuse_sieve,
     trained_splits,
 )
 from ddpnas.training.recipes import Recipe
-from ddpnas.training.results import EvaluationResult, TrainResult
+from ddpnas.training.results import TrainResult
 from ddpnas.training.steps import TrainStep, train_epoch
 from ddpnas.training.sync_norm import synchronize_norms
 from ddpnas.utils.files import writable
@@ -161,7 +162,11 @@ class Session:
         mix = mix_of(recipe, len(data.classes), size // processes.size)
         self._sieve = sieve or SieveConfig()
         self._train.sieve = self._new_sieve()
-        self._check_sieve(size, mixed=mix is not None)
+        if sieve is not None:
+            refuse_sieve(
+                sieve, recipe, fewest=self._train.sieve.fewest, batch_size=size,
+                mixed=mix is not None, taught=teacher is not None,
+            )  # fmt: skip
         self.model = place(model, processes.device).train()
         self._optimizer = optimizer_of(self.model, recipe)
         self._epochs, self._steps_an_epoch = self._whole, steps
@@ -191,7 +196,7 @@ class Session:
         self._steps = 0  # of the schedule
         self._before, self._taken, self._batches = 0, 0, steps
         self._best: dict[str, Tensor] | None = None
-        self._unseen: dict[str, Loader] = {}
+        self._judge = Judge(data, recipe, processes)
         self._given = _weights(self.model)
         # Weights to start again from; None once the network has learned something.
         self._initial = self._given if self._first_steps < self._whole * steps else None
@@ -199,34 +204,6 @@ class Session:
 
     def _new_sieve(self) -> Sieve:
         return self._sieve.create(self._train.labels, self._whole, self.seed)
-
-    def _check_sieve(self, batch_size: int, *, mixed: bool) -> None:
-        """Raise :class:`OptionError` if the sieve cannot run with this recipe."""
-        config, fewest = self._sieve, self._train.sieve.fewest
-        if config.observes and mixed:
-            raise OptionError(
-                f"sieve {config.name!r} learns from what the network says of each image, and this "
-                f"recipe mixes images; use --sieve random, or a recipe without mixup and cutmix"
-            )
-        if config.narrows and self._teacher is not None:
-            raise OptionError(
-                f"a teacher answers for all classes, and sieve {config.name!r} trains some of "
-                f"them; leave out either"
-            )
-        if config.narrows and self.recipe.class_weights != "none":
-            raise OptionError(
-                f"class weights are for all classes, and sieve {config.name!r} trains some of "
-                f"them; leave out either"
-            )
-        if config.valid_keep < 1:
-            raise OptionError(
-                "valid_keep is for searches: a training reads all validation images; leave it out"
-            )
-        if config.sieves and fewest < batch_size:
-            raise OptionError(
-                f"sieve {config.name!r} leaves {fewest} images in an epoch, fewer than a "
-                f"batch of {batch_size}; keep more, or give a smaller batch_size"
-            )
 
     def run(self, *, resume: bool, on_epoch: Callable[[dict[str, float]], object]) -> TrainResult:
         """Train to the end, from the checkpoint if ``resume``, and return the result."""
@@ -268,21 +245,10 @@ class Session:
         """Return whether the first steps are over and changed nothing; ask once."""
         if self._initial is None or self._steps < self._first_steps:
             return False
-        loss = self._history[-1]["loss"]
-        labels = self.data.train.labels
-        sizes = torch.bincount(labels, minlength=len(self.data.classes)).tolist()
-        guessing = [[n, *[0] * (len(sizes) - 1)] for n in sizes]  # so that the loss alone decides
-        if self._is_at_chance(guessing, loss):
-            self._processes.copy_first(list(self.model.buffers()))
-            counts = self._evaluate(self.model.eval(), "train").confusion
-            if self._is_at_chance(counts, loss):
-                return True
+        if self._judge.has_learned_nothing(self.model, self._history[-1]["loss"]):
+            return True
         self._initial = None
         return False
-
-    def _is_at_chance(self, counts: list[list[int]], loss: float) -> bool:
-        balanced = self.recipe.class_weights == "balanced"
-        return is_at_chance(counts, loss, self.recipe.label_smoothing, balanced=balanced)
 
     def _class_weights(self) -> Tensor | None:
         if self.recipe.class_weights == "none":
@@ -348,7 +314,7 @@ class Session:
             record["share"] = len(self._train) / len(self._train.labels)
         self._train.sieve.end_epoch(self._processes.sum)
         if self.recipe.keep_best:
-            evaluation = self._evaluate(self._evaluated(), "valid")
+            evaluation = self._judge.evaluate(self._evaluated(), "valid")
             record["valid_accuracy"] = evaluation.accuracy
             if self.recipe.metric == "macro-f1":
                 record["valid_macro_f1"] = evaluation.macro_f1
@@ -402,9 +368,12 @@ class Session:
         if self._best is not None and self._best_epoch() < len(self._history):
             last = _weights(final)
             final.load_state_dict(self._best)
-        evaluation = self._evaluate(final, self.data.held_out)
+        evaluation = self._judge.evaluate(final, self.data.held_out)
         if self._processes.first:
-            self._judge(evaluation)
+            losses = [record["loss"] for record in self._history]
+            # Where a clock decides, nobody gave a number of epochs.
+            more = "more time" if self._clock.decides else f"more epochs than {len(losses)}"
+            self._judge.tell(evaluation, losses, self._used.lr, more)
         result = TrainResult(
             model=final,
             evaluation=evaluation,
@@ -426,39 +395,11 @@ class Session:
             self._save(tensors, plain)
         return result
 
-    def _judge(self, evaluation: EvaluationResult) -> None:
-        """Say if the network learned nothing, or would have learned more."""
-        losses = [record["loss"] for record in self._history]
-        # Where a clock decides, nobody gave a number of epochs.
-        more = "more time" if self._clock.decides else f"more epochs than {len(losses)}"
-        if self._is_at_chance(evaluation.confusion, losses[-1]):
-            logger.warning(
-                "warning: the network is no better than chance: its loss ends at %.3f, as if it "
-                "only knew how frequent each class is, and its accuracy is %.2f %%; try another "
-                "learning rate than %g, or %s, and check the labels",
-                losses[-1], 100 * evaluation.accuracy, self._used.lr, more,
-            )  # fmt: skip
-        elif still_falls(losses):
-            logger.info(
-                "the loss was still falling when the training ended (%.3f); %s may do better",
-                losses[-1], more,
-            )  # fmt: skip
-
     def _evaluated(self) -> nn.Module:
         """Return the network that is evaluated, in evaluation mode, the same in all processes."""
         found: nn.Module = self.model if self._average is None else self._average.module
         self._processes.copy_first(list(found.buffers()))
         return found.eval()
-
-    def _evaluate(self, model: nn.Module, split: str) -> EvaluationResult:
-        if split not in self._unseen:  # once: what is on a device or read ahead stays there
-            found = self.data.splits[split]
-            loader = Loader(self.data, [found], self._processes.device, shard=self._processes.shard)
-            self._unseen[split] = loader
-        batches = self._unseen[split].eval_batches(500)
-        counts = confusion(model, batches, len(self.data.classes))
-        counts = self._processes.sum(counts.to(self._processes.device)).cpu()
-        return EvaluationResult(self.data.name, split, int(counts.sum()), counts.tolist())
 
     # What is kept on disk.
 
