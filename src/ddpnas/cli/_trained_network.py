@@ -31,10 +31,9 @@ def load_network(options: Namespace, device: torch.device | str = "cpu") -> Trai
     run = Run.of_trained(options.folder)
     if run is not None and run.path == Path(options.folder) and run.untrained is not None:
         logger.warning(
-            "note: the network that was generated last from %s is not trained yet; this is "
-            "the trained one: %s",
+            "note: this is the trained network of %s; the one that was generated last is not "
+            "trained yet",
             run.path,
-            model.text,
         )
     return model
 
