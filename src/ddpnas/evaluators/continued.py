@@ -249,8 +249,8 @@ class ContinuedEvaluator(BaseEvaluator):
         """
         if architecture not in self._candidates:
             raise OptionError(
-                "the search kept no weights of this architecture: it was not among the last that "
-                "it trained"
+                "each network of this search was trained alone, and this one was not among the "
+                "last of them, so it has no weights; generate it without --rescore, then train it"
             )
         return self._candidates[architecture].training.model
 
