@@ -141,6 +141,36 @@ def test_only_layers_that_keep_the_shape_are_removed():
     assert shaped and skipping(everything) == everything - shaped
 
 
+@pytest.mark.parametrize(
+    ("row", "left"),
+    [
+        ((0.2, 0.3, 0.5), ("1", "2", "3")),
+        ((0.4, 0.35, 0.25), ("1", "2")),  # the third layer, and not the second
+        ((0.9, 0.05, 0.05), ("1",)),
+        ((0.05, 0.05, 0.9), ("1", "2", "3")),  # a deep network keeps its first layers
+    ],
+)
+def test_the_last_layers_go_once_the_depth_is_likely_smaller(row, left):
+    space = DecisionSpace(
+        [Decision("s1.depth", ("1", "2", "3")), Decision("s1.kernel", ("1", "3", "5"))]
+    )
+    rule = MovingPruning(space, threshold=False, layers=True, memory=0.0)
+    found = JointDistribution.uniform(space.decisions).with_rows([np.array(row)] * 2)
+    survivors = rule(found, 1.0).survivors
+    assert survivors == {"s1.depth": left, "s1.kernel": ("1", "3", "5")}
+
+
+def test_in_the_space_edge_layers_can_be_removed():
+    space = ddpnas.create_space("edge", input_shape=(1, 28, 28), limits={"macs": "1M"})
+    rule = MovingPruning(space, threshold=False, layers=True)
+    rows = [np.geomspace(1, 0.01, len(d.options)) for d in space.decisions]
+    found = JointDistribution.uniform(space.decisions).with_rows([r / r.sum() for r in rows])
+    for _ in range(40):
+        found = rule(found, 1.0)
+    pruned = {name for name, left in found.survivors.items() if len(left) == 1}
+    assert pruned == {d.name for d in space.decisions if d.name.endswith("depth")}
+
+
 def test_a_removed_layer_costs_exactly_what_the_table_says():
     table = count_costs(MOBILE)["macs"]
     rng = np.random.default_rng(0)

@@ -72,7 +72,8 @@ class DDPNAS(BaseStrategy):
         keep: Survivors of each decision at which the schedule's pruning stops.
         pruning: What is pruned: options of the smallest "risk", or within a budget those below a
             rising "threshold", see :mod:`ddpnas.strategies.pruning`.
-        layers: Remove layers once their skips are likely.
+        layers: Remove layers that are likely skipped: decisions with the option "skip", and the
+            last ones of decisions about a depth.
         draws: Draws from the fit for an estimate of risk. Fewer are faster and less precise.
 
     Attributes:

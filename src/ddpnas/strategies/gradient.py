@@ -68,7 +68,8 @@ class GradientStrategy(BaseStrategy):
             stages as the longest decision has options but one. "share" prunes 40 % of them after
             each of three stages, and "threshold" what falls below a rising bar, see
             :mod:`ddpnas.strategies.pruning`.
-        layers: Remove layers once their skips are likely.
+        layers: Remove layers that are likely skipped: decisions with the option "skip", and the
+            last ones of decisions about a depth.
         widths: "mixed" runs all values of a width at once, "prunode" two of them, by which it
             halves its way to one, see :mod:`ddpnas.strategies.prunode`.
 

@@ -44,7 +44,8 @@ class Learned(BaseStrategy, ABC):
         pruning: True samples fair cycles and prunes after every stage. "threshold" draws batches
             from theta and prunes what falls below a rising bar, see
             :mod:`ddpnas.strategies.pruning`.
-        layers: Remove layers once their skips are likely.
+        layers: Remove layers that are likely skipped: decisions with the option "skip", and the
+            last ones of decisions about a depth.
         cycles_per_stage: T, cycles between two prunings.
     """
 

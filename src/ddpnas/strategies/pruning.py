@@ -7,7 +7,8 @@ Notation.  p   probability of a survivor among the survivors of its decision
 
     share      drops the floor(0.4 k) least likely survivors of every decision
     threshold  drops survivors with m < t / (2 k), never the likeliest
-    layers     removes layers with m(skip) > 0.6
+    layers     removes layers with m(skip) > 0.6; where a decision is a number of layers, the last
+               ones, as soon as their m is below 0.8 of a fair share
 
 They only edit masks, so they serve strategies that train a mixture and those that learn from
 samples alike. The first is in the manner of DA-NAS (Dai et al., ECCV 2020, arXiv 2003.12563), of
@@ -38,7 +39,9 @@ MEMORY = 0.9
 
 _BAR = 0.5  # of a survivor's fair share, where the bar ends
 _LIKELY = 0.6  # probability of a skip that removes a layer
+_UNLIKELY = 0.8  # of a fair share; with two options, a layer is then as likely skipped as above
 _SKIP = "skip"
+_NUMBERS = ("depth", "layers")  # last words of the names of decisions about a number of layers
 
 Row = npt.NDArray[np.float64]
 
@@ -81,12 +84,14 @@ class MovingPruning:
 
     A layer is a decision with the option "skip", so no layer that changes the shape is removed. One
     that was removed has "skip" as its only survivor. Which layer of a stage it is does not matter:
-    the canonical form of a space has the skips of a stage at its end.
+    the canonical form of a space has the skips of a stage at its end. A decision whose name ends
+    with "depth" or "layers", and whose options are numbers, is about several layers; of these the
+    last ones are removed.
 
     Args:
         space: The decisions.
         threshold: Whether options are dropped below the bar.
-        layers: Whether layers are removed.
+        layers: Whether layers are removed, in spaces with such decisions.
         memory: Part of the old moving mean in the new one; 0 looks at the last update alone.
 
     Example:
@@ -117,6 +122,11 @@ class MovingPruning:
             for i, d in enumerate(space.decisions)
             if layers and _SKIP in d.options
         }
+        self._depths = [
+            i
+            for i, d in enumerate(space.decisions)
+            if layers and d.name.split(".")[-1] in _NUMBERS and _ascend(d.options)
+        ]
 
     def __call__(
         self,
@@ -142,9 +152,21 @@ class MovingPruning:
         for i, skip in self._skips.items():
             if self._mean[i][skip] > _LIKELY:
                 alive[i][:] = np.arange(len(alive[i])) == skip
+        for i in self._depths:
+            alive[i] &= self._kept_layers(i, alive[i])
         for i, option in enumerate(protected or ()):
             alive[i][option] = True
         return JointDistribution(distribution.decisions, distribution.rows, tuple(alive))
+
+    def _kept_layers(self, i: int, alive: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return which numbers of layers are left, of a decision in which they rise."""
+        kept, mean = np.ones(len(alive), dtype=bool), self._mean[i] * alive
+        for k in range(1, len(alive)):
+            fair = alive[k:].sum() / alive.sum()
+            if mean[k:].sum() < _UNLIKELY * fair * mean.sum():
+                kept[k:] = False
+                break
+        return kept
 
     def state_dict(self) -> list[list[float]]:
         """Return the moving means as plain data."""
@@ -161,3 +183,11 @@ class MovingPruning:
         self._mean = [
             restored_array(row, mean, "means") for row, mean in zip(state, self._mean, strict=True)
         ]
+
+
+def _ascend(options: Sequence[str]) -> bool:
+    """Return whether options are rising whole numbers."""
+    if not all(option.isdecimal() for option in options):
+        return False
+    numbers = [int(option) for option in options]
+    return numbers == sorted(set(numbers))
