@@ -10,6 +10,7 @@ from ddpnas.errors import OptionError, SpaceError
 from ddpnas.relaxed import Mixture
 from ddpnas.relaxed.partial_channels import PartialChannels, edge_weights, partial_supernet
 from ddpnas.relaxed.relaxations import RELAXATIONS
+from ddpnas.space import Decision
 from ddpnas.strategies import create_strategy
 
 from ..conftest import published_space
@@ -94,6 +95,26 @@ def test_cells_are_decoded_by_option_times_edge(draws):
             assert {name for name in node if found[name] != "none"} == expected
             for name in expected:
                 assert space[name].index(found[name]) == 1 + alpha[name][1:].argmax()
+
+
+@pytest.mark.parametrize(
+    "options", [{"pruning": True}, {"pruning": "share"}, {"pruning": "threshold"}, {"layers": True}]
+)
+def test_where_edges_have_weights_nothing_is_pruned(options):
+    with pytest.raises(OptionError, match="leave pruning and layers out in this space"):
+        create_strategy("pcdarts", published_space("darts", channels=4, cells=3), **options)
+    create_strategy("pcdarts", published_space("nasbench201"), **options)
+
+
+def test_a_weak_edge_loses_however_likely_its_operation_is():
+    decisions = [Decision(name, ("none", "conv")) for name in ("weak", "strong")]
+    made = Mixture(decisions, RELAXATIONS["softmax"], nodes=[["weak", "strong"]])
+    with torch.no_grad():
+        made.logits["weak"].copy_(torch.tensor([-200.0, 0.0]))  # as good as no "none"
+        made.parameters()[-1].copy_(torch.tensor([-9.0, 0.0]))
+    weak, strong = made.probabilities()
+    assert weak[1] < 2e-4 and strong[1] > 0.3
+    assert [weak.sum(), strong.sum()] == pytest.approx([1.0, 1.0])
 
 
 def test_a_search_resumes_and_what_has_no_channels_is_refused(stripes, small_space, tmp_path):

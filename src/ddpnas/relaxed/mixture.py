@@ -36,7 +36,7 @@ class Mixture:
             "conv" in their names are one group of a decision, the others another.
         nodes: Names of the decisions on the edges into a node, for each node whose edges have
             weights: a softmax of further logits over these edges, which multiplies the
-            probabilities of all options but "none".
+            probabilities of all options but "none", which has to survive.
 
     Attributes:
         logits: Name of a decision -> its logits, (K,).
@@ -187,9 +187,9 @@ class Mixture:
             mean = self.relaxation.mean(self.logits[decision.name].cpu()[at].double())
             row[at.numpy()] = mean.numpy()
             row /= row.sum()
-            if decision.name in edges and row[none := decision.index("none")] > 0:
+            if decision.name in edges:
                 row *= edges[decision.name]
-                row[none] += 1 - row.sum()
+                row[decision.index("none")] += 1 - row.sum()
             rows.append(row)
         return rows
 

@@ -8,13 +8,16 @@ Schedule:    50 epochs of batches of 256, the learning rate from 0.1 to 0; the l
 Decoding:    as DARTS, by the product of the weights of option and edge
 Published:   93.41 +- 0.30 % on CIFAR-10 in NAS-Bench-201 (the table in the README of DrNAS)
 Departures:  edges have weights where a rule of the space joins the edges into a node, as in the
-             space of DARTS. A score is that of a path on a part of the channels, too.
+             space of DARTS. A score is that of a path on a part of the channels, too. There,
+             nothing is pruned: the weight of an edge moves probability to "none", so "none" has to
+             survive.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
+from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.gradient import GradientStrategy, Rate
 from ddpnas.utils.settings import Seed, checks_arguments
@@ -35,6 +38,9 @@ class PCDARTS(GradientStrategy):
         lr_min: Last learning rate of the weights.
         alpha_lr: Learning rate of the logits.
         **options: Options of :class:`ddpnas.strategies.gradient.GradientStrategy`.
+
+    Raises:
+        OptionError: Options would be pruned in a space whose edges have weights.
 
     Example:
         >>> from ddpnas.space import Decision
@@ -65,3 +71,8 @@ class PCDARTS(GradientStrategy):
         self.nodes = [
             names for names in map(tuple, joined) if all("none" in space[n].options for n in names)
         ]
+        if self.nodes and (self.pruning or self.layers):
+            raise OptionError(
+                'pcdarts compares the edges into a node by what they leave to "none", which '
+                "pruning could remove; leave pruning and layers out in this space"
+            )
