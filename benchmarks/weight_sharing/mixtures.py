@@ -60,7 +60,7 @@ def _search(
 # A half of the few channels of the experiment, in place of a quarter of the published 16.
 _OPTIONS: dict[str, dict[str, Any]] = {"pcdarts": {"parts": 2}}
 
-_LEAST = {"pdarts": 3}  # epochs of the shortest schedule
+_LEAST = {"pdarts": 6}  # epochs of the shortest schedule
 
 MIXTURES: dict[str, Callable[[Task, Stopwatch], Outcome]] = {
     name: functools.partial(mixture, name, _OPTIONS.get(name, {}))

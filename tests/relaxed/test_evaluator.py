@@ -196,8 +196,8 @@ def test_the_estimate_adds_up_over_stages_and_kinds_of_steps(small_space):
 
     scaled = estimate.scaled(expected / 2, make)
     assert 30 <= scaled.epochs <= 38 and estimate.seconds(scaled) <= expected / 2
-    with pytest.raises(OptionError, match=r"so 40 seconds are too few \(epochs .* 3 "):
-        estimate.scaled(40, make)
+    with pytest.raises(OptionError, match=r"so 150 seconds .* \(pdarts needs 6 .*, not 4: the log"):
+        estimate.scaled(150, make)
 
 
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(small_space, stripes, monkeypatch):

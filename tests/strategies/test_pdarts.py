@@ -105,5 +105,18 @@ def test_what_contradicts_the_stages_is_refused():
     space = DecisionSpace([Decision("a", ("conv", "skip_connect"))])
     with pytest.raises(OptionError, match="pdarts prunes after each of its stages anyway"):
         create_strategy("pdarts", space, pruning=True)
-    with pytest.raises(OptionError, match="epochs"):
-        create_strategy("pdarts", space, epochs=2)
+
+
+def test_the_logits_learn_in_every_stage_of_the_shortest_schedule():
+    space = DecisionSpace([Decision("a", ("conv", "skip_connect"))])
+    for epochs in range(6, 40):
+        strategy = create_strategy("pdarts", space, epochs=epochs)
+        learning = [[]]
+        for epoch in range(epochs):
+            if epoch > 0 and strategy.begins(epoch):
+                learning.append([])
+            learning[-1].append(strategy.learns(epoch))
+        assert len(learning) == 3 and all(map(any, learning)), epochs
+    for epochs in (1, 3, 4, 5):
+        with pytest.raises(OptionError, match=rf"6 epochs or more, not {epochs}: the logits learn"):
+            create_strategy("pdarts", space, epochs=epochs)

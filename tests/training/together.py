@@ -22,7 +22,7 @@ MIXTURES = {
     "drnas": {"epochs": 2, "batch_size": 31, "alpha_lr": 0.05},
     "gdas": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
     "pcdarts": {"epochs": 2, "batch_size": 31, "alpha_lr": 0.05, "parts": 2, "warmup": 0.0},
-    "pdarts": {"epochs": 3, "batch_size": 31, "alpha_lr": 0.05},
+    "pdarts": {"epochs": 6, "batch_size": 31, "alpha_lr": 0.05},
     "proxyless": {"epochs": 2, "batch_size": 31, "warmup": 0.0, "cost": "macs"},
     "snas": {"epochs": 2, "batch_size": 31, "alpha_lr": 0.05},
 }

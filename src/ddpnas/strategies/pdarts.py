@@ -25,13 +25,14 @@ from ddpnas.errors import OptionError
 from ddpnas.space.decisions import DecisionSpace, Rule
 from ddpnas.strategies.gradient import GradientStrategy, Rate
 from ddpnas.strategies.legal import Indices
-from ddpnas.utils.settings import Count, Extra, Seed, checks_arguments
+from ddpnas.utils.settings import Count, Epochs, Extra, Seed, checks_arguments
 from ddpnas.utils.shapes import Range
 
 __all__ = ["PDARTS"]
 
 _TAKEN = (1.0, 5 / 8, 3 / 8)  # part of the options in each stage, at least one option
 _WARMUP = 10 / 25  # part of a stage in which only the weights learn
+_LEAST = 6  # epochs, so that each stage has one in which the logits learn
 _NORMAL, _SKIP = "normal.", "skip_connect"
 
 
@@ -50,7 +51,7 @@ class PDARTS(GradientStrategy):
         **options: Options of :class:`ddpnas.strategies.gradient.GradientStrategy`, but pruning.
 
     Raises:
-        OptionError: There are fewer epochs than stages.
+        OptionError: There are so few epochs that the logits would not learn in each stage.
 
     Example:
         >>> from ddpnas.space import Decision
@@ -68,7 +69,7 @@ class PDARTS(GradientStrategy):
         space: DecisionSpace,
         seed: Seed = 0,
         *,
-        epochs: Annotated[int, Range(3, 100_000)] = 75,
+        epochs: Epochs = 75,
         cells: tuple[Count, Count, Count] = (5, 11, 17),
         skip_dropout: tuple[
             Annotated[float, Range(0, below=1)],
@@ -81,6 +82,11 @@ class PDARTS(GradientStrategy):
         **options: Any,
     ) -> None:
         super().__init__(space, seed, epochs=epochs, lr_min=lr_min, alpha_lr=alpha_lr, **options)
+        if epochs < _LEAST:
+            raise OptionError(
+                f"pdarts needs {_LEAST} epochs or more, not {epochs}: the logits learn in the last "
+                f"part of each of its {len(_TAKEN)} stages, so a stage takes two epochs"
+            )
         if self.pruning:
             raise OptionError("pdarts prunes after each of its stages anyway; leave pruning out")
         self.cells, self.skip_dropout, self.most_skips = cells, skip_dropout, most_skips
