@@ -148,7 +148,7 @@ def test_a_seed_out_of_range_is_refused(capsys, seed):
 )
 def test_a_preset_is_listed_and_searches(name, tmp_path, capsys):
     assert main(["strategies"]) == 0
-    assert name in capsys.readouterr().out
+    assert re.search(rf"^ +{name}  ", capsys.readouterr().out, re.MULTILINE)
     if name == "rmi":
         pytest.importorskip("sklearn")
     teacher = tmp_path / "teacher.py"
@@ -176,6 +176,16 @@ def test_a_preset_is_listed_and_searches(name, tmp_path, capsys):
     config = Run(out).config
     assert config.strategy == PRESETS[name].options["strategy"]
     assert config.evaluator_options.get("score", "accuracy") == "accuracy"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_printed_is_a_configuration(name, tmp_path, capsys):
+    assert main(["strategies", name]) == 0
+    printed = capsys.readouterr().out
+    file = tmp_path / "preset.yaml"
+    file.write_text(printed)
+    assert yaml.safe_load(file.read_text()) == PRESETS[name].options
+    assert PRESETS[name].about in printed
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):

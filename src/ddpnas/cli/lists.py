@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 
 import docstring_parser
+import yaml
 from docstring_parser import Docstring
 from jsonargparse import ArgumentParser, Namespace
 
@@ -45,7 +46,9 @@ def _spaces_parser() -> ArgumentParser:
 def _strategies_parser() -> ArgumentParser:
     parser = new_parser("list the search strategies, or the options of one")
     parser.add_argument(
-        "name", nargs="?", help="name of a strategy, or your own: my_file.py:MyStrategy"
+        "name",
+        nargs="?",
+        help="name of a strategy or preset, or your own strategy: my_file.py:MyStrategy",
     )
     return parser
 
@@ -79,16 +82,24 @@ def spaces(options: Namespace) -> None:
 
 
 def strategies(options: Namespace) -> None:
-    """``ddpnas strategies``, with or without the name of a strategy."""
+    """``ddpnas strategies``, with or without the name of a strategy or a preset."""
     if options.name is None:
         _show_names("strategy", {name: strategy_class(name) for name in list_strategies()})
         rows = [[name, preset.about] for name, preset in PRESETS.items()]
         show.table(["preset", "description"], rows)
-        show.line("a preset in a search: ddpnas search --preset NAME")
+        show.line(
+            "a preset in a search: ddpnas search --preset NAME; as YAML: ddpnas strategies NAME"
+        )
         show.line(
             "options of one strategy: ddpnas strategies NAME; your own: ddpnas strategies "
             "my_file.py:MyStrategy"
         )
+        return
+    if options.name in PRESETS:
+        preset = PRESETS[options.name]
+        show.line(f"# {preset.about}")
+        show.line(yaml.safe_dump(preset.options, sort_keys=False).rstrip())
+        show.line(f"# in a search: --preset {options.name}; changed in a file: --config FILE.yaml")
         return
     named = NamedStrategy.read(options.name)
     made = named.made()
