@@ -186,3 +186,4 @@ def test_presets_search_from_end_to_end(name):
         images = [record["train_images"] for record in result.history]
         # Two epochs for the weights alone, then two, three and four of the four classes.
         assert images[:2] == [128, 128] and images[2] < images[6] < images[-1] == 256
+        assert [record.get("classes") for record in result.history[::4]] == [None, 2, 3, None]

@@ -248,11 +248,10 @@ def _show_result(
         return
     run = Run(folder)
     show.pruning(result.distribution, run.stages[1:])
-    best = max(run.accuracies)
     show.line(f"architecture found: {result.text}")
-    show.line(
-        f"{run.scored} in {duration(result.seconds)}; best {run.judged_by} {100 * best:.2f} %"
-    )
+    best = run.best_accuracy
+    reached = "" if best is None else f"; best {run.judged_by} {100 * best:.2f} %"
+    show.line(f"{run.scored} in {duration(result.seconds)}{reached}")
     macs = count_costs(space)["macs"]
     least, most = cost_bounds(macs, space)
     found = macs.cost(result.architecture)

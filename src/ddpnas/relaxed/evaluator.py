@@ -241,7 +241,8 @@ class MixtureEvaluator(BaseEvaluator):
         """Train an epoch before each score, and let the strategy learn the probabilities.
 
         Details: ``accuracy`` (a fraction) and ``valid_loss`` of the path on the validation split,
-        ``valid_seconds``; of the mixture ``loss`` and, if the logits learned from validation
+        ``valid_seconds``, and ``classes``, their number, where a sieve leaves some of them out; of
+        the mixture ``loss`` and, if the logits learned from validation
         images, ``mixture_valid_loss`` (mean cross-entropy in the epoch), ``entropy`` (mean over the
         decisions, in nats), ``temperature``, ``lr``, ``train_images`` (all that it learned from)
         and ``train_seconds``.
@@ -272,10 +273,17 @@ class MixtureEvaluator(BaseEvaluator):
                 self._processes,
             )
         seconds = (time.perf_counter() - started) / len(architectures)
+        present = self._scored.sieve.classes
+        few = {} if present is None else {"classes": len(present)}
         return [
             Evaluation(
                 path.accuracy,
-                {"accuracy": path.accuracy, "valid_loss": path.loss, "valid_seconds": seconds},
+                {
+                    "accuracy": path.accuracy,
+                    "valid_loss": path.loss,
+                    "valid_seconds": seconds,
+                    **few,
+                },
             )
             for path in found
         ]

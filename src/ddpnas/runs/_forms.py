@@ -31,6 +31,7 @@ class RecordForm(TypedDict):
     architecture: dict[str, str]
     score: Measured
     accuracy: NotRequired[Measured]
+    classes: NotRequired[Whole]  # of the accuracy, where these are not all
     same_as: NotRequired[Whole]  # the evaluation that this one repeats
     seconds: _Seconds
     train_seconds: NotRequired[_Seconds]

@@ -168,6 +168,12 @@ class RunFiles:
         return [record.get("accuracy", record["score"]) for record in self.history]
 
     @property
+    def best_accuracy(self) -> float | None:
+        """The highest of :attr:`accuracies` on all classes; None before there is one."""
+        records = zip(self.history, self.accuracies, strict=True)
+        return max((a for record, a in records if "classes" not in record), default=None)
+
+    @property
     def judged_by(self) -> str:
         """What :attr:`accuracies` are: not all come from the images of the run."""
         if self.config.evaluator == "table":

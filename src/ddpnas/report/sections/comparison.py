@@ -49,9 +49,8 @@ def comparison_headline(views: Sequence[View]) -> Headline:
         if v.run.trained is not None:
             value = v.run.trained.found.evaluation.accuracy
             tiles.append(Tile(v.run.label, percent(value), value, "accuracy of the found network"))
-        elif v.run.history:
-            value = max(v.run.accuracies)
-            tiles.append(Tile(v.run.label, percent(value), value, "best score in the search"))
+        elif (reached := v.run.best_accuracy) is not None:
+            tiles.append(Tile(v.run.label, percent(reached), reached, "best score in the search"))
     words += _warnings(views)
     unfinished = [v.run.label for v in views if not v.run.finished]
     status = f"unfinished: {', '.join(unfinished)}" if unfinished else "finished"
@@ -113,7 +112,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 len(random) if trained is not None else None,
                 mean_and_spread(same_size)[0] if same_size else None,
                 *(v.network_costs.get(name) for name in costs),
-                max(run.accuracies, default=None),
+                run.best_accuracy,
                 len(run.history),
                 run.seconds,
                 run.space_name,

@@ -27,8 +27,7 @@ def headline(view: View) -> Headline:
     tiles: list[Tile] = []
     if run.trained is not None:
         tiles += _accuracy_tiles(run.trained, _called(view.network))
-    elif run.history:
-        best = max(run.accuracies)
+    elif (best := run.best_accuracy) is not None:
         name = "best so far" if not run.finished else "best in the search"
         note = run.judged_by
         if run.shared:

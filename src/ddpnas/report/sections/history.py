@@ -103,10 +103,16 @@ def _words(view: View) -> str:
     """Return which scores can be compared, where they come from shared weights; else nothing."""
     run = view.run
     if run.mixed:
-        return (
+        words = (
             "Each score is that of another network with further trained weights, so scores rise "
             "while the mixture learns. The mixture has settled where its entropy is low."
         )
+        if any("classes" in record for record in run.history):
+            words += (
+                " Some scores are on a part of the classes, which is easier; only those on all "
+                "classes count for the best."
+            )
+        return words
     if not run.shared:
         return ""
     if SupernetConfig(**run.config.evaluator_options).training == "path":
