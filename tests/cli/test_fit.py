@@ -70,10 +70,13 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
 def test_the_next_commands_after_a_start_are_ones_that_work(tmp_path, capsys):
     (tmp_path / "my net.py").write_text(NET)
     out, plan = tmp_path / "run", tmp_path / "start.json"
-    content = json.loads(Path(PLAN).read_text()) | {"start": f"{tmp_path / 'my net.py'}:network"}
+    name = f"{tmp_path / 'my net.py'}:network"
+    content = json.loads(Path(PLAN).read_text()) | {"start": name}
     plan.write_text(json.dumps(content | {"epochs": 1, "space_options": {}}))
-    words = ["fit", "sign-digits-small", "--plan", str(plan), "--out", str(out)]
+    words = ["fit", "sign-digits-small", "--plan", str(plan), "--out", str(out), "--start", name]
     assert main([*words, "--export", "none"]) == 0
+    report = " ".join(re.sub("<[^>]+>", " ", (out / "report.html").read_text()).split())
+    assert "--plan run/plan.json --start &#39;my net.py:network" in report
     said = capsys.readouterr().out
     predict, shrink = (line.split(": ddpnas ")[1] for line in said.splitlines()[-2:])
     digits = load_data("sign-digits-small")

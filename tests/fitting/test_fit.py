@@ -246,17 +246,18 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
     out, file = tmp_path / "run", tmp_path / "start.json"
     content = {**PLAN.to_dict(), "start": mine, "epochs": 2, "space_options": {}}
     file.write_text(json.dumps(content))
-    fitted = ddpnas.fit(data, out=out, plan=file, export="none")
+    fitted = ddpnas.fit(data, out=out, plan=file, start=mine, export="none")
     assert fitted.search is None and fitted.trained.recipe.name == "finetune"
     loaded = ddpnas.load(out / "trained", model=mine).network.state_dict()
     assert all(torch.equal(loaded[name], v) for name, v in weights_of(fitted).items())
-    again = resume_fit(out, data=data)
+    again = resume_fit(out, data=data, networks=[mine])
     assert equal(again, fitted) and fitted.files["report"].is_file()
     with pytest.raises(RunError, match="run holds a trained network and no search"):
         ddpnas.runs.Run(out)
     with pytest.raises(RunError, match="holds a finished run; give another --out, or --overwrite"):
-        ddpnas.fit(data, out=out, plan=file, export="none")
-    assert equal(ddpnas.fit(data, out=out, plan=file, export="none", overwrite=True), fitted)
+        ddpnas.fit(data, out=out, plan=file, start=mine, export="none")
+    again = ddpnas.fit(data, out=out, plan=file, start=mine, export="none", overwrite=True)
+    assert equal(again, fitted)
 
 
 def test_a_trained_network_that_is_code_is_not_started_from_by_its_folder(data, mine, tmp_path):

@@ -57,7 +57,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [{"seconds": -1}, {"seed": "x"}, {"threads": 0}, {"surprise": 1}, {"limits": [1]},
-     {"shortened": {"x": 3}}],
+     {"shortened": {"x": 3}}, {"code": {"mine.py:net": {"file": 1}}}],
 )  # fmt: skip
 def test_a_damaged_plan_is_refused_in_a_sentence(tmp_path, change):
     file = tmp_path / "plan.json"

@@ -70,7 +70,11 @@ def _fit_parser() -> ArgumentParser:
         default="onnx",
         help="file to write and check: onnx (default), torch (torch.export) or none",
     )
-    parser.add_argument("--plan", help="repeat another fit exactly: its plan.json")
+    parser.add_argument(
+        "--plan",
+        help="repeat another fit exactly: its plan.json. Name a --start or --teacher that is code "
+        "in a file again",
+    )
     parser.add_argument(
         "--threads",
         type=Count,
@@ -124,6 +128,7 @@ def resume(options: Namespace) -> None:
     fitted = resume_fit(
         options.run,
         data=options.data,
+        networks=options.network,
         on_progress=lambda text: show.line(text, quiet=options.quiet),
     )
     _show_fitted(fitted, as_json=False)

@@ -15,7 +15,6 @@ from jsonargparse import ArgumentParser, Namespace
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import (
     Command,
-    add_own_network,
     add_own_space,
     add_quiet,
     fields,
@@ -101,7 +100,13 @@ def _resume_parser() -> ArgumentParser:
     )
     parser.add_argument("run", help="folder of the search, fit or shrink")
     add_own_space(parser)
-    add_own_network(parser)
+    parser.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        help="name your own network again, my_file.py:function; the file is executed; may be "
+        "repeated for a fit",
+    )
     parser.add_argument(
         "--strategy",
         help="name your own strategy again, my_file.py:MyStrategy; the file is executed",

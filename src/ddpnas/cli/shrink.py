@@ -157,13 +157,16 @@ def run(options: Namespace) -> None:
 
 def resume(options: Namespace) -> None:
     """``ddpnas resume`` in the folder of a shrink."""
+    if len(options.network) > 1:
+        raise OptionError("a shrink has one network; give --network once")
+    network = next(iter(options.network), None)
     shrunk = resume_shrink(
         options.run,
-        model=options.network,
+        model=network,
         data=options.data,
         on_progress=lambda text: show.line(text, quiet=options.quiet),
     )
-    _show_shrunk(shrunk, own_network(options.network or ""), as_json=False)
+    _show_shrunk(shrunk, own_network(network or ""), as_json=False)
 
 
 def generate_widths(options: Namespace) -> None:

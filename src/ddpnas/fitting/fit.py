@@ -29,6 +29,7 @@ from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.searched import NoRoomError, Searched
 from ddpnas.fitting.started import RECIPE, Started, plan_started
 from ddpnas.fitting.timed import split_limits
+from ddpnas.fitting.user_files import code_of, confirmed_networks, in_files
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.runs.folder import LATENCY, PLAN, RUN, RunFolder
 from ddpnas.runs.loop import search_seconds
@@ -116,7 +117,8 @@ def fit(
             or ``NET.py:factory``, which is executed.
         export: File to write and check: "onnx", "torch" (torch.export) or "none". Needs ``out``.
         plan: A ``plan.json`` to follow instead of making one, for the same network again. It says
-            everything but the images, ``baselines`` and ``export``.
+            everything but the images, ``baselines`` and ``export``. Name a ``start`` or ``teacher``
+            that is code in a file again; no file runs because a plan names it.
         overwrite: Replace whatever run ``out`` holds.
         started: Seconds that have passed already and count, such as for loading torch.
         on_progress: Called with a line of text at each step.
@@ -150,6 +152,7 @@ def fit(
         check_baseline(name)
     followed = None if plan is None else FitPlan.read(plan)
     if followed is not None:
+        followed = followed.named_again(Path(str(plan)), start=_text(start), teacher=_text(teacher))
         followed.refuse_others({
             "limits": ({name: str(limit) for name, limit in asked.items()}, {}),
             "minutes": (minutes, 10.0), "start": (_text(start), None),
@@ -169,6 +172,7 @@ def fit(
         )
     if start is not None and followed is None:
         refuse_own_code(start, "--start", weights=True)
+    networks = [_text(start), _text(teacher), *baselines]
     data = _read(data, image_size, start)
     planned = asked if followed is None else parse_limits(followed.limits)
     check_baselines(baselines, planned, data)  # not only after the fit
@@ -185,15 +189,17 @@ def fit(
     ):
         if followed is not None:
             again = dataclasses.replace(
-                followed, export=export, baselines=list(baselines), data=dict(data.source) or None
-            )
+                followed, export=export, baselines=list(baselines), data=dict(data.source) or None,
+                code=code_of(networks),
+            )  # fmt: skip
             made = _Prepared(again)
         else:
             made = _prepared(request, _text(start), _text(weights), choose_threads=threads is None)
             made = made.trained_by(metric, class_weights)
         if not planned:  # only now it is known how large the designs are
             check_baselines(baselines, parse_limits(made.plan.limits), data)
-        session = Session(data, folder, out is not None, begun, tell)
+        named = {name: name for name in in_files(networks)}  # by this call
+        session = Session(data, folder, out is not None, begun, tell, named)
         return _run(made, session, overwrite=overwrite or out is None)
 
 
@@ -281,6 +287,7 @@ def resume_fit(
     folder: str | Path,
     *,
     data: Data | str | Path | None = None,
+    networks: Sequence[str] = (),
     on_progress: Tell | None = None,
 ) -> Fitted:
     """Go on with an interrupted fit, by its plan, to the network that it would have made.
@@ -288,26 +295,31 @@ def resume_fit(
     Args:
         folder: Its folder.
         data: Where its images are now, if they have moved.
+        networks: The networks to start from, to distil from or to compare with that are code in
+            your files: ``FILE.py:function`` of each once more. A file is executed only because you
+            name it here.
         on_progress: See :func:`fit`.
 
     Raises:
-        RunError: The folder holds no fit, or its images are others now.
+        RunError: The folder holds no fit, its images are others now, or a network in a file is
+            not named or has changed.
     """
     tell = on_progress or (lambda text: None)
     path = Path(folder)
     made = FitPlan.read(path)
+    named = confirmed_networks(path, made.code, made.networks, networks)
     begun = time.perf_counter() - made.started
     if made.start is not None:
         images = data if isinstance(data, Data) else _same_images(path, made, data)
         with _threads(made.threads):
-            return Started(made, Session(images, path, True, begun, tell)).run()
+            return Started(made, Session(images, path, True, begun, tell, named)).run()
     if not (path / RUN).is_file():
         raise RunError(f"the fit in {path} was interrupted before it began; start it again")
     run = Run(path)
     begun -= search_seconds(run.history)  # what a training took before is in its checkpoint
     images = data if isinstance(data, Data) else run.data(moved_to=data)
     with _threads(made.threads):
-        return Searched(made, Session(images, path, True, begun, tell)).run(None)
+        return Searched(made, Session(images, path, True, begun, tell, named)).run(None)
 
 
 def _within_memory(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -21,6 +21,7 @@ from ddpnas.generation.limits import parse_limits
 from ddpnas.report.html import write_report
 from ddpnas.runs.folder import REPORT, TRAINED
 from ddpnas.space.copies import copied
+from ddpnas.space.user_code import names_file
 from ddpnas.training.protections import trained_splits
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import TrainResult
@@ -44,6 +45,8 @@ class Session:
         kept: Whether the folder outlives the fit.
         begun: When the fit began, by ``time.perf_counter()``.
         tell: Takes lines of text.
+        named: Name in the plan -> name to open, for networks in files that the user named for this
+            session; others are not executed.
     """
 
     data: Data
@@ -51,6 +54,15 @@ class Session:
     kept: bool
     begun: float
     tell: Callable[[str], object]
+    named: Mapping[str, str] = field(default_factory=dict)
+
+    def opened_as(self, name: str) -> str:
+        """Return the name by which a network of the plan is opened.
+
+        Raises:
+            KeyError: It is code in a file that the user did not name.
+        """
+        return self.named[name] if names_file(name) else name
 
 
 class Following:
@@ -64,6 +76,7 @@ class Following:
     def __init__(self, plan: FitPlan, session: Session) -> None:
         self.plan, self.data, self.folder = plan, session.data, session.folder
         self.kept, self._begun, self._tell = session.kept, session.begun, session.tell
+        self.session = session
         self.limits = parse_limits(plan.limits)
         self.trained = TrainedFolder(self.folder / TRAINED)
         self.seconds: dict[str, float] = {"plan": plan.started}
@@ -120,7 +133,8 @@ class Following:
             network, self.data, recipe, epochs=plan.epochs, seed=plan.seed, device=plan.device,
             seconds=self.left() if dropped is None else None,
             shortened=None if dropped is None else {int(k): n for k, n in dropped.items()},
-            teacher=plan.teacher, sieve=plan.sieve, sieve_options=plan.sieve_options,
+            teacher=None if plan.teacher is None else self.session.opened_as(plan.teacher),
+            sieve=plan.sieve, sieve_options=plan.sieve_options,
             folder=folder, resume=True,
             on_epoch=on_epoch,
         )  # fmt: skip

@@ -19,6 +19,7 @@ from ddpnas.errors import OptionError
 from ddpnas.export.trained import Export
 from ddpnas.generation.limits import parse_limits
 from ddpnas.runs.folder import PLAN
+from ddpnas.space.user_code import CodeForm, confirmed_name, names_file
 from ddpnas.utils.files import write_atomic
 from ddpnas.utils.read import read_json
 from ddpnas.utils.settings import Count, Seed, checked_fields
@@ -115,6 +116,8 @@ class FitPlan:
         start: Network that is fine-tuned instead of a search; see :func:`ddpnas.open_network`.
         weights: File of its weights; None for its own.
         teacher: Network to distil from.
+        code: Name of each network that is code in a user's file -> its fingerprint, by which it is
+            known again when the user names it to go on.
         sieve: Which images the final training reads.
         sieve_options: Options of the sieve.
         data: Arguments of :func:`ddpnas.load_data` for the images; None for Python objects.
@@ -144,6 +147,7 @@ class FitPlan:
     start: str | None = None
     weights: str | None = None
     teacher: str | None = None
+    code: dict[str, CodeForm] = field(default_factory=dict)
     sieve: str = "all"
     sieve_options: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] | None = None
@@ -165,6 +169,30 @@ class FitPlan:
     def training(self) -> float:
         """Seconds for race and final training together."""
         return self.seconds - self.started - self.reserve
+
+    @property
+    def networks(self) -> list[str | None]:
+        """Names of the networks that the fit opens: start, teacher and baselines."""
+        return [self.start, self.teacher, *self.baselines]
+
+    def named_again(self, holder: Path, *, start: str | None, teacher: str | None) -> FitPlan:
+        """Return the plan with the networks in files as a user names them now.
+
+        Args:
+            holder: Where the plan was read, for messages.
+            start: What the user names as the network to start from.
+            teacher: What the user names as the network to distil from.
+
+        Raises:
+            RunError: One is code in a file that the user does not name, or that has changed.
+        """
+        found: dict[str, Any] = {}
+        for what, given in (("start", start), ("teacher", teacher)):
+            name = getattr(self, what)
+            if name is not None and names_file(name):
+                kept = self.code.get(name)
+                found[what] = confirmed_name(what, holder, name, given, known=(), kept=kept)
+        return dataclasses.replace(self, **found)
 
     def refuse_others(self, given: Mapping[str, tuple[Any, Any]]) -> None:
         """Refuse settings of a fit that follows this plan and that say something else than it.

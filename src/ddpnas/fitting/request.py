@@ -16,6 +16,7 @@ from ddpnas.errors import ExportError
 from ddpnas.export.trained import Export
 from ddpnas.fitting.plan import FitPlan, reserve_of
 from ddpnas.fitting.speed import export_seconds
+from ddpnas.fitting.user_files import code_of
 from ddpnas.generation.limits import Limit
 
 __all__ = ["FitRequest"]
@@ -111,6 +112,7 @@ class FitRequest:
             export=self.export,
             baselines=list(self.baselines),
             teacher=self.teacher,
+            code=code_of([settings.get("start"), self.teacher, *self.baselines]),
             sieve=self.sieve.name,
             sieve_options=dict(self.sieve.options),
             data=dict(self.data.source) or None,

@@ -273,7 +273,7 @@ class Searched(Following):
         if timed:  # a design is as large as the network that was found
             counted["macs"] = Limit(upper=macs)
         with seeded(plan.seed):
-            network = baseline_network(name, counted, self.data)
+            network = baseline_network(self.session.opened_as(name), counted, self.data)
         costs = _additive(count_network(network, self.data.input_shape))
         weights = self.plan.recipe.get("class_weights", "none")
         recipe = create_recipe("quick", class_weights=weights)

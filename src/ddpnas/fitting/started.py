@@ -28,10 +28,9 @@ __all__ = ["RECIPE", "Started", "plan_started"]
 RECIPE = "finetune"
 
 
-def _opened(plan: FitPlan, data: Data) -> OpenedNetwork:
-    assert plan.start is not None, "a plan with a network to start from"
+def _opened(name: str, plan: FitPlan, data: Data) -> OpenedNetwork:
     return open_network(
-        plan.start, num_classes=len(data.classes), input_shape=data.input_shape,
+        name, num_classes=len(data.classes), input_shape=data.input_shape,
         weights=plan.weights, seed=plan.seed,
     )  # fmt: skip
 
@@ -53,7 +52,7 @@ def plan_started(
     """
     data = request.data
     plan = request.plan(request.reserve(), start=start, weights=weights)
-    opened = _opened(plan, data)
+    opened = _opened(start, plan, data)
     _check_limits(start, count_network(opened.model, data.input_shape), request.limits)
     recipe = create_recipe(RECIPE, **({} if batch_size is None else {"batch_size": batch_size}))
     each = epoch_seconds(opened.model, opened.prepare(data), recipe, request.device)
@@ -85,7 +84,9 @@ class Started(Following):
     """A fit that fine-tunes a network, by a plan of :func:`plan_started`; see its base."""
 
     def __init__(self, plan: FitPlan, session: Session) -> None:
-        self._opened = _opened(plan, session.data)
+        assert plan.start is not None, "a plan with a network to start from"
+        self._name = session.opened_as(plan.start)
+        self._opened = _opened(self._name, plan, session.data)
         prepared = self._opened.prepare(session.data)
         super().__init__(plan, dataclasses.replace(session, data=prepared))
 
@@ -130,4 +131,4 @@ class Started(Following):
         """Return the trained network of the folder; one of a user's file is built by that file."""
         named = self._opened.named
         in_file = named is not None and named.code is not None
-        return load(self.trained.path, model=self.plan.start if in_file else None)
+        return load(self.trained.path, model=self._name if in_file else None)

@@ -36,6 +36,8 @@ _BY_PLAN = (
 class _PlanForm(TypedDict):
     """The parts of a fit's plan that this section shows."""
 
+    start: str | None
+    teacher: str | None
     baselines: list[str]
     export: str
     seed: int
@@ -157,6 +159,8 @@ def _fit_words(folder: Path, said: str) -> list[str] | None:
     words = ["fit", said_path(plan["data"]["data"]), "--plan", str(Path(said) / PLAN)]
     if (side := plan["data"].get("image_size")) is not None:
         words += ["--image-size", str(side)]
+    for option in ("start", "teacher"):  # a plan does not make a file run: name it
+        words += user_code_words(option, without_folders(plan[option] or ""))
     for name in plan["baselines"]:
         words += ["--baseline", without_folders(name)]
     if plan["export"] != "onnx":
