@@ -1,5 +1,6 @@
 """Prunode, the rising bar and layers in a mixture that trains: cost, what is found, and resume."""
 
+import dataclasses
 import json
 import time
 
@@ -10,7 +11,7 @@ from torch import nn
 import ddpnas
 from ddpnas.cli._presets import PRESETS
 from ddpnas.costs.count import count_costs
-from ddpnas.errors import OptionError
+from ddpnas.errors import OptionError, RunError
 from ddpnas.relaxed import MixtureEvaluator
 from ddpnas.runs.config import RunConfig
 
@@ -160,6 +161,32 @@ def test_a_measured_table_enters_as_expected_cost(tmp_path):
     assert found[0] == found[1]
     with pytest.raises(OptionError, match=r"\.json file of a measured table"):
         ddpnas.create_strategy("proxyless", searched, epochs=2, cost="latency")
+
+
+def test_a_run_does_not_go_on_with_an_edited_table_of_costs(tmp_path):
+    searched, path = space((2, 4, 8, 16)), tmp_path / "latency.json"
+    table = count_costs(searched)["macs"]
+
+    def search(**more):
+        options = {"epochs": 3, "batch_size": 24, "cost": str(path)}
+        return ddpnas.search(
+            searched, data(), "proxyless", strategy_options=options, device="cpu",
+            out=tmp_path / "run", **more,
+        )  # fmt: skip
+
+    def stop(progress):
+        if progress.done == 1:
+            raise KeyboardInterrupt
+
+    table.save(path)
+    with pytest.raises(KeyboardInterrupt):
+        search(on_progress=stop)
+    pairs = next(iter(table.terms))
+    dataclasses.replace(table, terms={**table.terms, pairs: 1e6}).save(path)
+    with pytest.raises(RunError, match='began with: evaluator_options.cost_table was ".*" and is'):
+        search(resume=True)
+    table.save(path)
+    assert len(search(resume=True).history) == 3
 
 
 @pytest.mark.parametrize("name", ["da-nas", "tiered"])

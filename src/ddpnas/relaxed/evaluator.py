@@ -49,6 +49,7 @@ from ddpnas.training.checkpoint import (
 from ddpnas.training.device import autocast, pick_device, place
 from ddpnas.training.distributed import ALONE, Processes
 from ddpnas.training.sync_norm import synchronize_norms
+from ddpnas.utils.checksums import CHECKSUM, with_checksum
 from ddpnas.utils.seeds import derive_seed, seeded
 from ddpnas.utils.settings import Count, checked_fields
 
@@ -123,6 +124,8 @@ class MixtureEvaluator(BaseEvaluator):
         self.epochs = 0
         self._space, self._strategy, self._seed = space, strategy, seed
         self._processes, self._sieve = processes, sieve or SieveConfig()
+        self._identity: dict[str, Any] = {}
+        self._penalty = self._cost_penalty()
         shard = processes.shard
         self._train = Loader(data, [data.train], self.device, shard=shard)
         self._valid = Loader(data, [data.valid], self.device, shard=shard)
@@ -224,7 +227,7 @@ class MixtureEvaluator(BaseEvaluator):
             self._sgd,
             self._adam,
             order=strategy.order,
-            penalty=self._penalty(),
+            penalty=self._penalty,
             clip=strategy.clip,
             precision=self.config.mixed_precision,
             processes=self._processes,
@@ -288,8 +291,11 @@ class MixtureEvaluator(BaseEvaluator):
             for path in found
         ]
 
-    def _penalty(self) -> CostPenalty | None:
-        """Return what the strategy lets a cost add to the loss of the logits."""
+    def _cost_penalty(self) -> CostPenalty | None:
+        """Return what the strategy lets a cost add to the loss of the logits.
+
+        The content of a table in a file becomes part of the identity.
+        """
         strategy, space = self._strategy, self._space
         if strategy.cost is None:
             return None
@@ -298,6 +304,7 @@ class MixtureEvaluator(BaseEvaluator):
             table = counted[strategy.cost]
         else:
             table = CostTable.load(strategy.cost)
+            self._identity["cost_table"] = with_checksum(table.to_dict())[CHECKSUM]
         expected = ExpectedCost(table, space)
         reference = strategy.cost_reference
         if reference is None:
@@ -379,8 +386,8 @@ class MixtureEvaluator(BaseEvaluator):
             yield from self._valid.train_batches(self.batch_size, derive_seed(seed, number))
 
     def identity(self) -> dict[str, Any]:
-        """Return all options, and the sieve if there is one."""
-        return {**dataclasses.asdict(self.config), **self._sieve.identity()}
+        """Return all options, the sieve if there is one, and a checksum of the costs in a file."""
+        return {**dataclasses.asdict(self.config), **self._sieve.identity(), **self._identity}
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights, logits and the state of their optimizers; how far training is."""
