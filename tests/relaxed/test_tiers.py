@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -134,6 +135,19 @@ def test_a_prunode_search_interrupted_in_any_epoch_goes_on(tmp_path):
         evaluator.load_state_dict(kept, saved[1])
     run(strategy, evaluator)
     assert json.loads(json.dumps(strategy.state_dict())) == json.loads(json.dumps(expected))
+
+
+def test_a_new_pair_of_widths_starts_without_the_moments_of_the_last_one():
+    strategy, evaluator = made(tuple(range(2, 34, 2)), alpha_lr=0.1)
+    logits = evaluator._mixture.logits["hidden"]
+    pair, steps, moved = set(), 0, 0
+    while not strategy.done:
+        before, pair = pair, set(np.flatnonzero(strategy.taking_part[0]).tolist())
+        run(strategy, evaluator, len(strategy.history) + 1)
+        entered = bool(pair - before)
+        steps, moved = 4 + steps * (not entered), moved + entered
+        assert evaluator._adam.state[logits]["step"] == steps
+    assert moved > 3
 
 
 def test_widths_that_are_ruled_out_count_as_pruned():

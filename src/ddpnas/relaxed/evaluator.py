@@ -321,7 +321,9 @@ class MixtureEvaluator(BaseEvaluator):
             self._begin(self.epochs)
         self._step.drop(strategy.option_dropout(self.epochs))
         self.supernet.train()
-        self._mixture.keep(strategy.taking_part)
+        for logits in self._mixture.keep(strategy.taking_part):
+            for moment in self._adam.state[logits].values():
+                moment.zero_()  # of other options
         progress = strategy.progress(self.epochs)
         lr = strategy.lr_min + (strategy.lr - strategy.lr_min) * (
             (1 + math.cos(math.pi * progress)) / 2

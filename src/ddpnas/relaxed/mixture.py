@@ -78,17 +78,22 @@ class Mixture:
         self._nodes = [(tuple(n), nn.Parameter(torch.zeros(len(n), device=device))) for n in nodes]
         self.keep([np.ones(len(d.options), dtype=np.bool_) for d in self.decisions])
 
-    def keep(self, alive: Sequence[npt.NDArray[np.bool_]]) -> None:
+    def keep(self, alive: Sequence[npt.NDArray[np.bool_]]) -> list[nn.Parameter]:
         """Let only some options take part from now on.
 
         Args:
             alive: Whether each option survives, an array for each decision.
+
+        Returns:
+            Logits that start anew, all equal, because an option has entered.
         """
+        anew = []
         for decision, mask in zip(self.decisions, alive, strict=True):
             found = np.flatnonzero(mask).tolist()
             if set(found) - set(self.alive.get(decision.name, found)):  # what enters starts level
+                anew.append(self.logits[decision.name])
                 with torch.no_grad():
-                    self.logits[decision.name].zero_()
+                    anew[-1].zero_()
             self.alive[decision.name] = tuple(found)
             by_name = sorted(found, key=decision.options.__getitem__)
             self._at[decision.name] = torch.tensor(by_name)
@@ -96,6 +101,7 @@ class Mixture:
             sizes = groups[found].bincount(minlength=2)
             self._groups[decision.name] = groups
             self._drop_rates[decision.name] = self._drop_rate ** (1 / sizes[groups].clamp(min=1))
+        return anew
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the logits, in the order of the decisions, then those of edges."""
