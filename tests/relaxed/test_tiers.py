@@ -12,9 +12,11 @@ from torch import nn
 import ddpnas
 from ddpnas.cli._presets import PRESETS
 from ddpnas.costs.count import count_costs
+from ddpnas.data import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.relaxed import MixtureEvaluator
 from ddpnas.runs.config import RunConfig
+from ddpnas.space import Decision, DecisionSpace
 
 
 def data(n=120, classes=2):
@@ -201,6 +203,25 @@ def test_a_run_does_not_go_on_with_an_edited_table_of_costs(tmp_path):
         search(resume=True)
     table.save(path)
     assert len(search(resume=True).history) == 3
+
+
+@pytest.mark.parametrize("epochs", [4, 7, 14, 20, 33, 70])
+def test_stages_of_da_nas_prune_when_classes_enter(epochs):
+    options = PRESETS["da-nas"].options
+    searched = DecisionSpace([Decision("op", tuple("abcdefghij"))])
+    given = {**options["strategy_options"], "epochs": epochs}
+    strategy = ddpnas.create_strategy(options["strategy"], searched, **given)
+    config = SieveConfig(options["sieve"], options["sieve_options"])
+    sieve = config.create(torch.arange(100) % 10, epochs)
+    seen = []
+    for epoch in range(epochs):
+        part = sieve.share(epoch), strategy.distribution.max_survivors, strategy.learns(epoch)
+        if part not in seen:
+            seen.append(part)
+        strategy.learn_mixture(strategy.distribution.rows)
+        strategy.tell(strategy.ask(), [0.5])
+    assert seen == [(1.0, 10, False), (0.3, 10, True), (0.6, 6, True), (1.0, 4, True)]
+    assert strategy.distribution.max_survivors == 3
 
 
 @pytest.mark.parametrize("name", ["da-nas", "tiered"])

@@ -9,6 +9,7 @@ path of the same weights is the score. It learns from the mixture, not from the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -81,7 +82,7 @@ class GradientStrategy(BaseStrategy):
         drop_rate: See :class:`ddpnas.relaxed.Mixture`.
         parts: K of :meth:`channel_parts`, where it is the same in all epochs; 1 is all channels.
         nodes: Names of the decisions on the edges into a node whose edges have weights.
-        warmup: Part of the epochs in which the logits do not learn.
+        warmup: Part of the epochs in which the logits do not learn, rounded up.
         cost: A counted cost that the loss of the logits has a part for; None for no such part.
         cost_form: See :class:`ddpnas.relaxed.CostPenalty`.
         cost_weight: See :class:`ddpnas.relaxed.CostPenalty`.
@@ -187,7 +188,12 @@ class GradientStrategy(BaseStrategy):
 
     def learns(self, epoch: int) -> bool:
         """Return whether the logits learn in an epoch, counted from 0."""
-        return epoch >= int(self.warmup * self.epochs)
+        return epoch >= self.warmup_epochs
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Number of epochs before the logits learn: part ``warmup``, rounded up; not all."""
+        return min(self.epochs - 1, math.ceil(self.warmup * self.epochs - 1e-9))
 
     @property
     def distribution(self) -> JointDistribution:
@@ -271,13 +277,13 @@ class GradientStrategy(BaseStrategy):
             )
         before, stage = self._distribution.survivors, self.stage
         if self._stages:
-            first = 0 if self.pruning is True else int(self.warmup * self.epochs)
+            first = 0 if self.pruning is True else self.warmup_epochs
             lasting = self.epochs - first
             ends = [first - (-lasting * (s + 1) // self._stages) for s in range(self._stages)]
             for _ in range(ends.count(len(self.history))):
                 self._end_stage()
-        if (done := len(self.history) - int(self.warmup * self.epochs)) > 0:
-            self._narrow(done, self.epochs - int(self.warmup * self.epochs))
+        if (done := len(self.history) - self.warmup_epochs) > 0:
+            self._narrow(done, self.epochs - self.warmup_epochs)
         if self.stage == stage and self._distribution.survivors != before:
             self.stage += 1
 
