@@ -4,11 +4,20 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
 import ddpnas
 from ddpnas.errors import OptionError
-from ddpnas.relaxed import Draw, MixedChoices, MixtureEvaluator, PartialChannels
+from ddpnas.relaxed import (
+    Draw,
+    MixedChoices,
+    MixtureEstimate,
+    MixtureEvaluator,
+    PartialChannels,
+)
 from ddpnas.relaxed.partial_channels import widen
+from ddpnas.space import Decision, DecisionSpace
+from ddpnas.strategies.pdarts import PDARTS
 
 
 def test_each_stage_has_new_weights_logits_and_momenta(stripes):
@@ -55,6 +64,92 @@ def test_each_stage_has_its_own_network(stripes):
         strategy.tell(batch, [found.score])
     assert seen == [3, 3, 4, 4, 4, 4]
     assert space.check(strategy.architecture) == strategy.architecture
+
+
+def deep(choose, cells=1):
+    """Return a network of equal cells, whose eight options all cost the same."""
+
+    def conv():
+        return nn.Conv2d(8, 8, 1)
+
+    options = {f"conv{k}": conv for k in range(8)}
+    chosen = [choose("op", options) for _ in range(cells)]
+    ends = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    return nn.Sequential(nn.Conv2d(1, 8, 1), *chosen, *ends)
+
+
+def growing(stripes):
+    space = ddpnas.SearchSpace(deep, (1, 8, 8))
+    options = {"epochs": 6, "batch_size": 48, "cells": (1, 4, 16)}
+    strategy = ddpnas.create_strategy("pdarts", space, **options)
+    return strategy, MixtureEvaluator(space, stripes, strategy, device="cpu")
+
+
+def test_memory_is_that_of_the_largest_stage_with_the_options_left_there(stripes, monkeypatch):
+    strategy, evaluator = growing(stripes)
+    inputs, _ = next(evaluator._scored.eval_batches(8))
+    first = evaluator._step.held_bytes(inputs) / len(inputs)
+    assert len(evaluator.supernet.choices) == 1, "the first stage has begun"
+    # One cell keeps its input and eight outputs at first, 16 cells three outputs each in the end.
+    assert evaluator.memory.image == pytest.approx(16 * (1 + 3) / (1 + 8) * first, rel=0.1)
+    memory = evaluator.memory
+    assert MixtureEstimate.of(evaluator, strategy).memory_bytes == memory.of(48)
+    monkeypatch.setattr("ddpnas.relaxed.memory.free_memory", lambda: memory.of(40))
+    with pytest.raises(OptionError, match="a step on 48 images needs at least"):
+        growing(stripes)
+
+
+def test_measuring_later_stages_leaves_no_trace(stripes, monkeypatch):
+    _, measured = growing(stripes)
+    monkeypatch.setattr(PDARTS, "begins", lambda self, epoch: epoch == 0)
+    _, alone = growing(stripes)
+    assert alone.memory.image < measured.memory.image
+    for evaluator in (measured, alone):
+        evaluator._train_epoch()
+    found, expected = (evaluator.state_dict()[0] for evaluator in (measured, alone))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_step_is_timed_with_as_many_options_as_are_left_in_its_stage(stripes):
+    strategy, evaluator = growing(stripes)
+    ran = []
+    for epoch, cells, left in ((0, 1, 8), (1, 1, 8), (2, 4, 5), (3, 4, 5), (4, 16, 3), (5, 16, 3)):
+        if strategy.begins(epoch):
+            evaluator._begin(epoch)
+            assert len(evaluator.supernet.choices) == cells
+            for option in evaluator.supernet.choices[0].options:
+                option.register_forward_hook(lambda *_: ran.append(1))
+        ran.clear()
+        evaluator.time_step(epoch)
+        steps, passes = min(3, evaluator.steps), 1 + strategy.learns(epoch)
+        assert len(ran) == steps * passes * left
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("darts", {"pruning": True}),
+        ("proxyless", {"pruning": "share"}),
+        ("pdarts", {}),
+        ("drnas", {"stages": 2}),
+        ("drnas", {"pruning": True}),
+    ],
+)
+def test_as_many_options_are_left_as_planned(name, options):
+    sizes = (8, 5, 2)
+    space = DecisionSpace([Decision(f"{n}", tuple("abcdefgh"[:n])) for n in sizes])
+    strategy = ddpnas.create_strategy(name, space, epochs=30, **options)
+    seen = set()
+    for epoch in range(30):
+        stage = strategy.stage_of(epoch)
+        seen.add(stage)
+        left = [int(mask.sum()) for mask in strategy.taking_part]
+        assert left == [strategy.options_left(stage, n) for n in sizes]
+        assert stage == strategy.stage
+        strategy.learn_mixture(strategy.distribution.rows)
+        strategy.tell(strategy.ask(), [0.5])
+    assert len(seen) > 1
 
 
 def cells(stripes):

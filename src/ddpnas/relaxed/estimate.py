@@ -22,10 +22,10 @@ class MixtureEstimate:
     Attributes:
         strategy: The strategy that it was measured for.
         batch_size: Images in a step, of each of its batches.
-        steps: Steps in an epoch.
+        steps: Steps in an epoch that reads all images.
         step_seconds: (stage, whether the logits learn) -> seconds of a step.
         score_seconds: Seconds of a score.
-        memory_bytes: Memory of a step, at least.
+        memory_bytes: Memory of a step in the stage that needs the most, at least.
 
     Example:
         >>> import ddpnas
@@ -114,8 +114,4 @@ class MixtureEstimate:
 
 def _kinds(strategy: GradientStrategy) -> list[tuple[int, bool]]:
     """Return, for each epoch, its stage and whether the logits learn."""
-    stage, found = -1, []
-    for epoch in range(strategy.epochs):
-        stage += strategy.begins(epoch)
-        found.append((stage, strategy.learns(epoch)))
-    return found
+    return [(strategy.stage_of(e), strategy.learns(e)) for e in range(strategy.epochs)]

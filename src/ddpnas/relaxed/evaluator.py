@@ -147,23 +147,58 @@ class MixtureEvaluator(BaseEvaluator):
                 f"the {smallest} images of a step cannot be split over {processes.size} processes; "
                 f"use fewer"
             )
-        held = [self._step.held_bytes(inputs[:n]) for n in _MEASURED]
-        self.memory = StepMemory.measured(self._weights, [len(inputs[:n]) for n in _MEASURED], held)
-        self.memory.require(-(-self.batch_size // processes.size), free_bytes(self.device))
+        images = -(-self.batch_size // processes.size)
+        self.memory = max(self._measure_stages(inputs), key=lambda stage: stage.of(images))
+        self.memory.require(images, free_bytes(self.device))
 
     @property
     def steps(self) -> int:
         """The number of steps in an epoch without a sieve."""
         return self._train.steps(self.batch_size)
 
+    def _measure_stages(self, inputs: Tensor) -> list[StepMemory]:
+        """Return the memory of a step in each stage, whose networks may grow; begin the first.
+
+        Args:
+            inputs: Some images.
+        """
+        sizes, found = [len(inputs[:n]) for n in _MEASURED], []
+        for epoch in filter(self._strategy.begins, range(self._strategy.epochs)):
+            if epoch != self._begun:
+                self._begin(epoch)
+            self._keep_as_planned(epoch)
+            held = [self._step.held_bytes(inputs[:n]) for n in sizes]
+            found.append(StepMemory.measured(self._weights, sizes, held))
+        if self._begun > 0:
+            self._begin(0)
+        return found
+
+    def _keep_as_planned(self, epoch: int) -> None:
+        """Let as many options take part as in an epoch; a random draw stands for what survives.
+
+        Args:
+            epoch: The epoch, counted from 0.
+        """
+        strategy, rng = self._strategy, np.random.default_rng(self._seed)
+        stage, alive = strategy.stage_of(epoch), []
+        for mask in strategy.taking_part:
+            among = np.flatnonzero(mask)
+            left = min(len(among), strategy.options_left(stage, len(mask)))
+            kept = rng.choice(among, left, replace=False)
+            alive.append(np.isin(np.arange(len(mask)), kept))
+        self._mixture.keep(alive)
+
     def time_step(self, epoch: int) -> float:
         """Return the seconds of a step as in an epoch; weights and logits move.
+
+        As many options take part as then, drawn at random.
 
         Args:
             epoch: The epoch, counted from 0; a stage that begins in it is begun.
         """
         if self._begun != epoch and self._strategy.begins(epoch):
             self._begin(epoch)
+        self._keep_as_planned(epoch)
         self.supernet.train()
         valid, taken = self._valid_batches(self._seed), []
         batches = self._train.train_batches(self.batch_size, self._seed)

@@ -65,6 +65,17 @@ class DrNAS(GradientStrategy):
         self.parts = _PARTS[0] if stages == 2 else 1
         self._second = epochs // 2 if stages == 2 else None  # first epoch of the second stage
 
+    @property
+    def stage_ends(self) -> list[int]:
+        """Number of epochs after which each stage ends; none without stages."""
+        return super().stage_ends if self._second is None else [self._second, self.epochs]
+
+    def options_left(self, stage: int, options: int) -> int:
+        """Return how many options of a decision take part in a stage."""
+        if self._second is None:
+            return super().options_left(stage, options)
+        return (options + 1) // 2 if stage else options
+
     def begins(self, epoch: int) -> bool:
         """Return whether a stage begins in an epoch, counted from 0."""
         return epoch in (0, self._second)
@@ -81,4 +92,4 @@ class DrNAS(GradientStrategy):
         """Keep the better half of the options after the first stage."""
         super().learn(architectures, scores)
         if len(self.history) == self._second:
-            self.keep_likeliest(lambda options: (options + 1) // 2)
+            self.keep_likeliest(lambda options: self.options_left(1, options))

@@ -22,7 +22,7 @@ from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy, StateForm
 from ddpnas.strategies.legal import Indices
-from ddpnas.strategies.pruning import MovingPruning, prune_share
+from ddpnas.strategies.pruning import SHARE, MovingPruning, prune_share
 from ddpnas.strategies.prunode import Bracket
 from ddpnas.utils.read import Whole
 from ddpnas.utils.settings import (
@@ -161,6 +161,34 @@ class GradientStrategy(BaseStrategy):
         """Return whether weights and logits start anew in an epoch, counted from 0."""
         return epoch == 0
 
+    @property
+    def stage_ends(self) -> list[int]:
+        """Number of epochs after which each stage ends; none without stages."""
+        if not self._stages:
+            return []
+        first = 0 if self.pruning is True else self.warmup_epochs
+        lasting = self.epochs - first
+        return [first - (-lasting * (s + 1) // self._stages) for s in range(self._stages)]
+
+    def stage_of(self, epoch: int) -> int:
+        """Return the number of stages that end before an epoch, counted from 0."""
+        return sum(end <= epoch for end in self.stage_ends)
+
+    def options_left(self, stage: int, options: int) -> int:
+        """Return how many options of a decision take part in a stage, as planned.
+
+        What a rising bar or a removed layer prunes is not planned, so it is not considered.
+
+        Args:
+            stage: Number of stages before it.
+            options: Number of options at the start.
+        """
+        if self.pruning == "share":
+            for _ in range(stage):
+                options -= int(SHARE * options + 1e-9)
+            return options
+        return max(1, options - stage)
+
     def carries(self, epoch: int) -> bool:
         """Return whether a stage that begins in an epoch takes weights and logits over."""
         return False
@@ -277,10 +305,7 @@ class GradientStrategy(BaseStrategy):
             )
         before, stage = self._distribution.survivors, self.stage
         if self._stages:
-            first = 0 if self.pruning is True else self.warmup_epochs
-            lasting = self.epochs - first
-            ends = [first - (-lasting * (s + 1) // self._stages) for s in range(self._stages)]
-            for _ in range(ends.count(len(self.history))):
+            for _ in range(self.stage_ends.count(len(self.history))):
                 self._end_stage()
         if (done := len(self.history) - self.warmup_epochs) > 0:
             self._narrow(done, self.epochs - self.warmup_epochs)

@@ -92,6 +92,15 @@ class PDARTS(GradientStrategy):
         self.cells, self.skip_dropout, self.most_skips = cells, skip_dropout, most_skips
         self._ends = [epochs * (s + 1) // len(_TAKEN) for s in range(len(_TAKEN))]
 
+    @property
+    def stage_ends(self) -> list[int]:
+        """Number of epochs after which each of the three stages ends."""
+        return self._ends
+
+    def options_left(self, stage: int, options: int) -> int:
+        """Return how many options of a decision take part in a stage: 8, 5 and 3 of 8."""
+        return max(1, round(_TAKEN[stage] * options))
+
     def _place(self, epoch: int) -> tuple[int, float]:
         """Return the stage of an epoch, and the part of that stage that is over before it."""
         stage = min(sum(epoch >= end for end in self._ends), len(_TAKEN) - 1)
@@ -137,5 +146,5 @@ class PDARTS(GradientStrategy):
         """Keep the likeliest options of every decision where a stage has ended."""
         super().learn(architectures, scores)
         if len(self.history) in self._ends[:-1]:
-            share = _TAKEN[self._ends.index(len(self.history)) + 1]
-            self.keep_likeliest(lambda options: round(share * options))
+            stage = self.stage_of(len(self.history))
+            self.keep_likeliest(lambda options: self.options_left(stage, options))
