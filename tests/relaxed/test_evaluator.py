@@ -1,5 +1,6 @@
 """The evaluator of a mixture, and whole searches with it."""
 
+import dataclasses
 import json
 import re
 
@@ -10,9 +11,11 @@ import torch
 import ddpnas
 from ddpnas import resume, search
 from ddpnas.cli import main
+from ddpnas.data import SieveConfig
 from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators import BaseEvaluator, Evaluation
 from ddpnas.relaxed import ExpectedCost, MixtureEstimate, MixtureEvaluator, MixtureLoad
+from ddpnas.runs.estimate import estimate_search
 from ddpnas.strategies import GradientStrategy
 from ddpnas.testing import EvaluatorContract
 
@@ -196,8 +199,19 @@ def test_the_estimate_adds_up_over_stages_and_kinds_of_steps(small_space):
 
     scaled = estimate.scaled(expected / 2, make)
     assert 30 <= scaled.epochs <= 38 and estimate.seconds(scaled) <= expected / 2
+    half = dataclasses.replace(estimate, share=0.5)
+    assert half.seconds() == pytest.approx((expected + 75 * 0.5) / 2)
     with pytest.raises(OptionError, match=r"so 150 seconds .* \(pdarts needs 6 .*, not 4: the log"):
         estimate.scaled(150, make)
+
+
+def test_an_estimate_counts_on_the_images_that_a_sieve_leaves(stripes, small_space):
+    sieve = SieveConfig("random", {"keep": 0.2, "warmup": 0.1})
+    options = {"epochs": 10, "batch_size": 16}
+    found = estimate_search(
+        small_space, stripes, "gdas", strategy_options=options, sieve=sieve, device="cpu"
+    )
+    assert found.steps == 6 and 0.2 < found.share == sieve.mean_share < 0.7
 
 
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(small_space, stripes, monkeypatch):

@@ -26,6 +26,7 @@ class MixtureEstimate:
         step_seconds: (stage, whether the logits learn) -> seconds of a step.
         score_seconds: Seconds of a score.
         memory_bytes: Memory of a step in the stage that needs the most, at least.
+        share: Mean share of the images that an epoch reads through a sieve.
 
     Example:
         >>> import ddpnas
@@ -43,6 +44,7 @@ class MixtureEstimate:
     step_seconds: dict[tuple[int, bool], float]
     score_seconds: float
     memory_bytes: int
+    share: float = 1.0
 
     @classmethod
     def of(cls, evaluator: MixtureEvaluator, strategy: GradientStrategy) -> MixtureEstimate:
@@ -66,6 +68,7 @@ class MixtureEstimate:
             step_seconds,
             time.perf_counter() - started,
             evaluator.memory.of(evaluator.batch_size),
+            evaluator.mean_share,
         )
 
     def seconds(self, strategy: GradientStrategy | None = None) -> float:
@@ -77,9 +80,8 @@ class MixtureEstimate:
         kinds = _kinds(strategy or self.strategy)
         # A schedule of few epochs may have a kind that the measured one did not.
         most = max(self.step_seconds.values())
-        return sum(
-            self.steps * self.step_seconds.get(kind, most) + self.score_seconds for kind in kinds
-        )
+        steps = self.share * self.steps
+        return sum(steps * self.step_seconds.get(kind, most) + self.score_seconds for kind in kinds)
 
     def with_strategy(self, strategy: GradientStrategy) -> MixtureEstimate:
         """Return the same measurements for the strategy with another number of epochs."""

@@ -156,6 +156,11 @@ class MixtureEvaluator(BaseEvaluator):
         """The number of steps in an epoch without a sieve."""
         return self._train.steps(self.batch_size)
 
+    @property
+    def mean_share(self) -> float:
+        """Mean share of the images that an epoch reads through the sieve."""
+        return self._sieve.mean_share
+
     def _measure_stages(self, inputs: Tensor) -> list[StepMemory]:
         """Return the memory of a step in each stage, whose networks may grow; begin the first.
 
