@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpnas.errors import OptionError, SpaceError
-from ddpnas.shrinking import find_groups
+from ddpnas.shrinking import find_groups, shrinkable
 
 from .networks import (
     ALL,
@@ -185,3 +185,57 @@ def test_the_network_stays_as_it_was(kind):
     find_groups(network, INPUT)
     assert network.training
     assert all(torch.equal(tensor, before[n]) for n, tensor in network.state_dict().items())
+
+
+class Cached(nn.Module):
+    """Makes a table when it first runs, and anew when that is not of the size that it needs.
+
+    Args:
+        size: (pixels, channels) -> shape of the table.
+        use: (features of a pixel, table) -> features.
+    """
+
+    def __init__(self, size, use):
+        super().__init__()
+        self.first, self.second, self.head = conv(3, 16), conv(16, 16), nn.Linear(16, 5)
+        self.size, self.use = size, use
+        self.register_buffer("table", torch.zeros(1), persistent=False)
+
+    def forward(self, x):
+        x = self.second(self.first(x)).flatten(2).transpose(1, 2)
+        if self.table.shape != (size := self.size(*x.shape[1:])):
+            self.table = torch.zeros(size, device=x.device)
+        return self.head(self.use(x, self.table).mean(1))
+
+
+def test_a_table_of_positions_that_the_first_run_makes_does_not_matter():
+    network = Cached(lambda pixels, _: (pixels, pixels), lambda x, table: table.softmax(1) @ x)
+    assert free(network) == {"first": (8, 16), "second": (8, 16)}
+    space = shrinkable(network, INPUT)
+    small = space.build({"first": "8", "second": "8"})
+    assert network.table.shape == (1,) and small(torch.zeros(2, *INPUT)).shape == (2, 5)
+
+
+def test_a_table_of_channels_that_the_first_run_makes_has_to_be_there():
+    network = Cached(lambda _, channels: (channels,), lambda x, table: x + table)
+    groups = table(network)
+    assert groups["first"].free and groups["second"].kind == "unknown"
+    assert "table gets its size when the network first runs" in groups["second"].fixed
+    network(torch.zeros(2, *INPUT))
+    assert free(network)["second"] == (8, 16)
+    assert shrinkable(network, INPUT).build({"first": "8", "second": "8"}).table.shape == (8,)
+
+
+class CachedByMode(Cached):
+    """Makes a table of another size in training than in evaluation."""
+
+    def __init__(self):
+        super().__init__(None, lambda x, table: x + table.mean())
+
+    def forward(self, x):
+        self.size = (lambda *_: (2,)) if self.training else (lambda *_: (3,))
+        return super().forward(x)
+
+
+def test_a_table_of_another_size_in_training_does_not_matter():
+    assert free(CachedByMode()) == {"first": (8, 16), "second": (8, 16)}

@@ -28,7 +28,7 @@ from ddpnas.shrinking._operations import RULES, NotUnderstoodError, pointwise, t
 from ddpnas.shrinking.groups import Axis
 from ddpnas.space.meta import on_meta
 
-__all__ = ["Multiplication", "Trace", "trace"]
+__all__ = ["Multiplication", "Trace", "made_by_a_run", "trace"]
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,50 @@ def trace(
     """
     recorder = _Recorder(network)
     for mode in training:
-        network.train(mode)
-        with on_meta(), _slow_attention():
-            example = torch.zeros(_BATCH, *input_shape, dtype=input_dtype)
-            with recorder.modules(), recorder:
-                output = network(example)
-        recorder.end(output)
+        recorder.end(_run(network, input_shape, input_dtype, mode, recorder))
     network.eval()
     return recorder.trace()
+
+
+def made_by_a_run(
+    network: nn.Module, input_shape: Sequence[int], input_dtype: torch.dtype = torch.float32
+) -> set[str]:
+    """Run a network once, and return the tensors that did not exist before, or changed their size.
+
+    Some networks make a table of positions, say, when they run for the first time. It has to be
+    there before a trace, which labels the tensors that it finds.
+
+    Args:
+        network: Network on the meta device; it keeps what it makes.
+        input_shape: Shape of one input.
+        input_dtype: Type of the input.
+    """
+    before = _shapes(network)
+    for mode in (True, False):
+        _run(network, input_shape, input_dtype, mode)
+    return {path for path, shape in _shapes(network).items() if before.get(path) != shape}
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    return {path: tuple(tensor.shape) for path, tensor in tensors}
+
+
+def _run(
+    network: nn.Module,
+    input_shape: Sequence[int],
+    input_dtype: torch.dtype,
+    training: bool,
+    recorder: _Recorder | None = None,
+) -> Any:
+    """Return the output of a run, which a recorder may follow."""
+    network.train(training)
+    with on_meta(), _slow_attention(), contextlib.ExitStack() as stack:
+        example = torch.zeros(_BATCH, *input_shape, dtype=input_dtype)
+        if recorder is not None:
+            stack.enter_context(recorder.modules())
+            stack.enter_context(recorder)
+        return network(example)
 
 
 @contextlib.contextmanager

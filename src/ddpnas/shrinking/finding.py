@@ -25,7 +25,7 @@ from torch.nn.parameter import is_lazy
 from ddpnas.errors import OptionError, SpaceError
 from ddpnas.shrinking._classes import groups_of
 from ddpnas.shrinking._labels import Reason
-from ddpnas.shrinking._trace import Trace, trace
+from ddpnas.shrinking._trace import Trace, made_by_a_run, trace
 from ddpnas.shrinking._tying import Options, clusters, tie
 from ddpnas.shrinking.cutting import kept_positions, resize
 from ddpnas.shrinking.groups import Group, width_options
@@ -84,13 +84,15 @@ def find_groups(
     look: Look = functools.partial(trace, input_shape=input_shape, input_dtype=input_dtype)
     options = functools.partial(width_options, fractions=fractions, divisor=divisor)
     try:
-        whole = look(bare)
+        new = made_by_a_run(bare, input_shape, input_dtype)
+        whole = look(copy.deepcopy(bare))  # what runs may make tensors of another size again
     except Exception as error:
         raise SpaceError(
             f"{type(model).__name__} does not run on an input of "
             f"{'x'.join(map(str, input_shape))}{_where(error)}: {' '.join(str(error).split())}"
         ) from error
-    groups = _kept(groups_of(whole, options), keep)
+    groups = [_unmade(group, new) for group in groups_of(whole, options)]
+    groups = _kept(groups, keep)
     return _tried(bare, whole, groups, look, options)
 
 
@@ -109,6 +111,15 @@ def _where(error: Exception) -> str:
 
 
 Look = Callable[..., Trace]
+
+
+def _unmade(group: Group, new: set[str]) -> Group:
+    """Return the group, fixed if the given network does not have all of its tensors yet."""
+    missing = next((axis.tensor for axis in group.axes if axis.tensor in new), None)
+    if missing is None or not group.free:
+        return group
+    text = f"{missing} gets its size when the network first runs; run it on an input once"
+    return _fixed(group, Reason("unknown", text))
 
 
 def _kept(groups: list[Group], keep: Sequence[str]) -> list[Group]:

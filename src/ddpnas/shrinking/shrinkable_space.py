@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.errors import SpaceError
+from ddpnas.shrinking._trace import made_by_a_run
 from ddpnas.shrinking.cutting import Order, kept_positions, resize, undecided_sizes
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions, find_groups
 from ddpnas.shrinking.groups import Axis, Group, Positions
@@ -51,6 +52,7 @@ class ShrinkableSpace(SearchSpace):
         self.model, self.groups = model, tuple(groups)
         self.order: Order = {}
         bare = move_to_meta(copy.deepcopy(model))
+        made_by_a_run(bare, input_shape, input_dtype)  # tables of positions, say, have no width
 
         def network(choose: Choose) -> nn.Module:
             on_meta = torch.get_default_device().type == "meta"
