@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
 from ddpnas.cli._help import HelpFormatter
+from ddpnas.errors import OptionError
 from ddpnas.space.user_code import names_file
 from ddpnas.utils.read import require_plain_yaml
 from ddpnas.utils.settings import Seed
@@ -36,6 +37,7 @@ __all__ = [
     "dashed",
     "fields",
     "new_parser",
+    "only_network",
     "own_network",
     "own_space",
     "own_strategy",
@@ -140,6 +142,17 @@ def own_space(name: str) -> str:
 def own_strategy(name: str) -> str:
     """Return the option that names a user's own strategy again; nothing for others."""
     return _own("strategy", name)
+
+
+def only_network(given: Sequence[str]) -> str | None:
+    """Return the one network that may be named again; None if none is.
+
+    Raises:
+        OptionError: Several are named.
+    """
+    if len(given) > 1:
+        raise OptionError("only a fit has several networks; give --network once")
+    return next(iter(given), None)
 
 
 def _own(option: str, name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
-from ddpnas.cli._options import Command, add_json, new_parser, own_space
+from ddpnas.cli._options import Command, add_json, add_own_network, new_parser, own_space
 from ddpnas.cli._run_options import add_request, read_request, warn_if_not_kept
 from ddpnas.cli.shrink import generate_widths
 from ddpnas.costs.latency_check import check_latency, measured_here
@@ -40,6 +40,7 @@ def _generate_parser() -> ArgumentParser:
     parser.add_argument(
         "--data", help="for --rescore: where the images are now, if they have moved"
     )
+    add_own_network(parser)
     parser.add_argument("--device", default="auto", help="for --rescore: auto, cpu, cuda, ...")
     add_json(parser)
     return parser
@@ -58,6 +59,7 @@ def generate(options: Namespace) -> None:
             rescore=options.rescore,
             space=options.space,
             data=options.data,
+            network=options.network,
             device=options.device,
             on_progress=progress.update,
         )

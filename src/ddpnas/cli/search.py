@@ -19,6 +19,8 @@ from ddpnas.cli._options import (
     add_quiet,
     fields,
     new_parser,
+    only_network,
+    own_network,
     own_space,
     own_strategy,
 )
@@ -105,7 +107,7 @@ def _resume_parser() -> ArgumentParser:
         action="append",
         default=[],
         help="name your own network again, my_file.py:function; the file is executed; may be "
-        "repeated for a fit",
+        "repeated for a fit with several",
     )
     parser.add_argument(
         "--strategy",
@@ -213,6 +215,7 @@ def _resumed(options: Namespace, progress: show.SearchProgress) -> Iterator[None
         if not progress.begun:
             raise
         own = own_space(options.space) + own_strategy(options.strategy)
+        own += own_network(options.evaluator_options.get("teacher") or "")
         raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(options.out)}{own}") from None
 
 
@@ -231,6 +234,7 @@ def resume(options: Namespace) -> None:
             options.run,
             space=options.space,
             strategy=options.strategy,
+            network=only_network(options.network),
             data=options.data,
             device=options.device,
             on_progress=progress.update,

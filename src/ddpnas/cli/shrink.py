@@ -19,6 +19,7 @@ from ddpnas.cli._options import (
     add_quiet,
     add_seed_and_device,
     new_parser,
+    only_network,
     own_network,
 )
 from ddpnas.errors import OptionError
@@ -43,7 +44,16 @@ __all__ = ["COMMANDS", "generate_widths", "resume"]
 
 _PIXELS = 224  # of a network that does not say which images it takes
 _LISTED = 3  # tensors that a message names
-_OF_A_RUN = ("costs", "margin", "space", "survivors_only", "height", "parametric", "rescore")
+_OF_A_RUN = (
+    "costs",
+    "margin",
+    "space",
+    "network",
+    "survivors_only",
+    "height",
+    "parametric",
+    "rescore",
+)
 
 
 def _parser() -> ArgumentParser:
@@ -157,9 +167,7 @@ def run(options: Namespace) -> None:
 
 def resume(options: Namespace) -> None:
     """``ddpnas resume`` in the folder of a shrink."""
-    if len(options.network) > 1:
-        raise OptionError("a shrink has one network; give --network once")
-    network = next(iter(options.network), None)
+    network = only_network(options.network)
     shrunk = resume_shrink(
         options.run,
         model=network,

@@ -14,11 +14,12 @@ from typing import Any, NotRequired, TypedDict
 import torch
 
 from ddpnas.data.data import Data
+from ddpnas.errors import OptionError
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.runs.config import RunConfig
 from ddpnas.space.decisions import DecisionForm, SpaceForm
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import CodeForm, UserCode
+from ddpnas.space.user_code import CodeForm, UserCode, names_file
 from ddpnas.strategies.registry import list_strategies, strategy_options
 from ddpnas.utils.environment import environment
 from ddpnas.utils.options import differences
@@ -47,12 +48,14 @@ class RunIdentity:
         strategy_code: Fingerprint of the file that a user's strategy comes from; None for others.
         evaluator: Name of the evaluator.
         evaluator_options: What its scores depend on.
+        evaluator_code: Fingerprint of the file that the evaluator's teacher comes from; None for
+            others.
         seed: Random seed.
         data: Name and fingerprint of the data.
         decisions: The decisions of the space, as plain data.
 
     Example:
-        >>> kept = RunIdentity("toy", {}, None, "random", {}, None, "table", {}, 0, {}, [])
+        >>> kept = RunIdentity("toy", {}, None, "random", {}, None, "table", {}, None, 0, {}, [])
         >>> kept.difference(dataclasses.replace(kept, seed=3))
         'seed was 0 and is 3'
         >>> kept.difference(kept)
@@ -67,6 +70,7 @@ class RunIdentity:
     strategy_code: CodeForm | None
     evaluator: str
     evaluator_options: Mapping[str, Any]
+    evaluator_code: CodeForm | None
     seed: int
     data: _DataForm
     decisions: list[DecisionForm]
@@ -99,6 +103,7 @@ class RunIdentity:
             strategy_code=None if strategy_code is None else strategy_code.fingerprint(),
             evaluator=config.evaluator,
             evaluator_options=evaluator.identity(),
+            evaluator_code=_code_of_teacher(config.evaluator_options),
             seed=config.seed,
             data={"name": data.name, "fingerprint": data.fingerprint()},
             decisions=[decision.to_dict() for decision in space.decisions],
@@ -110,7 +115,7 @@ class RunIdentity:
         Names of data and of files of users do not count, because files may move; their content
         does. Code is left to :meth:`ddpnas.space.user_code.UserCode.require`, which names the file.
         """
-        moved = {"data.name", "space_code", "strategy_code"}
+        moved = {"data.name", "space_code", "strategy_code", "evaluator_code"}
         if None not in (self.space_code, other.space_code):
             moved.add("space")
         if None not in (self.strategy_code, other.strategy_code):
@@ -134,6 +139,14 @@ class RunIdentity:
         """
         found: RunIdentity = checked_content(content, cls, path)
         return found
+
+
+def _code_of_teacher(options: Mapping[str, Any]) -> CodeForm | None:
+    """Return the fingerprint of the file in which an evaluator's teacher is code."""
+    name = options.get("teacher")
+    if not isinstance(name, str) or not names_file(name):
+        return None
+    return UserCode.read(name, "network", OptionError).fingerprint()
 
 
 class _Held(TypedDict):

@@ -27,6 +27,7 @@ def rescore(
     *,
     space: SearchSpace | str | None = None,
     data: Data | str | Path | None = None,
+    network: str | None = None,
     device: str = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Evaluation]:
@@ -44,6 +45,8 @@ def rescore(
             itself, at the size that was searched.
         data: The data itself, for a run whose data came from Python objects; or where the run's
             images are now, if they have moved. None reads them from where they were.
+        network: For a run whose evaluator has a teacher in a user's file, its ``file.py:function``
+            once more.
         device: "auto", "cpu", "cuda", ...
         on_progress: Called now and then with the number of architectures scored so far and in all.
 
@@ -60,5 +63,6 @@ def rescore(
         True
     """
     return Run(run).rescore(
-        architectures, space=space, data=data, device=device, on_progress=on_progress
-    )
+        architectures, space=space, data=data, network=network, device=device,
+        on_progress=on_progress,
+    )  # fmt: skip

@@ -21,6 +21,7 @@ def resume(
     *,
     space: str | None = None,
     strategy: str | None = None,
+    network: str | None = None,
     data: str | Path | None = None,
     device: str | None = None,
     on_progress: Callable[[Progress], object] | None = None,
@@ -32,6 +33,8 @@ def resume(
         space: For a run over a user's space, its ``file.py:network``: a file is executed only
             because the user names it.
         strategy: For a run with a user's strategy, its ``file.py:MyStrategy``.
+        network: For a run whose evaluator has a teacher in a user's file, its
+            ``file.py:function``.
         data: Where its images are now, if they have moved.
         device: Another device than before; the last digits of scores may then differ.
         on_progress: See :func:`ddpnas.search`.
@@ -55,6 +58,7 @@ def resume(
             f"from there: ddpnas.search(space, data, strategy, evaluator=..., out={str(run)!r}, "
             f"resume=True)"
         )
+    options = kept.evaluator_options(network)
     return search(
         kept.space(space),
         kept.data(moved_to=data),
@@ -63,7 +67,7 @@ def resume(
         seed=config.seed,
         strategy_options=config.strategy_options,
         evaluator=config.evaluator,
-        evaluator_options=config.evaluator_options,
+        evaluator_options=options,
         sieve=config.sieve,
         sieve_options=config.sieve_options,
         device=device or config.device,

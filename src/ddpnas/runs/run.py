@@ -21,7 +21,7 @@ from ddpnas.runs.folder import GENERATED, RUN, RunFolder
 from ddpnas.runs.generation_request import GenerationRequest, GenerationResult, GenerationTask
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
-from ddpnas.space.user_code import confirmed_name
+from ddpnas.space.user_code import confirmed_name, names_file
 from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.registry import create_strategy, list_strategies
@@ -121,6 +121,27 @@ class Run(RunFiles):
             kept=self.identity.strategy_code,
         )
 
+    def evaluator_options(self, network: str | None = None) -> dict[str, Any]:
+        """Return the options of the run's evaluator, confirmed by the user if one names a file.
+
+        Args:
+            network: For an evaluator whose teacher is code in a file, its ``file.py:function``
+                once more.
+
+        Raises:
+            RunError: as :meth:`space`.
+        """
+        options = dict(self.config.evaluator_options)
+        teacher = options.get("teacher")
+        if isinstance(teacher, str) and names_file(teacher):
+            kept = self.identity.evaluator_code
+            options["teacher"] = confirmed_name(
+                "network", self.path, teacher, network, known=(), kept=kept
+            )
+        elif network is not None:
+            raise RunError(f"{self.path} does not use --network {network}; leave it out")
+        return options
+
     def data(self, *, moved_to: str | Path | None = None, **changes: Any) -> Data:
         """Return the data of the run, read again from where it was.
 
@@ -157,13 +178,21 @@ class Run(RunFiles):
 
     # What can be done with it.
 
-    def evaluator(self, space: SearchSpace, data: Data, *, device: str = "auto") -> Evaluator:
+    def evaluator(
+        self,
+        space: SearchSpace,
+        data: Data,
+        *,
+        device: str = "auto",
+        network: str | None = None,
+    ) -> Evaluator:
         """Return the evaluator of the run, in the state that the search left.
 
         Args:
             space: The space of the run, at the size that was searched.
             data: The data of the run.
             device: "auto", "cpu", "cuda", ...
+            network: See :meth:`evaluator_options`.
 
         Raises:
             RunError: The run has no checkpoint, its evaluator is a class of a Python program, or a
@@ -175,6 +204,7 @@ class Run(RunFiles):
                 f"the evaluator of {self.path}, {config.evaluator!r}, is a class of a Python "
                 f"program; call its own rescore"
             )
+        options = self.evaluator_options(network)
         saved = load_checkpoint(self.path / CHECKPOINT)
         if saved is None:
             raise RunError(f"{self.path} holds no weights ({CHECKPOINT} is missing)")
@@ -195,7 +225,7 @@ class Run(RunFiles):
             space,
             data,
             strategy,
-            search_evaluator_config(config.evaluator, strategy, config.evaluator_options),
+            search_evaluator_config(config.evaluator, strategy, options),
             evaluations=plain["evaluations"],
             seed=config.seed,
             device=device,
@@ -211,6 +241,7 @@ class Run(RunFiles):
         *,
         space: SearchSpace | str | None = None,
         data: Data | str | Path | None = None,
+        network: str | None = None,
         device: str = "auto",
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[Evaluation]:
@@ -223,7 +254,7 @@ class Run(RunFiles):
             space = self.space(space)
         if not isinstance(data, Data):
             data = self.data(moved_to=data)
-        evaluator = self.evaluator(space, data, device=device)
+        evaluator = self.evaluator(space, data, device=device, network=network)
         # Scores do not depend on what is scored together, so progress can be told between parts.
         step = max(_RESCORED_TOGETHER, math.ceil(len(architectures) / 10))
         found: list[Evaluation] = []
@@ -260,6 +291,7 @@ class Run(RunFiles):
         rescore: int = 0,
         space: str | None = None,
         data: Data | str | Path | None = None,
+        network: str | None = None,
         device: str = "auto",
         on_progress: Callable[[int, int], None] | None = None,
     ) -> GenerationResult:
@@ -272,6 +304,7 @@ class Run(RunFiles):
                 and choose the one with the highest score.
             space: For a run over a user's space, its ``file.py:network`` once more.
             data: For ``rescore``: the data, or where the run's images are now.
+            network: For ``rescore``: see :meth:`evaluator_options`.
             device: For ``rescore``: "auto", "cpu", "cuda", ...
             on_progress: For ``rescore``: called with the number of networks scored so far and in
                 all.
@@ -286,8 +319,9 @@ class Run(RunFiles):
         if rescore:
             rescored = [one.architecture for one in candidates[:rescore]]
             scores = self.rescore(
-                rescored, space=space, data=data, device=device, on_progress=on_progress
-            )
+                rescored, space=space, data=data, network=network, device=device,
+                on_progress=on_progress,
+            )  # fmt: skip
         return GenerationResult(task, candidates, scores)
 
     def keep(self, found: GenerationResult) -> None:
