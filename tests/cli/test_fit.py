@@ -56,6 +56,32 @@ def test_what_was_best_when_a_fit_was_killed_says_what_its_figures_are(tmp_path,
     assert len(best.classes) == 10 and main(["report", str(out / "best")]) == 0
 
 
+def test_an_interrupt_names_the_command_that_goes_on(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my net.py").write_text(NET)
+    name, out, plan = f"{tmp_path / 'my net.py'}:network", tmp_path / "run", tmp_path / "plan.json"
+    plan.write_text(json.dumps(json.loads(Path(PLAN).read_text()) | {"start": name}))
+
+    def stop(self, record):
+        raise KeyboardInterrupt
+
+    words = ["fit", "sign-digits-small", "--plan", str(plan), "--start", name, "--out", str(out)]
+    with monkeypatch.context() as patched:
+        patched.setattr("ddpnas.fitting.following.Following._tell_epoch", stop)
+        assert main([*words, "--export", "none"]) == 130
+    _, _, command = capsys.readouterr().err.strip().partition("ddpnas resume ")
+    assert shlex.split(command) == [str(out), "--network", name]
+    assert main(["resume", *shlex.split(command), "--quiet"]) == 0
+
+
+def test_an_interrupt_before_the_plan_names_no_command(tmp_path, monkeypatch, capsys):
+    def stop(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddpnas.fitting.request.FitRequest.reserve", stop)
+    assert main(["fit", "sign-digits-small", "--out", str(tmp_path / "run")]) == 130
+    assert "resume" not in capsys.readouterr().err
+
+
 def test_json_is_all_that_is_printed(tmp_path, capsys):
     out = str(tmp_path / "run")
     words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", out, "--export", "none"]

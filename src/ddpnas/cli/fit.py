@@ -27,7 +27,10 @@ from ddpnas.cli._options import (
 from ddpnas.fitting.fit import fit as fit_network
 from ddpnas.fitting.fit import resume_fit
 from ddpnas.fitting.fitted import Fitted
+from ddpnas.fitting.plan import FitPlan
+from ddpnas.fitting.user_files import in_files
 from ddpnas.generation.limits import amount, parse_limits
+from ddpnas.runs.folder import PLAN, RUN
 from ddpnas.space.user_code import without_folders
 from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Pixels
@@ -117,10 +120,19 @@ def fit(options: Namespace) -> None:
             on_progress=lambda text: show.line(text, quiet=quiet),
         )
     except KeyboardInterrupt:
-        if not (Path(out) / "run.json").exists():
+        if not _can_go_on(Path(out)):
             raise
-        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(out)}") from None
+        networks = in_files([options.start, options.teacher, *options.baseline])
+        own = "".join(own_network(name) for name in networks)
+        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(out)}{own}") from None
     _show_fitted(fitted, options.json)
+
+
+def _can_go_on(folder: Path) -> bool:
+    """Return whether a fit got so far: one that searches to its run, any other to its plan."""
+    if (folder / RUN).is_file():
+        return True
+    return (folder / PLAN).is_file() and FitPlan.read(folder).start is not None
 
 
 def resume(options: Namespace) -> None:
