@@ -175,5 +175,6 @@ def test_without_a_race_another_limit_takes_another_fit(tmp_path, capsys):
     words = ["fit", "sign-digits-small", "--plan", str(tmp_path / "plan.json"), "--out", out]
     assert main([*words, "--export", "none"]) == 0
     said = capsys.readouterr().out
+    assert "best of the race" not in said
     command = "another limit: ddpnas fit sign-digits-small --limit macs="
     assert re.search(f"{command}.* --out {out}-small", said)

@@ -64,6 +64,13 @@ def test_the_network_is_within_the_limits_and_learns(unbroken, data):
     assert torch.allclose(probabilities.sum(1), torch.ones(5))
 
 
+def test_what_the_race_measured_is_kept(unbroken):
+    own = [r for r in unbroken.search.history if r["architecture"] == dict(unbroken.architecture)]
+    assert unbroken.raced.accuracy == own[-1]["accuracy"]
+    kept = unbroken.to_dict()["raced"]
+    assert kept["images"] == len(unbroken.trained.data.valid) and kept["epochs"] > 0
+
+
 def test_the_frontier_gets_better_with_the_cost(unbroken):
     found = [(c.costs["macs"], c.accuracy) for c in unbroken.frontier]
     assert found and found == sorted(found)

@@ -172,6 +172,14 @@ def _show_fitted(fitted: Fitted, as_json: bool) -> None:
         rows,
         title=f"{fitted.evaluation.items:,} {split} images that no network was trained on",
     )
+    if len(fitted.frontier) > 1:
+        seen = [
+            [amount(c.costs["macs"]), f"{c.epochs:.1f}", f"{100 * c.accuracy:.2f} %"]
+            for c in fitted.frontier
+        ]
+        show.table(
+            ["macs", "epochs", "valid accuracy"], seen, title="best of the race at each cost"
+        )
     if fitted.evaluation.split == "valid":
         show.line("there are no test images: validation images also chose the network")
     show.line(f"architecture: {fitted.text}")

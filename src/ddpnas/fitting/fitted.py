@@ -92,6 +92,22 @@ class Fitted:
         """Share of the images of :attr:`evaluation` that are classified correctly."""
         return self.evaluation.accuracy
 
+    @property
+    def raced(self) -> Candidate | None:
+        """The network as the race left it, with its accuracy on validation images.
+
+        Where there are test images, the final training reads the validation images too, so this is
+        the last figure on them. None without a race.
+        """
+        if self.search is None:
+            return None
+        own = [
+            r for r in self.search.history if Architecture(r["architecture"]) == self.architecture
+        ]
+        return Candidate(
+            self.text, self.costs, float(own[-1]["accuracy"]), float(own[-1]["epochs"])
+        )
+
     def predict(self, images: Any) -> Tensor:
         """Return the probability of each class, (N, classes).
 
@@ -127,10 +143,11 @@ class Fitted:
             "accuracy": self.accuracy,
             "macro_f1": self.evaluation.macro_f1,
             "epochs": len(self.trained.history),
+            "raced": None if self.raced is None else self._validated(self.raced),
             "costs": dict(self.costs),
             "limits": {name: limit.to_json() for name, limit in self.limits.items()},
             "frontier": [
-                {"text": c.text, "costs": dict(c.costs), "accuracy": c.accuracy, "epochs": c.epochs}
+                {"text": c.text, "costs": dict(c.costs), **self._validated(c)}
                 for c in self.frontier
             ],
             "baselines": [
@@ -143,3 +160,9 @@ class Fitted:
             "folder": None if self.folder is None else str(self.folder),
             "files": {kind: str(path) for kind, path in self.files.items()},
         }  # fmt: skip
+
+    def _validated(self, one: Candidate) -> dict[str, Any]:
+        """Return what a candidate reached on validation images as plain data for JSON."""
+        data = self.trained.data
+        images = None if data is None else len(data.valid)
+        return {"accuracy": one.accuracy, "images": images, "epochs": one.epochs}

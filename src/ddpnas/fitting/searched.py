@@ -133,6 +133,8 @@ class Searched(Following):
 
     def _frontier(self, found: SearchResult) -> tuple[Candidate, ...]:
         """Return the networks of the race of which none is better at no more multiply-adds."""
+        if not self._races:
+            return ()
         last: dict[Architecture, Candidate] = {}
         for record in found.history:
             one = Architecture(record["architecture"])
