@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import ddpnas
 from ddpnas.utils.files import NO_TEMPORARY
 from tests.interrupted import Fault, run
 
@@ -69,6 +70,14 @@ def exported_left(folder):
 
 def fit_left(folder):
     return read(folder / "history.jsonl"), training_left(folder / "trained")
+
+
+def usable(folder):
+    """Check that a fit has a network that can be loaded, once it has scored one."""
+    history = folder / "history.jsonl"
+    scored = len(read(history)) if (folder / "plan.json").exists() and history.exists() else 0
+    if scored > 1 or any((folder / name).exists() for name in ("best", "best.old")):
+        assert ddpnas.load(folder / "best").classes
 
 
 def shrink_left(folder):
@@ -207,6 +216,7 @@ def test_an_interrupted_command_ends_as_the_unbroken_one(prepared, unbroken, tmp
         where = f"operation {at} of {operations}: {ended.err}"
         if kind == "kill":
             assert ended.code in (-9, 0), where
+            usable(folder)
             unfinished = ended.code != 0
         else:  # what needs no more room succeeds on a full disk
             unfinished = lacked_room(ended, "No space left on device")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import numpy
 import pytest
@@ -12,6 +13,7 @@ from ddpnas.data import Loader
 from ddpnas.errors import DdpnasError, DivergedError, InfeasibleError, OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting import FitPlan, resume_fit
+from ddpnas.training.trained_folder import read_comparison
 
 LIMIT = 60_000
 SPACE = {
@@ -187,6 +189,25 @@ def test_a_network_can_be_loaded_at_any_time(data, plan, tmp_path):
     assert not (out / "best" / "training").exists()
     last = ddpnas.load(out / "best").network.state_dict()
     assert all(torch.equal(last[name], value) for name, value in weights_of(fitted).items())
+
+
+def test_a_kill_between_two_renames_leaves_the_network_before(data, plan, tmp_path, monkeypatch):
+    out, rename = tmp_path / "run", Path.rename
+
+    def kill(self, target):
+        if self.name == "best.new" and (out / "best.old").exists():
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", kill)
+        with pytest.raises(KeyboardInterrupt):
+            ddpnas.fit(data, plan=plan, out=out, export="none")
+    assert not (out / "best").exists()
+    assert ddpnas.load(out / "best").predict(data.valid.inputs[:2]).shape == (2, 2)
+    assert read_comparison(out / "best").found.evaluation.items
+    resume_fit(out, data=data)
+    assert [path.name for path in out.glob("best*")] == ["best"]
 
 
 def test_what_a_fit_leaves_is_a_run_that_serves_other_limits(data, plan, tmp_path):

@@ -17,7 +17,7 @@ from ddpnas.training.device import pick_device, place
 from ddpnas.training.metrics import confusion
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import EvaluationResult, TrainResult
-from ddpnas.training.saving import CHECKPOINTS, TrainedFolder
+from ddpnas.training.saving import CHECKPOINTS, REPLACED, TrainedFolder
 from ddpnas.utils.files import writable
 
 __all__ = ["BestSoFar"]
@@ -27,6 +27,9 @@ _SHARE = 0.02  # of the time that may go into writing
 
 class BestSoFar:
     """The best network so far, in a folder that is replaced as a whole.
+
+    Between two renames only the folder of the network before is there, as ``best.old``;
+    :func:`ddpnas.load` then reads that.
 
     Writing takes at most a fiftieth of the time, so not every better network is written.
 
@@ -82,7 +85,7 @@ class BestSoFar:
     @contextlib.contextmanager
     def _replaced(self) -> Iterator[Path]:
         """Give a new folder to fill; it takes the place of the present one at the end."""
-        best, new, old = (self._path.with_suffix(end) for end in ("", ".new", ".old"))
+        best, new, old = (self._path.with_suffix(end) for end in ("", ".new", REPLACED))
         with writable(best.parent):
             if old.exists() and not best.exists():  # interrupted just then
                 old.rename(best)

@@ -27,7 +27,7 @@ from ddpnas.utils.environment import environment
 from ddpnas.utils.files import LOCK, lock, writable, write_atomic
 from ddpnas.utils.text import csv_text
 
-__all__ = ["CHECKPOINTS", "Network", "Trained", "TrainedFolder", "lock_trained"]
+__all__ = ["CHECKPOINTS", "REPLACED", "Network", "Trained", "TrainedFolder", "lock_trained"]
 
 # The first one makes the folder that of a trained network: it is removed first and written last.
 _FILES = (
@@ -39,6 +39,7 @@ _FILES = (
     "last.safetensors",
 )
 CHECKPOINTS = "training"  # a folder of checkpoints for each network
+REPLACED = ".old"  # end of the name of a folder while another one takes its place
 _OF_A_SEARCH = ("run.json", "history.jsonl")  # then result.json is that of a search
 _THEN = "go on with --resume"
 

@@ -37,7 +37,7 @@ from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.training.checkpoint import load_weights
 from ddpnas.training.networks import NamedNetwork, find_network
 from ddpnas.training.results import Compared, Comparison, StartForm
-from ddpnas.training.saving import TrainedFolder, lock_trained
+from ddpnas.training.saving import REPLACED, TrainedFolder, lock_trained
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.read import Measured, Size, Whole, blaming, read_json
 from ddpnas.utils.settings import Interpolation, checks_arguments
@@ -199,7 +199,7 @@ def read_comparison(folder: str | Path) -> Comparison | None:
     Raises:
         RunError: A file in it is damaged or was written by another version of ddpnas.
     """
-    path = Path(folder)
+    path = _in_place(Path(folder))
     if not ((path / "result.json").exists() and (path / "architecture.json").exists()):
         return None
     about, result = _read_about(path), read_json(path / "result.json", _ResultForm)
@@ -320,9 +320,15 @@ def own_code(folder: str | Path) -> tuple[str, Path] | None:
 
 def _holding(folder: str | Path) -> Path:
     """Return the folder of the trained network: the given one, or ``trained/`` in that of a run."""
-    path = Path(folder)
+    path = _in_place(Path(folder))
     inner = not (path / "architecture.json").exists() and (path / "trained").is_dir()
     return path / "trained" if inner else path
+
+
+def _in_place(path: Path) -> Path:
+    """Return a folder; or what was there before, if a kill came while another took its place."""
+    before = path.parent / f"{path.name}{REPLACED}"
+    return before if not path.exists() and before.is_dir() else path
 
 
 def _space(path: Path, about: Mapping[str, Any], given: str | SearchSpace | None) -> SearchSpace:
