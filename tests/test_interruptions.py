@@ -24,6 +24,7 @@ SEARCH = [
 ]  # fmt: skip
 TRAIN = ["--epochs", "2", "--random", "1", "--patience", "2", "--device", "cpu", "--quiet"]
 TINY_FIT = str(Path(__file__).parent / "fitting" / "tiny_plan.json")
+START_FIT = str(Path(__file__).parent / "fitting" / "tiny_start_plan.json")
 SHRUNK = f"{Path(__file__).parent / 'shrinking' / 'tiny_network.py'}:network"
 SHRINK = [
     "shrink", SHRUNK, "--data", "sign-digits-small", "--limit", "macs=60%", "--image-size", "8",
@@ -73,11 +74,15 @@ def fit_left(folder):
 
 
 def usable(folder):
-    """Check that a fit has a network that can be loaded, once it has scored one."""
+    """Check that a fit has a network that can be loaded, once it has scored or trains one."""
+    if not (folder / "plan.json").exists():
+        return
     history = folder / "history.jsonl"
-    scored = len(read(history)) if (folder / "plan.json").exists() and history.exists() else 0
-    if scored > 1 or any((folder / name).exists() for name in ("best", "best.old")):
-        assert ddpnas.load(folder / "best").classes
+    scored = len(read(history)) if history.exists() else 0
+    trains = (folder / "trained" / "training" / "start").exists()
+    kept = any((folder / name).exists() for name in ("best", "best.old"))
+    if scored > 1 or trains or kept:
+        assert ddpnas.load(folder / "best", model=SHRUNK).classes
 
 
 def shrink_left(folder):
@@ -109,6 +114,12 @@ def again_fit(folder):
     return ["resume", str(folder), "--quiet"] if (folder / "run.json").exists() else None
 
 
+def again_start(folder):
+    if not (folder / "plan.json").exists():
+        return None
+    return ["resume", str(folder), "--network", SHRUNK, "--quiet"]
+
+
 def again_training(folder):
     done = (folder / "trained" / "architecture.json").exists()
     return [] if done else ["train", str(folder), *TRAIN, "--resume"]
@@ -123,6 +134,9 @@ COMMANDS = {
     ),
     "fit": (["fit", "sign-digits-small", "--plan", TINY_FIT, "--export", "none", "--quiet", "--out",
              "{}"], None, fit_left, again_fit),
+    "fit --start": (["fit", "sign-digits-small", "--plan", START_FIT, "--start", SHRUNK, "--export",
+                     "none", "--quiet", "--out", "{}"], None,
+                    lambda f: training_left(f / "trained"), again_start),
     "shrink": ([*SHRINK, "--out", "{}"], None, shrink_left, again_shrink),
     "train": (["train", "{}", *TRAIN], "searched", lambda f: training_left(f / "trained"),
               again_training),

@@ -288,6 +288,36 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
     assert equal(again, fitted)
 
 
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_network_to_start_from_is_usable_before_its_first_epoch(
+    data, mine, tmp_path, classes, monkeypatch
+):
+    out, file = tmp_path / "run", tmp_path / "start.json"
+    Path(mine.partition(":")[0]).write_text(
+        Path(mine.partition(":")[0]).read_text().replace("num_classes=5", f"num_classes={classes}")
+    )
+    file.write_text(json.dumps({**PLAN.to_dict(), "start": mine, "space_options": {}}))
+
+    def kill(*given, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ddpnas.fitting.following.train", kill)
+        with pytest.raises(KeyboardInterrupt):
+            ddpnas.fit(data, out=out, plan=file, start=mine, export="none")
+    given = ddpnas.open_network(mine, num_classes=2, input_shape=data.input_shape, seed=3)
+    loaded = ddpnas.load(out / "best", model=mine).network.state_dict()
+    assert all(torch.equal(loaded[name], v) for name, v in given.model.state_dict().items())
+    [figures] = read_comparison(out / "best").networks
+    assert figures.evaluation.items == len(data.valid)
+    assert figures.name.endswith("not fine-tuned yet)")
+    assert ("its last layer is new" in figures.name) == (classes != 2)
+    assert equal(
+        resume_fit(out, data=data, networks=[mine]),
+        ddpnas.fit(data, plan=file, start=mine),  # which keeps no folder, so nothing in best/
+    )
+
+
 def test_a_trained_network_that_is_code_is_not_started_from_by_its_folder(data, mine, tmp_path):
     opened = ddpnas.open_network(mine, num_classes=2, input_shape=data.input_shape)
     trained = ddpnas.train(opened.model, data, "finetune", epochs=1, device="cpu")

@@ -44,6 +44,11 @@ class BestSoFar:
         self._path, self._data, self._device, self._seed = folder / BEST, data, device, seed
         self._begun, self._writing = time.perf_counter(), 0.0
 
+    @property
+    def is_there(self) -> bool:
+        """Whether a network was written, in this session or one before."""
+        return any(self._path.with_suffix(end).exists() for end in ("", REPLACED))
+
     def is_due(self) -> bool:
         """Return whether there is time for a network to be written, or none is there yet."""
         return self._writing <= _SHARE * (time.perf_counter() - self._begun)
@@ -55,6 +60,7 @@ class BestSoFar:
         save: Callable[[TrainedFolder, TrainResult], object],
         *,
         trained_on: bool,
+        delays: bool = True,
     ) -> None:
         """Write a network.
 
@@ -63,6 +69,7 @@ class BestSoFar:
             recipe: How it was trained.
             save: Writes the network and its figures into a folder.
             trained_on: Whether validation images trained it; its figures then say so.
+            delays: Whether the time that this takes delays the next network.
         """
         begun = time.perf_counter()
         device = pick_device(self._device)
@@ -75,7 +82,8 @@ class BestSoFar:
         result = TrainResult(model, evaluation, [], recipe, self._seed, passed, self._data)
         with self._replaced() as path, TrainedFolder.opened(path) as folder:
             save(folder, result)
-        self._writing += time.perf_counter() - begun
+        if delays:
+            self._writing += time.perf_counter() - begun
 
     def finish(self, trained: Path) -> None:
         """Put the network of another folder in its place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.generation.limits import Limit
+from ddpnas.space.copies import copied
 from ddpnas.training.pretrained import OpenedNetwork, open_network
 from ddpnas.training.recipes import create_recipe
 from ddpnas.training.results import Compared, TrainResult
@@ -96,9 +98,9 @@ class Started(Following):
         counted = count_network(opened.model, self.data.input_shape)
         costs = {name: float(cost) for name, cost in counted.items()}
 
-        def save(folder: TrainedFolder, result: TrainResult) -> None:
+        def save(folder: TrainedFolder, result: TrainResult, *, state: str = "") -> None:
             name = Path(str(plan.start)).name
-            one = Compared(name, name, opened.architecture, costs, result)
+            one = Compared(f"{name}{state}", name, opened.architecture, costs, result)
             folder.save(
                 opened.space, [one], limits=self.limits, named=opened.named, start=opened.start
             )
@@ -109,6 +111,12 @@ class Started(Following):
             before = read_comparison(path)
             if before is None:
                 recipe = create_recipe(RECIPE, **plan.recipe)
+                if self.best is not None and not self.best.is_there:
+                    # A network whose classes are the same is good already.
+                    layer = "" if opened.new_head is None else "its last layer is new, "
+                    as_given = functools.partial(save, state=f" ({layer}not fine-tuned yet)")
+                    given = copied(opened.model)
+                    self.best.keep(given, recipe, as_given, trained_on=False, delays=False)
                 trained = self.train(opened.model, recipe, "start", save)
                 self.mark("training")
                 save(self.trained, trained)
