@@ -288,6 +288,30 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
     assert equal(again, fitted)
 
 
+@pytest.mark.parametrize("threads", [None, 2])
+def test_a_start_is_fine_tuned_with_all_threads_or_one(data, mine, monkeypatch, tmp_path, threads):
+    took = {1: 0.01, 2: 0.02}  # as beside busy programs
+    monkeypatch.setattr(
+        "ddpnas.fitting.speed.epoch_seconds", lambda *given: took[torch.get_num_threads()]
+    )
+
+    def kill(*given, **options):
+        used.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddpnas.fitting.following.train", kill)
+    before, used = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ddpnas.fit(
+                data, None, 0.5, tmp_path / "run", start=mine, threads=threads, export="none"
+            )
+    finally:
+        torch.set_num_threads(before)
+    assert [FitPlan.read(tmp_path / "run").threads] == used == [threads or 1]
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_network_to_start_from_is_usable_before_its_first_epoch(
     data, mine, tmp_path, classes, monkeypatch
@@ -334,7 +358,7 @@ def test_a_trained_network_that_is_code_is_not_started_from_by_its_folder(data, 
 def test_a_plan_is_made_with_half_the_batch_where_memory_runs_out(
     data, mine, monkeypatch, tmp_path, start
 ):
-    asked, room = [], "started" if start else "sizing"
+    asked = []
 
     def measure(network, data, recipe, device):
         asked.append(recipe.batch_size)
@@ -342,7 +366,7 @@ def test_a_plan_is_made_with_half_the_batch_where_memory_runs_out(
             raise MemoryError
         raise KeyboardInterrupt  # enough is known
 
-    monkeypatch.setattr(f"ddpnas.fitting.{room}.epoch_seconds", measure)
+    monkeypatch.setattr("ddpnas.fitting.speed.epoch_seconds", measure)
     said = []
     with pytest.raises(KeyboardInterrupt):
         ddpnas.fit(

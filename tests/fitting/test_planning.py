@@ -8,7 +8,7 @@ import torch
 import ddpnas
 from ddpnas.costs.pace import Pace
 from ddpnas.errors import ExportError, InfeasibleError, OptionError
-from ddpnas.fitting import planning, sizing
+from ddpnas.fitting import planning, speed
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
 from ddpnas.generation.limits import parse_limits
@@ -46,7 +46,7 @@ def plan(data, monkeypatch):
     def epoch_seconds(network, data, recipe, device):
         return SECONDS_A_MAC * ddpnas.count_network(network, data.input_shape)["macs"]
 
-    monkeypatch.setattr(sizing, "epoch_seconds", epoch_seconds)
+    monkeypatch.setattr(speed, "epoch_seconds", epoch_seconds)
 
     def make(limits, seconds):
         asked = request(data, limits, seconds, "none")
@@ -96,13 +96,13 @@ def test_without_a_limit_the_time_says_how_large(plan):
 @pytest.mark.parametrize("limits", [{"macs": "5G"}, {"params": "10M"}])
 def test_under_a_loose_limit_no_large_network_is_tried(plan, limits, monkeypatch):
     tried = []
-    known = sizing.epoch_seconds
+    known = speed.epoch_seconds
 
     def epoch_seconds(network, data, *others):
         tried.append(ddpnas.count_network(network, data.input_shape)["macs"])
         return known(network, data, *others)
 
-    monkeypatch.setattr(sizing, "epoch_seconds", epoch_seconds)
+    monkeypatch.setattr(speed, "epoch_seconds", epoch_seconds)
     _, free, _ = plan({}, 200.0)
     made, macs, _ = plan(limits, 200.0)
     assert max(tried) < 5e6 and 0.5 * free < macs < 2 * free

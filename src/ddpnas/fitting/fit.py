@@ -251,7 +251,7 @@ def _prepared(
     """Return a new plan, with a batch for which there is memory."""
     if start is not None:
         plan, batch_size = _within_memory(
-            lambda size: plan_started(request, start, weights, size),
+            lambda size: plan_started(request, start, weights, size, choose_threads=choose_threads),
             RECIPES[RECIPE].batch_size or 1, request.tell,
         )  # fmt: skip
         return _Prepared(plan, batch_size=batch_size)

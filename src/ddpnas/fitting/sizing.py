@@ -8,13 +8,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-import torch
-
 from ddpnas.costs.network import count_architecture
 from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError
 from ddpnas.fitting.designs import any_within
-from ddpnas.fitting.speed import epoch_seconds
+from ddpnas.fitting.speed import epoch_seconds_by_threads
 from ddpnas.fitting.timed import LATENCY, TimedLimits
 from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
@@ -179,19 +177,10 @@ def trial_epoch(
     *,
     choose_threads: bool,
 ) -> float:
-    """Return the seconds of an epoch, if asked by the better of all threads and one; it stays set.
-
-    Beside other busy programs several threads wait for each other and are many times slower.
-    """
+    """Return the seconds of an epoch of an architecture, see :func:`epoch_seconds_by_threads`."""
     with seeded(0):
         network = space.build(architecture)
-    found = {}
-    for number in {torch.get_num_threads(), *((1,) if choose_threads else ())}:
-        torch.set_num_threads(number)
-        found[number] = epoch_seconds(network, data, recipe, device)
-    best = min(found, key=lambda number: found[number])
-    torch.set_num_threads(best)
-    return found[best]
+    return epoch_seconds_by_threads(network, data, recipe, device, choose=choose_threads)
 
 
 def limit_texts(limits: Mapping[str, Limit]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from ddpnas.training.plateau import PlateauTraining
 from ddpnas.training.recipes import Recipe
 from ddpnas.utils.seeds import seeded
 
-__all__ = ["epoch_seconds", "export_seconds", "measure_pace"]
+__all__ = ["epoch_seconds", "epoch_seconds_by_threads", "export_seconds", "measure_pace"]
 
 _WARM, _STEPS = 1, 3  # steps of each network before the clock starts, and while it runs
 # What a pace is made of: arithmetic, and memory traffic.
@@ -49,6 +49,29 @@ def epoch_seconds(network: torch.nn.Module, data: Data, recipe: Recipe, device: 
         training.train(1)
         seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds) * training.steps_an_epoch
+
+
+def epoch_seconds_by_threads(
+    network: torch.nn.Module, data: Data, recipe: Recipe, device: str, *, choose: bool
+) -> float:
+    """Return the seconds of an epoch, if asked by the better of all threads and one; it stays set.
+
+    Beside other busy programs several threads wait for each other and are many times slower.
+
+    Args:
+        network: See :func:`epoch_seconds`.
+        data: See :func:`epoch_seconds`.
+        recipe: See :func:`epoch_seconds`.
+        device: See :func:`epoch_seconds`.
+        choose: Whether the number of threads may be changed to what is faster.
+    """
+    found = {}
+    for number in {torch.get_num_threads(), *((1,) if choose else ())}:
+        torch.set_num_threads(number)
+        found[number] = epoch_seconds(network, data, recipe, device)
+    best = min(found, key=lambda number: found[number])
+    torch.set_num_threads(best)
+    return found[best]
 
 
 def export_seconds(network: torch.nn.Module, kind: Export, data: Data) -> float:

@@ -14,7 +14,7 @@ from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.following import Following, Session
 from ddpnas.fitting.plan import MORE, FitPlan
 from ddpnas.fitting.request import FitRequest
-from ddpnas.fitting.speed import epoch_seconds
+from ddpnas.fitting.speed import epoch_seconds_by_threads
 from ddpnas.generation.limits import Limit
 from ddpnas.space.copies import copied
 from ddpnas.training.pretrained import OpenedNetwork, open_network
@@ -38,7 +38,12 @@ def _opened(name: str, plan: FitPlan, data: Data) -> OpenedNetwork:
 
 
 def plan_started(
-    request: FitRequest, start: str, weights: str | None, batch_size: int | None
+    request: FitRequest,
+    start: str,
+    weights: str | None,
+    batch_size: int | None,
+    *,
+    choose_threads: bool,
 ) -> FitPlan:
     """Return a plan that fine-tunes a network for all of the time.
 
@@ -47,6 +52,7 @@ def plan_started(
         start: See :func:`ddpnas.open_network`.
         weights: See :func:`ddpnas.open_network`.
         batch_size: Images a step; None is that of the recipe.
+        choose_threads: Whether the number of threads may be changed to what is faster.
 
     Raises:
         OptionError: The network is larger than the limits allow, or the time is too short.
@@ -57,7 +63,9 @@ def plan_started(
     opened = _opened(start, plan, data)
     _check_limits(start, count_network(opened.model, data.input_shape), request.limits)
     recipe = create_recipe(RECIPE, **({} if batch_size is None else {"batch_size": batch_size}))
-    each = epoch_seconds(opened.model, opened.prepare(data), recipe, request.device)
+    each = epoch_seconds_by_threads(
+        opened.model, opened.prepare(data), recipe, request.device, choose=choose_threads
+    )
     each *= request.sieve.mean_share
     plan = request.plan(
         request.reserve(request.exporting(opened.model)), start=start, weights=weights
