@@ -82,6 +82,20 @@ def test_an_interrupt_before_the_plan_names_no_command(tmp_path, monkeypatch, ca
     assert "resume" not in capsys.readouterr().err
 
 
+def test_loading_counts_in_a_resumed_fit_too(tmp_path, monkeypatch):
+    given = []
+
+    def resumed(folder, **options):
+        given.append(options["started"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddpnas.cli.fit.resume_fit", resumed)
+    monkeypatch.setattr("ddpnas.cli.fit.seconds_since", lambda: 7.0)
+    (tmp_path / "plan.json").write_text(Path(PLAN).read_text())
+    assert main(["resume", str(tmp_path)]) == 130
+    assert given == [7.0]
+
+
 def test_json_is_all_that_is_printed(tmp_path, capsys):
     out = str(tmp_path / "run")
     words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", out, "--export", "none"]

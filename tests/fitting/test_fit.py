@@ -125,6 +125,52 @@ def test_an_interrupted_fit_goes_on_to_the_same_network(unbroken, data, plan, tm
     assert ddpnas.load(tmp_path / "run").text == unbroken.text
 
 
+def lengthened(folder, seconds):
+    """Let the first record of the race in a folder say that it took longer."""
+    first, *others = (folder / "history.jsonl").read_text().splitlines()
+    record = json.loads(first)
+    record["seconds"] += seconds
+    (folder / "history.jsonl").write_text("\n".join([json.dumps(record), *others, ""]))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_time_before_a_kill_counts_and_is_not_given_twice(
+    data, plan, tmp_path, monkeypatch, trained
+):
+    out, budgets, train = tmp_path / "run", [], ddpnas.fitting.following.train
+
+    def slow(text):
+        if text.startswith("epoch 1 "):
+            time.sleep(1.5)
+        if text.startswith("epoch 2 ") and not trained:
+            raise KeyboardInterrupt
+
+    def kill(*given):
+        raise KeyboardInterrupt
+
+    def watched(*given, **options):
+        budgets.append(options["seconds"])
+        return train(*given, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("ddpnas.fitting.following.export_trained", kill)
+        ddpnas.fit(data, plan=plan, out=out, export="none", on_progress=slow)
+    lengthened(out, 100)
+    monkeypatch.setattr("ddpnas.fitting.following.train", watched)
+    begun = time.perf_counter()
+    fitted = resume_fit(out, data=data, started=50.0)
+    passed = time.perf_counter() - begun
+    assert fitted.seconds["plan"] == PLAN.started
+    assert fitted.seconds["race"] > 150  # with the 50 seconds of loading
+    assert fitted.seconds["training"] > 1.5
+    total = PLAN.started + 150 + 1.5
+    assert total < fitted.seconds["total"] < total + passed + 10
+    # The 1.5 seconds of the training are part of its budget, as they were before the kill.
+    wanted = PLAN.seconds - PLAN.reserve - PLAN.started - 150
+    assert all(wanted - passed - 1 < seconds < wanted for seconds in budgets)
+    assert len(budgets) == (0 if trained else 1)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

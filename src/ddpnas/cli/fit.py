@@ -141,6 +141,7 @@ def resume(options: Namespace) -> None:
         options.run,
         data=options.data,
         networks=options.network,
+        started=seconds_since(),
         on_progress=lambda text: show.line(text, quiet=options.quiet),
     )
     _show_fitted(fitted, as_json=False)

@@ -288,6 +288,7 @@ def resume_fit(
     *,
     data: Data | str | Path | None = None,
     networks: Sequence[str] = (),
+    started: float = 0.0,
     on_progress: Tell | None = None,
 ) -> Fitted:
     """Go on with an interrupted fit, by its plan, to the network that it would have made.
@@ -298,6 +299,7 @@ def resume_fit(
         networks: The networks to start from, to distil from or to compare with that are code in
             your files: ``FILE.py:function`` of each once more. A file is executed only because you
             name it here.
+        started: See :func:`fit`.
         on_progress: See :func:`fit`.
 
     Raises:
@@ -308,7 +310,7 @@ def resume_fit(
     path = Path(folder)
     made = FitPlan.read(path)
     named = confirmed_networks(path, made.code, made.networks, networks)
-    begun = time.perf_counter() - made.started
+    begun = time.perf_counter() - started - made.started
     if made.start is not None:
         images = data if isinstance(data, Data) else _same_images(path, made, data)
         with _threads(made.threads):
@@ -316,7 +318,7 @@ def resume_fit(
     if not (path / RUN).is_file():
         raise RunError(f"the fit in {path} was interrupted before it began; start it again")
     run = Run(path)
-    begun -= search_seconds(run.history)  # what a training took before is in its checkpoint
+    begun -= search_seconds(run.history)
     images = data if isinstance(data, Data) else run.data(moved_to=data)
     with _threads(made.threads):
         return Searched(made, Session(images, path, True, begun, tell, named)).run(None)

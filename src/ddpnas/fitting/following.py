@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from torch import nn
 
@@ -26,9 +27,9 @@ from ddpnas.training.protections import trained_splits
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import TrainResult
 from ddpnas.training.saving import TrainedFolder
-from ddpnas.training.session import evaluated_weights
+from ddpnas.training.session import evaluated_weights, spent_seconds
 from ddpnas.training.train import train
-from ddpnas.training.trained_folder import load
+from ddpnas.training.trained_folder import load, read_comparison
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
 
@@ -71,15 +72,24 @@ class Following:
     Args:
         plan: What to do.
         session: With what.
+
+    Attributes:
+        training: Name of the final training, for the folder of its checkpoints.
     """
+
+    training: ClassVar[str]
 
     def __init__(self, plan: FitPlan, session: Session) -> None:
         self.plan, self.data, self.folder = plan, session.data, session.folder
-        self.kept, self._begun, self._tell = session.kept, session.begun, session.tell
+        self.kept, self._tell = session.kept, session.tell
         self.session = session
         self.limits = parse_limits(plan.limits)
         self.trained = TrainedFolder(self.folder / TRAINED)
+        self._trained_before = self._training_before()
+        self._begun = session.begun - self._trained_before
         self.seconds: dict[str, float] = {"plan": plan.started}
+        if self._trained_before:
+            self.seconds["training"] = self._trained_before
         self.best = BestSoFar(self.folder, self.data, plan.device, plan.seed) if self.kept else None
         self._epochs = 1
 
@@ -88,9 +98,17 @@ class Following:
         """Seconds since the fit began."""
         return time.perf_counter() - self._begun
 
+    def _training_before(self) -> float:
+        """Return the seconds that the final training took in sessions before this one."""
+        before = read_comparison(self.trained.path)
+        if before is not None:
+            return before.found.result.seconds
+        return spent_seconds(self.trained.checkpoints / self.training)
+
     def mark(self, phase: str) -> None:
-        """Note how long a phase took."""
-        self.seconds[phase] = self.passed - sum(self.seconds.values())
+        """Note how long a phase took, in this session and before."""
+        now = self.passed - sum(self.seconds.values())
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now
 
     def left(self) -> float:
         """Return the seconds that are left for training."""
@@ -106,7 +124,6 @@ class Following:
         self,
         network: nn.Module,
         recipe: Recipe,
-        name: str,
         save: Callable[[TrainedFolder, TrainResult], object],
     ) -> TrainResult:
         """Return the result of the final training; it goes on where an interrupted one stopped.
@@ -114,10 +131,9 @@ class Following:
         Args:
             network: The network; it is trained in place.
             recipe: How it is trained.
-            name: Name for the folder of its checkpoints.
             save: Writes the network and its figures into a folder.
         """
-        plan, folder = self.plan, self.trained.checkpoints / name
+        plan, folder = self.plan, self.trained.checkpoints / self.training
         dropped = plan.shortened
         so_far = copied(network)
         self._epochs = plan.epochs or 1  # as far as the clock has told
@@ -131,7 +147,7 @@ class Following:
 
         result = train(
             network, self.data, recipe, epochs=plan.epochs, seed=plan.seed, device=plan.device,
-            seconds=self.left() if dropped is None else None,
+            seconds=self.left() + self._trained_before if dropped is None else None,
             shortened=None if dropped is None else {int(k): n for k, n in dropped.items()},
             teacher=None if plan.teacher is None else self.session.opened_as(plan.teacher),
             sieve=plan.sieve, sieve_options=plan.sieve_options,

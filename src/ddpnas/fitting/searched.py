@@ -61,6 +61,8 @@ class Searched(Following):
         space: The space of the plan, if it is there; its costs may be counted already.
     """
 
+    training = "found"
+
     def __init__(self, plan: FitPlan, session: Session, space: EdgeSpace | None = None) -> None:
         super().__init__(plan, session)
         self.space = space or cast(EdgeSpace, create_space("edge", **plan.space_options))
@@ -92,6 +94,7 @@ class Searched(Following):
         with lock_trained(kept.path):
             before = read_comparison(kept.path)
             networks = [self._found(found, before)]
+            self.mark("training")
             files = self.export()
             self.seconds["total"] = self.passed
             done = {} if before is None else {one.name: one for one in before.baselines}
@@ -236,7 +239,6 @@ class Searched(Following):
             )
             return dataclasses.replace(before.found, result=trained)
         trained = self._train(found)
-        self.mark("training")
         return self._save(self.trained, chosen, trained)
 
     def _save(
@@ -261,7 +263,7 @@ class Searched(Following):
             self.change(plan.with_epochs(max(1, int(MORE * self.left() / each))))
         self._tell(f"training it for {duration(self.left())} more")
         return self.train(
-            network, self._recipe(), "found", lambda folder, one: self._save(folder, chosen, one)
+            network, self._recipe(), lambda folder, one: self._save(folder, chosen, one)
         )
 
     def _baseline(self, name: str, macs: float) -> Compared:

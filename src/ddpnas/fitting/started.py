@@ -93,6 +93,8 @@ def _check_limits(start: str, counted: Mapping[str, float], limits: Mapping[str,
 class Started(Following):
     """A fit that fine-tunes a network, by a plan of :func:`plan_started`; see its base."""
 
+    training = "start"
+
     def __init__(self, plan: FitPlan, session: Session) -> None:
         assert plan.start is not None, "a plan with a network to start from"
         self._name = session.opened_as(plan.start)
@@ -125,13 +127,13 @@ class Started(Following):
                     as_given = functools.partial(save, state=f" ({layer}not fine-tuned yet)")
                     given = copied(opened.model)
                     self.best.keep(given, recipe, as_given, trained_on=False, delays=False)
-                trained = self.train(opened.model, recipe, "start", save)
-                self.mark("training")
+                trained = self.train(opened.model, recipe, save)
                 save(self.trained, trained)
             else:
                 trained = dataclasses.replace(
                     before.found.result, model=self.load().network, data=self.data
                 )
+        self.mark("training")
         files = self.export()
         self.seconds["total"] = self.passed
         if self.kept:

@@ -63,7 +63,7 @@ from ddpnas.utils.read import Measured, Whole, checked_content
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.shapes import Range
 
-__all__ = ["OtherBatchError", "Session", "evaluated_weights"]
+__all__ = ["OtherBatchError", "Session", "evaluated_weights", "spent_seconds"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +76,16 @@ class _SavedForm(TypedDict):
     result: NotRequired[dict[str, Any]]  # of a training that was finished
 
 
-class _ProgressForm(TypedDict):
+class _SpentForm(TypedDict):
+    """What a checkpoint and a result say alike."""
+
+    seconds: Annotated[float, Range(0)]
+
+
+class _ProgressForm(_SpentForm):
     """The plain data of a checkpoint between two epochs."""
 
     steps: Whole
-    seconds: Annotated[float, Range(0)]
     history: list[dict[str, Measured]]
     optimizer: dict[str, dict[str, Any]]
     scaler: dict[str, Any] | None
@@ -523,6 +528,23 @@ def evaluated_weights(folder: Path) -> dict[str, Tensor]:
         raise RunError(f"{folder} holds no checkpoint of a training")
     tensors, _ = saved
     return without_prefix("average", tensors) or without_prefix("model", tensors)
+
+
+def spent_seconds(folder: Path) -> float:
+    """Return the seconds that a training has taken, by its checkpoint; 0 where there is none yet.
+
+    Args:
+        folder: Folder of the training.
+
+    Raises:
+        RunError: The checkpoint is damaged.
+    """
+    saved = load_checkpoint(folder / CHECKPOINT)
+    if saved is None:
+        return 0.0
+    _, plain = saved
+    kept: _SpentForm = checked_content(plain.get("result", plain), _SpentForm, folder / CHECKPOINT)
+    return kept["seconds"]
 
 
 def _network_hash(model: nn.Module) -> str:
