@@ -15,18 +15,13 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
-from ddpnas.errors import InfeasibleError, OptionError, RunError
+from ddpnas.errors import InfeasibleError, OptionError, RunError, SpaceError
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, Limits, checked_limits, parse_limits, within
 from ddpnas.shrinking._phases import Phases, whole_of
+from ddpnas.shrinking.estimate import Estimate, refuse_too_long
 from ddpnas.shrinking.folder import COSTS, ShrinkFolder
-from ddpnas.shrinking.plan import (
-    SHRINK,
-    ShrinkPlan,
-    ShrinkSettings,
-    estimate,
-    refuse_too_long,
-)
+from ddpnas.shrinking.plan import SHRINK, ShrinkPlan, ShrinkSettings
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.width_scores import WidthScores, describe_fixed
@@ -55,6 +50,8 @@ class ShrinkTask:
         costs: Cost name -> table.
         limits: The limits.
         named: What builds the given network by name; None if nothing does.
+        estimate: What its networks take for an image; None if it was reopened or nothing is cut.
+        at_side: Pixels a side -> the same for images of that size; None if they are no use.
     """
 
     followed: ShrinkPlan
@@ -63,6 +60,8 @@ class ShrinkTask:
     costs: dict[str, CostTable]
     limits: dict[str, Limit]
     named: NamedNetwork | None
+    estimate: Estimate | None = None
+    at_side: Callable[[int], Estimate | None] = lambda side: None
 
     @classmethod
     def plan(
@@ -94,19 +93,31 @@ class ShrinkTask:
         """
         data = as_data(data)
         more = [one if isinstance(one, CostTable) else CostTable.load(one) for one in costs]
-        space, tables = _opened(model, data, settings, more)
-        full = {name: table.cost(whole_of(space)) for name, table in tables.items()}
-        asked = checked_limits(parse_limits(limits, of=full), tables)
-        _refuse_infeasible(space, asked, tables)
-        phases: dict[str, float] = {}
-        if not within(whole_of(space), asked, tables):
-            place = pick_device(settings.device)
-            phases = estimate(space, data, asked, tables, settings, place, writes=writes)
+        limits = limits if isinstance(limits, Mapping) else list(limits)
+        place = pick_device(settings.device)
+
+        def estimated(opened: _Opened) -> Estimate | None:
+            space, tables, asked = opened
+            if within(whole_of(space), asked, tables):
+                return None
+            return Estimate(space, asked, tables, settings, place, writes=writes)
+
+        def at_side(side: int) -> Estimate | None:
+            if more:  # measured with images of this size
+                return None
+            smaller = dataclasses.replace(data, input_shape=(data.input_shape[0], side, side))
+            try:
+                return estimated(_limited(model, smaller, settings, more, limits))
+            except (SpaceError, InfeasibleError):
+                return None
+
+        space, tables, asked = opened = _limited(model, data, settings, more, limits)
+        estimate = estimated(opened)
         code = None if named is None else named.code
         followed = ShrinkPlan(
             settings=settings,
             limits={name: str(limit) for name, limit in asked.items()},
-            phases=phases,
+            phases={} if estimate is None else estimate.phases(data),
             given=OpenedNetwork(model, "").fingerprint(),
             images=data.fingerprint(),
             network=None if named is None else named.name,
@@ -114,7 +125,7 @@ class ShrinkTask:
             code=None if code is None else dict(code.fingerprint()),
             data=dict(data.source) or None,
         )
-        return cls(followed, space, data, tables, asked, named)
+        return cls(followed, space, data, tables, asked, named, estimate, at_side)
 
     @classmethod
     def reopened(
@@ -181,7 +192,8 @@ class ShrinkTask:
         Raises:
             OptionError: The message names what would fit.
         """
-        refuse_too_long(self.followed.phases, self.followed.settings.minutes, self.data)
+        if self.estimate is not None:
+            refuse_too_long(self.estimate, self.data, self.followed.settings.minutes, self.at_side)
 
     def run(self, folder: ShrinkFolder, tell: Tell | None = None, *, kept: bool = True) -> Shrunk:
         """Do what is not done yet, and return the result.
@@ -206,6 +218,24 @@ class ShrinkTask:
         if kept:
             run.write()
         return dataclasses.replace(found, folder=folder.path if kept else None)
+
+
+_Opened = tuple[ShrinkableSpace, dict[str, CostTable], dict[str, Limit]]
+
+
+def _limited(
+    model: nn.Module,
+    data: Data,
+    settings: ShrinkSettings,
+    more: Iterable[CostTable],
+    limits: Limits | Iterable[str],
+) -> _Opened:
+    """Return the widths of a network, the tables of its costs, and limits that can be met."""
+    space, tables = _opened(model, data, settings, more)
+    full = {name: table.cost(whole_of(space)) for name, table in tables.items()}
+    asked = checked_limits(parse_limits(limits, of=full), tables)
+    _refuse_infeasible(space, asked, tables)
+    return space, tables, asked
 
 
 def _opened(
