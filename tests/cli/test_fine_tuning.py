@@ -109,6 +109,15 @@ def test_what_cannot_be_started_from_is_one_sentence(photos, tmp_path, capsys, m
         capsys, *words, "--start", "resnet18"
     )
     assert "belongs to --start" in refused(capsys, *words, "--weights", "a.pth")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["train", "--start", NAME, "--data"], ["fit", "--start", NAME], ["shrink", NAME, "--data"]],
+)
+def test_weights_that_cannot_be_downloaded_are_one_sentence(
+    words, photos, tmp_path, capsys, monkeypatch
+):
     create = timm.create_model
 
     def offline(name, pretrained=False, **options):
@@ -118,7 +127,9 @@ def test_what_cannot_be_started_from_is_one_sentence(photos, tmp_path, capsys, m
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    says = refused(capsys, *start, "--data", photos, "--out", str(tmp_path / "out"))
+    if words[0] == "shrink":
+        photos = f"{photos} --limit macs=50%"
+    says = refused(capsys, *words, *photos.split(), "--out", str(tmp_path / "out"))
     assert "cannot be downloaded (ConnectionError: no route to host tomorrow" in says
     assert "tomorrow ...); give a file" in says and "Retrying" not in says
     assert "--weights FILE" in says and not (tmp_path / "out").exists()
