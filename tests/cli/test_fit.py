@@ -96,6 +96,23 @@ def test_loading_counts_in_a_resumed_fit_too(tmp_path, monkeypatch):
     assert given == [7.0]
 
 
+@pytest.mark.parametrize(
+    ("data", "out"), [(".", "runs/in"), ("..", "runs/my-photos"), ("../in/", "runs/in")]
+)
+def test_the_default_folder_has_the_name_of_the_images(tmp_path, monkeypatch, data, out):
+    (tmp_path / "my photos" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "my photos" / "in")
+    asked = []
+
+    def fit(data, limits, minutes, out, **options):
+        asked.append(out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddpnas.cli.fit.fit_network", fit)
+    assert main(["fit", data]) == 130
+    assert asked == [out]
+
+
 def test_json_is_all_that_is_printed(tmp_path, capsys):
     out = str(tmp_path / "run")
     words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", out, "--export", "none"]

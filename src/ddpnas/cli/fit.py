@@ -93,7 +93,7 @@ def _fit_parser() -> ArgumentParser:
 
 def fit(options: Namespace) -> None:
     """``ddpnas fit``."""
-    out = options.out or f"runs/{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(options.data).name)}"
+    out = options.out or _default_out(options.data)
     quiet = options.quiet or options.json
     try:
         fitted = fit_network(
@@ -126,6 +126,14 @@ def fit(options: Namespace) -> None:
         own = "".join(own_network(name) for name in networks)
         raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(out)}{own}") from None
     _show_fitted(fitted, options.json)
+
+
+def _default_out(data: str) -> str:
+    """Return a folder for a fit, named as that of its images, for "." and "..", too."""
+    name = Path(data).name
+    if name in ("", ".."):
+        name = Path(data).resolve().name
+    return f"runs/{re.sub(r'[^A-Za-z0-9._-]+', '-', name) or 'fit'}"
 
 
 def _can_go_on(folder: Path) -> bool:
