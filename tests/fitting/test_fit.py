@@ -334,6 +334,21 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
     assert equal(again, fitted)
 
 
+def test_a_start_by_a_plan_takes_images_of_the_same_size(mine, tmp_path):
+    images = torch.randint(0, 256, (60, 12, 12), dtype=torch.uint8).numpy()
+    numpy.savez(tmp_path / "x.npz", train_images=images, train_labels=numpy.arange(60) % 2)
+    content = {
+        **PLAN.to_dict(), "start": mine, "space_options": {}, "epochs": 1,
+        "data": {"data": "x.npz", "image_size": 8},
+    }  # fmt: skip
+    (tmp_path / "start.json").write_text(json.dumps(content))
+    options = {"plan": tmp_path / "start.json", "start": mine}
+    fitted = ddpnas.fit(tmp_path / "x.npz", **options)
+    assert fitted.trained.data.input_shape == (1, 8, 8)
+    with pytest.raises(OptionError, match="the plan says image_size = 8, not 12; leave image_size"):
+        ddpnas.fit(tmp_path / "x.npz", image_size=12, **options)
+
+
 @pytest.mark.parametrize("threads", [None, 2])
 def test_a_start_is_fine_tuned_with_all_threads_or_one(data, mine, monkeypatch, tmp_path, threads):
     took = {1: 0.01, 2: 0.02}  # as beside busy programs

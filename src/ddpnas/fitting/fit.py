@@ -161,6 +161,10 @@ def fit(
             "metric": (metric, "accuracy"), "class_weights": (class_weights, "none"),
             "seed": (seed, 0), "device": (device, "auto"), "threads": (threads, None),
         })  # fmt: skip
+        if followed.data is not None:
+            followed.refuse_others({"image_size": (image_size, None)})
+            if isinstance(data, (str, Path)):
+                image_size = followed.image_size
         start, teacher = followed.start, followed.teacher
     elif start is None and weights is not None:
         raise OptionError("weights belong to a network: give start too (--start timm:NAME)")

@@ -175,6 +175,11 @@ class FitPlan:
         """Names of the networks that the fit opens: start, teacher and baselines."""
         return [self.start, self.teacher, *self.baselines]
 
+    @property
+    def image_size(self) -> int | None:
+        """Pixels a side that the images were resized to; None if they were not, or are unknown."""
+        return (self.data or {}).get("image_size")
+
     def named_again(self, holder: Path, *, start: str | None, teacher: str | None) -> FitPlan:
         """Return the plan with the networks in files as a user names them now.
 
@@ -215,6 +220,7 @@ class FitPlan:
             "minutes": self.seconds / 60,
             "metric": self.evaluator_options.get("metric", "accuracy"),
             "class_weights": self.recipe.get("class_weights", "none"),
+            "image_size": self.image_size,
         }
         if "limits" in given:
             planned["limits"] = {n: str(one) for n, one in parse_limits(self.limits).items()}
