@@ -1,6 +1,7 @@
 """fit(): within the limits and in time, the same by the same plan, and resumed to the same end."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -332,6 +333,22 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
         ddpnas.fit(data, out=out, plan=file, start=mine, export="none")
     again = ddpnas.fit(data, out=out, plan=file, start=mine, export="none", overwrite=True)
     assert equal(again, fitted)
+
+
+def test_the_minutes_that_are_advised_are_enough_to_fine_tune(data, mine, monkeypatch):
+    monkeypatch.setattr("ddpnas.fitting.speed.epoch_seconds", lambda *given: 10.0)
+
+    def kill(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddpnas.fitting.following.train", kill)
+    says = "9.0 s are too short to fine-tune .*:network: an epoch of training takes 10.0 s, and"
+    with pytest.raises(OptionError, match=says) as error:
+        ddpnas.fit(data, None, 0.15, start=mine)
+    advised = re.search(r"give at least --minutes (\d+\.\d), a smaller --image", str(error.value))
+    assert 0.2 < float(advised[1]) < 1.5
+    with pytest.raises(KeyboardInterrupt):  # there is time to train
+        ddpnas.fit(data, None, float(advised[1]), start=mine)
 
 
 def test_a_start_by_a_plan_takes_images_of_the_same_size(mine, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
-from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.errors import InfeasibleError
 from ddpnas.fitting.candidates import Entry, draw_candidates, prior_of
 from ddpnas.fitting.designs import PEAK, added_limits, any_within, entry_by_peak
 from ddpnas.fitting.plan import MORE, FitPlan, Race, divide
@@ -73,14 +73,7 @@ def make_plan(
         reserve = request.reserve(request.exporting(space.build(networks.design)))
     left = request.left(reserve)
     if left < each:
-        needed = request.seconds - left
-        # The time that preparing takes varies, so some more than it took now.
-        minutes = math.ceil((1.2 * needed + 3 * each) / 6) / 10
-        raise OptionError(
-            f"{duration(request.seconds)} are too short: an epoch of training takes "
-            f"{duration(each)}, and {duration(needed)} go to preparing, testing and writing; give "
-            f"at least --minutes {minutes:.1f}, or fewer images"
-        )
+        raise request.too_short(each, reserve, "or fewer images")
     race = divide(left, each)
     if latency is not None and latency.table is None and race.candidates > 1:
         latency = _measured(networks, timed, request)

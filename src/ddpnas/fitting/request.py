@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from torch import nn
 
 from ddpnas.data.data import Data
 from ddpnas.data.sieves import SieveConfig
-from ddpnas.errors import ExportError
+from ddpnas.errors import ExportError, OptionError
 from ddpnas.export.trained import Export
 from ddpnas.fitting.plan import FitPlan, reserve_of
 from ddpnas.fitting.speed import export_seconds
 from ddpnas.fitting.user_files import code_of
 from ddpnas.generation.limits import Limit
+from ddpnas.utils.duration import duration
 
 __all__ = ["FitRequest"]
 
@@ -93,6 +95,24 @@ class FitRequest:
             reserve: Seconds to keep for the end.
         """
         return self.seconds - reserve - self.passed
+
+    def too_short(self, each: float, reserve: float, instead: str, to: str = "") -> OptionError:
+        """Return the error where there is no time for an epoch; it names minutes that are enough.
+
+        Args:
+            each: Seconds of an epoch.
+            reserve: Seconds to keep for the end.
+            instead: What else would help.
+            to: What the time is too short for.
+        """
+        needed = self.seconds - self.left(reserve)
+        # The time that preparing takes varies, so some more than it took now.
+        minutes = math.ceil((1.2 * needed + 3 * each) / 6) / 10
+        return OptionError(
+            f"{duration(self.seconds)} are too short{to}: an epoch of training takes "
+            f"{duration(each)}, and {duration(needed)} go to preparing, testing and writing; give "
+            f"at least --minutes {minutes:.1f}, {instead}"
+        )
 
     def plan(self, reserve: float, **settings: Any) -> FitPlan:
         """Return a plan of this fit that begins now.

@@ -67,14 +67,11 @@ def plan_started(
         opened.model, opened.prepare(data), recipe, request.device, choose=choose_threads
     )
     each *= request.sieve.mean_share
-    plan = request.plan(
-        request.reserve(request.exporting(opened.model)), start=start, weights=weights
-    )
+    reserve = request.reserve(request.exporting(opened.model))
+    plan = request.plan(reserve, start=start, weights=weights)
     if plan.training < each:
-        raise OptionError(
-            f"{duration(request.seconds)} are too short to fine-tune {start}: an epoch takes "
-            f"{duration(each)}; give more --minutes, a smaller --image-size, or fewer images"
-        )
+        others = "a smaller --image-size, or fewer images"
+        raise request.too_short(each, reserve, others, f" to fine-tune {start}")
     return plan.with_epochs(max(1, int(MORE * plan.training / each)))
 
 
