@@ -201,14 +201,20 @@ def test_dynamics_drops_what_is_always_right_and_what_is_always_wrong(scoring, k
     assert sieve.kept[:200].tolist() == list(range(*kept)) and len(sieve.kept) == 400
 
 
+@pytest.mark.parametrize(
+    ("bin_width", "sizes"), [(0.5, (300, 60, 40)), (2.0, (300, 100)), (0.25, (150, 150, 60, 40))]
+)
 @pytest.mark.parametrize("rule", [1, 2, 3])
-def test_entropy_draws_as_its_histogram_says(rule):
-    """Of items in three bins of 300, 60 and 40, one is drawn: frequencies are those published."""
-    sizes = torch.tensor([300.0, 60.0, 40.0])
-    p = {1: sizes.max() - sizes + 1, 2: torch.ones(3), 3: 1 / sizes}[rule]
-    entropies = torch.tensor([0.005, 0.05, 0.5]).repeat_interleave(sizes.long())
-    labels, counts, n = torch.zeros(400, dtype=torch.long), torch.zeros(3), 1000
-    sieve = EntropySieve(labels, 5, rule=rule)
+def test_entropy_draws_as_its_histogram_says(rule, bin_width, sizes):
+    """One of 400 items is drawn; how often from which bin is published."""
+    # Powers of ten -2.4, -2.1, -1.4 and -0.6: in four, three or two bins. By the natural logarithm
+    # they are -5.5, -4.8, -3.2 and -1.4, which fall into other bins.
+    powers = torch.tensor([-2.4, -2.1, -1.4, -0.6])
+    entropies = (10**powers).repeat_interleave(torch.tensor([150, 150, 60, 40]))
+    sizes = torch.tensor(sizes).double()
+    p = {1: sizes.max() - sizes + 1, 2: torch.ones(len(sizes)), 3: 1 / sizes}[rule]
+    labels, counts, n = torch.zeros(400, dtype=torch.long), torch.zeros(len(sizes)), 1000
+    sieve = EntropySieve(labels, 5, rule=rule, bin_width=bin_width)
     sieve.learn(entropies)
     for seed in range(n):
         sieve.lot = torch.rand(400, generator=torch.Generator().manual_seed(seed)).double()
