@@ -46,16 +46,21 @@ def test_where_all_was_scored_it_asks_again():
 
 
 @pytest.mark.slow
-def test_it_beats_random_search_on_the_table_at_equal_scores():
+def test_what_the_forest_picks_beats_random_search_on_the_table_at_equal_scores():
     pytest.importorskip("sklearn")
     table = load_table("nasbench201")
 
-    def best(name, **options):
-        found = []
-        for seed in range(6):
-            strategy = create_strategy(name, table.space, seed, evaluations=150, **options)
+    def found(name):
+        """Return the best score, and the mean score after the first 100, over ten seeds."""
+        best, later = [], []
+        for seed in range(10):
+            strategy = create_strategy(name, table.space, seed, evaluations=150)
             run(strategy, lambda a: table.query(a, 200).valid)
-            found.append(max(strategy.scores))
-        return np.mean(found)
+            best.append(max(strategy.scores))
+            later.append(np.mean(strategy.scores[100:]))
+        return np.mean(best), np.mean(later)
 
-    assert best("forest") > best("random")
+    (best, later), (by_chance, on_average) = found("forest"), found("random")
+    # Of 20 seeds: 91.5 and 90.4 % against 91.1 and 83.8 %, and by a constant promise as by chance.
+    assert best > by_chance + 0.0015
+    assert later > on_average + 0.03
