@@ -169,6 +169,20 @@ def test_a_streamed_pass_reads_nothing_outside_of_what_is_kept(name):
         list(loader.train_batches(16, 0))
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_with_all_items_a_pass_is_the_permutation_of_its_seed(seed):
+    data = make_data(Guarded())
+    loader = Loader(data, [data.train], CPU)
+    n = len(data.train)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: n // 16 * 16]
+    for sieve in (loader.sieve, SieveConfig("all").create(loader.labels, EPOCHS, seed=1)):
+        loader.sieve = sieve
+        for _ in range(2):  # before and after an epoch
+            read = [loader._given[0] for _ in loader.train_batches(16, seed)]
+            assert torch.equal(torch.cat(read), order)
+            sieve.end_epoch()
+
+
 def test_the_loader_tells_the_sieve_which_items_its_batches_hold():
     data = make_data(Guarded())
     loader = Loader(data, [data.train], CPU)
