@@ -335,6 +335,8 @@ def test_an_evaluator_of_ones_own_is_a_class_or_an_object(small_space, stripes, 
         ddpnas.rescore(tmp_path / "run", [by_class.architecture], space=small_space, data=stripes)
     for evaluator, more, says in (
         (made, {"evaluator_options": {"weight": 1.0}}, "with a name or a class"),
+        (made, {"sieve": "random"}, "reads images as it likes, so sieve 'random' cannot run"),
+        (ByLength, {"sieve": "random"}, "reads images as it likes, so sieve 'random' cannot run"),
         (3, {}, "must be a name, a class or an object"),
         (made, {"strategy_options": {"evaluations": 1001}}, "too many"),
         ("supernett", {}, "did you mean 'supernet'"),

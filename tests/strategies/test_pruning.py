@@ -171,18 +171,23 @@ def test_in_the_space_edge_layers_can_be_removed():
     assert pruned == {d.name for d in space.decisions if d.name.endswith("depth")}
 
 
-def test_a_removed_layer_costs_exactly_what_the_table_says():
-    table = count_costs(MOBILE)["macs"]
-    rng = np.random.default_rng(0)
-    for _ in range(1):
-        whole = {**MOBILE.sample(rng), "block12": MOBILE.decisions[0].options[0]}
-        whole = MOBILE.check({**whole, "block10": whole["block12"], "block11": whole["block12"]})
-        less = MOBILE.check({**whole, "block12": "skip"})
-        counted = [
-            count_network(MOBILE.build(one), MOBILE.input_shape)["macs"] for one in (whole, less)
-        ]
-        assert counted[0] - counted[1] == table.cost(whole) - table.cost(less) > 0
-        assert MOBILE.canonical({**whole, "block10": "skip"}) == MOBILE.canonical(less)
+def test_a_layer_that_the_rule_removes_costs_exactly_what_the_table_says():
+    table, rng = count_costs(MOBILE)["macs"], np.random.default_rng(0)
+    layers = [d.options[rng.integers(9)] for d in MOBILE.decisions]  # no skip
+    whole = dict(zip((d.name for d in MOBILE.decisions), layers, strict=True))
+    whole = MOBILE.check({**whole, "block10": whole["block12"], "block11": whole["block12"]})
+    rows = [np.full(len(d.options), 1 / len(d.options)) for d in MOBILE.decisions]
+    at = [d.name for d in MOBILE.decisions].index("block12")
+    rows[at] = np.where(np.array(MOBILE.decisions[at].options) == "skip", 0.91, 0.01)
+    rule = MovingPruning(MOBILE, threshold=False, layers=True, memory=0.0)
+    pruned = rule(JointDistribution.uniform(MOBILE.decisions).with_rows(rows), 1.0)
+    decided = {name: left[0] for name, left in pruned.survivors.items() if len(left) == 1}
+    less = MOBILE.check({**whole, **decided})
+    counted = [
+        count_network(MOBILE.build(one), MOBILE.input_shape)["macs"] for one in (whole, less)
+    ]
+    assert counted[0] - counted[1] == table.cost(whole) - table.cost(less) > 0
+    assert MOBILE.canonical({**whole, "block10": "skip"}) == MOBILE.canonical(less)
 
 
 def test_pruning_has_to_be_one_of_the_rules():
