@@ -22,6 +22,12 @@ SEARCH = [
     "--space-options.channels", "2", "--space-options.cells-per-stage", "1", "--device", "cpu",
     "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20", "--quiet",
 ]  # fmt: skip
+# A new network begins after the second and the fourth epoch.
+MIXTURE = [
+    "search", "--data", "sign-digits-small", "--limit-train-images", "100", "--space", "toy",
+    "--strategy", "pdarts", "--strategy-options.epochs", "6", "--strategy-options.batch-size", "50",
+    "--strategy-options.alpha-lr", "0.1", "--device", "cpu", "--quiet",
+]  # fmt: skip
 TRAIN = ["--epochs", "2", "--random", "1", "--patience", "2", "--device", "cpu", "--quiet"]
 TINY_FIT = str(Path(__file__).parent / "fitting" / "tiny_plan.json")
 START_FIT = str(Path(__file__).parent / "fitting" / "tiny_start_plan.json")
@@ -129,6 +135,7 @@ def again_training(folder):
 # (None for the same words, [] if nothing is left to do).
 COMMANDS = {
     "search": ([*SEARCH, "--out", "{}"], None, search_left, again_search),
+    "search by a mixture": ([*MIXTURE, "--out", "{}"], None, search_left, again_search),
     "search --overwrite": (
         [*SEARCH, "--out", "{}", "--overwrite"], "trained", search_left, lambda folder: None,
     ),

@@ -78,18 +78,20 @@ def timeless(history):
 
 
 @pytest.mark.parametrize(
-    ("name", "killed"),
+    ("name", "method", "killed"),
     [
-        pytest.param(name, done, marks=() if (name, done) in FAST_KILLS else pytest.mark.slow)
-        for name in METHODS
+        pytest.param(*one, done, marks=() if (one[0], done) in FAST_KILLS else pytest.mark.slow)
+        for one in [*METHODS.items(), ("darts", {"order": 2})]
         for done in (1, 2, 3)
     ],
 )
-def test_a_search_killed_in_any_epoch_ends_as_the_unbroken_one(stripes, tmp_path, name, killed):
+def test_a_search_killed_in_any_epoch_ends_as_the_unbroken_one(
+    stripes, tmp_path, name, method, killed
+):
     space = ddpnas.create_space("toy", num_classes=3)
 
     def run(out, **more):
-        options = {**QUICK, **METHODS[name]}
+        options = {**QUICK, **method}
         return search(space, stripes, name, out=out, strategy_options=options, device="cpu", **more)
 
     whole = run(tmp_path / "whole")

@@ -117,6 +117,47 @@ def test_a_weak_edge_loses_however_likely_its_operation_is():
     assert [weak.sum(), strong.sum()] == pytest.approx([1.0, 1.0])
 
 
+def test_the_state_of_a_mixture_holds_the_weights_of_edges():
+    decisions = [Decision(name, ("none", "conv")) for name in ("first", "second")]
+    made, other = (
+        Mixture(decisions, RELAXATIONS["softmax"], seed, nodes=[["first", "second"]])
+        for seed in (0, 1)
+    )
+    with torch.no_grad():
+        for logits in made.parameters():
+            logits.normal_()
+    other.load_state_dict(made.state_dict())
+    assert made.edges() == other.edges() and made.edges()["first"] != made.edges()["second"]
+    for one, same in zip(made.probabilities(), other.probabilities(), strict=True):
+        assert np.array_equal(one, same)
+
+
+@pytest.mark.slow
+def test_weights_of_edges_go_on_after_a_resume(stripes, tmp_path):
+    shape = {"num_classes": 3, "input_shape": stripes.input_shape}
+    space = ddpnas.create_space("darts", channels=2, cells=3, **shape)
+    options = {"epochs": 2, "batch_size": 48, "alpha_lr": 0.5, "parts": 2, "warmup": 0.0}
+
+    def run(out, **more):
+        return ddpnas.search(
+            space, stripes, "pcdarts", out=out, strategy_options=options, device="cpu", **more
+        )
+
+    def stop(progress):
+        if progress.done == 1:
+            raise KeyboardInterrupt
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", on_progress=stop)
+    again = run(tmp_path / "broken", resume=True)
+    assert again.distribution.to_dict() == whole.distribution.to_dict()
+    assert [r["loss"] for r in again.history] == [r["loss"] for r in whole.history]
+    # Equal edges would leave all but a half, a third, ... of the probability to "none".
+    first = space.decisions[0]
+    assert abs(whole.distribution.theta[first.name][1:].sum() - 7 / 16) > 0.02
+
+
 def test_a_search_resumes_and_what_has_no_channels_is_refused(stripes, small_space, tmp_path):
     options = {"epochs": 3, "batch_size": 48, "alpha_lr": 0.05, "parts": 2}
 
