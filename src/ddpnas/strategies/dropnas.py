@@ -6,6 +6,7 @@ Relaxation:  softmax over the options that are kept. An option of a group of n i
              run with probability r ** (1 / n), and a group never is. Convolutions are one group,
              all others another. Options that were left out keep their probability.
 Schedule:    76 epochs of batches of 96 on all training images, one loss for weights and logits
+Decoding:    as DARTS, by the softmax over all options
 Published:   97.42 +- 0.14 % on CIFAR-10 with cells of DARTS (the authors' README); nothing on
              NAS-Bench-201
 Departures:  weight decay is that of the optimizers, for what took part in a step, instead of a

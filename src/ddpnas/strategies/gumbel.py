@@ -5,14 +5,17 @@ Paper:       Dong and Yang, "Searching for a Robust Neural Architecture in Four 
              2019, arXiv 1910.04465
 Relaxation:  gumbel-hard; one option of a decision runs, the gradient is that of the soft weights
 Schedule:    250 epochs, temperature 10 to 0.1 in equal steps
+Decoding:    as DARTS, the most likely option by the softmax of the logits
 Published:   93.61 +- 0.09 % on CIFAR-10 in NAS-Bench-201 (the table in the README of RMI-NAS)
 Departures:  SGD without Nesterov momentum, weight decay 3e-4 instead of 5e-4. The options
-             are drawn once for the weights and once for the logits, as in the authors' code.
+             are drawn once for the weights and once for the logits, as in the authors' code, which
+             also draws again where a draw is infinite or NaN; here the loss says so.
 
 SNAS
 Paper:       Xie et al., "SNAS: Stochastic Neural Architecture Search", ICLR 2019, arXiv 1812.09926
 Relaxation:  gumbel; all options run
 Schedule:    100 epochs, temperature 10 to 1, as in the code of DrNAS
+Decoding:    as DARTS, the most likely option by the softmax of the logits
 Published:   92.77 +- 0.83 % on CIFAR-10 in NAS-Bench-201 (the table in the README of DrNAS)
 Departures:  as in that code the logits learn from validation images; the paper trains logits and
              weights on the same loss, and adds a term for resources
