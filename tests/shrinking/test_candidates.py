@@ -1,11 +1,10 @@
-"""Candidates within limits are scored as whole networks; uniform widths are their yardstick."""
+"""Candidates within limits are scored as whole networks."""
 
 import pytest
 import torch
 
 import ddpnas
-from ddpnas.errors import InfeasibleError
-from ddpnas.shrinking import measure_sensitivity, recalibrate, score_candidates, uniform_widths
+from ddpnas.shrinking import measure_sensitivity, recalibrate, score_candidates
 from ddpnas.shrinking.sensitivity import batches_of, mean_loss
 
 from .networks import conv, trained
@@ -37,14 +36,3 @@ def test_candidates_are_within_limits_and_scored_as_they_are(shrunk, stripes):
         recalibrate(network, batches_of(stripes, stripes.train, 500, 0, device))
         loss = mean_loss(network, batches_of(stripes, stripes.valid, 500, 0, device))
         assert candidate.loss == pytest.approx(loss)
-
-
-def test_uniform_widths_are_the_largest_equal_share(shrunk):
-    space, _, costs = shrunk
-    macs = {n: costs["macs"].cost({"0": str(n), "3": str(n)}) for n in (8, 16, 24, 32)}
-    for width, cost in macs.items():
-        widths = dict(uniform_widths(space, {"macs": cost}, costs))
-        assert widths == {"0": str(width), "3": str(width)}
-    assert uniform_widths(space, {"macs": macs[24] - 1}, costs)["3"] == "16"
-    with pytest.raises(InfeasibleError, match=f"lowest possible is {macs[8]:,.0f}"):
-        uniform_widths(space, {"macs": macs[8] - 1}, costs)

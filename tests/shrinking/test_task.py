@@ -137,8 +137,8 @@ def test_the_exported_file_has_the_costs_of_the_smaller_network(unbroken, stripe
 
 def test_controls_have_the_multiply_adds_of_the_found_network(unbroken):
     found, uniform, random = unbroken[0].networks
-    assert uniform.costs["macs"] <= found.costs["macs"]
-    assert random.costs["macs"] <= found.costs["macs"]
+    for control in (uniform, random):
+        assert 0.9 * found.costs["macs"] <= control.costs["macs"] <= found.costs["macs"]
 
 
 def test_an_estimate_counts_what_is_done_and_the_checkpoint_of_each_epoch(

@@ -11,7 +11,8 @@ whole. :func:`shrink` does all of that and fine-tunes the result, by the plan of
 :class:`ShrinkTask`; :class:`WidthScores` reads its folder for other limits.
 """
 
-from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths
+from ddpnas.shrinking.candidates import Candidate, score_candidates
+from ddpnas.shrinking.controls import uniform_widths
 from ddpnas.shrinking.cutting import cut_channels
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.groups import Axis, Group, Part

@@ -21,7 +21,8 @@ from ddpnas.export.torch_export import export_torch
 from ddpnas.export.trained import export_trained
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
-from ddpnas.shrinking.candidates import Candidate, score_candidates, uniform_widths
+from ddpnas.shrinking.candidates import Candidate, score_candidates
+from ddpnas.shrinking.controls import uniform_widths
 from ddpnas.shrinking.folder import MASKS, ONNX, PROGRAM, ShrinkFolder
 from ddpnas.shrinking.importance import order_channels
 from ddpnas.shrinking.pas import search_masks

@@ -1,4 +1,4 @@
-"""score_candidates(): the best networks within limits, scored whole; uniform_widths(): a yardstick.
+"""score_candidates(): the best networks within limits, scored as a whole.
 
 A sum of rises (:mod:`ddpnas.shrinking.sensitivity`) does not know how groups act together. So the
 networks with the smallest sums are built, recalibrated and scored.
@@ -14,9 +14,8 @@ import torch
 
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
-from ddpnas.errors import InfeasibleError
-from ddpnas.generation.best import generate, top_k
-from ddpnas.generation.limits import Limits, checked_limits, within
+from ddpnas.generation.best import top_k
+from ddpnas.generation.limits import Limits
 from ddpnas.shrinking.recalibration import recalibrate
 from ddpnas.shrinking.sensitivity import Sensitivity, batches_of, mean_loss
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
@@ -24,7 +23,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.utils.settings import Count, MostImages, Seed, checked
 
-__all__ = ["Candidate", "score_candidates", "uniform_widths"]
+__all__ = ["Candidate", "score_candidates"]
 
 
 @dataclass(frozen=True)
@@ -112,41 +111,3 @@ def score_candidates(
         if new and on_candidate is not None:
             on_candidate(scored[-1])
     return sorted(scored, key=lambda candidate: (math.isnan(candidate.loss), candidate.loss))
-
-
-def uniform_widths(
-    space: ShrinkableSpace, limits: Limits, costs: Mapping[str, CostTable]
-) -> Architecture:
-    """Return the largest equal share of channels in all groups that is within limits.
-
-    Each group takes its widest width that is at most that share of its channels, or its smallest.
-
-    Args:
-        space: The widths of a network.
-        limits: See :func:`ddpnas.generate`.
-        costs: Cost name -> table, one for every limit.
-
-    Raises:
-        InfeasibleError: No share is within the limits.
-
-    Example:
-        >>> import ddpnas
-        >>> layers = torch.nn.Linear(4, 32), torch.nn.Linear(32, 16), torch.nn.Linear(16, 2)
-        >>> space = ddpnas.shrinkable(torch.nn.Sequential(*layers), (4,))
-        >>> uniform_widths(space, {"params": 250}, ddpnas.count_costs(space))
-        Architecture({'0': '16', '1': '8'})
-    """
-    asked = checked_limits(limits, costs)
-    groups = [group for group in space.groups if group.is_open]
-    shares = {width / group.channels for group in groups for width in group.widths}
-    for share in sorted(shares, reverse=True):
-        widths = {}
-        for group in groups:
-            fitting = [width for width in group.widths if width <= share * group.channels]
-            widths[group.name] = str(max(fitting, default=group.widths[0]))
-        if within(widths, asked, costs):
-            return Architecture(widths)
-    generate(JointDistribution.uniform(space.decisions), space, limits, costs)
-    raise InfeasibleError(
-        "no equal share of channels is within the limits, though unequal shares are"
-    )
