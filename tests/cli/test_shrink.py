@@ -99,10 +99,11 @@ def test_json_is_all_that_is_printed(network, tmp_path, capsys):
     command = ["shrink", network, "--data", "sign-digits-small", "--limit", "macs=60%", "--json"]
     command += ["--image-size", "8", "--limit-train-images", "100", "--epochs", "1"]
     command += ["--head-epochs", "1", "--candidates", "1", "--device", "cpu", "--out", str(out)]
+    command += ["--controls", "magnitude", "uniform"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)
     found, *others = printed["networks"]
-    assert [one["name"] for one in (found, *others)] == ["found", "uniform", "random"]
+    assert [one["name"] for one in (found, *others)] == ["found", "magnitude", "uniform"]
     assert found["costs"] == printed["costs"] and found["architecture"] == printed["architecture"]
     assert found["costs"]["macs"] <= 0.6 * printed["given_costs"]["macs"]
     assert 0 <= found["fine_tuned"] <= 1 and printed["folder"] == str(out)
@@ -165,6 +166,8 @@ def test_bad_input_is_one_sentence(network, tmp_path, capsys):
     data = ["--data", "sign-digits-small", "--limit-train-images", "100", "--out", str(out)]
     assert main(["shrink", f"{tmp_path / 'odd.py'}:network", *data, "--limit", "macs=50%"]) == 2
     assert "(odd.py, line 12 `if float(x.sum()) > 0:`)" in capsys.readouterr().err
+    assert main(["shrink", network, *data, "--limit", "macs=50%", "--controls", "others"]) == 2
+    assert "controls" in (said := capsys.readouterr().err) and "magnitude" in said
     assert main(["shrink", network, *data, "--limit", "macs=120%"]) == 0
     assert "within the limits already; nothing is cut" in capsys.readouterr().out
     assert main(["shrink", network, *data, "--limit", "macs=120%", "--json"]) == 0

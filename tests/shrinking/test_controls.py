@@ -6,7 +6,7 @@ import torchvision
 
 import ddpnas
 from ddpnas.errors import InfeasibleError
-from ddpnas.shrinking import uniform_widths
+from ddpnas.shrinking import magnitude_widths, uniform_widths
 
 from .networks import conv
 
@@ -40,12 +40,30 @@ def test_uniform_widths_are_the_largest_equal_share(small):
 
 
 @pytest.mark.parametrize("share", [0.75, 0.5, 0.25, 0.1])
-def test_controls_use_up_the_limit_and_no_group_can_be_wider(resnet18, share):
+@pytest.mark.parametrize("control", [uniform_widths, magnitude_widths])
+def test_controls_use_up_the_limit_and_no_group_can_be_wider(resnet18, control, share):
     space, costs = resnet18
     most = share * costs["macs"].cost({d.name: d.options[-1] for d in space.decisions})
-    widths = uniform_widths(space, {"macs": most}, costs)
+    widths = control(space, {"macs": most}, costs)
     assert 0.9 * most <= costs["macs"].cost(widths) <= most
     for decision in space.decisions:
         place = decision.options.index(widths[decision.name])
         for wider in decision.options[place + 1 :]:
             assert costs["macs"].cost({**widths, decision.name: wider}) > most
+
+
+def test_one_threshold_on_the_weights_that_use_channels_cuts_groups_of_many_small_ones():
+    torch.manual_seed(0)
+    layers = [conv(1, 32, 3), conv(32, 32, 3), conv(32, 32, 3), conv(32, 3)]
+    for number, large in ((1, 8), (2, 24), (3, 32)):
+        weight = layers[number].weight.data.fill_(1e-3)
+        weight[:, torch.randperm(32)[:large]] = 1.0
+    network = torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    space = ddpnas.shrinkable(network, (1, 8, 8))
+    costs = ddpnas.count_costs(space)
+    expected = {"0": "8", "1": "24", "2": "32"}
+    limits = {"macs": costs["macs"].cost(expected)}
+    assert dict(magnitude_widths(space, limits, costs)) == expected
+    lowest = costs["macs"].cost(dict.fromkeys(expected, "8"))
+    with pytest.raises(InfeasibleError, match=f"lowest possible is {lowest:,.0f}"):
+        magnitude_widths(space, {"macs": lowest - 1}, costs)

@@ -91,7 +91,7 @@ def test_large_weights_that_cancel_do_not_deceive(signal, stripes):
     for importance in ("producers", "consumers"):
         assert removed_noise(order_channels(wide, space.groups[:3], importance), noise) < 0.6
     for method in ("sensitivity", "pas"):
-        options = {"epochs": 1, "candidates": 1, "controls": False, "device": "cpu"}
+        options = {"epochs": 1, "candidates": 1, "controls": (), "device": "cpu"}
         found = shrink(
             wide, stripes, {"macs": "27%"}, method=method, fractions=(0.5, 1.0), **options
         )
@@ -228,7 +228,7 @@ def test_a_shrink_by_masks_goes_on_after_them(stripes, tmp_path):
         if line.startswith("candidates"):
             raise KeyboardInterrupt
 
-    options = {"epochs": 1, "candidates": 2, "controls": False, "device": "cpu", "method": "pas"}
+    options = {"epochs": 1, "candidates": 2, "controls": (), "device": "cpu", "method": "pas"}
     with pytest.raises(KeyboardInterrupt):
         shrink(given, stripes, {"macs": "50%"}, **options, out=folder, on_progress=stop)
     lines = (folder / "scores.jsonl").read_bytes()

@@ -59,7 +59,7 @@ def test_accuracies_are_those_of_the_networks(shrunk, given, stripes):
 
 def test_the_given_network_stays_as_it_was_and_the_result_is_the_same_again(given, stripes):
     before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
-    options = {"epochs": 1, "candidates": 1, "controls": False, "distil": False, "device": "cpu"}
+    options = {"epochs": 1, "candidates": 1, "controls": (), "distil": False, "device": "cpu"}
     one, other = (shrink(given, stripes, {"macs": "40%"}, **options) for _ in range(2))
     assert all(torch.equal(before[name], t) for name, t in given.state_dict().items())
     states = one.model.state_dict(), other.model.state_dict()
@@ -151,7 +151,7 @@ def test_a_network_with_a_name_is_loaded_by_it(stripes, tmp_path):
         "                         nn.Flatten(), nn.Linear(16, num_classes))\n"
     )
     opened = ddpnas.open_network(f"{file}:make", num_classes=3, input_shape=(1, 8, 8))
-    options = {"epochs": 1, "controls": False, "device": "cpu"}
+    options = {"epochs": 1, "controls": (), "device": "cpu"}
     found = shrink(opened.model, stripes, {"macs": "60%"}, **options)
     found.save(tmp_path / "small", named=opened.named)
     loaded = ddpnas.load(tmp_path / "small", model=f"{file}:make")

@@ -268,7 +268,7 @@ def test_a_measured_cost_is_a_limit_too_also_after_an_interruption(given, stripe
     space = ddpnas.shrinkable(given, (1, 8, 8), divisor=4, fractions=(0.5, 1.0))
     terms = {((d.name, d.options[-1]),): 2.0 for d in space.decisions}
     ddpnas.CostTable("latency_ms", "ms", 1.0, terms).save(tmp_path / "latency.json")
-    options = {**OPTIONS, "epochs": 1, "controls": False, "costs": [tmp_path / "latency.json"]}
+    options = {**OPTIONS, "epochs": 1, "controls": (), "costs": [tmp_path / "latency.json"]}
     folder = tmp_path / "small"
     with pytest.raises(Killed):
         shrink(given, stripes, {"latency_ms": 3}, **options, out=folder, on_progress=killed_at(2))

@@ -26,6 +26,7 @@ from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.limits import amount
 from ddpnas.report.html import write_report
+from ddpnas.shrinking.controls import CONTROLS
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.folder import ONNX, ShrinkFolder
 from ddpnas.shrinking.groups import Group
@@ -118,6 +119,13 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--candidates", type=Count, default=50, help="number of networks to score as a whole"
+    )
+    parser.add_argument(
+        "--controls",
+        nargs="*",
+        default=list(CONTROLS),
+        help="other widths to fine-tune for comparison: uniform, random, magnitude (one threshold "
+        "on the L1 norm of the weights that use a channel), or none",
     )
     parser.add_argument(
         "--limit-train-images", type=MostImages, help="use at most this many training images"
@@ -281,8 +289,8 @@ def _planned(options: Namespace) -> ShrinkTask:
         minutes=options.minutes, method=options.method, epochs=options.epochs,
         divisor=options.divisor,
         head_epochs=0 if opened.new_head is None else options.head_epochs,
-        keep=tuple(options.keep), candidates=options.candidates, seed=options.seed,
-        device=options.device,
+        keep=tuple(options.keep), candidates=options.candidates,
+        controls=tuple(options.controls), seed=options.seed, device=options.device,
     )  # fmt: skip
     return ShrinkTask.plan(
         opened.model, opened.prepare(data), options.limit, settings,

@@ -12,7 +12,7 @@ whole. :func:`shrink` does all of that and fine-tunes the result, by the plan of
 """
 
 from ddpnas.shrinking.candidates import Candidate, score_candidates
-from ddpnas.shrinking.controls import uniform_widths
+from ddpnas.shrinking.controls import magnitude_widths, uniform_widths
 from ddpnas.shrinking.cutting import cut_channels
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.groups import Axis, Group, Part
@@ -43,6 +43,7 @@ __all__ = [
     "WidthScores",
     "cut_channels",
     "find_groups",
+    "magnitude_widths",
     "measure_sensitivity",
     "order_channels",
     "recalibrate",

@@ -22,7 +22,7 @@ from ddpnas.export.trained import export_trained
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
 from ddpnas.shrinking.candidates import Candidate, score_candidates
-from ddpnas.shrinking.controls import uniform_widths
+from ddpnas.shrinking.controls import magnitude_widths, uniform_widths
 from ddpnas.shrinking.folder import MASKS, ONNX, PROGRAM, ShrinkFolder
 from ddpnas.shrinking.importance import order_channels
 from ddpnas.shrinking.pas import search_masks
@@ -237,23 +237,30 @@ class Phases:
         return found
 
     def _controls(self, found: Candidate) -> dict[str, Architecture]:
-        """Return uniform and random widths of about the multiply-adds of the found ones."""
+        """Return the widths to compare with, of about the multiply-adds of the found ones."""
         space, costs, limits = self.space, self.costs, self.limits
-        chosen: dict[str, Architecture] = {}
-        if not self.settings.controls:
-            return chosen
         macs = found.costs["macs"]
         same = {**limits, "macs": Limit(upper=min(macs, limits.get("macs", Limit()).upper))}
-        try:
-            chosen["uniform"] = uniform_widths(space, same, costs)
-        except InfeasibleError as error:
-            logger.warning("no uniform widths to compare with: %s", error)
-        rng = np.random.default_rng(self.settings.seed)
-        try:
-            near = {**same, "macs": Limit(_NEAR * macs, macs)}
-            chosen["random"] = sample_within(space, near, costs, rng)
-        except InfeasibleError:  # no other widths have as many
-            chosen["random"] = sample_within(space, limits, costs, rng)
+
+        def random() -> Architecture:
+            rng = np.random.default_rng(self.settings.seed)
+            try:
+                near = {**same, "macs": Limit(_NEAR * macs, macs)}
+                return sample_within(space, near, costs, rng)
+            except InfeasibleError:  # no other widths have as many
+                return sample_within(space, limits, costs, rng)
+
+        make: dict[str, Callable[[], Architecture]] = {
+            "uniform": lambda: uniform_widths(space, same, costs),
+            "random": random,
+            "magnitude": lambda: magnitude_widths(space, same, costs),
+        }
+        chosen: dict[str, Architecture] = {}
+        for name in self.settings.controls:
+            try:
+                chosen[name] = make[name]()
+            except InfeasibleError as error:
+                logger.warning("no %s widths to compare with: %s", name, error)
         return chosen
 
     def _accuracy(self, network: nn.Module) -> float:

@@ -81,7 +81,7 @@ class Estimate:
         trains = len(data.train) + (0 if data.test is None else len(data.valid))
         unseen = len(data.splits[data.held_out])
         scored = min(settings.images, len(data.train)) + min(settings.images, len(data.valid))
-        networks = 1 + 2 * settings.controls
+        networks = 1 + len(settings.controls)
         epochs = settings.epochs or planned_epochs(create_recipe(RECIPE), data)
         epoch = trains * (self._small_step + self._run * settings.distil) + _EPOCH
         given = unseen * self._run

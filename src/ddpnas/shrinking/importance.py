@@ -29,7 +29,7 @@ from ddpnas.shrinking._reconstruction import reconstruct
 from ddpnas.shrinking.cutting import Order
 from ddpnas.shrinking.groups import Axis, Group, Part
 
-__all__ = ["IMPORTANCES", "Importance", "order_channels"]
+__all__ = ["IMPORTANCES", "Importance", "class_magnitudes", "order_channels"]
 
 Importance = Literal["producers", "consumers", "norm", "taylor", "outputs"]
 IMPORTANCES: tuple[Importance, ...] = ("producers", "consumers", "norm", "taylor", "outputs")
@@ -71,11 +71,31 @@ def order_channels(
     if importance == "taylor":
         scores = _taylor(model, groups, _some(importance, batches))
     else:
-        scores = [[_magnitude(model, part, importance) for part in g.parts] for g in groups]
+        scores = [class_magnitudes(model, group, importance) for group in groups]
     return {
         group.name: [np.argsort(-values, kind="stable") for values in of_parts]
         for group, of_parts in zip(groups, scores, strict=True)
     }
+
+
+def class_magnitudes(
+    model: nn.Module, group: Group, importance: Literal["producers", "consumers", "norm"]
+) -> list[_Values]:
+    """Return how important the classes of each part of a group are by their weights alone.
+
+    Args:
+        model: The network.
+        group: One of its groups.
+        importance: What counts; see :mod:`ddpnas.shrinking.importance`.
+
+    Example:
+        >>> from ddpnas.shrinking import find_groups
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> [magnitudes] = class_magnitudes(model, find_groups(model, (4,))[0], "consumers")
+        >>> magnitudes.shape, round(float(magnitudes.mean()), 6)
+        ((16,), 1.0)
+    """
+    return [_magnitude(model, part, importance) for part in group.parts]
 
 
 def _magnitude(model: nn.Module, part: Part, importance: Importance) -> _Values:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from ddpnas.shrinking.controls import CONTROLS, Control
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS
 from ddpnas.shrinking.importance import Importance
 from ddpnas.utils.checksums import CHECKSUM, check_checksum
@@ -50,7 +51,7 @@ class ShrinkSettings:
     images: MostImages = 500
     candidates: Count = 50
     distil: bool = True
-    controls: bool = True
+    controls: tuple[Control, ...] = CONTROLS
     seed: Seed = 0
     device: str = "auto"
 

@@ -16,6 +16,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
 from ddpnas.errors import OptionError
 from ddpnas.generation.limits import Limits
+from ddpnas.shrinking.controls import CONTROLS, Control
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions
 from ddpnas.shrinking.folder import ShrinkFolder
 from ddpnas.shrinking.importance import Importance
@@ -48,7 +49,7 @@ def shrink(
     images: MostImages = 500,
     candidates: Count = 50,
     distil: bool = True,
-    controls: bool = True,
+    controls: Sequence[Control] = CONTROLS,
     seed: Seed = 0,
     device: str = "auto",
     out: str | Path | None = None,
@@ -81,8 +82,9 @@ def shrink(
         images: Number of images for measuring what widths cost, at most.
         candidates: Number of networks that are scored as a whole.
         distil: Whether the given network teaches the smaller one.
-        controls: Whether uniform and random widths of the same multiply-adds are fine-tuned too.
-            Without them nothing tells whether the search paid.
+        controls: Widths of the same multiply-adds that are fine-tuned too: "uniform", "random",
+            "magnitude" (see :func:`ddpnas.shrinking.magnitude_widths`). Each of them takes another
+            fine-tuning. Without any, nothing tells whether the search paid.
         seed: Seed for everything random.
         device: "auto", "cpu", "cuda", ...
         out: Folder for all results; an interrupted shrink resumes from it. None keeps nothing.
@@ -111,7 +113,7 @@ def shrink(
     settings = ShrinkSettings(
         minutes=minutes, method=method, epochs=epochs, head_epochs=head_epochs,
         fractions=tuple(fractions), divisor=divisor, keep=tuple(keep), importance=importance,
-        images=images, candidates=candidates, distil=distil, controls=controls, seed=seed,
+        images=images, candidates=candidates, distil=distil, controls=tuple(controls), seed=seed,
         device=device,
     )  # fmt: skip
     named = None if factory is None else find_network(factory)

@@ -27,7 +27,7 @@ class ShrinkComparison:
     """Widths within the limits, and the accuracies of their network.
 
     Attributes:
-        name: "found", "uniform" or "random".
+        name: "found", "uniform", "random" or "magnitude".
         architecture: The widths.
         costs: Its cost by every table.
         cut: Accuracy after cutting and recalibration.
@@ -64,7 +64,7 @@ class Shrunk:
         architecture: The widths of the groups that can be cut.
         given: Accuracy of the given network.
         given_costs: Its cost, by name.
-        networks: The found widths, and uniform and random widths within the same limits.
+        networks: The found widths, and those of the controls, within the same limits.
         costs: Cost of the smaller network, by name.
         limits: The limits; shares are those of the given network's costs.
         frontier: The best widths at every cost, before fine-tuning.
