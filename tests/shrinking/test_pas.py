@@ -1,6 +1,7 @@
 """Masks: their gradient, their price, and channels that only look important."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import ddpnas
 from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.shrinking import (
     WidthScores,
+    _phases,
     order_channels,
     resume_shrink,
     search_masks,
@@ -19,6 +21,7 @@ from ddpnas.shrinking import (
     shrinkable,
 )
 from ddpnas.shrinking.pas import _Search
+from ddpnas.space import Architecture
 from ddpnas.training.checkpoint import load_checkpoint, save_checkpoint
 
 from .networks import conv
@@ -83,7 +86,7 @@ def removed_noise(order, noise):
 
 
 @pytest.mark.slow
-def test_large_weights_that_cancel_do_not_deceive(signal, stripes):
+def test_channels_whose_weights_cancel_go_first_whatever_judges_widths(signal, stripes):
     wide, noise = with_noise(signal)
     inputs = torch.randn(20, 1, 8, 8)
     torch.testing.assert_close(wide(inputs), signal(inputs), rtol=0, atol=1e-4)
@@ -175,6 +178,41 @@ def test_without_a_price_no_channel_goes_and_with_one_channels_come_back(searchi
         assert prices == sorted(prices) and prices[0] == 0
 
 
+def test_the_widths_are_the_nearest_to_what_the_masks_leave(searching):
+    search = searching()
+    search._masks["0/0"].data[:9] = 0  # 7 of 16 channels are left
+    search._masks["2/0"].data[:3] = 0
+    search._masks["4/0"].data.zero_()
+    assert dict(search.result().widths) == {"0": "8", "2": "16", "4": "4"}
+
+
+@pytest.mark.parametrize("left", ["4", "8", "16"])
+def test_it_can_end_with_the_widths_that_masks_leave_and_limits_hold(stripes, monkeypatch, left):
+    masked = {"0": "16", "2": left, "4": "8"}
+
+    def searched(*given, **options):
+        return dataclasses.replace(search_masks(*given, **options), widths=Architecture(masked))
+
+    monkeypatch.setattr(_phases, "search_masks", searched)
+    told = []
+    options = {"epochs": 1, "controls": (), "device": "cpu", "on_progress": told.append}
+    options |= {"fractions": (0.25, 0.5, 1.0), "divisor": 4, "method": "pas", "ending": "masks"}
+    found = shrink(network(), stripes, {"macs": "40%"}, **options)
+    says = [line for line in told if "the widths that the masks leave are not within" in line]
+    assert len(found.candidates) == 1
+    assert found.costs["macs"] <= 0.4 * found.given_costs["macs"]
+    if left == "16":
+        assert len(says) == 1
+        assert all(int(width) <= int(masked[group]) for group, width in found.architecture.items())
+    else:
+        assert not says and found.architecture == Architecture(masked)
+
+
+def test_only_masks_end_with_what_masks_leave(stripes):
+    with pytest.raises(OptionError, match='"masks" needs the method "pas"'):
+        shrink(network(), stripes, {"macs": "50%"}, ending="masks", device="cpu")
+
+
 def test_it_goes_on_from_its_checkpoint(searching, tmp_path):
     whole = searching(epochs=2)
     whole.run(None, lambda record: None)
@@ -235,6 +273,11 @@ def test_a_shrink_by_masks_goes_on_after_them(stripes, tmp_path):
     (folder / "masks.safetensors").unlink()  # it is not needed any more
     found = resume_shrink(folder, model=given, data=stripes)
     assert (folder / "scores.jsonl").read_bytes().startswith(lines)
+    unbroken = shrink(given, stripes, {"macs": "50%"}, **options)
+    assert found.architecture == unbroken.architecture
+    torch.testing.assert_close(
+        found.model.state_dict(), unbroken.model.state_dict(), rtol=0, atol=0
+    )
     whole = ddpnas.count_network(given, (1, 8, 8))["macs"]
     assert found.costs["macs"] <= whole / 2
     assert WidthScores.read(folder).generate({"macs": "40%"})[0].costs["macs"] <= 0.4 * whole

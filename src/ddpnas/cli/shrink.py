@@ -30,7 +30,7 @@ from ddpnas.shrinking.controls import CONTROLS
 from ddpnas.shrinking.finding import find_groups
 from ddpnas.shrinking.folder import ONNX, ShrinkFolder
 from ddpnas.shrinking.groups import Group
-from ddpnas.shrinking.plan import Method, ShrinkSettings
+from ddpnas.shrinking.plan import Ending, Method, ShrinkSettings
 from ddpnas.shrinking.shrink import resume_shrink
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
@@ -83,6 +83,13 @@ def _parser() -> ArgumentParser:
         default="sensitivity",
         help="sensitivity: measure what each width costs in loss; pas: train a mask for each "
         "channel",
+    )
+    parser.add_argument(
+        "--ending",
+        type=Ending,
+        default="exact",
+        help="of pas: exact: generate the best widths by what masks say they cost; masks: take the "
+        "widths that masks leave",
     )
     parser.add_argument(
         "--weights", help="file of weights (.safetensors or .pth) instead of a download"
@@ -286,8 +293,8 @@ def _planned(options: Namespace) -> ShrinkTask:
             quiet=options.json,
         )
     settings = ShrinkSettings(
-        minutes=options.minutes, method=options.method, epochs=options.epochs,
-        divisor=options.divisor,
+        minutes=options.minutes, method=options.method, ending=options.ending,
+        epochs=options.epochs, divisor=options.divisor,
         head_epochs=0 if opened.new_head is None else options.head_epochs,
         keep=tuple(options.keep), candidates=options.candidates,
         controls=tuple(options.controls), seed=options.seed, device=options.device,

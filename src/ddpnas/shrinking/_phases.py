@@ -20,7 +20,7 @@ from ddpnas.export.onnx_runtime import raw_inputs
 from ddpnas.export.torch_export import export_torch
 from ddpnas.export.trained import export_trained
 from ddpnas.generation.best import sample_within
-from ddpnas.generation.limits import Limit
+from ddpnas.generation.limits import Limit, amount, within
 from ddpnas.shrinking.candidates import Candidate, score_candidates
 from ddpnas.shrinking.controls import magnitude_widths, uniform_widths
 from ddpnas.shrinking.folder import MASKS, ONNX, PROGRAM, ShrinkFolder
@@ -202,7 +202,7 @@ class Phases:
         model = copy.deepcopy(space.model).to(device)
         space.order = order_channels(model, space.groups, settings.importance, batches)
         known = self.folder.widths()
-        if len(known) < sum(len(d.options) for d in space.decisions):
+        if len(known) < sum(len(d.options) for d in space.decisions) or not self.folder.left():
             recalibrate(model, batches)
             validation = batches_of(
                 self.data, self.data.valid, settings.images, settings.seed, device
@@ -213,6 +213,9 @@ class Phases:
                 epochs=MASK_EPOCHS, seed=settings.seed, device=device,
                 checkpoint=self.folder.path / MASKS, on_epoch=self._tell_epoch("masks"),
             )  # fmt: skip
+            if self.folder.left() is None:
+                reached = next(iter(found.reached.values()))
+                self.folder.add("masks", reached, architecture=dict(found.widths))
             for (group, width), price in found.prices.items():
                 if (group, width) not in known:
                     self.folder.add("width", loss + price, group=group, width=width)
@@ -227,14 +230,39 @@ class Phases:
             widths = dict(candidate.architecture)
             self.folder.add("candidate", candidate.loss, architecture=widths)
 
+        by_masks = self.settings.ending == "masks"
         found = score_candidates(
-            self.space, self.data, sensitivity, self.limits, self.costs,
-            candidates=self.settings.candidates, images=self.settings.images,
+            self.space, self.data,
+            self._near_masks(sensitivity) if by_masks else sensitivity, self.limits, self.costs,
+            candidates=1 if by_masks else self.settings.candidates, images=self.settings.images,
             seed=self.settings.seed, device=self.device,
             known=self.folder.candidates(), on_candidate=keep,
         )  # fmt: skip
         self._mark("candidates")
         return found
+
+    def _near_masks(self, prices: Sensitivity) -> Sensitivity:
+        """Return prices by which the best widths are those that the masks leave.
+
+        If these exceed a limit, only wider ones cost more than before.
+        """
+        left = self.folder.left()
+        assert left is not None, "masks are trained before candidates are scored"
+        fits = within(left, self.limits, self.costs)
+        if not fits:
+            costs = {name: self.costs[name].cost(left) for name in self.limits}
+            listed = ", ".join(f"{name} {amount(cost)}" for name, cost in costs.items())
+            self.tell(
+                f"the widths that the masks leave are not within the limits ({listed}); the best "
+                f"ones that are no wider are generated"
+            )
+        most = 1.0 + sum(prices.rises.values())
+        rises = {
+            (group, width): price
+            + most * (width != left[group] if fits else int(width) > int(left[group]))
+            for (group, width), price in prices.rises.items()
+        }
+        return dataclasses.replace(prices, rises=rises)
 
     def _controls(self, found: Candidate) -> dict[str, Architecture]:
         """Return the widths to compare with, of about the multiply-adds of the found ones."""

@@ -73,7 +73,8 @@ class Estimate:
             macs.cost({**whole, d.name: option}) for d in space.decisions for option in d.options
         ) / macs.cost(whole)
         self._widths = sum(len(d.options) for d in space.decisions)
-        self._candidates = min(settings.candidates, space.size)
+        scored = settings.candidates if settings.ending == "exact" else 1
+        self._candidates = min(scored, space.size)
 
     def phases(self, data: Data) -> dict[str, float]:
         """Return the seconds that each phase should take with some data."""

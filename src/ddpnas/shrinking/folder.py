@@ -39,7 +39,7 @@ PROGRAM = "program.pt2"
 
 class _Line(TypedDict):
     checksum: NotRequired[str]  # of the other values
-    kind: Literal["width", "candidate", "accuracy"]
+    kind: Literal["width", "masks", "candidate", "accuracy"]
     value: Measured
     group: NotRequired[str]
     width: NotRequired[str]
@@ -130,12 +130,15 @@ class ShrinkFolder:
             whole = with_checksum(content)
             write_atomic(self.path / name, (json.dumps(whole, indent=1) + "\n").encode())
 
-    def add(self, kind: Literal["width", "candidate", "accuracy"], value: float, **of: Any) -> None:
+    def add(
+        self, kind: Literal["width", "masks", "candidate", "accuracy"], value: float, **of: Any
+    ) -> None:
         """Append a score; it survives a power cut once this returns.
 
         Args:
-            kind: A loss at a "width" of a group, that of a "candidate", or an "accuracy".
-            value: The loss or the accuracy.
+            kind: A loss at a "width" of a group, the relative cost of what "masks" leave, the loss
+                of a "candidate", or an "accuracy".
+            value: The loss, the cost or the accuracy.
             of: Of what: group and width, architecture, or network.
         """
         line: Any = with_checksum({"kind": kind, **of, "value": value})
@@ -151,6 +154,11 @@ class ShrinkFolder:
         """Return (group, width) -> loss."""
         lines = (line for line in self._lines if line["kind"] == "width")
         return {(line["group"], line["width"]): line["value"] for line in lines}
+
+    def left(self) -> Architecture | None:
+        """Return the widths that masks left; None if no masks were trained yet."""
+        lines = (line for line in self._lines if line["kind"] == "masks")
+        return next((Architecture(line["architecture"]) for line in lines), None)
 
     def candidates(self) -> dict[Architecture, float]:
         """Return widths of whole networks -> loss."""

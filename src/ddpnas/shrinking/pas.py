@@ -13,8 +13,9 @@ The layers that use a channel see it multiplied by b. The gradient of b goes to 
 (straight-through), also where b is 0, so that channels come back. What differs from the authors'
 code: a mask belongs to a group, so that the network can be cut; masks have no weight decay; at
 least the smallest width of a group stays; costs are relative, so that one strength suits all
-networks. The authors take the channels that are left at the end, near the target. Here only scores
-come out of it, and exact generation meets the limits.
+networks. The authors take the channels that are left at the end, near the target. That is
+``MaskSearch.widths``; by default, :func:`ddpnas.shrink` takes prices only and meets the limits by
+exact generation.
 
 A mask is where the worth of a channel and the price of it balance, so that cutting a channel costs
 its mean w times its share of the network's cost.
@@ -44,6 +45,7 @@ from ddpnas.relaxed.expected_cost import ExpectedCost
 from ddpnas.shrinking.cutting import Order
 from ddpnas.shrinking.groups import Axis, Group
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
+from ddpnas.space.decisions import Architecture
 from ddpnas.training.checkpoint import (
     load_checkpoint,
     load_optimizer,
@@ -77,13 +79,16 @@ class MaskSearch:
             Pairs of channels that cancel each other deceive it (``records/shrink.md``), so that
             :func:`ddpnas.shrink` takes the order of :func:`order_channels` and only the prices.
         prices: (group, width) -> what cutting it to that width costs.
-        reached: Cost name -> relative cost of the channels that are left at the end. The
-            published method ends there; it is near the limit, above or below.
+        widths: The channels that are left at the end, rounded to the nearest width of each group.
+            The published method ends there.
+        reached: Cost name -> relative cost of the channels that are left at the end. It is near
+            the limit, above or below.
         revived: How often a channel came back.
     """
 
     order: Order = field(repr=False)
     prices: dict[tuple[str, str], float]
+    widths: Architecture
     reached: dict[str, float]
     revived: int
 
@@ -280,12 +285,7 @@ class _Search:
         weights = {}
         for group in self._groups:
             widths = torch.tensor(group.widths, dtype=torch.float64)
-            number = widths[-1]
-            if self._users[group.name]:
-                parts = [used[f"{group.name}/{i}"] for i in range(len(group.parts))]
-                classes = sum(part.classes for part in group.parts)
-                left = torch.cat(parts).double().cpu().sum()
-                number = group.channels / classes * left
+            number = self._left(group, used)
             at = int(torch.searchsorted(widths, number.detach()).clamp(1, len(widths) - 1))
             share = (number - widths[at - 1]) / (widths[at] - widths[at - 1])
             row = torch.zeros(len(widths), dtype=torch.float64)
@@ -293,13 +293,21 @@ class _Search:
             weights[group.name] = row.scatter(0, places, torch.stack([1 - share, share]))
         return {name: cost(weights) / self._full[name] for name, cost in self._expected.items()}
 
+    def _left(self, group: Group, used: Mapping[str, Tensor]) -> Tensor:
+        """Return the number of channels of a group that are left."""
+        if not self._users[group.name]:
+            return torch.tensor(group.channels, dtype=torch.float64)
+        parts = [used[f"{group.name}/{i}"] for i in range(len(group.parts))]
+        classes = sum(part.classes for part in group.parts)
+        return group.channels / classes * torch.cat(parts).double().cpu().sum()
+
     def reached(self) -> dict[str, float]:
         """Return the relative costs of the channels that are left."""
         with torch.no_grad():
             return {name: float(value) for name, value in self._relative(self._used()).items()}
 
     def result(self) -> MaskSearch:
-        """Return order and prices."""
+        """Return order, prices and widths."""
         order, prices = {}, {}
         for group in self._groups:
             worth = [self._worth(group, number) for number in range(len(group.parts))]
@@ -312,7 +320,13 @@ class _Search:
                     for values, kept in zip(worth, group.counts(width), strict=True)
                 ]
                 prices[group.name, str(width)] = float(sum(cut)) * share / classes
-        return MaskSearch(order, prices, self.reached(), self._revived)
+        with torch.no_grad():
+            used = self._used()
+            widths = {
+                group.name: str(_nearest(group, float(self._left(group, used))))
+                for group in self._groups
+            }
+        return MaskSearch(order, prices, Architecture(widths), self.reached(), self._revived)
 
     def _worth(self, group: Group, number: int) -> Any:
         """Return the mean w of each class; equal ones differ by their effect on the loss."""
@@ -361,6 +375,11 @@ class _Search:
         self._steps, self._counted = state["steps"], state["counted"]
         self._revived = state["revived"]
         return int(state["epoch"])
+
+
+def _nearest(group: Group, number: float) -> int:
+    """Return the width of a group that is nearest to a number of channels."""
+    return min(group.widths, key=lambda width: abs(width - number))
 
 
 class _StateForm(TypedDict):

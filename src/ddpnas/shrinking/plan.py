@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from ddpnas.errors import OptionError
 from ddpnas.shrinking.controls import CONTROLS, Control
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS
 from ddpnas.shrinking.importance import Importance
@@ -19,6 +20,7 @@ __all__ = [
     "MASK_EPOCHS",
     "RECIPE",
     "SHRINK",
+    "Ending",
     "Method",
     "ShrinkPlan",
     "ShrinkSettings",
@@ -29,6 +31,7 @@ RECIPE = "finetune"
 MASK_EPOCHS = 3  # of the method "pas"
 
 Method = Literal["sensitivity", "pas"]
+Ending = Literal["exact", "masks"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class ShrinkSettings:
 
     minutes: Annotated[float, Range(above=0, most=1_000_000)] = 20.0
     method: Method = "sensitivity"
+    ending: Ending = "exact"
     epochs: Epochs | None = None
     head_epochs: Annotated[int, Range(0, 100_000)] = 0
     fractions: tuple[Annotated[float, Range(above=0, most=1)], ...] = FRACTIONS
@@ -57,6 +61,8 @@ class ShrinkSettings:
 
     def __post_init__(self) -> None:
         checked_fields(self, "a shrink")
+        if self.ending == "masks" and self.method != "pas":
+            raise OptionError('the ending "masks" needs the method "pas", which trains masks')
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ddpnas.shrinking.controls import CONTROLS, Control
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions
 from ddpnas.shrinking.folder import ShrinkFolder
 from ddpnas.shrinking.importance import Importance
-from ddpnas.shrinking.plan import Method, ShrinkSettings
+from ddpnas.shrinking.plan import Ending, Method, ShrinkSettings
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
 from ddpnas.training.networks import NamedNetwork, find_network
@@ -39,6 +39,7 @@ def shrink(
     *,
     costs: Sequence[CostTable | str | Path] = (),
     method: Method = "sensitivity",
+    ending: Ending = "exact",
     minutes: float = 20.0,
     epochs: Epochs | None = None,
     head_epochs: int = 0,
@@ -71,6 +72,11 @@ def shrink(
         method: How widths are judged. "sensitivity" measures what each width costs in loss. "pas"
             trains a mask for each channel, with a price on costs; see
             :func:`ddpnas.shrinking.search_masks`.
+        ending: How the method "pas" ends. "exact" generates the best widths within the limits by
+            the prices of the masks, and scores candidates. "masks" takes the widths that the masks
+            leave, rounded to those of the groups, as the authors do. If they exceed a limit, a line
+            says so, and the best widths within the limits are generated among those that are no
+            wider. The limits hold by either.
         minutes: What all of it may take, by an estimate that is made first.
         epochs: Epochs of fine-tuning; by default as many as the recipe "finetune" plans.
         head_epochs: Epochs for which the whole network is fine-tuned first, as is needed if its
@@ -111,7 +117,7 @@ def shrink(
         ['found', 'uniform', 'random']
     """
     settings = ShrinkSettings(
-        minutes=minutes, method=method, epochs=epochs, head_epochs=head_epochs,
+        minutes=minutes, method=method, ending=ending, epochs=epochs, head_epochs=head_epochs,
         fractions=tuple(fractions), divisor=divisor, keep=tuple(keep), importance=importance,
         images=images, candidates=candidates, distil=distil, controls=tuple(controls), seed=seed,
         device=device,
