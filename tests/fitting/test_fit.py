@@ -1,5 +1,6 @@
 """fit(): within the limits and in time, the same by the same plan, and resumed to the same end."""
 
+import copy
 import json
 import re
 import time
@@ -99,6 +100,27 @@ def test_the_report_reads_no_images_again_and_counts_in_the_time(plan, tmp_path,
     phases = {name: s for name, s in fitted.seconds.items() if name != "total"}
     assert fitted.seconds["total"] == pytest.approx(sum(phases.values()), abs=0.1)
     assert 0 < fitted.seconds["report"] < fitted.seconds["total"] <= passed
+
+
+def test_the_final_training_goes_on_from_the_weights_of_the_race(data, plan, monkeypatch):
+    raced, given = {}, []
+    train_further, train = ContinuedEvaluator._continue, ddpnas.fitting.following.train
+
+    def asked(self, architecture):
+        found = train_further(self, architecture)
+        raced[architecture] = copy.deepcopy(self.network(architecture).state_dict())
+        return found
+
+    def watched(network, *others, **options):
+        given.append(copy.deepcopy(network.state_dict()))
+        return train(network, *others, **options)
+
+    monkeypatch.setattr(ContinuedEvaluator, "_continue", asked)
+    monkeypatch.setattr("ddpnas.fitting.following.train", watched)
+    fitted = ddpnas.fit(data, plan=plan)
+    [weights], won = given, raced[fitted.architecture]
+    assert len(raced) > 1 and weights.keys() == won.keys()
+    assert all(torch.equal(weights[name], value) for name, value in won.items())
 
 
 def test_the_same_plan_gives_the_same_network(unbroken, data, plan):
@@ -259,11 +281,12 @@ def test_a_kill_between_two_renames_leaves_the_network_before(data, plan, tmp_pa
 
 def test_what_a_fit_leaves_is_a_run_that_serves_other_limits(data, plan, tmp_path):
     out = tmp_path / "run"
-    fitted = ddpnas.fit(data, plan=plan, out=out, export="none")
+    fitted = ddpnas.fit(data, plan=plan, out=out, export="torch")
     request = ddpnas.runs.GenerationRequest(limits={"macs": LIMIT // 2})
     found = ddpnas.runs.Run(out).generate(request).chosen
     assert found.costs["macs"] <= LIMIT // 2
     assert fitted.files["report"].is_file()
+    assert fitted.files["torch"] == out / "net.pt2" and (out / "net.pt2").stat().st_size > 1000
     assert FitPlan.read(out).epochs == FitPlan.read(plan).epochs
     with pytest.raises(RunError, match="overwrite"):
         ddpnas.fit(data, plan=plan, out=out, export="none")
