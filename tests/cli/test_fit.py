@@ -81,7 +81,12 @@ def test_an_interrupt_before_the_plan_names_no_command(tmp_path, monkeypatch, ca
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ddpnas.fitting.request.FitRequest.reserve", stop)
-    assert main(["fit", "sign-digits-small", "--out", str(tmp_path / "run")]) == 130
+    words = ["fit", "sign-digits-small", "--out", str(tmp_path / "run")]
+    assert main(words) == 130
+    (tmp_path / "run").mkdir()
+    for name in ("plan.json", "run.json"):  # of a fit before
+        (tmp_path / "run" / name).write_text(Path(PLAN).read_text())
+    assert main([*words, "--overwrite"]) == 130
     assert "resume" not in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -94,7 +95,7 @@ def _fit_parser() -> ArgumentParser:
 def fit(options: Namespace) -> None:
     """``ddpnas fit``."""
     out = options.out or _default_out(options.data)
-    quiet = options.quiet or options.json
+    quiet, begun = options.quiet or options.json, time.time()
     try:
         fitted = fit_network(
             options.data,
@@ -120,7 +121,7 @@ def fit(options: Namespace) -> None:
             on_progress=lambda text: show.line(text, quiet=quiet),
         )
     except KeyboardInterrupt:
-        if not _can_go_on(Path(out)):
+        if not _can_go_on(Path(out), begun):
             raise
         networks = in_files([options.start, options.teacher, *options.baseline])
         own = "".join(own_network(name) for name in networks)
@@ -136,11 +137,17 @@ def _default_out(data: str) -> str:
     return f"runs/{re.sub(r'[^A-Za-z0-9._-]+', '-', name) or 'fit'}"
 
 
-def _can_go_on(folder: Path) -> bool:
-    """Return whether a fit got so far: one that searches to its run, any other to its plan."""
-    if (folder / RUN).is_file():
-        return True
-    return (folder / PLAN).is_file() and FitPlan.read(folder).start is not None
+def _can_go_on(folder: Path, begun: float) -> bool:
+    """Return whether a fit got so far: one that searches to its run, any other to its plan.
+
+    Args:
+        folder: Its folder; it may hold a fit before, which this one would have replaced.
+        begun: When it began, by ``time.time()``.
+    """
+    plan = folder / PLAN
+    if not plan.is_file() or plan.stat().st_mtime < begun:
+        return False
+    return (folder / RUN).is_file() or FitPlan.read(plan).start is not None
 
 
 def resume(options: Namespace) -> None:
