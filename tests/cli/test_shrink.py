@@ -106,6 +106,15 @@ def test_json_is_all_that_is_printed(network, tmp_path, capsys):
     assert [one["name"] for one in (found, *others)] == ["found", "magnitude", "uniform"]
     assert found["costs"] == printed["costs"] and found["architecture"] == printed["architecture"]
     assert found["costs"]["macs"] <= 0.6 * printed["given_costs"]["macs"]
+    groups = {group["name"]: group for group in printed["groups"]}
+    assert groups["7"]["fixed"] == "the network's output" and groups["0"]["widths"] == [8, 16]
+    [candidate] = printed["candidates"]
+    assert candidate["architecture"] == found["architecture"] and candidate["loss"] > 0
+    points = [one["costs"]["macs"] for one in printed["frontier"]]
+    assert points == sorted(points) and points[0] <= found["costs"]["macs"]
+    rises = [one["predicted"] for one in printed["frontier"]]
+    assert rises == sorted(rises, reverse=True) and rises[0] >= candidate["predicted"]
+    assert printed["estimated_seconds"].keys() == printed["seconds"].keys() > {"fine-tuning"}
     assert 0 <= found["fine_tuned"] <= 1 and printed["folder"] == str(out)
     assert all(Path(file).exists() for file in printed["files"].values())
 

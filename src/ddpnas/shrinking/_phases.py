@@ -135,6 +135,7 @@ class Phases:
             frontier=scores.frontier(next(iter(self.limits), "macs")),
             candidates=scored,
             seconds=self.seconds,
+            estimated=self.plan.phases,
         )
 
     def write(self) -> None:

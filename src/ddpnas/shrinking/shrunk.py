@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ddpnas.generation.limits import Limit
 from ddpnas.shrinking.candidates import Candidate
 from ddpnas.shrinking.cutting import Order
 from ddpnas.shrinking.groups import Group
+from ddpnas.shrinking.width_scores import group_form
 from ddpnas.space.decisions import Architecture
 from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.results import Compared, TrainResult
@@ -70,6 +72,7 @@ class Shrunk:
         frontier: The best widths at every cost, before fine-tuning.
         candidates: The networks that were scored as a whole.
         seconds: What each phase took in this session.
+        estimated: What each phase should have taken, by the estimate made first.
         folder: Where everything is kept; None if nothing is.
 
     All accuracies are of the test images, or of the validation images if there are no others.
@@ -87,6 +90,7 @@ class Shrunk:
     frontier: list[Generated] = field(repr=False)
     candidates: list[Candidate] = field(repr=False)
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    estimated: dict[str, float] = field(default_factory=dict, repr=False)
     folder: Path | None = None
 
     @property
@@ -98,7 +102,10 @@ class Shrunk:
         return {"given": self.given, "cut": found.cut, "fine-tuned": found.fine_tuned}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all figures as plain data for JSON."""
+        """Return all figures as plain data for JSON.
+
+        "predicted" is what the loss rises by, before any fine-tuning, by the scores of widths.
+        """
         return {
             "given": self.given,
             "given_costs": self.given_costs,
@@ -110,7 +117,20 @@ class Shrunk:
                  "cut": one.cut, "fine_tuned": one.fine_tuned}
                 for one in self.networks
             ],
+            "groups": [group_form(group) for group in self.groups],
+            "frontier": [
+                {"architecture": dict(one.architecture), "costs": one.costs,
+                 "predicted": abs(one.certificate.objective)}  # without the sign of -0.0
+                for one in self.frontier
+            ],
+            "candidates": [
+                {"architecture": dict(one.architecture), "costs": one.costs,
+                 "predicted": abs(one.predicted),
+                 "loss": one.loss if math.isfinite(one.loss) else None}
+                for one in self.candidates
+            ],
             "seconds": self.seconds,
+            "estimated_seconds": self.estimated,
             "folder": None if self.folder is None else str(self.folder),
         }  # fmt: skip
 

@@ -20,7 +20,7 @@ from ddpnas.space.distribution import JointDistribution
 from ddpnas.utils.checksums import check_checksum
 from ddpnas.utils.read import read_json
 
-__all__ = ["GroupForm", "WidthScores", "describe_fixed"]
+__all__ = ["GroupForm", "WidthScores", "describe_fixed", "group_form"]
 
 
 class GroupForm(TypedDict):
@@ -32,6 +32,14 @@ class GroupForm(TypedDict):
     share: float
     kind: Literal["free", "impossible", "unknown", "kept"]
     fixed: str
+
+
+def group_form(group: Group) -> GroupForm:
+    """Return what files keep of a group."""
+    return GroupForm(
+        name=group.name, channels=group.channels, widths=list(group.widths),
+        share=group.share, kind=group.kind, fixed=group.fixed,
+    )  # fmt: skip
 
 
 class _CostsForm(TypedDict):
@@ -101,14 +109,8 @@ class WidthScores:
         return {
             "space": decisions.to_dict(),
             "tables": [table.to_dict() for table in costs.values()],
-            "groups": [
-                GroupForm(
-                    name=group.name, channels=group.channels, widths=list(group.widths),
-                    share=group.share, kind=group.kind, fixed=group.fixed,
-                )
-                for group in groups
-            ],
-        }  # fmt: skip
+            "groups": [group_form(group) for group in groups],
+        }
 
     @property
     def whole(self) -> dict[str, float]:
