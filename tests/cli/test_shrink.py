@@ -1,5 +1,6 @@
 """``ddpnas shrink``: the table of groups, and a network that is cut, saved and loaded again."""
 
+import dataclasses
 import json
 import runpy
 import shlex
@@ -13,8 +14,10 @@ from PIL import Image
 
 import ddpnas
 from ddpnas.cli import main
+from ddpnas.cli import shrink as shrink_command
 from ddpnas.cli.shrink import _show_accuracies as show_accuracies
 from ddpnas.data import load_data
+from ddpnas.errors import OptionError
 
 TINY = Path(__file__).parents[1] / "shrinking" / "tiny_network.py"
 
@@ -133,6 +136,47 @@ def _other_limits(out, capsys):
     assert main(["report", str(out)]) == 0
     page = (out / "report.html").read_text()
     assert "as given" in page and "the network&#39;s output" in page
+
+
+def test_a_limit_in_milliseconds_holds_by_a_measured_table(network, tmp_path, capsys):
+    given = runpy.run_path(str(TINY))["network"](num_classes=10, input_shape=(3, 32, 32))
+    space = ddpnas.shrinkable(given, (3, 32, 32))
+    quick = {"architectures": 4, "seconds": 0.02, "rounds": 1, "most_rounds": 1}
+    table = ddpnas.measure_latency(space, **quick)
+    about = {**table.about, "check": {"p95_percent": 5.0}}  # so short a check says little
+    table = dataclasses.replace(table, about=about)
+    table.save(tmp_path / "latency.json")
+    costs = [table.cost({"0": one, "3": other}) for one in ("8", "16") for other in ("8", "16")]
+    limit = (costs[0] + costs[-1]) / 2
+    command = ["shrink", network, "--data", "sign-digits-small", "--image-size", "32", "--json"]
+    command += ["--limit", f"latency_ms={limit}", "--costs", str(tmp_path / "latency.json")]
+    command += ["--limit-train-images", "100", "--epochs", "1", "--head-epochs", "1"]
+    command += ["--candidates", "1", "--device", "cpu", "--out", str(tmp_path / "small")]
+    assert main([*command, "--controls"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    [found] = printed["networks"]
+    predicted = table.cost(found["architecture"])
+    assert found["costs"]["latency_ms"] == pytest.approx(predicted) and predicted <= 0.95 * limit
+    assert printed["given_costs"]["latency_ms"] == pytest.approx(costs[-1])
+    command[command.index("32")] = "64"
+    assert main([*command[:-1], str(tmp_path / "other")]) == 2
+    assert "the table of latency_ms belongs to another network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [([], (3, 224, 224)), (["--image-size", "64"], (3, 64, 64))]
+)
+def test_images_get_the_size_that_the_network_was_trained_on(
+    tmp_path, capsys, monkeypatch, size, shape
+):
+    def stop(name, *, input_shape, **options):
+        raise OptionError(f"opened for {input_shape}")
+
+    monkeypatch.setattr(shrink_command, "open_network", stop)
+    command = ["shrink", "timm:tf_efficientnet_lite0", "--data", "sign-digits-small"]
+    command += ["--limit-train-images", "20", "--limit", "macs=50%", "--out", str(tmp_path / "it")]
+    assert main([*command, *size]) == 2
+    assert f"opened for {shape}" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_said(network, capsys):
