@@ -133,3 +133,21 @@ def test_the_notebook_holds_the_steps_of_the_script_and_their_outputs():
         ast.parse(cell.source)
         assert cell.execution_count == number
         assert bool(cell.outputs) == ("print(" in cell.source)
+
+
+@pytest.mark.slow
+def test_a_network_is_cut_from_a_local_file_of_weights(tmp_path, capsys):
+    import timm
+
+    torch.manual_seed(0)
+    given = timm.create_model("tf_efficientnet_lite0")
+    torch.save(given.state_dict(), tmp_path / "lite0.pth")
+    quick = {"head_epochs": 1, "epochs": 1, "candidates": 1, "images": 10, "controls": ["uniform"]}
+    quick |= {"fractions": [0.5, 1.0], "image_size": 32, "importance": "consumers"}
+    shrunk = example("shrink_pretrained").main(
+        tmp_path / "lite0.pth", tmp_path / "small", device="cpu", **quick
+    )
+    printed = capsys.readouterr().out
+    assert "lite0.pth fits but for classifier" in printed and "uniform widths: " in printed
+    assert shrunk.costs["macs"] <= shrunk.given_costs["macs"] / 2
+    assert ddpnas.load(tmp_path / "small").classes == tuple("0123456789")
