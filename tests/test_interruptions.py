@@ -22,11 +22,11 @@ SEARCH = [
     "--space-options.channels", "2", "--space-options.cells-per-stage", "1", "--device", "cpu",
     "--strategy-options.cycles-per-stage", "1", "--strategy-options.draws", "20", "--quiet",
 ]  # fmt: skip
-# A new network begins after the second and the fourth epoch.
+# A new network begins after each four epochs; the logits learn in the last two of them.
 MIXTURE = [
     "search", "--data", "sign-digits-small", "--limit-train-images", "100", "--space", "toy",
-    "--strategy", "pdarts", "--strategy-options.epochs", "6", "--strategy-options.batch-size", "50",
-    "--strategy-options.alpha-lr", "0.1", "--device", "cpu", "--quiet",
+    "--strategy", "pdarts", "--strategy-options.epochs", "12", "--device", "cpu", "--quiet",
+    "--strategy-options.batch-size", "50", "--strategy-options.alpha-lr", "0.1",
 ]  # fmt: skip
 TRAIN = ["--epochs", "2", "--random", "1", "--patience", "2", "--device", "cpu", "--quiet"]
 TINY_FIT = str(Path(__file__).parent / "fitting" / "tiny_plan.json")
