@@ -22,7 +22,7 @@ from ddpnas.space.decisions import Architecture, DecisionSpace, Rule
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import BaseStrategy, StateForm
 from ddpnas.strategies.legal import Indices
-from ddpnas.strategies.pruning import SHARE, MovingPruning, prune_share
+from ddpnas.strategies.pruning import MovingPruning, left_by_share, prune_share
 from ddpnas.strategies.prunode import Bracket
 from ddpnas.utils.read import Whole
 from ddpnas.utils.settings import (
@@ -185,7 +185,7 @@ class GradientStrategy(BaseStrategy):
         """
         if self.pruning == "share":
             for _ in range(stage):
-                options -= int(SHARE * options + 1e-9)
+                options = left_by_share(options)
             return options
         return max(1, options - stage)
 

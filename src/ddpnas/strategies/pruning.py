@@ -29,14 +29,12 @@ from ddpnas.space.decisions import DecisionSpace
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.strategies.base import restored_array
 
-__all__ = ["MEMORY", "SHARE", "MovingPruning", "prune_share"]
-
-SHARE = 0.4
-"""The part of the survivors that DA-NAS drops after a stage."""
+__all__ = ["MEMORY", "MovingPruning", "left_by_share", "prune_share"]
 
 MEMORY = 0.9
 """The part of the old moving mean in the new one."""
 
+_SHARE = 0.4  # of the survivors, which DA-NAS drops after a stage
 _BAR = 0.5  # of a survivor's fair share, where the bar ends
 _LIKELY = 0.6  # probability of a skip that removes a layer
 _UNLIKELY = 0.8  # of a fair share; with two options, a layer is then as likely skipped as above
@@ -44,6 +42,16 @@ _SKIP = "skip"
 _NUMBERS = ("depth", "layers")  # last words of the names of decisions about a number of layers
 
 Row = npt.NDArray[np.float64]
+
+
+def left_by_share(survivors: int) -> int:
+    """Return how many survivors of a decision are left after a stage of DA-NAS.
+
+    Example:
+        >>> left_by_share(5), left_by_share(3), left_by_share(2)
+        (3, 2, 2)
+    """
+    return survivors - int(_SHARE * survivors + 1e-9)
 
 
 def prune_share(
@@ -69,7 +77,7 @@ def prune_share(
     alive = []
     for i, (row, mask) in enumerate(zip(distribution.rows, distribution.alive, strict=True)):
         survivors = rng.permutation(np.flatnonzero(mask))
-        dropped = int(SHARE * len(survivors) + 1e-9)
+        dropped = len(survivors) - left_by_share(len(survivors))
         order = survivors[np.argsort(row[survivors], kind="stable")]
         if protected is not None:
             order = order[order != protected[i]]
