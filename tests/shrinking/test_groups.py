@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpnas.errors import OptionError, SpaceError
-from ddpnas.shrinking import find_groups, shrinkable
+from ddpnas.shrinking import find_groups, finding, shrinkable
 
 from .networks import (
     ALL,
@@ -15,6 +15,7 @@ from .networks import (
     Between,
     Concat,
     Grouped,
+    Head,
     Residual,
     Shuffled,
     Tied,
@@ -239,3 +240,27 @@ class CachedByMode(Cached):
 
 def test_a_table_of_another_size_in_training_does_not_matter():
     assert free(CachedByMode()) == {"first": (8, 16), "second": (8, 16)}
+
+
+class Sized(nn.Module):
+    """Its code uses a number of channels, so that the channels of a layer cannot be cut."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = conv(3, 16), conv(16, 16), Head(16)
+
+    def forward(self, x):
+        x = self.second(self.first(x))
+        return self.head(x.view(len(x), 16, *x.shape[2:]))
+
+
+def test_no_cut_is_tried_twice(monkeypatch):
+    tried, try_cut = [], finding._failure
+
+    def tries(bare, whole, groups, widths, look):
+        tried.append((*widths.items(), look.keywords.get("training")))
+        return try_cut(bare, whole, groups, widths, look)
+
+    monkeypatch.setattr(finding, "_failure", tries)
+    assert not table(Sized())["second"].free
+    assert len(tried) > 2 and len(tried) == len({*tried})

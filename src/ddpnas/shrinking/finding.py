@@ -164,8 +164,13 @@ def _tried(
 
     quick = functools.partial(look, training=(False,))
 
-    def failure(some: Sequence[Group], look: Look = quick) -> str:
-        return _failure(bare, whole, groups, _smallest(some), look)
+    known: dict[tuple[str, ...], str] = {}  # a trial takes up to a second
+
+    def failure(some: Sequence[Group]) -> str:
+        names = tuple(group.name for group in some)
+        if names not in known:
+            known[names] = _failure(bare, whole, groups, _smallest(some), quick)
+        return known[names]
 
     for cluster in _failing(clusters(groups), failure):
         tied = tie(bare, cluster, quick, options)
@@ -181,7 +186,7 @@ def _tried(
         works, fails = 0, len(groups)
         while fails - works > 1:
             middle = (works + fails) // 2
-            if failure(groups[:middle], look):
+            if _failure(bare, whole, groups, _smallest(groups[:middle]), look):
                 fails = middle
             else:
                 works = middle
