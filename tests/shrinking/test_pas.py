@@ -258,7 +258,8 @@ def test_a_limit_from_above_is_needed(stripes):
         search_masks(space, stripes, {"macs": ">=10"}, ddpnas.count_costs(space))
 
 
-def test_a_shrink_by_masks_goes_on_after_them(stripes, tmp_path):
+@pytest.mark.parametrize("ending", ["exact", "masks"])
+def test_a_shrink_by_masks_goes_on_after_them(stripes, tmp_path, ending):
     torch.manual_seed(0)
     given, folder = network(), tmp_path / "small"
 
@@ -267,6 +268,7 @@ def test_a_shrink_by_masks_goes_on_after_them(stripes, tmp_path):
             raise KeyboardInterrupt
 
     options = {"epochs": 1, "candidates": 2, "controls": (), "device": "cpu", "method": "pas"}
+    options["ending"] = ending
     with pytest.raises(KeyboardInterrupt):
         shrink(given, stripes, {"macs": "50%"}, **options, out=folder, on_progress=stop)
     lines = (folder / "scores.jsonl").read_bytes()
