@@ -143,7 +143,7 @@ class EdgeSpace(SearchSpace):
             OptionError: The design is unknown, or a limit is of another cost.
 
         Example:
-            >>> from ddpnas import count_architecture, count_network, create_space
+            >>> from ddpnas import count_network, create_space
             >>> space = create_space("edge", input_shape=(1, 28, 28), limits={"macs": "2M"})
             >>> found = space.scaled("residual", {"macs": "2M"})
             >>> 1.8e6 < count_network(space.build(found), (1, 28, 28))["macs"] <= 2e6
