@@ -202,7 +202,7 @@ def _show_load(space: SearchSpace, estimate: MixtureEstimate) -> None:
     show.line(
         f"a step on {estimate.batch_size} images takes about {step:.2g} s and at least "
         f"{estimate.memory_bytes / 1e6:,.0f} MB; the search about {duration(estimate.seconds())} "
-        f"(epochs: {strategy.epochs}, steps in each: {estimate.steps})"
+        f"(epochs: {strategy.epochs}, steps in each: {estimate.share * estimate.steps:.0f})"
     )
 
 
