@@ -772,3 +772,12 @@ def test_divergence_is_said_and_the_checkpoint_before_it_is_intact(capsys, tmp_p
     assert "unfinished run" in refused(capsys, "search", *QUICK, "--out", out)
     again = refused(capsys, "resume", out)
     assert says == again
+
+
+def test_too_long_a_name_of_a_configuration_is_a_sentence(capsys):
+    assert "File name too long" in refused(capsys, "search", "--config", 3000 * "[")
+
+
+def test_a_configuration_may_come_from_the_standard_input(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("space: nowhere"))
+    assert "unknown space 'nowhere'" in refused(capsys, "search", "--config", "-")
