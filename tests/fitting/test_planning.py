@@ -83,6 +83,18 @@ def test_with_little_time_a_network_in_milliseconds_is_smaller_too(plan, monkeyp
     assert made.milliseconds == macs / 1e6
 
 
+def test_with_enough_time_the_milliseconds_are_used_up(plan, monkeypatch):
+    """Of which 0.2 are the same for all networks."""
+    monkeypatch.setattr(
+        "ddpnas.fitting.timed.time_network",
+        lambda space, one, config: {"median_ms": 0.2 + macs_of(space, one) / 2e7},
+    )
+    for limit in (0.3, 1.0):
+        seconds = 70 * SECONDS_A_MAC * (limit - 0.2) * 2e7  # too few for a race
+        made, _, _ = plan({"latency_ms": limit}, seconds)
+        assert 0.85 * limit < made.milliseconds <= limit
+
+
 def test_a_lower_limit_holds_however_little_the_time(plan):
     _, macs, _ = plan({"macs": (0.8 * LIMIT, LIMIT)}, 100.0)
     assert 0.8 * LIMIT <= macs <= LIMIT

@@ -28,6 +28,7 @@ __all__ = ["Sized", "limit_texts", "sized", "standard_designs", "trial_epoch"]
 _STEPS = 1500
 _SIZED = 0.8  # of the multiply-adds that have these steps is near enough
 _FIRST_GUESS = Limit(upper=4e6)  # multiply-adds of the first network, without a tight limit
+_TIMED = 3  # times that a network is sized by milliseconds, part of which are the same for all
 _LARGE = 16e6  # multiply-adds from which on a network is not tried before a smaller one
 _MACS = Limit(2e5, 4e9)  # range of the multiply-adds without a limit
 _FEWEST = 1e4  # multiply-adds: hardly a network
@@ -114,15 +115,17 @@ def sized(
                     break
         if first.macs * guess.each > seconds * guess.macs:
             return dataclasses.replace(first, each=first.macs * guess.each / guess.macs)
-    first = tried(first, threads=choose_threads)
-    best = affordable(first)
-    if _SIZED * first.macs <= best and (not guessed or best <= first.macs / _SIZED):
-        return first
-    try:
-        second = _designed(data, at_most(best), others=False)
-    except InfeasibleError:
-        return first  # none is as small as that
-    return tried(second, threads=False)
+    found = tried(first, threads=choose_threads)
+    for _ in range(_TIMED if timed else 1):
+        best = affordable(found)
+        if _SIZED * found.macs <= best and (not guessed or best <= found.macs / _SIZED):
+            break
+        try:
+            other = _designed(data, at_most(best), others=False)
+        except InfeasibleError:  # none is as small as that
+            break
+        found = tried(other, threads=False)
+    return found
 
 
 def _designed(data: Data, limits: dict[str, Limit], *, others: bool = True) -> Sized:
