@@ -11,6 +11,7 @@ from ddpnas.errors import ExportError, InfeasibleError, OptionError
 from ddpnas.fitting import planning, speed
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest
+from ddpnas.fitting.timed import TimedLimits
 from ddpnas.generation.limits import parse_limits
 
 LIMIT = 1e6
@@ -93,6 +94,18 @@ def test_with_enough_time_the_milliseconds_are_used_up(plan, monkeypatch):
         seconds = 70 * SECONDS_A_MAC * (limit - 0.2) * 2e7  # too few for a race
         made, _, _ = plan({"latency_ms": limit}, seconds)
         assert 0.85 * limit < made.milliseconds <= limit
+
+
+def test_no_table_is_measured_that_leaves_no_time_for_a_race(plan, monkeypatch):
+    monkeypatch.setattr(TimedLimits, "measured", None)
+    monkeypatch.setattr(
+        "ddpnas.fitting.timed.time_network",
+        lambda space, one, config: {"median_ms": macs_of(space, one) / 1e6},
+    )
+    limits = {"latency_ms": LIMIT / 1e6}
+    _, macs, _ = plan(limits, 60 * SECONDS_A_MAC * LIMIT)
+    made, _, _ = plan(limits, 110 * SECONDS_A_MAC * macs)  # a race begins at 100 epochs
+    assert made.strategy_options["candidates"] == 1 and made.milliseconds is not None
 
 
 def test_a_lower_limit_holds_however_little_the_time(plan):

@@ -74,11 +74,14 @@ def make_plan(
     left = request.left(reserve)
     if left < each:
         raise request.too_short(each, reserve, "or fewer images")
-    race = divide(left, each)
-    if latency is not None and latency.table is None and race.candidates > 1:
-        latency = _measured(networks, timed, request)
-        left = request.left(reserve)
+    if latency is None or latency.table is not None:
         race = divide(left, each)
+    else:  # a race needs a table: the time to count all operations, and as much to measure some
+        race = divide((1 - 2 * _TIMING) * left, each)
+        if race.candidates > 1:
+            latency = _measured(networks, timed, request)
+            left = request.left(reserve)
+            race = divide(left, each)
     if race.candidates == 1:
         request.tell(
             f"an epoch takes {duration(each)}, too long for a race: a standard design is trained"
