@@ -2,7 +2,7 @@
 
 The method is RandomOneShot (a random cell a step, the same for both), or one that trains a mixture
 of all options: DARTS of the first order, GumbelDARTS or Proxyless. Batch, widths, settings of the
-optimizers and number of threads are the same. Each of the two runs in a process of its own. The
+optimizers and number of threads are the same. The two run in separate processes. The
 processes take turns in blocks of a few steps, so that only one works at a time and a machine whose
 speed drifts gives the same ratio. NNI is timed as its step is defined (sample, forward, backward,
 clip, update; with a mixture the logits first, on a batch of their own), without its trainer; in its

@@ -132,6 +132,19 @@ def test_the_state_of_a_mixture_holds_the_weights_of_edges():
         assert np.array_equal(one, same)
 
 
+def whole_and_resumed(run, tmp_path, stopped):
+    """Return the results of a search, and of the same stopped after some epochs and resumed."""
+
+    def stop(progress):
+        if progress.done == stopped:
+            raise KeyboardInterrupt
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", on_progress=stop)
+    return whole, run(tmp_path / "broken", resume=True)
+
+
 @pytest.mark.slow
 def test_weights_of_edges_go_on_after_a_resume(stripes, tmp_path):
     shape = {"num_classes": 3, "input_shape": stripes.input_shape}
@@ -143,14 +156,7 @@ def test_weights_of_edges_go_on_after_a_resume(stripes, tmp_path):
             space, stripes, "pcdarts", out=out, strategy_options=options, device="cpu", **more
         )
 
-    def stop(progress):
-        if progress.done == 1:
-            raise KeyboardInterrupt
-
-    whole = run(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", on_progress=stop)
-    again = run(tmp_path / "broken", resume=True)
+    whole, again = whole_and_resumed(run, tmp_path, stopped=1)
     assert again.distribution.to_dict() == whole.distribution.to_dict()
     assert [r["loss"] for r in again.history] == [r["loss"] for r in whole.history]
     # Equal edges would leave all but a half, a third, ... of the probability to "none".
@@ -166,14 +172,7 @@ def test_a_search_resumes_and_what_has_no_channels_is_refused(stripes, small_spa
             small_space, stripes, "pcdarts", out=out, strategy_options=options, device="cpu", **more
         )
 
-    def stop(progress):
-        if progress.done == 2:
-            raise KeyboardInterrupt
-
-    whole = run(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", on_progress=stop)
-    again = run(tmp_path / "broken", resume=True)
+    whole, again = whole_and_resumed(run, tmp_path, stopped=2)
     assert again.distribution.to_dict() == whole.distribution.to_dict()
     found = ddpnas.rescore(
         tmp_path / "whole", [whole.architecture], space=small_space, data=stripes

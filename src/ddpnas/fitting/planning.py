@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ddpnas.costs.count import count_costs
+from ddpnas.costs.network import count_architecture
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import InfeasibleError
@@ -79,9 +80,10 @@ def make_plan(
     else:  # a race needs a table: the time to count all operations, and as much to measure some
         race = divide((1 - 2 * _TIMING) * left, each)
         if race.candidates > 1:
-            latency = _measured(networks, timed, request)
+            measured = _measured(networks, timed, request)
             left = request.left(reserve)
             race = divide(left, each)
+            latency = latency if race.candidates == 1 else measured
     if race.candidates == 1:
         request.tell(
             f"an epoch takes {duration(each)}, too long for a race: a standard design is trained"
@@ -119,7 +121,8 @@ def _within_milliseconds(
     if design == networks.design:
         return networks, latency
     each = trial_epoch(space, design, request.data, recipe, request.device, choose_threads=False)
-    return dataclasses.replace(networks, design=design, each=each), latency
+    macs = count_architecture(space, design)["macs"]
+    return dataclasses.replace(networks, design=design, macs=macs, each=each), latency
 
 
 def _measured(networks: Sized, timed: Mapping[str, Limit], request: FitRequest) -> TimedLimits:

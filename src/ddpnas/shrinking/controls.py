@@ -115,7 +115,7 @@ def magnitude_widths(
 
 
 def _at_most(group: Group, channels: float) -> int:
-    """Return the widest width of a group that has at most so many channels, or its smallest."""
+    """Return the largest width of a group within a number of channels, or its smallest width."""
     return max((width for width in group.widths if width <= channels), default=group.widths[0])
 
 
