@@ -4,7 +4,7 @@ All networks of a share have at most the MACs that Torch-Pruning's has, which is
 share. Random ones have 97 to 100 % of them. All are fine-tuned alike, with the given network as the
 teacher. Test images are read at the end.
 
-    pip install torch-pruning==1.6.1      # needed by this benchmark only
+    pip install torch-pruning==1.6.1      # needed by this benchmark only, as ModelOpt is
     python -m benchmarks.shrink accuracy --out records/shrink/resnet20.jsonl
     python -m benchmarks.shrink limits --out records/shrink/limits.json
     python -m benchmarks.shrink time --out records/shrink/time.json
@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import ddpnas
+from benchmarks.modelopt_peer import fastnas
 from benchmarks.record import write_record
 from benchmarks.shrink_networks import given_lite0, given_resnet20, resnet20
 from benchmarks.torch_pruning_peer import CRITERIA, pruned, pruned_to
@@ -87,7 +88,8 @@ class Accuracy:
         epochs: Epochs of fine-tuning.
         divisor: Numbers of channels are multiples of it.
         images: Images for scores, at most.
-        also: Further methods, "pas" and "search".
+        also: Further methods, "pas", "search" and "modelopt".
+        mask_epochs: Epochs of training masks, for "pas".
     """
 
     model: nn.Module
@@ -97,6 +99,7 @@ class Accuracy:
     divisor: int
     images: int
     also: list[str]
+    mask_epochs: int
 
     def run(self, shares: list[float], seeds: int, random: int) -> None:
         """Measure all rows."""
@@ -115,7 +118,10 @@ class Accuracy:
             self._row("uniform", share, 0, widths)
             others = {"pas": self._masks, "search": self._searched}
             for name in self.also:
-                self._row(name, share, 0, functools.partial(others[name], limits))
+                if name == "modelopt":
+                    self._modelopt(share, target)
+                else:
+                    self._row(name, share, 0, functools.partial(others[name], limits))
             near = {"macs": (0.97 * target, target)}
             for seed in range(random):
                 rng = np.random.default_rng(seed)
@@ -134,8 +140,7 @@ class Accuracy:
 
         @functools.cache
         def best() -> tuple[nn.Module, dict[str, Any]]:
-            images = batches_of(self.data, self.data.train, self.images, 0, _CPU)
-            validation = batches_of(self.data, self.data.valid, self.images, 0, _CPU)
+            images, validation = self._batches()
             losses, networks = {}, {}
             for name in CRITERIA:
                 network = pruned_to(self.model, self.data, name, share * full, images, self.divisor)
@@ -157,14 +162,31 @@ class Accuracy:
         ]
         return float(rows[0]["macs"])
 
+    def _modelopt(self, share: float, target: float) -> None:
+        """Measure the network of FastNAS within the same MACs."""
+
+        def measure() -> dict[str, Any]:
+            images, validation = self._batches()
+            begun = time.process_time()
+            network = fastnas(self.model, self.data, target, images, validation, self.divisor)
+            searching = time.process_time() - begun
+            return {"searching": searching, **self._tuned(network, 0)}
+
+        self.rows.once({"method": "modelopt", "share": share, "seed": 0}, measure)
+
+    def _batches(self) -> list[list[tuple[Tensor, Tensor]]]:
+        """Return images for gradients or statistics, and images for scores."""
+        splits = (self.data.train, self.data.valid)
+        return [batches_of(self.data, split, self.images, 0, _CPU) for split in splits]
+
     def _order(self) -> Any:
-        images = batches_of(self.data, self.data.train, self.images, 0, _CPU)
+        images, _ = self._batches()
         return order_channels(self.model, self.space.groups, "outputs", images)
 
     def _masks(self, limits: dict[str, float]) -> Any:
         self.space.order = self._order()
-        found = search_masks(self.space, self.data, limits, self.costs)
-        validation = batches_of(self.data, self.data.valid, self.images, 0, _CPU)
+        found = search_masks(self.space, self.data, limits, self.costs, epochs=self.mask_epochs)
+        _, validation = self._batches()
         prices = Sensitivity(mean_loss(self.model, validation), found.prices)
         scored = score_candidates(
             self.space, self.data, prices, limits, self.costs, images=self.images
@@ -256,7 +278,10 @@ def accuracy(options: argparse.Namespace) -> None:
         model, data = given_lite0(options.work, options.data, options.weights, options.images)
     shares = options.shares or ([0.5, 0.25, 0.1] if options.network == "resnet20" else [0.5, 0.25])
     divisor = 2 if options.network == "resnet20" else 4
-    found = Accuracy(model, data, Rows(options.out), 3, divisor, options.score_images, options.also)
+    found = Accuracy(
+        model, data, Rows(options.out), 3, divisor, options.score_images, options.also,
+        options.mask_epochs,
+    )  # fmt: skip
     found.run(shares, options.seeds, options.random)
 
 
@@ -383,7 +408,8 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--random", type=int, default=5, help="random width vectors")
-    parser.add_argument("--also", nargs="+", choices=("pas", "search"), default=[])
+    parser.add_argument("--also", nargs="+", choices=("pas", "search", "modelopt"), default=[])
+    parser.add_argument("--mask-epochs", type=int, default=3, help="epochs of masks, of pas")
     parser.add_argument("--work", type=Path, default=Path("runs/shrink"), help="trained networks")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -8,8 +8,8 @@ import pytest
 import benchmarks
 
 PARTS = {  # of other benchmarks
-    "authors_dp", "evolution", "nni_worker", "record", "shrink_networks", "torch_pruning_peer",
-    "worth_searches",
+    "authors_dp", "evolution", "modelopt_peer", "nni_worker", "record", "shrink_networks",
+    "torch_pruning_peer", "worth_searches",
 }  # fmt: skip
 NAMES = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in PARTS]
 
