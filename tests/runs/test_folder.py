@@ -97,6 +97,17 @@ def test_a_folder_with_something_in_it_is_not_overwritten_unless_told_so(tmp_pat
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_a_fit_that_was_killed_before_its_run_is_replaced(tmp_path):
+    begun = ("plan.json", "latency.json", "latency.json.999999999.tmp", "run.json.999999999.tmp")
+    for name in begun:
+        (tmp_path / name).write_text("{}")
+    RunFolder.create(tmp_path).close()
+    assert not {*begun} & {path.name for path in tmp_path.iterdir()}
+    (tmp_path / "latency.json").write_text("{}")  # a table that nothing says a fit measured
+    with pytest.raises(RunError, match=r"holds no run, but latency.json"):
+        RunFolder.create(tmp_path, overwrite=True)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_refused(tmp_path):
     tmp_path.chmod(0o500)

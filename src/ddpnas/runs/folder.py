@@ -202,12 +202,11 @@ class RunFolder:
         names = {p.name for p in self.path.iterdir()} - {LOCK}
         # run.json is written last and makes the folder a run. A kill just before leaves these.
         if RUN not in names:
-            begun = (
-                *self.path.glob(f"{RUN}.*.tmp"),
-                *self.path.glob(f"{CONFIG}.*.tmp"),
-                *self.path.glob(f"{PLAN}.*.tmp"),
-            )
-            names -= {PLAN, CONFIG, *(p.name for p in begun)}
+            begun = [PLAN, CONFIG, RUN]
+            if PLAN in names:  # without one, a latency table is a user's
+                begun.append(LATENCY)
+            for name in begun:
+                names -= {name, *(p.name for p in self.path.glob(f"{name}.*.tmp"))}
         return sorted(names)
 
     def _clear(self) -> None:
