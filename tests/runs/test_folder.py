@@ -89,11 +89,13 @@ def test_a_folder_with_something_in_it_is_not_overwritten_unless_told_so(tmp_pat
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(RunError, match="unfinished run; go on with `ddpnas resume"):
         create()
-    (tmp_path / "result.json").write_text("{}")
+    for theirs in ("result.json", "net.onnx", "net.pt2"):
+        (tmp_path / theirs).write_text("{}")
     with pytest.raises(RunError, match="holds a finished run; .*--overwrite"):
         create()
     create(overwrite=True)
-    assert not (tmp_path / "result.json").exists()
+    for theirs in ("result.json", "net.onnx", "net.pt2"):
+        assert not (tmp_path / theirs).exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

@@ -16,6 +16,7 @@ from ddpnas.export.exported import Exported
 from ddpnas.export.onnx import export_onnx
 from ddpnas.export.onnx_runtime import raw_inputs
 from ddpnas.export.torch_export import export_torch
+from ddpnas.runs.folder import EXPORTS
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.files import writable
 
@@ -26,7 +27,6 @@ Export = Literal["onnx", "torch", "none"]
 logger = logging.getLogger(__name__)
 
 _IMAGES = 500  # with which a file is checked
-_FILES = {"onnx": "net.onnx", "torch": "net.pt2"}
 
 
 def export_trained(
@@ -45,7 +45,7 @@ def export_trained(
         return {}
     raw = raw_inputs(data, data.splits[data.held_out], _IMAGES)
     try:
-        with writable(folder / _FILES[kind]):
+        with writable(folder / EXPORTS[kind]):
             described = Deployable.of(model, preprocessing=bool(model.mean))
             path, done = export_file(kind, described, folder, raw)
     except ExportError as error:  # the trained network is there all the same
@@ -71,6 +71,6 @@ def export_file(
     Raises:
         ExportError: torch cannot translate the network, or the outputs do not match.
     """
-    path = folder / _FILES[kind]
+    path = folder / EXPORTS[kind]
     write = export_onnx if kind == "onnx" else export_torch
     return path, write(model, path, images=images)

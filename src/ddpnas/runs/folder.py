@@ -38,6 +38,7 @@ from ddpnas.utils.read import Whole, checked_content, whole_lines
 __all__ = [
     "BEST",
     "CONFIG",
+    "EXPORTS",
     "GENERATED",
     "HISTORY",
     "LATENCY",
@@ -66,6 +67,7 @@ REPORT = "report.html"
 TRAINED = "trained"  # folder that `ddpnas train` fills
 BEST = "best"  # folder of the best network so far of `ddpnas fit`
 REPORT_DATA = "report-data"  # folder of the figures behind the report
+EXPORTS = {"onnx": "net.onnx", "torch": "net.pt2"}  # by kind: the exported network of a fit
 
 OWN_FILES = (
     PLAN,
@@ -79,6 +81,7 @@ OWN_FILES = (
     LATENCY,
     LATENCY_CHECK,
     REPORT,
+    *EXPORTS.values(),
 )
 OWN_FOLDERS = (TRAINED, BEST, f"{BEST}.new", f"{BEST}.old", REPORT_DATA)
 _GROWING = (HISTORY, STAGES)
