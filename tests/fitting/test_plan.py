@@ -1,5 +1,6 @@
 """How the time of a fit is divided, and what a plan keeps of it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -46,6 +47,20 @@ def test_more_time_never_means_fewer_candidates(seconds, epoch):
 def test_without_time_for_several_epochs_there_is_no_race():
     assert divide(99.9, 1.0).candidates == 1
     assert divide(100.1, 1.0).candidates > 1
+
+
+@given(st.floats(0.001, 1e6) | st.integers(1, 600_000).map(lambda n: n / 100))
+def test_the_minutes_that_made_a_plan_are_those_of_the_plan(minutes):
+    plan = dataclasses.replace(PLAN, seconds=60 * minutes)
+    plan.refuse_others({"minutes": (minutes, 10.0)})
+    with pytest.raises(OptionError, match="the plan says minutes = "):
+        plan.refuse_others({"minutes": (1.1 * minutes, 10.0)})
+
+
+def test_a_plan_says_its_minutes_as_they_were_given():
+    plan = dataclasses.replace(PLAN, seconds=60 * 0.48)
+    with pytest.raises(OptionError, match=r"the plan says minutes = 0\.48, not 0\.5"):
+        plan.refuse_others({"minutes": (0.5, 10.0)})
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):

@@ -217,13 +217,16 @@ class FitPlan:
         """
         planned = {
             **dataclasses.asdict(self),
-            "minutes": self.seconds / 60,
+            "minutes": round(self.seconds / 60, 9),
             "metric": self.evaluator_options.get("metric", "accuracy"),
             "class_weights": self.recipe.get("class_weights", "none"),
             "image_size": self.image_size,
         }
         if "limits" in given:
             planned["limits"] = {n: str(one) for n, one in parse_limits(self.limits).items()}
+        asked, _ = given.get("minutes", (0, None))
+        if 60 * asked == self.seconds:  # 60 * minutes / 60 is not always minutes
+            planned["minutes"] = asked
         for name, (value, default) in given.items():
             if value not in (default, planned[name]):
                 raise OptionError(
