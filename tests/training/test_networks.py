@@ -18,6 +18,17 @@ class Small(nn.Sequential):
             nn.Linear(4, 7), nn.Identity(),
         )
 
+def dilated():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding="same", dilation=2, padding_mode="reflect", bias=False),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7),
+    )
+
+def grouped():
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, groups=3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 7)
+    )
+
 def sized(num_classes, input_shape):
     return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[1] ** 2, num_classes))
 
@@ -74,6 +85,13 @@ def test_a_network_of_a_users_file_fits_images_and_classes(file, name):
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 5)
 
 
+def test_a_first_convolution_for_gray_images_keeps_its_other_settings(file):
+    color, gray = (find_network(f"{file}:dilated").build(5, (n, 8, 8))[0] for n in (3, 1))
+    assert gray.in_channels == 1 and gray.bias is None
+    for name in ("out_channels", "kernel_size", "stride", "padding", "dilation", "padding_mode"):
+        assert getattr(gray, name) == getattr(color, name)
+
+
 @pytest.mark.parametrize(
     "name, says",
     [
@@ -87,6 +105,7 @@ def test_a_network_of_a_users_file_fits_images_and_classes(file, name):
         ("resnet18", "names no network; give timm:NAME, torchvision:NAME or FILE.py:function"),
         ("none.py:network", "no file 'none.py' with a network"),
         ("FILE:headless", "no last linear layer to replace"),
+        ("FILE:grouped", "3 channels in 3 groups, and these images have 1; give its function a"),
         ("FILE:wrong", "returns a int; it must return a torch.nn.Module"),
         ("FILE:fails", "mine.py fails in line .*not today"),
         ("FILE:smal", "unknown network function 'smal'"),

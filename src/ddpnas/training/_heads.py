@@ -60,14 +60,32 @@ def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
     return next(layers, None)
 
 
-def with_inputs(layer: nn.Conv2d, channels: int) -> nn.Conv2d:
+def with_inputs(layer: nn.Conv2d, channels: int, name: str) -> nn.Conv2d:
+    """Return a new convolution like this one for another number of input channels.
+
+    Args:
+        layer: The convolution.
+        channels: Number of input channels.
+        name: Name of its network, for messages.
+
+    Raises:
+        OptionError: It has groups, which fit its own number of channels only.
+    """
+    if layer.groups > 1:
+        raise OptionError(
+            f"the first convolution of the network {name} takes {layer.in_channels} channels in "
+            f"{layer.groups} groups, and these images have {channels}; give its function a "
+            f"parameter input_shape"
+        )
     return nn.Conv2d(
         channels,
         layer.out_channels,
         layer.kernel_size,  # type: ignore[arg-type]
         layer.stride,  # type: ignore[arg-type]
         layer.padding,  # type: ignore[arg-type]
+        layer.dilation,  # type: ignore[arg-type]
         bias=layer.bias is not None,
+        padding_mode=layer.padding_mode,
     )
 
 

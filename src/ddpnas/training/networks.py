@@ -85,7 +85,7 @@ class NamedNetwork(abc.ABC):
         """Return the network with one output a class, if it takes inputs of that shape."""
         channels = input_shape[0]
         if (found := first_convolution(network)) and found[1].in_channels != channels:
-            replace_layer(network, found[0], with_inputs(found[1], channels))
+            replace_layer(network, found[0], with_inputs(found[1], channels, self.name))
         outputs = self._outputs(network, input_shape)
         if num_classes is not None and outputs != num_classes:
             replace_head(network, num_classes, self.name)
