@@ -92,7 +92,6 @@ def test_a_reader_that_has_gone_ends_a_command_without_a_word(capsys, monkeypatc
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), RuntimeError("CUDA out of memory."), OSError(12, "Cannot allocate memory")],
@@ -106,6 +105,7 @@ def test_without_memory_a_command_gets_one_sentence(capsys, monkeypatch, error):
     assert capsys.readouterr().err.startswith("ddpnas: there is not enough memory for this; ")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_output_to_a_full_disk_gets_one_sentence(capsys, monkeypatch):
     with monkeypatch.context() as patch, open("/dev/full", "w") as stream:
         patch.setattr("sys.stdout", stream)
@@ -557,7 +557,6 @@ def test_what_to_type_next_works_for_a_space_of_ones_own(capsys, tmp_path):
     )
     told = re.findall(r"^(?:next|then): ddpnas (.*)$", capsys.readouterr().out, re.MULTILINE)
     generate, train = (shlex.split(line) for line in told)
-    generate = [word.replace("macs=...", "macs=10M") for word in generate]
     assert main([*generate[:-2], "--device", "cpu"]) == 0
     told = re.findall(r"^next: ddpnas (.*)$", capsys.readouterr().out, re.MULTILINE)
     assert shlex.split(told[0])[:4] == train[:4]
