@@ -30,6 +30,12 @@ def test_every_class_has_a_place(kind, importance):
     ).shape == (4, 5)
 
 
+@pytest.mark.parametrize("importance", IMPORTANCES)
+def test_the_device_needs_no_double_precision(importance, no_double_precision):
+    network = trained(Residual())
+    order_channels(network, find_groups(network, INPUT), importance, [(images(), torch.arange(4))])
+
+
 @pytest.mark.parametrize(
     ("importance", "layer", "axis"),
     [("producers", "inner.0", 0), ("consumers", "outer.0", 1), ("norm", "inner.1", 0)],

@@ -230,6 +230,10 @@ def test_it_goes_on_from_its_checkpoint(searching, tmp_path):
     assert all(np.array_equal(a, b) for n in orders[0] for a, b in zip(orders[0][n], orders[1][n]))
 
 
+def test_the_device_needs_no_double_precision(searching, no_double_precision, tmp_path):
+    searching().run(tmp_path / "masks.safetensors", lambda record: None)
+
+
 def test_a_checkpoint_of_other_masks_is_refused(searching, tmp_path):
     path = tmp_path / "masks.safetensors"
     searching(epochs=1).run(path, lambda record: None)
@@ -272,7 +276,7 @@ def test_a_shrink_by_masks_goes_on_after_them(stripes, tmp_path, ending):
     with pytest.raises(KeyboardInterrupt):
         shrink(given, stripes, {"macs": "50%"}, **options, out=folder, on_progress=stop)
     lines = (folder / "scores.jsonl").read_bytes()
-    (folder / "masks.safetensors").unlink()  # it is not needed any more
+    assert not (folder / "masks.safetensors").exists()  # it is not needed any more
     found = resume_shrink(folder, model=given, data=stripes)
     assert (folder / "scores.jsonl").read_bytes().startswith(lines)
     unbroken = shrink(given, stripes, {"macs": "50%"}, **options)

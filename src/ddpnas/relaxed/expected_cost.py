@@ -74,7 +74,10 @@ class ExpectedCost:
         Args:
             weights: Name of a decision -> weights of its options, (..., K).
         """
-        joined = torch.cat([weights[name] for name in self._names], dim=-1).double()
+        joined = torch.cat([weights[name] for name in self._names], dim=-1)
+        if joined.device.type == "mps":  # it has no double precision
+            joined = joined.cpu()
+        joined = joined.double()
         total = joined.new_tensor(self._fixed)
         for places, costs in self._terms:
             products = joined[..., places.to(joined.device)].prod(dim=-1)

@@ -126,7 +126,7 @@ def _products(
         added = torch.einsum("nik,oik->ino", torch.cat(seen[path]), weight).flatten(1)
         positions = torch.from_numpy(part.members[Axis(f"{path}.weight", 1)])
         of_classes = added[positions.to(added.device)].sum(dim=1)
-        products = (of_classes @ of_classes.T).double().cpu().numpy()
+        products = (of_classes @ of_classes.T).cpu().double().numpy()
         total += products / max(float(products.sum()), 1e-30)
     return total
 

@@ -166,4 +166,4 @@ def _along(tensor: Tensor, axis: int) -> _Values:
     """Return the sum over all other axes."""
     others = [k for k in range(tensor.ndim) if k != axis]
     summed = tensor.sum(dim=others) if others else tensor
-    return summed.double().cpu().numpy()
+    return summed.cpu().double().numpy()

@@ -299,7 +299,7 @@ class _Search:
             return torch.tensor(group.channels, dtype=torch.float64)
         parts = [used[f"{group.name}/{i}"] for i in range(len(group.parts))]
         classes = sum(part.classes for part in group.parts)
-        return group.channels / classes * torch.cat(parts).double().cpu().sum()
+        return group.channels / classes * torch.cat(parts).cpu().double().sum()
 
     def reached(self) -> dict[str, float]:
         """Return the relative costs of the channels that are left."""
@@ -335,7 +335,7 @@ class _Search:
             return np.full(group.parts[number].classes, _UNFOLLOWED)
         effects = self._effects[name] / self._effects[name].max().clamp(min=1e-30)
         means = self._sums[name] / max(self._counted, 1)
-        return (means + 1e-3 * effects).double().cpu().numpy()
+        return (means + 1e-3 * effects).cpu().double().numpy()
 
     # What is kept on disk.
 
