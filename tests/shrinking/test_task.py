@@ -11,7 +11,7 @@ from torch import nn
 
 import ddpnas
 from ddpnas.errors import OptionError, RunError
-from ddpnas.shrinking import ShrinkTask, WidthScores, estimate, resume_shrink, shrink
+from ddpnas.shrinking import ShrinkTask, WidthScores, _phases, estimate, resume_shrink, shrink
 from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings
 from ddpnas.utils.checksums import with_checksum
 
@@ -90,8 +90,13 @@ def test_interrupted_in_any_phase_it_ends_as_the_unbroken_one(
     assert resumed.architecture == whole.architecture
 
 
-def test_no_score_is_measured_twice(unbroken, given, stripes, tmp_path):
+def test_nothing_is_measured_or_trained_twice(unbroken, given, stripes, tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise AssertionError("this was done before")
+
     whole, _ = unbroken
+    for name in ("train", "recalibrate"):
+        monkeypatch.setattr(_phases, name, fail)
     shutil.copytree(whole.folder, tmp_path / "copy")
     lines = (tmp_path / "copy" / "scores.jsonl").read_bytes()
     (tmp_path / "copy" / "scores.jsonl").write_bytes(lines + b'{"kind": "wid')  # a torn line
@@ -272,6 +277,10 @@ def test_a_measured_cost_is_a_limit_too_also_after_an_interruption(given, stripe
     folder = tmp_path / "small"
     with pytest.raises(Killed):
         shrink(given, stripes, {"latency_ms": 3}, **options, out=folder, on_progress=killed_at(2))
+    without = shutil.copytree(folder, tmp_path / "without")
+    (without / "costs.json").unlink()
+    with pytest.raises(RunError, match=r"holds no costs.json, in which the table of latency_ms"):
+        resume_shrink(without, model=given, data=stripes)
     found = resume_shrink(folder, model=given, data=stripes)
     assert found.costs["latency_ms"] <= 3 and found.limits["latency_ms"].upper == 3
     assert WidthScores.read(folder).generate({"latency_ms": "20%"})[0].costs["latency_ms"] == 1

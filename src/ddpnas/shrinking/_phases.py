@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, amount, within
 from ddpnas.shrinking.candidates import Candidate, score_candidates
 from ddpnas.shrinking.controls import magnitude_widths, uniform_widths
-from ddpnas.shrinking.folder import MASKS, ONNX, PROGRAM, ShrinkFolder
+from ddpnas.shrinking.folder import HEAD, MASKS, ONNX, PROGRAM, ShrinkFolder
 from ddpnas.shrinking.importance import order_channels
 from ddpnas.shrinking.pas import search_masks
 from ddpnas.shrinking.plan import MASK_EPOCHS, RECIPE, ShrinkPlan
@@ -34,10 +35,11 @@ from ddpnas.shrinking.shrunk import ShrinkComparison, Shrunk
 from ddpnas.shrinking.width_scores import WidthScores
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.user_code import without_folders
+from ddpnas.training.checkpoint import load_weights, save_weights
 from ddpnas.training.device import pick_device
 from ddpnas.training.metrics import confusion
 from ddpnas.training.networks import NamedNetwork
-from ddpnas.training.results import TrainResult
+from ddpnas.training.results import Comparison, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.training.train import train
 from ddpnas.training.trained_folder import load, read_comparison
@@ -109,7 +111,7 @@ class Phases:
             scored = self._candidates(sensitivity)
             chosen = {"found": scored[0].architecture, **self._controls(scored[0])}
             before = read_comparison(self.trained.path)
-            networks = tuple(self._network(name, widths) for name, widths in chosen.items())
+            networks = tuple(self._network(name, widths, before) for name, widths in chosen.items())
             if before is None:
                 self.trained.save(
                     None, [one.compared for one in networks],
@@ -170,13 +172,16 @@ class Phases:
 
     def _train_head(self) -> None:
         """Fine-tune the given network for the classes of the data."""
-        model = self.space.model
-        result = train(
-            copy.deepcopy(model), self.data, RECIPE, epochs=self.settings.head_epochs,
-            seed=self.settings.seed, device=str(self.device), resume=True,
-            folder=self.trained.checkpoints / "head", on_epoch=self._tell_epoch("head"),
-        )  # fmt: skip
-        model.load_state_dict(result.model.state_dict())
+        model, file = self.space.model, self.folder.path / HEAD
+        if not file.exists():
+            result = train(
+                copy.deepcopy(model), self.data, RECIPE, epochs=self.settings.head_epochs,
+                seed=self.settings.seed, device=str(self.device), resume=True,
+                folder=self.trained.checkpoints / "head", on_epoch=self._tell_epoch("head"),
+            )  # fmt: skip
+            with writable(self.folder.path):
+                save_weights(file, result.model.state_dict())
+        model.load_state_dict(load_weights(file))
         self._mark("head")
 
     def _tell_epoch(self, what: str) -> Callable[[Mapping[str, float]], object]:
@@ -221,6 +226,7 @@ class Phases:
                 if (group, width) not in known:
                     self.folder.add("width", loss + price, group=group, width=width)
             known = self.folder.widths()
+        (self.folder.path / MASKS).unlink(missing_ok=True)  # all that it led to is in the scores
         self._mark("masks")
         first = space.decisions[0]
         whole = known[first.name, first.options[-1]]
@@ -307,24 +313,40 @@ class Phases:
         self.folder.add("accuracy", found, network=name)
         return found
 
-    def _network(self, name: str, widths: Architecture) -> ShrinkComparison:
-        """Return a network of these widths, cut and fine-tuned."""
-        costs = {cost: table.cost(widths) for cost, table in self.costs.items()}
-        network = self.space.build(widths).to(self.device)
-        seed, data = self.settings.seed, self.data
-        recalibrate(network, batches_of(data, data.train, self.settings.images, seed, self.device))
-        cut = self._known_accuracy(name, lambda: network)
-        return ShrinkComparison(name, widths, costs, cut, self._fine_tuned(name, network))
+    def _network(
+        self, name: str, widths: Architecture, before: Comparison | None
+    ) -> ShrinkComparison:
+        """Return a network of these widths, cut and fine-tuned.
 
-    def _fine_tuned(self, name: str, network: nn.Module) -> TrainResult:
-        before = read_comparison(self.trained.path)
-        if before is not None:  # all were fine-tuned in a session before
-            result = next(one.result for one in before.networks if one.name == name)
-            if name != "found":
-                return dataclasses.replace(result, data=self.data)
-            loaded = load(self.trained.path, model=self.space.model)
-            model = loaded.network.requires_grad_(True).to(self.device)
-            return dataclasses.replace(result, model=model, data=self.data)
+        Args:
+            name: What it is called.
+            widths: The widths.
+            before: The fine-tuned networks of a session before; None if there is none.
+        """
+
+        @functools.cache
+        def network() -> nn.Module:
+            made, settings = self.space.build(widths).to(self.device), self.settings
+            images, seed = settings.images, settings.seed
+            recalibrate(made, batches_of(self.data, self.data.train, images, seed, self.device))
+            return made
+
+        costs = {cost: table.cost(widths) for cost, table in self.costs.items()}
+        cut = self._known_accuracy(name, network)
+        tuned = self._tuned(name, network()) if before is None else self._tuned_before(name, before)
+        return ShrinkComparison(name, widths, costs, cut, tuned)
+
+    def _tuned_before(self, name: str, before: Comparison) -> TrainResult:
+        """Return a network as it was fine-tuned in a session before; the found one with weights."""
+        result = next(one.result for one in before.networks if one.name == name)
+        if name != "found":
+            return dataclasses.replace(result, data=self.data)
+        loaded = load(self.trained.path, model=self.space.model)
+        model = loaded.network.requires_grad_(True).to(self.device)
+        return dataclasses.replace(result, model=model, data=self.data)
+
+    def _tuned(self, name: str, network: nn.Module) -> TrainResult:
+        """Return a network, fine-tuned from where an interruption left it."""
         return train(
             network, self.data, RECIPE, epochs=self.settings.epochs, seed=self.settings.seed,
             device=str(self.device), teacher=self.space.model if self.settings.distil else None,

@@ -2,13 +2,14 @@
 
     shrink.json        the plan
     costs.json         the groups, and what their widths cost, for other limits later
+    head.safetensors   weights of the given network once its new head is trained
     scores.jsonl       one line for each loss and accuracy, on the disk before the next is measured
     masks.safetensors  where the training of masks goes on, for the method "pas"
     trained/           the smaller network; while it is trained, the checkpoints
     net.onnx           the smaller network, checked
     program.pt2        the smaller network as a torch.export program, where no name rebuilds it
 
-The first three have checksums, as tensors have: a number that changed later is noticed. Nothing in
+The JSON files have checksums, as tensors have: a number that changed later is noticed. Nothing in
 the folder is executed.
 """
 
@@ -28,9 +29,10 @@ from ddpnas.utils.checksums import check_checksum, with_checksum
 from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic
 from ddpnas.utils.read import Measured, read_records, whole_lines
 
-__all__ = ["COSTS", "MASKS", "ONNX", "PROGRAM", "SCORES", "ShrinkFolder"]
+__all__ = ["COSTS", "HEAD", "MASKS", "ONNX", "PROGRAM", "SCORES", "ShrinkFolder"]
 
 COSTS = "costs.json"
+HEAD = "head.safetensors"
 SCORES = "scores.jsonl"
 MASKS = "masks.safetensors"
 ONNX = "net.onnx"

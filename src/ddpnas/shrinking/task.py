@@ -168,6 +168,12 @@ class ShrinkTask:
                 raise RunError(f"the {what} of {folder} changed; restore them, or start again")
         more = WidthScores.tables(folder) if (folder / COSTS).exists() else []
         space, tables = _opened(model, images, plan.settings, more)
+        for name in plan.limits:
+            if name not in tables:
+                raise RunError(
+                    f"{folder} holds no {COSTS}, in which the table of {name} was kept; start "
+                    f"again with --costs and another --out"
+                )
         return cls(plan, space, images, tables, parse_limits(plan.limits), named)
 
     @property
