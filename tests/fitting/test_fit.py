@@ -219,6 +219,16 @@ def test_a_plan_keeps_which_epochs_the_clock_dropped(data, plan, tmp_path):
     assert equal(again, hurried) and len(again.trained.history) == len(hurried.trained.history)
 
 
+def test_a_plan_keeps_that_the_training_started_again(data, plan, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("ddpnas.training.protections._FIRST_STEPS", 4)
+        judge = "ddpnas.training.judge.Judge.has_learned_nothing"
+        patched.setattr(judge, lambda *given: True)
+        failed = ddpnas.fit(data, plan=plan, out=tmp_path, export="none")
+    assert failed.trained.history[0]["failed_lr"] == 0.1
+    assert equal(ddpnas.fit(data, plan=tmp_path), failed)
+
+
 def test_only_the_final_training_goes_through_a_sieve(data, plan, tmp_path, monkeypatch):
     sieve = {"sieve": "dynamics", "sieve_options": {"keep": 0.5, "warmup": 0.3, "steps": 1}}
     content = {**FitPlan.read(plan).to_dict(), **sieve}

@@ -19,17 +19,17 @@ class KilledError(Exception):
     pass
 
 
-def trained(data, recipe=FAST, kill_after=None, **options):
+def trained(data, recipe=FAST, kill_after=None, seen=None, **options):
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU(),
         nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(8, 3),
     )  # fmt: skip
-    calls = []
+    calls = [] if seen is None else seen
 
     def on_epoch(record):
-        calls.append(record)
+        calls.append(record["epoch"])
         if len(calls) == kill_after:
             raise KilledError
 
@@ -63,6 +63,30 @@ def test_killed_around_its_second_start_it_ends_with_the_same_weights(
         assert torch.equal(resumed.model.state_dict()[name], value), name
     again = trained(stripes, folder=tmp_path, resume=True)  # was finished
     assert again.recipe.lr == 0.25
+
+
+def test_with_time_enough_the_second_attempt_is_the_same(unbroken, stripes):
+    timed = trained(stripes, seconds=1e6)
+    assert [r["loss"] for r in timed.history] == [r["loss"] for r in unbroken.history]
+
+
+def test_whether_anything_was_learned_shows_by_the_epochs_that_fit(stripes):
+    epochs = []
+    recipe = create_recipe(FAST, epochs=28)  # twice as many as the clock leaves
+    with pytest.raises(KilledError):
+        trained(stripes, recipe, kill_after=FIRST + 1, shortened={1: 14}, seen=epochs)
+    assert epochs == [*range(1, FIRST + 1), 1]
+
+
+def test_a_history_repeats_a_training_that_started_again(stripes):
+    recipe = create_recipe(FAST, epochs=28)
+    whole = trained(stripes, recipe, shortened={1: 14})
+    assert whole.history[0]["failed_lr"] == 1.0
+    epochs = []
+    again = trained(stripes, recipe, shortened={0: 28, 1: 14}, seen=epochs)
+    assert epochs == [*range(1, 15)]  # the failed attempt is not repeated
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
 
 
 def test_a_training_that_diverges_at_once_gets_the_second_attempt_only(stripes, caplog):

@@ -128,8 +128,8 @@ class FitPlan:
             there is no such limit, or a latency table says it of each.
         recipe: Settings of the final training, which goes on from the winner of the race.
         epochs: Epochs of the final training; None until the race is over.
-        shortened: Epoch -> number of epochs from then on, where the clock dropped some; None until
-            the final training is over.
+        shortened: Epoch -> number of epochs from then on, where the clock dropped some, and epoch
+            0 where the training started again; None until the final training is over.
 
     Raises:
         OptionError: A value of another type or out of range.
@@ -241,6 +241,10 @@ class FitPlan:
     def with_shortened(self, history: Sequence[Mapping[str, float]]) -> FitPlan:
         """Return the plan with what the clock dropped, by the history of the final training."""
         dropped = {f"{r['epoch']:.0f}": int(r["epochs"]) for r in history if "epochs" in r}
+        if "failed_lr" in history[0]:
+            # The clock may have dropped epochs of the failed attempt too, so it is not repeated.
+            assert self.epochs is not None
+            dropped = {"0": self.epochs, **dropped}
         return dataclasses.replace(self, shortened=dropped)
 
     def to_dict(self) -> dict[str, Any]:

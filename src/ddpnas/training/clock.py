@@ -19,7 +19,8 @@ class Clock:
 
     Args:
         seconds: What the training may take; None for any time.
-        shortened: Epoch -> number of epochs from then on, instead of ``seconds``.
+        shortened: Epoch -> number of epochs from then on, instead of ``seconds``; 0 where the
+            training started again.
 
     Attributes:
         earlier: Seconds of the sessions before this one.
@@ -43,6 +44,15 @@ class Clock:
         """Begin this session now."""
         self._begun = time.perf_counter()
         self._looks = [self._begun]
+
+    def restart(self) -> None:
+        """Begin the epochs again; what the earlier ones took still counts."""
+        self._looks = [time.perf_counter()]
+
+    @property
+    def starts_again(self) -> bool:
+        """Whether the training that this one repeats started again, by ``shortened``."""
+        return self._shortened is not None and 0 in self._shortened
 
     @property
     def spent(self) -> float:

@@ -23,8 +23,9 @@ class TrainOptions(TypedDict, total=False):
             training is shortened after an epoch: fewer epochs, over which the learning rate
             still falls to its end. None (the default) sets no limit.
         shortened: Epoch -> number of epochs from then on, as "epochs" in the history of another
-            training: to be as long as that one, whatever time that takes. None (the default)
-            leaves it to ``seconds``.
+            training: to be as long as that one, whatever time that takes. With epoch 0 the training
+            begins with a quarter of the learning rate, as one whose history has "failed_lr". None
+            (the default) leaves it to ``seconds``.
         seed: Seed for shuffling, augmentation and dropout; in :func:`ddpnas.compare` also for the
             initial weights and the random architectures. 0 by default.
         device: "auto" (the default), "cpu", "cuda", ...

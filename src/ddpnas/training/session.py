@@ -114,7 +114,8 @@ class Session:
         precision: "no", "bf16" or "fp16".
         folder: Folder for the checkpoints; None for none.
         seconds: What the training may take; None for any time.
-        shortened: Epoch -> number of epochs from then on, instead of ``seconds``.
+        shortened: Epoch -> number of epochs from then on, instead of ``seconds``; with epoch 0 the
+            training begins as one that starts again.
         teacher: Network to distil from, on the device of this process; None for none.
         halvings: How often the batch size of the recipe is halved, for want of memory.
         sieve: Which training images an epoch reads; None is all.
@@ -215,14 +216,18 @@ class Session:
         self._clock.start()
         if resume and (finished := self._take_up()) is not None:
             return finished
+        if self._clock.starts_again and self._initial is not None and not self.begun:
+            self._start_again()
         while not self._is_over():
             if self._has_learned_nothing():
+                self._tell_that_nothing_was_learned()
                 self._start_again()
             try:
                 record = self._epoch(len(self._history))
             except DivergedError:
                 if self._initial is None:
                     raise
+                self._tell_that_nothing_was_learned()
                 self._start_again()
                 continue
             self._history.append({**record, **self._failed})
@@ -244,7 +249,7 @@ class Session:
 
     @property
     def _first_steps(self) -> int:
-        return first_steps(self.recipe, self._whole * self._steps_an_epoch)
+        return first_steps(self.recipe, self._epochs * self._steps_an_epoch)
 
     def _has_learned_nothing(self) -> bool:
         """Return whether the first steps are over and changed nothing; ask once."""
@@ -261,17 +266,20 @@ class Session:
         labels = torch.cat([split.labels for split in trained_splits(self.data, self.recipe)])
         return balanced_weights(labels, len(self.data.classes)).to(self._processes.device)
 
+    def _tell_that_nothing_was_learned(self) -> None:
+        lr = self.recipe.lr
+        if self._processes.first:
+            logger.warning(
+                "warning: the network learned nothing in %d steps with learning rate %g; the "
+                "training starts again with %g",
+                self._steps, lr, RETRY * lr,
+            )  # fmt: skip
+
     def _start_again(self) -> None:
         """Begin from the initial weights with a part of the learning rate, once."""
         assert self._initial is not None
         lr = self.recipe.lr
         self._used = dataclasses.replace(self.recipe, lr=RETRY * lr)
-        if self._processes.first:
-            logger.warning(
-                "warning: the network learned nothing in %d steps with learning rate %g; the "
-                "training starts again with %g",
-                self._steps, lr, self._used.lr,
-            )  # fmt: skip
         # A record of the failed attempt goes into the next epoch's: its time counts.
         self._failed = {"failed_lr": lr, "failed_seconds": self._clock.spent}
         self.model.load_state_dict(self._initial)
@@ -279,6 +287,7 @@ class Session:
             self._average.module.load_state_dict(self._initial)
         self._initial, self._best, self._history, self._steps = None, None, [], 0
         self._train.sieve = self._new_sieve()
+        self._clock.restart()
         self._use_learning_rate()
 
     def _use_learning_rate(self) -> None:
