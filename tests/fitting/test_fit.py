@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from ddpnas.data import Loader
 from ddpnas.errors import DdpnasError, DivergedError, InfeasibleError, OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting import FitPlan, resume_fit
+from ddpnas.training.plateau import PlateauTraining
 from ddpnas.training.trained_folder import read_comparison
 
 LIMIT = 60_000
@@ -220,8 +222,8 @@ def test_a_plan_keeps_which_epochs_the_clock_dropped(data, plan, tmp_path):
 
 
 def test_a_plan_keeps_that_the_training_started_again(data, plan, tmp_path, monkeypatch):
+    monkeypatch.setattr("ddpnas.training.protections._FIRST_STEPS", 4)
     with monkeypatch.context() as patched:
-        patched.setattr("ddpnas.training.protections._FIRST_STEPS", 4)
         judge = "ddpnas.training.judge.Judge.has_learned_nothing"
         patched.setattr(judge, lambda *given: True)
         failed = ddpnas.fit(data, plan=plan, out=tmp_path, export="none")
@@ -536,6 +538,24 @@ def test_a_race_of_which_all_candidates_diverge_ends_in_a_sentence(data, plan, t
     file.write_text(json.dumps(content))
     with pytest.raises(DivergedError, match="the loss of every candidate became NaN"):
         ddpnas.fit(data, plan=file)
+
+
+def test_a_race_goes_on_without_candidates_that_diverge(data, plan, monkeypatch):
+    train, kept = PlateauTraining.train, []
+
+    def diverging(training, steps):
+        kept.extend([] if kept else [training])
+        loss = train(training, steps)
+        if training not in kept:
+            next(training.model.parameters()).data.fill_(math.nan)
+            raise DivergedError("the loss became NaN")
+        return loss
+
+    monkeypatch.setattr(PlateauTraining, "train", diverging)
+    history = ddpnas.fit(data, plan=plan).search.history
+    scores = [record["score"] for record in history]
+    assert [math.isfinite(score) for score in scores[:4]] == [True, False, False, False]
+    assert math.isnan(scores[5]) and history[5]["train_images"] == 0  # asked again
 
 
 @pytest.mark.parametrize(

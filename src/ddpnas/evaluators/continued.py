@@ -101,12 +101,12 @@ class _StateForm(TypedDict):
 class _CandidateForm(TypedDict):
     architecture: dict[str, str]
     asked: Annotated[int, Range(1, 64)]
-    training: dict[str, Any]
+    training: dict[str, Any] | None  # None: it diverged
 
 
 @dataclass
 class _Candidate:
-    training: PlateauTraining
+    training: PlateauTraining | None  # None once it diverged: nothing of it can be used
     asked: int = 0  # how often
 
 
@@ -204,8 +204,12 @@ class ContinuedEvaluator(BaseEvaluator):
         candidate = self._candidates.get(architecture)
         if candidate is None:
             candidate = self._candidates[architecture] = _Candidate(self._started(architecture))
-        training, loss = candidate.training, math.nan
+        training = candidate.training
         costs = {name: table.cost(architecture) for name, table in self._costs.items()}
+        if training is None:
+            reached = self.config.epochs_at(candidate.asked - 1, costs)
+            candidate.asked += 1
+            return _diverged({"epochs": reached, "train_images": 0.0})
         epochs = self.config.epochs_at(candidate.asked, costs)
         steps = max(1, round(epochs * training.steps_an_epoch) - training.steps)
         candidate.asked += 1
@@ -216,9 +220,10 @@ class ContinuedEvaluator(BaseEvaluator):
         try:
             loss = training.train(steps)
         except DivergedError:
-            return Evaluation(math.nan, {"accuracy": 0.0, "macro_f1": 0.0, **details})
+            candidate.training = None
+            return _diverged(details)
         trained = time.perf_counter()
-        found = self._scored(training)
+        found = self._scored(candidate)
         details |= {
             **found.details,
             "loss": loss,
@@ -227,11 +232,14 @@ class ContinuedEvaluator(BaseEvaluator):
         }
         return Evaluation(found.score, details)
 
-    def _scored(self, training: PlateauTraining) -> Evaluation:
+    def _scored(self, candidate: _Candidate) -> Evaluation:
+        if candidate.training is None:
+            return _diverged({})
         try:
-            counts = training.confusion(self._valid, self._classes)
-        except DivergedError:
-            return Evaluation(math.nan, {"accuracy": 0.0, "macro_f1": 0.0})
+            counts = candidate.training.confusion(self._valid, self._classes)
+        except DivergedError:  # by its last step
+            candidate.training = None
+            return _diverged({})
         result = EvaluationResult("", "valid", int(counts.sum()), counts.tolist())
         scores = {"accuracy": result.accuracy, "macro_f1": result.macro_f1}
         return Evaluation(result.score(self.config.metric), scores)
@@ -245,14 +253,23 @@ class ContinuedEvaluator(BaseEvaluator):
         """Return the network of an architecture with the weights of its training so far.
 
         Raises:
-            OptionError: It was not trained, or its weights were dropped.
+            OptionError: It was not trained, its training diverged, or its weights were dropped.
         """
+        training = self._known(architecture).training
+        if training is None:
+            raise OptionError(
+                "the training of this network diverged, so it has no weights; take another one, or "
+                "search again with a lower lr"
+            )
+        return training.model
+
+    def _known(self, architecture: Architecture) -> _Candidate:
         if architecture not in self._candidates:
             raise OptionError(
                 "each network of this search was trained alone, and this one was not among the "
                 "last of them, so it has no weights; generate it without --rescore, then train it"
             )
-        return self._candidates[architecture].training.model
+        return self._candidates[architecture]
 
     def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
         """Return the score of each architecture as far as it was trained.
@@ -260,9 +277,8 @@ class ContinuedEvaluator(BaseEvaluator):
         Raises:
             OptionError: The weights of one of them were dropped, or it was not trained.
         """
-        for one in architectures:
-            self.network(one)
-        return [self._scored(self._candidates[one].training) for one in architectures]
+        candidates = [self._known(one) for one in architectures]
+        return [self._scored(candidate) for candidate in candidates]
 
     def identity(self) -> dict[str, Any]:
         """Return what scores depend on."""
@@ -285,8 +301,10 @@ class ContinuedEvaluator(BaseEvaluator):
         tensors: dict[str, Tensor] = {}
         candidates = []
         for number, (one, candidate) in enumerate(self._candidates.items()):
-            found, plain = candidate.training.state_dict()
-            tensors |= with_prefix(str(number), found)
+            plain = None
+            if candidate.training is not None:
+                found, plain = candidate.training.state_dict()
+                tensors |= with_prefix(str(number), found)
             kept = {"architecture": dict(one), "asked": candidate.asked, "training": plain}
             candidates.append(kept)
         return tensors, {"candidates": candidates}
@@ -297,6 +315,13 @@ class ContinuedEvaluator(BaseEvaluator):
         self._candidates = {}
         for number, kept in enumerate(state["candidates"]):
             one = self._space.check(kept["architecture"])
-            training = self._started(one)
-            training.load_state_dict(without_prefix(str(number), tensors), kept["training"])
+            training = None
+            if kept["training"] is not None:
+                training = self._started(one)
+                training.load_state_dict(without_prefix(str(number), tensors), kept["training"])
             self._candidates[one] = _Candidate(training, kept["asked"])
+
+
+def _diverged(details: Mapping[str, float]) -> Evaluation:
+    """Return the evaluation of a network whose training or answers are not numbers."""
+    return Evaluation(math.nan, {"accuracy": 0.0, "macro_f1": 0.0, **details})
