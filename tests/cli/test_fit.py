@@ -28,6 +28,16 @@ def network(num_classes=5, input_shape=(3, 16, 16)):
 PLAN = str(Path(__file__).parents[1] / "fitting" / "tiny_plan.json")
 
 
+def photos(folder, least=0):
+    """Write images of two classes as a folder."""
+    pixels = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        (folder / name).mkdir(parents=True)
+        for i in range(40):
+            one = pixels.integers(least + 100 * label, least + 100 * label + 80, (16, 16, 3))
+            Image.fromarray(one.astype(np.uint8)).save(folder / name / f"{i}.png")
+
+
 def test_one_command_leaves_a_network_and_says_where(tmp_path, capsys):
     out = str(tmp_path / "run")
     words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", out, "--export", "none"]
@@ -150,6 +160,37 @@ def test_the_next_commands_after_a_start_are_ones_that_work(tmp_path, capsys):
     assert "--data sign-digits-small --image-size 32 --limit macs=" in shrink
     assert main([*shlex.split(shrink), "--candidates", "2", "--epochs", "1"]) == 0
     assert f"the smaller network is in {out}-small" in capsys.readouterr().out
+
+
+def test_a_fit_that_started_from_a_network_remembers_where_its_images_moved(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "net.py").write_text(NET)
+    name, out, plan = f"{tmp_path / 'net.py'}:network", tmp_path / "run", tmp_path / "plan.json"
+    photos(tmp_path / "photos")
+    photos(tmp_path / "others", least=1)
+    content = json.loads(Path(PLAN).read_text()) | {"start": name, "space_options": {}}
+    plan.write_text(json.dumps(content | {"data": None}))
+    words = ["fit", str(tmp_path / "photos"), "--plan", str(plan), "--start", name]
+    words += ["--out", str(out), "--export", "none"]
+
+    def stop(self, record):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ddpnas.fitting.following.Following._tell_epoch", stop)
+        assert main(words) == 130
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "photos").rename(tmp_path / "elsewhere" / "photos")
+    resume = ["resume", str(out), "--network", name]
+    assert main([*resume, "--data", str(tmp_path / "others")]) == 2
+    assert main([*resume, "--data", str(tmp_path / "elsewhere" / "photos")]) == 0
+    assert main(["evaluate", str(out), "--network", name]) == 0
+    (tmp_path / "elsewhere" / "photos").rename(tmp_path / "photos")
+    assert main([*resume, "--data", str(tmp_path / "others")]) == 2
+    assert "are not those that" in capsys.readouterr().err
+    assert main([*resume, "--data", str(tmp_path / "photos")]) == 0
+    assert main(["evaluate", str(out), "--network", name]) == 0
 
 
 def test_without_test_images_nothing_is_called_a_test(tmp_path, capsys):

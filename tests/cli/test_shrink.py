@@ -74,6 +74,11 @@ def test_the_next_command_finds_the_images_of_a_folder(network, tmp_path, capsys
     [line] = [one for one in capsys.readouterr().out.splitlines() if "next: ddpnas" in one]
     assert main(shlex.split(line.split("next: ddpnas ")[1])) == 0
     assert "on 50 images (photos, split test)" in capsys.readouterr().out
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "photos").rename(photos := tmp_path / "elsewhere" / "photos")
+    assert main(["evaluate", str(out), "--network", network]) == 2
+    assert main(["resume", str(out), "--network", network, "--data", str(photos)]) == 0
+    assert main(["evaluate", str(out), "--network", network]) == 0
     out.rename(tmp_path / "moved")
     assert main(["evaluate", str(tmp_path / "moved"), "--network", network]) == 0
     (tmp_path / "moved" / "trained").rename(tmp_path / "given")

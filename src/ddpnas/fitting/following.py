@@ -6,6 +6,7 @@ exported file and the report at the end.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -120,6 +121,18 @@ class Following:
         with writable(self.folder):
             plan.save(self.folder)
 
+    @property
+    def moved_to(self) -> str | None:
+        """Where the images are, if that is not where the plan has them."""
+        known, place = self.plan.data, self.data.source.get("data")
+        return None if known is None or place in (None, known["data"]) else place
+
+    def note_images(self) -> None:
+        """Keep in the plan where the images are now, if they have moved."""
+        if self.moved_to is not None and self.plan.data is not None:
+            moved = {**self.plan.data, "data": self.moved_to}
+            self.change(dataclasses.replace(self.plan, data=moved))
+
     def train(
         self,
         network: nn.Module,
@@ -140,6 +153,7 @@ class Following:
 
         def on_epoch(record: Mapping[str, float]) -> None:
             self._tell_epoch(record)
+            self.note_images()  # only now: the checkpoint was that of a training on these
             if self.best is not None and self.best.is_due():
                 so_far.load_state_dict(evaluated_weights(folder))
                 trained_on = len(trained_splits(self.data, recipe)) > 1
@@ -154,8 +168,9 @@ class Following:
             folder=folder, resume=True,
             on_epoch=on_epoch,
         )  # fmt: skip
+        self.note_images()
         if dropped is None:
-            self.change(plan.with_shortened(result.history))
+            self.change(self.plan.with_shortened(result.history))
         return result
 
     def report(self, folder: Path) -> Path:

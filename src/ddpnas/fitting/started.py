@@ -127,8 +127,12 @@ class Started(Following):
                 trained = self.train(opened.model, recipe, save)
                 save(self.trained, trained)
             else:
+                loaded = self.load()
+                if self.moved_to is not None:
+                    loaded.load_data(self.moved_to)  # refuses other images
+                    self.note_images()
                 trained = dataclasses.replace(
-                    before.found.result, model=self.load().network, data=self.data
+                    before.found.result, model=loaded.network, data=self.data
                 )
         self.mark("training")
         files = self.export()

@@ -20,7 +20,7 @@ from ddpnas.shrinking.controls import CONTROLS, Control
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions
 from ddpnas.shrinking.folder import ShrinkFolder
 from ddpnas.shrinking.importance import Importance
-from ddpnas.shrinking.plan import Ending, Method, ShrinkSettings
+from ddpnas.shrinking.plan import SHRINK, Ending, Method, ShrinkSettings
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
 from ddpnas.training.networks import NamedNetwork, find_network
@@ -159,6 +159,8 @@ def resume_shrink(
     """
     with ShrinkFolder.opened(folder) as (opened, plan):
         task = ShrinkTask.reopened(Path(folder), plan, model, data)
+        if task.followed != plan:
+            opened.write(SHRINK, task.followed.to_dict())
         return task.run(opened, on_progress, kept=True)
 
 

@@ -166,6 +166,9 @@ class ShrinkTask:
         ):
             if now != before:
                 raise RunError(f"the {what} of {folder} changed; restore them, or start again")
+        if plan.data is not None and images.source:
+            source = {**plan.data, "data": images.source["data"]}
+            plan = dataclasses.replace(plan, data=source)  # where they are now
         more = WidthScores.tables(folder) if (folder / COSTS).exists() else []
         space, tables = _opened(model, images, plan.settings, more)
         for name in plan.limits:
