@@ -86,3 +86,16 @@ def test_a_run_killed_before_it_began_may_begin_again(tmp_path):
     (tmp_path / "run.json.1234.tmp").write_text("{")
     RunFolder.create(tmp_path).close()
     assert not (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "function"),
+    [("plan.json", "fitting.resume_fit"), ("shrink.json", "shrinking.resume_shrink")],
+)
+def test_the_folder_of_a_fit_or_a_shrink_names_the_function_that_goes_on(
+    from_python, tmp_path, file, function
+):
+    shutil.copytree(from_python, tmp_path / "run")
+    (tmp_path / "run" / file).write_text("{}")
+    with pytest.raises(RunError, match=rf"run is the folder of .* ddpnas\.{function}\('.*run'\)$"):
+        ddpnas.resume(tmp_path / "run")

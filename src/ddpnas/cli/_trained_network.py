@@ -10,9 +10,9 @@ from jsonargparse import Namespace
 
 from ddpnas.data.data import Data
 from ddpnas.fitting.plan import FitPlan
-from ddpnas.runs.folder import PLAN
+from ddpnas.runs.folder import PLAN, SHRINK
 from ddpnas.runs.run import Run
-from ddpnas.shrinking.plan import SHRINK, ShrinkPlan
+from ddpnas.shrinking.plan import ShrinkPlan
 from ddpnas.training.trained_folder import load
 from ddpnas.training.trained_model import TrainedModel
 

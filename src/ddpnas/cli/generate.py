@@ -14,10 +14,9 @@ from ddpnas.cli._run_options import add_request, read_request, warn_if_not_kept
 from ddpnas.cli.shrink import generate_widths
 from ddpnas.costs.latency_check import check_latency, measured_here
 from ddpnas.generation.limits import Limit, amount
-from ddpnas.runs.folder import GENERATED
+from ddpnas.runs.folder import GENERATED, SHRINK
 from ddpnas.runs.generation_request import GenerationResult
 from ddpnas.runs.run import Run
-from ddpnas.shrinking.plan import SHRINK
 from ddpnas.utils.settings import Count, Extra
 
 __all__ = ["COMMANDS"]

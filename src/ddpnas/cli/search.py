@@ -37,12 +37,11 @@ from ddpnas.relaxed.estimate import MixtureEstimate
 from ddpnas.relaxed.load import MixtureLoad
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.estimate import estimate_search, with_epochs
-from ddpnas.runs.folder import PLAN
+from ddpnas.runs.folder import PLAN, SHRINK
 from ddpnas.runs.resume import resume as resume_run
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, check_without_data, open_space
 from ddpnas.runs.search import search as search_space
-from ddpnas.shrinking.plan import SHRINK
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.registry import list_spaces, takes_limits
 from ddpnas.strategies.gradient import GradientStrategy

@@ -31,9 +31,8 @@ from ddpnas.report.sections.search_time import time_section
 from ddpnas.report.sections.shrinking import shrinking_section
 from ddpnas.report.sections.skip_connections import skips_section
 from ddpnas.report.sections.training import training_section
-from ddpnas.runs.folder import RUN, TRAINED
+from ddpnas.runs.folder import RUN, SHRINK, TRAINED
 from ddpnas.runs.run import Run
-from ddpnas.shrinking.plan import SHRINK
 from ddpnas.training.trained_folder import read_comparison
 
 __all__ = ["Page", "RunPart", "make_page", "page_of", "read_runs"]

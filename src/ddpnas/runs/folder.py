@@ -48,6 +48,7 @@ __all__ = [
     "REPORT_DATA",
     "RESULT",
     "RUN",
+    "SHRINK",
     "STAGES",
     "TRAINED",
     "RunFolder",
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 PLAN = "plan.json"
+SHRINK = "shrink.json"  # the plan of `ddpnas shrink`, whose folder holds no search
 CONFIG = "config.yaml"
 RUN = "run.json"
 HISTORY = "history.jsonl"

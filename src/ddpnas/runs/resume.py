@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ddpnas.errors import RunError
 from ddpnas.evaluators.registry import list_evaluators
+from ddpnas.runs.folder import PLAN, SHRINK
 from ddpnas.runs.loop import Progress
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, search
@@ -29,7 +30,8 @@ def resume(
     """Continue an interrupted search and return its result, that of an unbroken run.
 
     Args:
-        run: Its folder. A finished run returns what it found.
+        run: Its folder. A finished run returns what it found. A fit goes on by
+            :func:`ddpnas.fitting.resume_fit`, a shrink by :func:`ddpnas.shrinking.resume_shrink`.
         space: For a run over a user's space, its ``file.py:network``: a file is executed only
             because the user names it.
         strategy: For a run with a user's strategy, its ``file.py:MyStrategy``.
@@ -40,7 +42,8 @@ def resume(
         on_progress: See :func:`ddpnas.search`.
 
     Raises:
-        RunError: Data, space, strategy or settings are no longer those of the run; says which.
+        RunError: Data, space, strategy or settings are no longer those of the run; says which. Or
+            the folder is that of a fit or a shrink.
 
     Example:
         >>> import ddpnas, tempfile
@@ -49,6 +52,7 @@ def resume(
         >>> ddpnas.resume(out).architecture == found.architecture
         True
     """
+    _refuse_fits_and_shrinks(Path(run))
     kept = Run(run)
     config = kept.config
     named = kept.strategy(strategy)
@@ -74,3 +78,13 @@ def resume(
         resume=True,
         on_progress=on_progress,
     )
+
+
+def _refuse_fits_and_shrinks(folder: Path) -> None:
+    """Raise :class:`RunError` where going on with the search would be a part of the work."""
+    others = {PLAN: ("fit", "fitting.resume_fit"), SHRINK: ("shrink", "shrinking.resume_shrink")}
+    for file, (what, function) in others.items():
+        if (folder / file).is_file():
+            raise RunError(
+                f"{folder} is the folder of a {what}; go on with ddpnas.{function}({str(folder)!r})"
+            )

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from ddpnas.errors import RunError
-from ddpnas.shrinking.plan import SHRINK, ShrinkPlan
+from ddpnas.runs.folder import SHRINK
+from ddpnas.shrinking.plan import ShrinkPlan
 from ddpnas.space.decisions import Architecture
 from ddpnas.utils.checksums import check_checksum, with_checksum
 from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic

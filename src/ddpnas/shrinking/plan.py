@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ddpnas.errors import OptionError
+from ddpnas.runs.folder import SHRINK
 from ddpnas.shrinking.controls import CONTROLS, Control
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS
 from ddpnas.shrinking.importance import Importance
@@ -19,14 +20,12 @@ from ddpnas.utils.shapes import Range
 __all__ = [
     "MASK_EPOCHS",
     "RECIPE",
-    "SHRINK",
     "Ending",
     "Method",
     "ShrinkPlan",
     "ShrinkSettings",
 ]
 
-SHRINK = "shrink.json"  # the plan, in the folder of a shrink
 RECIPE = "finetune"
 MASK_EPOCHS = 3  # of the method "pas"
 

@@ -16,11 +16,12 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
 from ddpnas.errors import OptionError
 from ddpnas.generation.limits import Limits
+from ddpnas.runs.folder import SHRINK
 from ddpnas.shrinking.controls import CONTROLS, Control
 from ddpnas.shrinking.finding import DIVISOR, FRACTIONS, Fractions
 from ddpnas.shrinking.folder import ShrinkFolder
 from ddpnas.shrinking.importance import Importance
-from ddpnas.shrinking.plan import SHRINK, Ending, Method, ShrinkSettings
+from ddpnas.shrinking.plan import Ending, Method, ShrinkSettings
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
 from ddpnas.training.networks import NamedNetwork, find_network

@@ -18,10 +18,11 @@ from ddpnas.data.load import DataConfig, as_data, load_data
 from ddpnas.errors import InfeasibleError, OptionError, RunError, SpaceError
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit, Limits, checked_limits, parse_limits, within
+from ddpnas.runs.folder import SHRINK
 from ddpnas.shrinking._phases import Phases, whole_of
 from ddpnas.shrinking.estimate import Estimate, refuse_too_long
 from ddpnas.shrinking.folder import COSTS, ShrinkFolder
-from ddpnas.shrinking.plan import SHRINK, ShrinkPlan, ShrinkSettings
+from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.width_scores import WidthScores, describe_fixed
