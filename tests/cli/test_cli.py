@@ -490,6 +490,7 @@ def test_a_run_repeats_from_its_own_configuration(run, tmp_path):
 
 
 def test_resume_of_a_finished_run_prints_its_result(capsys, run):
+    assert "the folder of a search, where --json does" in refused(capsys, "resume", run, "--json")
     assert main(["resume", run]) == 0
     assert "architecture found" in capsys.readouterr().out
 

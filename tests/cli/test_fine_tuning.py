@@ -108,7 +108,8 @@ def test_what_cannot_be_started_from_is_one_sentence(photos, tmp_path, capsys, m
     assert "there is no folder 'resnet18'; give timm:" in refused(
         capsys, *words, "--start", "resnet18"
     )
-    assert "belongs to --start" in refused(capsys, *words, "--weights", "a.pth")
+    for option in ("--weights", "--network"):
+        assert f"{option} belongs to --start" in refused(capsys, *words, option, "a.pth")
 
 
 @pytest.mark.parametrize(

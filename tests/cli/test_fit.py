@@ -78,12 +78,14 @@ def test_an_interrupt_names_the_command_that_goes_on(tmp_path, monkeypatch, caps
         raise KeyboardInterrupt
 
     words = ["fit", "sign-digits-small", "--plan", str(plan), "--start", name, "--out", str(out)]
+    words += ["--json"]
     with monkeypatch.context() as patched:
         patched.setattr("ddpnas.fitting.following.Following._tell_epoch", stop)
         assert main([*words, "--export", "none"]) == 130
     _, _, command = capsys.readouterr().err.strip().partition("ddpnas resume ")
-    assert shlex.split(command) == [str(out), "--network", name]
-    assert main(["resume", *shlex.split(command), "--quiet"]) == 0
+    assert shlex.split(command) == [str(out), "--network", name, "--json"]
+    assert main(["resume", *shlex.split(command)]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == str(out)
 
 
 def test_an_interrupt_before_the_plan_names_no_command(tmp_path, monkeypatch, capsys):
@@ -114,6 +116,17 @@ def test_loading_counts_in_a_resumed_fit_too(tmp_path, monkeypatch):
     assert given == [7.0]
 
 
+@pytest.mark.parametrize("file", ["plan.json", "shrink.json"])
+def test_what_only_a_search_can_be_resumed_with_is_refused(tmp_path, monkeypatch, capsys, file):
+    (tmp_path / file).write_text(Path(PLAN).read_text())
+    for option in (["--device", "cpu"], ["--space", "x.py:y"], ["--strategy", "z.py:q"]):
+        assert main(["resume", str(tmp_path), *option]) == 2
+        assert f"where {option[0]} does not apply; use --network" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["resume", str(tmp_path)]) == 2
+    assert "runs in one process" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("data", "out"), [(".", "runs/in"), ("..", "runs/my-photos"), ("../in/", "runs/in")]
 )
@@ -140,6 +153,9 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
     assert content["folder"] == out
     assert main(["resume", out, "--quiet"]) == 0  # finished: its result again
     assert f"{100 * content['accuracy']:.2f} %" in capsys.readouterr().out
+    assert main(["resume", out, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again.keys() == content.keys() and again["accuracy"] == content["accuracy"]
 
 
 def test_the_next_commands_after_a_start_are_ones_that_work(tmp_path, capsys):

@@ -125,6 +125,9 @@ def test_json_is_all_that_is_printed(network, tmp_path, capsys):
     assert printed["estimated_seconds"].keys() == printed["seconds"].keys() > {"fine-tuning"}
     assert 0 <= found["fine_tuned"] <= 1 and printed["folder"] == str(out)
     assert all(Path(file).exists() for file in printed["files"].values())
+    assert main(["resume", str(out), "--network", network, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again.keys() == printed.keys() and again["networks"] == printed["networks"]
 
 
 def _other_limits(out, capsys):

@@ -125,7 +125,8 @@ def fit(options: Namespace) -> None:
             raise
         networks = in_files([options.start, options.teacher, *options.baseline])
         own = "".join(own_network(name) for name in networks)
-        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(out)}{own}") from None
+        json_too = " --json" if options.json else ""
+        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(out)}{own}{json_too}") from None
     _show_fitted(fitted, options.json)
 
 
@@ -157,9 +158,9 @@ def resume(options: Namespace) -> None:
         data=options.data,
         networks=options.network,
         started=seconds_since(),
-        on_progress=lambda text: show.line(text, quiet=options.quiet),
+        on_progress=lambda text: show.line(text, quiet=options.quiet or options.json),
     )
-    _show_fitted(fitted, as_json=False)
+    _show_fitted(fitted, options.json)
 
 
 def _show_fitted(fitted: Fitted, as_json: bool) -> None:

@@ -37,7 +37,7 @@ from ddpnas.relaxed.estimate import MixtureEstimate
 from ddpnas.relaxed.load import MixtureLoad
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.estimate import estimate_search, with_epochs
-from ddpnas.runs.folder import PLAN, SHRINK
+from ddpnas.runs.folder import PLAN, RESULT, SHRINK
 from ddpnas.runs.resume import resume as resume_run
 from ddpnas.runs.run import Run
 from ddpnas.runs.search import SearchResult, check_without_data, open_space
@@ -46,11 +46,13 @@ from ddpnas.space.search_space import SearchSpace
 from ddpnas.spaces.registry import list_spaces, takes_limits
 from ddpnas.strategies.gradient import GradientStrategy
 from ddpnas.strategies.user_strategy import NamedStrategy
-from ddpnas.training.distributed import current, join
+from ddpnas.training.distributed import current, join, launched
 from ddpnas.utils.duration import duration
 from ddpnas.utils.read import read_yaml
 
 __all__ = ["COMMANDS"]
+
+_OF_A_SEARCH = ("space", "strategy", "device")  # options of `ddpnas resume`
 
 
 class _Config(jsonargparse.ActionConfigFile):  # type: ignore[name-defined,misc]
@@ -113,7 +115,8 @@ def _resume_parser() -> ArgumentParser:
         help="name your own strategy again, my_file.py:MyStrategy; the file is executed",
     )
     parser.add_argument("--data", help="where the images are now, if they have moved")
-    parser.add_argument("--device", help="default: the device that the run began with")
+    parser.add_argument("--device", help="default: the device that the search began with")
+    parser.add_argument("--json", action="store_true", help="print JSON; for a fit or a shrink")
     add_quiet(parser)
     return parser
 
@@ -220,13 +223,17 @@ def _resumed(options: Namespace, progress: show.SearchProgress) -> Iterator[None
 
 def resume(options: Namespace) -> None:
     """``ddpnas resume``."""
-    if (Path(options.run) / PLAN).is_file():
-        resume_fit(options)
-        return
-    if (Path(options.run) / SHRINK).is_file():
-        resume_shrink(options)
-        return
+    for file, what, go_on in ((PLAN, "fit", resume_fit), (SHRINK, "shrink", resume_shrink)):
+        if (Path(options.run) / file).is_file():
+            _refuse_unfit(options, what)
+            go_on(options)
+            return
     config = Run(options.run).config
+    if options.json:
+        raise OptionError(
+            f"{options.run} is the folder of a search, where --json does not apply; "
+            f"{Path(options.run) / RESULT} will hold the result as JSON"
+        )
     join(options.device or config.device)
     with show.SearchProgress(None, config.evaluator, quiet=options.quiet) as progress:
         result = resume_run(
@@ -239,6 +246,24 @@ def resume(options: Namespace) -> None:
             on_progress=progress.update,
         )
     _show_result(options.run, Run(options.run).space(options.space), result)
+
+
+def _refuse_unfit(options: Namespace, what: str) -> None:
+    """Refuse what only a search can be resumed with: some options, and several processes.
+
+    Args:
+        options: Options of ``ddpnas resume``.
+        what: What the folder holds: "fit" or "shrink".
+    """
+    if launched() > 1:
+        raise OptionError(
+            f"a {what} runs in one process; resume {options.run} without torchrun or accelerate"
+        )
+    if unfit := [name for name in _OF_A_SEARCH if options[name] is not None]:
+        raise OptionError(
+            f"{options.run} is the folder of a {what}, where --{unfit[0]} does not apply; use "
+            f"--network, --data, --json and --quiet"
+        )
 
 
 def _show_result(

@@ -176,7 +176,10 @@ def run(options: Namespace) -> None:
         with ShrinkFolder.created(options.out) as folder:
             shrunk = task.run(folder, lambda text: show.line(text, quiet=quiet))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(options.out)}{own}") from None
+        json_too = " --json" if options.json else ""
+        raise KeyboardInterrupt(
+            f"ddpnas resume {shlex.quote(options.out)}{own}{json_too}"
+        ) from None
     _show_shrunk(shrunk, own, as_json=options.json)
 
 
@@ -187,9 +190,9 @@ def resume(options: Namespace) -> None:
         options.run,
         model=network,
         data=options.data,
-        on_progress=lambda text: show.line(text, quiet=options.quiet),
+        on_progress=lambda text: show.line(text, quiet=options.quiet or options.json),
     )
-    _show_shrunk(shrunk, own_network(network or ""), as_json=False)
+    _show_shrunk(shrunk, own_network(network or ""), as_json=options.json)
 
 
 def generate_widths(options: Namespace) -> None:

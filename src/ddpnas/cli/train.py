@@ -127,8 +127,9 @@ def train(options: Namespace) -> None:
     if options.start is not None:
         _train_started(options, recipe)
         return
-    if options.weights is not None:
-        raise OptionError("--weights belongs to --start, which names the network; give both")
+    for name in ("weights", "network"):
+        if options[name] is not None:
+            raise OptionError(f"--{name} belongs to --start, which names the network; give both")
     searched, space, data, architecture, within = _what_to_train(options, recipe)
     limits, tables, rules, generated = within
     epochs = planned_epochs(recipe, data)
