@@ -304,15 +304,53 @@ def test_what_a_fit_leaves_is_a_run_that_serves_other_limits(data, plan, tmp_pat
         ddpnas.fit(data, plan=plan, out=out, export="none")
 
 
-def test_baselines_are_trained_for_the_same_time(data, plan):
+def test_baselines_are_trained_for_the_same_time(data, plan, tmp_path):
     plan_ = FitPlan.read(plan)
     short = {**plan_.to_dict(), "seconds": 4.0}
     file = plan.parent / "short.json"
     file.write_text(json.dumps(short))
-    fitted = ddpnas.fit(data, plan=file, baselines=["residual"])
+    fitted = ddpnas.fit(data, plan=file, out=tmp_path, export="none", baselines=["residual"])
     [baseline] = fitted.baselines
     assert baseline.costs["macs"] <= LIMIT
     assert 0.2 < baseline.result.seconds < 6
+    assert not (tmp_path / "trained" / "training").exists()  # no checkpoints are left
+
+
+@pytest.mark.parametrize("error", [DivergedError("of NaN"), MemoryError()])
+def test_a_baseline_that_fails_is_left_out_of_a_finished_fit(
+    data, plan, tmp_path, monkeypatch, error
+):
+    content = {**FitPlan.read(plan).to_dict(), "seconds": 3.0}
+    content["recipe"] |= {"batch_size": 16}
+    (tmp_path / "short.json").write_text(json.dumps(content))
+    train, sizes = ddpnas.fitting.searched.train, []
+
+    def failing(network, data, recipe, **options):
+        sizes.append(recipe.batch_size)
+        if len(sizes) == 1:
+            raise error
+        return train(network, data, recipe, **options)
+
+    said, names = [], ["residual", "mobilenet-v2"]
+    monkeypatch.setattr("ddpnas.fitting.searched.train", failing)
+    fitted = ddpnas.fit(
+        data, plan=tmp_path / "short.json", out=tmp_path / "run", export="none", baselines=names,
+        on_progress=said.append,
+    )  # fmt: skip
+    assert [one.name for one in fitted.baselines] == ["mobilenet-v2"]
+    [line] = [line for line in said if line.startswith("no baseline residual: ")]
+    assert line.endswith(("of NaN", "not enough memory to train it"))
+    assert fitted.files["report"].is_file() and sizes == [16, 16]
+
+
+def test_a_limited_peak_of_memory_is_told_of_each_network(data, plan, tmp_path):
+    limits = {**PLAN.limits, "peak_activation_bytes": "100000"}
+    content = {**FitPlan.read(plan).to_dict(), "seconds": 2.0, "limits": limits}
+    (tmp_path / "peak.json").write_text(json.dumps(content))
+    fitted = ddpnas.fit(data, plan=tmp_path / "peak.json", baselines=["residual"])
+    for network in (fitted, *fitted.baselines):
+        counted = ddpnas.costs.count_network(network.model, (1, 8, 8))
+        assert network.costs["peak_activation_bytes"] == counted["peak_activation_bytes"]
 
 
 @pytest.mark.parametrize(

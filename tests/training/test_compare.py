@@ -55,3 +55,18 @@ def test_random_networks_are_within_the_same_limits_and_rules_and_run_all_they_c
     for one in trained[1:]:
         assert rule.holds(one.architecture)
         assert one.architecture == small_space.canonical(one.architecture)
+
+
+def test_the_checkpoints_of_a_network_in_a_file_stay_in_the_folder(small_space, stripes, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def network(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    one = small_space.decode([0] * len(small_space.decisions))
+    compare(
+        small_space, one, stripes, baselines=[f"{tmp_path}/net.py:network"],
+        recipe=Recipe(epochs=1, batch_size=16), device="cpu", folder=tmp_path / "kept",
+    )  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} <= {"kept", "net.py", "__pycache__"}
+    assert len([*(tmp_path / "kept").glob("*/checkpoint.safetensors")]) == 2

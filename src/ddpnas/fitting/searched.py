@@ -12,7 +12,7 @@ from ddpnas.costs.network import count_architecture, count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.loader import default_batch_size
 from ddpnas.data.sieves import SieveConfig
-from ddpnas.errors import DivergedError, InfeasibleError, OptionError, RunError
+from ddpnas.errors import DdpnasError, DivergedError, OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting.baselines import baseline_network
 from ddpnas.fitting.designs import PEAK
@@ -32,13 +32,15 @@ from ddpnas.spaces.registry import create_space
 from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import Compared, Comparison, TrainResult
-from ddpnas.training.saving import TrainedFolder, lock_trained
+from ddpnas.training.saving import TrainedFolder, folder_name, lock_trained
 from ddpnas.training.train import train
 from ddpnas.training.trained_folder import read_comparison
 from ddpnas.utils.duration import duration
 from ddpnas.utils.seeds import seeded
 
 __all__ = ["Searched"]
+
+_SHARED = ("batch_size", "class_weights")  # settings of the final training and the baselines
 
 
 class NoRoomError(RunError):
@@ -99,12 +101,8 @@ class Searched(Following):
             self.seconds["total"] = self.passed
             done = {} if before is None else {one.name: one for one in before.baselines}
             for name in plan.baselines:
-                try:
-                    one = done[name] if name in done else self._baseline(name, reached["macs"])
-                except InfeasibleError as error:  # a design as large as what was found
-                    self._tell(f"no baseline {name}: {error}")
-                else:
-                    networks.append(one)
+                one = done.get(name) or self._baseline(name, reached["macs"])
+                networks += [] if one is None else [one]
             if set(plan.baselines) - set(done):
                 kept.save(self.space, networks, limits=self.limits)
         trained = networks[0].result
@@ -127,12 +125,17 @@ class Searched(Following):
 
     def _costs(self, architecture: Architecture) -> dict[str, float]:
         """Return the counted costs of a network, and its milliseconds if limited."""
-        costs = _additive(count_architecture(self.space, architecture))
+        costs = self._counted(count_architecture(self.space, architecture))
         if self._latency is not None:
             costs[self._latency.name] = self._latency.cost(architecture)
         elif self.plan.milliseconds is not None:
             costs["latency_ms"] = self.plan.milliseconds
         return costs
+
+    def _counted(self, costs: Mapping[str, int]) -> dict[str, float]:
+        """Return the costs that :func:`ddpnas.count_costs` has, and the peak if limited."""
+        named = costs if PEAK in self.limits else costs.keys() - {PEAK}
+        return {name: float(cost) for name, cost in costs.items() if name in named}
 
     def _frontier(self, found: SearchResult) -> tuple[Candidate, ...]:
         """Return the networks of the race of which none is better at no more multiply-adds."""
@@ -266,21 +269,35 @@ class Searched(Following):
             network, self._recipe(), lambda folder, one: self._save(folder, chosen, one)
         )
 
-    def _baseline(self, name: str, macs: float) -> Compared:
-        """Return a network that was trained alone for the whole time.
+    def _baseline(self, name: str, macs: float) -> Compared | None:
+        """Return a network that was trained alone for the whole time; None, said, if it fails.
+
+        The fit itself is finished by then.
 
         Args:
             name: Its name.
             macs: Multiply-adds of the network that was found.
         """
+        try:
+            return self._trained_alone(name, macs)
+        except Exception as error:
+            if is_out_of_memory(error):
+                self._tell(f"no baseline {name}: there is not enough memory to train it")
+            elif isinstance(error, DdpnasError):
+                self._tell(f"no baseline {name}: {error}")
+            else:
+                raise
+            return None
+
+    def _trained_alone(self, name: str, macs: float) -> Compared:
         plan, (counted, timed) = self.plan, split_limits(self.limits)
         if timed:  # a design is as large as the network that was found
             counted["macs"] = Limit(upper=macs)
         with seeded(plan.seed):
             network = baseline_network(self.session.opened_as(name), counted, self.data)
-        costs = _additive(count_network(network, self.data.input_shape))
-        weights = self.plan.recipe.get("class_weights", "none")
-        recipe = create_recipe("quick", class_weights=weights)
+        costs = self._counted(count_network(network, self.data.input_shape))
+        shared = {one: plan.recipe[one] for one in _SHARED if one in plan.recipe}
+        recipe = create_recipe("quick", **shared)
         each = epoch_seconds(network, self.data, recipe, plan.device)
         each *= self._images / len(self.data.train)
         epochs = max(1, int(MORE * plan.training / each))  # the clock drops those that do not fit
@@ -288,11 +305,6 @@ class Searched(Following):
         result = train(
             network, self.data, recipe, epochs=epochs, seconds=plan.training, seed=plan.seed,
             device=plan.device, resume=True,
-            folder=self.trained.checkpoints / "baseline" / name.replace("/", "-"),
+            folder=self.trained.checkpoints / folder_name(f"baseline {name}"),
         )  # fmt: skip
         return Compared(name, name, Architecture({}), costs, result)
-
-
-def _additive(costs: Mapping[str, int]) -> dict[str, float]:
-    """Return the costs that add up, as :func:`ddpnas.count_costs` has them."""
-    return {name: float(cost) for name, cost in costs.items() if name != PEAK}

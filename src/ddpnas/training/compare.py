@@ -25,6 +25,7 @@ from ddpnas.training.networks import find_baseline
 from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.recipes import Recipe
 from ddpnas.training.results import Compared
+from ddpnas.training.saving import folder_name
 from ddpnas.training.train import train
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Extra, checked, checks_arguments
@@ -111,7 +112,7 @@ def compare(
     for name, text, one, reached, network in untrained:
         own = run
         if run["folder"] is not None:
-            own = {**run, "folder": Path(run["folder"]) / name.replace(" ", "-")}
+            own = {**run, "folder": Path(run["folder"]) / folder_name(name)}
         report = None if on_epoch is None else partial(on_epoch, name)
         result = train(network, data, recipe, on_epoch=report, **own)
         results.append(Compared(name, text, one, reached, result))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,15 @@ from ddpnas.utils.environment import environment
 from ddpnas.utils.files import LOCK, lock, writable, write_atomic
 from ddpnas.utils.text import csv_text
 
-__all__ = ["CHECKPOINTS", "REPLACED", "Network", "Trained", "TrainedFolder", "lock_trained"]
+__all__ = [
+    "CHECKPOINTS",
+    "REPLACED",
+    "Network",
+    "Trained",
+    "TrainedFolder",
+    "folder_name",
+    "lock_trained",
+]
 
 # The first one makes the folder that of a trained network: it is removed first and written last.
 _FILES = (
@@ -42,6 +51,19 @@ CHECKPOINTS = "training"  # a folder of checkpoints for each network
 REPLACED = ".old"  # end of the name of a folder while another one takes its place
 _OF_A_SEARCH = ("run.json", "history.jsonl")  # then result.json is that of a search
 _THEN = "go on with --resume"
+
+
+def folder_name(network: str) -> str:
+    """Return the name of the folder for a network's checkpoints.
+
+    Args:
+        network: Its name, which may be the path of a file.
+
+    Example:
+        >>> folder_name("nets/mine.py:network"), folder_name("random 1")
+        ('nets-mine.py-network', 'random-1')
+    """
+    return re.sub(r"[^\w.-]", "-", network)
 
 
 class Trained(Protocol):
