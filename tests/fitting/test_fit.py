@@ -562,6 +562,22 @@ def test_a_race_that_runs_out_of_memory_starts_again_with_half_the_batch(
     assert equal(fitted, whole) and FitPlan.read(tmp_path / "it").recipe["batch_size"] == 16
 
 
+def test_a_race_that_cannot_begin_leaves_its_folder_to_others(data, plan, monkeypatch, tmp_path):
+    make, errors = ContinuedEvaluator.__init__, [MemoryError(), OptionError("no")]
+
+    def failing(*given, **options):
+        if errors:
+            raise errors.pop(0)
+        make(*given, **options)
+
+    monkeypatch.setattr(ContinuedEvaluator, "__init__", failing)
+    said = []
+    with pytest.raises(OptionError) as _kept_alive:
+        ddpnas.fit(data, plan=plan, out=tmp_path, export="none", on_progress=said.append)
+    assert said == ["not enough memory: the race starts again with 8 images a step"]
+    ddpnas.fit(data, plan=plan, out=tmp_path, export="none")
+
+
 def test_a_race_without_memory_for_an_image_ends_in_a_sentence(data, plan, monkeypatch, tmp_path):
     crowded(monkeypatch, 0)
     with pytest.raises(RunError, match="not enough memory to train on a single image"):

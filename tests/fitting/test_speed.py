@@ -42,3 +42,21 @@ def test_a_trial_chooses_all_threads_or_one(monkeypatch, took, choose, threads) 
         assert (each, torch.get_num_threads()) == (took[threads], threads)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_trial_that_runs_out_of_memory_leaves_the_choice_of_threads(monkeypatch) -> None:
+    def measure(*given):
+        raise MemoryError
+
+    data = ddpnas.load_data("fashion-mnist-12k", limit_train_images=100)
+    monkeypatch.setattr(speed, "epoch_seconds", measure)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(MemoryError):
+            speed.epoch_seconds_by_threads(
+                torch.nn.Linear(2, 2), data, create_recipe("quick"), "cpu", choose=True
+            )
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -269,21 +269,23 @@ def _prepared(
 def _run(made: _Prepared, session: Session, *, overwrite: bool) -> Fitted:
     """Follow a plan in a new folder; a race that lacks memory starts again with a smaller batch."""
     while True:
-        opened = RunFolder.create(session.folder, overwrite=overwrite)
-        opened.write_json(PLAN, made.plan.to_dict())
-        if made.latency is not None:
-            opened.write_json(LATENCY, made.latency.to_dict())
-        if made.plan.start is not None:
-            opened.close()
-            return Started(made.plan, session).run()
-        try:
-            return Searched(made.plan, session, made.space).run(opened)
-        except NoRoomError as error:  # in the race; a training halves its batch itself
-            if error.batch_size == 1:
-                raise RunError(NO_ROOM) from None
-            halved, overwrite = error.batch_size // 2, True
-            session.tell(f"not enough memory: the race starts again with {halved} images a step")
-            made = made.sharing(batch_size=halved)
+        # Closed before the next attempt, wherever this one fails.
+        created = RunFolder.create(session.folder, overwrite=overwrite)
+        with contextlib.closing(created) as opened:
+            opened.write_json(PLAN, made.plan.to_dict())
+            if made.latency is not None:
+                opened.write_json(LATENCY, made.latency.to_dict())
+            if made.plan.start is not None:
+                opened.close()
+                return Started(made.plan, session).run()
+            try:
+                return Searched(made.plan, session, made.space).run(opened)
+            except NoRoomError as error:  # in the race; a training halves its batch itself
+                if error.batch_size == 1:
+                    raise RunError(NO_ROOM) from None
+                halved = error.batch_size // 2
+        session.tell(f"not enough memory: the race starts again with {halved} images a step")
+        made, overwrite = made.sharing(batch_size=halved), True
 
 
 @checks_arguments

@@ -65,12 +65,15 @@ def epoch_seconds_by_threads(
         device: See :func:`epoch_seconds`.
         choose: Whether the number of threads may be changed to what is faster.
     """
-    found = {}
-    for number in {torch.get_num_threads(), *((1,) if choose else ())}:
-        torch.set_num_threads(number)
-        found[number] = epoch_seconds(network, data, recipe, device)
-    best = min(found, key=lambda number: found[number])
-    torch.set_num_threads(best)
+    found: dict[int, float] = {}
+    best = torch.get_num_threads()
+    try:
+        for number in {best, *((1,) if choose else ())}:
+            torch.set_num_threads(number)
+            found[number] = epoch_seconds(network, data, recipe, device)
+        best = min(found, key=lambda number: found[number])
+    finally:  # a trial that runs out of memory is repeated, and has to find all threads again
+        torch.set_num_threads(best)
     return found[best]
 
 
