@@ -7,13 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ddpnas.cli import main
+from ddpnas.cli.fit import _within_half as within_half
+from ddpnas.cli.parser import parse
 from ddpnas.data import load_data
+from ddpnas.generation.limits import Limit
 from ddpnas.training.trained_folder import load
 
 LIMIT = 200_000
@@ -162,8 +166,9 @@ def test_the_next_commands_after_a_start_are_ones_that_work(tmp_path, capsys):
     (tmp_path / "my net.py").write_text(NET)
     out, plan = tmp_path / "run", tmp_path / "start.json"
     name = f"{tmp_path / 'my net.py'}:network"
-    content = json.loads(Path(PLAN).read_text()) | {"start": name}
-    plan.write_text(json.dumps(content | {"epochs": 1, "space_options": {}}))
+    content = json.loads(Path(PLAN).read_text()) | {"start": name, "space_options": {}}
+    content |= {"epochs": 1, "limits": {"macs": "200000", "params": "20000"}}
+    plan.write_text(json.dumps(content))
     words = ["fit", "sign-digits-small", "--plan", str(plan), "--out", str(out), "--start", name]
     assert main([*words, "--export", "none"]) == 0
     report = " ".join(re.sub("<[^>]+>", " ", (out / "report.html").read_text()).split())
@@ -174,6 +179,7 @@ def test_the_next_commands_after_a_start_are_ones_that_work(tmp_path, capsys):
     Image.fromarray(digits.test.inputs[0].permute(1, 2, 0).numpy()).save(tmp_path / "x.png")
     assert main([*shlex.split(predict.replace(" IMAGE...", "")), str(tmp_path / "x.png")]) == 0
     assert "--data sign-digits-small --image-size 32 --limit macs=" in shrink
+    assert "--limit params=20,000 " in shrink
     assert main([*shlex.split(shrink), "--candidates", "2", "--epochs", "1"]) == 0
     assert f"the smaller network is in {out}-small" in capsys.readouterr().out
 
@@ -264,14 +270,63 @@ def test_the_minutes_are_kept_and_the_file_is_checked(tmp_path):
     assert (out / "net.onnx").is_file() and (out / "report.html").is_file()
 
 
-def test_without_a_race_another_limit_takes_another_fit(tmp_path, capsys):
-    plan = json.loads(Path(PLAN).read_text())
-    plan["strategy_options"] |= {"candidates": 1, "rungs": 1}
-    Path(tmp_path, "plan.json").write_text(json.dumps(plan))
-    out = str(tmp_path / "run")
-    words = ["fit", "sign-digits-small", "--plan", str(tmp_path / "plan.json"), "--out", out]
-    assert main([*words, "--export", "none"]) == 0
+def another_limit(said):
+    """Return the words of the command for another limit; nothing if none is named."""
+    found = re.search(r"^another limit: ddpnas (.*)$", said, re.MULTILINE)
+    return [] if found is None else shlex.split(found[1])
+
+
+def test_without_a_race_another_limit_takes_a_fit_that_is_asked_for_the_same(tmp_path, capsys):
+    teacher, out, plan = tmp_path / "teacher", tmp_path / "my run", tmp_path / "plan.json"
+    content = json.loads(Path(PLAN).read_text())
+    content["strategy_options"] |= {"candidates": 1, "rungs": 1}
+    words = ["fit", "sign-digits-small", "--plan", str(plan), "--export", "none"]
+    plan.write_text(json.dumps(content))
+    assert main([*words, "--out", str(teacher)]) == 0
     said = capsys.readouterr().out
     assert "best of the race" not in said
-    command = "another limit: ddpnas fit sign-digits-small --limit macs="
-    assert re.search(f"{command}.* --out {out}-small", said)
+    small, macs = str(teacher) + "-small", another_limit(said)[3]
+    plain = ["fit", "sign-digits-small", "--limit", macs, "--device", "cpu", "--export", "none"]
+    assert another_limit(said) == [*plain, "--out", small] and re.fullmatch(r"macs=[\d.]+K", macs)
+    content |= {"limits": {"macs": "1000..200000", "params": "100..40000"}, "seed": 3}
+    content |= {"seconds": 28.8, "sieve": "dynamics", "sieve_options": {"keep": 0.5}}
+    content["evaluator_options"]["metric"] = "macro-f1"
+    content["recipe"]["class_weights"] = "balanced"
+    plan.write_text(json.dumps(content | {"teacher": str(teacher)}))
+    assert main([*words, "--image-size", "32", "--out", str(out)]) == 0
+    command = another_limit(capsys.readouterr().out)
+    macs = command[3]
+    given = """--minutes 0.48 --image-size 32 --metric macro-f1 --class-weights balanced --sieve
+        dynamics --sieve-options.keep 0.5 --seed 3 --device cpu --export none --teacher"""
+    wanted = ["fit", "sign-digits-small", "--limit", macs, "--limit", "params=100..40,000"]
+    _, options = parse([*wanted, *given.split(), str(teacher), "--out", f"{out}-small"])
+    assert parse(command)[1] == options
+
+
+def test_after_a_race_the_next_command_keeps_the_other_limits(tmp_path, capsys):
+    out, plan = tmp_path / "run", tmp_path / "plan.json"
+    limits = {"macs": "200000", "params": "20000"}
+    plan.write_text(json.dumps(json.loads(Path(PLAN).read_text()) | {"limits": limits}))
+    words = ["fit", "sign-digits-small", "--plan", str(plan), "--out", str(out)]
+    assert main([*words, "--export", "none"]) == 0
+    command = another_limit(capsys.readouterr().out)
+    assert command[:2] == ["generate", str(out)] and "params=20,000" in command
+    assert main(command) == 0
+    peak = Limit.parse("60K")
+    fitted = SimpleNamespace(
+        costs={"macs": 1000.0, "params": 10.0}, limits={"peak_activation_bytes": peak}, search=1,
+        trained=SimpleNamespace(data=load_data("sign-digits-small")), named=None,
+    )  # fmt: skip
+    command = within_half(fitted, str(out))  # what no table has, generate cannot keep
+    assert command[0] == "fit" and "peak_activation_bytes=60,000" in command
+
+
+def test_after_a_start_from_a_searched_network_no_other_limit_is_named(tmp_path, capsys):
+    out, plan = tmp_path / "run", tmp_path / "plan.json"
+    words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", str(out), "--export", "none"]
+    assert main(words) == 0
+    content = json.loads(Path(PLAN).read_text()) | {"start": str(out), "space_options": {}}
+    plan.write_text(json.dumps(content))
+    assert main([*words[:3], str(plan), "--out", str(tmp_path / "next"), "--export", "none"]) == 0
+    said = capsys.readouterr().out.rpartition("architecture: ")[2]
+    assert "next: ddpnas predict" in said and another_limit(said) == []

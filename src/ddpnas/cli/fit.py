@@ -25,13 +25,15 @@ from ddpnas.cli._options import (
     new_parser,
     own_network,
 )
+from ddpnas.fitting.designs import PEAK
 from ddpnas.fitting.fit import fit as fit_network
 from ddpnas.fitting.fit import resume_fit
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.plan import FitPlan
 from ddpnas.fitting.user_files import in_files
 from ddpnas.generation.limits import amount, parse_limits
-from ddpnas.runs.folder import PLAN, RUN
+from ddpnas.report.commands import command, option_words
+from ddpnas.runs.folder import LATENCY, PLAN, RUN, TRAINED
 from ddpnas.space.user_code import without_folders
 from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Pixels
@@ -207,25 +209,59 @@ def _show_fitted(fitted: Fitted, as_json: bool) -> None:
     named = fitted.named
     copy = "" if named is None else f"{fitted.folder}/trained/{without_folders(named.name)}"
     show.line(f"next: ddpnas predict {folder}{own_network(copy)} IMAGE...")
-    show.line(f"another limit: {_within_half(fitted, folder)}")
+    if (words := _within_half(fitted, str(fitted.folder))) is not None:
+        show.line(f"another limit: {command(*words)}")
 
 
-def _within_half(fitted: Fitted, folder: str) -> str:
-    """Return a command that gives a network of half the multiply-adds."""
+def _within_half(fitted: Fitted, folder: str) -> list[str] | None:
+    """Return a command for half the multiply-adds, all else as it was asked for; None without one.
+
+    Args:
+        fitted: What was found.
+        folder: Its folder.
+    """
+    plan = FitPlan.read(folder)
     macs = show.short_limit(float(f"{fitted.costs['macs'] / 2:.2g}"))
-    if fitted.search is not None:
-        return f"ddpnas generate {folder} --limit macs={macs}"
+    kept = {name: limit for name, limit in fitted.limits.items() if name != "macs"}
+    every = {"macs": macs, **kept}.items()
+    limits = [word for name, limit in every for word in ("--limit", f"{name}={limit}")]
+    if fitted.search is not None and PEAK not in kept:  # no sum, so generate cannot keep it
+        table = Path(folder) / LATENCY
+        return ["generate", folder, *limits, *(["--costs", str(table)] if table.is_file() else [])]
     data = fitted.trained.data
     assert data is not None  # as the command line reads it from somewhere
-    images = shlex.quote(str(data.source["data"]))
-    ending = f"--limit macs={macs} --out {folder}-small"
-    if fitted.named is None:  # without a race, nothing is known of other networks
-        return f"ddpnas fit {images} {ending}"
-    return (
-        f"ddpnas shrink {shlex.quote(fitted.named.name)} --weights "
-        f"{folder}/trained/model.safetensors --data {images} --image-size "
-        f"{data.input_shape[-1]} {ending}"
-    )
+    images, out = str(data.source["data"]), ["--out", f"{folder}-small"]
+    if plan.start is None:  # without a race, nothing is known of other networks
+        return ["fit", images, *limits, *_asked(plan), *out]
+    if fitted.named is None or PEAK in kept:
+        return None
+    return [
+        "shrink", fitted.named.name, "--weights", f"{folder}/{TRAINED}/model.safetensors",
+        "--data", images, "--image-size", str(data.input_shape[-1]), *limits, *out,
+    ]  # fmt: skip
+
+
+def _asked(plan: FitPlan) -> list[str]:
+    """Return the options of a fit that searches, all but limits, where they are not the default."""
+    asked = {
+        "minutes": (f"{plan.seconds / 60:.9g}", "10"),
+        "image-size": (plan.image_size, None),
+        "metric": (plan.evaluator_options.get("metric"), None),
+        "class-weights": (plan.recipe.get("class_weights"), None),
+        "teacher": (plan.teacher, None),
+        "sieve": (plan.sieve, "all"),
+        "seed": (plan.seed, 0),
+        "device": (plan.device, "auto"),
+        "export": (plan.export, "onnx"),
+    }
+    words = [
+        word
+        for name, (value, default) in asked.items()
+        if value != default
+        for word in (f"--{name}", str(value))
+    ]
+    words += option_words("--sieve-options", plan.sieve_options)
+    return words + [word for name in plan.baselines for word in ("--baseline", name)]
 
 
 COMMANDS: dict[str, Command] = {

@@ -11,7 +11,7 @@ from ddpnas.data.load import DataConfig
 from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import Block, Commands, Fact, Facts, Listing, Section
-from ddpnas.report.commands import command, said_path, user_code_words
+from ddpnas.report.commands import command, option_words, said_path, user_code_words
 from ddpnas.runs.folder import PLAN, TRAINED
 from ddpnas.runs.run import Run
 from ddpnas.space.user_code import without_folders
@@ -192,7 +192,7 @@ def _generate_words(generated: Mapping[str, Any], limits: Mapping[str, Limit]) -
             words += [f"--{name}", str(value)]
     if rescored := generated.get("rescored", 0):
         words += ["--rescore", str(rescored)]
-    return words + _options("--space-options", generated["space_options"])
+    return words + option_words("--space-options", generated["space_options"])
 
 
 def _train_words(
@@ -213,9 +213,11 @@ def _train_words(
     changed = {k: v for k, v in recipe.items() if v != standard[k] and k not in _NAMED}
     if standard["batch_size"] is None:
         changed.pop("batch_size", None)  # as many as the number of images makes it
-    words += _options("--recipe-options", changed)
+    words += option_words("--recipe-options", changed)
     final = {k: v for k, v in trained.space_options.items() if v != searched.get(k)}
-    words += _options("--space-options", {k: v for k, v in final.items() if k not in _FROM_DATA})
+    words += option_words(
+        "--space-options", {k: v for k, v in final.items() if k not in _FROM_DATA}
+    )
     source = trained.source
     if source and (data is None or Path(data.data).name != source["data"]):
         words += ["--data", str(source["data"])]
@@ -231,26 +233,9 @@ def _train_words(
         words += ["--teacher", result.teacher.rpartition(" ")[0]]
     if result.sieve is not None:
         words += ["--sieve", result.sieve["name"]]
-        words += _options("--sieve-options", result.sieve["options"])
+        words += option_words("--sieve-options", result.sieve["options"])
     if result.mixed_precision != "no":
         words += ["--mixed-precision", result.mixed_precision]
     for network in trained.baselines:
         words += ["--baseline", network.name]
     return [*words, "--seed", str(result.seed)]
-
-
-def _options(prefix: str, options: Mapping[str, Any]) -> list[str]:
-    words = []
-    for name, value in options.items():
-        words += [f"{prefix}.{name.replace('_', '-')}", _value(value)]
-    return words
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
-    return str(value)
