@@ -83,6 +83,32 @@ def test_a_tracker_follows_the_training(small_space, stripes, tmp_path):
     assert losses == pytest.approx([record["loss"] for record in result.history])
 
 
+def test_an_interrupted_training_closes_its_tracker(stripes, monkeypatch, tmp_path):
+    finished = []
+
+    class Accelerator:
+        def __init__(self, **options):
+            self.trackers = [self]
+
+        def init_trackers(self, *given, **options): ...
+        def log(self, *given, **options): ...
+        def finish(self):
+            finished.append(True)
+
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    monkeypatch.setattr("accelerate.Accelerator", Accelerator)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(KeyboardInterrupt):
+        ddpnas.train(
+            network, stripes, Recipe(epochs=2), device="cpu", track="mlflow", folder=tmp_path,
+            on_epoch=interrupt,
+        )  # fmt: skip
+    assert finished
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path):
     (tmp_path / "space.py").write_text(SPACE)

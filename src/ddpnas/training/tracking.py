@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import OptionError
 
-__all__ = ["TRACKERS", "Log", "tracked"]
-
-TRACKERS = ("tensorboard", "mlflow", "wandb")
+__all__ = ["Log", "tracked"]
 
 Log = Callable[[Mapping[str, float]], object]
 
@@ -24,13 +22,13 @@ def tracked(track: str | None, folder: Path | None, config: Mapping[str, Any]) -
     Accelerate starts and feeds the tracker; of several processes, the first one logs.
 
     Args:
-        track: One of ``TRACKERS``, or None for a function that does nothing.
+        track: "tensorboard", "mlflow" or "wandb"; None for a function that does nothing.
         folder: Folder for the tracker's files.
         config: Settings to log at the start; those that are not plain numbers or texts are
             left out.
 
     Raises:
-        OptionError: The tracker is unknown or not installed, or there is no folder.
+        OptionError: The tracker is not installed, or there is no folder.
 
     Example:
         >>> with tracked(None, None, {}) as log:
@@ -39,8 +37,6 @@ def tracked(track: str | None, folder: Path | None, config: Mapping[str, Any]) -
     if track is None:
         yield lambda record: None
         return
-    if track not in TRACKERS:
-        raise OptionError(nearest("tracker", track, TRACKERS))
     if folder is None:
         raise OptionError(f"tracking with {track} needs a folder for its files")
     if importlib.util.find_spec(track) is None:
@@ -50,6 +46,8 @@ def tracked(track: str | None, folder: Path | None, config: Mapping[str, Any]) -
     accelerator = Accelerator(log_with=track, project_dir=folder)
     plain = {k: v for k, v in config.items() if isinstance(v, (bool, int, float, str))}
     accelerator.init_trackers("ddpnas", config=plain)
-    yield lambda record: accelerator.log(dict(record), step=int(record["epoch"]))
-    for tracker in accelerator.trackers:
-        tracker.finish()
+    try:
+        yield lambda record: accelerator.log(dict(record), step=int(record["epoch"]))
+    finally:  # an interrupted training, too: what was logged is written, and the run is closed
+        for tracker in accelerator.trackers:
+            tracker.finish()
