@@ -60,7 +60,7 @@ def sized(
     device: str,
     seconds: float,
     *,
-    timed: Mapping[str, Limit] | None = None,
+    timed: Mapping[str, Limit],
     choose_threads: bool,
 ) -> Sized:
     """Return the space of the largest networks that have enough steps of training in the time.
@@ -75,7 +75,7 @@ def sized(
         recipe: How networks are trained.
         device: Where they are trained.
         seconds: Seconds for training.
-        timed: Limit on milliseconds; None for none.
+        timed: Limit on milliseconds; empty for none.
         choose_threads: Whether the number of threads may be changed to what is faster.
 
     Raises:

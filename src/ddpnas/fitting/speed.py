@@ -101,8 +101,8 @@ def measure_pace(
     data: Data,
     recipe: Recipe,
     *,
-    device: str = "auto",
-    most_seconds: float = 10.0,
+    device: str,
+    most_seconds: float,
 ) -> Pace:
     """Return the pace of training on this machine.
 

@@ -8,11 +8,10 @@ from typing import Any, TypeGuard, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import OptionError
 
-__all__ = ["PRECISIONS", "autocast", "check_precision", "pick_device", "place"]
+__all__ = ["autocast", "check_precision", "pick_device", "place"]
 
-PRECISIONS = ("no", "bf16", "fp16")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -99,10 +98,12 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 def check_precision(precision: str, device: torch.device) -> None:
     """Check that a training can run in the precision.
 
+    Args:
+        precision: "no", "bf16" or "fp16".
+        device: Where it would run.
+
     Raises:
-        OptionError: The name is unknown, or the device cannot train in it.
+        OptionError: The device cannot train in it.
     """
-    if precision not in PRECISIONS:
-        raise OptionError(nearest("mixed precision", precision, PRECISIONS))
     if precision == "fp16" and device.type == "cpu":
         raise OptionError("fp16 needs an accelerator, and this is the CPU; try bf16")
