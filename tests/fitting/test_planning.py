@@ -1,5 +1,6 @@
 """make_plan(): how large networks are for the time, and what is trained first."""
 
+import dataclasses
 import time
 
 import pytest
@@ -179,6 +180,21 @@ def test_what_cannot_be_exported_is_refused_before_it_is_trained(data):
 def test_time_for_the_end_follows_what_an_export_takes(data):
     asked = request(data, {}, 100.0, "onnx")
     assert asked.reserve(2.0) < asked.reserve(4.0) <= asked.reserve(1000.0) == 25.0
+
+
+def test_time_for_the_end_follows_how_many_images_test(data, plan):
+    """A forward pass takes a third of the time of a training step."""
+    images = torch.zeros(1600, 1, 16, 16, dtype=torch.uint8)
+    more = ddpnas.make_data(
+        (data.train.inputs, data.train.labels), test=(images, torch.arange(1600) % 4), flip=False
+    )
+    asked = request(more, {"macs": LIMIT}, 600.0, "none")
+    made, space, _ = make_plan(asked, choose_threads=False, batch_size=None)
+    each = SECONDS_A_MAC * macs_of(space, space.check(made.strategy_options["first"][0]))
+    tested = each / 3 * 1600 / len(more.train)
+    assert made.reserve == pytest.approx(1.0 + tested)
+    reported = dataclasses.replace(asked, report=True)  # which looks at them again
+    assert reported.reserve(0.0, each) == pytest.approx(1.0 + 2 * tested)
 
 
 @pytest.mark.slow

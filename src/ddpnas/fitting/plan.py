@@ -33,7 +33,7 @@ _CANDIDATES, _REDUCTION, _RUNGS = 6, 2, 3
 _FEWEST_EPOCHS = 100  # of the first design: with fewer, its training is worth more than a race
 # Epochs that are planned for each that seems to fit, by a few steps: the clock drops the others.
 MORE = 2.0
-_TESTING = 1.0  # seconds, about
+_TESTING = 1.0  # seconds, about, for all of testing but the images
 _REPORTING = (
     1.2  # seconds for each that an export takes: both are work of this package, not torch's
 )
@@ -87,16 +87,20 @@ def divide(seconds: float, epoch_seconds: float) -> Race:
     return Race(candidates, _REDUCTION, _RUNGS, each)
 
 
-def reserve_of(seconds: float, exporting: float, *, export: bool, report: bool) -> float:
+def reserve_of(
+    seconds: float, exporting: float, testing: float, *, export: bool, report: bool
+) -> float:
     """Return the seconds of a fit to keep for testing, exporting and reporting.
 
     Args:
         seconds: Seconds of the whole fit.
         exporting: Seconds that an export takes on this machine.
+        testing: Seconds that the network takes for the images that test it.
         export: Whether a file is exported at the end.
         report: Whether a report is written at the end.
     """
-    return min(_TESTING + (export + _REPORTING * report) * exporting, 0.25 * seconds)
+    writing = (export + _REPORTING * report) * exporting
+    return min(_TESTING + testing + writing, 0.25 * seconds)
 
 
 @dataclass(frozen=True)

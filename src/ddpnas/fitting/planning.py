@@ -69,9 +69,9 @@ def make_plan(
     elif not counted:  # then the time is the limit
         request = dataclasses.replace(request, limits=networks.limits)
     space, each = networks.space, networks.each
-    reserve = request.reserve()
+    reserve = request.reserve(each=each)
     if request.left(reserve) >= each:
-        reserve = request.reserve(request.exporting(space.build(networks.design)))
+        reserve = request.reserve(request.exporting(space.build(networks.design)), each)
     left = request.left(reserve)
     if left < each:
         raise request.too_short(each, reserve, "or fewer images")

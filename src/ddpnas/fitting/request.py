@@ -24,6 +24,7 @@ from ddpnas.utils.duration import duration
 __all__ = ["FitRequest"]
 
 _EXPORTING = 4.0  # seconds of an export that was not measured
+_FORWARD = 1 / 3  # of the time of a training step: the backward pass takes twice as long
 _TRIAL = 60.0  # seconds of a fit from which on a trial export is worth its time
 
 
@@ -64,13 +65,18 @@ class FitRequest:
         """Seconds since the fit began."""
         return time.perf_counter() - self.begun
 
-    def reserve(self, exporting: float = _EXPORTING) -> float:
+    def reserve(self, exporting: float = _EXPORTING, each: float = 0.0) -> float:
         """Return the seconds to keep for testing, exporting and reporting.
 
         Args:
             exporting: Seconds of an export.
+            each: Seconds of an epoch of the training images, by which those of testing follow.
         """
-        return reserve_of(self.seconds, exporting, export=self.export != "none", report=self.report)
+        tested = len(self.data.splits[self.data.held_out]) / len(self.data.train)
+        testing = _FORWARD * each * tested * (2 if self.report else 1)  # it looks at them again
+        return reserve_of(
+            self.seconds, exporting, testing, export=self.export != "none", report=self.report
+        )
 
     def exporting(self, network: nn.Module) -> float:
         """Return the seconds of an export, measured unless the fit is short or exports nothing.

@@ -66,8 +66,8 @@ def plan_started(
     each = epoch_seconds_by_threads(
         opened.model, opened.prepare(data), recipe, request.device, choose=choose_threads
     )
+    reserve = request.reserve(request.exporting(opened.model), each)
     each *= request.sieve.mean_share
-    reserve = request.reserve(request.exporting(opened.model))
     plan = request.plan(reserve, start=start, weights=weights)
     if plan.training < each:
         others = "a smaller --image-size, or fewer images"
