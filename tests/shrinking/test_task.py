@@ -170,6 +170,32 @@ def test_too_few_minutes_are_refused_with_a_size_that_fits(given, stripes, tmp_p
     assert not (tmp_path / "small").exists()
 
 
+def test_short_minutes_get_a_shorter_fine_tuning(given, stripes, monkeypatch, caplog):
+    monkeypatch.setattr(estimate, "seconds_an_image", lambda *args, training: 1e-3)
+
+    def planned(minutes, **options):
+        settings = ShrinkSettings(minutes=minutes, divisor=4, device="cpu", **options)
+        return ShrinkTask.plan(given, stripes, {"macs": "60%"}, settings, writes=False)
+
+    def minutes_of(task):
+        return sum(task.followed.phases.values()) / 60
+
+    usual = planned(1000)
+    assert not caplog.records
+    least = planned(1e-3)
+    assert least.followed.settings.epochs == 3
+    with pytest.raises(OptionError, match="more than the 0.001 of --minutes"):
+        least.check_minutes()
+    between = (minutes_of(least) + minutes_of(usual)) / 2
+    shorter = planned(between)
+    shorter.check_minutes()
+    epochs = shorter.followed.settings.epochs
+    assert 3 < epochs < usual.followed.settings.epochs
+    assert f"fine-tuning gets {epochs} epochs instead of" in caplog.text
+    with pytest.raises(OptionError, match="give --minutes"):  # one more does not fit
+        planned(0.89 * between, epochs=epochs + 1).check_minutes()
+
+
 def seconds_by_pixels(model, shape, device, *, training):
     """Return a speed that does not depend on the machine; each image takes a while anyhow."""
     return (1 + 2 * training) * (2e-3 + 1e-6 * shape[-1] ** 2)

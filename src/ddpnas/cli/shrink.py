@@ -111,7 +111,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--epochs",
         type=Epochs,
-        help="epochs of fine-tuning; default: as many as 500 steps take, at least 10",
+        help="epochs of fine-tuning; default: as many as 500 steps take, at least 10, or fewer, at "
+        "least 3, if --minutes are short",
     )
     parser.add_argument(
         "--head-epochs",

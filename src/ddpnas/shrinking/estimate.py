@@ -27,7 +27,8 @@ _WRITING = 15.0  # seconds, about, for exporting and checking a file and for the
 _EPOCH = 0.02  # seconds, about, for the checkpoint of an epoch
 _CUTTING = 0.03  # seconds, about, for making a smaller network
 _NEAR, _DRAWN = 0.9, 20  # random networks have at least this share of a limit on multiply-adds
-_CAUTION = 0.9  # of the minutes that a proposed size may take
+_CAUTION = 0.9  # of the minutes that a proposed size, or a shorter fine-tuning, may take
+_FEWEST = 3  # epochs of fine-tuning
 _SMALLEST, _STEP, _SIDES = 32, 16, 4  # pixels a side, and how many sizes are measured
 _FEWER = 0.95  # of the images of the proposal before
 _A_CLASS = 10  # images that each class has at least
@@ -76,14 +77,28 @@ class Estimate:
         scored = settings.candidates if settings.ending == "exact" else 1
         self._candidates = min(scored, space.size)
 
+    def epochs(self, data: Data) -> int:
+        """Return the epochs of fine-tuning: as asked, or the recipe's as far as the minutes allow.
+
+        They are at least three.
+        """
+        if self._settings.epochs is not None:
+            return self._settings.epochs
+        usual = planned_epochs(create_recipe(RECIPE), data)
+        first, second = (sum(self._phases(data, n).values()) for n in (usual - 1, usual))
+        too_long = second - 60 * _CAUTION * self._settings.minutes
+        return usual - min(max(0, math.ceil(too_long / (second - first))), usual - _FEWEST)
+
     def phases(self, data: Data) -> dict[str, float]:
         """Return the seconds that each phase should take with some data."""
+        return self._phases(data, self.epochs(data))
+
+    def _phases(self, data: Data, epochs: int) -> dict[str, float]:
         settings = self._settings
         trains = len(data.train) + (0 if data.test is None else len(data.valid))
         unseen = len(data.splits[data.held_out])
         scored = min(settings.images, len(data.train)) + min(settings.images, len(data.valid))
         networks = 1 + len(settings.controls)
-        epochs = settings.epochs or planned_epochs(create_recipe(RECIPE), data)
         epoch = trains * (self._small_step + self._run * settings.distil) + _EPOCH
         given = unseen * self._run
         phases = {"head": settings.head_epochs * trains * self._step}

@@ -79,7 +79,8 @@ def shrink(
             says so, and the best widths within the limits are generated among those that are no
             wider. The limits hold by either.
         minutes: What all of it may take, by an estimate that is made first.
-        epochs: Epochs of fine-tuning; by default as many as the recipe "finetune" plans.
+        epochs: Epochs of fine-tuning; by default as many as the recipe "finetune" plans, or as
+            fit into the minutes, at least three.
         head_epochs: Epochs for which the whole network is fine-tuned first, as is needed if its
             last layer is new. The result counts as the given network.
         fractions: Shares of its channels that a group may keep.

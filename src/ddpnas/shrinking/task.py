@@ -22,7 +22,7 @@ from ddpnas.runs.folder import SHRINK
 from ddpnas.shrinking._phases import Phases, whole_of
 from ddpnas.shrinking.estimate import Estimate, refuse_too_long
 from ddpnas.shrinking.folder import COSTS, ShrinkFolder
-from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings
+from ddpnas.shrinking.plan import RECIPE, ShrinkPlan, ShrinkSettings
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.width_scores import WidthScores, describe_fixed
@@ -31,6 +31,8 @@ from ddpnas.space.user_code import confirmed_name, names_file
 from ddpnas.training.device import pick_device
 from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.pretrained import OpenedNetwork, open_network
+from ddpnas.training.protections import planned_epochs
+from ddpnas.training.recipes import create_recipe
 from ddpnas.utils.read import checked_content
 
 __all__ = ["ShrinkTask"]
@@ -114,6 +116,14 @@ class ShrinkTask:
 
         space, tables, asked = opened = _limited(model, data, settings, more, limits)
         estimate = estimated(opened)
+        if estimate is not None and settings.epochs is None:
+            settings = dataclasses.replace(settings, epochs=estimate.epochs(data))
+            usual = planned_epochs(create_recipe(RECIPE), data)
+            if settings.epochs != usual:
+                logger.warning(
+                    "fine-tuning gets %s epochs instead of %s, to end within %g minutes",
+                    settings.epochs, usual, settings.minutes,
+                )  # fmt: skip
         code = None if named is None else named.code
         followed = ShrinkPlan(
             settings=settings,
