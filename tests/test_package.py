@@ -121,6 +121,11 @@ def test_every_public_name_is_there_and_documented(package):
             assert value.__doc__ and len(value.__doc__.split()) > 4, name
 
 
+def test_a_room_is_an_attribute_of_the_package_without_an_import_of_it():
+    rooms = [f"ddpnas.{room}.__all__" for room in public_rooms()]
+    subprocess.run([sys.executable, "-c", f"import ddpnas; {'; '.join(rooms)}"], check=True)
+
+
 @pytest.mark.parametrize("package", [f"ddpnas.{room}" for room in public_rooms()])
 def test_no_file_of_a_lazy_room_is_called_like_a_name_that_the_room_exports(package):
     """Importing such a file would put the module where the function is."""

@@ -144,6 +144,7 @@ __getattr__, __dir__ = lazy_names(
         "export",
         "fitting",
         "generation",
+        "relaxed",
         "report",
         "runs",
         "shrinking",

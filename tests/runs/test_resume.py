@@ -63,6 +63,18 @@ def test_folders_that_hold_no_run_are_refused(tmp_path):
             RunConfig.from_yaml(content)
 
 
+@pytest.mark.parametrize(("scores", "warned"), [(1, True), (2, False)])
+def test_a_run_that_scored_a_single_network_says_that_it_knows_no_others(
+    small_space, stripes, tmp_path, caplog, scores, warned
+):
+    ddpnas.search(
+        small_space, stripes, "random", out=tmp_path, evaluator="table",
+        strategy_options={"evaluations": scores}, device="cpu",
+    )  # fmt: skip
+    Run(tmp_path).generate()
+    assert ("nothing is known of others" in caplog.text) == warned
+
+
 def test_a_setting_of_another_version_is_named():
     for content, says in (
         ("evaluator_options: {lr: 0.1, tomorrow: 1}", r"evaluator_options\.tomorrow, which this"),

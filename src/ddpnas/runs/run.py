@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from ddpnas.utils.files import writable
 from ddpnas.utils.read import checked_content
 
 __all__ = ["Run"]
+
+logger = logging.getLogger(__name__)
 
 _RESCORED_TOGETHER = 10  # architectures, at least: together they share work
 
@@ -314,6 +317,12 @@ class Run(RunFiles):
             RunError, OptionError, SpaceError: see :meth:`task`.
         """
         task = self.task(request, space=space)
+        if len(self.history) < 2:
+            logger.warning(
+                "%s scored a single network, so nothing is known of others: any network within "
+                "the limits is as likely as the one that is found",
+                self.path,
+            )
         candidates = task.top_k(max(top, rescore))
         scores: list[Evaluation] = []
         if rescore:
