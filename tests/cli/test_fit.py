@@ -317,6 +317,10 @@ def test_after_a_race_the_next_command_keeps_the_other_limits(tmp_path, capsys):
         costs={"macs": 1000.0, "params": 10.0}, limits={"peak_activation_bytes": peak}, search=1,
         trained=SimpleNamespace(data=load_data("sign-digits-small")), named=None,
     )  # fmt: skip
+    (out / "latency.json").write_text("{}")
+    timed = {**vars(fitted), "limits": {"latency_ms": Limit.parse("0.5")}}
+    command = within_half(SimpleNamespace(**timed), str(out))
+    assert command[-4:] == ["--limit", "latency_ms=0.5", "--costs", str(out / "latency.json")]
     command = within_half(fitted, str(out))  # what no table has, generate cannot keep
     assert command[0] == "fit" and "peak_activation_bytes=60,000" in command
 
