@@ -45,7 +45,13 @@ def fine_tune(options: Namespace, recipe: Recipe, out: Path) -> tuple[Compared, 
         raise OptionError(f"--start trains one network; leave {named} out")
     if options.data is None:
         raise OptionError("--start needs images: --data FOLDER")
-    code = next((c for c in (options.network, options.space) if c and names_file(c)), None)
+    again = [name for name in ("network", "space") if options[name] is not None]
+    if again and not Path(options.start).is_dir():
+        raise OptionError(
+            f"--{again[0]} names the file of a trained network again, and --start {options.start} "
+            f"is no folder of one; leave --{again[0]} out"
+        )
+    code = next((options[name] for name in again if names_file(options[name])), None)
     library = library_preprocessing(options.start, code=code)
     data = load_data_for(
         options.start, options.data, code=code,
