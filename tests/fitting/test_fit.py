@@ -147,6 +147,8 @@ def test_an_interrupted_fit_goes_on_to_the_same_network(unbroken, data, plan, tm
     assert equal(fitted, unbroken)
     again = resume_fit(tmp_path / "run", data=data)  # was finished
     assert equal(again, unbroken) and again.accuracy == unbroken.accuracy
+    assert again.seconds == fitted.seconds  # not those of the last session
+    assert FitPlan.read(tmp_path / "run").took == fitted.seconds
     assert ddpnas.load(tmp_path / "run").text == unbroken.text
 
 
@@ -181,17 +183,19 @@ def test_time_before_a_kill_counts_and_is_not_given_twice(
         patched.setattr("ddpnas.fitting.following.export_trained", kill)
         ddpnas.fit(data, plan=plan, out=out, export="none", on_progress=slow)
     lengthened(out, 100)
+    planned = FitPlan.read(out).started
+    assert planned < PLAN.started  # nothing was measured in this fit
     monkeypatch.setattr("ddpnas.fitting.following.train", watched)
     begun = time.perf_counter()
     fitted = resume_fit(out, data=data, started=50.0)
     passed = time.perf_counter() - begun
-    assert fitted.seconds["plan"] == PLAN.started
+    assert fitted.seconds["plan"] == planned
     assert fitted.seconds["race"] > 150  # with the 50 seconds of loading
     assert fitted.seconds["training"] > 1.5
-    total = PLAN.started + 150 + 1.5
+    total = planned + 150 + 1.5
     assert total < fitted.seconds["total"] < total + passed + 10
     # The 1.5 seconds of the training are part of its budget, as they were before the kill.
-    wanted = PLAN.seconds - PLAN.reserve - PLAN.started - 150
+    wanted = PLAN.seconds - PLAN.reserve - planned - 150
     assert all(wanted - passed - 1 < seconds < wanted for seconds in budgets)
     assert len(budgets) == (0 if trained else 1)
 
@@ -304,15 +308,19 @@ def test_what_a_fit_leaves_is_a_run_that_serves_other_limits(data, plan, tmp_pat
         ddpnas.fit(data, plan=plan, out=out, export="none")
 
 
-def test_baselines_are_trained_for_the_same_time(data, plan, tmp_path):
-    plan_ = FitPlan.read(plan)
-    short = {**plan_.to_dict(), "seconds": 4.0}
-    file = plan.parent / "short.json"
-    file.write_text(json.dumps(short))
-    fitted = ddpnas.fit(data, plan=file, out=tmp_path, export="none", baselines=["residual"])
+def test_baselines_are_trained_for_the_same_time(data, plan, tmp_path, monkeypatch):
+    train, given = ddpnas.fitting.searched.train, []
+
+    def short(*networks, **options):
+        given.append(options)
+        return train(*networks, **(options | {"epochs": 1}))
+
+    monkeypatch.setattr("ddpnas.fitting.searched.train", short)
+    fitted = ddpnas.fit(data, plan=plan, out=tmp_path, export="none", baselines=["residual"])
     [baseline] = fitted.baselines
     assert baseline.costs["macs"] <= LIMIT
-    assert 0.2 < baseline.result.seconds < 6
+    [options] = given
+    assert options["seconds"] == FitPlan.read(tmp_path).training > 500 and options["epochs"] > 100
     assert not (tmp_path / "trained" / "training").exists()  # no checkpoints are left
 
 
@@ -320,21 +328,21 @@ def test_baselines_are_trained_for_the_same_time(data, plan, tmp_path):
 def test_a_baseline_that_fails_is_left_out_of_a_finished_fit(
     data, plan, tmp_path, monkeypatch, error
 ):
-    content = {**FitPlan.read(plan).to_dict(), "seconds": 3.0}
+    content = FitPlan.read(plan).to_dict()
     content["recipe"] |= {"batch_size": 16}
-    (tmp_path / "short.json").write_text(json.dumps(content))
+    (tmp_path / "small.json").write_text(json.dumps(content))
     train, sizes = ddpnas.fitting.searched.train, []
 
     def failing(network, data, recipe, **options):
         sizes.append(recipe.batch_size)
         if len(sizes) == 1:
             raise error
-        return train(network, data, recipe, **options)
+        return train(network, data, recipe, **(options | {"epochs": 1}))
 
     said, names = [], ["residual", "mobilenet-v2"]
     monkeypatch.setattr("ddpnas.fitting.searched.train", failing)
     fitted = ddpnas.fit(
-        data, plan=tmp_path / "short.json", out=tmp_path / "run", export="none", baselines=names,
+        data, plan=tmp_path / "small.json", out=tmp_path / "run", export="none", baselines=names,
         on_progress=said.append,
     )  # fmt: skip
     assert [one.name for one in fitted.baselines] == ["mobilenet-v2"]
@@ -343,14 +351,20 @@ def test_a_baseline_that_fails_is_left_out_of_a_finished_fit(
     assert fitted.files["report"].is_file() and sizes == [16, 16]
 
 
-def test_a_limited_peak_of_memory_is_told_of_each_network(data, plan, tmp_path):
+def test_a_limited_peak_of_memory_is_told_of_each_network(data, plan, tmp_path, monkeypatch):
+    train = ddpnas.fitting.searched.train
+    monkeypatch.setattr(
+        "ddpnas.fitting.searched.train",
+        lambda *given, **options: train(*given, **(options | {"epochs": 1})),
+    )
     limits = {**PLAN.limits, "peak_activation_bytes": "100000"}
-    content = {**FitPlan.read(plan).to_dict(), "seconds": 2.0, "limits": limits}
+    content = {**FitPlan.read(plan).to_dict(), "limits": limits}
     (tmp_path / "peak.json").write_text(json.dumps(content))
     fitted = ddpnas.fit(data, plan=tmp_path / "peak.json", baselines=["residual"])
-    for network in (fitted, *fitted.baselines):
-        counted = ddpnas.costs.count_network(network.model, (1, 8, 8))
-        assert network.costs["peak_activation_bytes"] == counted["peak_activation_bytes"]
+    [baseline] = fitted.baselines
+    for costs, model in ((fitted.costs, fitted.model), (baseline.costs, baseline.result.model)):
+        counted = ddpnas.count_network(model, (1, 8, 8))
+        assert costs["peak_activation_bytes"] == counted["peak_activation_bytes"]
 
 
 @pytest.mark.parametrize(
@@ -400,6 +414,7 @@ def test_a_network_to_start_from_is_fine_tuned_and_kept(data, mine, tmp_path):
     assert all(torch.equal(loaded[name], v) for name, v in weights_of(fitted).items())
     again = resume_fit(out, data=data, networks=[mine])
     assert equal(again, fitted) and fitted.files["report"].is_file()
+    assert again.seconds == fitted.seconds  # not those of the last session
     with pytest.raises(RunError, match="run holds a trained network and no search"):
         ddpnas.runs.Run(out)
     with pytest.raises(RunError, match="holds a finished run; give another --out, or --overwrite"):

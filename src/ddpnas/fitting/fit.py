@@ -194,7 +194,7 @@ def fit(
         if followed is not None:
             again = dataclasses.replace(
                 followed, export=export, baselines=list(baselines), data=dict(data.source) or None,
-                code=code_of(networks),
+                code=code_of(networks), started=time.perf_counter() - begun, took=None,
             )  # fmt: skip
             made = _Prepared(again)
         else:

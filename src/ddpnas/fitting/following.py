@@ -176,6 +176,8 @@ class Following:
     def report(self, folder: Path) -> Path:
         """Write the report, which counts in the total of the seconds; return its path.
 
+        The plan keeps the seconds, so that a finished fit that is resumed tells the same ones.
+
         Args:
             folder: Of the run, or of the trained network where there was no search.
         """
@@ -183,6 +185,10 @@ class Following:
         path = write_report(folder, self.folder / REPORT, data=self.data)
         self.seconds["report"] = time.perf_counter() - begun
         self.seconds["total"] += self.seconds["report"]
+        if self.plan.took is None:
+            self.change(dataclasses.replace(self.plan, took=self.seconds))
+        else:
+            self.seconds = self.plan.took
         return path
 
     def _tell_epoch(self, record: Mapping[str, float]) -> None:

@@ -134,6 +134,7 @@ class FitPlan:
         epochs: Epochs of the final training; None until the race is over.
         shortened: Epoch -> number of epochs from then on, where the clock dropped some, and epoch
             0 where the training started again; None until the final training is over.
+        took: Seconds of each phase and in all; None until the fit is finished.
 
     Raises:
         OptionError: A value of another type or out of range.
@@ -162,6 +163,7 @@ class FitPlan:
     recipe: dict[str, Any] = field(default_factory=dict)
     epochs: Count | None = None
     shortened: dict[str, Count] | None = None
+    took: dict[str, Annotated[float, Range(0)]] | None = None
 
     def __post_init__(self) -> None:
         checked_fields(self, "a plan")
