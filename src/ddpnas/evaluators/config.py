@@ -32,6 +32,9 @@ class SupernetConfig:
             "sandwich" over four. None is 16 for each option of the longest decision, because a
             pass divides the images among them. Small sets get more: as many as make 2,500 steps,
             but at most 300. With "sandwich" it is a quarter of that.
+        seconds: Seconds of the whole search, in place of ``warmup_epochs``: :func:`ddpnas.search`
+            measures a pass and a score, and takes as many passes as leave time for the scores.
+            The run keeps their number. Not with "path".
         phases: With "sandwich", progressive shrinking as in Once-for-All: words in the names of
             decisions about sizes. The warm-up has a first part, in which all of these decisions
             stay at their largest, and another part of the same length for each word, which opens
@@ -77,6 +80,7 @@ class SupernetConfig:
 
     training: Literal["fair", "uniform", "sandwich", "path"] = "fair"
     warmup_epochs: Annotated[int, Range(0, 100_000)] | None = None
+    seconds: Annotated[float, Range(above=0, most=1e9)] | None = None
     phases: tuple[str, ...] = ()
     score: Literal["accuracy", "loss"] | None = None
     proxy_weight: Share | None = None
@@ -98,6 +102,15 @@ class SupernetConfig:
             raise OptionError(
                 "proxy_weight needs scores that come from the same weights: use training fair or "
                 "uniform"
+            )
+        if self.seconds is not None and self.training == "path":
+            raise OptionError(
+                "seconds say how long the warm-up is, and training 'path' has none; use training "
+                "fair or uniform, or shorten the strategy"
+            )
+        if self.seconds is not None and self.warmup_epochs is not None:
+            raise OptionError(
+                "give seconds or warmup_epochs, not both: seconds are turned into warmup_epochs"
             )
         if self.phases and self.training != "sandwich":
             raise OptionError(

@@ -105,6 +105,11 @@ class SupernetEvaluator(BaseEvaluator):
         sieve: SieveConfig | None = None,
     ) -> None:
         self.config = config or SupernetConfig()
+        if self.config.seconds is not None:
+            raise OptionError(
+                "only ddpnas.search() measures a pass and turns seconds into warmup_epochs; "
+                "give warmup_epochs here"
+            )
         self.device = pick_device(device) if processes.size == 1 else processes.device
         self._processes = processes
         self._space, self._seed, self._scale_from = space, seed, scale_from

@@ -1,13 +1,19 @@
-"""estimate_search(): what the training of a mixture will take, before a search begins."""
+"""What a search will take, before it begins, and how long its training is within given seconds."""
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from ddpnas.data.data import Data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError
+from ddpnas.evaluators.config import SupernetConfig
+from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.relaxed.estimate import MixtureEstimate
 from ddpnas.relaxed.evaluator import MixtureEvaluator
 from ddpnas.runs._search_evaluator import search_evaluator_config
@@ -17,7 +23,9 @@ from ddpnas.strategies.gradient import GradientStrategy
 from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.distributed import join
 
-__all__ = ["estimate_search", "with_epochs"]
+__all__ = ["estimate_search", "with_epochs", "with_warmup"]
+
+_SCORED = 8  # architectures whose scores are timed
 
 
 def estimate_search(
@@ -98,3 +106,64 @@ def with_epochs(options: Mapping[str, Any], estimate: MixtureEstimate | None) ->
         return dict(options)
     rest = {name: value for name, value in options.items() if name != "seconds"}
     return {**rest, "epochs": estimate.strategy.epochs}
+
+
+def with_warmup(
+    config: SupernetConfig,
+    space: SearchSpace,
+    data: Data,
+    strategy: Strategy,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+) -> SupernetConfig:
+    """Return options of shared weights with a number of warm-up passes in place of seconds.
+
+    A pass and a few scores are timed, which counts. Without a sieve they take longest.
+
+    Args:
+        config: The options, with ``seconds``.
+        space: The searched space.
+        data: The data.
+        strategy: Says how many architectures will be scored.
+        seed: Seed of the search.
+        device: "auto", "cpu", "cuda", ...
+
+    Raises:
+        OptionError: The time is too short for a single pass.
+
+    Example:
+        >>> import ddpnas
+        >>> data = ddpnas.load_data("sign-digits-small", limit_train_images=50)
+        >>> space = ddpnas.create_space("toy", num_classes=10, input_shape=data.input_shape)
+        >>> random = ddpnas.create_strategy("random", space, evaluations=5)
+        >>> found = with_warmup(SupernetConfig(seconds=30), space, data, random)
+        >>> found.seconds is None and found.warmup_epochs > 1
+        True
+    """
+    assert config.seconds is not None
+    processes = join(device)
+    begun = time.perf_counter()
+    once = dataclasses.replace(config, seconds=None, warmup_epochs=1, phases=())
+    evaluator = SupernetEvaluator(
+        space, data, strategy.evaluations, once, seed=seed, device=device, processes=processes
+    )
+    trained = time.perf_counter()
+    for _ in evaluator.prepare([]):
+        pass
+    each = time.perf_counter() - trained
+    rng = np.random.default_rng(seed)
+    scaled = time.perf_counter()
+    evaluator.rescore([space.sample(rng)])  # with proxies, that sets the scale, once
+    scored = time.perf_counter()
+    evaluator.rescore([space.sample(rng) for _ in range(_SCORED)])
+    score = (time.perf_counter() - scored) / _SCORED
+    scores = scored - scaled + strategy.evaluations * score
+    left = config.seconds - scores - (time.perf_counter() - begun)
+    passes = processes.share(int(left / each))
+    if passes < 1:
+        raise OptionError(
+            f"{config.seconds:g} seconds are too short: {strategy.evaluations} scores take about "
+            f"{scores:.1f} s, and a pass over the training images {each:.1f} s"
+        )
+    return dataclasses.replace(config, seconds=None, warmup_epochs=passes)

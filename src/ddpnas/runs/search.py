@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from ddpnas.runs._search_evaluator import (
     search_evaluator_config,
 )
 from ddpnas.runs.config import RunConfig
-from ddpnas.runs.estimate import estimate_search, with_epochs
+from ddpnas.runs.estimate import estimate_search, with_epochs, with_warmup
 from ddpnas.runs.folder import CONFIG, HISTORY, RESULT, RUN, RunFolder
 from ddpnas.runs.identity import RunForm, RunIdentity, about_run, note_processes, versions
 from ddpnas.runs.loop import Progress, SearchLoop, search_seconds
@@ -214,9 +215,18 @@ def search(
             )  # fmt: skip
             given = with_epochs(given, estimate)
     named, source, plan = _create_strategy(strategy, space, seed, given)
+    asked = dict(evaluator_options or {})
+    if evaluator == "supernet" and asked.get("seconds") is not None:
+        if resume and isinstance(out, (str, Path)):
+            asked = dict(RunConfig.read(Path(out) / CONFIG).evaluator_options)
+        else:
+            shared = search_evaluator_config(evaluator, plan, asked)
+            asked = dataclasses.asdict(
+                with_warmup(shared, space, data, plan, seed=seed, device=device)
+            )
     judged_by, judge_options, judge = create_search_evaluator(
         evaluator,
-        dict(evaluator_options or {}),
+        asked,
         space,
         data,
         plan,
