@@ -62,6 +62,17 @@ def test_given_architectures_stay_and_have_to_be_beaten_clearly():
         assert (dict(strategy.architecture) == worst) == wins
 
 
+@pytest.mark.parametrize("given", [1, 2])
+@pytest.mark.parametrize("candidates", [3, 4, 6, 8])
+def test_a_drawn_architecture_that_is_clearly_better_wins(candidates, given):
+    first = [dict.fromkeys((d.name for d in SPACE.decisions), option) for option in "ab"[:given]]
+    strategy = create_strategy("halving", SPACE, candidates=candidates, first=first, lead=0.01)
+    batches = run(strategy, score=lambda a: 0.5 if dict(a) in first else 0.9)
+    assert dict(strategy.architecture) not in first
+    several = [batch for batch in batches[2:] if len(batch) > 1]
+    assert all(any(dict(a) in first for a in batch) for batch in several)  # to be compared with
+
+
 def test_candidates_are_within_the_limits_and_fast():
     space = ddpnas.create_space("toy")
     costs = ddpnas.count_costs(space)

@@ -53,9 +53,10 @@ class Halving(BaseStrategy):
             :func:`ddpnas.generate` takes them.
         pace: What an epoch takes, see :class:`ddpnas.costs.pace.Pace`.
         fastest: Share of the draws that take part, those whose epochs take the least by ``pace``.
-        first: Architectures that enter first, such as standard designs, and stay to the last rung.
-        lead: Score by which another one has to beat all of them at the end. Scores after a little
-            training are noisy, and the best of several noisy ones is not better for that.
+        first: Architectures that enter first, such as standard designs. The best of them stays in
+            every rung of two or more.
+        lead: Score by which another one has to beat them. Scores after a little training are noisy,
+            and the best of several noisy ones is not better for that.
         prior: Decision -> option -> weight in draws; 1 where nothing is said.
 
     Raises:
@@ -115,9 +116,7 @@ class Halving(BaseStrategy):
         begun = self._begun
         for start in reversed([s for s in begun if s < len(self.history)]):
             rung = range(start, min(len(self.history), start + self._rungs[begun.index(start)]))
-            given = {i for i in rung if self.history[i] in self._first}
-            ahead = self.lead if given else 0.0  # nothing to be ahead of
-            for at in sorted(rung, key=lambda i: -self.scores[i] + ahead * (i not in given)):
+            for at in self._ranked(rung):
                 found = self.space.decode(self.history[at])
                 if all(rule.holds(found) for rule in self.space.rules):
                     return found
@@ -138,8 +137,24 @@ class Halving(BaseStrategy):
             return self._entering(size - told, [])
         rung = self._begun.index(told)
         before = range(self._begun[rung - 1], told)
-        best = sorted(before, key=lambda i: (self.history[i] not in self._first, -self.scores[i]))
-        return [self.history[i] for i in sorted(best[: self._rungs[rung]])]
+        return [self.history[i] for i in sorted(self._best(before, self._rungs[rung]))]
+
+    def _best(self, rung: Sequence[int], number: int) -> list[int]:
+        """Return the evaluations of a rung whose architectures go on.
+
+        One that was given stays among several, so that drawn ones are compared with it to the end.
+        """
+        ranked = self._ranked(rung)
+        best, given = ranked[:number], [i for i in ranked if self.history[i] in self._first]
+        if number > 1 and given and not {*given} & {*best}:
+            best[-1] = given[0]
+        return best
+
+    def _ranked(self, rung: Sequence[int]) -> list[int]:
+        """Return the evaluations of a rung, the best first; drawn ones have to lead."""
+        given = {i for i in rung if self.history[i] in self._first}
+        ahead = self.lead if given else 0.0  # nothing to be ahead of
+        return sorted(rung, key=lambda i: -self.scores[i] + ahead * (i not in given))
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Fit all scores, brought to the level of the first rung."""
