@@ -272,3 +272,26 @@ def test_where_scores_rise_with_time_a_stage_still_tells_good_options_from_bad_o
         pruned += [int(np.flatnonzero(~alive)[0]) for alive in strategy.distribution.alive]
     assert np.mean(likeliest) > 22
     assert np.mean(pruned) < 0.4
+
+
+@pytest.mark.parametrize("evaluations", [None, 60])
+def test_where_scores_rise_with_time_a_restored_search_goes_on_as_the_unbroken_one(evaluations):
+    space = DecisionSpace([Decision(f"d{i}", tuple("abcd")) for i in range(6)])
+
+    def new():
+        return create_strategy("ddpnas", space, cycles_per_stage=3, evaluations=evaluations)
+
+    def tell(strategy):
+        times = np.arange(len(strategy.history), len(strategy.history) + len(strategy.ask()))
+        effects = np.array([0.05 * sum(space.encode(a)) for a in strategy.ask()])
+        strategy.tell(strategy.ask(), effects + 0.3 * np.log1p(times))
+
+    unbroken, restored = new(), new()
+    while not unbroken.done:
+        tell(unbroken)
+        tell(restored)
+        state, restored = json.dumps(restored.state_dict()), new()
+        restored.load_state_dict(json.loads(state))
+        assert restored.history == unbroken.history
+    assert restored.distribution.to_dict() == unbroken.distribution.to_dict()
+    assert restored.architecture == unbroken.architecture

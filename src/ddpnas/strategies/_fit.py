@@ -55,7 +55,8 @@ class ScoreFit:
         self._effects: list[Matrix] = []  # of options by the first fit; they make the kernel
         self._prior: PriorVariances | None = None
         self._drifting = False  # whether the scores had a learning curve at the last refit
-        self._observations: Observations | None = None
+        self._raw: Observations | None = None
+        self._observations: Observations | None = None  # the raw ones without their curve
         self._posterior: Posterior | None = None
 
     def observe(self, choices: Choices, scores: Matrix) -> None:
@@ -65,14 +66,16 @@ class ScoreFit:
             choices: (n, d) option indices in the order of scoring.
             scores: (n,) scores, higher is better.
         """
-        self._observations = Observations(self.plain, choices, normal_scores(scores))
+        self._raw = self._observations = Observations(self.plain, choices, normal_scores(scores))
         if self._drifting:
-            self._observations, _ = self._observations.without_curve()
+            self._observations, _ = self._raw.without_curve()
         self._posterior = None
 
     def refit(self) -> None:
         """Choose learning curve, kernel and prior anew."""
-        plain, self._drifting = self._scored.without_curve()
+        assert self._raw is not None, "no scores were observed"
+        # Of what is left without its curve, this would say that there is no curve.
+        plain, self._drifting = self._raw.without_curve()
         first = fit_best_prior(plain, self._prior)
         self._effects = option_means(first, plain.choices, self._sizes)
         self._kernel = self.plain.by_effects(self._effects)
