@@ -1,6 +1,7 @@
 """What every registered strategy keeps: the shipped contract, and what is ours beyond it."""
 
 import importlib.util
+import json
 import math
 
 import numpy as np
@@ -198,3 +199,41 @@ def test_options_out_of_range_are_refused():
         if "evaluations" in strategy_options(name):
             with pytest.raises(OptionError, match="from 1 to 1,000,000, not 0"):
                 create_strategy(name, SIX, evaluations=0)
+
+
+@pytest.mark.parametrize("name", [n for n in SCORED if n not in EXTRAS or n == "optuna"])
+def test_what_failed_first_is_not_recommended_where_all_scores_are_negative(name):
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
+    space = DecisionSpace([Decision("a", tuple("vwxyz")), Decision("b", tuple("pqrst"))])
+    failing = space.encode(create_strategy(name, space).ask()[0])
+
+    def told(a):
+        at = space.encode(a)
+        return math.nan if at == failing else -1.0 - 0.1 * sum(at)
+
+    strategy = create_strategy(name, space)
+    while not strategy.done and len(strategy.history) < 60:
+        batch = strategy.ask()
+        strategy.tell(batch, [told(a) for a in batch])
+        finite = [s for at, s in enumerate(strategy.scores) if at not in strategy.failed]
+        if finite:
+            assert {strategy.scores[at] for at in strategy.failed} <= {min(finite)}
+    assert 0 in strategy.failed
+    assert space.encode(strategy.architecture) != failing
+
+
+@pytest.mark.parametrize("name", ["random", "local-search", "regularized-evolution", "genetic"])
+def test_one_that_failed_is_never_ahead_of_one_with_a_score(name):
+    strategy = create_strategy(
+        name, SIX, evaluations=5, **({"population": 1, "parents": 1} if name == "genetic" else {})
+    )
+    tellable = iter([math.nan, -1.0, math.nan, -2.0, -3.0])
+    while not strategy.done:
+        strategy.tell(strategy.ask(), [next(tellable)])
+    assert strategy.scores == [-3.0, -1.0, -3.0, -2.0, -3.0]
+    assert strategy.ranked(range(5)) == [1, 3, 4, 0, 2]
+    assert SIX.encode(strategy.architecture) == strategy.history[1]
+    restored = create_strategy(name, SIX, evaluations=5)
+    restored.load_state_dict(json.loads(json.dumps(strategy.state_dict())))
+    assert restored.failed == {0, 2} and restored.architecture == strategy.architecture

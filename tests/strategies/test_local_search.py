@@ -87,3 +87,12 @@ def test_ordered_options_are_reached_step_by_step():
             assert best is None or abs(at[0] - best[0]) + (at[1] != best[1]) == 1
             strategy.tell([architecture], [worth(at)])
             best = at if best is None else max(best, at, key=worth)
+
+
+def test_a_climb_does_not_start_from_what_failed():
+    strategy = create_strategy("local-search", SPACE, starts=2)
+    for told in (float("nan"), -1.0):
+        strategy.tell(strategy.ask(), [told])
+    second = strategy.history[1]
+    (asked,) = strategy.ask()
+    assert SPACE.encode(asked) in neighbours(second)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypedDict
 
 import numpy as np
@@ -51,11 +51,12 @@ class BaseStrategy(ABC):
     Attributes:
         space: The decisions.
         history: Option indices of every scored architecture, in order.
-        scores: Finite scores in the same order, higher is better.
+        scores: Finite scores in the same order, higher is better. One that failed has the worst
+            of the others.
+        failed: Positions in ``history`` whose scores were not finite.
         rng: The source of all randomness; saved and restored with the state.
         legal: Draws, neighbors and fair cycles that obey the rules of the space.
         stage: Number of prunings so far.
-        nan_scores: Number of scores that were not finite.
         state_form: What :meth:`load_state_dict` of the class takes, a subclass of
             :class:`StateForm` where a strategy keeps more.
 
@@ -78,9 +79,9 @@ class BaseStrategy(ABC):
     def __init__(self, space: DecisionSpace, seed: Seed, evaluations: Count | None) -> None:
         self.space = space
         self.stage = 0
-        self.nan_scores = 0
         self.history: list[Indices] = []
         self.scores: list[float] = []
+        self.failed: set[int] = set()
         self._total = evaluations
         self._asked: list[Indices] | None = None
         self.rng = np.random.default_rng(seed)
@@ -107,17 +108,34 @@ class BaseStrategy(ABC):
 
     @property
     def distribution(self) -> JointDistribution:
-        """Frequencies of the options among the best quarter of what was scored."""
-        return frequencies(self.space, self.history, self.scores)
+        """Frequencies of the options among the best quarter of what has a finite score."""
+        good = [at for at in range(len(self.history)) if at not in self.failed]
+        return frequencies(
+            self.space, [self.history[at] for at in good], [self.scores[at] for at in good]
+        )
 
     @property
     def architecture(self) -> Architecture:
         """The best-scored architecture that obeys all rules; without one, the most likely."""
-        for at in sorted(range(len(self.scores)), key=lambda i: -self.scores[i]):
+        found = self.first_allowed(self.ranked(range(len(self.scores))))
+        return recommend(self.distribution, self.space) if found is None else found
+
+    @property
+    def nan_scores(self) -> int:
+        """Number of scores that were not finite."""
+        return len(self.failed)
+
+    def ranked(self, positions: Iterable[int]) -> list[int]:
+        """Return positions in the history, the best score first and those that failed last."""
+        return sorted(positions, key=lambda at: (at in self.failed, -self.scores[at]))
+
+    def first_allowed(self, positions: Iterable[int]) -> Architecture | None:
+        """Return the first architecture of the history that obeys all rules and did not fail."""
+        for at in positions:
             architecture = self.space.decode(self.history[at])
-            if all(rule.holds(architecture) for rule in self.space.rules):
+            if at not in self.failed and all(r.holds(architecture) for r in self.space.rules):
                 return architecture
-        return recommend(self.distribution, self.space)
+        return None
 
     def ask(self) -> list[Architecture]:
         """Return the architectures to score together; the same until they are told."""
@@ -134,7 +152,7 @@ class BaseStrategy(ABC):
         Args:
             architectures: What :meth:`ask` returned.
             scores: One score each, higher is better. A score that is not finite counts as the
-                worst so far and in ``nan_scores``.
+                worst of all, also of those told later, and in ``nan_scores``.
 
         Raises:
             ValueError: This is not the batch that was asked, or it has not one score each.
@@ -142,21 +160,25 @@ class BaseStrategy(ABC):
         told = [self.space.encode(a) for a in architectures]
         if told != self._asked or len(scores) != len(told):
             raise ValueError("tell takes the batch that was asked, with one score each")
-        finite = self._finite(scores)
+        begin = len(self.history)
+        missing = [at for at, score in enumerate(scores, begin) if not math.isfinite(score)]
+        if missing:
+            logger.warning(
+                "%d of %d scores are NaN and count as the worst", len(missing), len(scores)
+            )
         self.history.extend(told)
-        self.scores.extend(finite)
+        self.scores.extend(map(float, scores))
+        self.failed.update(missing)
+        self._level_failed()
         self._asked = None
-        self.learn(told, finite)
+        self.learn(told, self.scores[begin:])
 
-    def _finite(self, scores: Sequence[float]) -> list[float]:
-        good = [float(score) for score in scores if math.isfinite(score)]
-        if missing := len(scores) - len(good):
-            self.nan_scores += missing
-            logger.warning("%d of %d scores are NaN and count as the worst", missing, len(scores))
-        else:
-            return good
-        worst = min([*good, *self.scores], default=0.0)
-        return [float(score) if math.isfinite(score) else worst for score in scores]
+    def _level_failed(self) -> None:
+        """Give what failed the worst finite score; 0 until there is one."""
+        finite = (score for at, score in enumerate(self.scores) if at not in self.failed)
+        worst = min(finite, default=0.0) if self.failed else 0.0
+        for at in self.failed:
+            self.scores[at] = worst
 
     @abstractmethod
     def propose(self) -> Sequence[Indices] | Choices:
@@ -172,8 +194,8 @@ class BaseStrategy(ABC):
         return {
             "history": [list(indices) for indices in self.history],
             "scores": list(self.scores),
+            "failed": sorted(self.failed),
             "stage": self.stage,
-            "nan_scores": self.nan_scores,
             "asked": None if self._asked is None else [list(a) for a in self._asked],
             "rng": self.rng.bit_generator.state,
         }
@@ -193,10 +215,11 @@ class BaseStrategy(ABC):
                 f"cannot use {_STATE}: it has {len(form['scores'])} scores for "
                 f"{len(form['history'])} architectures"
             )
+        if any(at >= len(form["history"]) for at in form["failed"]):
+            raise RunError(f"cannot use {_STATE}: what failed is not in its history")
         self.history = [tuple(indices) for indices in form["history"]]
-        self.scores = form["scores"]
+        self.scores, self.failed = form["scores"], set(form["failed"])
         self.stage = form["stage"]
-        self.nan_scores = form["nan_scores"]
         asked = form["asked"]
         self._asked = None if asked is None else [tuple(a) for a in asked]
         self.rng.bit_generator.state = form["rng"]
@@ -255,8 +278,8 @@ class StateForm(TypedDict):
 
     history: list[list[int]]
     scores: list[float]
+    failed: list[Whole]
     stage: Whole
-    nan_scores: Whole
     asked: list[list[int]] | None
     rng: _RandomForm
 

@@ -157,10 +157,9 @@ class DDPNAS(BaseStrategy):
         if self.history and not (self.scheduled and self._distribution.max_survivors == 1):
             # A lucky score that does not fit is as little to be trusted as a fit that failed.
             value = self._fit.posterior.fitted + self._fit.observations.z
-            for at in np.argsort(-value, kind="stable").tolist():
-                architecture = self.space.decode(self.history[at])
-                if all(rule.holds(architecture) for rule in self.space.rules):
-                    return architecture
+            found = self.first_allowed(np.argsort(-value, kind="stable").tolist())
+            if found is not None:
+                return found
         return recommend(self._distribution, self.space)
 
     def best(self, n: int) -> list[Architecture]:

@@ -67,5 +67,5 @@ class RegularizedEvolution(BaseStrategy):
     def _child(self) -> Indices:
         oldest = len(self.history) - self.population
         drawn = self.rng.choice(self.population, self.sample, replace=False) + oldest
-        parent = max(drawn.tolist(), key=self.scores.__getitem__)
+        parent = self.ranked(drawn.tolist())[0]
         return self.legal.mutate(self.history[parent], self.rng)

@@ -95,6 +95,7 @@ class Forest(BaseStrategy):
         """
         scores = np.array(self.scores)
         good = scores >= np.quantile(scores[: self.initial], 1 - self.good)
+        good[sorted(self.failed)] = False
         # A function of the seed and the scores alone, so a resumed search fits the same forest.
         forest = self._classifier(self.trees, random_state=self._seed)
         forest.fit(self._one_hot(np.array(self.history)), good)

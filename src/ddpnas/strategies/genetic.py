@@ -85,7 +85,7 @@ class Genetic(BaseStrategy):
         """Return a generation: random architectures at first, then children of the best."""
         if not self.history:
             return self._generation([(self._random, self.population)])
-        order = sorted(range(len(self.scores)), key=lambda i: -self.scores[i])
+        order = self.ranked(range(len(self.scores)))
         best = list(dict.fromkeys(self.history[i] for i in order))[: self.parents]
         crossed = round(self.crossover * self.population)
         return self._generation(

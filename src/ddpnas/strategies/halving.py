@@ -116,10 +116,9 @@ class Halving(BaseStrategy):
         begun = self._begun
         for start in reversed([s for s in begun if s < len(self.history)]):
             rung = range(start, min(len(self.history), start + self._rungs[begun.index(start)]))
-            for at in self._ranked(rung):
-                found = self.space.decode(self.history[at])
-                if all(rule.holds(found) for rule in self.space.rules):
-                    return found
+            found = self.first_allowed(self._ranked(rung))
+            if found is not None:
+                return found
         return super().architecture
 
     @property
@@ -154,7 +153,9 @@ class Halving(BaseStrategy):
         """Return the evaluations of a rung, the best first; drawn ones have to lead."""
         given = {i for i in rung if self.history[i] in self._first}
         ahead = self.lead if given else 0.0  # nothing to be ahead of
-        return sorted(rung, key=lambda i: -self.scores[i] + ahead * (i not in given))
+        return sorted(
+            rung, key=lambda i: (i in self.failed, -self.scores[i] + ahead * (i not in given))
+        )
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Fit all scores, brought to the level of the first rung."""
@@ -167,15 +168,21 @@ class Halving(BaseStrategy):
     def _level_scores(self) -> list[float]:
         """Return all scores less what those of a later rung gained by further training alone.
 
-        That gain is the mean difference of the scores of the architectures that were in both rungs.
+        That gain is the mean difference of the scores of the architectures that were in both rungs
+        and did not fail.
         """
         found = list(self.scores)
         for start, size in zip(self._begun[1:], self._rungs[1:], strict=True):
-            before = {self.history[i]: found[i] for i in range(min(start, len(found)))}
-            rung = range(start, min(start + size, len(found)))
-            gains = [found[i] - before[self.history[i]] for i in rung]
+            told = [i for i in range(min(start, len(found))) if i not in self.failed]
+            before = {self.history[i]: found[i] for i in told}
+            rung = [i for i in range(start, min(start + size, len(found))) if i not in self.failed]
+            known = [i for i in rung if self.history[i] in before]
+            gains = [found[i] - before[self.history[i]] for i in known]
             for i in rung:
-                found[i] -= float(np.mean(gains))
+                found[i] -= float(np.mean(gains)) if gains else 0.0
+        worst = min((s for i, s in enumerate(found) if i not in self.failed), default=0.0)
+        for i in self.failed:
+            found[i] = worst
         return found
 
     def _entering(self, n: int, chosen: list[Indices]) -> list[Indices]:

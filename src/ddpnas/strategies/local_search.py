@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ddpnas.errors import RunError
 from ddpnas.space.decisions import DecisionSpace
 from ddpnas.strategies.base import BaseStrategy, StateForm
 from ddpnas.strategies.legal import Indices
@@ -47,7 +48,7 @@ class LocalSearch(BaseStrategy):
         super().__init__(space, seed, evaluations)
         self.starts = starts
         self._starting = starts  # random architectures still to score before the climb
-        self._incumbent: tuple[Indices, float] | None = None
+        self._incumbent: int | None = None  # its position in the history
         self._queue: list[Indices] = []
 
     def propose(self) -> list[Indices]:
@@ -58,10 +59,10 @@ class LocalSearch(BaseStrategy):
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Move to a better architecture; start anew at a local optimum."""
-        ((indices, score),) = zip(architectures, scores, strict=True)
-        better = self._incumbent is None or score > self._incumbent[1]
+        at, before = len(self.history) - 1, self._incumbent
+        better = before is None or self.ranked([before, at])[0] == at
         if better:
-            self._incumbent = (indices, score)
+            self._incumbent = at
         if self._starting > 0:
             self._starting -= 1
             if self._starting == 0:
@@ -74,17 +75,16 @@ class LocalSearch(BaseStrategy):
     def _fill_queue(self) -> None:
         assert self._incumbent is not None
         seen = set(self.history)
-        neighbors = self.legal.neighbors(self._incumbent[0])
+        neighbors = self.legal.neighbors(self.history[self._incumbent])
         order = self.rng.permutation(len(neighbors))
         self._queue = [neighbors[i] for i in order if neighbors[i] not in seen]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain data for JSON."""
-        incumbent = self._incumbent
         return {
             **super().state_dict(),
             "starting": self._starting,
-            "incumbent": None if incumbent is None else [list(incumbent[0]), incumbent[1]],
+            "incumbent": self._incumbent,
             "queue": [list(indices) for indices in self._queue],
         }
 
@@ -94,15 +94,17 @@ class LocalSearch(BaseStrategy):
         self._starting = state["starting"]
         incumbent = state["incumbent"]
         with blaming("the state of the strategy"):
-            for indices in (*state["queue"], *(() if incumbent is None else (incumbent[0],))):
+            for indices in state["queue"]:
                 self.space.decode(indices)
-        self._incumbent = None if incumbent is None else (tuple(incumbent[0]), incumbent[1])
+        if incumbent is not None and incumbent >= len(self.history):
+            raise RunError("cannot use the state of the strategy: its incumbent has no score")
+        self._incumbent = incumbent
         self._queue = [tuple(indices) for indices in state["queue"]]
 
 
 class _Form(StateForm):
     starting: Whole
-    incumbent: tuple[list[int], float] | None
+    incumbent: Whole | None
     queue: list[list[int]]
 
 

@@ -23,7 +23,8 @@ _TRIES = 200  # suggestions that break rules before a uniformly drawn architectu
 class OptunaStrategy(BaseStrategy):
     """Optuna: any of its samplers; each decision is a categorical parameter.
 
-    A suggestion that breaks a rule is told as failed and the next one is asked. Optuna's
+    A suggestion that breaks a rule is told as failed and the next one is asked. A score that is
+    not finite is told as failed, too. Optuna's
     samplers cannot be saved, so a restored strategy replays its history, which gives the same
     state because the sampler is seeded.
 
@@ -89,16 +90,20 @@ class OptunaStrategy(BaseStrategy):
 
     def learn(self, architectures: list[Indices], scores: list[float]) -> None:
         """Tell the study the score."""
+        self._tell(architectures[0], len(self.history) - 1)
+
+    def _tell(self, indices: Indices, at: int) -> None:
+        """Tell the study the score of a position in the history, or that it failed."""
+        states = self._optuna.trial.TrialState
+        state = states.FAIL if at in self.failed else states.COMPLETE
+        value = None if at in self.failed else self.scores[at]
         if self._trial is not None:
-            self._study.tell(self._trial, scores[0])
+            self._study.tell(self._trial, value, state=state)
         else:
-            params = {
-                d.name: index
-                for d, index in zip(self.space.decisions, architectures[0], strict=True)
-            }
+            params = {d.name: i for d, i in zip(self.space.decisions, indices, strict=True)}
             self._study.add_trial(
                 self._optuna.trial.create_trial(
-                    params=params, distributions=self._parameters, value=scores[0]
+                    params=params, distributions=self._parameters, value=value, state=state
                 )
             )
         self._trial = None
@@ -108,9 +113,9 @@ class OptunaStrategy(BaseStrategy):
         super().load_state_dict(state)  # refuses what is no state
         self._start()
         self.rng = type(self.rng)(type(self.rng.bit_generator)(self.seed))
-        for indices, score in zip(state["history"], state["scores"], strict=True):
+        for at, indices in enumerate(self.history):
             self.propose()
-            self.learn([tuple(indices)], [score])
+            self._tell(indices, at)
         if state["asked"] is not None:
             self.propose()
         super().load_state_dict(state)
