@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ddpnas import create_space, create_strategy, rescore, search
-from ddpnas.errors import OptionError, RunError
-from ddpnas.evaluators import StandaloneConfig, StandaloneEvaluator
+from ddpnas.errors import DivergedError, OptionError, RunError
+from ddpnas.evaluators import StandaloneConfig, StandaloneEvaluator, standalone
 from ddpnas.spaces.user_space import space_from_file
 
 GOOD = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
@@ -110,6 +110,32 @@ def test_a_search_trains_each_candidate_and_resumes_exactly(tmp_path, stripes):
     assert [r["score"] for r in resumed.history] == [r["score"] for r in whole.history]
     with pytest.raises(OptionError, match="trained each candidate on its own"):
         rescore(tmp_path / "run", [whole.architecture], space=space, data=stripes)
+
+
+def test_one_that_diverges_does_not_end_the_search(tmp_path, stripes, monkeypatch):
+    train, trained = standalone.train, []
+
+    def first_diverges(*args, **kwargs):
+        trained.append(args)
+        if len(trained) == 1:
+            raise DivergedError("the loss became nan")
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(standalone, "train", first_diverges)
+    found = search(
+        create_space("toy", num_classes=3, input_shape=(1, 8, 8)),
+        stripes,
+        strategy="random",
+        strategy_options={"evaluations": 3},
+        evaluator="standalone",
+        evaluator_options={"epochs": 1},
+        device="cpu",
+        out=tmp_path / "run",
+    )
+    first, *others = found.history
+    assert np.isnan(first["score"]) and first["accuracy"] == 0
+    assert all(np.isfinite(other["score"]) for other in others)
+    assert dict(found.architecture) != first["architecture"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch
 
 from ddpnas.data.data import Data
 from ddpnas.data.sieves import SieveConfig
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import DivergedError, OptionError, nearest
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
@@ -131,10 +132,9 @@ class StandaloneEvaluator(BaseEvaluator):
         """Yield the validation accuracy of each architecture, in order.
 
         Details: ``accuracy`` (a fraction), ``loss`` in the last epoch, ``train_images`` (over all
-        epochs) and ``train_seconds``.
+        epochs) and ``train_seconds``. One whose training diverges scores NaN.
 
         Raises:
-            DivergedError: The loss of a training became NaN or infinite.
             RunError: An architecture killed one worker after another, or the code of a user's space
                 changed before a worker read it.
         """
@@ -209,6 +209,9 @@ def _train_one(training: _Training, architecture: Architecture) -> Evaluation:
             sieve=training.sieve.name,
             sieve_options=dict(training.sieve.options),
         )
+    except DivergedError:  # at what image is not known
+        effort = {"train_images": 0.0, "train_seconds": time.perf_counter() - started}
+        return Evaluation(math.nan, {"accuracy": 0.0, **effort})
     finally:
         torch.set_num_threads(before)
     details = {
