@@ -53,9 +53,10 @@ _MOST_TERMS = 5_000  # of a weight that options of several decisions share
 def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str, CostTable]:
     """Return the cost tables of the space's final networks, by name.
 
-    * "macs": multiply-adds of one input (the "FLOPs" of papers on mobile networks). Half of what
-      ``torch.utils.flop_counter.FlopCounterMode`` counts, which covers convolutions, matrix
-      products and attention, but not pooling, normalization and additions.
+    * "macs": multiply-adds of one input (the "FLOPs" of papers on mobile networks), in convolutions,
+      products of matrices and vectors, and attention, but not in pooling, normalization and
+      additions. An operation of your own counts by the formula that you register with
+      ``torch.utils.flop_counter.register_flop_formula``.
     * "params": parameters.
     * "size_bytes": parameters and buffers as they are stored; see ``weights``.
     * "activation_bytes": what the operations write for one input. Elementwise ones (activation

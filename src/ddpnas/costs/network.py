@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
+from ddpnas.costs.formulas import ATEN_FORMULAS, find_formula, warn_without_formula
 from ddpnas.errors import OptionError, nearest
 from ddpnas.space.copies import copied
 from ddpnas.space.meta import move_to_meta, on_meta
@@ -261,9 +262,9 @@ def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
 class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context that lists what each operation costs; enter it within ``on_meta()``.
 
-    Multiply-adds are those of ``FlopCounterMode``. On its own it would look into every operation,
-    which takes most of the time. Here it only does so where an operation might consist of others,
-    which then write, too.
+    Multiply-adds are those of :mod:`ddpnas.costs.formulas`. ``FlopCounterMode`` on its own would look
+    into every operation, which takes most of the time. Here it only does so where an operation might
+    consist of others, which then write, too.
 
     Attributes:
         costs: The operations so far, in order.
@@ -277,7 +278,7 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        formula = flop_registry.get(func.overloadpacket)
+        formula = find_formula(func.overloadpacket)
         if formula is not None:
             output = func(*args, **kwargs)
             flops = formula(*args, **kwargs, out_val=output)
@@ -286,9 +287,12 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             output, flops = func(*args, **kwargs), 0
             written = _written(func, args, kwargs, output)
         else:
-            with _Written() as parts, FlopCounterMode(display=False) as counter:
+            inside = FlopCounterMode(display=False, custom_mapping=dict(ATEN_FORMULAS))
+            with _Written() as parts, inside:
                 output = func(*args, **kwargs)
-            flops, written = counter.get_total_flops(), parts.total
+            flops, written = inside.get_total_flops(), parts.total
+            if not flops and func.namespace not in ("aten", "prim", "prims"):
+                warn_without_formula(func.overloadpacket)
         name = func.overloadpacket.__name__
         self.costs.append(OperationCost(name, flops // 2, written))
         return output

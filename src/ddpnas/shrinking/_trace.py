@@ -21,8 +21,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
+from ddpnas.costs.formulas import find_formula
 from ddpnas.shrinking._labels import Channels, Factors, Labels, Reason
 from ddpnas.shrinking._operations import RULES, NotUnderstoodError, pointwise, taken
 from ddpnas.shrinking.groups import Axis
@@ -238,7 +238,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         packet = func.overloadpacket
         name = packet.__name__
         rule = RULES.get(name) or (pointwise if torch.Tag.pointwise in func.tags else None)
-        formula = flop_registry.get(packet)
+        formula = find_formula(packet)
         self._macs = formula(*args, **kwargs, out_val=output) // 2 // _BATCH if formula else 0
         try:
             if name in _SEVERAL:
