@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpnas import count_network
+from ddpnas import SearchSpace, count_costs, count_network
 from ddpnas.errors import OptionError
 
 
@@ -40,6 +40,19 @@ def test_every_number_is_the_one_worked_out_by_hand():
 )
 def test_the_size_follows_the_type_of_the_weights(weights, size):
     assert count_network(Small(), (1, 8, 8), weights=weights)["size_bytes"] == size
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_transposed_convolution_has_a_scale_for_each_output_channel(groups):
+    network = nn.ConvTranspose2d(4, 8, 3, groups=groups)
+    size = count_network(network, (4, 5, 5), weights="int8")["size_bytes"]
+    assert size == 4 * 8 * 9 // groups + 4 * 8 + 4 * 8  # weights, scales, biases
+
+    def chosen(choose):
+        return choose("up", {"yes": lambda: network, "no": lambda: nn.ConvTranspose2d(4, 8, 3)})
+
+    space = SearchSpace(chosen, (4, 5, 5))
+    assert count_costs(space, weights="int8")["size_bytes"].cost({"up": "yes"}) == size
 
 
 def test_the_size_is_that_of_the_stored_file(tmp_path):

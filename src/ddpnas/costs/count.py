@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ddpnas.costs._units import CostUnit, bind, find_units
 from ddpnas.costs._width_terms import WidthTerms
 from ddpnas.costs.network import (
+    OwnParameter,
     Weights,
     operation_costs,
     own_tensors,
@@ -53,9 +54,9 @@ _MOST_TERMS = 5_000  # of a weight that options of several decisions share
 def count_costs(space: SearchSpace, *, weights: Weights = "float32") -> dict[str, CostTable]:
     """Return the cost tables of the space's final networks, by name.
 
-    * "macs": multiply-adds of one input (the "FLOPs" of papers on mobile networks), in convolutions,
-      products of matrices and vectors, and attention, but not in pooling, normalization and
-      additions. An operation of your own counts by the formula that you register with
+    * "macs": multiply-adds of one input (the "FLOPs" of papers on mobile networks). Convolutions,
+      products of matrices and vectors, and attention count; pooling, normalization and additions do
+      not. An operation of your own counts by the formula that you register with
       ``torch.utils.flop_counter.register_flop_formula``.
     * "params": parameters.
     * "size_bytes": parameters and buffers as they are stored; see ``weights``.
@@ -126,21 +127,25 @@ def _counted(space: SearchSpace, weights: Weights) -> dict[str, CostTable]:
 
 def _tensors_by_conditions(
     opened: nn.Module,
-) -> Iterator[tuple[frozenset[Condition], list[nn.Parameter], list[Tensor]]]:
+) -> Iterator[tuple[frozenset[Condition], list[OwnParameter], list[Tensor]]]:
     """Yield the network's tensors by the conditions under which they stand.
 
     A tensor has several if it is shared. It is there if any of them holds.
     """
-    places: dict[int, tuple[Tensor, bool, set[Condition]]] = {}
+    places: dict[int, tuple[OwnParameter | Tensor, set[Condition]]] = {}
     for condition, modules, _ in walk(opened):
         parameters, buffers = own_tensors(modules)
-        for tensors, is_parameter in ((parameters, True), (buffers, False)):
-            for tensor in tensors:
-                places.setdefault(id(tensor), (tensor, is_parameter, set()))[2].add(condition)
-    groups: dict[frozenset[Condition], tuple[list[nn.Parameter], list[Tensor]]] = {}
-    for tensor, is_parameter, conditions in places.values():
+        for own in parameters:
+            places.setdefault(id(own.tensor), (own, set()))[1].add(condition)
+        for buffer in buffers:
+            places.setdefault(id(buffer), (buffer, set()))[1].add(condition)
+    groups: dict[frozenset[Condition], tuple[list[OwnParameter], list[Tensor]]] = {}
+    for found, conditions in places.values():
         parameters, buffers = groups.setdefault(frozenset(conditions), ([], []))
-        (parameters if is_parameter else buffers).append(tensor)  # type: ignore[arg-type]
+        if isinstance(found, OwnParameter):
+            parameters.append(found)
+        else:
+            buffers.append(found)
     for together, (parameters, buffers) in groups.items():
         yield together, parameters, buffers
 
@@ -208,7 +213,7 @@ class _Counter:
         pieces = []
         for conditions, parameters, buffers in _tensors_by_conditions(self._opened):
             stored = stored_bytes(parameters, buffers, self._weights)
-            elements = [parameter.numel() for parameter in parameters]
+            elements = [own.tensor.numel() for own in parameters]
             for condition, sign in _any_of(self._space, conditions).items():
                 for name, costs in (("params", elements), ("size_bytes", stored)):
                     what = f"{name} of a layer"

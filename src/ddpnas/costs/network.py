@@ -10,11 +10,12 @@ import functools
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,6 +29,7 @@ from ddpnas.utils.settings import Count, checked, checks_arguments
 __all__ = [
     "CostCounter",
     "OperationCost",
+    "OwnParameter",
     "Weights",
     "count_architecture",
     "count_network",
@@ -101,7 +103,7 @@ def count_network(
     parameters, buffers = own_tensors(network.modules())
     return {
         "macs": macs,
-        "params": sum(p.numel() for p in parameters),
+        "params": sum(own.tensor.numel() for own in parameters),
         "size_bytes": sum(stored_bytes(parameters, buffers, weights)),
         "activation_bytes": written,
         "peak_activation_bytes": peak_bytes(bare, run, [example]),
@@ -196,18 +198,30 @@ def peak_bytes(network: nn.Module, run: Callable[[], Any], held: Iterable[Tensor
     return live.peak
 
 
-def own_tensors(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[Tensor]]:
+class OwnParameter(NamedTuple):
+    """A parameter, with what its size as int8 depends on.
+
+    Attributes:
+        tensor: The parameter, or the slice in use where widths are undecided.
+        channels: Number of output channels.
+    """
+
+    tensor: Tensor
+    channels: int
+
+
+def own_tensors(modules: Iterable[nn.Module]) -> tuple[list[OwnParameter], list[Tensor]]:
     """Return the parameters of these modules without their children, and the stored buffers.
 
     Args:
         modules: A tensor that several of them share counts once. Where widths are undecided, a
             tensor is the slice in use.
     """
-    parameters: dict[int, nn.Parameter] = {}
+    parameters: dict[int, OwnParameter] = {}
     buffers: dict[int, Tensor] = {}
     for module in modules:
         parameters.update(
-            (id(parameter), getattr(module, name))
+            (id(parameter), _own_parameter(module, getattr(module, name)))
             for name, parameter in module.named_parameters(recurse=False)
         )
         buffers.update(
@@ -218,8 +232,14 @@ def own_tensors(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[
     return list(parameters.values()), list(buffers.values())
 
 
+def _own_parameter(module: nn.Module, tensor: Tensor) -> OwnParameter:
+    if isinstance(module, _ConvTransposeNd) and tensor.ndim >= 2:  # (in, out / groups, ...)
+        return OwnParameter(tensor, tensor.shape[1] * module.groups)
+    return OwnParameter(tensor, tensor.shape[0] if tensor.ndim else 1)
+
+
 def stored_bytes(
-    parameters: Iterable[Tensor], buffers: Iterable[Tensor], weights: Weights
+    parameters: Iterable[OwnParameter], buffers: Iterable[Tensor], weights: Weights
 ) -> list[int]:
     """Return the bytes in which parameters and buffers are stored, in pieces that add up.
 
@@ -240,9 +260,9 @@ def stored_bytes(
     if weights not in element:
         raise OptionError(nearest("type of weights", weights, element))
     pieces = []
-    for tensor in parameters:
+    for tensor, channels in parameters:
         if weights == "int8" and tensor.ndim >= 2:
-            pieces += [tensor.numel(), 4 * tensor.shape[0]]
+            pieces += [tensor.numel(), 4 * channels]
         else:
             pieces += [tensor.numel() * element[weights], 0]
     for buffer in buffers:
@@ -262,9 +282,9 @@ def makes_constant(func: Any, args: Any, kwargs: Any) -> bool:
 class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context that lists what each operation costs; enter it within ``on_meta()``.
 
-    Multiply-adds are those of :mod:`ddpnas.costs.formulas`. ``FlopCounterMode`` on its own would look
-    into every operation, which takes most of the time. Here it only does so where an operation might
-    consist of others, which then write, too.
+    Multiply-adds are those of :func:`ddpnas.costs.formulas.find_formula`. ``FlopCounterMode`` alone
+    would look into every operation, which takes most of the time. Here it only does so where an
+    operation might consist of others, which then write, too.
 
     Attributes:
         costs: The operations so far, in order.
