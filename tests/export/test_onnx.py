@@ -220,6 +220,156 @@ def test_shared_weights_are_counted_once_in_the_file(make, tmp_path):
     assert counts.add_up, counts.explain()
 
 
+class Runs(nn.Module):
+    """Layers run by a function."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.function, self.layers = function, nn.ModuleList(layers)
+
+    def forward(self, x):
+        return self.function(x, *self.layers)
+
+
+def with_coordinates(x, conv, last):
+    line = torch.linspace(-1, 1, x.shape[-1], device=x.device)
+    place = line.expand(x.shape[0], 1, x.shape[-2], x.shape[-1])
+    return last(conv(torch.cat([x, place], 1)).mean((2, 3)))
+
+
+def attention():
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+    return Runs(lambda x, a, last: last(a(x, x, x)[0].mean(1)), layer, nn.Linear(8, 3)), (5, 8)
+
+
+def encoder():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    return nn.Sequential(layer, nn.Flatten(), nn.Linear(40, 3)), (5, 8)
+
+
+def coordinates():
+    return Runs(with_coordinates, nn.Conv2d(3, 4, 3), nn.Linear(4, 3)), (2, 8, 8)
+
+
+def transposed():
+    up = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2)
+    return nn.Sequential(up, nn.Flatten(), nn.Linear(6 * 11 * 11, 3)), (4, 5, 5)
+
+
+def dead_end():
+    def run(x, first, aside, last):
+        x = first(x).relu_()
+        aside(x)
+        return last(x.mean((2, 3)))
+
+    aside = nn.Sequential(nn.Conv2d(4, 5, 3), nn.ReLU(inplace=True), nn.Conv2d(5, 5, 3))
+    return Runs(run, nn.Conv2d(3, 4, 3), aside, nn.Linear(4, 3)), (3, 8, 8)
+
+
+@pytest.mark.parametrize("make", [attention, encoder, coordinates, transposed, dead_end])
+def test_attention_tensors_made_in_between_and_transposed_convolutions_add_up(make, tmp_path):
+    network, shape = make()
+    done = export_onnx(Deployable(network.eval(), Input(shape)), tmp_path / "net.onnx")
+    assert done.counts.add_up and not done.counts.file.uncounted, done.counts.explain()
+    assert done.counts.network.macs == ddpnas.count_network(network, shape)["macs"]
+    assert OnnxFile(done.path).metadata["macs"] == str(done.counts.file.macs)
+
+
+def recurrent(layer):
+    return Runs(lambda x, a, last: last(a(x)[0][:, -1]), layer(4, 8, batch_first=True),
+                nn.Linear(8, 3)), (3, 4)  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
+def test_operators_that_cannot_be_counted_are_named(layer, tmp_path):
+    network, shape = recurrent(layer)
+    done = export_onnx(Deployable(network, Input(shape)), tmp_path / "net.onnx")
+    gates = {nn.LSTM: 4, nn.GRU: 3}[layer]
+    assert done.counts.network.macs == 3 * gates * 8 * (4 + 8) + 8 * 3
+    assert done.counts.file.macs is None and layer.__name__ in done.counts.file.uncounted
+    assert done.counts.add_up and "adds up to the" in done.counts.explain()
+    assert not {"macs"} & OnnxFile(done.path).metadata.keys() >= {"params"}
+
+
+def test_parameters_that_the_exporter_computes_with_are_not_compared(tmp_path):
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.place, self.last = nn.Parameter(torch.randn(1, 10, 8)), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.last((x + self.place[:, :5]).mean(1))
+
+    done = export_onnx(Deployable(Placed(), Input((5, 8))), tmp_path / "net.onnx")
+    assert done.counts.file.params is None and done.counts.file.macs == 24
+    assert "this adds up to the 24 MACs of the network" in done.counts.explain()
+    assert "params" not in OnnxFile(done.path).metadata
+
+
+def test_a_network_that_needs_values_is_exported_without_counts(tmp_path):
+    scale = [2.0]
+
+    def run(x, last):
+        return last(x) * (0 if x.is_meta and scale.pop() else 1)
+
+    network = Runs(run, nn.Linear(4, 3))
+    network.scale = scale
+    export_onnx(Deployable(network, Input((4,))), tmp_path / "net.onnx")
+    done = export_onnx(Deployable(network, Input((4,))), tmp_path / "again.onnx")
+    assert done.counts is None and done.agreement.equal_top1 == 64
+    assert "macs" not in OnnxFile(done.path).metadata
+
+
+TYPES = [torch.float64, torch.float16, torch.int32, torch.int8, torch.uint8, torch.bool]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_inputs_of_any_type(dtype, tmp_path):
+    network = Runs(lambda x, last: last(x.float()), nn.Linear(4, 3))
+    done = export_onnx(Deployable(network, Input((4,), dtype=dtype)), tmp_path / "net.onnx")
+    opened = OnnxFile(done.path)
+    assert opened.takes.dtype == dtype and opened.outputs(opened.takes.random(3)).shape == (3, 3)
+
+
+def test_inputs_that_numpy_does_not_have_are_refused_in_a_sentence(tmp_path):
+    network = Runs(lambda x, last: last(x.float()), nn.Linear(4, 3))
+    with pytest.raises(ExportError, match="no inputs of type tensor.bfloat16."):
+        export_onnx(Deployable(network, Input((4,), dtype=torch.bfloat16)), tmp_path / "net.onnx")
+
+
+def test_an_error_of_onnxruntime_is_one_of_the_export(tmp_path, monkeypatch):
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Missing
+
+    def refuse(*given, **named):
+        raise Missing("no kernel for Conv(11) of doubles")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", refuse)
+    model = Deployable(nn.Linear(4, 3), Input((4,)))
+    with pytest.raises(ExportError, match="cannot run the file: no kernel"):
+        export_onnx(model, tmp_path / "net.onnx")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(ExportError, match="cannot open the file .*: no kernel"):
+        export_onnx(model, tmp_path / "net.onnx")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_torch])
+@pytest.mark.parametrize(
+    ("run", "found"),
+    [
+        (lambda x: (x, x), "tuple"),
+        (lambda x: {"logits": x}, "dict"),
+        (lambda x: x.sum(), r"a tensor \(\)"),
+        (lambda x: x[:, None], r"a tensor \(2, 1, 4\)"),
+        (lambda x: x[:1], r"a tensor \(1, 4\)"),
+    ],
+)
+def test_a_network_that_gives_no_tensor_of_logits_is_refused(run, found, export, tmp_path):
+    with pytest.raises(ExportError, match=f"gives {found}; .* one tensor .2, classes"):
+        export(Deployable(Runs(run), Input((4,))), tmp_path / "net")
+
+
 class Branches(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x

@@ -90,11 +90,15 @@ def export(options: Namespace) -> None:
         path = options.onnx or str(Path(scratch) / "float.onnx")
         with writable(Path(path)):
             done = export_onnx(deployable, path, dynamic_batch=dynamic, images=raw)
-        if options.onnx and done.counts is not None:
+        if options.onnx:
             show.line(f"{path}: {done.takes.layout} -> logits for {len(model.classes)} classes")
             show.line(f"  in onnxruntime: {done.agreement.explain()}")
-            size = done.counts.network
-            show.line(f"  {done.counts.explain()}, {_check_claims(model, size.params, size.macs)}")
+            if done.counts is None:
+                show.line("  parameters and MACs cannot be counted")
+            else:
+                network = done.counts.network
+                claims = _check_claims(model, network.params, network.macs)
+                show.line(f"  {done.counts.explain()}, {claims}")
         if options.int8 and data is not None and unseen is not None:
             _int8(options, path, data, unseen)
 

@@ -9,6 +9,7 @@ biases that are all zero, and stores equal tensors once.
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.utils.flop_counter import FlopCounterMode
+from torch.export.passes import move_to_device_pass
+from torch.fx import Node
 
+from ddpnas.costs.network import operation_costs, total_costs
 from ddpnas.space.meta import move_to_meta
 
-__all__ = ["Counts", "Sizes", "count"]
+__all__ = ["Counts", "FileSizes", "Sizes", "count"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Size of a network or file.
+    """Size of a network.
 
     Attributes:
         params: Number of parameters.
@@ -34,6 +39,21 @@ class Sizes:
 
     params: int
     macs: int
+
+
+@dataclass(frozen=True)
+class FileSizes:
+    """Size of a file.
+
+    Attributes:
+        params: Number of parameters; None if the exporter computed constants from some.
+        macs: Multiply-adds for one input; None if some operators cannot be counted.
+        uncounted: What is not counted: operators, or "constants computed from parameters".
+    """
+
+    params: int | None
+    macs: int | None
+    uncounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,19 +73,30 @@ class Counts:
     unreachable: Sizes
     folded_params: int
     implied_params: int
-    file: Sizes
+    file: FileSizes
 
     @property
     def add_up(self) -> bool:
-        """Whether the file holds exactly what is neither unreachable nor folded."""
+        """Whether the file holds exactly what is neither unreachable nor folded.
+
+        What is not counted in the file is not compared.
+        """
         left = self.network.params - self.unreachable.params
         left -= self.folded_params + self.implied_params
-        return self.file == Sizes(left, self.network.macs - self.unreachable.macs)
+        macs = self.network.macs - self.unreachable.macs
+        return self.file.params in (None, left) and self.file.macs in (None, macs)
 
     def explain(self) -> str:
         """Return the comparison as a sentence."""
         network, file = self.network, self.file
-        text = f"{file.params:,} parameters, {file.macs:,} MACs in the file"
+        counted = [
+            f"{value:,} {what}"
+            for what, value in (("parameters", file.params), ("MACs", file.macs))
+            if value is not None
+        ]
+        text = f"{', '.join(counted) or 'nothing counted'} in the file"
+        if file.uncounted:
+            text += f", the rest is not counted ({', '.join(file.uncounted)})"
         if self.unreachable.params or self.unreachable.macs:
             text += (
                 f"; {self.unreachable.params:,} and {self.unreachable.macs:,} in parts that do not "
@@ -75,39 +106,81 @@ class Counts:
             text += f"; {self.folded_params:,} of BatchNorm folded into convolutions"
         if self.implied_params:
             text += f"; {self.implied_params:,} left out, all zero or equal to others"
+        if not counted:
+            return f"{text}; the network has {network.params:,} and {network.macs:,}"
         adds_up = "adds up" if self.add_up else "does NOT add up"
         of_network = f"the {network.params:,} and {network.macs:,} of the network"
+        if file.macs is None:
+            of_network = f"the {network.params:,} parameters of the network"
+        elif file.params is None:
+            of_network = f"the {network.macs:,} MACs of the network"
         return f"{text}; this {adds_up} to {of_network}"
 
 
-def count(network: nn.Module, program: ExportedProgram, example: Tensor, file: Any) -> Counts:
-    """Count network, program and file.
+def count(
+    network: nn.Module,
+    traced: ExportedProgram,
+    translated: ExportedProgram,
+    example: Tensor,
+    file: Any,
+) -> Counts | None:
+    """Count network, program and file; None if the network cannot run without values.
 
     Args:
         network: The network as it is deployed.
-        program: Its functional graph, as it was translated into the file.
+        traced: Its graph in torch's operations; it ends up without values and dead code.
+        translated: Its functional graph, as it was translated into the file; it ends up without
+            dead code.
         example: One input of the graph.
         file: The ``onnx.ModelProto``.
     """
-    params = sum(p.numel() for p in network.parameters())
-    claimed = Sizes(params, _macs(network, example))
-    program.graph.eliminate_dead_code()
-    program.graph_module.recompile()
-    reached = Sizes(_reached_params(program), _macs(program.module(), example))
+    try:
+        moved = move_to_meta(copy.deepcopy(network))
+        claimed = Sizes(sum(p.numel() for p in network.parameters()), _macs(moved, example))
+        translated.graph.eliminate_dead_code()
+        translated.graph_module.recompile()
+        folded, in_norms = _folded(translated, file)
+        implied = _implied(translated, file, in_norms)
+        left = _reached_params(translated)
+        stored = _file_sizes(file, network, translated, left - folded - implied)
+        # Last, because it takes away the values.
+        reached = Sizes(left, _macs(_without_values(traced), example))
+    except Exception as error:  # noqa: BLE001 - of whatever the network needs values for
+        logger.debug("the exported network cannot be counted: %s", error)
+        return None
     unreachable = Sizes(claimed.params - reached.params, claimed.macs - reached.macs)
-    names = [{n for n, _ in named()} for named in (network.named_parameters, network.named_buffers)]
-    counted = Sizes(_file_params(file, *names), _file_macs(file))
-    folded, in_norms = _folded(program, file)
-    return Counts(claimed, unreachable, folded, _implied(program, file, in_norms), counted)
+    return Counts(claimed, unreachable, folded, implied, stored)
 
 
 def _macs(module: nn.Module, example: Tensor) -> int:
-    """Return the multiply-adds of one input, on the meta device, where no kernels are fused."""
-    module = move_to_meta(copy.deepcopy(module))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(example.to("meta"))
-    flops: int = counter.get_total_flops()
-    return flops // (2 * len(example))
+    """Return the multiply-adds of one input of a module on the meta device."""
+    macs, _ = total_costs(operation_costs(lambda: module(example.to("meta"))))
+    return macs // len(example)
+
+
+def _without_values(program: ExportedProgram) -> nn.Module:
+    """Return a program as a module on the meta device, without the parts that reach no output.
+
+    On the CPU, torch runs an LSTM or an attention as one operation, whose parts are not counted.
+    """
+    moved = move_to_device_pass(program, "meta")
+    moved.graph.eliminate_dead_code(is_impure_node=_has_effect)
+    moved.graph_module.recompile()
+    return moved.module()
+
+
+def _has_effect(node: Node) -> bool:
+    """Return whether a node does something to others than those that use its result."""
+    if not node.is_impure():
+        return False
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable or not isinstance(node.args[0], Node):
+        return True
+    # As of a ReLU in place. Nothing sees the change if only this node uses what it changes.
+    changed = node.args[0]
+    made = getattr(changed.target, "_schema", None)
+    is_new = made is not None and all(value.alias_info is None for value in made.returns)
+    return not is_new or len(changed.users) > 1
 
 
 def _reached_params(program: ExportedProgram) -> int:
@@ -172,30 +245,80 @@ def _implied(program: ExportedProgram, file: Any, folded: set[Any]) -> int:
     return implied
 
 
-def _file_params(file: Any, parameters: set[str], buffers: set[str]) -> int:
-    """Return the number of weights in the file: float constants except buffers and scalars."""
+def _constants(program: ExportedProgram) -> set[str]:
+    """Return the names of what the graph computes without its input or any parameter."""
+    signature = program.graph_signature
+    varying = {*signature.inputs_to_parameters, *signature.user_inputs}
+    for node in program.graph.nodes:
+        if any(given.name in varying for given in node.all_input_nodes):
+            varying.add(node.name)
+    names = {node.name for node in program.graph.nodes} - varying
+    return names | set(signature.inputs_to_lifted_tensor_constants.values())
+
+
+def _file_sizes(
+    file: Any, network: nn.Module, program: ExportedProgram, expected: int
+) -> FileSizes:
+    """Return the size of the file.
+
+    Args:
+        file: The file.
+        network: The network in it.
+        program: Its functional graph.
+        expected: Number of parameters that the file should have.
+    """
+    parameters = {name for name, _ in network.named_parameters()}
+    others = {name for name, _ in network.named_buffers()} | _constants(program)
+    params = _file_params(file, parameters, others)
+    macs, uncounted = _file_macs(file)
+    # The exporter may have stored a transposed weight, which has as many elements, but also a part
+    # of one or the sum of two.
+    computed = _float_sizes(file, parameters).keys() - parameters - others
+    if params != expected and computed:
+        return FileSizes(None, macs, (*uncounted, "constants computed from parameters"))
+    return FileSizes(params, macs, uncounted)
+
+
+def _float_sizes(file: Any, parameters: set[str]) -> dict[str, int]:
+    """Return the number of elements of each float constant of the file, by name, except scalars."""
     from onnx import TensorProto
 
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
     # A PReLU may have one slope, which the exporter gives another name.
     slopes = {node.input[1] for node in file.graph.node if node.op_type == "PRelu"}
-    sizes = {
+    return {
         i.name: torch.Size(i.dims).numel()
         for i in file.graph.initializer
         if i.data_type in floats
         and (torch.Size(i.dims).numel() > 1 or i.name in parameters | slopes)
     }
+
+
+def _file_params(file: Any, parameters: set[str], others: set[str]) -> int:
+    """Return the number of weights in the file: float constants except these and scalars."""
+    sizes = _float_sizes(file, parameters)
     # Of the four inputs of a BatchNormalization node, scale and shift are parameters; mean and
     # variance are buffers.
     norms = [list(n.input) for n in file.graph.node if n.op_type == "BatchNormalization"]
     in_norms = {name for inputs in norms for name in inputs[1:]}
     scaling = {name for inputs in norms for name in inputs[1:3]}  # norms may share them
     total = sum(sizes.get(name, 0) for name in scaling)
-    return total + sum(n for name, n in sizes.items() if name not in in_norms | buffers)
+    return total + sum(n for name, n in sizes.items() if name not in in_norms | others)
 
 
-def _file_macs(file: Any) -> int:
-    """Return the multiply-adds of one input, using the shapes that ONNX infers."""
+# Operators that multiply and whose multiply-adds do not follow from the shapes of two inputs.
+_UNCOUNTED = {
+    "Attention", "ConvInteger", "DeformConv", "Einsum", "GRU", "If", "LSTM", "Loop",
+    "MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN", "Scan",
+}  # fmt: skip
+
+
+def _file_macs(file: Any) -> tuple[int | None, tuple[str, ...]]:
+    """Return the multiply-adds of one input, using the shapes that ONNX infers.
+
+    Returns:
+        The multiply-adds, None if some operators cannot be counted; and the names of these.
+    """
     import onnx
 
     single = onnx.ModelProto()
@@ -209,14 +332,22 @@ def _file_macs(file: Any) -> int:
         for v in (*graph.input, *graph.value_info, *graph.output)
     }
     shapes.update({i.name: list(i.dims) for i in graph.initializer})
-    total = 0
+    total, uncounted = 0, dict[str, None]()
     for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        if node.domain or node.op_type in _UNCOUNTED:
+            uncounted[node.op_type] = None
+        if node.domain or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             continue
-        first, second, result = (shapes[n] for n in (*node.input[:2], node.output[0]))
+        known = [shapes.get(name) for name in (*node.input[:2], node.output[0])]
+        if any(shape is None or 0 in shape for shape in known):  # 0 stands for an unknown size
+            uncounted[f"{node.op_type} of unknown shape"] = None
+            continue
+        first, second, result = (torch.Size(shape or ()) for shape in known)
         if node.op_type == "Conv":
-            total += torch.Size(second).numel() * torch.Size(result[2:]).numel()
+            total += second.numel() * result[2:].numel()
+        elif node.op_type == "ConvTranspose":
+            total += second.numel() * first[2:].numel()
         else:
             transposed = any(a.name == "transA" and a.i for a in node.attribute)
-            total += torch.Size(result).numel() * first[0 if transposed else -1]
-    return total
+            total += result.numel() * first[0 if transposed else -1]
+    return (None if uncounted else total), tuple(uncounted)

@@ -48,7 +48,8 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
         dynamic_batch: Whether the program takes any number of inputs; otherwise exactly one.
 
     Raises:
-        ExportError: torch.export cannot trace the network, as if what it does depends on values.
+        ExportError: torch.export cannot trace the network, as if what it does depends on values,
+            or the network does not return one tensor (N, classes).
     """
     takes = model.takes
     network = merge_branches(model.network).cpu().eval()
@@ -60,7 +61,14 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
     example = takes.feed(takes.random(2 if dynamic_batch else 1))
     batch = ({0: Dim("batch")},) if dynamic_batch else None
     with quiet():
-        network(example)  # an error of the network itself is not reported as one of the export
+        logits = network(example)  # an error of the network itself is not one of the export
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
+        if len(shape) != 2 or shape[0] != len(example):
+            found = f"a tensor {shape}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise ExportError(
+                f"for {len(example)} inputs the network gives {found}; a network to export gives "
+                f"one tensor ({len(example)}, classes)"
+            )
         try:
             return network, torch.export.export(network, (example,), dynamic_shapes=batch)
         except OSError:  # of the disk, not of the network

@@ -68,7 +68,8 @@ class Exported:
         agreement: Its outputs compared with the network's. For an int8 file: compared with the
             float file's, on the images that calibrated it.
         counts: Parameters and multiply-adds of the file and of the network, for
-            :func:`ddpnas.export_onnx`; None for other files.
+            :func:`ddpnas.export_onnx`. None for other files, and for a network that cannot run
+            without values.
     """
 
     path: Path

@@ -35,8 +35,8 @@ def export_onnx(
     runs it: its outputs must match the network's within 0.1 % of the largest output.
 
     The metadata of the file says how to use it: ``classes``, ``mean``, ``std``, ``input_shape``,
-    ``about`` and ``versions`` as JSON; ``input_layout``, ``preprocessing``, ``params`` and
-    ``macs`` as text.
+    ``about`` and ``versions`` as JSON; ``input_layout`` and ``preprocessing`` as text, and
+    ``params`` and ``macs`` where they can be counted in the file.
 
     Example:
         >>> import tempfile
@@ -56,7 +56,8 @@ def export_onnx(
             Noise by default.
 
     Raises:
-        ExportError: If torch cannot translate the network, or the outputs do not match.
+        ExportError: If the network does not return one tensor (N, classes), torch cannot translate
+            it, onnxruntime cannot run the file, or the outputs do not match.
         OptionError: If onnx, onnxscript or onnxruntime is missing, or shapes do not match.
     """
     need_onnx("onnx", "onnxscript", "onnxruntime")
@@ -66,12 +67,12 @@ def export_onnx(
     translated = _translate(program, dynamic_batch)
     file = translated.model_proto
     _strip(file)
-    counts = count(network, translated.exported_program, takes.feed(takes.random(1)), file)
-    described = {
-        **file_metadata(model),
-        "params": str(counts.file.params),
-        "macs": str(counts.file.macs),
-    }
+    one = takes.feed(takes.random(1))
+    counts = count(network, program, translated.exported_program, one, file)
+    described = file_metadata(model)
+    if counts is not None:
+        found = {"params": counts.file.params, "macs": counts.file.macs}
+        described |= {name: str(value) for name, value in found.items() if value is not None}
     for key, value in described.items():
         file.metadata_props.add(key=key, value=value)
     content: bytes = file.SerializeToString()

@@ -13,7 +13,7 @@ from torch import Tensor
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.data.splits import Split
-from ddpnas.errors import OptionError
+from ddpnas.errors import ExportError, OptionError
 from ddpnas.export.deployable import Input
 from ddpnas.utils.onnx import need_onnx
 from ddpnas.utils.read import Size, checked_content, parse_json, read_file
@@ -26,6 +26,22 @@ _METADATA = {  # written by `ddpnas export` as JSON
     "mean": tuple[float, ...],
     "std": tuple[float, ...],
     "classes": tuple[str, ...],
+}
+
+
+_TYPES = {  # of an input, as onnxruntime spells them
+    "tensor(float)": torch.float32,
+    "tensor(double)": torch.float64,
+    "tensor(float16)": torch.float16,
+    "tensor(int8)": torch.int8,
+    "tensor(int16)": torch.int16,
+    "tensor(int32)": torch.int32,
+    "tensor(int64)": torch.int64,
+    "tensor(uint8)": torch.uint8,
+    "tensor(uint16)": torch.uint16,
+    "tensor(uint32)": torch.uint32,
+    "tensor(uint64)": torch.uint64,
+    "tensor(bool)": torch.bool,
 }
 
 
@@ -53,12 +69,12 @@ class OnnxFile:
 
     Raises:
         OptionError: If there is no such file, or ``ddpnas export`` did not write it.
+        ExportError: If onnxruntime cannot open the content, or takes no such inputs from NumPy.
     """
 
     def __init__(self, source: str | Path | bytes) -> None:
         need_onnx("onnxruntime")
         import onnxruntime
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
 
         name = "the file" if isinstance(source, bytes) else str(source)
         if not isinstance(source, bytes) and not Path(source).is_file():
@@ -72,8 +88,9 @@ class OnnxFile:
             self.session: Any = onnxruntime.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]
             )
-        except (Fail, InvalidGraph, InvalidProtobuf) as error:
-            raise OptionError(f"onnxruntime cannot open {name} as an ONNX file: {error}") from None
+        except _runtime_errors() as error:
+            kind = ExportError if isinstance(source, bytes) else OptionError
+            raise kind(f"onnxruntime cannot open {name} as an ONNX file: {error}") from None
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         if lacking := [key for key in ("preprocessing", *_METADATA) if key not in self.metadata]:
             raise OptionError(
@@ -91,17 +108,26 @@ class OnnxFile:
         self.content = content
         inside = self.metadata["preprocessing"] != "outside"
         declared = self.session.get_inputs()[0].type
-        dtype = torch.int64 if "int64" in declared else torch.float32
+        if declared not in _TYPES:
+            raise ExportError(f"onnxruntime takes no inputs of type {declared} from NumPy")
+        dtype = torch.float32 if mean else _TYPES[declared]
         self.takes = Input(shape, mean, std, inside, dtype)
 
     def outputs(self, raw: Tensor) -> Tensor:
-        """Return the logits (N, classes) of N raw inputs, see :meth:`Input.feed`."""
+        """Return the logits (N, classes) of N raw inputs, see :meth:`Input.feed`.
+
+        Raises:
+            ExportError: onnxruntime cannot run the file.
+        """
         declared = self.session.get_inputs()[0]
         size = declared.shape[0] if isinstance(declared.shape[0], int) else 100
-        parts = [
-            torch.from_numpy(self.session.run(None, {declared.name: batch.numpy()})[0])
-            for batch in self.takes.batches(raw, size)
-        ]
+        try:
+            parts = [
+                torch.from_numpy(self.session.run(None, {declared.name: batch.numpy()})[0])
+                for batch in self.takes.batches(raw, size)
+            ]
+        except _runtime_errors() as error:
+            raise ExportError(f"onnxruntime cannot run the file: {error}") from None
         return torch.cat(parts)
 
     def count_right(self, data: Data, split: Split) -> int:
@@ -110,6 +136,14 @@ class OnnxFile:
             int((self.outputs(raw).argmax(dim=1) == labels).sum())
             for raw, labels in _raw_batches(data, split)
         )
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of onnxruntime, which have no base class of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = (value for value in vars(state).values() if isinstance(value, type))
+    return tuple(kind for kind in found if issubclass(kind, Exception))
 
 
 def _raw_batches(data: Data, split: Split) -> Iterator[tuple[Tensor, Tensor]]:

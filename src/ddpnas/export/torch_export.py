@@ -49,7 +49,8 @@ def export_torch(
             Noise by default.
 
     Raises:
-        ExportError: If the outputs of the file do not match the network's.
+        ExportError: If the network does not return one tensor (N, classes), torch cannot trace it,
+            or the outputs of the file do not match.
         OptionError: If shapes do not match.
     """
     model = as_deployable(model)

@@ -52,8 +52,9 @@ def export_trained(
         logger.warning("warning: %s", error)
         return {}
     tell(f"{path.name}: {done.agreement.explain()}")
-    if done.counts is not None:
-        tell(f"{path.name}: {done.bytes:,} bytes; {done.counts.explain()}")
+    if kind == "onnx":
+        size = "not counted" if done.counts is None else done.counts.explain()
+        tell(f"{path.name}: {done.bytes:,} bytes; {size}")
     return {kind: path}
 
 
