@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from torch.utils.data import Dataset
 
 from ddpnas import make_data
-from ddpnas.data._images import fit_image
+from ddpnas.data._images import fit_file, fit_image
 from ddpnas.data.data import stratified
 from ddpnas.data.splits import DatasetSplit, TensorSplit
 from ddpnas.errors import DataError, DdpnasError
@@ -174,15 +175,27 @@ def test_fit_image_crops_the_middle_to_a_square_and_makes_transparent_white():
     assert fit_image(transparent, 2, "RGB")[:, 0, 0].tolist() == [255, 255, 255]
 
 
-def test_a_large_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path):
+def test_a_large_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch):
     across = np.linspace(0, 255, 1200)[:, None] * np.linspace(0, 1, 800)
     Image.fromarray(across.astype(np.uint8)).save(tmp_path / "x.jpg", quality=95)
+    decoded = []
+    load = JpegImageFile.load
+    monkeypatch.setattr(
+        JpegImageFile, "load", lambda self: (decoded.append(self.size), load(self))[1]
+    )
+    small = fit_file(tmp_path / "x.jpg", 32, "L")
+    assert set(decoded) == {(100, 150)}
     with Image.open(tmp_path / "x.jpg") as image:
-        small = fit_image(image, 32, "L")
-        assert image.size == (100, 150)
-    with Image.open(tmp_path / "x.jpg") as image:
-        image.load()  # in full
         assert (small.int() - fit_image(image, 32, "L").int()).abs().max() <= 1
+
+
+def test_images_that_were_given_keep_their_size(tmp_path):
+    Image.fromarray(np.zeros((512, 512), dtype=np.uint8)).save(tmp_path / "x.jpg")
+    items = [(Image.open(tmp_path / "x.jpg"), i % 2) for i in range(8)]
+    data = make_data(items, image_size=16)
+    data.preprocessing(items[0][0])
+    assert data.input_shape == (1, 16, 16)
+    assert {image.size for image, _ in items} == {(512, 512)}
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])

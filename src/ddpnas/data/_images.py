@@ -21,6 +21,7 @@ __all__ = [
     "as_image_batch",
     "channels_first",
     "file_status",
+    "fit_file",
     "fit_image",
     "is_gray",
     "open_image",
@@ -157,6 +158,25 @@ def as_image_batch(images: Any, channels: int) -> Tensor:
     return grey
 
 
+def fit_file(
+    path: str | Path,
+    size: int | tuple[int, int],
+    mode: str,
+    interpolation: Interpolation = "bilinear",
+) -> Tensor:
+    """Return the image in a file as :func:`fit_image` does.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with open_image(path) as image:
+        # A JPEG file can be decoded at a fraction of its size, which takes a tenth of the time.
+        # What is left is still several times as large as needed, so that resizing sees enough
+        # pixels. An image of the user's would stay that small.
+        image.draft(None, (_SPARE * max(np.atleast_1d(size).tolist()),) * 2)
+        return fit_image(image, size, mode, interpolation)
+
+
 def fit_image(
     image: Image.Image,
     size: int | tuple[int, int],
@@ -176,9 +196,6 @@ def fit_image(
         ValueError: The pixels have 32 bits, so that their range is unknown.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    # A JPEG file can be decoded at a fraction of its size, which takes a tenth of the time. What is
-    # left is still several times as large as needed, so that resizing sees enough pixels.
-    image.draft(None, (_SPARE * max(height, width),) * 2)
     image = _upright(image)
     if image.mode.startswith("I"):
         pixels = np.asarray(image)

@@ -26,7 +26,7 @@ from ddpnas.data._image_files import (
     looked_for,
     subfolders,
 )
-from ddpnas.data._images import fit_image, is_gray, open_image
+from ddpnas.data._images import fit_file, is_gray, open_image
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 from ddpnas.utils.settings import Interpolation
@@ -59,8 +59,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.samples[index]
-        with open_image(path) as image:
-            return fit_image(image, self.size, self.mode, self.interpolation), label
+        return fit_file(path, self.size, self.mode, self.interpolation), label
 
 
 def read_folder(

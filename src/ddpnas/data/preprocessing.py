@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpnas.data._images import as_image_batch, fit_image, open_image, resized_images
+from ddpnas.data._images import as_image_batch, fit_file, fit_image, resized_images
 from ddpnas.errors import DataError
 from ddpnas.utils.settings import Interpolation
 
@@ -76,11 +76,10 @@ class Preprocessing:
             DataError: The images cannot be read.
         """
         channels, height, width = self.image_shape
+        mode = "L" if channels == 1 else "RGB"
         if isinstance(images, (str, Path)):
-            with open_image(images) as image:
-                return self.fit(image)
+            return fit_file(images, (height, width), mode, self.interpolation)[None]
         if isinstance(images, Image.Image):
-            mode = "L" if channels == 1 else "RGB"
             return fit_image(images, (height, width), mode, self.interpolation)[None]
         batch = resized_images(
             as_image_batch(images, channels), (height, width), self.interpolation
