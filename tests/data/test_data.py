@@ -198,6 +198,16 @@ def test_images_that_were_given_keep_their_size(tmp_path):
     assert {image.size for image, _ in items} == {(512, 512)}
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_uint8_tensors_of_other_channels_are_taken_as_they_were_in_training(channels):
+    images = torch.randint(0, 256, (8, channels, 6, 6), dtype=torch.uint8)
+    preprocessing = make_data((images, torch.arange(8) % 2)).preprocessing
+    assert torch.equal(preprocessing(images), preprocessing.normalize(images))
+    assert torch.equal(preprocessing(images[0]), preprocessing.normalize(images[:1]))
+    with pytest.raises(DataError, match="an input has shape"):
+        preprocessing(Image.new("RGB", (6, 6)))
+
+
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_are_read_as_the_camera_was_held(tmp_path, orientation, kind):

@@ -133,12 +133,15 @@ def as_image_batch(images: Any, channels: int) -> Tensor:
     Args:
         images: An array or tensor of shape (H, W), (H, W, C), (N, H, W), (N, H, W, C) or
             (N, C, H, W), with 1, 3 or 4 channels. A fourth channel, transparency, is dropped. A
-            tensor may also be (C, H, W).
-        channels: Number of channels to return, 1 or 3.
+            tensor may also be (C, H, W). With ``channels`` channels, which come first, a tensor is
+            taken unchanged.
+        channels: Number of channels to return. Only 1 and 3 are converted to each other.
 
     Raises:
         DataError: The images have another shape.
     """
+    if isinstance(images, Tensor) and images.ndim in (3, 4) and images.shape[-3] == channels:
+        return images if images.ndim == 4 else images[None]
     batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
     if batch.ndim == 2:
         batch = batch[None, None]
