@@ -61,6 +61,22 @@ def test_limit_train_images_keeps_the_classes_balanced():
     assert torch.bincount(data.train.labels).tolist() == [8, 8, 8]
 
 
+@pytest.mark.parametrize(
+    "options", [{"limit_train_images": 30}, {"valid_fraction": 0.6}, {"test_fraction": 0.6}]
+)
+def test_every_class_keeps_an_image_to_train_on(options):
+    labels = torch.tensor([0] * 50 + [1] * 50 + [2])
+    data = make_data((torch.zeros(101, 2), labels), **options)
+    assert torch.bincount(data.train.labels).min() == 1
+
+
+def test_a_limit_is_the_number_of_images_that_are_kept():
+    labels = torch.arange(100) % 20
+    data = make_data((torch.zeros(100, 2), labels), limit_train_images=50)
+    kept = torch.bincount(torch.cat([data.train.labels, data.valid.labels]))
+    assert sorted(kept.tolist()) == [2] * 10 + [3] * 10
+
+
 @pytest.mark.parametrize(("shape", "found"), [((9, 5, 6), (1, 5, 6)), ((9, 5, 6, 3), (3, 5, 6))])
 def test_image_arrays_get_their_channels_first(shape, found):
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -23,6 +23,7 @@ from ddpnas.data._datasets import read_dataset
 from ddpnas.data._inputs import as_inputs, describe
 from ddpnas.data._labels import check_classes, read_labels
 from ddpnas.data.preprocessing import Preprocessing
+from ddpnas.data.ranked_sieves import quotas
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 from ddpnas.utils.settings import (
@@ -135,7 +136,7 @@ def make_data(
         test_fraction: Fraction of each class in ``train`` that becomes ``test``, unless that is
             given; 0 for no test items.
         limit_train_images: Keep only this many items of ``train``, the same fraction of each
-            class, before validation items are taken.
+            class and at least two, before validation items are taken.
         interpolation: How PIL images are resized: "bilinear" or "bicubic".
         flip: Whether images may be mirrored in training.
         seed: Seed for choosing the items of each split.
@@ -188,17 +189,33 @@ def stratified(
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return (rest, taken), both sorted: ``taken`` has ``fraction`` of the items of each class.
 
-    A class with two or more items keeps at least one on either side.
+    A class with two or more items keeps at least one on either side. A single item is not taken.
     """
-    taken = []
-    for label in np.unique(labels[items]):
-        members = rng.permutation(items[labels[items] == label])
-        count = round(fraction * len(members))
-        if len(members) > 1 and fraction > 0:
-            count = min(max(count, 1), len(members) - 1)
-        taken.append(members[:count])
-    chosen = np.sort(np.concatenate(taken))
+    sizes = np.unique(labels[items], return_counts=True)[1].tolist()
+    counts = [min(max(round(fraction * n), int(fraction > 0)), n - 1) for n in sizes]
+    chosen = _drawn(labels, items, counts, rng)
     return np.setdiff1d(items, chosen), chosen
+
+
+def _limited(
+    labels: np.ndarray[Any, Any], items: np.ndarray[Any, Any], number: int, rng: Any
+) -> np.ndarray[Any, Any]:
+    """Return this many of the items, sorted: the same fraction of each class, two if it has two."""
+    sizes = torch.from_numpy(np.unique(labels[items], return_counts=True)[1])
+    wanted = sizes.double() * number / len(items)
+    counts = quotas(wanted, sizes, number, torch.full_like(sizes, 2))
+    return _drawn(labels, items, counts.tolist(), rng)
+
+
+def _drawn(
+    labels: np.ndarray[Any, Any], items: np.ndarray[Any, Any], counts: Sequence[int], rng: Any
+) -> np.ndarray[Any, Any]:
+    """Return as many random items of each class as asked, sorted."""
+    taken = [
+        rng.permutation(items[labels[items] == label])[:count]
+        for label, count in zip(np.unique(labels[items]), counts, strict=True)
+    ]
+    return np.sort(np.concatenate(taken))
 
 
 def as_split(
@@ -261,7 +278,7 @@ def _held_out(
                 f"{2 * classes} are needed"
             )
         if limit_train_images < len(rest):
-            _, rest = stratified(labels, rest, limit_train_images / len(rest), rng)
+            rest = _limited(labels, rest, limit_train_images, rng)
     if "valid" not in given:
         rest, held_out = stratified(labels, rest, valid_fraction, rng)
         splits["valid"] = pool.subset(held_out.tolist())
