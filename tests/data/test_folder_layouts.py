@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from ddpnas import load_data
+from ddpnas.data import load_labelled
 from ddpnas.errors import DataError
 
 
@@ -28,6 +29,16 @@ def test_folders_that_are_splits_by_another_name_are_no_classes(tmp_path, name):
     folder(tmp_path / "other")
     with pytest.raises(DataError, match="name the folders of the splits train, valid and test"):
         load_data(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Test", "testing", "VAL", "training"])
+def test_next_to_train_a_split_by_another_name_is_refused(tmp_path, name):
+    trained = load_data(folder(tmp_path / "train"))
+    folder(tmp_path / name)
+    with pytest.raises(DataError, match=f"'{name}', whose images would not be read; name the"):
+        load_data(tmp_path)
+    with pytest.raises(DataError, match=f"'{name}', whose images would not be read; name the"):
+        load_labelled(tmp_path, trained.classes, (1, 8, 8))
 
 
 def test_validation_is_a_name_of_the_validation_images(tmp_path):

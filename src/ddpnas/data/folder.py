@@ -82,7 +82,7 @@ def read_folder(
     Raises:
         DataError: no classes, one class, a class without images, an unreadable image (which).
     """
-    roots = {key: _root(path, names) for key, names in _SPLITS.items()}
+    roots = _roots(path)
     if roots["train"] is None:
         roots = {"train": path, "valid": None, "test": None}
         if like := [name for name in subfolders(path) if name.lower() in SPLIT_LIKE]:
@@ -139,7 +139,7 @@ def read_labelled(
     Raises:
         DataError: a class that is not known, no images, an unreadable image (which).
     """
-    roots = {key: _root(path, names) for key, names in _SPLITS.items()}
+    roots = _roots(path)
     there = {key: root for key, root in roots.items() if root is not None} or {"all": path}
     name = split if split is not None else list(there)[-1]
     if name not in there:
@@ -197,6 +197,24 @@ def _say_left_out(
             read,
             " ".join(IMG_EXTENSIONS),
         )
+
+
+def _roots(path: Path) -> dict[str, Path | None]:
+    """Return the folder of each split; None where there is none.
+
+    Raises:
+        DataError: A folder seems to be a split, but has another name.
+    """
+    roots = {key: _root(path, names) for key, names in _SPLITS.items()}
+    known = [root for root in roots.values() if root is not None]
+    for name in subfolders(path):
+        # Where case does not count, as on macOS, "Test" was found as "test".
+        if name.lower() in SPLIT_LIKE and not any(root.samefile(path / name) for root in known):
+            raise DataError(
+                f"{path} has a folder {name!r}, whose images would not be read; name the folders "
+                f"of the splits train, valid and test"
+            )
+    return roots
 
 
 def _root(path: Path, names: Sequence[str]) -> Path | None:
