@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpnas import load_data
+from ddpnas import load_data, make_data
 from ddpnas.data import load_labelled
 from ddpnas.errors import DataError
 
@@ -108,6 +108,26 @@ def test_sixteen_bits_become_eight_and_32_are_refused(tmp_path):
         Image.fromarray(np.ones((8, 8), dtype=np.float32)).save(tmp_path / "float" / name / "0.tif")
     with pytest.raises(DataError, match="pixels of 32 bits"):
         load_data(tmp_path / "float")
+
+
+def test_pixels_of_8_bits_in_32_keep_their_values(tmp_path):
+    for name, value in (("a", 0), ("b", 200)):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            pixels = np.full((8, 8), value, dtype=np.int32)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.tif")
+    assert load_data(tmp_path).train.inputs.unique().tolist() == [0, 200]
+
+
+def test_a_low_range_of_16_bits_is_said_once(tmp_path, caplog):
+    load_data(folder(tmp_path / "full", values=(0, 28_000), mode="I;16"))
+    assert not caplog.records
+    load_data(folder(tmp_path / "low", values=(0, 4095), mode="I;16"))
+    (record,) = caplog.records
+    assert "16 of 256 levels are left in 8 bits; multiply all pixels by 16" in record.message
+    caplog.clear()
+    make_data([(picture(2000, "I;16"), i % 2) for i in range(8)])
+    assert ["8 of 256 levels" in record.message for record in caplog.records] == [True]
 
 
 def test_a_shape_on_a_transparent_ground_is_seen(tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from ddpnas.data._images import fit_image, is_gray, reading
+from ddpnas.data._images import brightest, fit_image, is_gray, note_few_levels, reading
 from ddpnas.data._inputs import as_inputs, describe
 from ddpnas.data._labels import read_label
 from ddpnas.data._stream import drawing
@@ -106,7 +106,7 @@ def _pictures(
     dataset: Any, count: int, size: int, name: str, interpolation: Interpolation
 ) -> Split:
     """Return PIL images as a split in memory: gray if all of them are."""
-    images, labels = [], []
+    images, labels, pixels = [], [], []
     for number in range(count):
         image, label = _item(dataset, number, name)
         if not isinstance(image, Image.Image):
@@ -115,9 +115,11 @@ def _pictures(
                 f"PIL image; give all inputs as one kind"
             )
         with reading(f"the image of item {number} of {name}"):
+            pixels.append(brightest(image))
             mode = "L" if is_gray(image.mode) else "RGB"
             images.append(fit_image(image, size, mode, interpolation))
         labels.append(label)
+    note_few_levels(f"the images of {name}", pixels)
     channels = max(len(image) for image in images)
     return TensorSplit(
         torch.stack([image.expand(channels, -1, -1) for image in images]), torch.tensor(labels)

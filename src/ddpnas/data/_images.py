@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,23 @@ from ddpnas.utils.settings import Interpolation
 
 __all__ = [
     "as_image_batch",
+    "brightest",
     "channels_first",
     "file_status",
     "fit_file",
     "fit_image",
     "is_gray",
+    "note_few_levels",
     "open_image",
     "reading",
     "resized_images",
 ]
 
+logger = logging.getLogger(__name__)
+
 _CHANNELS = (1, 3, 4)  # gray, color, color with transparency, which is dropped
 _SPARE = 3  # times the pixels a side that a large JPEG file is decoded to
+_FULL_RANGE = 2**14  # 16-bit pixels that stay below have fewer than 64 levels in 8 bits
 _ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -190,7 +196,8 @@ def fit_image(
 
     Args:
         image: An image of any size. It is turned as its EXIF orientation says, transparent pixels
-            become white, and 16 bits per pixel become 8.
+            become white, and 16 bits per pixel become 8. Pixels of 32 bits that are all below 256
+            are taken for 8 bits, others for 16.
         size: Pixels on each side, or (height, width).
         mode: "L" for one gray channel, or "RGB".
         interpolation: How it is resized.
@@ -204,7 +211,9 @@ def fit_image(
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
             raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
-        image = Image.fromarray((pixels // 256).astype(np.uint8))
+        image = Image.fromarray(
+            (pixels if _holds_8_bits(image) else pixels // 256).astype(np.uint8)
+        )
     elif image.mode == "F":
         raise ValueError("it has pixels of 32 bits; convert it to 8 or 16")
     elif image.has_transparency_data:
@@ -225,6 +234,37 @@ def is_gray(mode: str) -> bool:
         (True, False)
     """
     return mode in ("1", "L") or mode.startswith("I")
+
+
+def brightest(image: Image.Image) -> int | None:
+    """Return the largest pixel of an image whose 16 bits become 8; None for another image."""
+    if not image.mode.startswith("I") or _holds_8_bits(image):
+        return None
+    return int(np.asarray(image).max())
+
+
+def note_few_levels(name: str, pixels: Iterable[int | None]) -> None:
+    """Warn if hardly anything is left of 16-bit images in 8 bits.
+
+    Args:
+        name: What to call the images.
+        pixels: :func:`brightest` of the images.
+    """
+    most = max((one for one in pixels if one is not None), default=_FULL_RANGE)
+    if most < _FULL_RANGE:
+        logger.warning(
+            "%s have 16 bits, but their pixels end at %d of 65535, so that %d of 256 levels are "
+            "left in 8 bits; multiply all pixels by %d, or save them with 8 bits",
+            name,
+            most,
+            most // 256 + 1,
+            0xFFFF // max(1, most),
+        )
+
+
+def _holds_8_bits(image: Image.Image) -> bool:
+    """Return whether an image of 32 bits has only pixels of 8, as some programs save them."""
+    return image.mode == "I" and int(np.asarray(image).max()) <= 0xFF
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -26,7 +26,7 @@ from ddpnas.data._image_files import (
     looked_for,
     subfolders,
 )
-from ddpnas.data._images import fit_file, is_gray, open_image
+from ddpnas.data._images import brightest, fit_file, is_gray, note_few_levels, open_image
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 from ddpnas.utils.settings import Interpolation
@@ -236,16 +236,18 @@ def _format(
         DataError: None of these images can be read.
     """
     step = max(1, len(samples) // _PROBED)
-    sizes, grays, errors = [], [], []
+    sizes, grays, pixels, errors = [], [], [], []
     for path, _ in samples[::step]:
         try:
             with open_image(path) as image:
                 sizes.append(image.size)
                 grays.append(is_gray(image.mode))
+                pixels.append(brightest(image))
         except DataError as error:
             errors.append(error)
     if not sizes:
         raise _all_unreadable(errors, len(samples))
+    note_few_levels("the images", pixels)
     mode = "L" if all(grays) else "RGB"
     if image_size is not None:
         return image_size, mode, errors
