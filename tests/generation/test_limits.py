@@ -40,6 +40,8 @@ LIMITS = st.one_of(
         ("5..", Limit(lower=5)),
         ("20,000,000", Limit(upper=20e6)),
         ("1e3", Limit(upper=1000)),
+        (">=-1,234.5K", Limit(lower=-1234500)),
+        ("1,000..12,000.25", Limit(1000, 12000.25)),
     ],
 )
 def test_numbers_pairs_and_texts_are_read(given, limit):
@@ -79,6 +81,14 @@ def test_what_is_no_limit_is_refused(text):
         Limit.parse(text)
     with pytest.raises(OptionError, match="limit on macs: "):
         parse_limits({"macs": text})
+
+
+@pytest.mark.parametrize("number", ["1,5M", "2,5", "12,34", "1,0000", "1234,567", ",5", "1,,000",
+                                    "0,000,5", "1,000.5,5", "1.5,000", "5,"])  # fmt: skip
+def test_a_decimal_comma_is_refused(number):
+    for text in (number, f">={number}", f"0..{number}", f"{number}.."):
+        with pytest.raises(OptionError, match="cannot read the limit"):
+            Limit.parse(text)
 
 
 @pytest.mark.parametrize("ends", [(3, 2), (math.nan, 1), (1, math.nan), (math.inf, math.inf)])

@@ -69,7 +69,8 @@ class Limit:
         A number is the largest allowed cost, and a pair is (lower, upper). The texts are those of
         the command line: ``"20M"`` (at most), ``">=10M"`` (at least), ``"10M..20M"`` (a range whose
         ends may be left out) and ``"50%"`` (a share of ``of``). K, M and G stand for thousands,
-        millions and billions. A limit is returned unchanged.
+        millions and billions, commas may separate thousands (``"2,500,000"``), and decimals follow
+        a point. A limit is returned unchanged.
 
         Args:
             limit: What to read.
@@ -353,7 +354,12 @@ def _named(name: str, limit: LimitLike, of: float | None = None) -> Limit:
 
 def _number(text: str, of: float | None) -> float:
     """Return a finite number of a limit's text; ValueError when it is none."""
-    text = text.strip().replace(",", "")
+    text = text.strip()
+    if "," in text:
+        # Between thousands only: the 2,5 that is 2.5 in many languages must not become 25.
+        if not re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(?!\d)[^,]*", text):
+            raise ValueError(text)
+        text = text.replace(",", "")
     scale = Fraction(1)
     if text.endswith("%") and of is not None:
         text, scale = text[:-1], exact(of) / 100
