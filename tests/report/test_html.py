@@ -230,6 +230,16 @@ def test_a_users_file_is_executed_only_when_it_is_named(run, tmp_path):
     assert marker.exists() and "mistakes" in page.tables and "frontier_macs" in page.tables
 
 
+def test_without_a_frontier_the_page_says_why(run, tmp_path, monkeypatch):
+    def refuse(*given, **named):
+        raise OptionError("no frontier: the rules of the space have too many partial sums to list")
+
+    monkeypatch.setattr("ddpnas.report.analysis.frontier", refuse)
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert "There is no frontier: the rules of the space have too many partial sums" in page.text
+    assert "frontier_macs" not in page.tables and "Each point on the line" not in page.text
+
+
 def test_a_table_of_another_cost_gets_a_frontier_and_predictions(run, tmp_path):
     space = ddpnas.create_space("toy")
     text = space.format({d.name: d.options[0] for d in space.decisions})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
+from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import View
@@ -29,15 +30,19 @@ def frontier_section(view: View) -> Section | None:
     names = [name for name in view.costs if name in view.limits] or list(view.costs)[:1]
     further = [table.name for table in view.tables if table.name in view.costs]
     names += [name for name in further if name not in names]
-    figures = tuple(_figure(view, name, alone=len(names) == 1) for name in names)
+    figures, failed = list[Figure](), dict[str, None]()
+    for name in names:
+        try:
+            figures.append(_figure(view, name, alone=len(names) == 1))
+        except OptionError as error:  # the other sections have their say all the same
+            failed[f"There is {error}."] = None
     words = (
-        (
-            "Each point on the line is provably the most probable network at its cost: no network "
-            "lies above the line. Random networks lie far below because the search considers them "
-            "worse. Only training shows whether they are."
-        ),
+        "Each point on the line is provably the most probable network at its cost: no network "
+        "lies above the line. Random networks lie far below because the search considers them "
+        "worse. Only training shows whether they are."
     )
-    return Section("frontier", "What the limits cost", words, figures)
+    said = (words, *failed) if figures else tuple(failed)
+    return Section("frontier", "What the limits cost", said, tuple(figures))
 
 
 def _figure(view: View, name: str, *, alone: bool) -> Figure:
