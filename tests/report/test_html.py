@@ -136,7 +136,10 @@ def test_the_page_needs_nothing_else_and_is_small(written):
 
 
 def test_names_from_outside_stay_text(written, run, tmp_path):
-    assert "b" not in read(written).tags - {"b"} or "<b>down</b>" in read(written).text
+    assert "<b>down</b>" in read(written).text
+    source = written.read_text()
+    [details] = re.findall(r'<p class="over">.*', source)
+    assert source.count("<b>") == details.count("<b>") > 0
     for name in ("run.json", "result.json", "history.jsonl", "distributions.jsonl",
                  "generated.json", "config.yaml"):  # fmt: skip
         text = (run / name).read_text()
@@ -383,6 +386,7 @@ def test_limits_and_whatever_else_was_asked_are_said_and_repeated_exactly(run, t
     shutil.rmtree(run / "trained")
     words = ["generate", str(run), "--limit", "macs>=0.5", "--limit", "params=9000.123456789"]
     words += ["--costs", str(tmp_path / "ms.json"), "--limit", "ms=1..1e9", "--survivors-only"]
+    words += ["--margin", "5%"]
     assert main(words) == 0
     page = read(write_report(run, tmp_path / "page.html"))
     assert "at least 0.5" in page.text
@@ -390,7 +394,7 @@ def test_limits_and_whatever_else_was_asked_are_said_and_repeated_exactly(run, t
     _, given = parse(shlex.split(line)[1:])
     limits = {"macs": ">=0.5", "params": 9000.123456789, "ms": (1.0, 1e9)}
     assert parse_limits(given.limit) == parse_limits(limits)
-    assert given.survivors_only and given.costs == ["ms.json"]
+    assert given.survivors_only and given.costs == ["ms.json"] and given.margin == "5%"
 
 
 def test_a_network_generated_after_the_training_gets_none_of_its_accuracy(run, tmp_path, caplog):

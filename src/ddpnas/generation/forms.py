@@ -24,5 +24,6 @@ class RequestForm(TypedDict):
     parametric: int | None
     costs_from: list[str]
     space_options: dict[str, Any]
+    error_margin: NotRequired[float | str | None]
     rescored: NotRequired[Whole]
     chosen: NotRequired[Whole]

@@ -83,7 +83,6 @@ class GeneratedForm(_CandidateForm, RequestForm):
     """What ``generated.json`` holds."""
 
     limits: dict[str, LimitForm]
-    error_margin: NotRequired[float | str | None]
     tables: list[CostTableForm]
     top: NotRequired[list[_CandidateForm]]
     changed_by_rescoring: NotRequired[bool]

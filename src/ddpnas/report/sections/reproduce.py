@@ -190,6 +190,8 @@ def _generate_words(generated: Mapping[str, Any], limits: Mapping[str, Limit]) -
     for name in ("height", "parametric"):
         if (value := generated.get(name)) is not None:
             words += [f"--{name}", str(value)]
+    if (margin := generated.get("error_margin")) is not None:
+        words += ["--margin", str(margin)]
     if rescored := generated.get("rescored", 0):
         words += ["--rescore", str(rescored)]
     return words + option_words("--space-options", generated["space_options"])
