@@ -483,6 +483,16 @@ def test_a_class_without_test_images_has_no_accuracy(run, tmp_path):
     assert values[2] == "" and "" not in values[:2] and values[0] <= values[1]
 
 
+def test_a_network_without_mistakes_has_no_most_frequent_one(run, tmp_path):
+    kept = json.loads((run / "trained" / "result.json").read_text())
+    for network in kept["networks"]:
+        of_class = network["items"] // 3
+        network["confusion"] = [[of_class * (c == k) for k in range(3)] for c in range(3)]
+    (run / "trained" / "result.json").write_text(json.dumps(kept))
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert "No image is misclassified." in page.text and "Most frequent:" not in page.text
+
+
 def test_only_files_of_a_report_are_replaced(run, tmp_path):
     (tmp_path / "page-data").mkdir()
     (tmp_path / "page-data" / "mine.csv").write_text("mine")

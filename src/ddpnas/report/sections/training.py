@@ -233,8 +233,10 @@ def _confusion(classes: Sequence[str], found: Compared) -> Figure | DataTable:
     )
     if number > _MOST_CLASSES:
         return table
-    count, c, k = wrong[0]
-    said = f"Most frequent: {classes[c]} predicted as {classes[k]}, {count} times."
+    count, c, k = max(wrong, default=(0, 0, 0))
+    said = "No image is misclassified."
+    if count > 0:
+        said = f"Most frequent: {classes[c]} predicted as {classes[k]}, {count} times."
     caption = "Rows: true class. Columns: class that the network predicts."
     return Figure(_matrix(classes, found, said), caption, table=table)
 
