@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,23 @@ def test_a_device_that_is_not_there_is_not_replaced_by_another():
         stopwatch.OnnxTimer(Path(), "cuda", 1, 0.1)
 
 
+def test_what_a_gpu_measured_names_the_gpu(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    settings = {**SETTINGS, "device": "cuda", "threads": 1, "seconds": 0.1}
+    (tmp_path / "manifest.json").write_text(json.dumps({"names": ["a"], "settings": settings}))
+    told = tmp_path / "nvidia-smi"
+    told.write_text("#!/bin/sh\necho NVIDIA H200\n")
+    told.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(stopwatch, "__file__", str(tmp_path / "measure.py"))
+    monkeypatch.setattr(stopwatch, "OnnxTimer", lambda *given: lambda name: [1.0, 1.0, 1.0, 10])
+    for name in ("NVIDIA H200", f"a GPU next to {stopwatch.processor()}"):
+        stopwatch.main()
+        measured = json.loads((tmp_path / "measurements.json").read_text())
+        assert measured["measured_with"]["machine"] == name
+        told.write_text("#!/bin/sh\nexit 9\n")
+
+
 def test_the_file_is_python_3_8_and_imports_only_numpy_and_onnxruntime():
     tree = ast.parse(Path(stopwatch.__file__).read_text(), feature_version=(3, 8))
     imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
@@ -85,5 +103,5 @@ def test_the_file_is_python_3_8_and_imports_only_numpy_and_onnxruntime():
             for node in imports
         )
     )
-    standard = {"__future__", "json", "os", "platform", "sys", "time", "collections.abc"}
-    assert names <= standard | {"pathlib", "typing", "numpy", "onnxruntime"}
+    standard = {"__future__", "json", "os", "platform", "subprocess", "sys", "time"}
+    assert names <= standard | {"collections.abc", "pathlib", "typing", "numpy", "onnxruntime"}

@@ -252,12 +252,14 @@ def test_a_table_of_another_cost_gets_a_frontier_and_predictions(run, tmp_path):
     ]
     check = {"architectures": 4, "mape_percent": 5.0, "worst_percent": 9.0, "networks": networks}
     terms = {((d.name, "conv3"),): 0.5 for d in space.decisions}
-    about = {"backend": "torch", "machine": "here", "batch": 1, "threads": 1, "check": check}
+    about = {"backend": "torch", "machine": "here", "device": "cuda", "batch": 1, "threads": 1}
+    about["check"] = check
     ddpnas.CostTable("latency_ms", "ms", 1.0, terms, about).save(run / "latency.json")
     energy = ddpnas.CostTable("energy_mj", "mJ", 1.0, terms)
     path = write_report(run, tmp_path / "page.html", costs=[energy])
     page = read(path)
     assert [r[1] for r in page.tables["latency"][1:]] == [str(1.0 + i) for i in range(4)]
+    assert "Measured with torch on here, device cuda, batch size 1, 1 thread." in page.text
     assert {"frontier_latency_ms", "frontier_energy_mj"} <= set(page.tables)
     (run / "latency.json").write_text("{}")
     with pytest.raises(DataError, match="latency.json: name is missing; it must be text"):

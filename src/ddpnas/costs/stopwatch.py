@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -188,6 +189,16 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def graphics_card() -> str:
+    """Return the name of this machine's first GPU, as its driver tells it."""
+    ask = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
+    try:
+        told = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "a GPU next to " + processor()
+    return told.strip()
+
+
 def load() -> float | None:
     """Return the average number of processes ready to run in the last minute, if known."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
@@ -212,8 +223,9 @@ def main() -> None:
 
     folder = Path(__file__).resolve().parent
     manifest = json.loads((folder / MANIFEST).read_text())
+    settings = manifest["settings"]
     about = {
-        "machine": processor(),
+        "machine": graphics_card() if settings["device"] == "cuda" else processor(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -226,7 +238,6 @@ def main() -> None:
         if dict(before, times={}) != result:
             sys.exit(f"{partial} is of another machine or export; remove it to start again")
         result = before
-    settings = manifest["settings"]
     busy = [load()]
     try:
         timer = OnnxTimer(folder, settings["device"], settings["threads"], settings["seconds"])

@@ -50,11 +50,11 @@ def _words(table: CostTable, check: Mapping[str, Any]) -> str:
     about = table.about
     threads = about.get("threads")
     return (
-        f"Measured with {about.get('backend')} on {about.get('machine')}, batch size "
-        f"{about.get('batch')}, {threads} thread{'' if threads == 1 else 's'}. Each of "
-        f"{check['architectures']} random networks is predicted by a table fitted to the others. "
-        f"The mean error is {check['mape_percent']:.1f} %, the largest "
-        f"{check['worst_percent']:.1f} %."
+        f"Measured with {about.get('backend')} on {about.get('machine')}, device "
+        f"{about.get('device')}, batch size {about.get('batch')}, {threads} "
+        f"thread{'' if threads == 1 else 's'}. Each of {check['architectures']} random networks "
+        f"is predicted by a table fitted to the others. The mean error is "
+        f"{check['mape_percent']:.1f} %, the largest {check['worst_percent']:.1f} %."
     )
 
 
