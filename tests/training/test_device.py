@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ddpnas.training.device import place
+from ddpnas.training.distributed import Processes
 
 TRAIN = """
 import torch
@@ -36,3 +37,11 @@ def test_placing_twice_adds_nothing():
     x = torch.randn(2, 4, 8, 8)
     expected = nn.functional.conv2d(x, layer.weight, layer.bias, 2)
     assert torch.allclose(layer(x.contiguous(memory_format=torch.channels_last)), expected)
+
+
+def test_processes_sum_on_their_devices(monkeypatch):
+    """One that has seen no batch may hold zeros of the processor, the others tensors of a GPU."""
+    summed = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", summed.append)
+    found = Processes(0, 2, torch.device("meta")).sum(torch.zeros(2, 3))
+    assert summed == [found] and found.device.type == "meta"

@@ -98,8 +98,7 @@ def score_paths(
             [[math.fsum(of_batches) for of_batches in of_path] for of_path in values],
             dtype=torch.float64,
         )
-    if processes.size > 1:
-        sums = processes.sum(sums.to(processes.device))
+    sums = processes.sum(sums)
     return [PathScore(right / count, loss / count) for count, right, loss in sums.tolist()]
 
 

@@ -93,8 +93,12 @@ class Processes:
         return box[0]
 
     def sum(self, numbers: Tensor) -> Tensor:
-        """Return the sum over all processes, in the place of the numbers given."""
+        """Return the sum over all processes, in the place of the numbers given.
+
+        Numbers on another device than that of the process are copied to it first.
+        """
         if self.size > 1:
+            numbers = numbers.to(self.device)  # as in all processes, or they cannot be summed
             with _heard():
                 distributed.all_reduce(numbers)
         return numbers

@@ -43,7 +43,7 @@ class Judge:
             )
         batches = self._loaders[split].eval_batches(500)
         counts = confusion(model, batches, len(self._data.classes))
-        counts = self._processes.sum(counts.to(self._processes.device)).cpu()
+        counts = self._processes.sum(counts).cpu()
         return EvaluationResult(self._data.name, split, int(counts.sum()), counts.tolist())
 
     def has_learned_nothing(self, model: nn.Module, loss: float) -> bool:
