@@ -24,7 +24,8 @@ class OptunaStrategy(BaseStrategy):
     """Optuna: any of its samplers; each decision is a categorical parameter.
 
     A suggestion that breaks a rule is told as failed and the next one is asked. A score that is
-    not finite is told as failed, too. Optuna's
+    not finite is told as failed, too. Where a sampler has suggested everything, architectures are
+    drawn uniformly. Optuna's
     samplers cannot be saved, so a restored strategy replays its history, which gives the same
     state because the sampler is seeded.
 
@@ -71,6 +72,9 @@ class OptunaStrategy(BaseStrategy):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = getattr(optuna.samplers, self.sampler)(seed=self.seed)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        # What a sampler calls that has nothing left to suggest; Optuna raises here.
+        self._exhausted = False
+        self._study.stop = self._note_exhausted
         self._trial: Any = None
         self._parameters = {
             d.name: optuna.distributions.CategoricalDistribution(list(range(len(d.options))))
@@ -80,6 +84,8 @@ class OptunaStrategy(BaseStrategy):
     def propose(self) -> list[Indices]:
         """Return the next suggestion that obeys the rules."""
         for _ in range(_TRIES):
+            if self._exhausted:
+                break
             self._trial = self._study.ask(self._parameters)
             indices = tuple(self._trial.params[d.name] for d in self.space.decisions)
             if self.legal.allows(indices):
@@ -107,6 +113,9 @@ class OptunaStrategy(BaseStrategy):
                 )
             )
         self._trial = None
+
+    def _note_exhausted(self) -> None:
+        self._exhausted = True
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned, by replaying the history."""
