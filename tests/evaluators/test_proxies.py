@@ -61,6 +61,12 @@ def test_what_does_not_vary_or_is_never_finite_says_nothing():
     assert scale("same", 2.0) == scale("none", math.nan) == scale("none", 1.0) == 0
 
 
+def test_what_is_not_finite_is_the_worst_also_of_what_does_not_vary():
+    scale = Scale()
+    scale.learn([{"same": 1.0}] * 5)
+    assert scale("same", math.nan) == scale("same", -math.inf) == -3
+
+
 def test_the_proxies_depend_on_the_architecture_and_the_seed_alone(small_space, stripes):
     path, other = (small_space.sample(np.random.default_rng(i)) for i in range(2))
     proxies = ProxyScores(small_space, stripes, 0)

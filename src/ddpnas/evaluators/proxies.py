@@ -80,7 +80,8 @@ class Scale:
 
     Median and spread are those of the architectures that it learned from. The spread is the
     interquartile range over 1.349, which is the standard deviation of a normal variable. Values far
-    below the median, or not finite, count as 3 below it. A number that does not vary becomes 0.
+    below the median, or not finite, count as 3 below it. A number that does not vary becomes 0, and
+    so does one that was finite in none of these architectures.
 
     Example:
         >>> scale = Scale()
@@ -106,15 +107,18 @@ class Scale:
         for name in values_of[0]:
             column = np.array([values[name] for values in values_of], dtype=np.float64)
             column = column[np.isfinite(column)]
-            low, middle, high = np.quantile(column, [0.25, 0.5, 0.75]) if len(column) else (0,) * 3
-            self._of[name] = float(middle), float(high - low) / 1.349
+            if len(column):
+                low, middle, high = np.quantile(column, [0.25, 0.5, 0.75])
+                self._of[name] = float(middle), float(high - low) / 1.349
 
     def __call__(self, name: str, value: float) -> float:
         """Return the value of that name in standard deviations from the median."""
-        middle, deviation = self._of[name]
-        if deviation == 0:
+        if name not in self._of:
             return 0.0
-        return max(_WORST, (value - middle) / deviation) if math.isfinite(value) else _WORST
+        if not math.isfinite(value):
+            return _WORST
+        middle, deviation = self._of[name]
+        return max(_WORST, (value - middle) / deviation) if deviation else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scale as plain data for JSON."""
