@@ -8,7 +8,7 @@ import torch
 
 from ddpnas.costs import CostTable
 from ddpnas.errors import SpaceError
-from ddpnas.relaxed import ExpectedCost
+from ddpnas.relaxed import CostPenalty, ExpectedCost
 from ddpnas.space import Decision, DecisionSpace
 
 from ..conftest import published_costs, published_space
@@ -46,6 +46,15 @@ def test_it_is_the_mean_over_independent_decisions_with_differences_as_gradient(
     ]
     slope = weights["a"].grad
     assert float(slope[1] - slope[0]) == pytest.approx(swapped[1] - swapped[0])
+
+
+@pytest.mark.parametrize("form", ["penalty", "product", "hinge"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_loss_keeps_its_type_with_the_cost_in_it(form, dtype):
+    """The expected cost has 64 bits, on the processor where the device of the loss has none."""
+    penalty = CostPenalty(ExpectedCost(TABLE, THREE), form, weight=2.0, reference=1.0)
+    weights = {"a": torch.tensor([0.25, 0.75]), "b": torch.tensor([0.5, 0.3, 0.2])}
+    assert penalty(torch.tensor(1.0, dtype=dtype), weights).dtype == dtype
 
 
 def test_a_table_of_another_space_is_refused():

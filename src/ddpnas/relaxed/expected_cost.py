@@ -101,7 +101,7 @@ class CostPenalty:
         >>> expected = ExpectedCost(CostTable("macs", "MACs", 10, {(("op", "conv"),): 90}), space)
         >>> hinge = CostPenalty(expected, "hinge", weight=2.0, reference=50.0)
         >>> hinge(torch.tensor(1.0), {"op": torch.tensor([0.5, 0.5])})
-        tensor(1.2000, dtype=torch.float64)
+        tensor(1.2000)
     """
 
     expected: ExpectedCost
@@ -116,7 +116,7 @@ class CostPenalty:
             loss: The loss, a scalar.
             weights: Name of a decision -> weights of its options, (K,).
         """
-        ratio = self.expected(weights) / self.reference
+        ratio = (self.expected(weights) / self.reference).to(loss)
         if self.form == "penalty":
             return loss + self.weight * ratio
         if self.form == "product":
