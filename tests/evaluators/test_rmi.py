@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -86,7 +87,7 @@ def test_training_brings_the_features_closer_to_the_teachers(stripes, small_spac
         config = RMIConfig(images=48, steps=steps, cka_weight=weight)
         evaluator = RMIEvaluator(small_space, stripes, config, device="cpu", teacher=taught)
         [found] = evaluator.evaluate([architecture])
-        loss = weight * 2 * (1 - found.details["cka"])  # the teacher has two stages
+        loss = weight * 3 * (1 - found.details["cka"])  # although the teacher has two stages
         loss += (1 - weight) * found.details["cross_entropy"]
         assert -found.score == pytest.approx(loss, abs=1e-5)
         return found.details
@@ -95,6 +96,21 @@ def test_training_brings_the_features_closer_to_the_teachers(stripes, small_spac
     assert last["cka"] > first["cka"] + 0.1 and last["cka"] > labels["cka"] + 0.05
     assert last["cross_entropy"] < first["cross_entropy"]
     assert all(torch.equal(before[name], tensor) for name, tensor in taught.state_dict().items())
+
+
+def test_a_stage_less_does_not_make_a_score_better(stripes):
+    def network(choose):
+        pool = partial(nn.AdaptiveAvgPool2d, 1)
+        two = {"conv": lambda: nn.Sequential(nn.Conv2d(6, 6, 2, 2), pool()), "none": pool}
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 3, 2, 1), choose("second", two), nn.Flatten(), nn.Linear(6, 3)
+        )
+
+    space = ddpnas.SearchSpace(network, (1, 8, 8))
+    config = RMIConfig(images=32, steps=1, cka_weight=1.0)
+    evaluator = RMIEvaluator(space, stripes, config, device="cpu", teacher=teacher(3))
+    for found in evaluator.evaluate([space.decode((0,)), space.decode((1,))]):
+        assert -found.score == pytest.approx(3 * (1 - found.details["cka"]), abs=1e-5)
 
 
 def test_a_training_that_diverges_scores_nan(stripes, small_space):

@@ -6,13 +6,15 @@ Notation.  X_s  (n, p)  features of the network behind stage s for the n images 
            a            weight of the features
 
     CKA_s = |X_s' Y_s|^2 / (|X_s' X_s| |Y_s' Y_s|)            in Frobenius norms
-    loss  = a sum over s of (1 - CKA_s) + (1 - a) cross-entropy
+    loss  = 3 a mean over s of (1 - CKA_s) + (1 - a) cross-entropy
     score = -loss in the last step
 
 Zheng et al., "Neural Architecture Search with Representation Mutual Information", CVPR 2022; linear
 CKA is that of Kornblith et al., ICML 2019, arXiv 1905.00414. Norms are computed from n x n
 matrices, since |X' Y|^2 is the inner product of X X' and Y Y'. Departures: the images of the batch
-are drawn at random, as the authors' code does; momentum is ours.
+are drawn at random, as the authors' code does; momentum is ours. The mean is over those of the last
+three stages that network and teacher both have. Of three it gives the published sum. A sum of fewer
+would be smaller, so that networks without a stage would seem better.
 """
 
 from __future__ import annotations
@@ -182,7 +184,7 @@ class RMIEvaluator(BaseEvaluator):
                     optimizer.zero_grad(set_to_none=True)
                     cross_entropy = functional.cross_entropy(network(self._inputs), self._labels)
                     cka = self._cka(features.last(_STAGES))
-                    loss = config.cka_weight * (1 - cka).sum()
+                    loss = config.cka_weight * _STAGES * (1 - cka).mean()
                     loss = loss + (1 - config.cka_weight) * cross_entropy
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
