@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ddpnas import make_data
 from ddpnas.data import Loader, SieveConfig, list_sieves
-from ddpnas.data.curriculum import CurriculumSieve
+from ddpnas.data.curriculum import CurriculumSieve, FollowingSieve
 from ddpnas.data.ranked_sieves import LEAST, DynamicsSieve, EntropySieve, RandomSieve, quotas
 from ddpnas.data.sieve import Sieve
 from ddpnas.errors import DataError, OptionError
@@ -277,6 +277,13 @@ def test_absent_classes_are_never_predicted_and_get_no_gradient():
 def test_wrong_settings_are_refused_with_what_to_type(name, options, says):
     with pytest.raises(OptionError, match=says):
         SieveConfig(name, options)
+
+
+def test_a_curriculum_needs_validation_images_of_every_class():
+    leader = SieveConfig("curriculum", {"classes": [0.5, 1]}).create(torch.arange(40) % 4, 10)
+    assert len(FollowingSieve(torch.arange(6) % 3, leader).kept) == 6  # two classes have some of 3
+    with pytest.raises(OptionError, match=r"has 2 of 4 classes, and 2 have no .*\(labels 1, 3\)"):
+        FollowingSieve(torch.arange(6) % 2 * 2, leader)
 
 
 def test_the_mean_share_is_that_of_the_schedule():

@@ -127,6 +127,9 @@ class FollowingSieve(Sieve):
         labels: (N,) label of each item.
         leader: The sieve of another split.
 
+    Raises:
+        OptionError: A stage of the leader may have only classes that are not among the labels.
+
     Example:
         >>> leader = CurriculumSieve(torch.arange(100) % 10, epochs=4)
         >>> len(FollowingSieve(torch.arange(20) % 10, leader).kept)
@@ -136,6 +139,16 @@ class FollowingSieve(Sieve):
     def __init__(self, labels: Tensor, leader: Sieve) -> None:
         super().__init__(labels)
         self._leader = leader
+        classes = leader.labels.bincount().nonzero()[:, 0]
+        missing = classes[~torch.isin(classes, self.labels)].tolist()
+        fewest = round(min(map(leader.share, range(leader.epochs))) * len(classes))
+        if len(missing) >= fewest:
+            named = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
+            raise OptionError(
+                f"a stage of sieve 'curriculum' has {fewest} of {len(classes)} classes, and "
+                f"{len(missing)} have no validation images (labels {named}), so that a stage may "
+                f"have none; give validation images of every class, or use another sieve"
+            )
         self.choose()
 
     def choose(self) -> None:
