@@ -1,7 +1,10 @@
-"""Local search: all neighbors of the incumbent, from the best of a few random starts.
+"""Local search: neighbors of the incumbent until one is better, from the best of random starts.
 
-White, Nolen, Savani, "Exploring the Loss Landscape in Neural Architecture Search", UAI 2021,
-arXiv 2005.02960.
+Paper:      White, Nolen, Savani, "Exploring the Loss Landscape in Neural Architecture Search",
+            UAI 2021, arXiv 2005.02960
+Departures: it moves to the first neighbor that is better, in random order; the paper scores all
+            neighbors and moves to the best. At a local optimum it starts anew. A neighbor that was
+            scored before, in this climb or an earlier one, is left out.
 """
 
 from __future__ import annotations
