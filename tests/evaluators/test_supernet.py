@@ -381,3 +381,21 @@ def test_by_default_a_small_set_is_passed_over_more_often(stripes):
     )
     assert passes(few) == 300 > passes(many) == 80  # 16 for each of the 5 options
     assert passes(few, warmup_epochs=3) == 3
+
+
+def test_scores_that_are_no_accuracies_are_said_to_the_paper_strategy(small_space, stripes, caplog):
+    paper = ddpnas.create_strategy("ddpnas-paper", small_space)
+    warm = ddpnas.create_strategy("ddpnas-paper", small_space, temperature=1)
+    fitted = ddpnas.create_strategy("ddpnas", small_space)
+    default = evaluator(small_space, stripes, config=SupernetConfig(warmup_epochs=1))
+    losses = SupernetConfig(warmup_epochs=1, proxy_weight=0)
+    for strategy in (warm, fitted):
+        default.requires(strategy)
+    for fits in (CONFIG, dataclasses.replace(losses, score="accuracy")):
+        evaluator(small_space, stripes, config=fits).requires(paper)
+    assert not caplog.records
+    default.requires(paper)
+    evaluator(small_space, stripes, config=losses).requires(paper)
+    said = [record.message for record in caplog.records]
+    assert ["standard deviations" in said[0], "are losses" in said[1]] == [True, True]
+    assert all("--evaluator-options.training path" in one for one in said)
