@@ -34,6 +34,20 @@ def test_each_rung_asks_the_better_half_of_the_one_before_again():
     assert strategy.architecture == max(fourth, key=quality)
 
 
+@pytest.mark.parametrize("given", [0, 2])
+def test_in_a_small_space_each_architecture_enters_once(given):
+    space = DecisionSpace([Decision("a", ("x", "y")), Decision("b", ("p", "q"))])
+    first = [{"a": "y", "b": "q"}] * given
+    for seed in range(3):
+        strategy = create_strategy("halving", space, seed, candidates=8, rungs=2, first=first)
+        assert strategy.evaluations == 4 + 2
+        batches = run(strategy, score=lambda a: float(a["a"] == "x"))
+        assert sum(map(len, batches[:-1])) == len({a for b in batches[:-1] for a in b}) == 4
+        assert len({*batches[-1]}) == 2
+    only_x = create_strategy("halving", space, candidates=8, rungs=1, prior={"a": {"y": 0.0}})
+    assert only_x.evaluations == 2
+
+
 def test_what_is_lucky_at_first_does_not_win_by_its_old_score():
     seen = set()
 

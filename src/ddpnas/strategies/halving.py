@@ -8,6 +8,7 @@ standard designs, then draws within the limits, from the distribution that DDPNA
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -32,6 +33,7 @@ __all__ = ["Halving"]
 
 _TRIES = 20_000  # draws for one candidate within the limits, before the solver is asked
 _DRAWS = 500  # before architectures enter a second time, as in a space that has few
+_COUNTED = 2_000  # architectures of a space small enough to count those that can enter
 _POOL = 200  # draws that say what is fast
 
 
@@ -44,7 +46,7 @@ class Halving(BaseStrategy):
     Args:
         space: Decisions to search over.
         seed: Seed for the strategy's random generator.
-        candidates: Number of architectures in the first rung.
+        candidates: Number of architectures in the first rung; fewer if a small space has fewer.
         reduction: One in this many of a rung goes on to the next.
         rungs: Number of rungs.
         proposals: What the second half of the first rung is drawn from: by turns "theta", which
@@ -91,12 +93,12 @@ class Halving(BaseStrategy):
         lead: Annotated[float, Range(0, 1e9)] = 0.0,
         prior: dict[str, dict[str, Annotated[float, Range(0, 1e9)]]] | None = None,
     ) -> None:
-        self._rungs = [max(1, math.ceil(candidates / reduction**n)) for n in range(rungs)]
-        super().__init__(space, seed, sum(self._rungs))
+        super().__init__(space, seed, None)
         self.proposals, self.lead = proposals, lead
         self._tables = _tables(space, limits or {}, pace or {})
         self._limits: dict[str, Limit] = checked_limits(limits or {}, self._tables)
-        self._first = [space.encode(space.check(one)) for one in first or []][:candidates]
+        given = dict.fromkeys(space.encode(space.check(one)) for one in first or [])
+        self._first = list(given)[:candidates]
         self._prior = _rows(space, prior or {})
         self._distribution = JointDistribution.uniform(space.decisions).with_rows(self._prior)
         self._fit = ScoreFit(space)
@@ -104,6 +106,10 @@ class Halving(BaseStrategy):
             table = self._tables[EPOCH_SECONDS]
             drawn = [table.cost(space.decode(self._draw(self._prior))) for _ in range(_POOL)]
             self._limits[EPOCH_SECONDS] = Limit(upper=float(np.quantile(drawn, fastest)))
+        # One that entered twice would be trained further than the others of its rung.
+        size = self._enterable(candidates)
+        self._rungs = [max(1, math.ceil(size / reduction**n)) for n in range(rungs)]
+        self._total = sum(self._rungs)
 
     @property
     def distribution(self) -> JointDistribution:
@@ -131,7 +137,7 @@ class Halving(BaseStrategy):
         told, size = len(self.history), self._rungs[0]
         if told == 0:
             half = max(len(self._first), math.ceil(size / 2))
-            return self._entering(half, [*dict.fromkeys(self._first)])
+            return self._entering(half, self._first)
         if told < size:
             return self._entering(size - told, [])
         rung = self._begun.index(told)
@@ -185,6 +191,23 @@ class Halving(BaseStrategy):
             found[i] = worst
         return found
 
+    def _enterable(self, most: int) -> int:
+        """Return how many different architectures can enter, at most ``most``.
+
+        A large space is taken to have as many.
+        """
+        options = [np.flatnonzero(row).tolist() for row in self._prior]
+        if math.prod(map(len, options)) > _COUNTED:
+            return most
+        found = {*self._first}
+        for one in itertools.product(*options):
+            if len(found) >= most:
+                break
+            same = self._canonical(one)
+            if self._allows(same) and self.legal.allows(same):
+                found.add(same)
+        return max(1, len(found))
+
     def _entering(self, n: int, chosen: list[Indices]) -> list[Indices]:
         """Return ``n`` architectures: those chosen already, then draws, different if possible."""
         seen = {*self.history, *chosen}
@@ -208,11 +231,14 @@ class Halving(BaseStrategy):
         for _ in range(_TRIES):
             drawn = self.legal.draw(theta, self._distribution, self.rng)
             # What reaches no output is the same in all: a candidate is not drawn twice for it.
-            drawn = self.space.encode(self.space.canonical(self.space.decode(drawn)))
+            drawn = self._canonical(drawn)
             if self._allows(drawn) and self.legal.allows(drawn):
                 return drawn
         found = sample_within(self.space, self._limits, self._tables, self.rng, margin=0.0)
         return self.space.encode(found)
+
+    def _canonical(self, indices: Indices) -> Indices:
+        return self.space.encode(self.space.canonical(self.space.decode(indices)))
 
     def _allows(self, indices: Indices) -> bool:
         return within(self.space.decode(indices), self._limits, self._tables)
