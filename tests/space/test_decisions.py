@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from ddpnas import Architecture, Rule
+from ddpnas import Architecture, Rule, SearchSpace
 from ddpnas.errors import ArchitectureError, SpaceError
 from ddpnas.space import Decision, DecisionSpace
 
@@ -127,6 +128,28 @@ def test_decisions_and_rules_survive_json(name, options):
     again = DecisionSpace.from_dict(json.loads(json.dumps(space.to_dict())))
     assert again.decisions == space.decisions and again.rules == space.rules
     assert again.valid_size == space.valid_size
+
+
+@pytest.mark.parametrize("name", ["a;b", ";", " a", "a ", " ", "\u00a0a"])
+def test_names_that_a_text_form_would_lose_are_refused(name):
+    for names in ((name, ("a", "b")), ("a", ("b", name))):
+        with pytest.raises(SpaceError, match="has the name .*, which (has a semi|begins or ends)"):
+            Decision(*names)
+
+        def network(choose, names=names):
+            return choose(names[0], dict.fromkeys(names[1], nn.Identity))
+
+        with pytest.raises(SpaceError, match="has the name .*, which (has a semi|begins or ends)"):
+            SearchSpace(network, (1,))
+
+
+@pytest.mark.parametrize("name", ["", "a=b"])
+def test_a_decision_has_a_name_that_ends_at_the_equals_sign(name):
+    with pytest.raises(SpaceError, match="a name without '=', not"):
+        Decision(name, ("a", "b"))
+    kept = DecisionSpace([Decision("d", ("a=b", "", "a b"))])
+    for option in kept.decisions[0].options:
+        assert kept.parse(kept.format({"d": option}))["d"] == option
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "caf\udce9", "a\u2028b", "\x00"])

@@ -174,14 +174,11 @@ class DeclareChoices:
 
     def _note(self, name: str, names: tuple[str, ...]) -> None:
         """Note that a decision with these options is asked here."""
-        # Text forms join "decision=option" by semicolons, so names must not hold these signs.
         for given in (name, *names):
             if not isinstance(given, str):
                 raise SpaceError(
                     f"names of decisions and options must be text: {str(given)!r}, not {given!r}"
                 )
-        if not name or "=" in name or ";" in name:
-            raise SpaceError(f"a decision needs a name without '=' and ';', not {name!r}")
         if not names:
             raise SpaceError(f"decision {name!r} has no options")
         if self.noted.setdefault(name, names) != names:

@@ -75,8 +75,8 @@ class Decision:
             decision ordered. None if options have no order.
 
     Raises:
-        SpaceError: ``values`` are not one increasing number for each option, or a name has a
-            line break or another control character.
+        SpaceError: ``values`` are not one increasing number for each option, or a name cannot
+            stand in a text form: it has a control character, a semicolon, or a space at an end.
 
     Example:
         >>> width = Decision("width", ("16", "24", "32"), values=(16, 24, 32))
@@ -93,8 +93,16 @@ class Decision:
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.options):
-            if why := unwritable(name):
+            why = unwritable(name)
+            # Text forms join "decision=option" by semicolons and are read without outer spaces.
+            if ";" in name:
+                why = "has a semicolon"
+            elif name != name.strip():
+                why = "begins or ends with a space"
+            if why:
                 raise SpaceError(f"decision {self.name!r} has the name {name!r}, which {why}")
+        if not self.name or "=" in self.name:
+            raise SpaceError(f"a decision needs a name without '=', not {self.name!r}")
         if self.values is None:
             return
         rising = all(a < b for a, b in itertools.pairwise(self.values))
