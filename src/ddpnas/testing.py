@@ -33,7 +33,7 @@ from torch import Tensor
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_architecture
 from ddpnas.data.data import Data, make_data
-from ddpnas.errors import DdpnasError
+from ddpnas.errors import DdpnasError, OptionError
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.search_space import SearchSpace
@@ -374,7 +374,7 @@ class EvaluatorContract:
         list(evaluator.evaluate(batch))
         try:
             together = _scores(evaluator.rescore(batch))
-        except DdpnasError:
+        except OptionError:
             return  # nothing is left to judge by
         assert _scores(evaluator.rescore(batch)) == together
         assert _scores(evaluator.rescore(batch[::-1]))[::-1] == together

@@ -89,6 +89,23 @@ def test_a_score_that_depends_on_the_batch_or_on_time_is_found_out():
         broken(by_time).test_its_state_restores_in_the_middle_of_a_batch()
 
 
+def test_an_error_while_scoring_again_is_no_refusal():
+    contract = broken(lambda self, architectures: (Evaluation(0.5) for _ in architectures))
+    evaluator = contract.make_evaluator(None, None, 0)
+    says = "test_scoring_again_changes_nothing_and_depends_on_the_architecture_alone"
+
+    def failing(error):
+        def rescore(self, architectures):
+            raise error
+
+        type(evaluator).rescore = rescore
+        getattr(contract, says)()
+
+    failing(OptionError("there is nothing to judge by"))
+    with pytest.raises(SpaceError, match="broken"):
+        failing(SpaceError("broken"))
+
+
 def test_the_table_has_the_scores_of_the_benchmark(small_space, stripes):
     table = load_table("nasbench201")
     asked = [small_space.decode((i, 4, 3, 2, 1, 0)) for i in range(5)]
