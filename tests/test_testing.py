@@ -80,6 +80,17 @@ def test_a_network_that_runs_what_is_not_chosen_fails():
         space_of(Network).test_only_the_path_that_runs_is_trained()
 
 
+def test_a_strategy_that_ignores_its_seed_fails_unless_it_says_so():
+    class Contract(StrategyContract):
+        def make_strategy(self, space, seed):
+            return DDPNASPaper(space, 0)
+
+    with pytest.raises(AssertionError, match="eight seeds give the same search"):
+        Contract().test_other_seeds_give_other_searches()
+    Contract.deterministic = True
+    Contract().test_other_seeds_give_other_searches()
+
+
 def test_a_strategy_that_forgets_what_it_was_told_fails():
     class Forgetful(DDPNASPaper):
         def load_state_dict(self, state):

@@ -160,6 +160,9 @@ class SpaceContract:
 class StrategyContract:
     """What every strategy promises.
 
+    Attributes:
+        deterministic: Whether the strategy searches alike with every seed.
+
     Example:
         >>> from ddpnas.strategies import create_strategy
         >>> class TestRandom(StrategyContract):
@@ -167,6 +170,8 @@ class StrategyContract:
         ...         return create_strategy("random", space, seed=seed, evaluations=20)
         >>> TestRandom().test_it_ends_after_the_evaluations_that_it_announced()  # or by pytest
     """
+
+    deterministic: ClassVar[bool] = False
 
     def make_strategy(self, space: DecisionSpace, seed: int) -> Strategy:
         """Return a new strategy over the space.
@@ -224,6 +229,16 @@ class StrategyContract:
         for space in self.spaces():
             runs = [_run(self.make_strategy(space, 7), space) for _ in range(2)]
             assert runs[0] == runs[1]
+
+    def test_other_seeds_give_other_searches(self) -> None:
+        """Of eight seeds two search differently, unless the strategy is ``deterministic``."""
+        if self.deterministic:
+            return
+        space = DecisionSpace([Decision(f"d{i}", tuple("abcde")) for i in range(3)])
+        first, *others = (_run(self.make_strategy(space, seed), space) for seed in range(8))
+        assert any(run != first for run in others), (
+            "eight seeds give the same search; set deterministic = True if that is meant"
+        )
 
     def test_its_state_restores_exactly_from_json(self) -> None:
         """Loaded before and after every batch into a new one, it goes on like the unbroken one."""
