@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import ddpnas
+from ddpnas import Architecture
 from ddpnas.strategies import DDPNASPaper
 from ddpnas.testing import SpaceContract, StrategyContract
 
@@ -43,6 +44,12 @@ def space_of(network, **options):
     return Contract()
 
 
+def many_samples(network):
+    contract = space_of(network)
+    contract.architectures = 8
+    return contract
+
+
 def choices(choose):
     return choose("d", {"a": lambda: nn.Linear(4, 2), "b": lambda: nn.Linear(4, 2)})
 
@@ -78,6 +85,51 @@ def test_a_network_that_runs_what_is_not_chosen_fails():
 
     with pytest.raises(AssertionError, match="although the path does not use it"):
         space_of(Network).test_only_the_path_that_runs_is_trained()
+
+
+def test_a_layer_that_paths_use_and_never_train_fails():
+    class Frozen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x):
+            with torch.no_grad():
+                return self.layer(x)
+
+    def network(choose):
+        return choose("d", {"a": Frozen, "b": lambda: nn.Linear(4, 2)})
+
+    with pytest.raises(AssertionError, match="layer.weight never has a gradient|layer.bias never"):
+        many_samples(network).test_only_the_path_that_runs_is_trained()
+
+
+def test_a_canonical_form_that_is_another_network_fails():
+    class Same(ddpnas.SearchSpace):
+        def canonical(self, architecture):
+            return Architecture({d.name: d.options[0] for d in self.decisions})
+
+    def network(choose):
+        return nn.Sequential(nn.Linear(4, 2), choose("d", {"a": nn.ReLU, "b": nn.Tanh}))
+
+    class Contract(SpaceContract):
+        architectures = 8
+
+        def make_space(self):
+            return Same(network, (4,))
+
+    contract = Contract()
+    contract.test_the_canonical_form_is_its_own()
+    with pytest.raises(AssertionError, match="d=b and its canonical form give other"):
+        contract.test_a_canonical_form_stands_for_equal_networks_alone()
+
+
+def test_forms_that_all_give_the_same_fail():
+    def network(choose):
+        return nn.Sequential(choices(choose), nn.Softmax(dim=1), nn.AdaptiveAvgPool1d(1))
+
+    with pytest.raises(AssertionError, match="2 canonical forms give the same outputs"):
+        many_samples(network).test_a_canonical_form_stands_for_equal_networks_alone()
 
 
 def test_a_strategy_that_ignores_its_seed_fails_unless_it_says_so():

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_architecture
@@ -106,6 +106,38 @@ class SpaceContract:
             canonical = self.space.canonical(architecture)
             assert self.space.check(canonical) == self.space.canonical(canonical) == canonical
 
+    def test_a_canonical_form_stands_for_equal_networks_alone(self) -> None:
+        """A network gives what its canonical form gives, and not all forms give the same.
+
+        Either both have the weights of one supernet, or both are made anew with one seed: a form
+        that moves a layer to another place has other weights of the supernet there.
+        """
+        torch.manual_seed(0)
+        supernet, inputs = self.space.supernet(), self.make_input(self.space)
+        _disturb(supernet)
+
+        def outputs(architecture: Architecture, *, anew: bool = False) -> Tensor:
+            torch.manual_seed(1)
+            network = self.space.build(architecture, weights_from=None if anew else supernet)
+            if anew:
+                _disturb(network)
+            torch.manual_seed(2)  # for dropout
+            with torch.no_grad():
+                return _output(network.train()(inputs))
+
+        forms = dict[Architecture, Tensor]()
+        for architecture in self.samples():
+            form = self.space.canonical(architecture)
+            forms[form] = outputs(form)
+            equal = torch.allclose(outputs(architecture), forms[form], rtol=1e-4, atol=1e-5)
+            assert equal or torch.allclose(
+                outputs(architecture, anew=True), outputs(form, anew=True), rtol=1e-4, atol=1e-5
+            ), f"{self.space.format(architecture)} and its canonical form give other outputs"
+        first, *others = forms.values()
+        assert not others or not all(torch.allclose(first, other) for other in others), (
+            f"{len(forms)} canonical forms give the same outputs"
+        )
+
     def test_built_networks_run_without_trace_of_the_search(self) -> None:
         """A built network is made of plain modules and gives outputs of the stated shape."""
         for architecture in self.samples():
@@ -133,19 +165,39 @@ class SpaceContract:
             torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
 
     def test_only_the_path_that_runs_is_trained(self) -> None:
-        """Gradients reach parameters of the path, and nothing else."""
+        """Gradients reach every parameter of the path, in some network, and nothing else."""
         supernet = self.space.supernet().train()
-        for architecture in self.samples():
+        reached, untrained = set[str](), set[str]()
+
+        def run(architecture: Architecture) -> None:
             supernet.zero_grad(set_to_none=True)
             supernet.set_path(architecture)
-            loss = _output(supernet(self.make_input(self.space))).square().sum()
+            path = {id(parameter) for parameter in supernet.path_parameters()}
+            loss = _every_output(supernet(self.make_input(self.space)))
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
-            path = {id(parameter) for parameter in supernet.path_parameters()}
             for name, parameter in supernet.named_parameters():
                 assert parameter.grad is None or id(parameter) in path, (
                     f"{name} has a gradient, although the path does not use it"
                 )
+                if parameter.grad is not None:
+                    reached.add(name)
+                elif id(parameter) in path and parameter.requires_grad:
+                    untrained.add(name)
+
+        for architecture in self.samples():
+            run(architecture)
+        # In some networks nothing leads from a layer to the output, as in a cell without an edge.
+        rng, parameters = np.random.default_rng(1), dict(supernet.named_parameters())
+        for _ in range(200):
+            if not (left := untrained - reached):
+                return
+            supernet.set_path(architecture := self.space.sample(rng))
+            path = {id(parameter) for parameter in supernet.path_parameters()}
+            if any(id(parameters[name]) in path for name in left):
+                run(architecture)
+        never = sorted(untrained - reached)
+        assert not never, f"{never[0]} never has a gradient, although paths use it"
 
     def test_counted_costs_are_those_of_the_built_network(self) -> None:
         """The tables' costs are what the network has and does: the sum over choices is exact."""
@@ -472,6 +524,19 @@ def _check_distribution(strategy: Strategy, space: DecisionSpace) -> None:
         row = strategy.distribution.theta[decision.name]
         assert len(row) == len(decision.options)
         assert (row >= 0).all() and math.isclose(row.sum(), 1.0, abs_tol=1e-9)
+
+
+def _disturb(network: nn.Module) -> None:
+    """Change all weights a bit: branches that begin with weights of 0 would be equal."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+
+
+def _every_output(output: Any) -> Tensor:
+    """Return a loss of all outputs of a network, auxiliary ones as well."""
+    tensors = output if isinstance(output, tuple) else (output,)
+    return torch.stack([t.square().sum() for t in tensors if isinstance(t, Tensor)]).sum()
 
 
 def _output(output: Any) -> Tensor:
