@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -338,16 +339,18 @@ def _file_macs(file: Any) -> tuple[int | None, tuple[str, ...]]:
             uncounted[node.op_type] = None
         if node.domain or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             continue
-        known = [shapes.get(name) for name in (*node.input[:2], node.output[0])]
-        if any(shape is None or 0 in shape for shape in known):  # 0 stands for an unknown size
-            uncounted[f"{node.op_type} of unknown shape"] = None
-            continue
-        first, second, result = (torch.Size(shape or ()) for shape in known)
+        first, second, result = (
+            torch.Size(shapes.get(name, ())) for name in (*node.input[:2], node.output[0])
+        )
         if node.op_type == "Conv":
-            total += second.numel() * result[2:].numel()
+            factors = (second, result[2:])
         elif node.op_type == "ConvTranspose":
-            total += second.numel() * first[2:].numel()
+            factors = (second, first[2:])
         else:
             transposed = any(a.name == "transA" and a.i for a in node.attribute)
-            total += result.numel() * first[0 if transposed else -1]
+            factors = (result, first[:1] if transposed else first[-1:])
+        if any(not factor or 0 in factor for factor in factors):  # 0 stands for an unknown size
+            uncounted[f"{node.op_type} of unknown shape"] = None
+        else:
+            total += math.prod(factor.numel() for factor in factors)
     return (None if uncounted else total), tuple(uncounted)
