@@ -82,6 +82,11 @@ def images(root, classes=("cat", "dog"), number=12, size=9):
     return str(root)
 
 
+def test_an_error_is_one_line_whatever_a_name_holds(capsys):
+    assert main(["generate", "a\nb"]) == 2
+    assert capsys.readouterr().err == "ddpnas: there is no run folder a\\nb\n"
+
+
 @pytest.mark.parametrize("buffering", [-1, 0])  # 0: as PYTHONUNBUFFERED has it
 def test_a_reader_that_has_gone_ends_a_command_without_a_word(capsys, monkeypatch, buffering):
     read, write = os.pipe()

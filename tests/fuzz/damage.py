@@ -110,7 +110,7 @@ def damage_tensors(draw: Any, path: Path) -> str:
         kept[name] = torch.full_like(tensor, torch.inf)
     elif how == "more":
         kept["strange"] = torch.zeros(3)
-    if path.name == WEIGHTS:
+    if path.name in (WEIGHTS, "head.safetensors"):
         save_weights(path, kept)
         return how
     _, plain = load_checkpoint(path)

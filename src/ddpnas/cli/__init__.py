@@ -14,7 +14,7 @@ from ddpnas.cli._clock import begin
 from ddpnas.errors import DdpnasError, RunError
 from ddpnas.training.distributed import abandon, first_to_fail, leave
 from ddpnas.utils.files import is_full
-from ddpnas.utils.text import printable_lines
+from ddpnas.utils.text import printable, printable_lines
 
 __all__ = ["main"]
 
@@ -104,7 +104,7 @@ def _go_on(words: Sequence[str], stopped: KeyboardInterrupt) -> str:
 def _fail(code: int, sentence: str) -> int:
     if first_to_fail():
         with contextlib.suppress(OSError):  # the disk that it goes to may be full, too
-            print(f"ddpnas: {printable_lines(sentence)}", file=sys.stderr, flush=True)
+            print(f"ddpnas: {printable(sentence)}", file=sys.stderr, flush=True)
     return abandon(code)
 
 
