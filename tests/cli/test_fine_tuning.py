@@ -101,8 +101,8 @@ def test_what_cannot_be_started_from_is_one_sentence(photos, tmp_path, capsys, m
     for more, says in (
         (["runs/a"], "leave RUN out"),
         (["--random", "2"], "leave --random out"),
-        (["--network", "mine.py:network"], "is no folder of one; leave --network out"),
-        (["--space", "mine.py:network"], "is no folder of one; leave --space out"),
+        (["--network", "mine.py:network"], "is not the folder of one; leave --network out"),
+        (["--space", "mine.py:network"], "is not the folder of one; leave --space out"),
         (["--weights", str(tmp_path / "none.pth")], "there is no file of weights"),
     ):
         assert says in refused(capsys, *start, "--data", photos, *more)

@@ -14,6 +14,7 @@ from ddpnas.space import Decision
 from ddpnas.strategies import create_strategy
 
 from ..conftest import published_space
+from .resuming import whole_and_resumed
 
 
 class Double(nn.Module):
@@ -130,19 +131,6 @@ def test_the_state_of_a_mixture_holds_the_weights_of_edges():
     assert made.edges() == other.edges() and made.edges()["first"] != made.edges()["second"]
     for one, same in zip(made.probabilities(), other.probabilities(), strict=True):
         assert np.array_equal(one, same)
-
-
-def whole_and_resumed(run, tmp_path, stopped):
-    """Return the results of a search, and of the same stopped after some epochs and resumed."""
-
-    def stop(progress):
-        if progress.done == stopped:
-            raise KeyboardInterrupt
-
-    whole = run(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", on_progress=stop)
-    return whole, run(tmp_path / "broken", resume=True)
 
 
 @pytest.mark.slow

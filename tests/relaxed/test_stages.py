@@ -19,6 +19,8 @@ from ddpnas.relaxed.partial_channels import widen
 from ddpnas.space import Decision, DecisionSpace
 from ddpnas.strategies.pdarts import PDARTS
 
+from .resuming import whole_and_resumed
+
 
 def test_each_stage_has_new_weights_logits_and_momenta(stripes):
     space = ddpnas.create_space("toy", num_classes=3)
@@ -225,14 +227,7 @@ def test_a_search_in_stages_resumes_on_either_side_of_a_new_stage(stripes, tmp_p
             space, stripes, name, out=out, strategy_options=options, device="cpu", **more
         )
 
-    def stop(progress):
-        if progress.done == stopped:
-            raise KeyboardInterrupt
-
-    whole = run(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", on_progress=stop)
-    again = run(tmp_path / "broken", resume=True)
+    whole, again = whole_and_resumed(run, tmp_path, stopped)
     assert again.distribution.to_dict() == whole.distribution.to_dict()
     assert [r["loss"] for r in again.history] == [r["loss"] for r in whole.history]
     [found], [same] = (

@@ -49,7 +49,7 @@ def fine_tune(options: Namespace, recipe: Recipe, out: Path) -> tuple[Compared, 
     if again and not Path(options.start).is_dir():
         raise OptionError(
             f"--{again[0]} names the file of a trained network again, and --start {options.start} "
-            f"is no folder of one; leave --{again[0]} out"
+            f"is not the folder of one; leave --{again[0]} out"
         )
     code = next((options[name] for name in again if names_file(options[name])), None)
     library = library_preprocessing(options.start, code=code)

@@ -180,8 +180,8 @@ def fit_file(
     """
     with open_image(path) as image:
         # A JPEG file can be decoded at a fraction of its size, which takes a tenth of the time.
-        # What is left is still several times as large as needed, so that resizing sees enough
-        # pixels. An image of the user's would stay that small.
+        # It stays several times larger than needed, so that resizing has enough pixels. An image
+        # that the user opened would stay that small.
         image.draft(None, (_SPARE * max(np.atleast_1d(size).tolist()),) * 2)
         return fit_image(image, size, mode, interpolation)
 

@@ -49,7 +49,7 @@ class FileSizes:
     Attributes:
         params: Number of parameters; None if the exporter computed constants from some.
         macs: Multiply-adds for one input; None if some operators cannot be counted.
-        uncounted: What is not counted: operators, or "constants computed from parameters".
+        uncounted: Why a size is None: names of operators, or "constants computed from parameters".
     """
 
     params: int | None
@@ -80,7 +80,7 @@ class Counts:
     def add_up(self) -> bool:
         """Whether the file holds exactly what is neither unreachable nor folded.
 
-        What is not counted in the file is not compared.
+        Sizes that could not be counted in the file are not compared.
         """
         left = self.network.params - self.unreachable.params
         left -= self.folded_params + self.implied_params

@@ -164,6 +164,7 @@ def with_warmup(
     if passes < 1:
         raise OptionError(
             f"{config.seconds:g} seconds are too short: {strategy.evaluations} scores take about "
-            f"{scores:.1f} s, and a pass over the training images {each:.1f} s"
+            f"{scores:.1f} s, and a pass over the training images {each:.1f} s; give more "
+            f"--evaluator-options.seconds, fewer training images or a smaller space"
         )
     return dataclasses.replace(config, seconds=None, warmup_epochs=passes)

@@ -320,7 +320,8 @@ class Run(RunFiles):
         if len(self.history) < 2:
             logger.warning(
                 "%s scored a single network, so nothing is known of others: any network within "
-                "the limits is as likely as the one that is found",
+                "the limits is as likely as the one that is found; for a good one, run `ddpnas "
+                "fit` or `ddpnas search` with that limit",
                 self.path,
             )
         candidates = task.top_k(max(top, rescore))
