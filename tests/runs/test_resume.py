@@ -59,8 +59,9 @@ def test_folders_that_hold_no_run_are_refused(tmp_path):
         ("just text", "must be a mapping"),
         ("seed: 3", "not the configuration of a search"),
     ):
+        (tmp_path / "config.yaml").write_text(content)
         with pytest.raises(RunError, match=says):
-            RunConfig.from_yaml(content)
+            RunConfig.read(tmp_path / "config.yaml")
 
 
 @pytest.mark.parametrize(("scores", "warned"), [(1, True), (2, False)])
@@ -75,13 +76,14 @@ def test_a_run_that_scored_a_single_network_says_that_it_knows_no_others(
     assert ("nothing is known of others" in caplog.text) == warned
 
 
-def test_a_setting_of_another_version_is_named():
+def test_a_setting_of_another_version_is_named(tmp_path):
     for content, says in (
         ("evaluator_options: {lr: 0.1, tomorrow: 1}", r"evaluator_options\.tomorrow, which this"),
         ("supernet: {lr: 0.1}", "supernet, which this version of ddpnas does not know"),
     ):
+        (tmp_path / "config.yaml").write_text(f"space: toy\n{content}\n")
         with pytest.raises(RunError, match=says):
-            RunConfig.from_yaml(f"space: toy\n{content}\n")
+            RunConfig.read(tmp_path / "config.yaml")
 
 
 def test_an_identity_of_another_version_is_refused(from_python, tmp_path):

@@ -128,7 +128,7 @@ def test_scores_that_are_nan_are_counted(make):
     strategy = make(RAGGED)
     batch = strategy.ask()
     strategy.tell(batch, [math.nan] * len(batch))
-    assert strategy.nan_scores == len(batch)
+    assert len(strategy.failed) == len(batch)
 
 
 def test_tell_takes_only_the_batch_that_was_asked_with_a_score_for_each(make):

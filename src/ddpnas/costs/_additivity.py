@@ -123,9 +123,9 @@ def _tau(predicted: Vector, measured: Vector) -> float:
     return float(kendalltau(predicted, measured).statistic)
 
 
-def _interval(predicted: Vector, measured: Vector, resamples: int = 1000) -> tuple[float, float]:
+def _interval(predicted: Vector, measured: Vector) -> tuple[float, float]:
     rng = np.random.default_rng(0)
-    drawn = rng.integers(len(predicted), size=(resamples, len(predicted)))
+    drawn = rng.integers(len(predicted), size=(1000, len(predicted)))
     taus = [_tau(predicted[rows], measured[rows]) for rows in drawn]
     known = [tau for tau in taus if not math.isnan(tau)]
     if not known:

@@ -47,8 +47,7 @@ from ddpnas.evaluators.shared_weights import SharedWeights
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.supernet import Supernet
-from ddpnas.strategies.base import Strategy
-from ddpnas.strategies.ddpnas_paper import DDPNASPaper
+from ddpnas.strategies.base import BaseStrategy, Strategy
 from ddpnas.training.checkpoint import with_prefix, without_prefix
 from ddpnas.training.device import autocast, pick_device
 from ddpnas.training.distributed import ALONE, Processes
@@ -58,7 +57,6 @@ __all__ = ["SupernetEvaluator"]
 
 logger = logging.getLogger(__name__)
 
-_FINE_TEMPERATURE = 0.1  # below it, noise decides between scores that are no accuracies
 _PROBES = 5  # times that random paths answer for the validation images before some are chosen
 _PROBED = 0.5  # part of the warm-up that is over before the first time
 
@@ -147,12 +145,12 @@ class SupernetEvaluator(BaseEvaluator):
             OptionError: It learns from a mixture of all options.
         """
         super().requires(strategy)
-        paper = isinstance(strategy, DDPNASPaper) and strategy.temperature < _FINE_TEMPERATURE
         accuracies = self.config.score_by == "accuracy" and self._proxies is None
-        if paper and not accuracies and self._processes.first:
+        expected = isinstance(strategy, BaseStrategy) and strategy.expects_accuracies
+        if expected and not accuracies and self._processes.first:
             unit = "losses" if self._proxies is None else "in standard deviations"
             logger.warning(
-                "the strategy ddpnas-paper is made for accuracies, and these scores are %s, so "
+                "the strategy is made for accuracies, and these scores are %s, so "
                 "that it prunes almost at random; give --evaluator-options.training path (as in "
                 "the paper), or --evaluator-options.score accuracy with "
                 "--evaluator-options.proxy-weight 0",

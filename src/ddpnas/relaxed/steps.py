@@ -114,12 +114,11 @@ class MixtureStep:
         """Set the dropout on the outputs of options from now on, by the name of the option."""
         self._choices.dropout = dict(rates)
 
-    def held_bytes(self, inputs: Tensor, seed: int = 0) -> int:
+    def held_bytes(self, inputs: Tensor) -> int:
         """Return the bytes that a step on the logits keeps until it has computed gradients.
 
         Args:
             inputs: Inputs of a batch.
-            seed: Seed of the draw.
         """
         own = {weight.untyped_storage().data_ptr() for weight in self._weights}
         held: dict[int, int] = {}
@@ -130,9 +129,9 @@ class MixtureStep:
                 held[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        draws = self._mixture.draw(1.0, seed)
+        draws = self._mixture.draw(1.0, 0)
         noting = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-        with seeded(seed), noting, self._mixed(draws), autocast(inputs.device, self._precision):
+        with seeded(0), noting, self._mixed(draws), autocast(inputs.device, self._precision):
             outputs = self._supernet(inputs)
         del outputs  # until here, no memory was used a second time
         return sum(held.values())

@@ -13,7 +13,7 @@ from ddpnas.data.load import DataConfig
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import RunError
 from ddpnas.evaluators.registry import evaluator_options, list_evaluators
-from ddpnas.utils.read import checked_content, parse_yaml, read_yaml
+from ddpnas.utils.read import checked_content, read_yaml
 from ddpnas.utils.settings import Seed, checked_fields
 
 __all__ = ["RunConfig"]
@@ -45,8 +45,10 @@ class RunConfig:
         device: auto, cpu, cuda, ...
 
     Example:
-        >>> config = RunConfig(space="toy", seed=3)
-        >>> RunConfig.from_yaml(config.to_yaml()) == config
+        >>> import tempfile
+        >>> path, config = Path(tempfile.mkdtemp(), "config.yaml"), RunConfig(space="toy", seed=3)
+        >>> _ = path.write_text(config.to_yaml())
+        >>> RunConfig.read(path) == config
         True
     """
 
@@ -75,20 +77,16 @@ class RunConfig:
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
     @classmethod
-    def from_yaml(cls, text: str, path: str | Path = "the configuration") -> RunConfig:
-        """Return the configuration that :meth:`to_yaml` wrote.
+    def read(cls, path: str | Path) -> RunConfig:
+        """Return the configuration in a file that :meth:`to_yaml` wrote.
 
         Args:
-            text: YAML.
-            path: The file it came from, for messages.
+            path: The file.
 
         Raises:
             RunError: It is damaged, or has settings that this version does not know.
         """
-        return cls._of(checked_content(parse_yaml(text, path), dict[str, Any], path), path)
-
-    @classmethod
-    def _of(cls, content: dict[str, Any], path: str | Path) -> RunConfig:
+        content = read_yaml(path, dict[str, Any])
         if "space" not in content:
             raise RunError(f"{path} is not the configuration of a search")
         of_data = [f.name for f in dataclasses.fields(DataConfig)]
@@ -112,8 +110,3 @@ class RunConfig:
             {**run, "data": data if "data" in data else None}, cls, path
         )
         return config
-
-    @classmethod
-    def read(cls, path: str | Path) -> RunConfig:
-        """Return the configuration in a YAML file; see :meth:`from_yaml`."""
-        return cls._of(read_yaml(path, dict[str, Any]), path)

@@ -86,13 +86,14 @@ class ScoreFit:
     @property
     def observations(self) -> Observations:
         """The scores for the plain kernel, without their learning curve."""
-        return self._scored
+        assert self._observations is not None, "no scores were observed"
+        return self._observations
 
     @property
     def posterior(self) -> Posterior:
         """The second fit."""
         if self._posterior is None:
-            observations = self._scored.under(self._kernel)
+            observations = self.observations.under(self._kernel)
             if self._prior is None:
                 self._posterior = fit_best_prior(observations)
             else:
@@ -128,11 +129,6 @@ class ScoreFit:
             for row, zeros in zip(form["effects"], like, strict=True)
         ]
         self._kernel = self.plain.by_effects(self._effects) if self._effects else self.plain
-
-    @property
-    def _scored(self) -> Observations:
-        assert self._observations is not None, "no scores were observed"
-        return self._observations
 
 
 _Variance = Annotated[float, Range(0)]

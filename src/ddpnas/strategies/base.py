@@ -57,6 +57,7 @@ class BaseStrategy(ABC):
         rng: The source of all randomness; saved and restored with the state.
         legal: Draws, neighbors and fair cycles that obey the rules of the space.
         stage: Number of prunings so far.
+        expects_accuracies: Whether scores that are no accuracies mislead it.
         state_form: What :meth:`load_state_dict` of the class takes, a subclass of
             :class:`StateForm` where a strategy keeps more.
 
@@ -73,6 +74,7 @@ class BaseStrategy(ABC):
         3
     """
 
+    expects_accuracies = False
     state_form: ClassVar[Any]
 
     @checks_arguments
@@ -120,11 +122,6 @@ class BaseStrategy(ABC):
         found = self.first_allowed(self.ranked(range(len(self.scores))))
         return recommend(self.distribution, self.space) if found is None else found
 
-    @property
-    def nan_scores(self) -> int:
-        """Number of scores that were not finite."""
-        return len(self.failed)
-
     def ranked(self, positions: Iterable[int]) -> list[int]:
         """Return positions in the history, the best score first and those that failed last."""
         return sorted(positions, key=lambda at: (at in self.failed, -self.scores[at]))
@@ -152,7 +149,7 @@ class BaseStrategy(ABC):
         Args:
             architectures: What :meth:`ask` returned.
             scores: One score each, higher is better. A score that is not finite counts as the
-                worst of all, also of those told later, and in ``nan_scores``.
+                worst of all, also of those told later; ``failed`` has its position.
 
         Raises:
             ValueError: This is not the batch that was asked, or it has not one score each.

@@ -1,7 +1,8 @@
 """DDPNAS as published: dynamic distribution pruning (Zheng et al., IJCV 2023, arXiv 1905.13543).
 
-The whole algorithm is in this file. Asking and telling are in :mod:`ddpnas.strategies.base`, as for
-all strategies. One *cycle* scores k architectures in which each of the k survivors
+This file says when to prune and how scores move theta. The draw of a fair cycle and the pruning of
+a row are in :mod:`ddpnas.space.distribution`; asking and telling, as for all strategies, in
+:mod:`ddpnas.strategies.base`. One *cycle* scores k architectures in which each of the k survivors
 of every decision occurs once. T cycles make a *stage*. At its end the scores become an estimate of
 how good each choice is, the estimate moves theta, and the least likely survivor of
 every decision is pruned. With K options a decision, pruning down to one costs
@@ -47,6 +48,8 @@ from ddpnas.utils.shapes import Range
 __all__ = ["DDPNASPaper", "choice_means", "survivor_softmax"]
 
 Row = npt.NDArray[np.float64]
+
+_FINE_TEMPERATURE = 0.1  # below it, noise decides between scores that are no accuracies
 
 
 class DDPNASPaper(BaseStrategy):
@@ -98,6 +101,7 @@ class DDPNASPaper(BaseStrategy):
         self.keep_rule = keep_rule
         self._groups = [_groups(d, keep_rule) for d in space.decisions]
         self.temperature, self.momentum, self.decay = temperature, momentum, decay
+        self.expects_accuracies = temperature < _FINE_TEMPERATURE
         self._distribution = JointDistribution.uniform(space.decisions)
         self._velocity = [np.zeros_like(row) for row in self._distribution.rows]
         self._cycles: list[list[Row]] = []  # of this stage: choice_means of each cycle

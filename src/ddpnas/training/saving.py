@@ -9,14 +9,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from ddpnas.data.data import Data
 from ddpnas.errors import RunError
 from ddpnas.generation.limits import Limits, parse_limits
-from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode, without_folders
 from ddpnas.training.checkpoint import CHECKPOINT, save_weights
@@ -28,11 +27,12 @@ from ddpnas.utils.environment import environment
 from ddpnas.utils.files import LOCK, lock, writable, write_atomic
 from ddpnas.utils.text import csv_text
 
+if TYPE_CHECKING:  # results.py writes its folders with this file
+    from ddpnas.training.results import Compared
+
 __all__ = [
     "CHECKPOINTS",
     "REPLACED",
-    "Network",
-    "Trained",
     "TrainedFolder",
     "folder_name",
     "lock_trained",
@@ -64,49 +64,6 @@ def folder_name(network: str) -> str:
         ('nets-mine.py-network', 'random-1')
     """
     return re.sub(r"[^\w.-]", "-", network)
-
-
-class Trained(Protocol):
-    """What is written of a training, see :class:`ddpnas.TrainResult`."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The network."""
-
-    @property
-    def last(self) -> dict[str, Tensor] | None:
-        """Weights after the last epoch, if the network has earlier ones."""
-
-    @property
-    def data(self) -> Data | None:
-        """The data it was trained on."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the training."""
-
-
-class Network(Protocol):
-    """What is written of a network, see :class:`ddpnas.training.Compared`."""
-
-    @property
-    def text(self) -> str:
-        """The architecture in text form."""
-
-    @property
-    def architecture(self) -> Architecture:
-        """The architecture."""
-
-    @property
-    def costs(self) -> dict[str, float]:
-        """Costs by name."""
-
-    @property
-    def result(self) -> Trained:
-        """Its training."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return its name, its figures and its history as plain data."""
 
 
 @contextlib.contextmanager
@@ -207,7 +164,7 @@ class TrainedFolder:
     def save(
         self,
         space: SearchSpace | None,
-        networks: Sequence[Network],
+        networks: Sequence[Compared],
         *,
         limits: Limits | None = None,
         searched: SearchSpace | None = None,
@@ -311,7 +268,7 @@ def _rebuilt_by(
     }
 
 
-def _described(network: Network, data: Data) -> dict[str, Any]:
+def _described(network: Compared, data: Data) -> dict[str, Any]:
     """Return which network it is, what it takes and what it costs."""
     return {
         "architecture": dict(network.architecture),

@@ -63,7 +63,7 @@ from ddpnas.utils.read import Measured, Whole, checked_content
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.shapes import Range
 
-__all__ = ["OtherBatchError", "Session", "evaluated_weights", "spent_seconds"]
+__all__ = ["Session", "evaluated_weights", "kept_halvings", "spent_seconds"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,14 +89,6 @@ class _ProgressForm(_SpentForm):
     history: list[dict[str, Measured]]
     optimizer: dict[str, dict[str, Any]]
     scaler: dict[str, Any] | None
-
-
-class OtherBatchError(Exception):
-    """The checkpoint is of a training with a batch that was halved this many times."""
-
-    def __init__(self, halvings: int) -> None:
-        super().__init__()
-        self.halvings = halvings
 
 
 class Session:
@@ -467,8 +459,6 @@ class Session:
             left_out=("data.name",),
             instead="start a new one with another --out, or --overwrite",
         )
-        if kept["halvings"] != self._halvings:
-            raise OtherBatchError(kept["halvings"])
         if "result" in kept:
             with restoring(path):
                 return self._finished(tensors, kept["result"])
@@ -537,6 +527,23 @@ def evaluated_weights(folder: Path) -> dict[str, Tensor]:
         raise RunError(f"{folder} holds no checkpoint of a training")
     tensors, _ = saved
     return without_prefix("average", tensors) or without_prefix("model", tensors)
+
+
+def kept_halvings(folder: Path) -> int:
+    """Return how often a training halved its batch size, by its checkpoint; 0 where there is none.
+
+    Args:
+        folder: Folder of the training.
+
+    Raises:
+        RunError: The checkpoint is damaged.
+    """
+    saved = load_checkpoint(folder / CHECKPOINT)
+    if saved is None:
+        return 0
+    _, plain = saved
+    kept: _SavedForm = checked_content(plain, _SavedForm, folder / CHECKPOINT)
+    return kept["halvings"]
 
 
 def spent_seconds(folder: Path) -> float:

@@ -24,7 +24,7 @@ from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import TrainResult
-from ddpnas.training.session import OtherBatchError, Session
+from ddpnas.training.session import Session, kept_halvings
 from ddpnas.training.tracking import tracked
 from ddpnas.utils.files import LOCK, lock, writable
 from ddpnas.utils.settings import checks_arguments
@@ -99,7 +99,7 @@ def train(
             if on_epoch is not None:
                 on_epoch(record)
 
-        halvings = 0
+        halvings = 0 if folder is None or not run["resume"] else kept_halvings(folder)
         while True:
             session = Session(
                 dataclasses.replace(processes, device=device), model, data, recipe,
@@ -110,10 +110,6 @@ def train(
             try:
                 with explained(session.model, data):
                     return session.run(resume=run["resume"], on_epoch=report)
-            except OtherBatchError as error:
-                session.withdraw()
-                halvings = error.halvings
-                continue
             except Exception as error:
                 batch_size = session.recipe.batch_size or 1
                 if not is_out_of_memory(error) or processes.size > 1:

@@ -139,10 +139,7 @@ def save_networks(
     networks: Sequence[Compared],
     *,
     limits: Limits | None = None,
-    searched: SearchSpace | None = None,
-    generated: Mapping[str, Any] | None = None,
     named: NamedNetwork | None = None,
-    start: Mapping[str, str | None] | None = None,
 ) -> None:
     """Write the first network and the figures of all into a folder for :func:`ddpnas.load`.
 
@@ -154,13 +151,8 @@ def save_networks(
         space: Space of the networks; None for a network that belongs to no space.
         networks: What :func:`ddpnas.compare` returns.
         limits: The limits of the comparison, for the record.
-        searched: The space as it was searched, if the final network has another size.
-        generated: The answer of ``ddpnas generate`` that the first network comes from, for the
-            record; without tables, lists and folders.
         named: What builds the first network by name, if it belongs to no space; see
             :attr:`ddpnas.training.OpenedNetwork.named`.
-        start: Network that the training started from, for the record; see
-            :attr:`ddpnas.training.OpenedNetwork.start`.
 
     Raises:
         RunError: The networks were read from a file, which holds their figures only, or the
@@ -183,10 +175,7 @@ def save_networks(
             space,
             networks,
             limits=limits,
-            searched=searched,
-            generated=generated,
             named=named,
-            start=start,
         )
 
 

@@ -145,12 +145,11 @@ def writable(
         raise RunError(f"{path} cannot be written ({error.strerror or error}); {advice}") from None
 
 
-def check_place(path: Path, instead: str = "give another --out") -> None:
+def check_place(path: Path) -> None:
     """Refuse a folder that cannot be made or written, without making anything.
 
     Args:
         path: The folder.
-        instead: What to do, the end of the sentence.
 
     Raises:
         RunError: It, or the nearest folder above that is there, is a file or may not be written.
@@ -167,7 +166,7 @@ def check_place(path: Path, instead: str = "give another --out") -> None:
         what = f"{place} may not be written"
     else:
         return
-    raise RunError(f"{path} cannot be written: {what}; {instead}")
+    raise RunError(f"{path} cannot be written: {what}; give another --out")
 
 
 def is_full(error: OSError) -> bool:

@@ -132,15 +132,12 @@ def read_json(path: str | Path, shape: Any = Any, error: type[DdpnasError] = Run
     )
 
 
-def read_records(
-    path: str | Path, shape: Any = Any, error: type[DdpnasError] = RunError
-) -> list[Any]:
+def read_records(path: str | Path, shape: Any = Any) -> list[Any]:
     """Return the records of a .jsonl file, one for each complete line; none if there is no file.
 
     Args:
         path: The file.
         shape: What each line must hold, see :func:`ddpnas.utils.shapes.fitted`.
-        error: Raised for anything that is wrong with the file.
 
     Raises:
         RunError: A line does not hold that; says which.
@@ -148,7 +145,7 @@ def read_records(
     records = []
     for number, line in enumerate(whole_lines(path), 1):
         where = f"line {number} of {path}"
-        records.append(checked_content(parse_json(line, where, error), shape, where, error))
+        records.append(checked_content(parse_json(line, where), shape, where))
     return records
 
 
