@@ -25,6 +25,7 @@ PAGES = (
     "docs/**/*.svg",
     "records/**/*",
     "examples/*",
+    "src/ddpnas/**/*.py",
     "src/ddpnas/*/embedded/README.md",
 )
 

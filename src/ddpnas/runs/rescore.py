@@ -34,9 +34,9 @@ def rescore(
     """Score architectures once more with the weights that a search left; return them in order.
 
     The score is the search's own, on the whole validation split, so these scores can be compared
-    with each other. If the search went on training after its first scores (the options ``training``
-    "path" or ``epochs`` of the evaluator), scores in its history come from other weights and cannot
-    be compared with these.
+    with each other. If the search went on training after its first scores (the option ``training``
+    "path" of the evaluator, or a gradient-based strategy), scores in its history come from other
+    weights and cannot be compared with these.
 
     Args:
         run: Folder of a finished search.
