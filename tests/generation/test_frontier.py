@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddpnas import CostTable, JointDistribution, Rule, create_space, frontier, generate
-from ddpnas.errors import InfeasibleError, OptionError
+from ddpnas.errors import InfeasibleError, OptionError, SpaceError
 from ddpnas.space import Decision, DecisionSpace
 from tests.generation.problems import everything, objectives, problems, value, within
 
@@ -148,3 +148,12 @@ def test_a_cost_without_a_table_is_told():
     distribution, space, costs = realistic(1, decisions=2)
     with pytest.raises(OptionError, match="did you mean 'c0'"):
         frontier(distribution, space, "c1", None, costs)
+
+
+def test_a_table_of_another_space_is_refused_even_if_it_is_only_reported():
+    distribution, space, costs = realistic(1, decisions=2)
+    costs = {**costs, "ms": CostTable("ms", "ms", 0, {(("elsewhere", "x"),): 1.0})}
+    with pytest.raises(SpaceError):
+        generate(distribution, space, costs=costs)
+    with pytest.raises(SpaceError):
+        frontier(distribution, space, "c0", costs=costs)

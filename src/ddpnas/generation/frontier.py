@@ -94,6 +94,8 @@ def frontier(
         if name not in costs:
             raise OptionError(nearest("cost", name, costs))
     asked = checked_limits(limits or {}, costs)
+    for table in costs.values():
+        table.check(space)
     checked = tightened_limits(asked, costs, margin)
     used = list(dict.fromkeys([*axes, *checked]))
     rows = objective_rows(objective, distribution, space)
