@@ -465,6 +465,18 @@ def test_a_training_without_a_search_has_a_report_too(run, tmp_path):
     assert given.recipe_options == {"lr": 0.02} and str(tmp_path) not in page.text
 
 
+def test_epochs_are_those_that_were_trained_not_those_that_were_planned(run, tmp_path, capsys):
+    words = ["train", str(run), "--epochs", "50", "--patience", "1", "--quiet", "--overwrite"]
+    assert main([*words, "--recipe-options.lr", "1e-9", "--recipe-options.ema", "0"]) == 0
+    kept = json.loads((run / "trained" / "result.json").read_text())["networks"][0]
+    epochs = len(kept["history"])
+    assert 1 < epochs < kept["recipe"]["epochs"] == 50
+    assert f"recipe quick, {epochs} epochs" in capsys.readouterr().out
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert f"Trained from scratch for {epochs} epochs, the found network" in page.text
+    assert f"for {epochs} epochs." in page.text and "50 epochs" not in page.text
+
+
 def test_a_network_of_no_space_has_a_report_too(tmp_path):
     data = ddpnas.make_data((torch.randn(60, 5), torch.arange(60) % 2))
     ddpnas.train(torch.nn.Linear(5, 2), data, epochs=1, device="cpu").save(tmp_path / "net")

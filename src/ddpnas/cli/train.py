@@ -46,7 +46,7 @@ from ddpnas.training.distributed import is_main_process
 from ddpnas.training.final_spaces import final_space, inference_space
 from ddpnas.training.protections import planned_epochs
 from ddpnas.training.recipes import Recipe, create_recipe
-from ddpnas.training.results import Compared
+from ddpnas.training.results import Compared, trained_for
 from ddpnas.training.saving import TrainedFolder
 from ddpnas.utils.settings import Count, Epochs, Extra, Pixels
 
@@ -338,7 +338,7 @@ def _show_trained(trained: list[Compared], costs: Iterable[str], limits: dict[st
     show.table(
         ["network", "architecture", *costs, f"{split} accuracy", *(["macro-F1"] if both else [])],
         rows,
-        title=f"trained alike: recipe {recipe.name}, {recipe.epochs} epochs",
+        title=f"trained alike: recipe {recipe.name}, {trained_for(trained)}",
     )
     show.line(show.memory())
 

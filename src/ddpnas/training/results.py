@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -24,7 +24,15 @@ from ddpnas.training.saving import TrainedFolder, lock_trained
 from ddpnas.utils.read import Measured, Size, Whole, checked_content
 from ddpnas.utils.shapes import Range
 
-__all__ = ["Compared", "ComparedForm", "Comparison", "EvaluationResult", "StartForm", "TrainResult"]
+__all__ = [
+    "Compared",
+    "ComparedForm",
+    "Comparison",
+    "EvaluationResult",
+    "StartForm",
+    "TrainResult",
+    "trained_for",
+]
 
 
 class TrainedForm(TypedDict):
@@ -355,6 +363,20 @@ class Comparison:
         """Known networks, trained alike."""
         others = (*self.random, *self.same_size)
         return tuple(n for n in self.networks[1:] if n not in others)
+
+
+def trained_for(networks: Iterable[Compared]) -> str:
+    """Return in words how many epochs networks were trained for.
+
+    A recipe may plan more epochs than a training came to, by patience or by the clock.
+
+    Args:
+        networks: At least one.
+    """
+    numbers = sorted({len(network.result.history) for network in networks})
+    if len(numbers) > 1:
+        return f"{numbers[0]:,} to {numbers[-1]:,} epochs"
+    return "one epoch" if numbers == [1] else f"{numbers[0]:,} epochs"
 
 
 class _NotKept(nn.Module):

@@ -12,7 +12,7 @@ from ddpnas.report.commands import said_path
 from ddpnas.report.measures import SPLIT_NAMES, mean_and_spread
 from ddpnas.runs.networks import RunNetwork
 from ddpnas.space.user_code import without_folders
-from ddpnas.training.results import Compared, Comparison
+from ddpnas.training.results import Compared, Comparison, trained_for
 from ddpnas.utils.duration import duration
 
 __all__ = ["headline", "trained_headline"]
@@ -140,12 +140,11 @@ def _training_words(view: View | TrainedView, trained: Comparison) -> list[str]:
     found = trained.found
     # A training may use other images than the search.
     of_data = f" of {found.evaluation.data}" * (found.evaluation.data != view.data_name)
-    epochs = found.result.recipe.epochs
     split = SPLIT_NAMES[found.evaluation.split]
     how = "Trained from scratch" if trained.start is None else "Fine-tuned"
     words = [
         (
-            f"{how} for {epochs} epochs, the {_called(view.network)} classifies "
+            f"{how} for {trained_for([found])}, the {_called(view.network)} classifies "
             f"{percent(found.evaluation.accuracy)} of the {split} images{of_data} correctly."
         )
     ]

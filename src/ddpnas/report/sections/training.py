@@ -27,7 +27,7 @@ from ddpnas.report.charts import (
 )
 from ddpnas.report.measures import SPLIT_NAMES
 from ddpnas.report.svg import MARKS, svg_image
-from ddpnas.training.results import Compared, Comparison
+from ddpnas.training.results import Compared, Comparison, trained_for
 from ddpnas.utils.text_width import fitted
 
 __all__ = ["training_section"]
@@ -51,21 +51,13 @@ def training_section(view: View | TrainedView) -> Section | None:
     words = (
         (
             f"Every network was trained with recipe {result.recipe.name} and seed {result.seed} "
-            f"for {_epochs(trained)}."
+            f"for {trained_for(trained.networks)}."
         ),
     )
     title = "Trained from scratch"
     if trained.start is not None:
         title = f"Fine-tuned from {trained.start['name']}"
     return Section("training", title, words, tuple(blocks))
-
-
-def _epochs(trained: Comparison) -> str:
-    """Return in words how many epochs the networks were trained for."""
-    numbers = sorted({len(network.result.history) for network in trained.networks})
-    if len(numbers) > 1:
-        return f"{numbers[0]:,} to {numbers[-1]:,} epochs"
-    return "one epoch" if numbers == [1] else f"{numbers[0]:,} epochs"
 
 
 def _networks_table(view: View | TrainedView, trained: Comparison) -> DataTable:
