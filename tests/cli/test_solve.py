@@ -132,6 +132,23 @@ def test_a_margin_tightens_the_limit_and_the_measured_time_is_printed(
     assert "predicted 3.9, measured now 4.5 (interquartile range 0.1), outside the limit" in shown
 
 
+def test_milliseconds_of_trained_networks_keep_their_decimals(capsys, run, latency, tmp_path):
+    words = ["generate", run, "--costs", latency, "--limit", "latency_ms=4.4", "--json"]
+    chosen = json.loads(printed(capsys, *words))["costs"]["latency_ms"]
+    assert f"{chosen:.6g}" == str(chosen) and chosen % 1
+    out = tmp_path / "trained"
+    words = ["--epochs", "1", "--limit-train-images", "100", "--random", "2", "--device", "cpu"]
+    table = printed(capsys, "train", run, *words, "--quiet", "--out", out)
+    kept = [n["costs"] for n in json.loads((out / "result.json").read_text())["networks"]]
+    mean = f"{(kept[1]['latency_ms'] + kept[2]['latency_ms']) / 2:.6g}"
+    macs = f"{(kept[1]['macs'] + kept[2]['macs']) // 2:,.0f}"
+    assert f" {chosen} " in table and f" {mean} " in table and f" {macs} " in table
+    assert f" {chosen} " in (out / "README.md").read_text()
+    printed(capsys, "report", run, "--trained", out, "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert f"chosen: {chosen} ms" in page and f" %, {chosen} ms" in page
+
+
 def test_a_table_of_another_space_is_refused(capsys, run, latency, tmp_path):
     table = CostTable.load(latency)
     for about, says in [

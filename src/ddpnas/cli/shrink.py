@@ -339,11 +339,11 @@ def _show_shrunk(shrunk: Shrunk, own: str, *, as_json: bool) -> None:
 
 def _show_accuracies(shrunk: Shrunk) -> None:
     costs = list(dict.fromkeys(("macs", "params", *shrunk.limits)))
-    whole = (f"{shrunk.given_costs[name]:,.0f}" for name in costs)
+    whole = (amount(shrunk.given_costs[name]) for name in costs)
     rows = [["as given", *whole, "-", f"{100 * shrunk.given:.2f} %"]]
     found = shrunk.networks[0]
     for one in shrunk.networks:
-        spent = (f"{one.costs[name]:,.0f}" for name in costs)
+        spent = (amount(one.costs[name]) for name in costs)
         cut, fine_tuned = f"{100 * one.cut:.2f} %", f"{100 * one.fine_tuned:.2f} %"
         # Where few widths are within the limits, a control may be what was found.
         same = one is not found and one.architecture == found.architecture

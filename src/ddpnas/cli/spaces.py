@@ -10,7 +10,7 @@ from ddpnas.cli import _show as show
 from ddpnas.costs.count import count_costs
 from ddpnas.generation.best import generate
 from ddpnas.generation.cost_ranges import cost_ranges
-from ddpnas.generation.limits import Limit
+from ddpnas.generation.limits import Limit, amount
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import without_folders
@@ -48,7 +48,7 @@ def show_space(space: SearchSpace, limits: Mapping[str, Limit]) -> None:
     costs = count_costs(space)
     ranges = cost_ranges(space, costs)
     rows = [
-        [r.name, *(f"{value:,.0f}" for value in (r.least, r.median, r.most)), r.unit]
+        [r.name, *(amount(value) for value in (r.least, r.median, r.most)), r.unit]
         for r in ranges
     ]
     title = (
@@ -59,7 +59,7 @@ def show_space(space: SearchSpace, limits: Mapping[str, Limit]) -> None:
     if limits:
         uniform = JointDistribution.uniform(space.decisions)
         found = generate(uniform, space, limits, costs)
-        reached = ", ".join(f"{cost} {value:,.0f}" for cost, value in found.costs.items())
+        reached = ", ".join(f"{cost} {amount(value)}" for cost, value in found.costs.items())
         words = ", ".join(f"{name} {limit.describe()}" for name, limit in limits.items())
         show.line(f"{words}: possible, for example with {reached}:")
         show.line(space.format(found.architecture))

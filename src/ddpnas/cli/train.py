@@ -32,7 +32,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
 from ddpnas.errors import OptionError
-from ddpnas.generation.limits import Limit, checked_limits, parse_limits
+from ddpnas.generation.limits import Limit, amount, checked_limits, parse_limits
 from ddpnas.runs.folder import TRAINED
 from ddpnas.runs.generation_request import GenerationRequest
 from ddpnas.runs.networks import RunNetwork, provenance_of
@@ -295,8 +295,8 @@ def _check_limits(
                 )
             raise OptionError(
                 f"at the size that {by} gives the network it has "
-                f"{costs[name].cost(architecture):,.0f} {costs[name].unit}, over the limit "
-                f"{name} <= {limit.upper:,.0f}; generate one at that size, or {instead}"
+                f"{amount(costs[name].cost(architecture))} {costs[name].unit}, over the limit "
+                f"{name} <= {amount(limit.upper)}; generate one at that size, or {instead}"
             )
 
 
@@ -308,7 +308,7 @@ def _show_trained(trained: list[Compared], costs: Iterable[str], limits: dict[st
         [
             one.name,
             one.text,
-            *(f"{one.costs[name]:,.0f}" if name in one.costs else "-" for name in costs),
+            *(amount(one.costs[name]) if name in one.costs else "-" for name in costs),
             f"{100 * one.evaluation.accuracy:.2f} %",
             *([f"{100 * one.evaluation.macro_f1:.2f} %"] if both else []),
         ]
@@ -324,7 +324,7 @@ def _show_trained(trained: list[Compared], costs: Iterable[str], limits: dict[st
                 [
                     f"{group}, mean",
                     f"of {len(drawn)}{within}",
-                    *(f"{statistics.mean(o.costs[name] for o in drawn):,.0f}" for name in costs),
+                    *(amount(statistics.mean(o.costs[name] for o in drawn)) for name in costs),
                     f"{statistics.mean(accuracies):.2f}{spread} %",
                     *(
                         [f"{100 * statistics.mean(o.evaluation.macro_f1 for o in drawn):.2f} %"]

@@ -333,13 +333,14 @@ def within(
 
 
 def amount(value: float) -> str:
-    """Return a cost for a sentence: whole numbers in full, others with six digits.
+    """Return a cost for a sentence: whole numbers in full, others with six digits or to one.
 
     Examples:
-        >>> amount(2e6), amount(1.23456789), amount(1e300)
-        ('2,000,000', '1.23457', '1e+300')
+        >>> amount(2e6), amount(1.23456789), amount(2345678.5), amount(1e300)
+        ('2,000,000', '1.23457', '2,345,678', '1e+300')
     """
-    if float(value).is_integer() and abs(value) < (10**21 if isinstance(value, int) else 2**53):
+    whole = float(value).is_integer() or abs(value) >= 1e5  # six digits are before the point
+    if whole and abs(value) < (10**21 if isinstance(value, int) else 2**53):
         return f"{round(value):,}"
     return f"{float(value):.6g}"
 

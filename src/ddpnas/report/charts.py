@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ddpnas.generation.limits import amount
 from ddpnas.report.blocks import percent, short_amount
 from ddpnas.report.svg import Axis, Chart
 
@@ -106,6 +107,6 @@ def accuracy_by_cost(
     if limit is not None:
         chart.upright(limit, "limit")
     for p in reversed(points):
-        tip = f"{p.label}: {percent(p.accuracy)}, {p.cost:,.0f} {unit}"
+        tip = f"{p.label}: {percent(p.accuracy)}, {amount(p.cost)} {unit}"
         chart.dot(p.cost, p.accuracy, p.series, tip, mark=p.mark, size=p.size)
     return chart.text()

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ddpnas.generation.limits import Limit
+from ddpnas.generation.limits import Limit, amount
 from ddpnas.space.user_code import names_file
 from ddpnas.utils.text import code_span, markdown
 
@@ -129,7 +129,7 @@ def _rows(about: Mapping[str, Any], result: Mapping[str, Any]) -> list[list[str]
     return [
         [
             one["name"],
-            *(f"{one['costs'][c]:,.0f}" if c in one["costs"] else "-" for c in about["costs"]),
+            *(amount(one["costs"][c]) if c in one["costs"] else "-" for c in about["costs"]),
             f"{100 * one['accuracy']:.2f} %",
         ]
         for one in result["networks"]

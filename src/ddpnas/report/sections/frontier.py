@@ -7,7 +7,7 @@ import statistics
 
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated
-from ddpnas.generation.limits import Limit
+from ddpnas.generation.limits import Limit, amount
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import (
     Column,
@@ -75,13 +75,15 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
     if limited:
         chart.upright(high, "limit")
     for p in shown:
-        title = f"random: {p.costs[name]:,.0f} {unit}, log probability {p.log_prob:.1f}, {p.text}"
+        title = (
+            f"random: {amount(p.costs[name])} {unit}, log probability {p.log_prob:.1f}, {p.text}"
+        )
         chart.dot(p.costs[name], p.log_prob, 6, title, size=2.6)
     line = [(x, y) for x, y in zip(costs, heights, strict=True) if y >= lowest]
     chart.steps([*line, (right, line[-1][1])], 1)
     for best in _thinned(points, 80):
         if best.log_prob >= lowest:
-            title = f"{best.costs[name]:,.0f} {unit}, log probability {best.log_prob:.2f}"
+            title = f"{amount(best.costs[name])} {unit}, log probability {best.log_prob:.2f}"
             chart.dot(best.costs[name], best.log_prob, 1, title, size=2.4)
     legend = [
         Legend(1, "line", "frontier"),
@@ -101,7 +103,7 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
         chart.dot(cost, log_prob, 2, title, mark="triangle", size=4.5)
     if drawn:
         legend.append(Legend(2, "triangle", "random, trained"))
-    chart.dot(at, height, 3, f"chosen: {at:,.0f} {unit}", mark="diamond", size=6.5)
+    chart.dot(at, height, 3, f"chosen: {amount(at)} {unit}", mark="diamond", size=6.5)
     hidden = len(view.random) - len(shown)
     caption = "Height: log probability of a network under the learned distribution."
     if hidden:
