@@ -236,10 +236,32 @@ def test_an_export_goes_on_but_does_not_mix(exported_toy):
     assert {file.name: file.stat().st_mtime_ns for file in exported.glob("*.onnx")} == before
 
 
+def test_onnx_files_of_another_measurement_are_not_timed(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    found = []
+
+    def interrupted_export(space, plan, batch, folder):
+        found.append([file.name for file in folder.glob("*.onnx")])
+        (folder / "network-0.onnx").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddpnas.costs._timers.export_probes", interrupted_export)
+    for space, seed in ((TOY, 0), (TOY, 0), (TOY, 1), (create_space("toy", width=32), 1)):
+        with pytest.raises(KeyboardInterrupt):
+            measure_latency(
+                space, QUICK, backend="onnxruntime", partial=tmp_path / "table.part", seed=seed
+            )
+    assert found == [[], ["network-0.onnx"], [], []]
+
+
 @pytest.mark.slow
-def test_onnxruntime_measures_here(exported_toy, tmp_path):
+def test_onnxruntime_measures_here(tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
     partial = tmp_path / "table.json.part"
-    shutil.copytree(exported_toy, f"{partial}.onnx")  # an export that an interruption left
+    with pytest.raises(KeyboardInterrupt):
+        measure_latency(TOY, QUICK, backend="onnxruntime", partial=partial, on_progress=stopping(3))
+    assert (tmp_path / "table.json.part.onnx" / "network-0.onnx").is_file()
     table = measure_latency(TOY, QUICK, backend="onnxruntime", partial=partial)
     check_table(table)
     assert [path.name for path in tmp_path.iterdir()] == ["table.json.part"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import tempfile
 import time
 import timeit
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from ddpnas.costs._latency_plan import LatencyPlan, Probe
 from ddpnas.costs._onnx_probes import export_probes
 from ddpnas.costs._units import bind
 from ddpnas.costs.config import LatencyConfig
-from ddpnas.costs.stopwatch import CannotRunError, OnnxTimer, processor, quartiles
+from ddpnas.costs.stopwatch import MANIFEST, CannotRunError, OnnxTimer, processor, quartiles
 from ddpnas.errors import OptionError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.environment import environment
+from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.onnx import need_onnx
 
 __all__ = ["machine", "opened_timer", "versions"]
@@ -35,7 +37,11 @@ _OPERATION = 0.05  # time of an operation, of which there are thousands, relativ
 
 @contextlib.contextmanager
 def opened_timer(
-    space: SearchSpace, plan: LatencyPlan, config: LatencyConfig, partial: str | Path | None
+    space: SearchSpace,
+    plan: LatencyPlan,
+    config: LatencyConfig,
+    partial: str | Path | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Iterator[Timer]:
     """Yield a function that times a probe by name.
 
@@ -45,6 +51,7 @@ def opened_timer(
         config: How it is timed.
         partial: The file of timings so far. ONNX files are kept next to it until all is timed, so
             that an interrupted measurement need not export them again.
+        about: What is measured; needed with ``partial``. Files of another measurement are removed.
     """
     if config.backend == "torch":
         yield _TorchTimer(space, plan, config)
@@ -58,9 +65,24 @@ def opened_timer(
         return
     files = Path(f"{partial}.onnx")
     timer = _onnx_timer(files, config)
+    with writable(files):
+        _keep_only(files, about)
     export_probes(space, plan, config.batch, files)
     yield timer
     shutil.rmtree(files)
+
+
+def _keep_only(folder: Path, about: Mapping[str, Any] | None) -> None:
+    """Make a folder of ONNX files, or empty it if they are those of another measurement.
+
+    Their names do not tell: network-0.onnx is another network with another seed.
+    """
+    manifest, now = folder / MANIFEST, json.dumps(about).encode()
+    if not manifest.exists() or manifest.read_bytes() != now:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        write_atomic(manifest, now)
 
 
 def _onnx_timer(folder: Path, config: LatencyConfig) -> OnnxTimer:

@@ -132,7 +132,7 @@ def measure_latency(
     busy = [load()]
     plan = plan_of(space, config, networks)
     kept = _Kept(partial, about, plan)
-    with opened_timer(space, plan, config, partial) as timer:
+    with opened_timer(space, plan, config, partial, about) as timer:
         try:
             _time_all(plan, timer, kept, config, on_progress or (lambda number, i, count: None))
         finally:

@@ -84,7 +84,7 @@ def time_network(
     config = config or LatencyConfig()
     plan = LatencyPlan((), {"network": Probe("network", architecture=architecture)})
     kept: dict[str, list[list[float]]] = {}
-    with opened_timer(space, plan, config, None) as timer:
+    with opened_timer(space, plan, config) as timer:
         measure(
             ["network"],
             timer,
