@@ -38,6 +38,26 @@ def test_measure_prints_how_far_off_the_table_is_and_writes_it(capsys, tmp_path)
     assert "round" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("action", [[], ["import", "measurements.json"]])
+def test_a_folder_is_refused_before_anything_is_measured(capsys, tmp_path, monkeypatch, action):
+    monkeypatch.setattr("ddpnas.cli.latency.measure_latency", pytest.fail)
+    monkeypatch.chdir(tmp_path)
+    for folder in (str(tmp_path), "."):
+        says = refused(capsys, "latency", *action, *TOY, "--out", folder)
+        assert "is a folder; give a file, such as --out" in says
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_measurement_that_cannot_begin_leaves_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    out = tmp_path / "new" / "table.json"
+    says = refused(capsys, "latency", *TOY, "--device", "cuda", "--out", str(out))
+    assert "no CUDA device" in says and list(tmp_path.iterdir()) == []
+    out.parent.mkdir()
+    refused(capsys, "latency", *TOY, "--device", "cuda", "--out", str(out))
+    assert list(tmp_path.rglob("*")) == [out.parent]
+
+
 def test_check_compares_a_runs_network_with_the_table(capsys, tmp_path):
     run = tmp_path / "run"
     small = ["--space-options.channels", "2", "--space-options.cells-per-stage", "1"]

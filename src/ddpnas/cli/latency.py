@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,33 @@ def _measure(options: Namespace) -> None:
     if options.out is None and options.run is not None:
         out = Path(options.run) / LATENCY
     else:
-        out = Path(_needed(options, "out", "--out table.json"))
+        out = _out_file(options)
     config = fields(LatencyConfig, options)
-    mark, partial = (out.with_name(out.name + end) for end in (LOCK, ".part"))
-    with writable(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        locked = lock(out, mark, "give another --out")
-    with locked:
+    with _locked(out) as partial:
         with show.LatencyProgress(quiet=options.quiet) as progress:
             table = measure_latency(space, config, partial=partial, on_progress=progress.update)
         _finish(table, out)
         partial.unlink(missing_ok=True)
-        mark.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[Path]:
+    """Lock the file of a table against other processes, and yield the file of times so far.
+
+    A measurement that fails before its first time leaves nothing behind.
+    """
+    mark, partial = (out.with_name(out.name + end) for end in (LOCK, ".part"))
+    new = not out.parent.exists()
+    with writable(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        locked = lock(out, mark, "give another --out")
+    with locked:
+        try:
+            yield partial
+        finally:
+            mark.unlink(missing_ok=True)
+            if new and not any(out.parent.iterdir()):
+                out.parent.rmdir()
 
 
 def _export(options: Namespace) -> None:
@@ -102,7 +118,7 @@ def _export(options: Namespace) -> None:
 
 
 def _import(options: Namespace, path: str) -> None:
-    out = Path(_needed(options, "out", "--out table.json"))
+    out = _out_file(options)
     measurements = read_measurements(path)
     wanted = {**measurements["options"], **options.space_options}
     code = measurements.get("space_code")
@@ -192,6 +208,14 @@ def _needed(options: Namespace, name: str, example: str) -> str:
     if value is None:
         raise OptionError(f"`ddpnas latency` needs --{name}: for example {example}")
     return str(value)
+
+
+def _out_file(options: Namespace) -> Path:
+    """Return the file to write; a folder is refused before anything is measured."""
+    out = Path(_needed(options, "out", "--out table.json"))
+    if out.is_dir():
+        raise OptionError(f"{out} is a folder; give a file, such as --out {out / LATENCY}")
+    return out
 
 
 def _wanted_space(options: Namespace) -> SearchSpace:

@@ -48,8 +48,7 @@ def show_space(space: SearchSpace, limits: Mapping[str, Limit]) -> None:
     costs = count_costs(space)
     ranges = cost_ranges(space, costs)
     rows = [
-        [r.name, *(amount(value) for value in (r.least, r.median, r.most)), r.unit]
-        for r in ranges
+        [r.name, *(amount(value) for value in (r.least, r.median, r.most)), r.unit] for r in ranges
     ]
     title = (
         f"costs of the search network: exact minimum and maximum, median of "
