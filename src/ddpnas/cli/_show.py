@@ -25,12 +25,13 @@ from ddpnas.space.distribution import JointDistribution
 from ddpnas.training.results import EvaluationResult
 from ddpnas.utils.duration import duration
 from ddpnas.utils.memory import peak_memory
-from ddpnas.utils.text import printable, printable_lines
+from ddpnas.utils.text import json_text, printable, printable_lines
 
 __all__ = [
     "LatencyProgress",
     "SearchProgress",
     "TrainProgress",
+    "as_json",
     "line",
     "memory",
     "pruning",
@@ -59,6 +60,11 @@ def line(text: str, *, quiet: bool = False) -> None:
     """Print one or several lines unless ``quiet``; names in them cannot control the terminal."""
     if not quiet:
         print(printable_lines(text), flush=True)
+
+
+def as_json(content: Any, indent: int | None = 1) -> None:
+    """Print plain data as JSON."""
+    line(json_text(content, indent))
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -102,7 +101,7 @@ def benchmark(options: Namespace) -> None:
         with writable(folder):
             write_results(folder, table, budget, trials, summaries, about)
     if options.json:
-        show.line(json.dumps([asdict(summary) for summary in summaries], indent=1))
+        show.as_json([asdict(summary) for summary in summaries])
         return
     _show_summaries(table, summaries, options)
     show.line(f"finished in {seconds:.0f} s; wrote {folder}")

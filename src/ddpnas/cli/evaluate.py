@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -72,7 +71,7 @@ def evaluate(options: Namespace) -> None:
     data = training_data(model) if options.data is None else options.data
     scored = evaluate_model(model, data, options.split, workers=options.workers)
     if options.json:
-        show.line(json.dumps({"classes": list(model.classes), **scored.to_dict()}))
+        show.as_json({"classes": list(model.classes), **scored.to_dict()}, indent=None)
         return
     show.line(
         f"accuracy {100 * scored.accuracy:.2f} % on {scored.items:,} images "
@@ -103,7 +102,7 @@ def predict(options: Namespace) -> None:
         if not options.json:
             show.line(_said(answers[-1]))
     if options.json:
-        show.line(json.dumps(answers))
+        show.as_json(answers, indent=None)
     if unread:
         more = f" and {len(unread) - _MOST_NAMED} more" if len(unread) > _MOST_NAMED else ""
         raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import time
@@ -167,7 +166,7 @@ def resume(options: Namespace) -> None:
 
 def _show_fitted(fitted: Fitted, as_json: bool) -> None:
     if as_json:
-        show.line(json.dumps(fitted.to_dict(), indent=1))
+        show.as_json(fitted.to_dict())
         return
     folder = shlex.quote(str(fitted.folder))
     split, both = show.split(fitted.evaluation), fitted.evaluation.is_imbalanced

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ddpnas.generation.limits import amount
 from ddpnas.runs.generation_request import GenerationTask
 from ddpnas.runs.run import Run
 from ddpnas.utils.files import writable, write_atomic
-from ddpnas.utils.text import csv_text, plot_text
+from ddpnas.utils.text import csv_text, json_text, plot_text
 
 __all__ = ["COMMANDS"]
 
@@ -67,7 +66,7 @@ def frontier(options: Namespace) -> None:
     for path in paths:
         _write(path, found, task, options)
     if options.json:
-        show.line(json.dumps(_records(found, task), indent=1))
+        show.as_json(_records(found, task))
     elif options.csv:
         show.line(_csv(found, task).rstrip())
     else:
@@ -109,8 +108,7 @@ def _write(
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".json":
-            text = json.dumps(_records(found, task), indent=1)
-            write_atomic(path, text.encode())
+            write_atomic(path, json_text(_records(found, task), indent=1).encode())
         elif path.suffix == ".csv":
             write_atomic(path, _csv(found, task).encode())
         else:

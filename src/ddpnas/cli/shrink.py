@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,11 +162,10 @@ def run(options: Namespace) -> None:
     if not options.json:
         _show_groups(task.space.groups)
     if task.is_met:
-        show.line(
-            json.dumps({"networks": []})
-            if options.json
-            else "the network is within the limits already; nothing is cut and nothing saved"
-        )
+        if options.json:
+            show.as_json({"networks": []}, indent=None)
+        else:
+            show.line("the network is within the limits already; nothing is cut and nothing saved")
         return
     if not options.json:
         _show_plan(task)
@@ -209,7 +207,7 @@ def generate_widths(options: Namespace) -> None:
     if options.json:
         listed = [_plain(one) for one in found]
         answer = {**listed[0], "top": listed} if len(found) > 1 else listed[0]
-        show.line(json.dumps(answer, indent=1))
+        show.as_json(answer)
         return
     costs = list(found[0].costs)
     rows = [
@@ -326,7 +324,7 @@ def _show_shrunk(shrunk: Shrunk, own: str, *, as_json: bool) -> None:
     report = write_report(str(shrunk.folder))
     if as_json:
         files = {"onnx": str(Path(str(shrunk.folder)) / ONNX), "report": str(report)}
-        show.line(json.dumps({**shrunk.to_dict(), "files": files}, indent=1))
+        show.as_json({**shrunk.to_dict(), "files": files})
         return
     _show_accuracies(shrunk)
     out = shlex.quote(str(shrunk.folder))

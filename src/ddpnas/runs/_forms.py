@@ -73,10 +73,10 @@ class _CandidateForm(TypedDict):
     text: str
     costs: dict[str, float]
     margin: dict[str, float]
-    log_prob: Measured  # minus infinity for an option of probability 0
+    log_prob: Measured | None  # None for an option of probability 0
     certificate: CertificateForm
-    score: NotRequired[Measured]
-    accuracy: NotRequired[Measured]
+    score: NotRequired[Measured | None]  # None for one that is not finite
+    accuracy: NotRequired[Measured | None]
 
 
 class GeneratedForm(_CandidateForm, RequestForm):

@@ -34,6 +34,7 @@ from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpo
 from ddpnas.training.saving import lock_trained
 from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic
 from ddpnas.utils.read import Whole, checked_content, whole_lines
+from ddpnas.utils.text import json_text
 
 __all__ = [
     "BEST",
@@ -281,7 +282,7 @@ class RunFolder:
         """
         with self._writing():
             self._sync_lines()
-            write_atomic(self.path / name, (json.dumps(data, indent=1) + "\n").encode())
+            write_atomic(self.path / name, (json_text(data, indent=1) + "\n").encode())
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add a record as a line to the ``.jsonl`` file of that name.

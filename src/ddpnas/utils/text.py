@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
     "code_span",
     "csv_text",
+    "json_text",
     "markdown",
     "plot_text",
     "printable",
@@ -80,6 +83,16 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return stream.getvalue()
 
 
+def json_text(content: Any, indent: int | None = None) -> str:
+    """Return plain data as JSON with null for NaN and infinity, which JSON lacks.
+
+    Example:
+        >>> json_text({"log_prob": -math.inf, "score": 0.5})
+        '{"log_prob": null, "score": 0.5}'
+    """
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
 def markdown(name: str) -> str:
     r"""Return a name as Markdown shows it: no markup, HTML or line breaks.
 
@@ -111,6 +124,14 @@ def plot_text(name: str) -> str:
         '\\$5'
     """
     return printable(name).replace("$", r"\$")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> Any:

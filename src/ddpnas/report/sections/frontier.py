@@ -51,14 +51,16 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
     unit = view.units[name]
     points = view.frontier(name)
     costs = [p.costs[name] for p in points]
-    heights = [p.log_prob for p in points]
+    # A network with an option of probability 0 has no height.
+    heights = [p.log_prob for p in points if math.isfinite(p.log_prob)] or [0.0]
+    random = [p for p in view.random if math.isfinite(p.log_prob)]
     at = view.costs[name].cost(view.network.architecture)
     height = run.distribution.log_prob(view.network.architecture)
     # Random networks can be so improbable that the frontier would be a flat line at the top: the
     # axis then ends a bit below their median.
-    usual = statistics.median(p.log_prob for p in view.random)
+    usual = statistics.median([p.log_prob for p in random] or [min(heights)])
     lowest = max(min(heights), 1.5 * usual) if min(heights) < usual else min(usual, *heights)
-    shown = [p for p in view.random if p.log_prob >= lowest]
+    shown = [p for p in random if p.log_prob >= lowest]
     high = view.limits.get(name, Limit()).upper
     limited = math.isfinite(high)
     right = max([*costs, at, *(p.costs[name] for p in shown), high if limited else 0])
@@ -79,8 +81,9 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
             f"random: {amount(p.costs[name])} {unit}, log probability {p.log_prob:.1f}, {p.text}"
         )
         chart.dot(p.costs[name], p.log_prob, 6, title, size=2.6)
-    line = [(x, y) for x, y in zip(costs, heights, strict=True) if y >= lowest]
-    chart.steps([*line, (right, line[-1][1])], 1)
+    line = [(p.costs[name], p.log_prob) for p in points if p.log_prob >= lowest]
+    if line:
+        chart.steps([*line, (right, line[-1][1])], 1)
     for best in _thinned(points, 80):
         if best.log_prob >= lowest:
             title = f"{amount(best.costs[name])} {unit}, log probability {best.log_prob:.2f}"
@@ -103,7 +106,8 @@ def _figure(view: View, name: str, *, alone: bool) -> Figure:
         chart.dot(cost, log_prob, 2, title, mark="triangle", size=4.5)
     if drawn:
         legend.append(Legend(2, "triangle", "random, trained"))
-    chart.dot(at, height, 3, f"chosen: {amount(at)} {unit}", mark="diamond", size=6.5)
+    if math.isfinite(height):
+        chart.dot(at, height, 3, f"chosen: {amount(at)} {unit}", mark="diamond", size=6.5)
     hidden = len(view.random) - len(shown)
     caption = "Height: log probability of a network under the learned distribution."
     if hidden:
