@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from ddpnas import CostTable, SearchResult, create_space
 from ddpnas.cli import main
 from ddpnas.costs import LatencyCheck
+from ddpnas.evaluators import Evaluation
+from ddpnas.runs import Run
 from ddpnas.space.decisions import Architecture
 
 SMALL = [
@@ -84,6 +87,23 @@ def test_the_best_networks_are_listed_and_may_be_scored_again(capsys, run):
     assert record["text"] == record["top"][record["chosen"]]["text"]
     assert record["changed_by_rescoring"] == (record["chosen"] > 0)
     assert "the choice" in printed(capsys, *words)
+
+
+def test_a_candidate_that_diverges_is_not_chosen(capsys, run, monkeypatch):
+    scores = [math.nan, 0.5, 0.75, math.inf]
+    evaluations = [Evaluation(score, {}) for score in scores]
+    monkeypatch.setattr("ddpnas.runs.run.Run.rescore", lambda *given, **named: evaluations)
+    words = ["generate", run, "--limit", "macs=300K", "--rescore", "4"]
+    record = json.loads(printed(capsys, *words, "--json"), parse_constant=pytest.fail)
+    assert record["chosen"] == 2 and [one["score"] for one in record["top"]] == [
+        None,
+        0.5,
+        0.75,
+        None,
+    ]
+    shown = printed(capsys, *words, "--top", "4")
+    assert "to number 3 (0.7500)" in shown and "75.00 %" not in shown
+    assert Run(run).generated["top"][0]["score"] is None
 
 
 def test_every_objective_is_maximised(capsys, run):

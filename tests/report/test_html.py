@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import itertools
 import json
+import math
 import re
 import shlex
 import shutil
@@ -321,6 +322,53 @@ def test_scores_that_are_losses_are_shown_as_accuracies(run, tmp_path):
     rows = rows_of(tmp_path / "page-data" / "history.csv")
     assert rows[0][3:5] == ["accuracy", "score"]
     assert [float(r[3]) for r in rows[1:]] == [i / 20 for i in range(15)]
+
+
+def test_scores_that_are_no_accuracies_are_shown_as_numbers(run, unfinished, tmp_path):
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()[:7]]
+    scores = [math.nan, *(-1.5 + i / 8 for i in range(6))]
+    with open(run / "history.jsonl", "w") as stream:
+        for record, score in zip(lines, scores):
+            del record["accuracy"]
+            stream.write(json.dumps({**record, "score": score}) + "\n")
+    assert Run(run).best_measure == -0.875
+    text = write_report(run, tmp_path / "page.html").read_text()
+    rows = rows_of(tmp_path / "page-data" / "history.csv")
+    assert rows[0][3:5] == ["score", "seconds"]
+    assert [r[3] for r in rows[1:]] == [str(score) for score in scores]
+    page = Reader(text)
+    assert "Score of each architecture" in page.text and "change of score against" in page.text
+    assert "-0.875" in page.text and "-87.50" not in text and "alidation accuracy" not in page.text
+    shutil.copytree(run, tmp_path / "other")
+    page = read(write_report([run, tmp_path / "other"], tmp_path / "two.html"))
+    assert (
+        page.tables["comparison"][1][page.tables["comparison"][0].index("best score")] == "-0.875"
+    )
+
+
+def test_networks_of_probability_zero_have_no_height(run, tmp_path, capsys):
+    found = json.loads((run / "result.json").read_text())
+    theta = found["distribution"]["theta"]
+    for row in theta.values():  # all but the likeliest option
+        best = max(row, key=row.get)
+        row.update({option: float(option == best) for option in row})
+    (run / "result.json").write_text(json.dumps(found))
+    space = Run(run).space()
+    likeliest = {name: max(row, key=row.get) for name, row in theta.items()}
+    below = f"macs={ddpnas.count_costs(space)['macs'].cost(likeliest) - 1:.0f}"
+    capsys.readouterr()
+
+    def strict(*words):
+        assert main([*map(str, words)]) == 0
+        return json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+
+    assert strict("generate", run, "--limit", below, "--json")["log_prob"] is None
+    json.loads((run / "generated.json").read_text(), parse_constant=pytest.fail)
+    points = strict("frontier", run, "--cost", "macs", "--out", tmp_path / "f.json", "--json")
+    assert points[-1]["log_prob"] == 0 and points[0]["log_prob"] is None
+    assert points == json.loads((tmp_path / "f.json").read_text(), parse_constant=pytest.fail)
+    page = read(write_report(run, tmp_path / "page.html"))
+    assert page.tables["frontier_macs"][1][1] == "-inf"
 
 
 def test_accuracies_of_a_table_are_not_called_those_of_the_images(small_space, stripes, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def generate(options: Namespace) -> None:
             on_progress=progress.update,
         )
     if options.json:
-        show.line(json.dumps(found.to_dict(), indent=1))
+        show.as_json(found.to_dict())
     else:
         _show_costs(found)
         show.line(f"architecture: {found.text}")
@@ -138,8 +137,9 @@ def _show_list(found: GenerationResult, top: int) -> None:
     for i, one in enumerate(found.candidates[:top]):
         shown = ["-", "-"] if scores else []
         if i < len(scores):
-            accuracy = scores[i].details.get("accuracy", scores[i].score)
-            shown = [f"{scores[i].score:.4f}", f"{100 * accuracy:.2f} %"]
+            accuracy = scores[i].details.get("accuracy")
+            said = "-" if accuracy is None else f"{100 * accuracy:.2f} %"
+            shown = [f"{scores[i].score:.4f}", said]
         rows.append(
             [
                 str(i + 1),

@@ -282,8 +282,8 @@ def _show_result(
     run = Run(folder)
     show.pruning(result.distribution, run.stages[1:])
     show.line(f"architecture found: {result.text}")
-    best = run.best_accuracy
-    reached = "" if best is None else f"; best {run.judged_by} {100 * best:.2f} %"
+    best = run.best_measure
+    reached = "" if best is None else f"; best {run.judged_by} {run.written_measure(best)}"
     show.line(f"{run.scored} in {duration(result.seconds)}{reached}")
     macs = count_costs(space)["macs"]
     least, most = cost_bounds(macs, space)

@@ -179,13 +179,11 @@ class View:
 
     @functools.cached_property
     def effects(self) -> tuple[ChoiceEffect, ...]:
-        """Effect of every choice on the accuracy; empty while all accuracies are equal."""
+        """Effect of every choice on accuracy or score; empty while all of these are equal."""
         step = -(-len(self.run.history) // MOST_FITTED) or 1
         architectures = [record["architecture"] for record in self.run.history[::step]]
         try:
-            return choice_effects(
-                self.run.decision_space, architectures, self.run.accuracies[::step]
-            )
+            return choice_effects(self.run.decision_space, architectures, self.run.measures[::step])
         except DataError:
             return ()
 

@@ -8,8 +8,16 @@ from dataclasses import dataclass
 from ddpnas.generation.limits import amount
 from ddpnas.report.blocks import percent, short_amount
 from ddpnas.report.svg import Axis, Chart
+from ddpnas.runs.run import Run
 
-__all__ = ["CostPoint", "Curve", "accuracy_by_cost", "curves_by_epoch", "whole_percent"]
+__all__ = [
+    "CostPoint",
+    "Curve",
+    "accuracy_by_cost",
+    "axis_text",
+    "curves_by_epoch",
+    "whole_percent",
+]
 
 _MOST_MARKED = 100  # epochs; the points of longer curves are too dense to carry marks
 _SIZE = {"width": 350, "height": 260}
@@ -42,6 +50,11 @@ class CostPoint:
     cost: float
     accuracy: float
     size: float
+
+
+def axis_text(run: Run) -> Callable[[float], str]:
+    """Return what writes the ticks of an axis of :attr:`ddpnas.runs.Run.measures`."""
+    return whole_percent if run.has_accuracies else "{:g}".format
 
 
 def whole_percent(fraction: float) -> str:

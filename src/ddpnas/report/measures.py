@@ -61,12 +61,12 @@ def time_spent(run: Run) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class StageMean:
-    """The mean accuracy of a stage.
+    """The mean accuracy or score of a stage.
 
     Attributes:
         stage: Number of prunings before it, 0 for the first.
         start, end: Its evaluations, from ``start`` to before ``end``.
-        mean: Mean validation accuracy; not finite if a training diverged.
+        mean: Mean of what the search judged by; not finite if a training diverged.
     """
 
     stage: int
@@ -76,11 +76,11 @@ class StageMean:
 
 
 def stage_means(run: Run) -> list[StageMean]:
-    """Return the mean validation accuracy of each stage, in order."""
-    means, accuracies = [], run.accuracies
+    """Return the mean accuracy or score of each stage, in order."""
+    means, measures = [], run.measures
     for stage, records in groupby(enumerate(run.history), key=lambda pair: pair[1]["stage"]):
         members = [i for i, _ in records]
-        mean = math.fsum(accuracies[i] for i in members) / len(members)
+        mean = math.fsum(measures[i] for i in members) / len(members)
         means.append(StageMean(stage, members[0], members[-1] + 1, mean))
     return means
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,19 +164,32 @@ class RunFiles:
         return tuple(records)
 
     @property
-    def accuracies(self) -> list[float]:
-        """The validation accuracy of each scored architecture (the score may be a loss)."""
-        return [record.get("accuracy", record["score"]) for record in self.history]
+    def has_accuracies(self) -> bool:
+        """Whether each score came with an accuracy, which a user's evaluator need not measure."""
+        return all("accuracy" in record for record in self.history)
 
     @property
-    def best_accuracy(self) -> float | None:
-        """The highest of :attr:`accuracies` on all classes; None before there is one."""
-        records = zip(self.history, self.accuracies, strict=True)
-        return max((a for record, a in records if "classes" not in record), default=None)
+    def measures(self) -> list[float]:
+        """The accuracy of each scored architecture (the score may be a loss), else its score."""
+        name = "accuracy" if self.has_accuracies else "score"
+        return [record[name] for record in self.history]
+
+    @property
+    def best_measure(self) -> float | None:
+        """The highest of :attr:`measures` on all classes; None before there is a finite one."""
+        records = zip(self.history, self.measures, strict=True)
+        whole = (value for record, value in records if "classes" not in record)
+        return max(filter(math.isfinite, whole), default=None)
+
+    def written_measure(self, value: float) -> str:
+        """Return one of :attr:`measures` as text: an accuracy in percent, a score as a number."""
+        return f"{100 * value:.2f} %" if self.has_accuracies else f"{value:.4g}"
 
     @property
     def judged_by(self) -> str:
-        """What :attr:`accuracies` are: not all come from the images of the run."""
+        """What :attr:`measures` are: not all come from the images of the run."""
+        if not self.has_accuracies:
+            return "score"
         if self.config.evaluator == "table":
             table = TableConfig(**self.config.evaluator_options).table
             return f"accuracy in benchmark table {table}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,9 +199,13 @@ class GenerationResult:
 
     @property
     def place(self) -> int:
-        """Position of the chosen network, from 0: the highest score, or 0 without scores."""
+        """Position of the chosen network, from 0: the highest score, or 0 without scores.
+
+        A score that is not finite, as of a network that diverged, is the lowest.
+        """
+        scores = [s.score if math.isfinite(s.score) else -math.inf for s in self.scores]
         # max() keeps the first of equal scores, which is the likelier network.
-        return max(range(len(self.scores)), key=lambda i: self.scores[i].score, default=0)
+        return max(range(len(scores)), key=scores.__getitem__, default=0)
 
     @property
     def chosen(self) -> Generated:
@@ -216,8 +221,9 @@ class GenerationResult:
         """Return the answer as plain data for JSON: the choice, its list and the request."""
         listed = [self._candidate(one) for one in self.candidates]
         for record, score in zip(listed, self.scores, strict=False):
-            accuracy = score.details.get("accuracy", score.score)
-            record.update(score=score.score, accuracy=accuracy)
+            record["score"] = score.score
+            if "accuracy" in score.details:
+                record["accuracy"] = score.details["accuracy"]
         content = {**listed[self.place], **self.task.request.to_dict()}
         if len(listed) > 1:
             content["top"] = listed

@@ -21,8 +21,8 @@ from ddpnas.report.charts import (
     CostPoint,
     Curve,
     accuracy_by_cost,
+    axis_text,
     curves_by_epoch,
-    whole_percent,
 )
 from ddpnas.report.measures import mean_and_spread, stage_means
 from ddpnas.report.svg import MARKS, Axis, Chart
@@ -49,8 +49,9 @@ def comparison_headline(views: Sequence[View]) -> Headline:
         if v.run.trained is not None:
             value = v.run.trained.found.evaluation.accuracy
             tiles.append(Tile(v.run.label, percent(value), value, "accuracy of the found network"))
-        elif (reached := v.run.best_accuracy) is not None:
-            tiles.append(Tile(v.run.label, percent(reached), reached, "best score in the search"))
+        elif (reached := v.run.best_measure) is not None:
+            said = v.run.written_measure(reached)
+            tiles.append(Tile(v.run.label, said, reached, "best score in the search"))
     words += _warnings(views)
     unfinished = [v.run.label for v in views if not v.run.finished]
     status = f"unfinished: {', '.join(unfinished)}" if unfinished else "finished"
@@ -97,6 +98,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
         for name in dict.fromkeys(["macs", "params", *limited])
         if any(name in v.network_costs for v in views)
     ]
+    percents = all(v.run.has_accuracies for v in views)
     rows = []
     for v in views:
         run, trained = v.run, v.run.trained
@@ -112,7 +114,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
                 len(random) if trained is not None else None,
                 mean_and_spread(same_size)[0] if same_size else None,
                 *(v.network_costs.get(name) for name in costs),
-                run.best_accuracy,
+                run.best_measure,
                 len(run.history),
                 run.seconds,
                 run.space_name,
@@ -131,7 +133,7 @@ def _side_by_side(views: Sequence[View]) -> Section:
             Column("random networks", "count"),
             Column("same size mean", "percent"),
             *(Column(name, "amount") for name in costs),
-            Column("best score", "percent"),
+            Column("best score", "percent" if percents else "number"),
             Column("scored", "count"),
             Column("time", "seconds", "s"),
             Column("space"),
@@ -144,30 +146,33 @@ def _side_by_side(views: Sequence[View]) -> Section:
     words = (
         (
             "Accuracy is that of the found network, trained from scratch. The best score is the "
-            "highest accuracy during the search."
+            f"highest {'accuracy' if percents else 'accuracy or score'} during the search."
         ),
     )
     return Section("comparison", "Side by side", words, (table,))
 
 
 def _scores(views: Sequence[View]) -> Section | None:
-    scores = [a for v in views for a in v.run.accuracies if math.isfinite(a)]
-    if not scores:
+    scores = [a for v in views for a in v.run.measures if math.isfinite(a)]
+    # Accuracies and scores that are none share no axis.
+    if not scores or len({v.run.has_accuracies for v in views}) > 1:
         return None
+    first = views[0].run
+    what = "Accuracy" if first.has_accuracies else "Score"
     chart = Chart(
-        "Accuracy of the scored architectures, run by run",
-        f"{len(views)} runs; the highest score is {percent(max(scores))}.",
+        f"{what} of the scored architectures, run by run",
+        f"{len(views)} runs; the highest score is {first.written_measure(max(scores))}.",
         Axis("evaluations", 0, max(len(v.run.history) for v in views), whole=True),
-        Axis("", min(scores), max(scores), whole_percent, pad=0.06),
+        Axis("", min(scores), max(scores), axis_text(first), pad=0.06),
         left=50,
     )
     for i, v in enumerate(views):
         series, mark = _series(i)
-        reached = v.run.accuracies
+        reached = v.run.measures
         step = -(-len(reached) // 500)
         for k, accuracy in list(enumerate(reached))[:: max(1, step)]:
             if math.isfinite(accuracy):
-                title = f"{v.run.label}, {k + 1}: {percent(accuracy)}"
+                title = f"{v.run.label}, {k + 1}: {v.run.written_measure(accuracy)}"
                 chart.dot(k + 0.5, accuracy, series, title, mark=mark, size=2.6)
         for one in stage_means(v.run):
             if math.isfinite(one.mean):

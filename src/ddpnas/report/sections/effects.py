@@ -13,20 +13,22 @@ _MOST_SHOWN = 30
 
 
 def effects_section(view: View) -> Section | None:
-    """Return the effect of each choice on the accuracy, with its uncertainty."""
+    """Return the effect of each choice on accuracy or score, with its uncertainty."""
     found = view.effects
     if not found:
         return None
-    measure = view.run.judged_by
+    measure, percents = view.run.judged_by, view.run.has_accuracies
+    scale, unit = (100, " percentage points") if percents else (1, "")
+    write = ("{:+.1f}" if percents else "{:+.3g}").format
     largest = sorted(found, key=lambda e: -abs(e.mean))[:_MOST_SHOWN]
     shown = [e for e in found if e in largest]
     reach = max(abs(e.mean) + 2 * e.spread for e in shown)
     best, worst = max(found, key=lambda e: e.mean), min(found, key=lambda e: e.mean)
     chart = Chart(
         f"Effect of the choices on {measure}",
-        f"Largest gain: {best.option} at {best.decision}, {100 * best.mean:+.1f} percentage "
-        f"points; largest loss: {worst.option} at {worst.decision}, {100 * worst.mean:+.1f}.",
-        Axis("percentage points", -100 * reach, 100 * reach, _signed, pad=0.02),
+        f"Largest gain: {best.option} at {best.decision}, {write(scale * best.mean)}{unit}; "
+        f"largest loss: {worst.option} at {worst.decision}, {write(scale * worst.mean)}.",
+        Axis(unit.strip() or measure, -scale * reach, scale * reach, _signed, pad=0.02),
         Axis("", 0, len(shown), most=1),
         height=66 + 17 * len(shown),
         left=180,
@@ -37,14 +39,14 @@ def effects_section(view: View) -> Section | None:
     for i, effect in enumerate(shown):
         y = len(shown) - i - 0.5
         series = 1 if chosen is not None and chosen[effect.decision] == effect.option else 6
-        low, high = (100 * (effect.mean + side * 2 * effect.spread) for side in (-1, 1))
+        low, high = (scale * (effect.mean + side * 2 * effect.spread) for side in (-1, 1))
         chart.interval(low, high, y, series)
         title = (
-            f"{effect.decision} = {effect.option}: {100 * effect.mean:+.2f} points, standard "
-            f"deviation {100 * effect.spread:.2f}, seen {effect.count} times"
+            f"{effect.decision} = {effect.option}: {scale * effect.mean:+.3g}{unit}, standard "
+            f"deviation {scale * effect.spread:.2g}, seen {effect.count} times"
         )
         mark = "circle" if series == 1 else "ring"
-        chart.dot(100 * effect.mean, y, series, title, mark=mark, size=3.6)
+        chart.dot(scale * effect.mean, y, series, title, mark=mark, size=3.6)
         names.append((y, fitted(f"{effect.decision} {effect.option}", 172)))
     table = DataTable(
         "effects",
@@ -52,7 +54,7 @@ def effects_section(view: View) -> Section | None:
         (
             Column("decision"),
             Column("option"),
-            Column("effect on accuracy", "signed"),
+            Column(f"effect on {'accuracy' if percents else 'score'}", "signed"),
             Column("standard deviation", "number"),
             Column("seen", "count"),
         ),

@@ -27,12 +27,12 @@ def headline(view: View) -> Headline:
     tiles: list[Tile] = []
     if run.trained is not None:
         tiles += _accuracy_tiles(run.trained, _called(view.network))
-    elif (best := run.best_accuracy) is not None:
+    elif (best := run.best_measure) is not None:
         name = "best so far" if not run.finished else "best in the search"
         note = run.judged_by
         if run.shared:
             note += " with shared weights, before training on its own"
-        tiles.append(Tile(name, percent(best), best, note))
+        tiles.append(Tile(name, run.written_measure(best), best, note))
     tiles += _cost_tiles(view)
     if run.history:
         tiles.append(Tile("search time", duration(run.seconds), run.seconds, run.scored))

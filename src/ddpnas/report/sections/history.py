@@ -6,8 +6,8 @@ import math
 
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.report.analysis import View
-from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section, percent
-from ddpnas.report.charts import Curve, curves_by_epoch, whole_percent
+from ddpnas.report.blocks import Column, DataTable, Figure, Legend, Section
+from ddpnas.report.charts import Curve, axis_text, curves_by_epoch
 from ddpnas.report.measures import stage_means
 from ddpnas.report.svg import Axis, Chart
 
@@ -17,7 +17,7 @@ _MOST_DOTS = 1500
 
 
 def history_section(view: View) -> Section | None:
-    """Return the accuracy behind every score, stage by stage."""
+    """Return the accuracy behind every score, or the score itself, stage by stage."""
     run = view.run
     if not run.history:
         return None
@@ -34,14 +34,14 @@ def history_section(view: View) -> Section | None:
 
 def _chart(view: View) -> str:
     """Return a dot for each score, over the stages and their means."""
-    run, scores = view.run, view.run.accuracies
+    run, scores = view.run, view.run.measures
     finite = [s for s in scores if math.isfinite(s)] or [0.0]
     chart = Chart(
         f"{run.judged_by.capitalize()} of the scored architectures",
-        f"{len(scores)} scores in order; from {percent(scores[0])} at the start to a best "
-        f"of {percent(max(finite))}.",
+        f"{len(scores)} scores in order; from {run.written_measure(scores[0])} at the start to "
+        f"a best of {run.written_measure(max(finite))}.",
         Axis("evaluations", 0, max(run.planned or 0, len(scores)), "{:g}".format, whole=True),
-        Axis("", min(finite), max(finite), whole_percent, pad=0.08),
+        Axis("", min(finite), max(finite), axis_text(run), pad=0.08),
         left=50,
     )
     stages = stage_means(run)
@@ -54,14 +54,14 @@ def _chart(view: View) -> str:
     step = -(-len(scores) // _MOST_DOTS)
     for i, record in list(enumerate(run.history))[::step]:
         if math.isfinite(scores[i]):
-            title = f"{i + 1}: {percent(scores[i])}, {text(record['architecture'])}"
+            title = f"{i + 1}: {run.written_measure(scores[i])}, {text(record['architecture'])}"
             chart.dot(i + 0.5, scores[i], 1, title)
     return chart.text()
 
 
 def _table(view: View) -> DataTable:
     """Return a row for each score, with what the evaluator measured."""
-    run, scores = view.run, view.run.accuracies
+    run, scores = view.run, view.run.measures
     text = (view.space or run.decision_space).format
     optional = (
         Column("score", "number"),
@@ -81,7 +81,7 @@ def _table(view: View) -> DataTable:
         (
             Column("evaluation", "count"),
             Column("stage", "count"),
-            Column("accuracy", "percent"),
+            Column("accuracy", "percent") if run.has_accuracies else Column("score", "number"),
             *measured,
             Column("architecture"),
         ),

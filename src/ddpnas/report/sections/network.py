@@ -124,7 +124,8 @@ def _facts(network: RunNetwork) -> tuple[Fact, ...]:
     generated = network.generated
     if generated is not None:
         log_prob, gap = generated["log_prob"], generated["certificate"]["gap"]
-        facts.append(Fact("log probability", f"{log_prob:.4g}", log_prob))
+        if log_prob is not None:  # None where an option has probability 0
+            facts.append(Fact("log probability", f"{log_prob:.4g}", log_prob))
         place = generated.get("chosen", 0)
         ahead = "no network" if place == 0 else f"at most {place} network{'s' * (place > 1)}"
         within = " within the limits" if network.limits else ""
@@ -153,7 +154,7 @@ def _rescored(generated: Mapping[str, Any]) -> DataTable | None:
             Column("architecture"),
         ),
         tuple(
-            (i, one["log_prob"], one["score"], one["accuracy"], one["text"])
+            (i, one["log_prob"], one["score"], one.get("accuracy"), one["text"])
             for i, one in enumerate(candidates, start=1)
         ),
         folded=True,
