@@ -78,6 +78,33 @@ def test_unknown_classes_and_absent_data_are_refused(model, tmp_path):
         ddpnas.evaluate(model)
 
 
+def test_labels_of_other_classes_are_refused(model):
+    images = torch.full((30, 1, 4, 6), 128, dtype=torch.uint8)
+    pair = (images, torch.arange(30) % 3)
+    for classes in (("apple", "banana", "cherry"), CLASSES[::-1]):
+        data = ddpnas.make_data(pair, classes=classes, name="fruit")
+        with pytest.raises(DataError, match="the classes of fruit are .* knows dark, grey, light"):
+            ddpnas.evaluate(model, data)
+    numbers = dataclasses.replace(model, classes=("0", "1", "2"))
+    named = ddpnas.make_data(pair, classes=CLASSES)
+    for known, data in ((model, named), (model, pair), (numbers, named), (numbers, pair)):
+        assert ddpnas.evaluate(known, data).accuracy == pytest.approx(1 / 3)
+
+
+def test_inputs_of_another_kind_than_in_training_are_refused(model, tmp_path):
+    labels = torch.arange(30) % 3
+    images = torch.full((30, 1, 4, 6), 128, dtype=torch.uint8)
+    unchanged = dataclasses.replace(model, mean=(), std=())
+    with pytest.raises(DataError, match="holds inputs that are .* trained on uint8 images"):
+        ddpnas.evaluate(model, (images / 255, labels))
+    with pytest.raises(DataError, match="holds uint8 images; the network was trained on inputs"):
+        ddpnas.evaluate(unchanged, (images, labels))
+    write(tmp_path, dark=[10], grey=[120])
+    with pytest.raises(DataError, match="takes tensors of shape .* unchanged, not images"):
+        ddpnas.evaluate(unchanged, tmp_path)
+    assert ddpnas.evaluate(unchanged, (images / 255, labels)).accuracy == pytest.approx(1 / 3)
+
+
 def test_the_data_of_the_training_is_split_as_then(model, tmp_path, caplog):
     write(tmp_path / "i", dark=[10] * 10, grey=[120] * 10, light=[240] * 10)
     data = ddpnas.load_data(tmp_path / "i", image_size=6)

@@ -79,6 +79,7 @@ def _images(
     elif isinstance(data, (str, Path)):
         again = model.find_data(data)
         if again is None:
+            model.preprocessing.require_images()
             chosen, images = load_labelled(
                 data,
                 model.classes,
@@ -103,10 +104,29 @@ def _images(
             f"{found.name} has inputs of shape {found.input_shape} and {len(found.classes)} "
             f"classes; the network takes {model.input_shape} and knows {len(model.classes)}"
         )
+    _check_same_task(model, found)
     name = split or found.held_out
     if name not in found.splits:
         raise DataError(f"{found.name} has no split {name!r}; it has {', '.join(found.splits)}")
     return found.name, name, found.splits[name]
+
+
+def _check_same_task(model: TrainedModel, found: Data) -> None:
+    """Check that labels and inputs mean to the network what they mean in these data.
+
+    Raises:
+        DataError: The classes have other names, or only one of both normalizes its inputs.
+    """
+    numbers = tuple(map(str, range(len(model.classes))))  # what classes without names are called
+    if found.classes != model.classes and numbers not in (found.classes, model.classes):
+        raise DataError(
+            f"the classes of {found.name} are {', '.join(found.classes)}; the network knows "
+            f"{', '.join(model.classes)}, in this order"
+        )
+    if bool(found.mean) != bool(model.mean):
+        kinds = ("uint8 images", "inputs that are taken unchanged, such as floats")
+        theirs, ours = kinds if found.mean else kinds[::-1]
+        raise DataError(f"{found.name} holds {theirs}; the network was trained on {ours}")
 
 
 def _called_alike(model: TrainedModel, data: str | Path) -> bool:
