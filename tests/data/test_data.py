@@ -9,7 +9,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch.utils.data import Dataset
 
 from ddpnas import make_data
-from ddpnas.data._images import fit_file, fit_image
+from ddpnas.data._images import fit_file, fit_image, reading
 from ddpnas.data.data import stratified
 from ddpnas.data.splits import DatasetSplit, TensorSplit
 from ddpnas.errors import DataError, DdpnasError
@@ -247,6 +247,22 @@ def test_damaged_exif_data_makes_no_image_unreadable():
     Image.fromarray(np.rot90(upright)).save(stream, "JPEG", exif=exif)
     with Image.open(stream) as image:
         assert np.array_equal(fit_image(image, (16, 32), "L")[0], upright)
+
+
+@pytest.mark.parametrize("exif", [b"MM\0*", b"II*\0\x08\0\0\0\x09\0", b"??", b"XX*\0" + bytes(9)])
+def test_an_image_whose_exif_data_end_too_early_is_taken_as_upright(exif):
+    pixels = np.array([[0, 240]], dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", dpi=(72, 72), exif=b"Exif\0\0" + exif)
+    with Image.open(stream) as image:
+        assert np.array_equal(fit_image(image, (16, 32), "L")[0], pixels)
+
+
+@pytest.mark.parametrize("kind", [struct.error, TypeError, IndexError, KeyError, OverflowError])
+def test_whatever_pillow_raises_of_a_damaged_image_names_it(kind):
+    expected = pytest.raises(DataError, match=r"the image x\.tif cannot be read: .*too short")
+    with expected, reading("the image x.tif"):
+        raise kind("too short")
 
 
 def test_splits_that_cannot_be_joined_are_refused():

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from ddpnas.data._arrays import FORM, Found, classes_of, splits_of
-from ddpnas.data._images import resized_images
+from ddpnas.data._images import reading, resized_images
 from ddpnas.data.data import as_split
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
@@ -130,11 +130,9 @@ def _jpegs(arrays: Mapping[str, Any], path: Path) -> Split:
     offsets = at.tolist()
     images = []
     for i, (start, end) in enumerate(itertools.pairwise(offsets)):
-        try:
-            with Image.open(io.BytesIO(header + body[start:end])) as image:
-                images.append(np.asarray(image.convert("RGB")))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"image {i} of {path} cannot be read: {error}") from None
+        content = io.BytesIO(header + body[start:end])
+        with reading(f"image {i} of {path}"), Image.open(content) as image:
+            images.append(np.asarray(image.convert("RGB")))
     if len({image.shape for image in images}) != 1:
         raise DataError(
             f"the images of {path} differ in size, or there are none; resize them to one size"

@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import stat
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,17 @@ logger = logging.getLogger(__name__)
 _CHANNELS = (1, 3, 4)  # gray, color, color with transparency, which is dropped
 _SPARE = 3  # times the pixels a side that a large JPEG file is decoded to
 _FULL_RANGE = 2**14  # 16-bit pixels that stay below have fewer than 64 levels in 8 bits
+_DAMAGED = (  # what Pillow raises where a file is damaged; it has no class of errors of its own
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 _ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -100,7 +113,7 @@ def reading(name: str) -> Iterator[None]:
         raise DataError(
             f"{name} cannot be read: it has more than {most:,} pixels; make it smaller"
         ) from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{name} cannot be read: {error}") from None
 
 
@@ -268,12 +281,15 @@ def _holds_8_bits(image: Image.Image) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return the image as a viewer shows it.
+    """Return the image as a viewer shows it; unchanged if its EXIF data cannot be read.
 
     ``ImageOps.exif_transpose`` also rewrites the EXIF data, which fails if they are damaged.
     """
     image.load()  # turns a TIFF, which then no longer has an orientation
-    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except _DAMAGED:
+        return image
     return image if turn is None else image.transpose(turn)
 
 
