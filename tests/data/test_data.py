@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from ddpnas import make_data
 from ddpnas.data._images import fit_file, fit_image, reading
 from ddpnas.data.data import stratified
+from ddpnas.data.loader import Loader
 from ddpnas.data.splits import DatasetSplit, TensorSplit
 from ddpnas.errors import DataError, DdpnasError
 
@@ -175,6 +176,37 @@ def test_datasets_of_float_tensors_are_read_item_by_item():
 def test_what_is_wrong_with_the_data_is_said(train, options, says):
     with pytest.raises(DdpnasError, match=says):
         make_data(train, **options)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.arange(40.0)[::-1].reshape(10, 4),
+        np.arange(40.0)[::-1].reshape(10, 4).astype(">f4"),
+        np.asfortranarray(np.arange(40)[::-1].reshape(10, 4).astype(">i8")),
+        torch.arange(39.0, -1, -1, requires_grad=True).reshape(10, 4),
+        Listed(list(torch.arange(39.0, -1, -1, requires_grad=True).reshape(10, 4))),
+    ],
+)
+def test_inputs_of_any_memory_layout_and_with_gradients(given):
+    labels = torch.arange(10) % 2
+    listed = isinstance(given, Listed)
+    data = make_data(Listed(list(zip(given, labels, strict=True))) if listed else (given, labels))
+    rows = torch.arange(39.0, -1, -1).reshape(10, 4)
+    assert len(data.fingerprint()) == 16
+    for split in (data.train, data.valid):
+        [(inputs, found)] = Loader(data, [split], torch.device("cpu")).eval_batches(10)
+        assert not inputs.requires_grad and torch.equal(found, split.labels)
+        assert all((rows == row).all(dim=1).any() for row in inputs)
+    if not listed:
+        assert torch.equal(data.preprocessing(given).float(), rows)
+
+
+@pytest.mark.parametrize("given", [np.array(["a"] * 4), np.array([None] * 4)])
+def test_a_network_of_numbers_is_given_no_texts(given):
+    data = make_data((torch.zeros(10, 4), torch.arange(10) % 2))
+    with pytest.raises(DataError, match="inputs must be uint8 images or numbers, not"):
+        data.preprocessing(given)
 
 
 def test_splits_of_different_shape_are_refused():

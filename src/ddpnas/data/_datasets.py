@@ -154,4 +154,4 @@ def _tensor(given: Any, number: int, name: str) -> Tensor:
             f"item {number} of {name} has a {type(given).__name__} as its input; inputs must be "
             f"PIL images or tensors of one shape"
         )
-    return given
+    return given.detach().cpu()

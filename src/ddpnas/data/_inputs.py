@@ -11,20 +11,18 @@ from torch import Tensor
 from ddpnas.data._images import channels_first
 from ddpnas.errors import DataError
 
-__all__ = ["as_inputs", "describe"]
+__all__ = ["as_inputs", "as_numbers", "describe"]
 
 
 def as_inputs(inputs: Any) -> Tensor:
     """Return images as (N, C, H, W) uint8, and other inputs as float32 or whole numbers."""
     if isinstance(inputs, Tensor):
-        tensor = inputs
+        tensor = inputs.detach().cpu()  # wherever they come from, a loader moves them
     else:
         array = _array(inputs)
         if array.dtype == np.uint8:
             return channels_first(array, "images")
-        if array.dtype.kind not in "iuf":
-            raise DataError(f"inputs must be uint8 images or numbers, not {array.dtype}")
-        tensor = torch.as_tensor(array)
+        tensor = as_numbers(array)
     if tensor.is_floating_point():
         return _finite(tensor.float())
     image = tensor.dtype == torch.uint8 and tensor.ndim == 4
@@ -37,6 +35,18 @@ def as_inputs(inputs: Any) -> Tensor:
         f"inputs must be uint8 images (N, C, H, W), floats or, for indices, int64; got "
         f"{describe(tensor)}{'; put the channels first: .permute(0, 3, 1, 2)' if last else ''}"
     )
+
+
+def as_numbers(array: np.ndarray[Any, Any]) -> Tensor:
+    """Return an array of numbers, in any memory layout and byte order, as a tensor.
+
+    Raises:
+        DataError: It holds something else, such as texts.
+    """
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"inputs must be uint8 images or numbers, not {array.dtype}")
+    # torch takes neither negative strides, as of a reversed array, nor a foreign byte order.
+    return torch.as_tensor(np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
 def _finite(inputs: Tensor) -> Tensor:

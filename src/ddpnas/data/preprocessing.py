@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddpnas.data._images import as_image_batch, fit_file, fit_image, resized_images
+from ddpnas.data._inputs import as_numbers
 from ddpnas.errors import DataError
 from ddpnas.utils.settings import Interpolation
 
@@ -117,7 +118,8 @@ class Preprocessing:
                 f"an image is a path, a PIL image, an array or a tensor, not {type(image).__name__}"
             )
         if isinstance(image, (np.ndarray, Tensor)) and image.dtype not in (np.uint8, torch.uint8):
-            return self._check(self._numbers(torch.as_tensor(image)))
+            numbers = image if isinstance(image, Tensor) else as_numbers(image)
+            return self._check(self._numbers(numbers))
         self.require_images()
         return self.normalize(self._check(self.fit(image)))
 
