@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 import ddpnas
-from ddpnas import export_onnx
+from ddpnas import Architecture, TrainedModel, export_onnx
 from ddpnas.errors import ExportError, OptionError
 from ddpnas.export import Deployable, Input, OnnxFile, export_torch
 from ddpnas.export.exported import check_outputs
+from ddpnas.export.trained import export_trained
 from tests.export.networks import settled
 
 
@@ -380,3 +381,35 @@ def test_a_network_that_torch_cannot_trace_is_refused_in_a_sentence(tmp_path, ex
     with pytest.raises(ExportError, match=r"^torch.export cannot trace this network: [^\n]+$"):
         export(Deployable(Branches(), Input((4,))), tmp_path / "net")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_torch])
+def test_a_network_that_fails_on_its_inputs_is_refused_in_a_sentence(tmp_path, export):
+    tokens = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 3))
+    with pytest.raises(ExportError, match=r"^the network fails on float32 .batch, 5.: [^\n]+$"):
+        export(Deployable(tokens, Input((5,))), tmp_path / "net")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("of_space", [True, False])
+def test_a_trained_network_of_tokens_is_exported_for_whole_numbers(of_space, tmp_path):
+    def network(choose, num_classes=3, input_shape=(5,)):
+        last = choose("last", {"on": nn.ReLU, "off": nn.Identity})
+        return nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), last, nn.Linear(20, num_classes))
+
+    space = ddpnas.SearchSpace(network, (5,), input_dtype=torch.int64)
+    model = TrainedModel(
+        space.build(space.decode([0])).eval(),
+        space.decode([0]) if of_space else Architecture({}),
+        "",
+        (5,),
+        ("a", "b", "c"),
+        space=space if of_space else None,
+    )
+    data = ddpnas.make_data((torch.arange(200).reshape(40, 5) % 9, torch.arange(40) % 3))
+    assert (Deployable.of(model).takes.dtype == torch.int64) == of_space
+    found = export_trained("onnx", model, data, tmp_path, print)
+    opened = OnnxFile(found["onnx"])
+    assert opened.takes.dtype == torch.int64
+    raw = data.valid.inputs
+    torch.testing.assert_close(opened.outputs(raw).softmax(1), model.predict(raw))

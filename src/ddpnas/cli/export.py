@@ -77,7 +77,8 @@ def export(options: Namespace) -> None:
         return
     data, unseen, raw, named = _images(model, options)
     show.line(f"checked on {named}\n")
-    deployable = Deployable.of(model, preprocessing=options.preprocessing)
+    dtype = None if model.mean or raw is None else raw.dtype
+    deployable = Deployable.of(model, preprocessing=options.preprocessing, dtype=dtype)
     dynamic = not options.fixed_batch
     if options.torch_export:
         with writable(Path(options.torch_export)):

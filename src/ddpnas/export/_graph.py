@@ -12,6 +12,7 @@ from torch.export import Dim, ExportedProgram
 from ddpnas.errors import ExportError
 from ddpnas.export.deployable import Deployable
 from ddpnas.space.repvgg import merge_branches
+from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.utils.environment import versions
 from ddpnas.utils.onnx import quiet
 
@@ -48,8 +49,8 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
         dynamic_batch: Whether the program takes any number of inputs; otherwise exactly one.
 
     Raises:
-        ExportError: torch.export cannot trace the network, as if what it does depends on values,
-            or the network does not return one tensor (N, classes).
+        ExportError: The network fails on such inputs, or does not return one tensor (N, classes);
+            or torch.export cannot trace it, as if what it does depends on values.
     """
     takes = model.takes
     network = merge_branches(model.network).cpu().eval()
@@ -61,7 +62,15 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
     example = takes.feed(takes.random(2 if dynamic_batch else 1))
     batch = ({0: Dim("batch")},) if dynamic_batch else None
     with quiet():
-        logits = network(example)  # an error of the network itself is not one of the export
+        try:
+            logits = network(example)  # before torch.export, which would hide what fails
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise ExportError(
+                f"the network fails on {takes.layout}: {_cause(error)}; give a Deployable whose "
+                f"Input has the shape and dtype that the network takes"
+            ) from error
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
         if len(shape) != 2 or shape[0] != len(example):
             found = f"a tensor {shape}" if isinstance(logits, Tensor) else type(logits).__name__
@@ -74,8 +83,7 @@ def trace(model: Deployable, dynamic_batch: bool = True) -> tuple[nn.Module, Exp
         except OSError:  # of the disk, not of the network
             raise
         except Exception as error:  # torch documents no base class of these
-            cause = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-            raise ExportError(f"torch.export cannot trace this network: {cause.strip()}") from error
+            raise ExportError(f"torch.export cannot trace this network: {_cause(error)}") from error
 
 
 def file_metadata(model: Deployable) -> dict[str, str]:
@@ -92,6 +100,11 @@ def file_metadata(model: Deployable) -> dict[str, str]:
         "about": json.dumps(dict(model.about)),
         "versions": json.dumps(versions("torch")),
     }
+
+
+def _cause(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

@@ -140,15 +140,18 @@ class Deployable:
         model: TrainedModel,
         *,
         preprocessing: bool = False,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> Deployable:
         """Return the description of a trained network.
 
         Args:
             model: A network loaded with :func:`ddpnas.load`.
             preprocessing: Whether the graph normalizes, see :class:`Input`.
-            dtype: Type of inputs that are not images; ``torch.int64`` for tokens.
+            dtype: Type of inputs that are not images; ``torch.int64`` for tokens. By default that
+                of the network's space, or ``torch.float32`` without one.
         """
+        if dtype is None:
+            dtype = torch.float32 if model.space is None else model.space.input_dtype
         takes = Input(
             model.input_shape, model.mean, model.std, preprocessing, dtype, model.interpolation
         )

@@ -46,7 +46,9 @@ def export_trained(
     raw = raw_inputs(data, data.splits[data.held_out], _IMAGES)
     try:
         with writable(folder / EXPORTS[kind]):
-            described = Deployable.of(model, preprocessing=bool(model.mean))
+            described = Deployable.of(
+                model, preprocessing=bool(model.mean), dtype=None if model.mean else raw.dtype
+            )
             path, done = export_file(kind, described, folder, raw)
     except ExportError as error:  # the trained network is there all the same
         logger.warning("warning: %s", error)
