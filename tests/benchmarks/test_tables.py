@@ -103,10 +103,38 @@ def test_what_is_not_there_is_named_with_what_is(two_datasets, tmp_path):
         ),
         ({"acc200_test": lambda values: values * np.nan}, "'acc200_test' has values that are not"),
         ({"train_seconds_200": lambda values: values * 0}, "not all above 0"),
+        ({"ops": lambda ops: ops[0]}, "its 'ops' is no list of names"),
+        ({"datasets": lambda names: names[0]}, "its 'datasets' is no list of names"),
+        ({"macs": lambda values: values.astype(str)}, "not a benchmark table: "),
+        ({"edges": lambda _: np.array(3)}, "not a benchmark table: "),
+        ({"datasets": None, "test_acc": lambda _: np.arange(6.0)}, "not a benchmark table: "),
     ],
 )
 def test_a_table_with_wrong_values_is_refused_when_it_is_read(two_datasets, change, says):
     arrays = dict(np.load(two_datasets))
-    np.savez(two_datasets, **arrays | {name: of(arrays[name]) for name, of in change.items()})
+    for name, of in change.items():
+        old = arrays.pop(name, None)
+        if of is not None:
+            arrays[name] = of(old)
+    np.savez(two_datasets, **arrays)
     with pytest.raises(DataError, match=says):
         load_table("mine", path=two_datasets)
+
+
+def test_a_damaged_table_is_refused_in_a_sentence(two_datasets):
+    np.savez_compressed(two_datasets, **np.load(two_datasets))
+    content = two_datasets.read_bytes()
+    name = b"acc12_valid.npy"
+    start = content.index(name) + len(name)  # of the array, after what the archive notes on it
+    two_datasets.write_bytes(content[: start + 20] + b"\xff" * 20 + content[start + 40 :])
+    with pytest.raises(DataError, match="not a benchmark table: "):
+        load_table("mine", path=two_datasets)
+
+
+def test_a_table_that_was_changed_is_read_again(two_datasets):
+    assert load_table("mine", path=two_datasets) is load_table("mine", path=two_datasets)
+    before = load_table("mine", path=two_datasets)
+    arrays = dict(np.load(two_datasets))
+    np.savez(two_datasets, **arrays | {"macs": arrays["macs"] + 1})
+    after = load_table("mine", path=two_datasets)
+    assert (after.macs == before.macs + 1).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,17 @@ __all__ = ["list_tables", "load_table"]
 _EMBEDDED = {"nasbench201": "nasbench201.npz", "nasbench-macro": "nasbench_macro.npz"}
 _ACCURACY = re.compile(r"acc(\d+)_valid")
 _SECONDS = re.compile(r"train_seconds_(\d+)")
+_DAMAGED = (  # what reading a damaged archive, or arrays of other types and shapes, raises
+    OSError,
+    ValueError,
+    TypeError,
+    IndexError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _MACRO_EPOCHS = 0  # the table does not say how long its networks were trained
 
 
@@ -34,7 +46,6 @@ def list_tables() -> list[str]:
     return sorted(_EMBEDDED)
 
 
-@lru_cache(maxsize=4)
 def load_table(name: str, dataset: str | None = None, path: str | Path | None = None) -> Table:
     """Return a benchmark table.
 
@@ -58,23 +69,36 @@ def load_table(name: str, dataset: str | None = None, path: str | Path | None = 
         if not zipfile.is_zipfile(path):
             raise DataError(f"{path} is not a benchmark table: it is not a .npz archive")
         try:
-            return _read(name, Path(path), dataset)
+            return _read(name, Path(path), dataset, *_version(Path(path)))
         except KeyError as error:
             raise DataError(f"{path} is not a benchmark table: it has no {error}") from None
-        except (ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, OptionError):
-                raise
+        except OptionError:
+            raise
+        except _DAMAGED as error:
             raise DataError(f"{path} is not a benchmark table: {error}") from None
     if name not in _EMBEDDED:
         raise OptionError(nearest("benchmark table", name, _EMBEDDED))
     file = resources.files("ddpnas.benchmarks") / "embedded" / _EMBEDDED[name]
     with resources.as_file(file) as found:
-        return _read(name, found, dataset)
+        return _read(name, found, dataset, *_version(found))
 
 
-def _read(name: str, path: Path, dataset: str | None) -> Table:
+def _version(path: Path) -> tuple[int, int]:
+    """Return time and size of a file, which tell a changed one."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=4)
+def _read(name: str, path: Path, dataset: str | None, _time: int, _size: int) -> Table:
+    """Return the table in a file; time and size are there for the cache."""
     with np.load(path, allow_pickle=False) as archive:
         arrays: dict[str, npt.NDArray[Any]] = {key: archive[key] for key in archive.files}
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"its {key!r} is no array")
+        if key in ("ops", "datasets") and array.ndim != 1:
+            raise ValueError(f"its {key!r} is no list of names")
     architectures, n = arrays["arch"], len(arrays["ops"])
     if architectures.ndim != 2 or not np.isin(architectures, np.arange(n)).all():
         raise ValueError(f"its 'arch' is not rows x decisions of indices from 0 to {n - 1}")
