@@ -74,9 +74,20 @@ def interrupted(data, out, **options):
 
 def plan_with(folder, **settings):
     """Write a plan, and return its path."""
-    alone = {"strategy_options": {"candidates": 1, "rungs": 1}, "seconds": 2.5, "epochs": 2}
+    alone = {"strategy_options": {"candidates": 1, "rungs": 1}, "epochs": 2}
     (folder / "given.json").write_text(json.dumps({**PLAN.to_dict(), **alone, **settings}))
     return folder / "given.json"
+
+
+@pytest.fixture(autouse=True)
+def short_baselines(monkeypatch):
+    """Train each baseline for an epoch, not for as long as the fit had."""
+    train = ddpnas.fitting.searched.train
+
+    def short(*networks, **options):
+        return train(*networks, **(options | {"epochs": 1}))
+
+    monkeypatch.setattr("ddpnas.fitting.searched.train", short)
 
 
 @pytest.mark.parametrize("which", ["start", "teacher", "baselines"])

@@ -125,9 +125,9 @@ def test_two_processes_train_what_one_does(tmp_path):
         "--recipe-options.batch-size", "24", "--recipe-options.cutout", "2",
         "--teacher", f"{tmp_path / 'teacher.py'}:network",
     ]  # fmt: skip
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [*launch, "--master-port", "29561", "-m", "ddpnas", *words, "--out", tmp_path / "two"],
+        [*launch, "--nproc-per-node", "2", "-m", "ddpnas", *words, "--out", tmp_path / "two"],
         check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
