@@ -101,4 +101,8 @@ def test_images_of_another_shape_are_refused(files, tmp_path):
     path.write_bytes(files[0].content)
     with pytest.raises(OptionError, match="of shape"):
         quantize_onnx(path, tmp_path / "x.onnx", torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(OptionError, match="images of quantize_onnx.* must be a torch.Tensor"):
+        quantize_onnx(path, tmp_path / "x.onnx", None)
+    with pytest.raises(OptionError, match=r"path of quantize_onnx\(\) must be"):
+        quantize_onnx(path, None, torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
     assert not (tmp_path / "x.onnx").exists()

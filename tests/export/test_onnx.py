@@ -165,9 +165,15 @@ def test_wrong_inputs_are_refused_in_a_sentence(network, tmp_path, monkeypatch):
     for images, sentence in (
         (torch.zeros(2, 3, 9, 9, dtype=torch.uint8), "of shape"),
         (torch.zeros(2, *SHAPE), "uint8 images"),
+        (torch.zeros(0, *SHAPE, dtype=torch.uint8), "must be at least one"),
+        (42, "images to check a file with must be a torch.Tensor, not 42"),
     ):
-        with pytest.raises(OptionError, match=sentence):
-            export_onnx(described(network), path, images=images)
+        for export in (export_onnx, export_torch):
+            with pytest.raises(OptionError, match=sentence):
+                export(described(network), path, images=images)
+    for export in (export_onnx, export_torch):
+        with pytest.raises(OptionError, match="path of export_.* must be .*, not None"):
+            export(described(network), None)
     with pytest.raises(OptionError, match="there is no file"):
         OnnxFile(path)
     path.write_bytes(b"no network")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
 from ddpnas.training.trained_model import TrainedModel
-from ddpnas.utils.settings import Interpolation
+from ddpnas.utils.settings import Interpolation, checked
 
 __all__ = ["Deployable", "Input"]
 
@@ -97,6 +97,20 @@ class Input:
         """Yield :meth:`feed` of the raw inputs in batches of ``size``."""
         for chunk in raw.split(size):  # type: ignore[no-untyped-call]
             yield self.feed(chunk)
+
+    def examples(self, images: Tensor | None) -> Tensor:
+        """Return raw inputs to check a file with: some of noise, if none are given.
+
+        Raises:
+            OptionError: If they are not a tensor of inputs, or there are none.
+        """
+        if images is None:
+            return self.random(64)
+        raw: Tensor = checked("images to check a file with", Tensor, images)
+        if raw.ndim == 0 or len(raw) == 0:
+            raise OptionError("images to check a file with must be at least one")
+        self.feed(raw[:1])
+        return raw
 
     def random(self, n: int) -> Tensor:
         """Return ``n`` raw inputs of noise, the same on every call; zeros for integer inputs."""

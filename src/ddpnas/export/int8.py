@@ -12,6 +12,7 @@ from ddpnas.export.deployable import Input
 from ddpnas.export.exported import Agreement, Exported, write_checked
 from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.utils.onnx import need_onnx, quiet
+from ddpnas.utils.settings import checked
 
 __all__ = ["quantize_onnx"]
 
@@ -52,7 +53,9 @@ def quantize_onnx(source: str | Path, path: str | Path, images: Tensor) -> Expor
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    before = OnnxFile(source)
+    path = checked("path of quantize_onnx()", str | Path, path)
+    before = OnnxFile(checked("source of quantize_onnx()", str | Path, source))
+    images = before.takes.examples(checked("images of quantize_onnx()", Tensor, images))
     with tempfile.TemporaryDirectory() as folder, quiet():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)

@@ -17,6 +17,7 @@ from ddpnas.export.exported import Exported, check_outputs, write_checked
 from ddpnas.export.onnx_runtime import OnnxFile
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.onnx import need_onnx, quiet
+from ddpnas.utils.settings import checked
 
 __all__ = ["export_onnx"]
 
@@ -58,11 +59,14 @@ def export_onnx(
     Raises:
         ExportError: If the network does not return one tensor (N, classes), torch cannot translate
             it, onnxruntime cannot run the file, or the outputs do not match.
-        OptionError: If onnx, onnxscript or onnxruntime is missing, or shapes do not match.
+        OptionError: If onnx, onnxscript or onnxruntime is missing, shapes do not match, or the path
+            is not one.
     """
     need_onnx("onnx", "onnxscript", "onnxruntime")
     model = as_deployable(model)
     takes = model.takes
+    path = checked("path of export_onnx()", str | Path, path)
+    raw = takes.examples(images)
     network, program = trace(model, dynamic_batch)
     translated = _translate(program, dynamic_batch)
     file = translated.model_proto
@@ -76,7 +80,6 @@ def export_onnx(
     for key, value in described.items():
         file.metadata_props.add(key=key, value=value)
     content: bytes = file.SerializeToString()
-    raw = takes.random(64) if images is None else images
     agreement = check_outputs(network, OnnxFile(content).outputs(raw), takes, raw)
     return write_checked(content, path, takes, agreement, counts)
 

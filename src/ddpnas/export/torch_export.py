@@ -14,6 +14,7 @@ from ddpnas.export.deployable import Deployable, as_deployable
 from ddpnas.export.exported import Exported, check_outputs, write_checked
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.onnx import quiet
+from ddpnas.utils.settings import checked
 
 __all__ = ["export_torch"]
 
@@ -51,10 +52,12 @@ def export_torch(
     Raises:
         ExportError: If the network does not return one tensor (N, classes), torch cannot trace it,
             or the outputs of the file do not match.
-        OptionError: If shapes do not match.
+        OptionError: If shapes do not match, or the path is not one.
     """
     model = as_deployable(model)
     takes = model.takes
+    path = checked("path of export_torch()", str | Path, path)
+    raw = takes.examples(images)
     network, program = trace(model, dynamic_batch)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # holds full paths of this machine's files
@@ -64,7 +67,6 @@ def export_torch(
         torch.export.save(program, content, extra_files={"metadata.json": metadata})
         content.seek(0)
         read = torch.export.load(content).module()
-    raw = takes.random(64) if images is None else images
     size = 100 if dynamic_batch else 1
     with torch.inference_mode():
         outputs = torch.cat([read(batch) for batch in takes.batches(raw, size)])
