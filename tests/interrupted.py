@@ -10,7 +10,9 @@ import resource
 import signal
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -63,13 +65,19 @@ def run(words: list[str], folder: Path, fault: Fault = Fault()) -> Ended:
     child.start()
     for end in sent:
         end.close()
-    # What a command prints is far less than a pipe holds.
+    # At the same time: a child waits for whoever reads a pipe that is full.
+    with ThreadPoolExecutor(len(received)) as readers:
+        out, err, log = readers.map(_read, received)
     child.join()
-    out, err, log = (os.fdopen(os.dup(end.fileno())).read() for end in received)
     assert child.exitcode is not None
     lines = [line.split() for line in log.splitlines()]
     synced = {path: int(size) for kind, path, size in lines if kind == "synced"}
     return Ended(child.exitcode, out, err, len(lines) - log.count("synced "), synced)
+
+
+def _read(end: Connection) -> str:
+    with os.fdopen(os.dup(end.fileno())) as file:
+        return file.read()
 
 
 def _command(words: list[str], folder: Path, fault: Fault, ends: tuple) -> None:

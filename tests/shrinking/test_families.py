@@ -115,6 +115,8 @@ def shapes(network, shape):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_every_free_group_is_cut_and_what_is_impossible_fails_when_forced(name):
+    if name.startswith("timm:") and timm.__version__ != TIMM:
+        pytest.skip(f"the shares are those of timm {TIMM}")
     network, shape = opened(name)
     groups, rng = find_groups(network, shape), np.random.default_rng(0)
     whole, expected = macs(network, shape), shapes(network, shape)
