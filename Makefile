@@ -24,9 +24,9 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 --dist worksteal -m slow tests
 
-# The fuzzers of `make test-slow` for longer, with other examples each time.
+# The fuzzers of `make test-slow` for longer, and all properties; with other examples each time.
 fuzz: $(VENV)/.installed-dev
-	FUZZ=20 $(BIN)/pytest -n 2 --dist worksteal tests/fuzz
+	FUZZ=20 $(BIN)/pytest -n 2 --dist worksteal -m hypothesis tests
 
 # The site, into site/; `.venv/bin/mkdocs serve` shows it while pages change.
 docs: $(VENV)/.installed-dev

@@ -16,12 +16,16 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
+from torch.utils.flop_counter import FlopCounterMode
 
 import ddpnas
-from ddpnas.costs import export_latency, remote_latency
+from ddpnas.costs import _timers, export_latency, remote_latency
 
 torch.set_num_threads(1)
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure, and a change fails by itself, not by new examples; see `make fuzz`.
+settings.register_profile(
+    "untimed", deadline=None, derandomize="FUZZ" not in os.environ, database=None
+)
 settings.load_profile("untimed")
 
 
@@ -101,6 +105,19 @@ def measured_elsewhere(tmp_path, monkeypatch) -> Path:
              "date": "2026-01-01", "load": [None]}  # fmt: skip
     (tmp_path / "measurements.json").write_text(json.dumps(manifest | about))
     return tmp_path / "measurements.json"
+
+
+@pytest.fixture
+def counted_times(monkeypatch) -> None:
+    """Let this machine take a millisecond for a million multiply-adds, and one for each call."""
+
+    def counted(self, name: str) -> list[float]:
+        run = self._run(self._plan.probes[name])
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            run()
+        return [*[1.0 + counter.get_total_flops() / 2e6] * 3, 5]
+
+    monkeypatch.setattr(_timers._TorchTimer, "__call__", counted)
 
 
 def pytest_collection_finish() -> None:

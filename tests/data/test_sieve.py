@@ -122,7 +122,7 @@ def test_the_validation_items_are_chosen_once_after_all_observations(name):
     share=some.floats(0, 1),
     floor=some.integers(0, 20),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_quotas_sum_to_the_total_and_stay_next_to_the_share(sizes, share, floor):
     sizes = torch.tensor(sizes)
     floors = sizes.clamp(max=floor)

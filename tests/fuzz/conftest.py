@@ -28,14 +28,8 @@ LONGER = int(os.environ.get("FUZZ", "1"))
 
 
 def bounded(examples: int) -> settings:
-    """Return the settings of a fuzzer; the same examples on each run, unless it runs longer."""
-    return settings(
-        max_examples=examples * LONGER,
-        derandomize=LONGER == 1,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    """Return the settings of a fuzzer."""
+    return settings(max_examples=examples * LONGER, suppress_health_check=list(HealthCheck))
 
 
 class HangError(BaseException):
@@ -58,7 +52,7 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def call(function: Callable[[], object], seconds: float = 10) -> None:
+def call(function: Callable[[], object], seconds: float = 60) -> None:
     """Call a function, which must end in time: with a result, or with one sentence for the user."""
     with within(seconds):
         try:
@@ -76,7 +70,7 @@ class Ended:
     error: str
 
 
-def command(words: Sequence[str], seconds: float = 30) -> Ended:
+def command(words: Sequence[str], seconds: float = 180) -> Ended:
     """Run a command in this process; it must end in time with a code that commands may have."""
     # As a terminal: text that UTF-8 cannot hold must not reach it.
     out = io.TextIOWrapper(io.BytesIO(), "utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -24,11 +25,21 @@ WORDS = (
     "", "-", "--", "-1", "0", "1e300", "nan", "inf", "9" * 400, "x", "é", "\x1b[31m", "a\nb", "[",
     "{", "[" * 2000, "{a: 1}", "[1, 2]", "*a", "&a [*a]", "a: b: c", "!!python/name:os.system", "~",
     "null", "true", "2020-01-01", "0o7", "1:30", "a" * 5000, "=", "macs=20M", "macs=..", "macs>=",
-    "/dev/null", "/dev/zero", "/proc/self/mem", ".", "/", "none/such.py:x", "toy", "darts", "%s",
-    "\udcff", "{0}",
+    "/dev/null", "/dev/zero", "/proc/self/mem", "here", "there/", "none/such.py:x", "toy", "darts",
+    "%s", "\udcff", "{0}",
 )  # fmt: skip
 # What would search, train or measure for minutes, if a random command line happened to be right.
 LONG = {"search", "resume", "train", "benchmark", "latency", "watch"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere(tmp_path_factory):
+    """Work in a folder with two empty ones: what happens to be right is really done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        for folder in ("here", "there"):
+            Path(folder).mkdir()
+        yield
 
 
 @functools.cache

@@ -110,7 +110,7 @@ def use(data, base, there, own):
     if words[0] == "load":
         call(lambda: ddpnas.load(made, model=own[-1] if own else None), 60)
         return
-    ended = command(line, 60)
+    ended = command(line, 360)
     if whole is not None and name.endswith(".safetensors") and how == "bytes" and ended.code == 0:
         assert ended.out == whole.out
 
@@ -142,7 +142,7 @@ def test_a_plan_is_followed(fits, there, data):
     plan = folder / "plan.json"
     data.draw(damage(plan))
     words = ["fit", "sign-digits-small", "--plan", plan, "--export", "none", "--quiet"]
-    command([*words, "--out", there.parent / "other", "--overwrite"], 60)
+    command([*words, "--out", there.parent / "other", "--overwrite"], 360)
 
 
 @bounded(60)
