@@ -256,17 +256,20 @@ def test_bad_input_is_one_sentence(words, says, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_minutes_are_kept_and_the_file_is_checked(tmp_path):
+def test_the_time_of_a_process_counts_whole_and_the_file_is_checked(tmp_path):
     out = tmp_path / "run"
-    words = ["fit", "sign-digits-small", "--minutes", "0.5", "--out", str(out), "--json"]
-    command = [sys.executable, "-m", "ddpnas", *words, "--limit", "macs=500K"]
+    words = ["fit", "sign-digits-small", "--plan", PLAN, "--out", str(out), "--json"]
+    command = [sys.executable, "-m", "ddpnas", *words]
     begun = time.perf_counter()
     ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     passed = time.perf_counter() - begun
-    assert 15 < passed < 45  # from the start of the process to its end
     content = json.loads(ended.stdout)
-    assert content["seconds"]["total"] == pytest.approx(passed, abs=10)
-    assert content["costs"]["macs"] <= 500_000
+    seconds = content["seconds"]
+    total = seconds.pop("total")
+    # From the start of the process, which the system notes to a second.
+    assert 0 < sum(seconds.values()) <= total + 1e-6 and total < passed + 1
+    assert seconds.keys() >= {"plan", "race", "training", "export", "report"}
+    assert content["costs"]["macs"] <= LIMIT
     assert (out / "net.onnx").is_file() and (out / "report.html").is_file()
 
 

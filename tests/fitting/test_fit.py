@@ -16,6 +16,7 @@ from ddpnas.data import Loader
 from ddpnas.errors import DdpnasError, DivergedError, InfeasibleError, OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
 from ddpnas.fitting import FitPlan, resume_fit
+from ddpnas.runs.loop import search_seconds
 from ddpnas.training.plateau import PlateauTraining
 from ddpnas.training.trained_folder import read_comparison
 
@@ -100,8 +101,9 @@ def test_the_report_reads_no_images_again_and_counts_in_the_time(plan, tmp_path,
     assert sum("held out to test" in record.message for record in caplog.records) == 1
     assert "What it gets wrong" in (tmp_path / "run" / "report.html").read_text()
     phases = {name: s for name, s in fitted.seconds.items() if name != "total"}
-    assert fitted.seconds["total"] == pytest.approx(sum(phases.values()), abs=0.1)
-    assert 0 < fitted.seconds["report"] < fitted.seconds["total"] <= passed
+    assert phases.keys() > {"race", "training", "report"} and min(phases.values()) > 0
+    assert sum(phases.values()) <= fitted.seconds["total"] + 1e-6
+    assert fitted.seconds["total"] <= passed
 
 
 def test_the_final_training_goes_on_from_the_weights_of_the_race(data, plan, monkeypatch):
@@ -182,21 +184,23 @@ def test_time_before_a_kill_counts_and_is_not_given_twice(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("ddpnas.fitting.following.export_trained", kill)
         ddpnas.fit(data, plan=plan, out=out, export="none", on_progress=slow)
+    raced = search_seconds(ddpnas.runs.Run(out).history)
     lengthened(out, 100)
     planned = FitPlan.read(out).started
-    assert planned < PLAN.started  # nothing was measured in this fit
+    assert 0 <= planned != PLAN.started  # that of this fit
     monkeypatch.setattr("ddpnas.fitting.following.train", watched)
     begun = time.perf_counter()
     fitted = resume_fit(out, data=data, started=50.0)
     passed = time.perf_counter() - begun
     assert fitted.seconds["plan"] == planned
-    assert fitted.seconds["race"] > 150  # with the 50 seconds of loading
+    assert fitted.seconds["race"] > 150 + raced  # with the 50 seconds of loading
     assert fitted.seconds["training"] > 1.5
-    total = planned + 150 + 1.5
-    assert total < fitted.seconds["total"] < total + passed + 10
+    before = planned + 150 + raced
+    assert before + 1.5 < fitted.seconds["total"]
+    assert fitted.seconds["total"] < before + fitted.seconds["training"] + passed
     # The 1.5 seconds of the training are part of its budget, as they were before the kill.
-    wanted = PLAN.seconds - PLAN.reserve - planned - 150
-    assert all(wanted - passed - 1 < seconds < wanted for seconds in budgets)
+    wanted = PLAN.seconds - PLAN.reserve - before
+    assert all(wanted - passed <= seconds < wanted for seconds in budgets)
     assert len(budgets) == (0 if trained else 1)
 
 

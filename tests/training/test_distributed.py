@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -86,7 +85,7 @@ def together(tmp_path_factory):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(SCRIPT), str(folder)]
     done = subprocess.run(
-        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "Resuming with 2 processes (was 1)" in done.stderr
@@ -169,24 +168,30 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_where_one_process_fails_all_end_and_one_says_why(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
+    # They meet here, as they would at torchrun: no port can be taken before they begin.
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     command = [sys.executable, "-c", FAILING, "search", "--preset", "paper", "--space", "toy"]
     command += ["--device", "cpu"]
     command += ["--limit-train-images", "100", "--out", str(tmp_path / "run")]
     together = {**ENVIRONMENT, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    together |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    together |= {"TORCHELASTIC_RESTART_COUNT": "0"}
     started = [
         subprocess.Popen(
             command,
-            env={**together, "MASTER_PORT": str(port), "RANK": rank, "LOCAL_RANK": rank},
+            env={**together, "RANK": rank, "LOCAL_RANK": rank},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in ("0", "1")
     ]
-    said = [process.communicate(timeout=120) for process in started]
+    try:
+        said = [process.communicate(timeout=600) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
     assert [process.returncode for process in started] == [2, 2], said
     assert said[0][0].startswith("searching ") and said[1][0] == ""
     told = [line for _, errors in said for line in errors.splitlines() if "ddpnas:" in line]
