@@ -9,7 +9,7 @@ import pytest
 
 from ddpnas.costs import stopwatch
 
-SETTINGS = {"rounds": 2, "most_rounds": 6, "spread": 0.05}
+SETTINGS = {"rounds": 2, "most_rounds": 6, "spread": 0.05, "minutes": 5.0}
 
 
 def timed(series, kept=None, stop_after=None):
@@ -92,6 +92,30 @@ def test_what_a_gpu_measured_names_the_gpu(tmp_path, monkeypatch):
         measured = json.loads((tmp_path / "measurements.json").read_text())
         assert measured["measured_with"]["machine"] == name
         told.write_text("#!/bin/sh\nexit 9\n")
+
+
+def test_a_script_that_has_taken_its_minutes_times_no_further_rounds(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    settings = {**SETTINGS, "device": "cpu", "threads": 1, "seconds": 0.1, "minutes": 0}
+    (tmp_path / "manifest.json").write_text(json.dumps({"names": ["a"], "settings": settings}))
+    monkeypatch.setattr(stopwatch, "__file__", str(tmp_path / "measure.py"))
+    times = itertools.count(1)
+    monkeypatch.setattr(
+        stopwatch, "OnnxTimer", lambda *given: lambda name: [1.0, float(next(times)), 9.0, 10]
+    )
+    stopwatch.main()
+    measured = json.loads((tmp_path / "measurements.json").read_text())
+    assert len(measured["times"]["a"]) == SETTINGS["rounds"] < SETTINGS["most_rounds"]
+
+
+def test_arm_machines_with_other_cores_have_other_names(monkeypatch):
+    monkeypatch.setattr("platform.processor", lambda: "aarch64")
+    names = []
+    for part in ("0xd08", "0xd0c"):
+        told = f"processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: {part}\n"
+        monkeypatch.setattr(Path, "read_text", lambda path, told=told: 2 * told)
+        names.append(stopwatch.processor())
+    assert names[0] == "aarch64, CPU implementer : 0x41, CPU part : 0xd08" != names[1]
 
 
 def test_the_file_is_python_3_8_and_imports_only_numpy_and_onnxruntime():

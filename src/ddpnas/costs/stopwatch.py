@@ -186,7 +186,11 @@ def processor() -> str:
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    # On ARM there is no name, and every machine would be called "aarch64"; its cores have numbers.
+    numbers = ("CPU implementer", "CPU part")
+    cores = {" ".join(line.split()) for line in lines if line.startswith(numbers)}
+    unnamed = ", ".join([platform.processor() or platform.machine(), *sorted(cores)])
+    return names[0] if names else unnamed
 
 
 def graphics_card() -> str:
@@ -238,7 +242,7 @@ def main() -> None:
         if dict(before, times={}) != result:
             sys.exit(f"{partial} is of another machine or export; remove it to start again")
         result = before
-    busy = [load()]
+    busy, started = [load()], time.perf_counter()
     try:
         timer = OnnxTimer(folder, settings["device"], settings["threads"], settings["seconds"])
     except CannotRunError as error:
@@ -250,6 +254,7 @@ def main() -> None:
         settings,
         lambda: write_json(partial, result),
         lambda number, i, count: print(f"round {number}: {i} of {count}", flush=True),
+        lambda: time.perf_counter() - started > 60 * settings["minutes"],
     )
     busy.append(load())
     write_json(target, dict(result, date=time.strftime("%Y-%m-%d"), load=busy))
