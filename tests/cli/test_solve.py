@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ddpnas import CostTable, SearchResult, create_space
 from ddpnas.cli import main
 from ddpnas.costs import LatencyCheck
+from ddpnas.errors import OptionError
 from ddpnas.evaluators import Evaluation
 from ddpnas.runs import Run
 from ddpnas.space.decisions import Architecture
@@ -150,6 +152,35 @@ def test_a_margin_tightens_the_limit_and_the_measured_time_is_printed(
         shown.split()
     )
     assert "predicted 3.9, measured now 4.5 (interquartile range 0.1), outside the limit" in shown
+
+
+def test_an_answer_is_kept_before_it_is_measured(capsys, caplog, run, latency, monkeypatch):
+    kept = Path(run, "generated.json")
+    monkeypatch.setattr("ddpnas.cli.generate.measured_here", lambda table: True)
+    for number, error in ((4.4, OptionError("onnxruntime is missing")), (4.3, KeyboardInterrupt())):
+
+        def fails(*given, error=error):
+            raise error
+
+        monkeypatch.setattr("ddpnas.cli.generate.check_latency", fails)
+        words = ["generate", run, "--costs", str(latency), "--limit", f"latency_ms={number}"]
+        assert main(words) == (0 if isinstance(error, OptionError) else 130)
+        assert json.loads(kept.read_text())["limits"] == {"latency_ms": number}
+    assert "latency_ms is not measured now: onnxruntime is missing" in caplog.text
+    assert f"next: ddpnas train {run}" in capsys.readouterr().out
+
+
+def test_several_threads_are_measured_now_only_where_they_wait_alike(
+    capsys, run, latency, monkeypatch
+):
+    monkeypatch.setattr("ddpnas.cli.generate.measured_here", lambda table: True)
+    monkeypatch.setattr("ddpnas.cli.generate.check_latency", pytest.fail)
+    table = CostTable.load(latency)
+    CostTable("latency_ms", "ms", 1, table.terms, {"threads": 4, "waiting": "DEFAULT"}).save(
+        latency
+    )
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    assert "latency_ms: not measured now" in printed(capsys, "generate", run, "--costs", latency)
 
 
 def test_milliseconds_of_trained_networks_keep_their_decimals(capsys, run, latency, tmp_path):

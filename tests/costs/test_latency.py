@@ -24,7 +24,9 @@ from ddpnas.costs import (
     export_latency,
     import_latency,
     read_measurements,
+    stopwatch,
 )
+from ddpnas.costs.latency_check import measured_here
 from ddpnas.errors import DataError, OptionError, SpaceError
 from ddpnas.spaces.user_space import space_from_file
 
@@ -157,6 +159,8 @@ def test_times_of_another_machine_make_a_table_of_the_space_that_was_exported(
     table = import_latency(measurements, TOY)
     table.check(TOY)
     assert table.about["backend"] == "onnxruntime" and table.about["machine"] == "a phone"
+    measurements["measured_with"]["machine"] = stopwatch.processor()  # one of the same name
+    assert not measured_here(import_latency(measurements, TOY))
     with pytest.raises(SpaceError, match="another network than space 'toy'"):
         import_latency(measurements, create_space("toy"))
     with pytest.raises(DataError, match="manifest.json: times is missing; it must be"):

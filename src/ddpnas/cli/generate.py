@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, add_own_network, new_parser, own_space
 from ddpnas.cli._run_options import add_request, read_request, warn_if_not_kept
 from ddpnas.cli.shrink import generate_widths
-from ddpnas.costs.latency_check import check_latency, measured_here
+from ddpnas.costs.latency_check import check_latency, measured_here, waits_alike
+from ddpnas.errors import DdpnasError
 from ddpnas.generation.limits import Limit, amount
 from ddpnas.runs.folder import GENERATED, SHRINK
 from ddpnas.runs.generation_request import GenerationResult
@@ -19,6 +21,8 @@ from ddpnas.runs.run import Run
 from ddpnas.utils.settings import Count, Extra
 
 __all__ = ["COMMANDS"]
+
+logger = logging.getLogger(__name__)
 
 
 def _generate_parser() -> ArgumentParser:
@@ -67,15 +71,17 @@ def generate(options: Namespace) -> None:
         _show_costs(found)
         show.line(f"architecture: {found.text}")
         _show_proof(found)
-        _show_measured(found)
         if options.top > 1:
             _show_list(found, options.top)
         if found.scores:
             _show_choice(found)
+    said = ""
     with warn_if_not_kept(f"this answer is not kept in {GENERATED}"):
         run.keep(found)
-        if not options.json:
-            show.line(_next(Run(options.run), own_space(options.space or "")))
+        said = _next(Run(options.run), own_space(options.space or ""))
+    if not options.json:
+        _show_measured(found)
+        show.line(said, quiet=not said)
 
 
 def _next(run: Run, own: str) -> str:
@@ -120,7 +126,17 @@ def _show_measured(found: GenerationResult) -> None:
     for table in found.task.request.tables():
         if not measured_here(table):
             continue
-        check = check_latency(found.task.space, table, found.chosen.architecture)
+        if not waits_alike(table):
+            show.line(
+                f"{table.name}: not measured now, since threads wait for each other in another way "
+                f"here than in the table (OMP_WAIT_POLICY); `ddpnas latency check` measures it"
+            )
+            continue
+        try:
+            check = check_latency(found.task.space, table, found.chosen.architecture)
+        except DdpnasError as error:  # the answer is kept all the same
+            logger.warning("warning: %s is not measured now: %s", table.name, error)
+            continue
         limit = found.task.limits.get(table.name, Limit())
         held = (
             "" if limit.holds(check.measured_ms) else ", outside the limit; try a larger --margin"

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from ddpnas.costs._latency_plan import LatencyPlan, Probe
 from ddpnas.costs._units import CostUnit
+from ddpnas.errors import ExportError
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.onnx import need_onnx, quiet
@@ -37,6 +38,10 @@ def export_probes(
         batch: Number of inputs at once.
         folder: Created if it is missing.
         on_progress: Called with the number of files written so far and their total.
+
+    Raises:
+        OptionError: A package is missing.
+        ExportError: torch cannot translate one of them.
     """
     need_onnx("onnx", "onnxscript")
     opened = space.opened()
@@ -46,12 +51,21 @@ def export_probes(
             path = folder / f"{probe.name}.onnx"
             if not path.exists():
                 module, inputs = _prepared(space, opened, probe, batch)
-                with quiet():
-                    program = torch.onnx.export(module.eval(), inputs, dynamo=True, verbose=False)
-                assert program is not None
+                program = _exported(module, inputs)
                 write_atomic(path, program.model_proto.SerializeToString())
             if on_progress is not None:
                 on_progress(i, len(plan.probes))
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.onnx.ONNXProgram:
+    with quiet():
+        try:
+            program = torch.onnx.export(module.eval(), inputs, dynamo=True, verbose=False)
+        except torch.onnx.OnnxExporterError as error:
+            cause = " ".join(str(error.__cause__ or error).split())
+            raise ExportError(f"torch cannot write this space as ONNX: {cause}") from error
+    assert program is not None
+    return program
 
 
 def _prepared(

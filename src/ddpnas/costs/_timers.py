@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -27,7 +28,7 @@ from ddpnas.utils.environment import environment
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.onnx import need_onnx
 
-__all__ = ["machine", "opened_timer", "versions"]
+__all__ = ["machine", "opened_timer", "versions", "waiting"]
 
 Timer = Callable[[str], list[float]]
 
@@ -163,6 +164,14 @@ def machine(device: str) -> str:
     if not torch.cuda.is_available():
         raise OptionError("there is no CUDA device here; use device cpu")
     return torch.cuda.get_device_name()
+
+
+def waiting() -> str:
+    """Return how the threads of this process wait for each other, as the environment says it.
+
+    It decides the time that operations of several threads take; see :mod:`ddpnas.__main__`.
+    """
+    return os.environ.get("OMP_WAIT_POLICY", "default").upper()
 
 
 def versions(backend: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from ddpnas.costs._latency_plan import (
     make_plan,
     raw_terms,
 )
-from ddpnas.costs._timers import machine, opened_timer, versions
+from ddpnas.costs._timers import machine, opened_timer, versions, waiting
 from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.count import count_costs
 from ddpnas.costs.stopwatch import load, measure, summary
@@ -128,6 +128,7 @@ def measure_latency(
         **({"networks": [space.format(one) for one in networks]} if networks else {}),
         "machine": machine(config.device),
         "versions": versions(config.backend),
+        **({"waiting": waiting()} if config.threads > 1 else {}),
     }
     busy = [load()]
     plan = plan_of(space, config, networks)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ddpnas.costs._latency_plan import LatencyPlan, Probe
-from ddpnas.costs._timers import machine, opened_timer
+from ddpnas.costs._timers import machine, opened_timer, waiting
 from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.stopwatch import measure, summary
 from ddpnas.costs.table import CostTable
@@ -19,7 +19,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.utils.read import checked_content
 
-__all__ = ["LatencyCheck", "check_latency", "measured_here", "time_network"]
+__all__ = ["LatencyCheck", "check_latency", "measured_here", "time_network", "waits_alike"]
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,30 @@ class LatencyCheck:
 def measured_here(table: CostTable) -> bool:
     """Return whether a table was measured on this machine, so that :func:`check_latency` takes it.
 
+    A table that was imported was not: two machines can have the same name.
+
     Example:
         >>> measured_here(CostTable("latency_ms", "ms", 1.0, {}))
         False
     """
-    if not _is_measured(table):
+    if not _is_measured(table) or "imported" in table.about:
         return False
     try:
         return bool(table.about["machine"] == machine(table.about["device"]))
     except OptionError:  # a device that this machine lacks
         return False
+
+
+def waits_alike(table: CostTable) -> bool:
+    """Return whether threads of this process wait for each other as when a table was measured.
+
+    Otherwise what several threads take now is no check of the table.
+
+    Example:
+        >>> waits_alike(CostTable("latency_ms", "ms", 1.0, {}, {"threads": 1}))
+        True
+    """
+    return bool(table.about.get("threads", 1) == 1 or table.about.get("waiting") == waiting())
 
 
 def time_network(

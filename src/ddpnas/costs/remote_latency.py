@@ -143,6 +143,7 @@ def import_latency(measurements: Mapping[str, Any], space: SearchSpace) -> CostT
         "dtype": "float32",
         **dataclasses.asdict(config),
         "machine": measured["machine"],
+        "imported": True,
         "versions": {
             **{name: value for name, value in measured.items() if name != "machine"},
             **measurements["exported_with"],

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import cast
 
-from ddpnas.costs.latency_check import check_latency, measured_here
+from ddpnas.costs.latency_check import check_latency, measured_here, waits_alike
 from ddpnas.costs.network import count_architecture, count_network
 from ddpnas.costs.table import CostTable
 from ddpnas.data.loader import default_batch_size
@@ -217,7 +217,7 @@ class Searched(Following):
     def _compare_latency(self, chosen: Architecture) -> None:
         """Say what the network takes next to what its table predicts, if measured here."""
         table = self._latency
-        if table is not None and measured_here(table):
+        if table is not None and measured_here(table) and waits_alike(table):
             found = check_latency(self.space, table, chosen)
             self._tell(
                 f"predicted {found.predicted_ms:.3g} ms, measured {found.measured_ms:.3g} ms"
