@@ -262,6 +262,10 @@ def test_a_table_of_another_cost_gets_a_frontier_and_predictions(run, tmp_path):
     assert [r[1] for r in page.tables["latency"][1:]] == [str(1.0 + i) for i in range(4)]
     assert "Measured with torch on here, device cuda, batch size 1, 1 thread." in page.text
     assert {"frontier_latency_ms", "frontier_energy_mj"} <= set(page.tables)
+    own = {"space": "toy", "check": "by hand"}  # a user's own table
+    ddpnas.CostTable("latency_ms", "ms", 1.0, terms, own).save(run / "latency.json")
+    page = read(write_report(run, path))
+    assert "latency" not in page.tables and "frontier_latency_ms" in page.tables
     (run / "latency.json").write_text("{}")
     with pytest.raises(DataError, match="latency.json: name is missing; it must be text"):
         write_report(run, tmp_path / "page.html")
@@ -532,6 +536,18 @@ def test_a_network_of_no_space_has_a_report_too(tmp_path):
     assert float(page.tables["costs"][1][1]) == 12 and "trained network" in page.text
     with pytest.raises(RunError, match="net holds a trained network and no search"):
         write_report([tmp_path / "net", tmp_path])
+
+
+def test_what_a_page_without_a_search_cannot_use_is_refused(whole_run, tmp_path):
+    table = ddpnas.CostTable("energy", "mJ", 1.0, {})
+    with pytest.raises(OptionError, match="trained network and no search, whose page does not use"):
+        write_report(whole_run / "trained", tmp_path / "page.html", costs=[table])
+    shrunk = tmp_path / "shrunk"
+    shrunk.mkdir()
+    (shrunk / "shrink.json").touch()
+    for option, value in (("costs", [table]), ("trained", whole_run / "trained")):
+        with pytest.raises(OptionError, match=f"folder of a shrink, .* does not use {option}"):
+            write_report(shrunk, tmp_path / "page.html", **{option: value})
 
 
 def test_a_class_without_test_images_has_no_accuracy(run, tmp_path):

@@ -105,13 +105,26 @@ def page_of(
     if data is not None and len(folders) > 1:
         raise OptionError("the images are those of one run; leave data out to compare several")
     if len(folders) == 1 and (folders[0] / SHRINK).exists():
+        _refuse_unused(f"{folders[0]} is the folder of a shrink", costs=costs, trained=trained)
         return _shrunk_page(folders[0], space, data)
     if len(folders) == 1 and trained is None and not (folders[0] / RUN).exists():
         alone = read_comparison(folders[0])
         if alone is not None:
+            _refuse_unused(f"{folders[0]} holds a trained network and no search", costs=costs)
             return _trained_page(TrainedView(alone, space, data))
     runs = read_runs(folders, trained)
     return make_page([View(run, space, costs, data=data) for run in runs])
+
+
+def _refuse_unused(what: str, **options: object) -> None:
+    """Refuse options that only the page about a search uses.
+
+    Args:
+        what: What the page is about instead.
+        options: Name -> value.
+    """
+    if unused := [name for name, value in options.items() if value]:
+        raise OptionError(f"{what}, whose page does not use {unused[0]}; leave it out")
 
 
 def make_page(views: Sequence[View]) -> Page:
