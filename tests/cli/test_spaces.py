@@ -1,8 +1,9 @@
 """``ddpnas spaces NAME``."""
 
 import pytest
+import torch
 
-from ddpnas import create_space, list_spaces
+from ddpnas import create_space, list_spaces, make_data, search
 from ddpnas.cli import main
 
 
@@ -58,9 +59,23 @@ def test_without_a_name_all_spaces_are_listed(capsys):
         (["nasbench210"], "did you mean 'nasbench201'"),
         (["toy", "--space-options.widht", "3"], "did you mean 'width'"),
         (["toy", "--limit", "mac=3"], "did you mean 'macs'"),
+        (["toy", "--limit", "latency_ms=3"], "networks that were searched: `ddpnas generate RUN"),
+        (["--limit", "macs=3"], "which space?"),
+        (["--image-size", "8"], "which space?"),
+        (["--space-options.width", "8"], "which space?"),
         (["no_file.py:network"], "there is no file 'no_file.py'"),
     ],
 )
 def test_mistakes_are_told(words, says, capsys):
     assert main(["spaces", *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_the_space_of_a_run_is_shown_at_another_size_of_images(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    data = make_data((torch.zeros(12, 1, 8, 8, dtype=torch.uint8), torch.arange(12) % 2))
+    space = create_space("toy", input_shape=(1, 8, 8), num_classes=2)
+    search(space, data, "random", out=run, device="cpu", strategy_options={"evaluations": 2},
+           evaluator_options={"warmup_epochs": 1})  # fmt: skip
+    assert main(["spaces", "--run", run, "--image-size", "16"]) == 0
+    assert "input_shape=[1, 16, 16]" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from ddpnas.spaces.registry import list_spaces, named_space
 from ddpnas.utils.files import LOCK, lock, writable
 
 __all__ = ["COMMANDS"]
+
+_SETTINGS = dataclasses.asdict(LatencyConfig())
 
 
 def _parser() -> ArgumentParser:
@@ -61,11 +63,26 @@ def latency(options: Namespace) -> None:
     action, *words = options.action or ["measure"]
     if action not in ACTIONS:
         raise OptionError(nearest("action of `ddpnas latency`", action, ACTIONS))
-    call, wanted = ACTIONS[action]
+    call, wanted, taken = ACTIONS[action]
     if len(words) != (wanted is not None):
         given = " ".join(words) or "nothing"
         raise OptionError(f"`ddpnas latency {action}` takes {wanted or 'no file'}, not {given}")
+    _refuse_unused(options, action, taken)
     call(options, *words)
+
+
+def _refuse_unused(options: Namespace, action: str, taken: Collection[str]) -> None:
+    """Refuse an option that an action has no use for, where its value is not the default."""
+    defaults = {**dict.fromkeys(("run", "out", "table")), **_SETTINGS}
+    unused = [n for n, value in defaults.items() if n not in taken and options[n] != value]
+    if not unused:
+        return
+    words = f"`ddpnas latency{'' if action == 'measure' else f' {action}'}`"
+    why = ""
+    if unused[0] in _SETTINGS:
+        made = "table was measured" if action == "check" else "files were exported"
+        why = f"; it is as it was when the {made}"
+    raise OptionError(f"{words} does not take --{unused[0].replace('_', '-')}{why}")
 
 
 def _measure(options: Namespace) -> None:
@@ -225,12 +242,13 @@ def _wanted_space(options: Namespace) -> SearchSpace:
     return named_space(name, options.space_options)
 
 
-# First word of the command: its function, and what the second word names.
-ACTIONS: dict[str, tuple[Callable[..., None], str | None]] = {
-    "measure": (_measure, None),
-    "export": (_export, None),
-    "import": (_import, "the file of measurements"),
-    "check": (_check, "the folder of a run"),
+# First word of the command: its function, what the second word names, and which options it takes
+# next to those of the space.
+ACTIONS: dict[str, tuple[Callable[..., None], str | None, Collection[str]]] = {
+    "measure": (_measure, None, {"run", "out", *_SETTINGS}),
+    "export": (_export, None, {"run", "out", *_SETTINGS}),
+    "import": (_import, "the file of measurements", {"out"}),
+    "check": (_check, "the folder of a run", {"table"}),
 }
 
 COMMANDS: dict[str, Command] = {"latency": (_parser, latency)}

@@ -17,6 +17,7 @@ from ddpnas.cli._presets import PRESETS
 from ddpnas.cli.spaces import show_space
 from ddpnas.data.load import list_data, load_data
 from ddpnas.data.sieves import list_sieves, sieve_class, sieve_options
+from ddpnas.errors import OptionError
 from ddpnas.evaluators.registry import (
     evaluator_class,
     evaluator_config,
@@ -66,17 +67,21 @@ def _data_parser() -> ArgumentParser:
 def spaces(options: Namespace) -> None:
     """``ddpnas spaces``, with or without the name of a space."""
     limits, given = parse_limits(options.limit), dict(options.space_options or {})
-    if options.run is not None:
-        show_space(Run(options.run).space(options.name, options=given), limits)
+    run = None if options.run is None else Run(options.run)
+    if options.image_size is not None:
+        shape = (3,) if run is None else run.data_about["input_shape"]
+        channels, *_ = given.get("input_shape", shape)
+        given["input_shape"] = (channels, options.image_size, options.image_size)
+    if run is not None:
+        show_space(run.space(options.name, options=given), limits)
         return
     if options.name is not None:
         if limits and takes_limits(options.name):
             given["limits"] = limits
-        if options.image_size is not None:
-            channels, *_ = given.get("input_shape", (3,))
-            given["input_shape"] = (channels, options.image_size, options.image_size)
         show_space(named_space(options.name, given), limits)
         return
+    if limits or given:
+        raise OptionError("which space? Name it, such as `ddpnas spaces edge`, or give --run")
     show.table(["space", "description"], [[name, about_space(name)] for name in list_spaces()])
     show.line("one space: ddpnas spaces NAME; your own: ddpnas spaces my_file.py:network")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ddpnas.cli import _show as show
 from ddpnas.costs.count import count_costs
+from ddpnas.errors import OptionError, nearest
 from ddpnas.generation.best import generate
 from ddpnas.generation.cost_ranges import cost_ranges
 from ddpnas.generation.limits import Limit, amount
@@ -27,9 +28,16 @@ def show_space(space: SearchSpace, limits: Mapping[str, Limit]) -> None:
         limits: Limits by name of the cost.
 
     Raises:
+        OptionError: If a limit is on a cost that is not counted.
         InfeasibleError: If no architecture meets the limits; the message names the lowest
             reachable costs.
     """
+    costs = count_costs(space)
+    if unknown := [name for name in limits if name not in costs]:
+        raise OptionError(
+            f"{nearest('limit', unknown[0], costs)}; limit another cost of networks that were "
+            f"searched: `ddpnas generate RUN --costs TABLE.json`"
+        )
     _decisions(space)
     show.line(_size(space))
     show.line(f"search network: {_listed(space.plain_options)}")
@@ -45,7 +53,6 @@ def show_space(space: SearchSpace, limits: Mapping[str, Limit]) -> None:
             f"final network:  {_listed(space.final_options)}; for its costs and limits on them:"
         )
         show.line(f"                ddpnas spaces {space.name} {' '.join(size)}")
-    costs = count_costs(space)
     ranges = cost_ranges(space, costs)
     rows = [
         [r.name, *(amount(value) for value in (r.least, r.median, r.most)), r.unit] for r in ranges
