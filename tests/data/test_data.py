@@ -1,4 +1,5 @@
 import io
+import statistics
 import struct
 
 import numpy as np
@@ -176,6 +177,19 @@ def test_datasets_of_float_tensors_are_read_item_by_item():
 def test_what_is_wrong_with_the_data_is_said(train, options, says):
     with pytest.raises(DdpnasError, match=says):
         make_data(train, **options)
+
+
+def test_mean_and_deviation_of_the_channels_are_exact_and_those_of_the_training_images():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (90, 2, 7, 9), np.uint8))
+    data = make_data((images, torch.arange(90) % 3), test_fraction=0.2)
+    pixels = data.train.inputs.transpose(0, 1).flatten(1).tolist()
+    assert data.mean == pytest.approx([sum(one) / len(one) / 255 for one in pixels], rel=1e-15)
+    assert data.std == pytest.approx([statistics.stdev(one) / 255 for one in pixels], rel=1e-15)
+    items = list(zip(images, (torch.arange(90) % 3).tolist(), strict=True))
+    again = make_data(Listed(items), test_fraction=0.2)
+    assert (again.mean, again.std) == (data.mean, data.std)
+    flat = make_data((torch.full((8, 1, 2, 2), 7, dtype=torch.uint8), torch.arange(8) % 2))
+    assert (flat.mean, flat.std) == ((7 / 255,), (1e-3,))
 
 
 @pytest.mark.parametrize(

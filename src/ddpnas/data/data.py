@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -361,22 +362,34 @@ def _check_labels(splits: Mapping[str, Split], classes: Sequence[str]) -> None:
 
 
 def _input_shape(split: Split) -> tuple[int, ...]:
+    return tuple(_input(split, 0).shape)
+
+
+def _input(split: Split, number: int) -> Tensor:
     if isinstance(split, TensorSplit):
-        return tuple(split.inputs.shape[1:])
-    return tuple(split.dataset[int(split.indices[0])][0].shape)
+        return split.inputs[number]
+    image: Tensor = split.dataset[int(split.indices[number])][0]
+    return image
 
 
 def _statistics(split: Split, most: int = 2000) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation by channel, of at most ``most`` evenly spaced images."""
-    chosen = torch.linspace(0, len(split) - 1, min(most, len(split))).long()
-    if isinstance(split, TensorSplit):
-        images = split.inputs[chosen]
-    else:
-        if split.dataset[int(split.indices[0])][0].dtype != torch.uint8:
-            return (), ()
-        images = torch.stack([split.dataset[int(split.indices[i])][0] for i in chosen])
-    if images.dtype != torch.uint8 or images.ndim != 4:
+    chosen = torch.linspace(0, len(split) - 1, min(most, len(split))).tolist()
+    images = (_input(split, int(number)) for number in chosen)
+    first = _input(split, 0)
+    if first.dtype != torch.uint8 or first.ndim != 3:
         return (), ()
-    scaled = images.double() / 255
-    mean, std = scaled.mean(dim=(0, 2, 3)), scaled.std(dim=(0, 2, 3)).clamp_min(1e-3)
-    return tuple(mean.tolist()), tuple(std.tolist())
+    # How often each level occurs, (C, 256): exact, and small however large the images are.
+    counts = torch.zeros(len(first), 256, dtype=torch.int64)
+    for image in images:
+        for count, channel in zip(counts, image, strict=True):
+            count += torch.bincount(channel.flatten(), minlength=256)
+    levels = torch.arange(256)
+    pixels = int(counts[0].sum())
+    mean, std = [], []
+    for count in counts:
+        total, squares = int((count * levels).sum()), int((count * levels**2).sum())
+        mean.append(total / pixels / 255)
+        spread = (pixels * squares - total**2) / (pixels * max(1, pixels - 1))
+        std.append(max(math.sqrt(spread) / 255, 1e-3))
+    return tuple(mean), tuple(std)
