@@ -144,7 +144,7 @@ class StandaloneEvaluator(BaseEvaluator):
             architectures,
             workers=self.config.workers,
             executor=self.config.executor,
-            accelerated=self.device.type != "cpu",
+            accelerated=self.device.type == "cuda",  # Ray counts no others
         )
 
     def rescore(self, architectures: Sequence[Architecture]) -> list[Evaluation]:

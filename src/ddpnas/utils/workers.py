@@ -101,15 +101,16 @@ def run_tasks(
             :func:`worker_number`.
 
     Raises:
-        OptionError: See :func:`check_workers`; or something cannot be sent to another process.
-        RunError: Three workers died of one task.
+        OptionError: See :func:`check_workers`; something cannot be sent to another process; or
+            ``accelerated`` workers have no GPU on Ray.
+        RunError: Three workers died of one task, or one failed before its first task.
 
     Example:
         >>> list(run_tasks(pow, 2, [3, 4], workers=1))
         [8, 16]
     """
     check_workers(workers, executor)
-    if executor == "local" and (workers or os.cpu_count() or 1) == 1:
+    if executor == "local" and (workers or _cpus()) == 1:
         for task in tasks:
             yield call(shared, task)
         return
@@ -119,11 +120,18 @@ def run_tasks(
         if executor == "ray":
             pool = _Ray(call, shared, workers, accelerated)
         else:
-            pool = _Local(call, shared, min(workers or os.cpu_count() or 1, max(1, len(tasks))))
+            pool = _Local(call, shared, min(workers or _cpus(), max(1, len(tasks))))
         try:
             yield from _in_order(pool, tasks)
         finally:
             pool.close()
+
+
+def _cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _in_order(pool: _Pool, tasks: Sequence[Any]) -> Iterator[Any]:
@@ -252,11 +260,15 @@ class _Ray:
         if self._started and "RAY_ADDRESS" in os.environ:
             ray.init(log_to_driver=False)
         elif self._started:
-            ray.init(
-                num_cpus=workers or os.cpu_count(), include_dashboard=False, log_to_driver=False
-            )
+            ray.init(num_cpus=workers or _cpus(), include_dashboard=False, log_to_driver=False)
         resource = "GPU" if accelerated else "CPU"
         there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if accelerated and there.get(resource, 0) < 1:
+            self.close()
+            raise OptionError(
+                "there is no GPU on Ray, whose workers would wait for one without end; compute on "
+                "the cpu, or take executor local"
+            )
         self.workers = workers or int(there.get(resource, 1))
         self._shared = ray.put(shared)
         self._remote = ray.remote(max_retries=0, num_gpus=int(accelerated))(call)
