@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.machinery
 import importlib.util
 import logging
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,47 @@ def test_what_cannot_be_is_refused():
         list(run_tasks(work, None, [1], workers=0))
     with pytest.raises(OptionError, match="define functions and classes at the top"):
         list(run_tasks(functools.partial(lambda x: x), Path(), [1], workers=2))
+
+
+# Not below `if __name__ == "__main__"`.
+UNGUARDED = """
+from ddpnas.utils.workers import run_tasks
+
+print(list(run_tasks(pow, 2, [1, 2, 3], workers=2)))
+"""
+
+
+def test_a_script_that_starts_workers_whenever_it_is_imported_is_told_so(tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=environment, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1 and not done.stdout
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert "RunError" in last and 'below `if __name__ == "__main__":`' in last
+    assert "is given to another" not in done.stderr
+
+
+def test_by_default_there_is_a_worker_for_each_cpu_that_may_be_used(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3}, raising=False)
+    assert [f[1] for f in run_tasks(work, (Path(), 2), [1, 2])] == [os.getpid()] * 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert [f[1] for f in run_tasks(work, (Path(), 2), [1, 2])] == [os.getpid()] * 2
+
+
+def test_ray_without_a_gpu_is_refused_where_each_worker_needs_one(monkeypatch):
+    ray = types.ModuleType("ray")
+    ray.__spec__ = importlib.machinery.ModuleSpec("ray", None)
+    begun = []
+    ray.is_initialized = lambda: False
+    ray.init = lambda **options: begun.append(options)
+    ray.shutdown = begun.clear
+    ray.cluster_resources = lambda: {"CPU": 4.0}
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with pytest.raises(OptionError, match="no GPU on Ray.*the cpu, or take executor local"):
+        list(run_tasks(work, (Path(), 2), [1], executor="ray", accelerated=True))
+    assert not begun

@@ -257,7 +257,8 @@ def compare_strategies(
         budget: Budget of each search.
         seeds: Number of searches for each contender.
         epochs: Training after which the score is taken; default: the shortest of the table.
-        workers: Number of processes; default: one for each CPU.
+        workers: Number of processes; default: one for each CPU. A script starts them below
+            ``if __name__ == "__main__":``.
         executor: "local" or "ray", see :func:`ddpnas.utils.workers.run_tasks`.
         on_progress: Called with the number of searches done and their total.
 

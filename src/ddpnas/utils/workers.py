@@ -88,7 +88,8 @@ def run_tasks(
     """Yield ``call(shared, task)`` for each task, in the order of the tasks.
 
     A single local worker is this process itself. Several compute with one thread each, unless the
-    call sets another number.
+    call sets another number. Each imports the script that is running, so a script starts them below
+    ``if __name__ == "__main__":``.
 
     Args:
         call: Function at the top of a module.
@@ -177,6 +178,7 @@ class _Local:
         self._processes = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
         self._free = [self._start(number) for number in range(workers)]
         self._running: dict[Connection, tuple[int, _Worker]] = {}
+        self._ready: set[Connection] = set()
         atexit.register(self.close)  # an uncaught error may keep the generator of results alive
 
     def _start(self, number: int) -> _Worker:
@@ -195,19 +197,27 @@ class _Local:
             worker.pipe.send(task)
 
     def wait(self) -> list[tuple[int, Callable[[], Any]]]:
-        """Return the tasks that ended."""
-        return [self._take(pipe) for pipe in connection.wait([*self._running])]  # type: ignore[arg-type]
+        """Return the tasks that ended; none where a worker has just become ready."""
+        ended = map(self._take, connection.wait([*self._running]))  # type: ignore[arg-type]
+        return [one for one in ended if one is not None]
 
-    def _take(self, pipe: Connection) -> tuple[int, Callable[[], Any]]:
-        key, worker = self._running.pop(pipe)
+    def _take(self, pipe: Connection) -> tuple[int, Callable[[], Any]] | None:
+        key, worker = self._running[pipe]
         try:
+            if pipe not in self._ready:
+                pipe.recv()
+                self._ready.add(pipe)
+                return None
             get: Callable[[], Any] = functools.partial(_result, *pipe.recv())
         except (EOFError, ConnectionResetError):
+            if pipe not in self._ready:
+                worker.check_start()
             worker.end()
             self._free.append(self._start(worker.number))
             get = _lost
         else:
             self._free.append(worker)
+        del self._running[pipe]
         return key, get
 
     def close(self) -> None:
@@ -224,6 +234,20 @@ class _Worker:
     number: int
     process: BaseProcess
     pipe: Connection
+
+    def check_start(self) -> None:
+        """Check that a process which ended before it was ready was killed, and did not fail.
+
+        Raises:
+            RunError: It failed, as it does where it runs the script that starts workers again.
+        """
+        self.process.join(10)
+        if (self.process.exitcode or 0) > 0:
+            raise RunError(
+                "a worker process failed as it started, for the reason printed above. In a script, "
+                'start workers below `if __name__ == "__main__":`, because each of them imports '
+                "the script; with one worker, no process is started"
+            )
 
     def end(self) -> None:
         """End the process."""
@@ -310,6 +334,7 @@ def _work(pipe: Connection, call: Callable[[Any, Any], Any], shared: Any, number
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # see _no_interrupt
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        pipe.send("ready")
         while True:
             task = pipe.recv()
             done: tuple[Any, Exception | None]
