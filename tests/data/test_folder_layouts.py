@@ -119,6 +119,15 @@ def test_pixels_of_8_bits_in_32_keep_their_values(tmp_path):
     assert load_data(tmp_path).train.inputs.unique().tolist() == [0, 200]
 
 
+def test_a_dark_pgm_file_of_16_bits_is_dark(tmp_path, caplog):
+    for name, value in (("a", 0), ("b", 200)):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            picture(value, "I;16").save(tmp_path / name / f"{i}.pgm")
+    assert load_data(tmp_path).train.inputs.unique().tolist() == [0]
+    assert "their pixels end at 200 of 65535" in caplog.text
+
+
 def test_a_low_range_of_16_bits_is_said_once(tmp_path, caplog):
     load_data(folder(tmp_path / "full", values=(0, 28_000), mode="I;16"))
     assert not caplog.records

@@ -210,7 +210,7 @@ def fit_image(
     Args:
         image: An image of any size. It is turned as its EXIF orientation says, transparent pixels
             become white, and 16 bits per pixel become 8. Pixels of 32 bits that are all below 256
-            are taken for 8 bits, others for 16.
+            are taken for 8 bits, others for 16. Those of a PGM file have 16, as its header says.
         size: Pixels on each side, or (height, width).
         mode: "L" for one gray channel, or "RGB".
         interpolation: How it is resized.
@@ -276,8 +276,13 @@ def note_few_levels(name: str, pixels: Iterable[int | None]) -> None:
 
 
 def _holds_8_bits(image: Image.Image) -> bool:
-    """Return whether an image of 32 bits has only pixels of 8, as some programs save them."""
-    return image.mode == "I" and int(np.asarray(image).max()) <= 0xFF
+    """Return whether an image of 32 bits has only pixels of 8, as some programs save them.
+
+    Pillow opens a PGM file of 16 bits as one of 32, and a dark one has small pixels.
+    """
+    if image.mode != "I" or image.format == "PPM":
+        return False
+    return int(np.asarray(image).max()) <= 0xFF
 
 
 def _upright(image: Image.Image) -> Image.Image:
