@@ -10,9 +10,11 @@ from PIL import Image
 
 from ddpnas import list_data, load_data
 from ddpnas.data import DataConfig, Loader
-from ddpnas.data.load import as_data
+from ddpnas.data.load import as_data, load_labelled
 from ddpnas.data.splits import DatasetSplit
-from ddpnas.errors import DataError, OptionError
+from ddpnas.errors import DataError, OptionError, SpaceError
+from ddpnas.spaces.user_space import space_from_file
+from ddpnas.training.weight_files import read_weights
 
 from ..conftest import striped_images
 
@@ -26,6 +28,19 @@ def write_folder(root, counts, size=(10, 10), mode="RGB", seed=0):
             pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
             Image.fromarray(pixels).convert(mode).save(root / name / f"{i}.png")
     return root
+
+
+def test_the_home_folder_of_an_unknown_user_is_no_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_folder(tmp_path / "photos", {"a": 3, "b": 3})
+    assert load_data("~/photos").classes == ("a", "b")
+    for read in (load_data, lambda name: load_labelled(name, ("a", "b"), (3, 10, 10))):
+        with pytest.raises(DataError, match="no file or folder '~photos-of-nobody'"):
+            read("~photos-of-nobody")
+    with pytest.raises(OptionError, match="no file of weights '~photos-of-nobody/a.pth'"):
+        read_weights("~photos-of-nobody/a.pth")
+    with pytest.raises(SpaceError, match="no file '~photos-of-nobody/a.py' with a search space"):
+        space_from_file("~photos-of-nobody/a.py:network")
 
 
 def test_fashion_mnist_is_embedded():

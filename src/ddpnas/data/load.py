@@ -19,6 +19,7 @@ from ddpnas.data.data import Data, make_data
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError, nearest
+from ddpnas.utils.files import expanded
 from ddpnas.utils.memory import free_memory
 from ddpnas.utils.settings import (
     Fraction,
@@ -132,7 +133,7 @@ def load_data(data: str | Path | DataConfig, **options: Any) -> Data:
     config = dataclasses.replace(data, **options)
     if not config.data:
         raise DataError("the name or path of the data is empty; `ddpnas data` lists names")
-    path = Path(config.data).expanduser()
+    path = expanded(config.data)
     if config.data not in _EMBEDDED:
         if not path.exists():
             hint = nearest("data", config.data, _EMBEDDED)
@@ -186,7 +187,7 @@ def load_labelled(
     """
     preprocessing = Preprocessing(tuple(input_shape), interpolation=interpolation)
     channels, height, width = preprocessing.image_shape
-    path = Path(data).expanduser()
+    path = expanded(data)
     arrays = _read_arrays(str(data))
     if arrays is None:
         mode = "L" if channels == 1 else "RGB"
@@ -237,7 +238,7 @@ def _read_arrays(data: str) -> Found | None:
         file, classes = _EMBEDDED[data]
         with resources.files("ddpnas.data").joinpath("embedded", file).open("rb") as stream:
             return classes, splits_of(np.load(stream), data)[1]
-    path = Path(data).expanduser()
+    path = expanded(data)
     if not path.exists():
         raise DataError(f"there is no file or folder {str(path)!r}")
     if path.is_dir():

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, NoReturn, TypedDict
 
 from ddpnas.errors import DdpnasError, RunError, nearest
+from ddpnas.utils.files import expanded
 from ddpnas.utils.read import checked_content
 
 __all__ = [
@@ -80,7 +81,7 @@ class UserCode:
             error: Raised if there is no such file, or it is not Python.
         """
         file, _, attribute = (name + ":" if name.endswith(".py") else name).rpartition(":")
-        path = Path(file).expanduser().resolve()
+        path = expanded(file).resolve()
         if not path.is_file():
             raise error(f"there is no file {file!r} with a {what}")
         try:

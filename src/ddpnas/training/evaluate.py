@@ -14,6 +14,7 @@ from ddpnas.errors import DataError
 from ddpnas.training.metrics import confusion
 from ddpnas.training.results import EvaluationResult
 from ddpnas.training.trained_model import TrainedModel
+from ddpnas.utils.files import expanded
 from ddpnas.utils.settings import checked, checks_arguments
 
 __all__ = ["evaluate"]
@@ -131,4 +132,4 @@ def _check_same_task(model: TrainedModel, found: Data) -> None:
 
 def _called_alike(model: TrainedModel, data: str | Path) -> bool:
     source = model.about.get("provenance", {}).get("data", {}).get("source", {})
-    return Path(source.get("data", "")).name == Path(data).expanduser().resolve().name
+    return Path(source.get("data", "")).name == expanded(data).resolve().name

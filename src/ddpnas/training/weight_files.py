@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ddpnas.errors import OptionError
 from ddpnas.training.checkpoint import load_weights
+from ddpnas.utils.files import expanded
 from ddpnas.utils.read import require_regular
 
 __all__ = ["read_weights"]
@@ -39,7 +40,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         >>> read_weights(file)
         {'weight': tensor([1., 1.])}
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise OptionError(f"there is no file of weights {str(path)!r}")
     content: Any = load_weights(path) if path.suffix == ".safetensors" else _unpickled(path)

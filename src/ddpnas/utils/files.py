@@ -14,7 +14,16 @@ from filelock import FileLock, Timeout
 from ddpnas.errors import RunError
 from ddpnas.utils.read import require_regular
 
-__all__ = ["LOCK", "check_place", "is_full", "lock", "sync", "writable", "write_atomic"]
+__all__ = [
+    "LOCK",
+    "check_place",
+    "expanded",
+    "is_full",
+    "lock",
+    "sync",
+    "writable",
+    "write_atomic",
+]
 
 LOCK = ".lock"  # the file in a folder that is locked while the folder is in use
 
@@ -74,6 +83,22 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` as the user's home folder; unchanged where there is no such user.
+
+    Args:
+        path: What a user gave, perhaps the name of a file that begins with ``~``.
+
+    Example:
+        >>> str(expanded("~nobody-of-this-name/a.npz"))
+        '~nobody-of-this-name/a.npz'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _remove_leftovers(path: Path) -> None:
