@@ -102,6 +102,17 @@ def test_the_file_says_what_is_needed_to_use_it_and_nothing_of_the_machine(files
     assert b".py" not in files[0].path.read_bytes()
 
 
+def test_a_file_is_read_as_it_was_described(files, network, tmp_path):
+    for done in files:
+        assert OnnxFile(done.path).takes == done.takes
+    bicubic = Input(SHAPE, MEAN, STD, interpolation="bicubic")
+    path = export_onnx(Deployable(network, bicubic), tmp_path / "net.onnx").path
+    assert OnnxFile(path).takes == bicubic
+    content = path.read_bytes().replace(b"bicubic", b"biquick")
+    with pytest.raises(OptionError, match="interpolation in the file: .*bilinear"):
+        OnnxFile(content)
+
+
 def test_a_fixed_batch_of_one(network, tmp_path):
     done = export_onnx(described(network), tmp_path / "one.onnx", dynamic_batch=False)
     opened = OnnxFile(done.path)

@@ -17,6 +17,7 @@ from ddpnas.errors import ExportError, OptionError
 from ddpnas.export.deployable import Input
 from ddpnas.utils.onnx import need_onnx
 from ddpnas.utils.read import Size, checked_content, parse_json, read_file
+from ddpnas.utils.settings import Interpolation
 
 __all__ = ["OnnxFile", "raw_inputs"]
 
@@ -105,13 +106,19 @@ class OnnxFile:
             )
             for key, of_key in _METADATA.items()
         )
+        interpolation = checked_content(
+            self.metadata.get("interpolation", "bilinear"),
+            Interpolation,
+            f"interpolation in {name}",
+            OptionError,
+        )
         self.content = content
         inside = self.metadata["preprocessing"] != "outside"
         declared = self.session.get_inputs()[0].type
         if declared not in _TYPES:
             raise ExportError(f"onnxruntime takes no inputs of type {declared} from NumPy")
         dtype = torch.float32 if mean else _TYPES[declared]
-        self.takes = Input(shape, mean, std, inside, dtype)
+        self.takes = Input(shape, mean, std, inside, dtype, interpolation)
 
     def outputs(self, raw: Tensor) -> Tensor:
         """Return the logits (N, classes) of N raw inputs, see :meth:`Input.feed`.
