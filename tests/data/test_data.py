@@ -154,6 +154,11 @@ def test_datasets_of_float_tensors_are_read_item_by_item():
             {"valid_fraction": 1.0},
             "and below 1",
         ),
+        (
+            (torch.zeros(8, 2), torch.arange(8) % 2),
+            {"valid_fraction": 0.0},
+            "leaves no images to score .* such as 0.2, or give validation images",
+        ),
         ((torch.zeros(8, 2), torch.arange(8) % 2), {"limit_train_images": 3}, "too few"),
         (7, {}, "not int"),
         ({"train": 7}, {}, "not a dictionary"),

@@ -26,7 +26,7 @@ from ddpnas.data._labels import check_classes, read_labels
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.data.ranked_sieves import quotas
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
-from ddpnas.errors import DataError
+from ddpnas.errors import DataError, OptionError
 from ddpnas.utils.settings import (
     Fraction,
     Interpolation,
@@ -281,6 +281,11 @@ def _held_out(
         if limit_train_images < len(rest):
             rest = _limited(labels, rest, limit_train_images, rng)
     if "valid" not in given:
+        if valid_fraction == 0:
+            raise OptionError(
+                "a valid_fraction of 0 leaves no images to score architectures with; hold out more "
+                "than 0, such as 0.2, or give validation images"
+            )
         rest, held_out = stratified(labels, rest, valid_fraction, rng)
         splits["valid"] = pool.subset(held_out.tolist())
     splits["train"] = pool.subset(rest.tolist())
