@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from importlib import resources
@@ -62,6 +63,14 @@ def test_a_room_imports_from_rooms_before_it_and_no_private_file_of_another(modu
 
 def test_every_room_is_in_the_order():
     assert {room_of(module) for module in INSIDE} == set(ROOMS)
+
+
+def test_the_guide_for_contributors_lists_the_rooms_in_their_order():
+    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    listed = re.search(r"```\n(errors .*?)```", page, re.DOTALL)[1].split()
+    assert listed == [room for room in ROOMS if not room.startswith("_")]
+    alone = re.search(r"^3\. (.*) do not load torch", page, re.MULTILINE)[1]
+    assert re.findall(r"`(\w+)`", alone) == [*WITHOUT_TORCH]
 
 
 @pytest.mark.parametrize("room", WITHOUT_TORCH)
