@@ -128,6 +128,14 @@ def test_the_command_prints_writes_and_draws(tmp_path, capsys):
     assert "12000s" in capsys.readouterr().err
 
 
+def test_json_is_all_that_the_command_prints(tmp_path, capsys):
+    words = ["benchmark", "nasbench-macro", "--strategies", "random,local-search", "--seeds", "1"]
+    assert main([*words, "--budget", "2", "--workers", "1", "--out", str(tmp_path), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [summary["strategy"] for summary in printed] == ["random", "local-search"]
+    assert all(summary["evaluations"] == 2 and summary["mean"] > 0.5 for summary in printed)
+
+
 def test_results_are_replaced_only_when_asked(tmp_path, capsys):
     words = ["benchmark", "nasbench-macro", "--strategies", "random", "--seeds=1"]
     words += ["--budget", "2", "--workers", "1", "--out", str(tmp_path)]
