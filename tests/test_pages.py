@@ -50,6 +50,13 @@ def commands(text):
     return [shlex.split(words, comments=True) for words in lines + inline]
 
 
+@pytest.mark.parametrize(
+    ("page", "least"), [("README.md", 3), ("AGENTS.md", 10), ("docs/own-images.md", 10)]
+)
+def test_the_commands_of_a_page_are_found(page, least):
+    assert len(commands(TEXTS[page])) >= least
+
+
 @pytest.mark.parametrize("page", TEXTS)
 def test_commands_are_ones_that_the_parser_accepts(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -152,7 +152,7 @@ def test_a_strategy_that_forgets_what_it_was_told_fails():
         def make_strategy(self, space, seed):
             return Forgetful(space, seed)
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="restored from its state, it asks for others"):
         Contract().test_its_state_restores_exactly_from_json()
 
 

@@ -303,7 +303,7 @@ class StrategyContract:
                     if asked:
                         before.ask()
                     hand_over(before, strategy)
-                assert strategy.ask() == batch
+                assert strategy.ask() == batch, "restored from its state, it asks for others"
                 for each in (unbroken, strategy):
                     tell_batch(each, space)
             assert strategy.done
@@ -443,8 +443,10 @@ class EvaluatorContract:
             together = _scores(evaluator.rescore(batch))
         except OptionError:
             return  # nothing is left to judge by
-        assert _scores(evaluator.rescore(batch)) == together
-        assert _scores(evaluator.rescore(batch[::-1]))[::-1] == together
+        again = _scores(evaluator.rescore(batch))
+        assert again == together, "a score is another one when asked for again"
+        backwards = _scores(evaluator.rescore(batch[::-1]))[::-1]
+        assert backwards == together, "a score depends on its place among others"
         alone = [evaluator.rescore([architecture])[0].score for architecture in batch]
         assert alone == together, "a score depends on what else is scored"
 

@@ -82,8 +82,8 @@ def test_a_score_that_depends_on_the_batch_or_on_time_is_found_out():
             yield Evaluation(float(self.asked))
 
     says = "test_scoring_again_changes_nothing_and_depends_on_the_architecture_alone"
-    for evaluate in (by_place, by_time):
-        with pytest.raises(AssertionError):
+    for evaluate, why in ((by_place, "depends on its place"), (by_time, "when asked for again")):
+        with pytest.raises(AssertionError, match=why):
             getattr(broken(evaluate), says)()
     with pytest.raises(AssertionError, match="goes on otherwise"):
         broken(by_time).test_its_state_restores_in_the_middle_of_a_batch()

@@ -70,14 +70,15 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"seconds": -1}, {"seed": "x"}, {"threads": 0}, {"surprise": 1}, {"limits": [1]},
-     {"shortened": {"x": 3}}, {"code": {"mine.py:net": {"file": 1}}}],
+    ("change", "says"),
+    [({"seconds": -1}, "seconds"), ({"seed": "x"}, "seed"), ({"threads": 0}, "threads"),
+     ({"surprise": 1}, "surprise"), ({"limits": [1]}, "limits"),
+     ({"shortened": {"x": 3}}, "shortened"), ({"code": {"mine.py:net": {"file": 1}}}, "code")],
 )  # fmt: skip
-def test_a_damaged_plan_is_refused_in_a_sentence(tmp_path, change):
+def test_a_damaged_plan_is_refused_in_a_sentence(tmp_path, change, says):
     file = tmp_path / "plan.json"
     file.write_text(json.dumps({**PLAN.to_dict(), **change}))
-    with pytest.raises(OptionError):
+    with pytest.raises(OptionError, match=rf"\b{says}\b"):
         FitPlan.read(file)
 
 

@@ -235,8 +235,10 @@ def test_the_live_page_renews_itself_and_keeps_what_is_open(browser, unfinished)
         page.locator(".status", has_text="8 of").wait_for()
         assert page.locator("table[data-name=history] tbody tr").count() == 8
         assert page.locator("table[data-name=history]").is_visible()
-        page.wait_for_timeout(3500)  # an answer that nothing has changed
-        assert errors == []
+        page.evaluate("document.querySelector('main').dataset.kept = true")
+        for _ in range(2):  # the second is asked for once the first has changed nothing
+            page.wait_for_event("response")
+        assert page.locator("main[data-kept]").count() == 1 and errors == []
         keep(page, "watch-1280")
         page.context.close()
     finally:

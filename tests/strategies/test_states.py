@@ -54,13 +54,19 @@ def test_a_changed_state_is_refused_or_used(name):
         pytest.skip("only searches of networks")
     state = json.loads(json.dumps(strategy.state_dict()))
     create_strategy(name, SPACE, seed=0).load_state_dict(state)
-    rng = np.random.default_rng(0)
+    for key in state:
+        less = {other: value for other, value in state.items() if other != key}
+        with pytest.raises(DdpnasError, match="state"):
+            create_strategy(name, SPACE, seed=0).load_state_dict(less)
+    rng, refused = np.random.default_rng(0), 0
     for _ in range(40):
         damaged = changed(state, rng)
         try:
             (fresh := create_strategy(name, SPACE, seed=0)).load_state_dict(damaged)
         except DdpnasError as error:
             assert "state" in str(error) and "\n" not in str(error)
+            refused += 1
             continue
         if not fresh.done:
             fresh.ask()
+    assert refused > 20
