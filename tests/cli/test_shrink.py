@@ -137,6 +137,16 @@ def _other_limits(out, capsys):
     assert len(answer["top"]) == 2 and {g["name"] for g in whole["groups"]} >= {"0", "3"}
     assert main(["generate", str(out), "--limit", "macs=60%"]) == 0
     assert f"{reached:,.0f}" in capsys.readouterr().out
+    words = ["frontier", str(out), "--cost", "macs", "--limit", "macs=60%"]
+    assert main([*words, "--json", "--out", str(out / "curve.svg")]) == 0
+    points = json.loads(capsys.readouterr().out)
+    assert points[-1] == {**points[-1], **{k: answer[k] for k in ("costs", "predicted")}}
+    assert main(words) == 0
+    assert "nothing beats in rise of the loss and macs" in capsys.readouterr().out
+    assert main([*words, "--csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(points) + 1
+    assert main([*words, "--objective", "theta"]) == 2
+    assert "--objective does not apply; use --cost, --limit, --out" in capsys.readouterr().err
     assert main(["generate", str(out), "--limit", "macs=1%"]) == 2
     assert "channels that cannot be cut: 7" in capsys.readouterr().err
     assert main(["generate", str(out), "--limit", "macs=40%", "--rescore", "3"]) == 2

@@ -9,12 +9,27 @@ from collections.abc import Iterator
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli._options import add_costs, add_limit, add_space
-from ddpnas.errors import RunError
+from ddpnas.errors import OptionError, RunError
 from ddpnas.generation.limits import parse_limits
 from ddpnas.runs.generation_request import GenerationRequest
 from ddpnas.utils.settings import Count, Extra
 
-__all__ = ["add_request", "read_request", "warn_if_not_kept"]
+__all__ = ["add_request", "read_request", "refuse_of_a_search", "warn_if_not_kept"]
+
+_OF_A_SEARCH = (
+    "costs",
+    "margin",
+    "space",
+    "space_options",
+    "objective",
+    "network",
+    "survivors_only",
+    "height",
+    "parametric",
+    "rescore",
+    "data",
+    "device",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +64,22 @@ def add_request(parser: ArgumentParser) -> None:
         type=Extra,
         help="exact number of convolutions in each cell (the darts space only)",
     )
+
+
+def refuse_of_a_search(options: Namespace, use: str) -> None:
+    """Refuse an option that only a search has a use for, in the folder of a shrink.
+
+    Args:
+        options: The options of the command; where one is not the default, it was given.
+        use: The options that the command takes there.
+    """
+    usual = {"objective": "log-theta", "device": "auto"}
+    unfit = [n for n in _OF_A_SEARCH if options.get(n) and options[n] != usual.get(n)]
+    if unfit:
+        raise OptionError(
+            f"{options.run} is the folder of a shrink, where --{unfit[0].replace('_', '-')} does "
+            f"not apply; use {use}"
+        )
 
 
 def read_request(options: Namespace) -> GenerationRequest:

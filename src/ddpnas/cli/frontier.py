@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
 from ddpnas.cli._options import Command, add_json, new_parser
-from ddpnas.cli._run_options import add_request, read_request
+from ddpnas.cli._run_options import add_request, read_request, refuse_of_a_search
+from ddpnas.costs.table import CostTable
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.limits import amount
-from ddpnas.runs.generation_request import GenerationTask
+from ddpnas.runs.folder import SHRINK
 from ddpnas.runs.run import Run
+from ddpnas.shrinking.width_scores import WidthScores, predicted_rise
+from ddpnas.space.decisions import DecisionSpace
 from ddpnas.utils.files import writable, write_atomic
 from ddpnas.utils.text import csv_text, json_text, plot_text
 
@@ -61,63 +65,94 @@ def frontier(options: Namespace) -> None:
             raise OptionError(f"--out {path} ends neither in .csv or .json nor in .svg, .png, .pdf")
         if path.suffix in _PLOTS and len(options.cost) > 1:
             raise OptionError(f"--out {path} draws one cost, not {len(options.cost)}")
-    task = Run(options.run).task(read_request(options), space=options.space)
-    found = task.frontier(options.cost)
-    for path in paths:
-        _write(path, found, task, options)
-    if options.json:
-        show.as_json(_records(found, task))
-    elif options.csv:
-        show.line(_csv(found, task).rstrip())
+    if (Path(options.run) / SHRINK).is_file():
+        curve = _widths_curve(options)
     else:
-        _show(found, task, options.cost)
+        task = Run(options.run).task(read_request(options), space=options.space)
+        curve = _Curve(
+            task.frontier(options.cost), task.space, task.costs, options.objective,
+            {"objective": lambda one: one.certificate.objective, "log_prob": lambda o: o.log_prob},
+        )  # fmt: skip
+    for path in paths:
+        _write(path, curve, options.cost)
+    if options.json:
+        show.as_json(curve.records())
+    elif options.csv:
+        show.line(curve.csv().rstrip())
+    else:
+        _show(curve, options.cost)
         for path in paths:
             show.line(f"written: {path}")
 
 
-def _records(found: Sequence[Generated], task: GenerationTask) -> list[dict[str, Any]]:
-    return [
-        {
-            "architecture": dict(one.architecture),
-            "text": task.space.format(one.architecture),
-            "objective": one.certificate.objective,
-            "log_prob": one.log_prob,
-            "costs": one.costs,
-        }
-        for one in found
-    ]
+def _widths_curve(options: Namespace) -> _Curve:
+    """Return the curve of the folder of a shrink."""
+    refuse_of_a_search(options, "--cost, --limit, --out, --json and --csv")
+    scores = WidthScores.read(options.run)
+    found = scores.frontier(options.cost, options.limit)
+    columns = {"predicted": predicted_rise}
+    return _Curve(found, scores.space, scores.costs, "rise of the loss", columns)
 
 
-def _csv(found: Sequence[Generated], task: GenerationTask) -> str:
-    columns = [*task.costs, "objective", "log_prob", "architecture"]
-    rows = [
-        [
-            *(one.costs[name] for name in task.costs),
-            one.certificate.objective,
-            one.log_prob,
-            task.space.format(one.architecture),
+@dataclass(frozen=True)
+class _Curve:
+    """The best networks for every budget.
+
+    Attributes:
+        found: The networks, by rising cost.
+        space: Their decisions.
+        costs: Cost name -> table.
+        judged_by: What is best in them.
+        columns: Name -> what a network has next to its costs; the first is what is best.
+    """
+
+    found: Sequence[Generated]
+    space: DecisionSpace
+    costs: Mapping[str, CostTable]
+    judged_by: str
+    columns: Mapping[str, Callable[[Generated], float]]
+
+    def value(self, one: Generated) -> float:
+        """Return what is best in a network."""
+        return next(iter(self.columns.values()))(one)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the networks as plain data."""
+        return [
+            {
+                "architecture": dict(one.architecture),
+                "text": self.space.format(one.architecture),
+                **{name: of(one) for name, of in self.columns.items()},
+                "costs": one.costs,
+            }
+            for one in self.found
         ]
-        for one in found
-    ]
-    return csv_text(columns, rows)
+
+    def csv(self) -> str:
+        """Return the networks as CSV."""
+        rows = [
+            [
+                *(one.costs[name] for name in self.costs),
+                *(of(one) for of in self.columns.values()),
+                self.space.format(one.architecture),
+            ]
+            for one in self.found
+        ]
+        return csv_text([*self.costs, *self.columns, "architecture"], rows)
 
 
-def _write(
-    path: Path, found: Sequence[Generated], task: GenerationTask, options: Namespace
-) -> None:
+def _write(path: Path, curve: _Curve, traded: Sequence[str]) -> None:
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".json":
-            write_atomic(path, json_text(_records(found, task), indent=1).encode())
+            write_atomic(path, json_text(curve.records(), indent=1).encode())
         elif path.suffix == ".csv":
-            write_atomic(path, _csv(found, task).encode())
+            write_atomic(path, curve.csv().encode())
         else:
-            write_atomic(path, _picture(path.suffix[1:], found, task, options))
+            write_atomic(path, _picture(path.suffix[1:], curve, traded[0]))
 
 
-def _picture(
-    kind: str, found: Sequence[Generated], task: GenerationTask, options: Namespace
-) -> bytes:
+def _picture(kind: str, curve: _Curve, name: str) -> bytes:
     """Return the curve: the best objective for every budget."""
     try:
         from matplotlib.figure import Figure
@@ -125,37 +160,41 @@ def _picture(
         raise OptionError(
             'a picture needs matplotlib: pip install "ddpnas[report]", or --out FILE.csv'
         ) from None
-    name = options.cost[0]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    budgets = [one.costs[name] for one in found]
-    values = [one.certificate.objective for one in found]
+    budgets = [one.costs[name] for one in curve.found]
+    values = [curve.value(one) for one in curve.found]
     axes.step(budgets, values, where="post", linewidth=1)
     axes.plot(budgets, values, "o", markersize=3)
-    axes.set_xlabel(plot_text(f"budget: {name} ({task.costs[name].unit})"))
-    axes.set_ylabel(f"best {options.objective}")
-    axes.set_title(plot_text(f"{task.space.name}: {len(found)} architectures"), loc="left")
+    axes.set_xlabel(plot_text(f"budget: {name} ({curve.costs[name].unit})"))
+    axes.set_ylabel(f"best {curve.judged_by}")
+    title = f"{len(curve.found)} architectures"
+    named = getattr(curve.space, "name", None)
+    axes.set_title(plot_text(f"{named}: {title}" if named else title), loc="left")
     axes.grid(alpha=0.3)
     stream = io.BytesIO()
     figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return stream.getvalue()
 
 
-def _show(found: Sequence[Generated], task: GenerationTask, traded: Sequence[str]) -> None:
+def _show(curve: _Curve, traded: Sequence[str]) -> None:
+    found = curve.found
     at = sorted({int(i) for i in np.linspace(0, len(found) - 1, _SHOWN).round()})
-    names = list(dict.fromkeys([*traded, *task.costs]))
+    names = list(dict.fromkeys([*traded, *curve.costs]))
     rows = [
         [
             *(amount(found[i].costs[name]) for name in names),
-            f"{found[i].certificate.objective:.4f}",
-            task.space.format(found[i].architecture),
+            f"{curve.value(found[i]):.4f}",
+            curve.space.format(found[i].architecture),
         ]
         for i in at
     ]
     fewer = f", {len(at)} of them shown (all: --out FILE.csv)" if len(at) < len(found) else ""
-    traded_with = " and ".join(traded)
-    title = f"{len(found)} architectures that nothing beats in objective and {traded_with}{fewer}"
-    show.table([*names, "objective", "architecture"], rows, title=title)
+    heading = next(iter(curve.columns))
+    judged = heading if heading == "objective" else curve.judged_by
+    both = " and ".join([judged, *traded])
+    title = f"{len(found)} architectures that nothing beats in {both}{fewer}"
+    show.table([*names, heading, "architecture"], rows, title=title)
 
 
 COMMANDS: dict[str, Command] = {

@@ -21,6 +21,7 @@ from ddpnas.cli._options import (
     only_network,
     own_network,
 )
+from ddpnas.cli._run_options import refuse_of_a_search
 from ddpnas.errors import OptionError
 from ddpnas.generation.best import Generated
 from ddpnas.generation.limits import amount
@@ -33,7 +34,7 @@ from ddpnas.shrinking.plan import Ending, Method, ShrinkSettings
 from ddpnas.shrinking.shrink import resume_shrink
 from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
-from ddpnas.shrinking.width_scores import WidthScores
+from ddpnas.shrinking.width_scores import WidthScores, predicted_rise
 from ddpnas.training.networks import find_network
 from ddpnas.training.pretrained import OpenedNetwork, load_data_for, open_network
 from ddpnas.utils.duration import duration
@@ -44,16 +45,6 @@ __all__ = ["COMMANDS", "generate_widths", "resume"]
 
 _PIXELS = 224  # of a network that does not say which images it takes
 _LISTED = 3  # tensors that a message names
-_OF_A_RUN = (
-    "costs",
-    "margin",
-    "space",
-    "network",
-    "survivors_only",
-    "height",
-    "parametric",
-    "rescore",
-)
 
 
 def _parser() -> ArgumentParser:
@@ -196,12 +187,7 @@ def resume(options: Namespace) -> None:
 
 def generate_widths(options: Namespace) -> None:
     """``ddpnas generate`` in the folder of a shrink: widths for other limits, by its scores."""
-    defaults = {"rescore": 0, "survivors_only": False}
-    if unfit := [name for name in _OF_A_RUN if options[name] not in (None, [], defaults.get(name))]:
-        raise OptionError(
-            f"{options.run} is the folder of a shrink, where --{unfit[0].replace('_', '-')} does "
-            f"not apply; use --limit, --top and --json"
-        )
+    refuse_of_a_search(options, "--limit, --top and --json")
     scores = WidthScores.read(options.run)
     found = scores.generate(options.limit, options.top)
     if options.json:
@@ -211,7 +197,7 @@ def generate_widths(options: Namespace) -> None:
         return
     costs = list(found[0].costs)
     rows = [
-        [str(place), *(amount(one.costs[name]) for name in costs), f"{_rise(one):.4f}"]
+        [str(place), *(amount(one.costs[name]) for name in costs), f"{predicted_rise(one):.4f}"]
         for place, one in enumerate(found, 1)
     ]
     show.table(["network", *costs, "loss rises by"], rows)
@@ -222,11 +208,11 @@ def generate_widths(options: Namespace) -> None:
 
 
 def _plain(one: Generated) -> dict[str, Any]:
-    return {"architecture": dict(one.architecture), "costs": one.costs, "predicted": _rise(one)}
-
-
-def _rise(one: Generated) -> float:
-    return abs(one.certificate.objective)  # without the sign of -0.0
+    return {
+        "architecture": dict(one.architecture),
+        "costs": one.costs,
+        "predicted": predicted_rise(one),
+    }
 
 
 def _list(options: Namespace) -> None:

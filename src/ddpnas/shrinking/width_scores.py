@@ -20,7 +20,7 @@ from ddpnas.space.distribution import JointDistribution
 from ddpnas.utils.checksums import check_checksum
 from ddpnas.utils.read import read_json
 
-__all__ = ["GroupForm", "WidthScores", "describe_fixed", "group_form"]
+__all__ = ["GroupForm", "WidthScores", "describe_fixed", "group_form", "predicted_rise"]
 
 
 class GroupForm(TypedDict):
@@ -140,11 +140,23 @@ class WidthScores:
             fixed = describe_fixed(self.groups)
             raise InfeasibleError(f"{error}; {fixed}", error.unmet) from None
 
-    def frontier(self, cost: str = "macs") -> list[Generated]:
-        """Return the best network, before fine-tuning, for every value of a cost."""
+    def frontier(
+        self, costs: str | Sequence[str] = "macs", limits: Limits | Iterable[str] = ()
+    ) -> list[Generated]:
+        """Return the best network, before fine-tuning, for every value of a cost or of several.
+
+        Args:
+            costs: Names of costs.
+            limits: See :func:`ddpnas.shrink`.
+        """
         uniform = JointDistribution.uniform(self.space.decisions)
-        objective = self.sensitivity.objective
-        return frontier(uniform, self.space, cost, costs=self.costs, objective=objective)
+        objective, asked = self.sensitivity.objective, self.limits(limits)
+        return frontier(uniform, self.space, costs, asked, self.costs, objective=objective)
+
+
+def predicted_rise(one: Generated) -> float:
+    """Return by how much the loss rises in a network of :class:`WidthScores`, as a sum."""
+    return abs(one.certificate.objective)  # without the sign of -0.0
 
 
 def _read_costs(path: Path) -> _CostsForm:
