@@ -574,7 +574,7 @@ def test_a_network_without_mistakes_has_no_most_frequent_one(run, tmp_path):
 def test_only_files_of_a_report_are_replaced(run, tmp_path):
     (tmp_path / "page-data").mkdir()
     (tmp_path / "page-data" / "mine.csv").write_text("mine")
-    with pytest.raises(RunError, match="belongs to no report, so ddpnas does not replace it"):
+    with pytest.raises(RunError, match="belongs to no report, .*; remove it, or give an"):
         write_report(run, tmp_path / "page.html")
     assert (tmp_path / "page-data" / "mine.csv").read_text() == "mine"
 

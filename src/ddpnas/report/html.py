@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -95,7 +96,8 @@ def write_report(
         path = folders[0] / REPORT if len(folders) == 1 else REPORT
     path = Path(path)
     if path.is_dir():
-        raise RunError(f"{path} is a folder; give a file, such as --out {path / REPORT}")
+        file = shlex.quote(str(path / REPORT))
+        raise RunError(f"{path} is a folder; give a file, such as --out {file}")
     if path.exists() and _MARK.encode() not in read_file(path)[:4000]:
         raise RunError(f"{path} is not a report, so ddpnas does not replace it; give another --out")
     page = page_of(folders, space=space, costs=costs, trained=trained, data=data)
@@ -103,7 +105,8 @@ def write_report(
     folder = path.with_name(f"{path.stem}-data")
     if folder.exists() and not path.exists():
         raise RunError(
-            f"{folder} belongs to no report, so ddpnas does not replace it; give another --out"
+            f"{folder} belongs to no report, so ddpnas does not replace it; remove it, or give "
+            f"another --out"
         )
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

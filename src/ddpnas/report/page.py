@@ -34,6 +34,7 @@ from ddpnas.report.sections.training import training_section
 from ddpnas.runs.folder import RUN, SHRINK, TRAINED
 from ddpnas.runs.run import Run
 from ddpnas.training.trained_folder import read_comparison
+from ddpnas.utils.text import resume_command
 
 __all__ = ["Page", "RunPart", "make_page", "page_of", "read_runs"]
 
@@ -166,7 +167,7 @@ def _part(view: View) -> RunPart:
 def _shrunk_page(folder: Path, space: str | None, data: Data | None) -> Page:
     trained = read_comparison(folder / TRAINED)
     if trained is None:
-        raise RunError(f"{folder} is not finished; go on with `ddpnas resume {folder}`")
+        raise RunError(f"{folder} is not finished; go on with `{resume_command(folder)}`")
     view = TrainedView(trained, space, data)
     return _single_page(
         folder,

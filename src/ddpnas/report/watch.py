@@ -136,7 +136,7 @@ def _handler(watch: Watch) -> type[BaseHTTPRequestHandler]:
             self._answer(body=False)
 
         def _answer(self, *, body: bool) -> None:
-            host = (self.headers.get("Host") or "").rpartition(":")[0]
+            host = (self.headers.get("Host") or "").partition(":")[0]
             if host not in (HOST, "localhost"):  # DNS rebinding: a foreign name that points here
                 self.send_error(403)
                 return
