@@ -356,7 +356,12 @@ def test_own_images_and_own_space_from_search_to_training(capsys, tmp_path):
     (tmp_path / "space.py").write_text("# mine\n" + OWN_SPACE)
     assert main(["generate", out, "--space", space]) == 0
     (tmp_path / "moved.py").write_text(OWN_SPACE)
+    capsys.readouterr()
     assert main(["resume", out, "--space", f"{tmp_path / 'moved.py'}:network"]) == 0
+    shown = capsys.readouterr().out
+    assert f"next: ddpnas generate {out} --space {tmp_path / 'moved.py'}:network" in shown
+    says = refused(capsys, "latency", "check", out, "--space", space)
+    assert f"(ddpnas latency --run {out} --space {space})" in says
     (tmp_path / "space.py").write_text(OWN_SPACE.replace("stride=2", "stride=3"))
     for words in (["resume"], ["generate"], ["generate", "--rescore", "2"], ["train"]):
         says = refused(capsys, words[0], out, *words[1:], "--space", space)

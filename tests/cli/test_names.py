@@ -84,6 +84,19 @@ def test_names_with_a_meaning_elsewhere_go_through_every_command(capsys, places,
     assert "``<b>hat</b> | `x` $1$``" in card and r"photos \<i>" in card
 
 
+def test_commands_to_type_next_are_quoted_for_a_shell(capsys, tmp_path):
+    data = ["--data", "sign-digits-small"]
+    for file, words in (
+        ("shrink.json", ["shrink", "torchvision:resnet18", "--limit", "macs=9"]),
+        ("run.json", ["search", "--space", "toy"]),
+    ):
+        folder = tmp_path / f"my {file}"
+        folder.mkdir()
+        (folder / file).write_text("{}")
+        assert main([*words, *data, "--out", str(folder)]) == 2
+        assert f"`ddpnas resume '{folder}'`" in capsys.readouterr().err
+
+
 def test_what_a_file_is_called_cannot_control_the_terminal(capsys, places, tmp_path):
     photos, _ = places
     data = ddpnas.load_data(photos)

@@ -37,6 +37,7 @@ from ddpnas.space.user_code import without_folders
 from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Pixels
 from ddpnas.utils.shapes import Range
+from ddpnas.utils.text import resume_command
 
 __all__ = ["COMMANDS", "resume"]
 
@@ -127,7 +128,7 @@ def fit(options: Namespace) -> None:
         networks = in_files([options.start, options.teacher, *options.baseline])
         own = "".join(own_network(name) for name in networks)
         json_too = " --json" if options.json else ""
-        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(out)}{own}{json_too}") from None
+        raise KeyboardInterrupt(f"{resume_command(out)}{own}{json_too}") from None
     _show_fitted(fitted, options.json)
 
 

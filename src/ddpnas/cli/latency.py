@@ -12,7 +12,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ddpnas.cli import _show as show
-from ddpnas.cli._options import Command, add_quiet, add_space, fields, new_parser
+from ddpnas.cli._options import Command, add_quiet, add_space, fields, new_parser, own_space
 from ddpnas.cli._run_options import warn_if_not_kept
 from ddpnas.costs.config import LatencyConfig
 from ddpnas.costs.latency import measure_latency
@@ -131,7 +131,8 @@ def _export(options: Namespace) -> None:
         )
     show.line(f"next: copy {out} to the other machine and run python measure.py there")
     show.line("it needs NumPy and onnxruntime")
-    show.line(f"then run here: ddpnas latency import {out}/measurements.json --out table.json")
+    file, own = shlex.quote(f"{out}/measurements.json"), own_space(str(options.space or space.name))
+    show.line(f"then run here: ddpnas latency import {file}{own} --out table.json")
 
 
 def _import(options: Namespace, path: str) -> None:
@@ -150,8 +151,8 @@ def _check(options: Namespace, run: str) -> None:
     file = Path(options.table or kept.path / LATENCY)
     if options.table is None and not file.exists():
         raise OptionError(
-            f"{run} has no latency table; measure one (ddpnas latency --run {shlex.quote(run)}), "
-            f"or name it: --table FILE"
+            f"{run} has no latency table; measure one (ddpnas latency --run {shlex.quote(run)}"
+            f"{own_space(options.space or kept.config.space)}), or name it: --table FILE"
         )
     table = CostTable.load(file)
     network = kept.chosen or RunNetwork.found(kept.result)  # raises if the search is not finished
@@ -231,7 +232,8 @@ def _out_file(options: Namespace) -> Path:
     """Return the file to write; a folder is refused before anything is measured."""
     out = Path(_needed(options, "out", "--out table.json"))
     if out.is_dir():
-        raise OptionError(f"{out} is a folder; give a file, such as --out {out / LATENCY}")
+        file = shlex.quote(str(out / LATENCY))
+        raise OptionError(f"{out} is a folder; give a file, such as --out {file}")
     return out
 
 

@@ -49,6 +49,7 @@ from ddpnas.strategies.user_strategy import NamedStrategy
 from ddpnas.training.distributed import current, join, launched
 from ddpnas.utils.duration import duration
 from ddpnas.utils.read import read_yaml
+from ddpnas.utils.text import resume_command
 
 __all__ = ["COMMANDS"]
 
@@ -170,7 +171,7 @@ def search(options: Namespace) -> None:
             overwrite=options.overwrite,
             on_progress=progress.update,
         )
-    _show_result(options.out, space, result, options.limit)
+    _show_result(options.out, space, result, options.space, options.limit)
 
 
 def _space_options(options: Namespace) -> dict[str, Any]:
@@ -218,7 +219,7 @@ def _resumed(options: Namespace, progress: show.SearchProgress) -> Iterator[None
             raise
         own = own_space(options.space) + own_strategy(options.strategy)
         own += own_network(options.evaluator_options.get("teacher") or "")
-        raise KeyboardInterrupt(f"ddpnas resume {shlex.quote(options.out)}{own}") from None
+        raise KeyboardInterrupt(f"{resume_command(options.out)}{own}") from None
 
 
 def resume(options: Namespace) -> None:
@@ -245,7 +246,8 @@ def resume(options: Namespace) -> None:
             device=options.device,
             on_progress=progress.update,
         )
-    _show_result(options.run, Run(options.run).space(options.space), result)
+    named = options.space or config.space
+    _show_result(options.run, Run(options.run).space(options.space), result, named)
 
 
 def _refuse_unfit(options: Namespace, what: str) -> None:
@@ -267,7 +269,7 @@ def _refuse_unfit(options: Namespace, what: str) -> None:
 
 
 def _show_result(
-    folder: str, space: SearchSpace, result: SearchResult, limits: Sequence[str] = ()
+    folder: str, space: SearchSpace, result: SearchResult, named: str, limits: Sequence[str] = ()
 ) -> None:
     """Print what was found, and what to type next.
 
@@ -275,6 +277,7 @@ def _show_result(
         folder: The run folder.
         space: The space.
         result: The result.
+        named: How the space was named in this command, or before.
         limits: The limits that the space was sized for.
     """
     if not current().first:
@@ -291,7 +294,7 @@ def _show_result(
     show.line(f"MACs: {amount(least)} at least, {amount(found)} found, {amount(most)} at most")
     show.line(f"run folder: {folder}")
     rescore = " --rescore 50" if run.shared else ""
-    words = f"{shlex.quote(folder)}{own_space(run.config.space)}"
+    words = f"{shlex.quote(folder)}{own_space(named)}"
     # An example: less than what was found costs, if the space has that.
     wanted = limits or [f"macs={show.short_limit(max(least, 0.8 * found))}"]
     said = " ".join(f"--limit {shlex.quote(limit)}" for limit in wanted)

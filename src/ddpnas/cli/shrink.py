@@ -40,6 +40,7 @@ from ddpnas.training.pretrained import OpenedNetwork, load_data_for, open_networ
 from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Epochs, MostImages, Pixels
 from ddpnas.utils.shapes import Range
+from ddpnas.utils.text import resume_command
 
 __all__ = ["COMMANDS", "generate_widths", "resume"]
 
@@ -144,8 +145,8 @@ def run(options: Namespace) -> None:
     if missing := [name for name, given in needed.items() if not given]:
         raise OptionError(
             f"ddpnas shrink needs {' and '.join(missing)}, such as: ddpnas shrink "
-            f"{options.network} --data photos/ --limit macs=50% --out runs/small; --list lists "
-            f"what can be cut and needs none of them"
+            f"{shlex.quote(options.network)} --data photos/ --limit macs=50% --out runs/small; "
+            f"--list lists what can be cut and needs none of them"
         )
     ShrinkFolder.check_free(options.out)
     task = _planned(options)
@@ -167,9 +168,7 @@ def run(options: Namespace) -> None:
             shrunk = task.run(folder, lambda text: show.line(text, quiet=quiet))
     except KeyboardInterrupt:
         json_too = " --json" if options.json else ""
-        raise KeyboardInterrupt(
-            f"ddpnas resume {shlex.quote(options.out)}{own}{json_too}"
-        ) from None
+        raise KeyboardInterrupt(f"{resume_command(options.out)}{own}{json_too}") from None
     _show_shrunk(shrunk, own, as_json=options.json)
 
 

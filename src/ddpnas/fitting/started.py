@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -82,8 +83,8 @@ def _check_limits(start: str, counted: Mapping[str, float], limits: Mapping[str,
         if not limit.holds(counted[name]):
             raise OptionError(
                 f"{start} has {counted[name]:,.0f} {name}, which is not {limit.describe()}; fit "
-                f"fine-tunes a network as it is: cut it with `ddpnas shrink {start}` and the same "
-                f"limits, give a smaller one, or leave --start out"
+                f"fine-tunes a network as it is: cut it with `ddpnas shrink {shlex.quote(start)}` "
+                f"and the same limits, give a smaller one, or leave --start out"
             )
 
 

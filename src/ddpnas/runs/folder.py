@@ -34,7 +34,7 @@ from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpo
 from ddpnas.training.saving import lock_trained
 from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic
 from ddpnas.utils.read import Whole, checked_content, whole_lines
-from ddpnas.utils.text import json_text
+from ddpnas.utils.text import json_text, resume_command
 
 __all__ = [
     "BEST",
@@ -175,7 +175,7 @@ class RunFolder:
             what = "a finished run"
             trained = RUN not in present and (self.path / TRAINED / "model.safetensors").is_file()
             if RESULT not in present and not trained:
-                what = f"an unfinished run; go on with `ddpnas resume {self.path}`"
+                what = f"an unfinished run; go on with `{resume_command(self.path)}`"
             raise RunError(
                 f"{self.path} holds {what}; give another --out, or --overwrite to replace it (from "
                 f"Python: out and overwrite=True)"
@@ -348,7 +348,7 @@ class RunFolder:
                 known.synced = True
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
-        return writable(self.path, "make it writable", f"go on: ddpnas resume {self.path}")
+        return writable(self.path, "make it writable", f"go on: {resume_command(self.path)}")
 
 
 class _Lines:

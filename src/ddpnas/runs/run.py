@@ -29,6 +29,7 @@ from ddpnas.strategies.registry import create_strategy, list_strategies
 from ddpnas.training.checkpoint import CHECKPOINT, load_checkpoint, restoring
 from ddpnas.utils.files import writable
 from ddpnas.utils.read import checked_content
+from ddpnas.utils.text import resume_command
 
 __all__ = ["Run"]
 
@@ -251,7 +252,7 @@ class Run(RunFiles):
         """Score architectures with the weights that the search left, see :func:`ddpnas.rescore`."""
         if not self.finished:
             raise RunError(
-                f"the run in {self.path} is not finished; go on: ddpnas resume {self.path}"
+                f"the run in {self.path} is not finished; go on: {resume_command(self.path)}"
             )
         if not isinstance(space, SearchSpace):
             space = self.space(space)

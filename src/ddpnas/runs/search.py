@@ -38,6 +38,7 @@ from ddpnas.training.device import pick_device
 from ddpnas.training.distributed import current, join
 from ddpnas.utils.read import blaming, read_json, read_records
 from ddpnas.utils.settings import Seed, checked, checks_arguments
+from ddpnas.utils.text import resume_command
 
 __all__ = ["Progress", "SearchResult", "check_fit", "open_space", "search"]
 
@@ -101,7 +102,7 @@ class SearchResult:
         """
         folder = Path(path)
         if (folder / RUN).exists() and not (folder / RESULT).exists():
-            raise RunError(f"the run in {path} is not finished; go on: ddpnas resume {path}")
+            raise RunError(f"the run in {path} is not finished; go on: {resume_command(path)}")
         data: ResultForm = read_json(folder / RESULT, ResultForm)
         history = read_records(folder / HISTORY, RecordForm)
         if len(history) != data["evaluations"]:

@@ -29,6 +29,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.utils.checksums import check_checksum, with_checksum
 from ddpnas.utils.files import LOCK, check_place, lock, sync, writable, write_atomic
 from ddpnas.utils.read import Measured, read_records, whole_lines
+from ddpnas.utils.text import resume_command
 
 __all__ = ["COSTS", "HEAD", "MASKS", "ONNX", "PROGRAM", "SCORES", "ShrinkFolder"]
 
@@ -107,7 +108,7 @@ class ShrinkFolder:
         names = {*found} - {LOCK, *begun}
         if SHRINK in names:
             raise RunError(
-                f"{folder} holds a shrink; go on with `ddpnas resume {folder}`, or give another "
+                f"{folder} holds a shrink; go on with `{resume_command(folder)}`, or give another "
                 f"--out"
             )
         if names:
@@ -174,4 +175,4 @@ class ShrinkFolder:
         return {line["network"]: line["value"] for line in lines}
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
-        return writable(self.path, "make it writable", f"go on: ddpnas resume {self.path}")
+        return writable(self.path, "make it writable", f"go on: {resume_command(self.path)}")

@@ -19,6 +19,7 @@ from ddpnas.space.decisions import Architecture, DecisionSpace, SpaceForm
 from ddpnas.space.distribution import JointDistribution
 from ddpnas.utils.checksums import check_checksum
 from ddpnas.utils.read import read_json
+from ddpnas.utils.text import resume_command
 
 __all__ = ["GroupForm", "WidthScores", "describe_fixed", "group_form", "predicted_rise"]
 
@@ -88,7 +89,7 @@ class WidthScores:
         whole = measured.get((first.name, first.options[-1]))
         if whole is None or wanted - measured.keys():
             raise RunError(
-                f"not all widths in {folder} are measured; go on with `ddpnas resume {folder}`"
+                f"not all widths in {folder} are measured; go on with `{resume_command(folder)}`"
             )
         costs = {table.name: table for table in cls.tables(folder)}
         sensitivity = Sensitivity.of_losses(space, whole, measured)

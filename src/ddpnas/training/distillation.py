@@ -6,6 +6,7 @@ probabilities of all classes, softened by a temperature.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,8 +113,8 @@ def as_teacher(
     if given.new_head is not None:
         raise OptionError(
             f"the teacher {given.name} does not know the {len(data.classes)} classes of "
-            f"{data.name}; fine-tune it first (ddpnas train --start {given.name} --data ...) and "
-            f"give the folder of the result as teacher"
+            f"{data.name}; fine-tune it first (ddpnas train --start {shlex.quote(given.name)} "
+            f"--data ...) and give the folder of the result as teacher"
         )
     if given.classes and given.classes != data.classes:
         raise OptionError(

@@ -12,8 +12,10 @@ import io
 import json
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "plot_text",
     "printable",
     "printable_lines",
+    "resume_command",
     "unwritable",
 ]
 
@@ -124,6 +127,16 @@ def plot_text(name: str) -> str:
         '\\$5'
     """
     return printable(name).replace("$", r"\$")
+
+
+def resume_command(folder: str | Path) -> str:
+    """Return the command that goes on with a folder, quoted for a shell.
+
+    Example:
+        >>> resume_command("runs/my pets")
+        "ddpnas resume 'runs/my pets'"
+    """
+    return f"ddpnas resume {shlex.quote(str(folder))}"
 
 
 def _finite(value: Any) -> Any:
