@@ -187,7 +187,9 @@ def test_two_runs_of_one_name_are_told_apart_and_their_choices_compared(whole_ru
     path = write_report([whole_run, run], tmp_path / "both.html")
     rows = rows_of(tmp_path / "both-data" / "choices.csv")
     assert len(set(rows[0])) == 4 and {r[3] for r in rows[1:]} == {"yes"}
-    assert "agree on 4 of 4 decisions" in read(path).text
+    page = read(path)
+    assert "agree on 4 of 4 decisions" in page.text and rows[0][1:3] == ["in_run_(1)", "in_run_(2)"]
+    assert str(tmp_path) not in page.text and str(whole_run.parent) not in page.text
 
 
 def test_the_commands_are_ones_that_the_parser_takes_and_repeat_the_run(
@@ -208,6 +210,31 @@ def test_the_commands_are_ones_that_the_parser_takes_and_repeat_the_run(
         for f in (whole_run, tmp_path / "again")
     ]
     assert scores[0] == scores[1]
+
+
+def test_options_that_are_paths_are_shown_by_their_last_part(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config.update(evaluator="rmi", evaluator_options={"teacher": "/home/me/nets/big.py:network"})
+    config["strategy_options"]["mine"] = "/home/me/prior.json"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    page = write_report(run, tmp_path / "page.html").read_text()
+    assert "big.py:network" in page and "mine prior.json" in page and "/home/me" not in page
+
+
+def test_a_run_of_python_objects_gets_no_commands_that_cannot_work(run, tmp_path):
+    text = read(write_report(run, tmp_path / "page.html")).text
+    assert all(f"ddpnas {word} run" in text for word in ("generate", "train"))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    images = {key: config.pop(key) for key in ("data", "image_size", "limit_train_images")}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    text = read(write_report(run, tmp_path / "page.html")).text
+    assert "The data came from Python objects" in text and "ddpnas generate run" in text
+    assert "ddpnas train" not in text and "ddpnas search" not in text
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, **images, "space": "network"}))
+    (run / "generated.json").unlink()
+    text = read(write_report(run, tmp_path / "page.html")).text
+    assert "The space came from Python objects" in text and "ddpnas report run" in text
+    assert not any(f"ddpnas {word}" in text for word in ("train", "search", "generate", "resume"))
 
 
 def test_a_users_file_is_executed_only_when_it_is_named(run, tmp_path):

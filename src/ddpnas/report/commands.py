@@ -1,4 +1,4 @@
-"""Command lines of ddpnas, as the report shows them."""
+"""Command lines of ddpnas, as the report shows them, and which of them a run has."""
 
 from __future__ import annotations
 
@@ -7,9 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddpnas.evaluators.registry import list_evaluators
+from ddpnas.runs.run import Run
 from ddpnas.space.user_code import names_file
+from ddpnas.spaces.registry import list_spaces
+from ddpnas.strategies.registry import list_strategies
 
-__all__ = ["command", "option_words", "said_path", "user_code_words"]
+__all__ = [
+    "command",
+    "made_in_python",
+    "option_words",
+    "said_options",
+    "said_path",
+    "space_is_named",
+    "user_code_words",
+]
 
 
 def command(*words: str) -> str:
@@ -53,6 +65,44 @@ def said_path(path: str | Path) -> str:
     """
     path = Path(path)
     return path.name if path.is_absolute() else str(path)
+
+
+def said_options(options: Any) -> Any:
+    """Return options as a page for others shows them: full paths by their last part.
+
+    Example:
+        >>> said_options({"teacher": "/home/me/nets/big.py:network", "epochs": 3})
+        {'teacher': 'big.py:network', 'epochs': 3}
+    """
+    if isinstance(options, Mapping):
+        return {name: said_options(value) for name, value in options.items()}
+    if isinstance(options, (list, tuple)):
+        return [said_options(value) for value in options]
+    return (
+        said_path(options) if isinstance(options, str) and Path(options).is_absolute() else options
+    )
+
+
+def space_is_named(name: str) -> bool:
+    """Return whether a command can name a space: a published one, or one in a file.
+
+    Example:
+        >>> space_is_named("toy"), space_is_named("mine.py:network"), space_is_named("network")
+        (True, True, False)
+    """
+    return names_file(name) or name in list_spaces()
+
+
+def made_in_python(run: Run) -> list[str]:
+    """Return which parts of a search were objects of a Python program, which no command names."""
+    config = run.config
+    named = {
+        "space": space_is_named(config.space),
+        "data": config.data is not None,
+        "strategy": names_file(config.strategy) or config.strategy in list_strategies(),
+        "evaluator": config.evaluator in list_evaluators(),
+    }
+    return [part for part, is_named in named.items() if not is_named]
 
 
 def user_code_words(option: str, name: str) -> list[str]:

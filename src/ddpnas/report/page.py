@@ -152,10 +152,18 @@ def read_runs(folders: Sequence[Path], trained: str | Path | None = None) -> lis
         raise OptionError(
             "--trained is for a single run; a comparison uses RUN/trained of each run"
         )
+    return [
+        Run(folder, label=label, trained=trained)
+        for folder, label in zip(folders, _labels(folders), strict=True)
+    ]
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """Return distinct names for folders without full paths; equal names are numbered."""
     names = [folder.resolve().name for folder in folders]
     return [
-        Run(folder, label=name if names.count(name) == 1 else str(folder), trained=trained)
-        for folder, name in zip(folders, names, strict=True)
+        name if names.count(name) == 1 else f"{name} ({names[: at + 1].count(name)})"
+        for at, name in enumerate(names)
     ]
 
 

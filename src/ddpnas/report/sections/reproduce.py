@@ -11,7 +11,15 @@ from ddpnas.data.load import DataConfig
 from ddpnas.generation.limits import Limit
 from ddpnas.report.analysis import TrainedView, View
 from ddpnas.report.blocks import Block, Commands, Fact, Facts, Listing, Section
-from ddpnas.report.commands import command, option_words, said_path, user_code_words
+from ddpnas.report.commands import (
+    command,
+    made_in_python,
+    option_words,
+    said_options,
+    said_path,
+    space_is_named,
+    user_code_words,
+)
 from ddpnas.runs.folder import PLAN, TRAINED
 from ddpnas.runs.run import Run
 from ddpnas.space.user_code import without_folders
@@ -54,8 +62,10 @@ def reproduce_section(view: View) -> Section:
              if name in made]  # fmt: skip
     lines = run_commands(view)
     words = []
-    if run.config.data is None:
-        words.append("The data came from Python objects, so only a Python program can repeat it.")
+    objects = made_in_python(run)
+    if objects:
+        parts = " and the ".join(objects)
+        words.append(f"The {parts} came from Python objects: only a Python program can repeat it.")
     words.append(
         "The same seed on the same device gives the same result. On another device, the last "
         "digits of scores may differ."
@@ -64,28 +74,29 @@ def reproduce_section(view: View) -> Section:
         words.append(_BY_PLAN)
     words.append("Files and folders that were given by full path appear by name only.")
     blocks: tuple[Block, ...] = (Commands("In a shell", tuple(lines)), Facts(tuple(facts)))
-    if run.config.data is not None and not (run.path / PLAN).is_file():
+    if not objects and not (run.path / PLAN).is_file():
         listing = Listing(f"{_CONFIG_FILE}, the configuration of the search", search_config(run))
         blocks = (blocks[0], listing, blocks[1])
     return Section("reproduce", "Reproduce this run", tuple(words), blocks)
 
 
 def run_commands(view: View) -> list[str]:
-    """Return the commands that repeat the run: search, generate, train, report."""
+    """Return the commands that repeat the run, as far as there are: search, generate, train, ..."""
     run = view.run
     folder = said_path(run.path)
     own = user_code_words("space", run.space_name)
-    lines = []
+    lines, objects = [], made_in_python(run)
     fitted = _fit_words(run.path, folder)
     if fitted is not None:
         lines.append(command(*fitted))
-    elif run.config.data is not None:
+    elif not objects:
         lines.append(command("search", "--config", _CONFIG_FILE, "--out", folder))
     generated = None if view.network is None else view.network.generated
-    if generated is not None:
+    if generated is not None and "space" not in objects:
         lines.append(command("generate", folder, *own, *_generate_words(generated, view.limits)))
     by_fit = run.trained is not None and trained_by_fit(run.trained)
-    if run.trained is not None and view.network is not None and not by_fit:
+    trainable = not by_fit and not {"space", "data"} & {*objects}
+    if run.trained is not None and view.network is not None and trainable:
         given = view.network.origin == "given"
         which = ["--architecture", view.network.text] if given else []
         searched = {**run.config.space_options, **((generated or {}).get("space_options", {}))}
@@ -101,7 +112,8 @@ def trained_reproduce_section(view: TrainedView) -> Section:
     """Return the command that trains the network again, and its versions."""
     trained = view.trained
     facts = Facts(tuple(Fact(name, str(value)) for name, value in trained.versions.items()))
-    if not trained.source or (trained.space is None and trained.start is None):
+    named = trained.start is not None or space_is_named(str(trained.space))
+    if not trained.source or not named:
         words = "The network or its data came from Python objects, so only a program can repeat it."
         return Section("reproduce", "Reproduce this training", (words,), (facts,))
     fitted = _fit_words(trained.path.parent, said_path(trained.path.parent))
@@ -173,7 +185,16 @@ def search_config(run: Run) -> str:
     config, data = run.config, run.config.data
     if data is not None:
         data = dataclasses.replace(data, data=said_path(data.data))
-    shown = dataclasses.replace(config, space=run.space_name, strategy=run.strategy_name, data=data)
+    shown = dataclasses.replace(
+        config,
+        space=run.space_name,
+        strategy=run.strategy_name,
+        data=data,
+        **{
+            name: said_options(getattr(config, name))
+            for name in ("space_options", "strategy_options", "evaluator_options", "sieve_options")
+        },
+    )
     return shown.to_yaml()
 
 
@@ -232,7 +253,7 @@ def _train_words(
     if trained.same_size:
         words += ["--same-size", str(len(trained.same_size))]
     if result.teacher is not None:
-        words += ["--teacher", result.teacher.rpartition(" ")[0]]
+        words += ["--teacher", said_path(result.teacher.rpartition(" ")[0])]
     if result.sieve is not None:
         words += ["--sieve", result.sieve["name"]]
         words += option_words("--sieve-options", result.sieve["options"])

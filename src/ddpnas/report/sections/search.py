@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.report.analysis import View
 from ddpnas.report.blocks import Fact, Facts, Section
+from ddpnas.report.commands import said_options
 from ddpnas.report.measures import SPLIT_NAMES
 
 __all__ = ["search_section"]
@@ -18,7 +19,7 @@ _MOST_CLASSES = 20
 def search_section(view: View) -> Section:
     """Return space, data, strategy and scoring of the search."""
     run = view.run
-    options = dict(run.config.space_options)
+    options = said_options(run.config.space_options)
     facts = [Fact("space", run.space_name)]
     if options:
         facts.append(Fact("space options", _listed(options)))
@@ -38,7 +39,7 @@ def search_section(view: View) -> Section:
         facts.append(Fact("classes", ", ".join(classes[:_MOST_CLASSES]) + _more(classes)))
     strategy = run.strategy_name
     if run.config.strategy_options:
-        strategy += f" ({_listed(run.config.strategy_options)})"
+        strategy += f" ({_listed(said_options(run.config.strategy_options))})"
     facts.append(Fact("strategy", strategy))
     facts.append(Fact("seed", str(run.config.seed), run.config.seed))
     planned = f" of {run.planned}" if run.planned is not None and not run.finished else ""
@@ -63,7 +64,7 @@ def _how(view: View) -> str:
     if evaluator == "table":
         return f"Scores are the {view.run.judged_by}; no network was trained on these images."
     if evaluator != "supernet":
-        listed = f" ({_listed(options)})" if options else ""
+        listed = f" ({_listed(said_options(options))})" if options else ""
         return f"Scores came from the evaluator {evaluator}{listed}."
     if view.run.mixed:
         return (
