@@ -1,6 +1,7 @@
 """``ddpnas fit``: one command, its table, its JSON, and what it refuses."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -271,6 +272,17 @@ def test_the_time_of_a_process_counts_whole_and_the_file_is_checked(tmp_path):
     assert seconds.keys() >= {"plan", "race", "training", "export", "report"}
     assert content["costs"]["macs"] <= LIMIT
     assert (out / "net.onnx").is_file() and (out / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_plan_gives_the_same_weights_in_every_process(tmp_path):
+    words = ["fit", "sign-digits-small", "--plan", PLAN, "--export", "none", "--quiet", "--out"]
+    weights = []
+    for seed in "12":  # of the hashes of texts, by which Python orders sets
+        command = [sys.executable, "-m", "ddpnas", *words, str(tmp_path / seed)]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
+        weights.append((tmp_path / seed / "trained" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
 
 
 def another_limit(said):
