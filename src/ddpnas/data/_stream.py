@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,15 +46,18 @@ class Stream:
             generator=torch.Generator(),
         )
 
-    def batches(self, chunks: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, chunks: Sequence[Tensor], seeds: Iterable[int]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) of each chunk of item numbers; one pass at a time.
 
         Args:
             chunks: Numbers of the items of each batch.
-            seed: Seed for random transforms of the dataset. A batch depends on this seed and its
-                own number, not on the process that reads it.
+            seeds: Seed of each batch, for random transforms of the dataset. What is drawn depends
+                on it, not on the process that reads the batch.
         """
-        self._asked[:] = [[seed + number, *chunk.tolist()] for number, chunk in enumerate(chunks)]
+        asked = zip(seeds, chunks, strict=True)
+        self._asked[:] = [[seed, *chunk.tolist()] for seed, chunk in asked]
         try:
             yield from self._loader
         except DataError as error:  # a worker adds its traceback to the sentence

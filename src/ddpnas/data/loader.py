@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.preprocessing import Normalizer
 from ddpnas.data.sieve import Sieve
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
+from ddpnas.utils.seeds import derive_seed
 
 __all__ = ["Loader", "default_batch_size"]
 
@@ -120,7 +121,9 @@ class Loader:
         size = min(batch_size, len(self))
         whole = list(order[: self.steps(batch_size) * size].split(size))  # type: ignore[no-untyped-call]
         chunks = [self._shard.take(chunk) for chunk in whole]
-        for inputs, labels in self._read(chunks, seed):
+        rank = self._shard.rank
+        seeds = (derive_seed(seed, number, rank) for number in range(len(chunks)))
+        for inputs, labels in self._read(chunks, seeds):
             yield self._prepare(inputs, (size, generator)), labels
 
     def eval_batches(
@@ -136,8 +139,9 @@ class Loader:
         """
         items = torch.arange(len(self.labels)) if whole else self.sieve.kept
         chunks = list(items.tensor_split(-(-len(items) // batch_size)))
-        chunks = chunks[self._shard.rank :: self._shard.size]
-        for inputs, labels in self._read(chunks, seed=0):
+        mine = range(len(chunks))[self._shard.rank :: self._shard.size]
+        seeds = (derive_seed(0, number) for number in mine)
+        for inputs, labels in self._read([chunks[number] for number in mine], seeds):
             yield self._prepare(inputs, None), labels
 
     def observe(self, outputs: Tensor) -> None:
@@ -150,14 +154,14 @@ class Loader:
             items, labels = self._given
             self.sieve.observe(items, outputs, labels)
 
-    def _read(self, chunks: list[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for chunk, (inputs, labels) in zip(chunks, self._items(chunks, seed), strict=True):
+    def _read(self, chunks: list[Tensor], seeds: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        for chunk, (inputs, labels) in zip(chunks, self._items(chunks, seeds), strict=True):
             if self.sieve.classes is not None:  # the place of each label among the present ones
                 labels = torch.searchsorted(self.sieve.classes.to(labels.device), labels)
             self._given = chunk, labels
             yield inputs, labels
 
-    def _items(self, chunks: list[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _items(self, chunks: list[Tensor], seeds: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
         first = self._splits[0]
         if isinstance(first, TensorSplit):
             for chunk in chunks:
@@ -165,7 +169,7 @@ class Loader:
                 yield first.inputs[chosen], first.labels[chosen]
             return
         assert self._stream is not None
-        for inputs, labels in self._stream.batches(chunks, seed):
+        for inputs, labels in self._stream.batches(chunks, seeds):
             yield (
                 inputs.to(self.device, non_blocking=True),
                 labels.to(self.device, non_blocking=True),
