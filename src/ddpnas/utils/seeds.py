@@ -43,7 +43,8 @@ def derive_seed(*parts: int) -> int:
     """Return a seed for one part of a run, such as ``derive_seed(seed, epoch)``.
 
     Other numbers give another, unrelated seed; sums such as ``seed + epoch`` would give one part
-    of a run the seed of another part of the next run.
+    of a run the seed of another part of the next run. Zeros at the end do not count:
+    ``derive_seed(5, 0)`` is ``derive_seed(5)``. Where both lengths occur, count from 1.
 
     Args:
         parts: Numbers from 0 that name the part, the seed of the run first.
