@@ -251,3 +251,16 @@ def test_data_that_is_not_there_is_said():
         make_data(None)
     with pytest.raises(DataError, match="name or path of the data is empty"):
         load_data("")
+
+
+def test_gray_splits_become_color_next_to_one_with_colors():
+    def pictures(mode):
+        return [(Image.new(mode, (6, 6), 90), label % 2) for label in range(10)]
+
+    for modes in (("RGB", "L", "L"), ("L", "L", "RGB")):
+        train, valid, test = map(pictures, modes)
+        data = make_data(train, valid, test)
+        assert data.input_shape == (3, 6, 6) and len(data.mean) == 3
+        gray = data.test if modes[2] == "L" else data.valid
+        assert gray.inputs.shape == (10, 3, 6, 6) and (gray.inputs == 90).all()
+    assert make_data(pictures("L"), pictures("L")).input_shape == (1, 6, 6)

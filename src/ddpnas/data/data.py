@@ -159,6 +159,7 @@ def make_data(
         for key, value in (("train", train), ("valid", valid), ("test", test))
         if value is not None or key == "train"
     }
+    given = _all_colored(given)
     if len({type(split) for split in given.values()}) > 1:
         raise DataError(
             f"the splits of {name} mix tensors and Datasets; pass all of them as tensors or all as "
@@ -253,6 +254,24 @@ def as_split(
     raise DataError(
         f"data must be a pair (inputs, labels) or a map-style Dataset, not {kind}{_instead(value)}"
     )
+
+
+def _all_colored(splits: dict[str, Split]) -> dict[str, Split]:
+    """Return gray images with three channels where those of another split have colors."""
+    images = {
+        key: split
+        for key, split in splits.items()
+        if isinstance(split, TensorSplit)
+        and split.inputs.dtype == torch.uint8
+        and split.inputs.ndim == 4
+    }
+    if {split.inputs.shape[1] for split in images.values()} != {1, 3}:
+        return splits
+    colored = {
+        key: TensorSplit(split.inputs.expand(-1, 3, -1, -1).contiguous(), split.labels)
+        for key, split in images.items()
+    }
+    return {**splits, **colored}
 
 
 def _held_out(
