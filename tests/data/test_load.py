@@ -142,6 +142,17 @@ def test_splits_of_a_large_set_are_all_read_batch_by_batch_and_can_be_joined(tmp
     )  # of 22, 5 batches
 
 
+def test_another_image_of_a_large_set_under_an_old_name_is_noticed(tmp_path):
+    write_folder(tmp_path / "x", {"a": 10, "b": 10})
+    before = load_data(tmp_path / "x", stream=True).fingerprint()
+    (tmp_path / "x").rename(tmp_path / "y")
+    assert load_data(tmp_path / "y", stream=True).fingerprint() == before
+    for name in "ab":
+        for file in (tmp_path / "y" / name).iterdir():
+            Image.new("RGB", (10, 10)).save(file)
+    assert load_data(tmp_path / "y", stream=True).fingerprint() != before
+
+
 def test_an_unreadable_image_is_named_wherever_it_is_met(tmp_path):
     write_folder(tmp_path, {"a": 10, "b": 10})
     broken = tmp_path / "b" / "5.png"

@@ -90,7 +90,11 @@ class Data:
         return Preprocessing(self.input_shape, self.mean, self.std, self.interpolation)
 
     def fingerprint(self) -> str:
-        """Return a hash of what a search sees: classes, training and validation items."""
+        """Return a hash of what a search sees: classes, training and validation items.
+
+        Items in memory count with their content, those that are read one by one with their names
+        (of files, also their sizes) and numbers.
+        """
         digest = hashlib.sha256(repr((self.classes, self.input_shape)).encode())
         for split in (self.train, self.valid):
             digest.update(split.labels.numpy().tobytes())

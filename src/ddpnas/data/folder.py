@@ -26,7 +26,14 @@ from ddpnas.data._image_files import (
     looked_for,
     subfolders,
 )
-from ddpnas.data._images import brightest, fit_file, is_gray, note_few_levels, open_image
+from ddpnas.data._images import (
+    brightest,
+    file_status,
+    fit_file,
+    is_gray,
+    note_few_levels,
+    open_image,
+)
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
 from ddpnas.utils.settings import Interpolation
@@ -288,5 +295,8 @@ def _all_unreadable(errors: Sequence[DataError], files: int) -> DataError:
 
 
 def _streamed(images: FolderImages, root: Path, workers: int) -> Split:
-    names = tuple(str(Path(path).relative_to(root)) for path, _ in images.samples)
+    # With the sizes, another image under an old name is noticed without reading all of them.
+    names = tuple(
+        f"{Path(path).relative_to(root)} {file_status(path).st_size}" for path, _ in images.samples
+    )
     return DatasetSplit(images, torch.arange(len(images)), _labels(images), workers, names)

@@ -48,7 +48,8 @@ class DatasetSplit:
         indices: (N,) indices of the items of this split.
         labels: (N,) int64, labels of the items of this split.
         workers: Processes that read ahead.
-        names: Names of the items if they have any; part of the fingerprint.
+        names: Names of the items if they have any, of files with their sizes; part of the
+            fingerprint.
 
     Example:
         >>> items = [(torch.zeros(2), label) for label in (0, 1, 0)]
