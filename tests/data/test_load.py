@@ -142,6 +142,15 @@ def test_splits_of_a_large_set_are_all_read_batch_by_batch_and_can_be_joined(tmp
     )  # of 22, 5 batches
 
 
+def test_arrays_that_are_too_large_once_resized_are_refused(tmp_path, monkeypatch):
+    images, labels = striped_images(90)
+    np.savez(tmp_path / "x.npz", train_images=images, train_labels=labels)
+    monkeypatch.setattr("ddpnas.data.load.free_memory", lambda: 10**6)
+    assert load_data(tmp_path / "x.npz", image_size=32).input_shape == (1, 32, 32)
+    with pytest.raises(DataError, match="of x would take 0.5 GB at 1600 pixels .* smaller --image"):
+        load_data(tmp_path / "x.npz", image_size=1600)
+
+
 def test_another_image_of_a_large_set_under_an_old_name_is_noticed(tmp_path):
     write_folder(tmp_path / "x", {"a": 10, "b": 10})
     before = load_data(tmp_path / "x", stream=True).fingerprint()

@@ -278,6 +278,7 @@ def _make(
     test_fraction: float,
 ) -> Data:
     if config.image_size is not None:
+        _check_room(name, splits, config.image_size)
         splits = {
             key: files.resized(value, config.image_size, config.interpolation)
             for key, value in splits.items()
@@ -294,3 +295,20 @@ def _make(
         seed=config.split_seed,
         source=dataclasses.asdict(config),
     )
+
+
+def _check_room(name: str, splits: Mapping[str, Split], size: int) -> None:
+    """Check that images in memory can be resized to a size.
+
+    Raises:
+        DataError: They would take more memory than is free; choosing the splits copies them.
+    """
+    shapes = [one.inputs.shape for one in splits.values() if isinstance(one, TensorSplit)]
+    resized = [shape for shape in shapes if shape[2:] != (size, size)]
+    needed = sum(2 * shape[0] * shape[1] * size**2 for shape in resized)
+    if needed > (free := free_memory()):
+        raise DataError(
+            f"the images of {name} would take {needed / 1e9:.1f} GB at {size} pixels a side, and "
+            f"{free / 1e9:.1f} GB are free; give a smaller --image-size, or a folder of image "
+            f"files, which is read batch by batch"
+        )
