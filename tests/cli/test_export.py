@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 import ddpnas
 from ddpnas.cli import main
@@ -83,6 +84,15 @@ def test_its_own_images_are_needed_for_int8_and_replaced_otherwise(mine, capsys,
     out = capsys.readouterr().out
     assert "checked on 500 images of Fashion-MNIST (the training data cannot be read" in out
     assert "mine.npz" in refused(capsys, folder, "--int8", onnx)
+
+
+def test_a_network_of_floats_is_not_checked_on_images(tmp_path, capsys):
+    pair = (torch.rand(40, 1, 8, 8), torch.arange(40) % 10)
+    folder, _ = trained_folder(tmp_path / "t", "toy", ddpnas.make_data(pair))
+    images, labels = np.zeros((40, 8, 8), np.uint8), np.arange(40) % 10
+    np.savez(tmp_path / "x.npz", train_images=images, train_labels=labels)
+    printed = refused(capsys, folder, "--onnx", "x.onnx", "--data", str(tmp_path / "x.npz"))
+    assert "takes tensors of shape (1, 8, 8) unchanged, not images" in printed
 
 
 def test_timm_code_is_printed_for_mobile_networks_and_refused_for_others(trained, capsys, tmp_path):

@@ -186,8 +186,8 @@ def _data(model: TrainedModel, options: Namespace) -> Data:
         return training_data(model)
     if (trained_on := model.find_data(options.data)) is not None:
         return trained_on
-    size = {"image_size": model.input_shape[-1]} if model.mean else {}
-    data = load_data(options.data, **size)
+    model.preprocessing.require_images()
+    data = load_data(options.data, image_size=model.input_shape[-1])
     if data.input_shape != model.input_shape or data.classes != model.classes:
         raise DataError(
             f"{options.data} has inputs of shape {data.input_shape} and the classes "
