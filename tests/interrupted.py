@@ -71,8 +71,20 @@ def run(words: list[str], folder: Path, fault: Fault = Fault()) -> Ended:
     child.join()
     assert child.exitcode is not None
     lines = [line.split() for line in log.splitlines()]
-    synced = {path: int(size) for kind, path, size in lines if kind == "synced"}
-    return Ended(child.exitcode, out, err, len(lines) - log.count("synced "), synced)
+    operations = sum(kind == "changed" for kind, *_ in lines)
+    return Ended(child.exitcode, out, err, operations, _synced(lines))
+
+
+def _synced(lines: list[list[str]]) -> dict[str, int]:
+    """Return how many bytes of each file were synced, under its last name."""
+    synced: dict[str, int] = {}
+    for kind, path, value in lines:
+        if kind == "synced":
+            synced[path] = int(value)
+        if kind == "renamed":  # a file, or a folder with those below it
+            inside = {p: p.removeprefix(path) for p in synced if f"{p}/".startswith(f"{path}/")}
+            synced |= {value + rest: synced.pop(p) for p, rest in inside.items()}
+    return synced
 
 
 def _read(end: Connection) -> str:
@@ -101,6 +113,8 @@ def _command(words: list[str], folder: Path, fault: Fault, ends: tuple) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if fault.kind == "full" and count >= fault.at and event in NEEDING_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if event == "os.rename":
+            note("renamed", path, given[1])
 
     def fsync(descriptor: int) -> None:
         really(descriptor)
