@@ -1,4 +1,4 @@
-"""What can a race of `fit` gain? Every race, played from networks that are trained once.
+"""What can a race of `fit` gain? Thousands of races are played with networks trained once.
 
 ``measure`` trains each network of a pool twice: as in a race, at a constant learning rate and
 scored after 1, 2, 4 and 8 units of time, and alone for a fixed time with the recipe ``quick``. The

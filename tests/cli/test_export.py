@@ -112,7 +112,7 @@ def test_timm_code_is_printed_for_mobile_networks_and_refused_for_others(trained
 def test_wrong_commands_are_answered_in_a_sentence(trained, capsys, tmp_path):
     assert "--onnx FILE" in refused(capsys, trained[0])
     same = ("--onnx", str(tmp_path / "a.onnx"), "--int8", f"{tmp_path}/../{tmp_path.name}/a.onnx")
-    assert "two options name the same" in refused(capsys, trained[0], *same)
+    assert "two options name the same file" in refused(capsys, trained[0], *same)
     assert "two options name the same" in refused(
         capsys, trained[0], "--onnx", "b", "--torch-export", "b"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -16,23 +15,13 @@ import numpy.typing as npt
 from ddpnas.benchmarks.table import Table
 from ddpnas.errors import DataError, OptionError, nearest
 from ddpnas.space.decisions import Decision, DecisionSpace
+from ddpnas.utils.read import DAMAGED_ARRAYS
 
 __all__ = ["list_tables", "load_table"]
 
 _EMBEDDED = {"nasbench201": "nasbench201.npz", "nasbench-macro": "nasbench_macro.npz"}
 _ACCURACY = re.compile(r"acc(\d+)_valid")
 _SECONDS = re.compile(r"train_seconds_(\d+)")
-_DAMAGED = (  # what reading a damaged archive, or arrays of other types and shapes, raises
-    OSError,
-    ValueError,
-    TypeError,
-    IndexError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _MACRO_EPOCHS = 0  # the table does not say how long its networks were trained
 
 
@@ -74,7 +63,7 @@ def load_table(name: str, dataset: str | None = None, path: str | Path | None = 
             raise DataError(f"{path} is not a benchmark table: it has no {error}") from None
         except OptionError:
             raise
-        except _DAMAGED as error:
+        except (*DAMAGED_ARRAYS, TypeError, IndexError) as error:  # or other types and shapes
             raise DataError(f"{path} is not a benchmark table: {error}") from None
     if name not in _EMBEDDED:
         raise OptionError(nearest("benchmark table", name, _EMBEDDED))
@@ -96,9 +85,9 @@ def _read(name: str, path: Path, dataset: str | None, _time: int, _size: int) ->
         arrays: dict[str, npt.NDArray[Any]] = {key: archive[key] for key in archive.files}
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"its {key!r} is no array")
+            raise TypeError(f"{key!r} must be an array")
         if key in ("ops", "datasets") and array.ndim != 1:
-            raise ValueError(f"its {key!r} is no list of names")
+            raise ValueError(f"{key!r} must be a list of names")
     architectures, n = arrays["arch"], len(arrays["ops"])
     if architectures.ndim != 2 or not np.isin(architectures, np.arange(n)).all():
         raise ValueError(f"its 'arch' is not rows x decisions of indices from 0 to {n - 1}")

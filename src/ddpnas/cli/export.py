@@ -72,7 +72,9 @@ def export(options: Namespace) -> None:
         need_onnx("onnx", "onnxscript", "onnxruntime")
     files = [Path(one) for one in (options.onnx, options.torch_export, options.int8) if one]
     if len({file.resolve() for file in files}) < len(files):
-        raise OptionError("each file to write needs a name of its own: two options name the same")
+        raise OptionError(
+            "two options name the same file; give --onnx, --torch-export and --int8 different ones"
+        )
     model = load_network(options)
     if options.timm:
         show.line(timm_code(_timm_space(model), model.architecture))

@@ -102,8 +102,8 @@ class _Curve:
         found: The networks, by rising cost.
         space: Their decisions.
         costs: Cost name -> table.
-        judged_by: What is best in them.
-        columns: Name -> what a network has next to its costs; the first is what is best.
+        judged_by: What they are compared by, in words.
+        columns: Name -> figure of a network; they are compared by the first.
     """
 
     found: Sequence[Generated]
@@ -113,7 +113,7 @@ class _Curve:
     columns: Mapping[str, Callable[[Generated], float]]
 
     def value(self, one: Generated) -> float:
-        """Return what is best in a network."""
+        """Return the figure that a network is compared by."""
         return next(iter(self.columns.values()))(one)
 
     def records(self) -> list[dict[str, Any]]:

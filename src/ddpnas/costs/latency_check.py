@@ -66,7 +66,7 @@ def measured_here(table: CostTable) -> bool:
 def waits_alike(table: CostTable) -> bool:
     """Return whether threads of this process wait for each other as when a table was measured.
 
-    Otherwise what several threads take now is no check of the table.
+    Otherwise a measurement of several threads cannot be compared with the table.
 
     Example:
         >>> waits_alike(CostTable("latency_ms", "ms", 1.0, {}, {"threads": 1}))

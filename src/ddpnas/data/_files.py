@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,10 @@ from ddpnas.data._images import reading, resized_images
 from ddpnas.data.data import as_split
 from ddpnas.data.splits import DatasetSplit, Split, TensorSplit
 from ddpnas.errors import DataError
+from ddpnas.utils.read import DAMAGED_ARRAYS
 from ddpnas.utils.settings import Interpolation
 
 __all__ = ["read_npz", "read_torchvision", "resized"]
-
-# What reading a damaged, encrypted or pickled array raises.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    MemoryError,  # of a header that claims more than any memory holds
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 _JPEGS = {"header", "body", "offsets", "labels"}
 
@@ -62,14 +51,14 @@ def _arrays(path: Path) -> dict[str, Any]:
             return {name: _array(arrays, name, path) for name in arrays.files}
     except DataError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED_ARRAYS as error:
         raise DataError(f"{path} is damaged ({error}); download or save it again") from None
 
 
 def _array(arrays: Any, name: str, path: Path) -> Any:
     try:
         array = arrays[name]
-    except _DAMAGED as error:
+    except DAMAGED_ARRAYS as error:
         raise DataError(
             f"{name} in {path} cannot be read ({error}); if it holds Python objects, save texts "
             f"with .astype(str) and images as one array of uint8"

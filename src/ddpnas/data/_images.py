@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 _CHANNELS = (1, 3, 4)  # gray, color, color with transparency, which is dropped
 _SPARE = 3  # times the pixels a side that a large JPEG file is decoded to
 _FULL_RANGE = 2**14  # 16-bit pixels that stay below have fewer than 64 levels in 8 bits
-_DAMAGED = (  # what Pillow raises where a file is damaged; it has no class of errors of its own
+_DAMAGED = (  # what Pillow raises for damaged files: it has no exception class for them
     OSError,
     SyntaxError,
     ValueError,

@@ -53,8 +53,8 @@ class Stream:
 
         Args:
             chunks: Numbers of the items of each batch.
-            seeds: Seed of each batch, for random transforms of the dataset. What is drawn depends
-                on it, not on the process that reads the batch.
+            seeds: Seed of each batch, for random transforms of the dataset. Which process reads
+                the batch does not matter.
         """
         asked = zip(seeds, chunks, strict=True)
         self._asked[:] = [[seed, *chunk.tolist()] for seed, chunk in asked]

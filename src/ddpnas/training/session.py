@@ -538,10 +538,9 @@ def kept_halvings(folder: Path) -> int:
     Raises:
         RunError: The checkpoint is damaged.
     """
-    saved = load_checkpoint(folder / CHECKPOINT)
-    if saved is None:
+    plain = _saved_plain(folder)
+    if plain is None:
         return 0
-    _, plain = saved
     kept: _SavedForm = checked_content(plain, _SavedForm, folder / CHECKPOINT)
     return kept["halvings"]
 
@@ -555,12 +554,17 @@ def spent_seconds(folder: Path) -> float:
     Raises:
         RunError: The checkpoint is damaged.
     """
-    saved = load_checkpoint(folder / CHECKPOINT)
-    if saved is None:
+    plain = _saved_plain(folder)
+    if plain is None:
         return 0.0
-    _, plain = saved
     kept: _SpentForm = checked_content(plain.get("result", plain), _SpentForm, folder / CHECKPOINT)
     return kept["seconds"]
+
+
+def _saved_plain(folder: Path) -> dict[str, Any] | None:
+    """Return the plain data of the checkpoint in a folder; None where there is none yet."""
+    saved = load_checkpoint(folder / CHECKPOINT)
+    return None if saved is None else saved[1]
 
 
 def _network_hash(model: nn.Module) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from ddpnas.errors import DdpnasError, RunError
 from ddpnas.utils.shapes import DEEPEST, TOO_DEEP, Range, fitted, shown
 
 __all__ = [
+    "DAMAGED_ARRAYS",
     "Measured",
     "Size",
     "Whole",
@@ -34,6 +37,17 @@ __all__ = [
     "require_regular",
     "whole_lines",
 ]
+
+# What NumPy raises for a damaged, encrypted or pickled array of a .npz file.
+DAMAGED_ARRAYS = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,  # of a header that claims more than any memory holds
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 # Larger files are refused before they are parsed, which takes many times their size in memory.
 _MOST_JSON = 256 * 1024**2
