@@ -152,6 +152,17 @@ def test_the_minutes_that_are_advised_are_enough(plan):
     plan({"macs": (0.8 * LIMIT, LIMIT)}, 60 * minutes)
 
 
+def test_an_epoch_of_all_images_that_are_trained_on_has_to_fit(data, monkeypatch):
+    """With test images, the final training takes those for validation, too."""
+    monkeypatch.setattr(speed, "epoch_seconds", lambda *given: 1000.0)
+    limits = {"macs": (0.8 * LIMIT, LIMIT)}
+    options = {"choose_threads": False, "batch_size": None}
+    make_plan(request(data, limits, 1250.0, "none"), **options)
+    tested = dataclasses.replace(data, test=data.valid)
+    with pytest.raises(OptionError, match="an epoch of training takes 20 min 50 s"):
+        make_plan(request(tested, limits, 1250.0, "none"), **options)
+
+
 def test_other_limits_hold_too(plan, data):
     made, macs, first = plan({"params": "20K"}, 100.0)
     assert macs < 0.4 * LIMIT

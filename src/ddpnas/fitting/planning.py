@@ -13,6 +13,7 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_architecture
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
+from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError
 from ddpnas.fitting.candidates import Entry, draw_candidates, prior_of
 from ddpnas.fitting.designs import PEAK, added_limits, any_within, entry_by_peak
@@ -25,6 +26,7 @@ from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import EdgeSpace
+from ddpnas.training.protections import trained_items
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.utils.duration import duration
 
@@ -73,8 +75,9 @@ def make_plan(
     if request.left(reserve) >= each:
         reserve = request.reserve(request.exporting(space.build(networks.design)), each)
     left = request.left(reserve)
-    if left < each:
-        raise request.too_short(each, reserve, "or fewer images")
+    whole = each * _epoch_share(data, recipe)
+    if left < whole:
+        raise request.too_short(whole, reserve, "or fewer images")
     if latency is None or latency.table is not None:
         race = divide(left, each)
     else:  # a race needs a table: the time to count all operations, and as much to measure some
@@ -88,7 +91,7 @@ def make_plan(
         request.tell(
             f"an epoch takes {duration(each)}, too long for a race: a standard design is trained"
         )
-        settings = _without_race(request, networks, race, left)
+        settings = _without_race(request, networks, race, left / whole)
         if latency is not None and latency.table is None:
             took = latency.milliseconds(networks.design)
             request.tell(f"it takes {took:.3g} ms for an image here")
@@ -131,22 +134,26 @@ def _measured(networks: Sized, timed: Mapping[str, Limit], request: FitRequest) 
     return TimedLimits.measured(networks.space, networks.macs, timed, seconds, request.tell)
 
 
-def _without_race(request: FitRequest, networks: Sized, race: Race, left: float) -> dict[str, Any]:
+def _epoch_share(data: Data, recipe: Recipe) -> float:
+    """Return how many images an epoch of the final training has for each of the training split."""
+    return trained_items(data, recipe) / len(data.train)
+
+
+def _without_race(
+    request: FitRequest, networks: Sized, race: Race, epochs: float
+) -> dict[str, Any]:
     """Return settings of a plan that trains the first standard design for all of the time.
 
     Args:
         request: What the fit was asked for.
         networks: The space with the design.
         race: A race of one candidate.
-        left: Seconds for training.
+        epochs: How many epochs of all images fit into the time.
     """
-    data, each = request.data, networks.each
-    images = len(data.train) + (0 if data.test is None else len(data.valid))
-    epochs = MORE * left / (each * images / len(data.train) * request.sieve.mean_share)
     return {
         "strategy_options": _strategy(networks, race, [networks.design]),
-        "evaluator_options": {"epochs": race.seconds / each},
-        "epochs": max(1, int(epochs)),
+        "evaluator_options": {"epochs": race.seconds / networks.each},
+        "epochs": max(1, int(MORE * epochs / request.sieve.mean_share)),
     }
 
 

@@ -30,6 +30,7 @@ from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.spaces.registry import create_space
 from ddpnas.training.out_of_memory import is_out_of_memory
+from ddpnas.training.protections import trained_items
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.training.results import Compared, Comparison, TrainResult
 from ddpnas.training.saving import TrainedFolder, folder_name, lock_trained
@@ -228,7 +229,7 @@ class Searched(Following):
     @property
     def _images(self) -> int:
         """Images of an epoch of the final training."""
-        return len(self.data.train) + (0 if self.data.test is None else len(self.data.valid))
+        return trained_items(self.data, self._recipe())
 
     def _recipe(self) -> Recipe:
         return create_recipe("quick", **self.plan.recipe)

@@ -19,6 +19,7 @@ from ddpnas.fitting.speed import epoch_seconds_by_threads
 from ddpnas.generation.limits import Limit
 from ddpnas.space.copies import copied
 from ddpnas.training.pretrained import OpenedNetwork, open_network
+from ddpnas.training.protections import trained_items
 from ddpnas.training.recipes import create_recipe
 from ddpnas.training.results import Compared, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
@@ -26,7 +27,7 @@ from ddpnas.training.trained_folder import load, read_comparison
 from ddpnas.training.trained_model import TrainedModel
 from ddpnas.utils.duration import duration
 
-__all__ = ["RECIPE", "Started", "plan_started"]
+__all__ = ["RECIPE", "Started", "check_limits", "plan_started"]
 
 RECIPE = "finetune"
 
@@ -62,13 +63,13 @@ def plan_started(
     data = request.data
     plan = request.plan(request.reserve(), start=start, weights=weights)
     opened = _opened(start, plan, data)
-    _check_limits(start, count_network(opened.model, data.input_shape), request.limits)
+    check_limits(start, count_network(opened.model, data.input_shape), request.limits)
     recipe = create_recipe(RECIPE, **({} if batch_size is None else {"batch_size": batch_size}))
     each = epoch_seconds_by_threads(
         opened.model, opened.prepare(data), recipe, request.device, choose=choose_threads
     )
     reserve = request.reserve(request.exporting(opened.model), each)
-    each *= request.sieve.mean_share
+    each *= request.sieve.mean_share * trained_items(data, recipe) / len(data.train)
     plan = request.plan(reserve, start=start, weights=weights)
     if plan.training < each:
         others = "a smaller --image-size, or fewer images"
@@ -76,7 +77,17 @@ def plan_started(
     return plan.with_epochs(max(1, int(MORE * plan.training / each)))
 
 
-def _check_limits(start: str, counted: Mapping[str, float], limits: Mapping[str, Limit]) -> None:
+def check_limits(start: str, counted: Mapping[str, float], limits: Mapping[str, Limit]) -> None:
+    """Refuse a network that is not within the limits.
+
+    Args:
+        start: Its name, for messages.
+        counted: Its costs.
+        limits: The limits.
+
+    Raises:
+        OptionError: A limit does not hold, or is on something that is not counted.
+    """
     for name, limit in limits.items():
         if name not in counted:
             raise OptionError(f"fit cannot limit {name}; give one of {', '.join(sorted(counted))}")

@@ -18,7 +18,7 @@ from ddpnas.generation.limits import Limit
 from ddpnas.shrinking._pace import seconds_an_image
 from ddpnas.shrinking.plan import MASK_EPOCHS, RECIPE, ShrinkSettings
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
-from ddpnas.training.protections import planned_epochs
+from ddpnas.training.protections import planned_epochs, trained_items
 from ddpnas.training.recipes import create_recipe
 
 __all__ = ["Estimate", "refuse_too_long"]
@@ -95,7 +95,7 @@ class Estimate:
 
     def _phases(self, data: Data, epochs: int) -> dict[str, float]:
         settings = self._settings
-        trains = len(data.train) + (0 if data.test is None else len(data.valid))
+        trains = trained_items(data, create_recipe(RECIPE))
         unseen = len(data.splits[data.held_out])
         scored = min(settings.images, len(data.train)) + min(settings.images, len(data.valid))
         networks = 1 + len(settings.controls)

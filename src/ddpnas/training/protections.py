@@ -24,6 +24,7 @@ __all__ = [
     "planned_epochs",
     "refuse_sieve",
     "still_falls",
+    "trained_items",
     "trained_splits",
 ]
 
@@ -39,6 +40,11 @@ def trained_splits(data: Data, recipe: Recipe) -> list[Split]:
     """Return what is trained on: validation images too, unless they are kept to measure on."""
     apart = data.test is None or recipe.keep_best
     return [data.train] if apart else [data.train, data.valid]
+
+
+def trained_items(data: Data, recipe: Recipe) -> int:
+    """Return the number of items of an epoch of training."""
+    return sum(map(len, trained_splits(data, recipe)))
 
 
 def planned_epochs(recipe: Recipe, data: Data) -> int:
@@ -58,7 +64,7 @@ def planned_epochs(recipe: Recipe, data: Data) -> int:
     """
     if recipe.epochs is not None:
         return recipe.epochs
-    items = sum(map(len, trained_splits(data, recipe)))
+    items = trained_items(data, recipe)
     steps = max(1, items // (recipe.batch_size or default_batch_size(items)))
     return max(_LEAST_EPOCHS, math.ceil(recipe.steps / steps))
 
