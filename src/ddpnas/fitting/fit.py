@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +24,10 @@ from ddpnas.export.trained import Export
 from ddpnas.fitting.baselines import check_baseline, check_baselines
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.following import Session
+from ddpnas.fitting.image_size import Larger
 from ddpnas.fitting.plan import FitPlan
 from ddpnas.fitting.planning import make_plan
-from ddpnas.fitting.request import FitRequest
+from ddpnas.fitting.request import FitRequest, TooShortError
 from ddpnas.fitting.searched import NoRoomError, Searched
 from ddpnas.fitting.started import RECIPE, Started, plan_started
 from ddpnas.fitting.timed import split_limits
@@ -106,6 +108,8 @@ def fit(
             race reads all.
         sieve_options: Options of the sieve, see ``ddpnas data``.
         image_size: Pixels a side, where ``data`` is a path; see :class:`ddpnas.data.DataConfig`.
+            With ``start``, None takes images as large as time, memory and limits allow, at most
+            those of the library.
         metric: What candidates are chosen by on validation images: "accuracy", or "macro-f1" for
             classes of unequal size.
         class_weights: "balanced" gives each class the same weight in every loss.
@@ -177,7 +181,10 @@ def fit(
     if start is not None and followed is None:
         refuse_own_code(start, "--start", weights=True)
     networks = [_text(start), _text(teacher), *baselines]
-    data = _read(data, image_size, start)
+    may_enlarge, before = isinstance(data, (str, Path)) and image_size is None, time.perf_counter()
+    read = functools.partial(_read, data, start=start)
+    data = read(image_size)
+    larger = Larger(read, time.perf_counter() - before) if may_enlarge else None
     planned = asked if followed is None else parse_limits(followed.limits)
     check_baselines(baselines, planned, data)  # not only after the fit
     if teacher is not None:  # its network is made here and again for the final training
@@ -196,14 +203,18 @@ def fit(
                 followed, export=export, baselines=list(baselines), data=dict(data.source) or None,
                 code=code_of(networks), started=time.perf_counter() - begun, took=None,
             )  # fmt: skip
-            made = _Prepared(again)
+            made = _Prepared(again, data)
         else:
-            made = _prepared(request, _text(start), _text(weights), choose_threads=threads is None)
+            choose = threads is None
+            if start is None:
+                made = _searching(request, choose_threads=choose)
+            else:
+                made = _starting(request, str(start), _text(weights), larger, choose_threads=choose)
             made = made.trained_by(metric, class_weights)
         if not planned:  # only now it is known how large the designs are
             check_baselines(baselines, parse_limits(made.plan.limits), data)
         named = {name: name for name in in_files(networks)}  # by this call
-        session = Session(data, folder, out is not None, begun, tell, named)
+        session = Session(made.data, folder, out is not None, begun, tell, named)
         return _run(made, session, overwrite=overwrite or out is None)
 
 
@@ -213,12 +224,14 @@ class _Prepared:
 
     Attributes:
         plan: The plan.
+        data: The data, with images of the size that they are trained on.
         space: The space of a search, if it is there already.
         latency: Its latency table, if one was measured.
         batch_size: Images a step for which there is memory; None for the usual number.
     """
 
     plan: FitPlan
+    data: Data
     space: EdgeSpace | None = None
     latency: CostTable | None = None
     batch_size: int | None = None
@@ -249,21 +262,48 @@ class _Prepared:
         return dataclasses.replace(self, plan=plan)
 
 
-def _prepared(
-    request: FitRequest, start: str | None, weights: str | None, *, choose_threads: bool
-) -> _Prepared:
-    """Return a new plan, with a batch for which there is memory."""
-    if start is not None:
-        plan, batch_size = _within_memory(
-            lambda size: plan_started(request, start, weights, size, choose_threads=choose_threads),
-            RECIPES[RECIPE].batch_size or 1, request.tell,
-        )  # fmt: skip
-        return _Prepared(plan, batch_size=batch_size)
+def _searching(request: FitRequest, *, choose_threads: bool) -> _Prepared:
+    """Return a new plan of a search, with a batch for which there is memory."""
     (plan, space, latency), batch_size = _within_memory(
         lambda size: make_plan(request, choose_threads=choose_threads, batch_size=size),
         default_batch_size(len(request.data.train)), request.tell,
     )  # fmt: skip
-    return _Prepared(plan, space, latency, batch_size)
+    return _Prepared(plan, request.data, space, latency, batch_size)
+
+
+def _starting(
+    request: FitRequest,
+    start: str,
+    weights: str | None,
+    larger: Larger | None,
+    *,
+    choose_threads: bool,
+) -> _Prepared:
+    """Return a new plan that fine-tunes a network, on the largest images for which there is time.
+
+    Args:
+        request: What the fit was asked for.
+        start: See :func:`fit`.
+        weights: See :func:`fit`.
+        larger: Gives larger images; None if their size is not to be changed.
+        choose_threads: See :func:`plan_started`.
+    """
+    enlarged = request if larger is None else larger.of(request, start)
+
+    def planned(one: FitRequest) -> _Prepared:
+        plan, batch_size = _within_memory(
+            lambda size: plan_started(one, start, weights, size, choose_threads=choose_threads),
+            RECIPES[RECIPE].batch_size or 1, one.tell,
+        )  # fmt: skip
+        return _Prepared(plan, one.data, batch_size=batch_size)
+
+    try:
+        return planned(enlarged)
+    except TooShortError:
+        if enlarged is request:
+            raise
+    request.tell("that takes too long, so the images stay as they are")
+    return planned(request)
 
 
 def _run(made: _Prepared, session: Session, *, overwrite: bool) -> Fitted:
@@ -356,7 +396,7 @@ def _within_memory(
         tell(f"not enough memory: trying {batch_size} images a step")
 
 
-def _read(data: Any, image_size: int | None, start: str | Path | None) -> Data:
+def _read(data: Any, image_size: int | None, *, start: str | Path | None) -> Data:
     if isinstance(data, (str, Path)):
         if start is not None:
             return load_data_for(start, data, image_size=image_size)

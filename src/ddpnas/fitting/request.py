@@ -21,11 +21,15 @@ from ddpnas.fitting.user_files import code_of
 from ddpnas.generation.limits import Limit
 from ddpnas.utils.duration import duration
 
-__all__ = ["FitRequest"]
+__all__ = ["FitRequest", "TooShortError"]
 
 _EXPORTING = 4.0  # seconds of an export that was not measured
 _FORWARD = 1 / 3  # of the time of a training step: the backward pass takes twice as long
 _TRIAL = 60.0  # seconds of a fit from which on a trial export is worth its time
+
+
+class TooShortError(OptionError):
+    """There is no time for an epoch."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class FitRequest:
         """
         return self.seconds - reserve - self.passed
 
-    def too_short(self, each: float, reserve: float, instead: str, to: str = "") -> OptionError:
+    def too_short(self, each: float, reserve: float, instead: str, to: str = "") -> TooShortError:
         """Return the error where there is no time for an epoch; it names minutes that are enough.
 
         Args:
@@ -114,7 +118,7 @@ class FitRequest:
         needed = self.seconds - self.left(reserve)
         # The time that preparing takes varies, so some more than it took now.
         minutes = math.ceil((1.2 * needed + 3 * each) / 6) / 10
-        return OptionError(
+        return TooShortError(
             f"{duration(self.seconds)} are too short{to}: an epoch of training takes "
             f"{duration(each)}, and {duration(needed)} go to preparing, testing and writing; give "
             f"at least --minutes {minutes:.1f}, {instead}"
