@@ -11,6 +11,7 @@ one on each core. Each cell is a JSON file in ``--out``; cells that are there ar
     python -m benchmarks.worth --settings fashion-0.6ms cifar-1.5ms --competitors fit residual
     python -m benchmarks.worth --competitors fit+random fit+dynamics --seconds 120 --seeds 0
     python -m benchmarks.worth --competitors search tiered --seconds 300 --seeds 0
+    python -m benchmarks.worth --settings photos hands --competitors start tuned-32 tuned-64
     python -m benchmarks.worth --table
 
 The set-up fetches all of Fashion-MNIST from Debian's package ``dataset-fashion-mnist``, and takes
@@ -45,9 +46,11 @@ from torch import nn
 import ddpnas
 from benchmarks.record import write_record
 from benchmarks.worth_searches import SEARCHES, space_within
+from benchmarks.worth_start import fine_tuned, is_start
 from ddpnas.costs.latency_check import time_network
 from ddpnas.data.data import make_data
 from ddpnas.data.loader import Loader
+from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.timed import LATENCY, TimedLimits, split_limits
 from ddpnas.generation.best import sample_within
@@ -69,11 +72,13 @@ class Setting:
         data: Name of the file below the data folder.
         limit: What a network may cost at most, and how much.
         tuned: Whether defaults of ``fit`` were chosen on it.
+        images: Training images, validation included, and test images that are used; None for all.
     """
 
     data: str
     limit: Mapping[str, float]
     tuned: bool
+    images: tuple[int, int] | None = None
 
 
 SETTINGS = {
@@ -89,7 +94,12 @@ MILLISECONDS = {
     "fashion-0.6ms": Setting("FashionMNIST", {"latency_ms": 0.6}, False),
     "cifar-1.5ms": Setting("cifar.npz", {"latency_ms": 1.5}, False),
 }
-ALL = {**SETTINGS, **BUDGETS, **MILLISECONDS}
+# A pretrained network, fine-tuned on few photographs; no limit.
+PHOTOGRAPHS = {
+    "photos": Setting("cifar.npz", {}, False, (2500, 2000)),
+    "hands": Setting("signs.npz", {}, True),
+}
+ALL = {**SETTINGS, **BUDGETS, **MILLISECONDS, **PHOTOGRAPHS}
 
 
 def load(
@@ -119,8 +129,10 @@ def load(
         assert split.test is not None
         tested = cast(Any, split.test)
         return dataclasses.replace(split, test=None), tested.inputs, tested.labels
-    data = make_data((images[0], labels[0]), seed=0)
-    return data, torch.from_numpy(images[1]).permute(0, 3, 1, 2), torch.from_numpy(labels[1]).long()
+    trained, tested = setting.images or (len(labels[0]), len(labels[1]))
+    data = make_data((images[0][:trained], labels[0][:trained]), seed=0)
+    pixels = torch.from_numpy(images[1][:tested]).permute(0, 3, 1, 2)
+    return data, pixels, torch.from_numpy(labels[1][:tested]).long()
 
 
 def set_up(folder: Path, shared: Path) -> None:
@@ -236,9 +248,15 @@ def cell(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     setting = ALL[options.setting]
     data, images, labels = load(setting, options.data_folder, options.seed)
-    model, about = competitor(
-        options.competitor, data, setting.limit, options.seconds, options.seed
-    )
+    if is_start(options.competitor):
+        model, data, about = fine_tuned(
+            options.competitor, data, options.seconds, options.seed, options.weights
+        )
+        images = Preprocessing(data.input_shape, interpolation=data.interpolation).fit(images)
+    else:
+        model, about = competitor(
+            options.competitor, data, setting.limit, options.seconds, options.seed
+        )
     model.eval()
     valid = cast(Any, data.valid)
     tested = right(model, data, images, labels)
@@ -271,6 +289,7 @@ def cells(options: argparse.Namespace) -> Iterator[tuple[Path, list[str]]]:
                             "--settings", setting, "--competitors", name, "--seeds", str(seed),
                             "--seconds", f"{seconds:g}",
                             "--data-folder", str(options.data_folder),
+                            "--weights", str(options.weights),
                         ]  # fmt: skip
 
 
@@ -360,6 +379,7 @@ def main() -> None:
     parser.add_argument("--seconds", nargs="+", type=float, default=[120.0, 300.0])
     parser.add_argument("--cores", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--data-folder", type=Path, default=Path("build/worth"))
+    parser.add_argument("--weights", type=Path, default=Path("build/lite0.safetensors"))
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--set-up", type=Path, dest="shared")

@@ -9,7 +9,7 @@ import benchmarks
 
 PARTS = {  # of other benchmarks
     "authors_dp", "evolution", "modelopt_peer", "nni_worker", "record", "shrink_networks",
-    "torch_pruning_peer", "worth_searches",
+    "torch_pruning_peer", "worth_searches", "worth_start",
 }  # fmt: skip
 NAMES = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in PARTS]
 
