@@ -34,6 +34,18 @@ def test_a_path_that_is_no_final_network_is_trained_alone(darts, stripes, path):
     assert 0 <= next(iter(alone.evaluate([path]))).score <= 1
 
 
+def test_a_path_is_trained_further_and_its_training_restored(darts, stripes, path):
+    def started():
+        return create_evaluator("continued", darts, stripes, evaluations=1, device="cpu")
+
+    (first,) = (unbroken := started()).evaluate([path])
+    assert 0 <= first.score <= 1
+    resumed = started()
+    resumed.load_state_dict(*unbroken.state_dict())
+    again = [next(iter(one.evaluate([path]))).score for one in (unbroken, resumed)]
+    assert again[0] == again[1]
+
+
 def test_a_path_is_built_where_a_final_network_is_refused(darts, path):
     with pytest.raises(ArchitectureError, match="exactly two inputs"):
         darts.build(path)

@@ -246,7 +246,7 @@ class ContinuedEvaluator(BaseEvaluator):
 
     def _started(self, architecture: Architecture) -> PlateauTraining:
         with seeded(self._seed):
-            network = self._space.build(architecture)
+            network = self._space.build(architecture, path=True)
         return PlateauTraining(network, self.recipe, self._train, self._seed, self._weights)
 
     def network(self, architecture: Architecture) -> nn.Module:
@@ -314,7 +314,7 @@ class ContinuedEvaluator(BaseEvaluator):
         state = checked_content(plain, _StateForm, "the state of the evaluator")
         self._candidates = {}
         for number, kept in enumerate(state["candidates"]):
-            one = self._space.check(kept["architecture"])
+            one = self._space.check(kept["architecture"], path=True)
             training = None
             if kept["training"] is not None:
                 training = self._started(one)
