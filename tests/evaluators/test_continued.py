@@ -29,3 +29,22 @@ def test_a_candidate_that_diverged_is_kept_as_a_mark(small_space, stripes, tmp_p
         assert math.isnan(evaluator.rescore([one])[0].score)
         with pytest.raises(OptionError, match="the training of this network diverged"):
             evaluator.network(one)
+
+
+def test_a_batch_that_was_interrupted_goes_on_with_all_of_its_candidates(small_space, stripes):
+    def started():
+        return ContinuedEvaluator(small_space, stripes, ContinuedConfig(batch_size=8), device="cpu")
+
+    def found(evaluations):
+        return [(e.score, e.details["epochs"], e.details["train_images"]) for e in evaluations]
+
+    longer, newer = (small_space.decode([i] * len(small_space.decisions)) for i in (2, 3))
+    unbroken = started()
+    assert len(found(unbroken.evaluate([longer]))) == 1
+    batch = unbroken.evaluate([newer, longer])
+    next(batch)
+    resumed = started()
+    resumed.load_state_dict(*unbroken.state_dict())
+    assert found(resumed.evaluate([longer])) == found(batch)
+    for asked in ([newer, longer], [longer], [newer]):
+        assert found(resumed.evaluate(asked)) == found(unbroken.evaluate(asked))

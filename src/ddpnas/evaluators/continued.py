@@ -33,7 +33,7 @@ from ddpnas.training.metrics import balanced_weights
 from ddpnas.training.plateau import PlateauTraining
 from ddpnas.training.recipes import RECIPES, ClassWeights, Metric, create_recipe
 from ddpnas.training.results import EvaluationResult
-from ddpnas.utils.read import checked_content
+from ddpnas.utils.read import Whole, checked_content
 from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Count, LearningRate, checked_fields
 from ddpnas.utils.shapes import Range
@@ -96,6 +96,7 @@ class _StateForm(TypedDict):
     """What a checkpoint holds of each candidate, in the order of the tensors' prefixes."""
 
     candidates: list[_CandidateForm]
+    left: Whole  # of the present batch
 
 
 class _CandidateForm(TypedDict):
@@ -181,6 +182,7 @@ class ContinuedEvaluator(BaseEvaluator):
         Pace(pace).table(counted)  # or an error: it names a cost that is not counted
         self._costs = {name: counted[name] for name in pace if name}
         self._candidates: dict[Architecture, _Candidate] = {}
+        self._left = 0  # architectures of the present batch that were not trained yet
 
     def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Evaluation]:
         """Train each architecture further and yield its validation score, in order.
@@ -190,14 +192,20 @@ class ContinuedEvaluator(BaseEvaluator):
         Details: ``accuracy`` and ``macro_f1`` (fractions), ``loss`` in the last epoch, ``epochs``
         in all, ``train_images`` (in these epochs), ``train_seconds`` and ``valid_seconds``.
         """
+        if not self._left:  # otherwise this is the rest of a batch, after an interruption
+            self._drop_others(architectures)
+        for number, one in enumerate(architectures, start=1):
+            found = self._continue(one)
+            self._left = len(architectures) - number
+            yield found
+
+    def _drop_others(self, architectures: Sequence[Architecture]) -> None:
+        """Drop candidates that are not in this batch and were not trained longer than all of it."""
         asked = {one: self._candidates.get(one) for one in architectures}
         before = min((c.asked if c else 0 for c in asked.values()), default=0)
-        # After an interruption, those that were asked in this batch were asked once more already.
         for one, candidate in [*self._candidates.items()]:
             if one not in asked and candidate.asked <= before:
                 del self._candidates[one]
-        for one in architectures:
-            yield self._continue(one)
 
     def _continue(self, architecture: Architecture) -> Evaluation:
         begun = time.perf_counter()
@@ -307,12 +315,12 @@ class ContinuedEvaluator(BaseEvaluator):
                 tensors |= with_prefix(str(number), found)
             kept = {"architecture": dict(one), "asked": candidate.asked, "training": plain}
             candidates.append(kept)
-        return tensors, {"candidates": candidates}
+        return tensors, {"candidates": candidates, "left": self._left}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         state = checked_content(plain, _StateForm, "the state of the evaluator")
-        self._candidates = {}
+        self._candidates, self._left = {}, state["left"]
         for number, kept in enumerate(state["candidates"]):
             one = self._space.check(kept["architecture"], path=True)
             training = None
