@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.errors import RunError
+from ddpnas.errors import ArchitectureError, RunError
 from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.rescore import rescore
 
@@ -95,3 +95,9 @@ def test_an_unfinished_run_is_refused(run, toy, stripes, tmp_path):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     with pytest.raises(RunError, match="not finished"):
         rescore(tmp_path, some(toy, 1), space=toy, data=stripes)
+
+
+def test_an_architecture_of_another_space_is_refused(run, toy, stripes):
+    other = ddpnas.Architecture({"layer": "conv"})
+    with pytest.raises(ArchitectureError, match="layer"):
+        rescore(run, [*some(toy, 1), other], space=toy, data=stripes, device="cpu")

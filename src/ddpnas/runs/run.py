@@ -256,6 +256,7 @@ class Run(RunFiles):
             )
         if not isinstance(space, SearchSpace):
             space = self.space(space)
+        architectures = [space.check(one, path=True) for one in architectures]
         if not isinstance(data, Data):
             data = self.data(moved_to=data)
         evaluator = self.evaluator(space, data, device=device, network=network)
