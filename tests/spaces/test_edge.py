@@ -104,6 +104,22 @@ def test_standard_designs_fill_the_limit(design):
     assert blocks == {*DESIGNS[design]["blocks"]}
 
 
+@pytest.mark.parametrize("design", sorted(DESIGNS))
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((1, 28, 28), {"limits": {"macs": "2M"}, "depths": (1,)}),
+        ((3, 128, 128), {"stem": (8,), "stages": ((8, 16),) * 6, "head": (16,), "depths": (1, 2)}),
+    ],
+)
+def test_standard_designs_are_in_spaces_of_one_depth_and_of_many_stages(design, shape, options):
+    space = create_space("edge", input_shape=shape, **options)
+    found = space.scaled(design, {"macs": "1G"})
+    assert space.check(found) == found
+    last = len(space.options["stages"])
+    assert found[f"s{last}.block"] == DESIGNS[design]["blocks"][-1]
+
+
 def test_a_design_that_cannot_be_narrow_enough_is_refused():
     """A limit below the narrowest network of a design is a clear error."""
     space = create_space("edge", input_shape=(1, 8, 8), **TINY)

@@ -235,12 +235,16 @@ class EdgeSpace(SearchSpace):
         choices["head.pool"] = design["head.pool"]
         alike = {"se": design["se"], "kernel": "3", "expansion": design["expansion"]}
         for number in range(1, len(self._stages) + 1):
-            wanted = {"block": design["blocks"][number - 1], "depth": design["depths"][number - 1]}
+            at = min(number, len(design["blocks"])) - 1  # further stages are as the last one
+            wanted = {"block": design["blocks"][at], "depth": design["depths"][at]}
             for what, value in {**wanted, **alike}.items():
-                decision = self[f"s{number}.{what}"]
+                decision = f"s{number}.{what}"
+                if decision not in choices:  # where stages have one depth
+                    continue
                 if what in ("depth", "expansion"):  # the nearest that the space has
-                    value = min(map(int, decision.options), key=lambda n: abs(n - value))
-                choices[decision.name] = str(value)
+                    sizes = map(int, self[decision].options)
+                    value = min(sizes, key=lambda n: abs(n - value))
+                choices[decision] = str(value)
         return {**choices, "head": design["head"]}
 
 
