@@ -26,6 +26,7 @@ from ddpnas.evaluators import (
     SupernetEvaluator,
     TableEvaluator,
 )
+from ddpnas.runs import Run
 from ddpnas.runs.folder import RunFolder
 from ddpnas.runs.search import open_space
 from ddpnas.space import DecisionSpace
@@ -507,6 +508,25 @@ def test_a_search_of_a_file_goes_on_with_that_code_only(stripes, tmp_path):
     file.write_text(OWN)
     (tmp_path / "moved.py").write_text(OWN)
     assert len(run(f"{tmp_path / 'moved.py'}:network", resume=True).history) == 2
+
+
+def test_a_run_of_a_file_is_reopened_though_its_defaults_are_objects(stripes, tmp_path):
+    name = f"{tmp_path / 'mine.py'}:network"
+    own = OWN.replace("width=2", "widths=(4, 2), activation=nn.Tanh").replace(
+        "width,", "widths[1],"
+    )
+    (tmp_path / "mine.py").write_text(own.replace("nn.ReLU", "activation"))
+    found = search(
+        name, stripes, "random", out=tmp_path / "run", evaluator=BY_HASH, device="cpu",
+        strategy_options={"evaluations": 2},
+    )  # fmt: skip
+    space = Run(tmp_path / "run").space(name)
+    trained = ddpnas.compare(
+        space, found.architecture, stripes, recipe=ddpnas.Recipe(epochs=1), device="cpu"
+    )
+    ddpnas.training.save_networks(tmp_path / "net", space, trained)
+    model = ddpnas.load(tmp_path / "net", space=f"{tmp_path / 'net' / 'mine.py'}:network")
+    assert isinstance(model.network[1], nn.Tanh) and model.network[-1].in_features == 2
 
 
 def test_a_users_own_space_and_tensors_are_enough():

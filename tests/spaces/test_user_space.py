@@ -1,6 +1,7 @@
 """A user's own space from a file."""
 
 import importlib
+import json
 import pickle
 import textwrap
 
@@ -62,6 +63,39 @@ def test_what_is_no_space_is_told(file):
             space_from_file(name)
     with pytest.raises(RunError, match=r"--space FILE.py:network"):
         confirm(f"{file}:network", f"{file}")
+
+
+OBJECTS = """
+from torch import nn
+from ddpnas import SearchSpace
+
+def plain(x): return x
+
+def network(choose, widths=(8, 16), activation=nn.ReLU, function=plain):
+    layers = {str(width): lambda: nn.Linear(widths[0], 2) for width in widths}
+    return nn.Sequential(nn.Linear(3, widths[0]), activation(), choose("layer", layers))
+
+space = SearchSpace(network, (3,), widths=(4, 16), activation=nn.Tanh)
+"""
+
+
+@pytest.mark.parametrize("attribute", ["network", "space"])
+def test_options_that_were_kept_as_plain_data_make_the_space_again(tmp_path, attribute):
+    (tmp_path / "mine.py").write_text(OBJECTS)
+    name = f"{tmp_path / 'mine.py'}:{attribute}"
+    space = space_from_file(name, input_shape=(3,))
+    kept = json.loads(json.dumps(space.plain_options))
+    again = space_from_file(name, **kept)
+    assert again.plain_options == space.plain_options == kept
+    assert isinstance(again.options["widths"], tuple)
+    assert again.options["activation"] is space.options["activation"]
+    assert "0x" not in kept["function"]
+
+
+def test_an_option_may_be_the_default_of_the_function_where_the_space_has_another(file):
+    file.write_text(file.read_text().replace("(network, (3,),", "(network, (3,), width=8,"))
+    assert space_from_file(f"{file}:space").options["width"] == 8
+    assert space_from_file(f"{file}:space", width=4).options["width"] == 4
 
 
 def test_a_file_space_is_recognised_by_its_form():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,14 @@ def declared_options(network: Callable[..., nn.Module]) -> dict[str, Any]:
 
 
 def as_plain(value: Any) -> Any:
-    """Return an option as plain data for JSON and YAML; other objects by their ``repr``."""
+    """Return an option as plain data for JSON and YAML; other objects by their ``repr``.
+
+    Example:
+        >>> as_plain((8, nn.ReLU)), as_plain(nn.functional.relu)
+        ([8, "<class 'torch.nn.modules.activation.ReLU'>"], '<function relu>')
+    """
     if isinstance(value, (list, tuple)):
         return [as_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value), flags=re.IGNORECASE)  # new in each process

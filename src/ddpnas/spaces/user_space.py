@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ddpnas.errors import SpaceError
-from ddpnas.space.network_options import network_options
+from ddpnas.space.network_options import as_plain, declared_options, network_options
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import UserCode
 
@@ -46,6 +46,14 @@ def space_from_file(name: str, /, **options: Any) -> SearchSpace:
     function = network.network if given else network
     if "num_classes" not in inspect.signature(function).parameters:
         options.pop("num_classes", None)
+    # A run keeps all options as plain data. What stands for a default, such as the name of a class
+    # or a list in place of a tuple, is that default: the code has not changed since.
+    defaults = network.options if given else declared_options(function)
+    options = {
+        key: value
+        for key, value in options.items()
+        if key not in defaults or as_plain(defaults[key]) != value
+    }
     options = network_options(function, f"{file}:{attribute}", options)
     if given:
         space: SearchSpace = network.with_options(**options)
