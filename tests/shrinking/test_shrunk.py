@@ -9,6 +9,8 @@ import ddpnas
 from ddpnas.errors import DivergedError, InfeasibleError, OptionError, RunError, SpaceError
 from ddpnas.shrinking import resume_shrink, shrink
 from ddpnas.training.checkpoint import load_weights, save_weights
+from ddpnas.training.networks import find_network
+from ddpnas.training.pretrained import refuse_own_code
 
 from .networks import conv
 
@@ -142,17 +144,61 @@ def test_weights_of_layers_that_do_not_fit_each_other_are_refused(shrunk, tmp_pa
         ddpnas.load(tmp_path / "mine", model=network)
 
 
-def test_a_network_with_a_name_is_loaded_by_it(stripes, tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from torch import nn\n"
-        "def make(num_classes=3):\n"
-        "    return nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),\n"
-        "                         nn.Flatten(), nn.Linear(16, num_classes))\n"
+MAKE = """
+from torch import nn
+
+def make(num_classes=3):
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, num_classes),
     )
-    opened = ddpnas.open_network(f"{file}:make", num_classes=3, input_shape=(1, 8, 8))
-    options = {"epochs": 1, "controls": (), "device": "cpu"}
-    found = shrink(opened.model, stripes, {"macs": "60%"}, **options)
-    found.save(tmp_path / "small", named=opened.named)
-    loaded = ddpnas.load(tmp_path / "small", model=f"{file}:make")
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return the name of a network in a user's file."""
+    (tmp_path / "mine.py").write_text(MAKE)
+    return f"{tmp_path / 'mine.py'}:make"
+
+
+def cut_and_saved(name, data, folder):
+    named, options = find_network(name), {"epochs": 1, "candidates": 1, "controls": ()}
+    model = named.build(len(data.classes), data.input_shape)
+    found = shrink(model, data, {"macs": "60%"}, **options, device="cpu")
+    found.save(folder, named=named)
+    return named, found
+
+
+def test_a_network_with_a_name_is_loaded_by_it(stripes, tmp_path, make):
+    cut_and_saved(make, stripes, tmp_path / "small")
+    loaded = ddpnas.load(tmp_path / "small", model=make)
     assert loaded.network[0].out_channels == 8
+
+
+@pytest.mark.parametrize("library", [False, True])
+def test_a_smaller_network_starts_another_training(stripes, tmp_path, make, library):
+    name, code = ("timm:test_resnet.r160_in1k", None) if library else (make, make)
+    named, found = cut_and_saved(name, stripes, tmp_path / "small")
+    if code is not None:  # the function would build the given network, which these do not fit
+        with pytest.raises(OptionError, match=r"py:function, with a function that loads .*small"):
+            refuse_own_code(tmp_path / "small", "--start", weights=True)
+    opened = ddpnas.open_network(tmp_path / "small", code=code)
+    images = torch.randn(5, 1, 8, 8)
+    wanted = ddpnas.load(tmp_path / "small", model=code).network(images)
+    torch.testing.assert_close(opened.model.eval()(images), wanted)
+    assert opened.not_matched == () and opened.architecture == found.architecture
+    assert all(parameter.requires_grad for parameter in opened.model.parameters())
+
+    other = ddpnas.open_network(tmp_path / "small", code=code, num_classes=5)
+    assert other.new_head is not None and len(other.not_matched) == 2
+    assert other.model.eval()(images).shape == (5, 5)
+    sizes, cut = ({n: t.shape for n, t in net.state_dict().items()}
+                  for net in (other.model, found.model))  # fmt: skip
+    assert all(n.startswith(other.new_head) for n in cut if sizes[n] != cut[n])
+
+    again = ddpnas.train(opened.model, stripes, epochs=1, device="cpu")
+    again.save(tmp_path / "again", architecture=opened.architecture, named=named)
+    loaded = ddpnas.load(tmp_path / "again", model=code)
+    torch.testing.assert_close(loaded.network(images), again.model.eval()(images).detach())
+    assert loaded.architecture == found.architecture

@@ -130,8 +130,9 @@ class Fitted:
         Args:
             folder: Made if it is not there; a trained network in it is replaced.
         """
-        architecture = None if self.space is None else self.architecture
-        self.trained.save(folder, space=self.space, architecture=architecture, named=self.named)
+        self.trained.save(
+            folder, space=self.space, architecture=self.architecture, named=self.named
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as plain data for JSON."""

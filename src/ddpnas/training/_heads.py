@@ -34,19 +34,21 @@ def replace_head(network: nn.Module, num_classes: int, name: str) -> None:
     """Give the network a new last layer with that many outputs.
 
     Args:
-        network: Changed in place; by timm's ``reset_classifier`` if it has that.
+        network: Changed in place. Where its last layer is not linear, timm's ``reset_classifier``
+            makes the new one. That has the inputs of the published network, so a cut network needs
+            a linear one.
         num_classes: Number of outputs.
         name: Name of the network, for messages.
 
     Raises:
         OptionError: It has no linear layer.
     """
-    if callable(reset := getattr(network, "reset_classifier", None)):
-        reset(num_classes)
-        return
     at = head_of(network)
     head = network.get_submodule(at) if at else None
     if not isinstance(head, nn.Linear) or at is None:
+        if callable(reset := getattr(network, "reset_classifier", None)):
+            reset(num_classes)
+            return
         raise OptionError(
             f"the network {name} has no last linear layer to replace by one of {num_classes} "
             f"outputs; give its function a parameter num_classes"

@@ -63,7 +63,7 @@ class NamedNetwork(abc.ABC):
             OptionError: The network does not take such inputs, or is no classifier.
         """
         network = self._build(num_classes, input_shape)
-        return network if input_shape is None else self._checked(network, num_classes, input_shape)
+        return network if input_shape is None else self.fitted(network, num_classes, input_shape)
 
     @abc.abstractmethod
     def _build(self, num_classes: int | None, input_shape: Sequence[int] | None) -> nn.Module:
@@ -79,10 +79,20 @@ class NamedNetwork(abc.ABC):
             OptionError: There are none, or they cannot be downloaded.
         """
 
-    def _checked(
+    def fitted(
         self, network: nn.Module, num_classes: int | None, input_shape: Sequence[int]
     ) -> nn.Module:
-        """Return the network with one output a class, if it takes inputs of that shape."""
+        """Return a network that was built by this name, fitted to classes and inputs.
+
+        Args:
+            network: The network, of any widths. It is changed in place: it gets a new first
+                convolution or a new last layer where these do not fit.
+            num_classes: See :meth:`build`.
+            input_shape: See :meth:`build`.
+
+        Raises:
+            OptionError: See :meth:`build`.
+        """
         channels = input_shape[0]
         if (found := first_convolution(network)) and found[1].in_channels != channels:
             replace_layer(network, found[0], with_inputs(found[1], channels, self.name))

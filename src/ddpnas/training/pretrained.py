@@ -17,6 +17,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import load_data
 from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import OptionError
+from ddpnas.space.copies import copied
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.user_code import names_file
@@ -56,7 +57,8 @@ class OpenedNetwork:
         classes: Names of the classes that a trained network knows; empty for other networks.
         named: What builds the network by name; None for a network of a search space.
         space: Search space that the network comes from; None for others.
-        architecture: Its architecture in that space; empty for others.
+        architecture: Its architecture in that space, or the widths of a network that was cut; empty
+            for others.
         weights: File of weights that was named; None for those of the library, file or folder.
     """
 
@@ -238,11 +240,11 @@ def refuse_own_code(name: str | Path, option: str, *, weights: bool) -> None:
     name = str(name)
     if not _is_folder(name) or (code := own_code(name)) is None:
         return
-    what, copy = code
+    what, copy, is_cut = code
     file = copy.parent / "model.safetensors"
     if what == "space":
         instead = "a network of a published space or of a library"
-    elif weights:
+    elif weights and not is_cut:
         instead = f"{option} {copy} --weights {file}"
     else:
         instead = f"{option} FILE.py:function, with a function that loads {file}"
@@ -281,7 +283,12 @@ def _of_folder(
             space = trained.space.with_options(num_classes=classes, input_shape=shape)
             model = space.build(trained.architecture)
         elif trained.named is not None:
-            space, model = None, trained.named.build(classes, shape)
+            space, named = None, trained.named
+            if trained.architecture:  # it was cut, and the name builds the whole network
+                cut = copied(trained.network).requires_grad_(True)
+                model = named.fitted(cut, classes, shape)
+            else:
+                model = named.build(classes, shape)
         else:
             raise OptionError(f"nothing says how the network in {name} is built; give {FORMS}")
     fitted = _fit(model, trained.network.state_dict(), name)

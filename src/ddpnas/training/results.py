@@ -201,13 +201,14 @@ class TrainResult:
         """Write the network with its preprocessing and figures, for :func:`ddpnas.load`.
 
         A network of a space is rebuilt from space and architecture when it is loaded, and one that
-        :func:`ddpnas.open_network` opened from its name. Any other network is loaded with the
-        function that builds it: ``ddpnas.load(folder, model=...)``.
+        :func:`ddpnas.open_network` opened from its name, with the widths of ``architecture`` if it
+        was cut. Any other network is loaded with the function that builds it:
+        ``ddpnas.load(folder, model=...)``.
 
         Args:
             folder: Made if it is not there; its files of a trained network are replaced.
             space: The space that built the network, if one did.
-            architecture: The architecture in that space.
+            architecture: The architecture in that space, or that of the opened network.
             named: ``named`` of the opened network, if the training started from one.
 
         Raises:
@@ -215,10 +216,11 @@ class TrainResult:
             RunError: This result was read from a file, which holds figures only, or the folder is
                 in use or cannot be written.
         """
-        if (space is None) != (architecture is None):
+        cut = space is None and named is not None
+        if (space is None) != (architecture is None) and not (cut or architecture == {}):
             raise OptionError("give both the space and the architecture of the network, or neither")
         if space is None or architecture is None:
-            text, chosen = "", Architecture({})
+            text, chosen = "", architecture or Architecture({})
             costs = {"params": float(sum(p.numel() for p in self.model.parameters()))}
         else:
             text, chosen = space.format(architecture), space.check(architecture)

@@ -287,14 +287,15 @@ def _read_about(path: Path) -> _AboutForm:
     return about
 
 
-def own_code(folder: str | Path) -> tuple[str, Path] | None:
+def own_code(folder: str | Path) -> tuple[str, Path, bool] | None:
     """Return what in the folder of a trained network is code of a user, and its copy there.
 
     Args:
         folder: See :func:`load`.
 
     Returns:
-        ("network" or "space", ``FILE.py:name``); None if the package or a library builds it.
+        ("network" or "space", ``FILE.py:name``, whether the network was cut, so that the code
+        builds a larger one); None if the package or a library builds it.
 
     Raises:
         RunError: The folder holds no trained network or is damaged.
@@ -303,7 +304,7 @@ def own_code(folder: str | Path) -> tuple[str, Path] | None:
     about = _read_about(path)
     for what in ("space", "network"):
         if names_file(name := str(about.get(what) or "")):
-            return what, path / name
+            return what, path / name, what == "network" and bool(about["architecture"])
     return None
 
 
