@@ -11,7 +11,15 @@ from torch import nn
 
 import ddpnas
 from ddpnas.errors import OptionError, RunError
-from ddpnas.shrinking import ShrinkTask, WidthScores, _phases, estimate, resume_shrink, shrink
+from ddpnas.shrinking import (
+    ShrinkTask,
+    WidthScores,
+    _phases,
+    estimate,
+    resume_shrink,
+    shrink,
+    width_scores,
+)
 from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings
 from ddpnas.utils.checksums import with_checksum
 
@@ -229,6 +237,22 @@ def test_a_plan_with_each_advice_fits(monkeypatch, minutes, limit, advised):
         planned(side=int(found["image-size"])).check_minutes()
     if "limit-train-images" in found:
         planned(images=int(found["limit-train-images"])).check_minutes()
+
+
+def test_a_frontier_that_cannot_be_listed_costs_no_more_than_its_figure(
+    given, stripes, tmp_path, monkeypatch
+):
+    def too_many(*args, **options):
+        raise OptionError("no frontier: too many architectures would have to be kept")
+
+    monkeypatch.setattr(width_scores, "frontier", too_many)
+    options, told = {**OPTIONS, "epochs": 1, "controls": (), "out": tmp_path / "small"}, []
+    found = shrink(given, stripes, {"macs": "60%"}, **options, on_progress=told.append)
+    assert found.frontier == [] and len(found.networks) == 1
+    assert "no frontier: too many architectures would have to be kept" in told
+    page = ddpnas.write_report(found.folder).read_text()
+    assert "There is no frontier: too many architectures would have to be kept." in page
+    assert "Loss by multiply-adds" not in page and "Groups of channels" in page
 
 
 def test_what_does_not_fit_the_folder_is_refused(unbroken, given, stripes, tmp_path):

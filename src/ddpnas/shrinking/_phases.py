@@ -16,11 +16,11 @@ from torch import nn
 from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
-from ddpnas.errors import InfeasibleError
+from ddpnas.errors import InfeasibleError, OptionError
 from ddpnas.export.onnx_runtime import raw_inputs
 from ddpnas.export.torch_export import export_torch
 from ddpnas.export.trained import export_trained
-from ddpnas.generation.best import sample_within
+from ddpnas.generation.best import Generated, sample_within
 from ddpnas.generation.limits import Limit, amount, within
 from ddpnas.shrinking.candidates import Candidate, score_candidates
 from ddpnas.shrinking.controls import magnitude_widths, uniform_widths
@@ -134,11 +134,19 @@ class Phases:
             networks=networks,
             costs=networks[0].costs,
             limits=self.limits,
-            frontier=scores.frontier(next(iter(self.limits), "macs")),
+            frontier=self._frontier(scores),
             candidates=scored,
             seconds=self.seconds,
             estimated=self.plan.phases,
         )
+
+    def _frontier(self, scores: WidthScores) -> list[Generated]:
+        """Return the best widths at every value of the first limited cost; none if too many."""
+        try:
+            return scores.frontier(next(iter(self.limits), "macs"))
+        except OptionError as error:  # the smaller network is trained all the same
+            self.tell(str(error))
+            return []
 
     def write(self) -> None:
         """Write the smaller network as files that need no code of it, and check them."""

@@ -69,7 +69,7 @@ class Shrunk:
         networks: The found widths, and those of the controls, within the same limits.
         costs: Cost of the smaller network, by name.
         limits: The limits; shares are those of the given network's costs.
-        frontier: The best widths at every cost, before fine-tuning.
+        frontier: The best widths at every cost, before fine-tuning; empty if there are too many.
         candidates: The networks that were scored as a whole.
         seconds: What each phase took in this session.
         estimated: What each phase should have taken, by the estimate made first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ddpnas.errors import RunError
+from ddpnas.errors import OptionError, RunError
 from ddpnas.report.blocks import (
     Block,
     Column,
@@ -106,9 +106,14 @@ def shrinking_section(folder: Path, trained: Comparison) -> Section:
         "Other limits need no new scores",
         (command("generate", where, "--limit", "macs=30%"), command("evaluate", where)),
     )
-    blocks: tuple[Block, ...] = (accuracies, _frontier(scores), groups, candidates, commands)
     words = "Uniform and random widths have about the same multiply-adds and were fine-tuned alike."
-    return Section("shrinking", "Accuracy before and after", (words,), blocks)
+    said, figures = [words], list[Block]()
+    try:
+        figures.append(_frontier(scores))
+    except OptionError as error:  # the tables have their say all the same
+        said.append(f"There is {error}.")
+    blocks: tuple[Block, ...] = (accuracies, *figures, groups, candidates, commands)
+    return Section("shrinking", "Accuracy before and after", tuple(said), blocks)
 
 
 def _frontier(scores: WidthScores) -> Figure:
