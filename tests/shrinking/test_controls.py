@@ -52,6 +52,17 @@ def test_controls_use_up_the_limit_and_no_group_can_be_wider(resnet18, control, 
             assert costs["macs"].cost({**widths, decision.name: wider}) > most
 
 
+@pytest.mark.parametrize("control", [uniform_widths, magnitude_widths])
+def test_controls_keep_the_margin_of_a_measured_cost(small, control):
+    space, counted = small
+    terms = {((d.name, option),): float(option) for d in space.decisions for option in d.options}
+    about = {"check": {"p95_percent": 5.0}}
+    costs = {**counted, "latency_ms": ddpnas.CostTable("latency_ms", "ms", 0.0, terms, about)}
+    for most in (24, 32, 40):  # each is the cost of some widths
+        cost = costs["latency_ms"].cost(control(space, {"latency_ms": most}, costs))
+        assert most - 8 <= cost <= 0.95 * most
+
+
 def test_one_threshold_on_the_weights_that_use_channels_cuts_groups_of_many_small_ones():
     torch.manual_seed(0)
     layers = [conv(1, 32, 3), conv(32, 32, 3), conv(32, 32, 3), conv(32, 3)]

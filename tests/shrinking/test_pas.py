@@ -208,6 +208,25 @@ def test_it_can_end_with_the_widths_that_masks_leave_and_limits_hold(stripes, mo
         assert not says and found.architecture == Architecture(masked)
 
 
+def test_widths_that_masks_leave_may_not_use_the_margin_of_a_measured_cost(stripes, monkeypatch):
+    masked, model = {"0": "8", "2": "8", "4": "8"}, network()
+    space = shrinkable(model, (1, 8, 8), fractions=(0.25, 0.5, 1.0), divisor=4)
+    terms = {((d.name, option),): float(option) for d in space.decisions for option in d.options}
+    about = {"check": {"p95_percent": 5.0}}
+    table = ddpnas.CostTable("latency_ms", "ms", 0.0, terms, about)
+
+    def searched(*given, **options):
+        return dataclasses.replace(search_masks(*given, **options), widths=Architecture(masked))
+
+    monkeypatch.setattr(_phases, "search_masks", searched)
+    told = []
+    options = {"epochs": 1, "controls": (), "device": "cpu", "on_progress": told.append}
+    options |= {"fractions": (0.25, 0.5, 1.0), "divisor": 4, "method": "pas", "ending": "masks"}
+    found = shrink(model, stripes, {"latency_ms": 24}, **options, costs=[table])
+    assert found.costs["latency_ms"] <= 0.95 * 24
+    assert any("the widths that the masks leave are not within" in line for line in told)
+
+
 def test_only_masks_end_with_what_masks_leave(stripes):
     with pytest.raises(OptionError, match='"masks" needs the method "pas"'):
         shrink(network(), stripes, {"macs": "50%"}, ending="masks", device="cpu")

@@ -319,6 +319,20 @@ def test_images_that_a_plan_cannot_mean_are_refused_in_a_sentence(tmp_path):
         resume_shrink(tmp_path)
 
 
+def test_a_measured_cost_that_may_be_above_its_limit_is_not_met(given, stripes):
+    space = ddpnas.shrinkable(given, (1, 8, 8), divisor=4, fractions=(0.5, 1.0))
+    terms = {((d.name, d.options[-1]),): 2.0 for d in space.decisions}
+    about = {"check": {"p95_percent": 5.0}}
+    table = ddpnas.CostTable("latency_ms", "ms", 1.0, terms, about)
+    whole = table.cost({d.name: d.options[-1] for d in space.decisions})
+    options = {**OPTIONS, "epochs": 1, "controls": ("uniform",), "costs": [table]}
+    found = shrink(given, stripes, {"latency_ms": 1.02 * whole}, **options)
+    assert found.costs["latency_ms"] <= 0.95 * 1.02 * whole
+    assert all(one.costs["latency_ms"] <= 0.95 * 1.02 * whole for one in found.networks)
+    met = shrink(given, stripes, {"latency_ms": 1.06 * whole}, **options)
+    assert met.networks == ()
+
+
 def test_a_measured_cost_is_a_limit_too_also_after_an_interruption(given, stripes, tmp_path):
     space = ddpnas.shrinkable(given, (1, 8, 8), divisor=4, fractions=(0.5, 1.0))
     terms = {((d.name, d.options[-1]),): 2.0 for d in space.decisions}

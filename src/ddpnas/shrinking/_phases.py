@@ -21,7 +21,7 @@ from ddpnas.export.onnx_runtime import raw_inputs
 from ddpnas.export.torch_export import export_torch
 from ddpnas.export.trained import export_trained
 from ddpnas.generation.best import Generated, sample_within
-from ddpnas.generation.limits import Limit, amount, within
+from ddpnas.generation.limits import Limit, amount, tightened_limits, within
 from ddpnas.shrinking.candidates import Candidate, score_candidates
 from ddpnas.shrinking.controls import magnitude_widths, uniform_widths
 from ddpnas.shrinking.folder import HEAD, MASKS, ONNX, PROGRAM, ShrinkFolder
@@ -263,7 +263,7 @@ class Phases:
         """
         left = self.folder.left()
         assert left is not None, "masks are trained before candidates are scored"
-        fits = within(left, self.limits, self.costs)
+        fits = within(left, tightened_limits(self.limits, self.costs), self.costs)
         if not fits:
             costs = {name: self.costs[name].cost(left) for name in self.limits}
             listed = ", ".join(f"{name} {amount(cost)}" for name, cost in costs.items())

@@ -11,7 +11,7 @@ import numpy as np
 from ddpnas.costs.table import CostTable
 from ddpnas.errors import InfeasibleError
 from ddpnas.generation.best import generate
-from ddpnas.generation.limits import Limits, checked_limits, within
+from ddpnas.generation.limits import Limits, checked_limits, tightened_limits, within
 from ddpnas.shrinking.groups import Group
 from ddpnas.shrinking.importance import class_magnitudes
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
@@ -130,7 +130,7 @@ def _first_within(
     Raises:
         InfeasibleError: No widths at all are within the limits.
     """
-    asked = checked_limits(limits, costs)
+    asked = tightened_limits(checked_limits(limits, costs), costs)
 
     def fits(widths: Mapping[str, int]) -> bool:
         return within(_named(widths), asked, costs)

@@ -40,7 +40,7 @@ from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.errors import DivergedError, OptionError
-from ddpnas.generation.limits import Limits, checked_limits
+from ddpnas.generation.limits import Limits, checked_limits, tightened_limits
 from ddpnas.relaxed.expected_cost import ExpectedCost
 from ddpnas.shrinking.cutting import Order
 from ddpnas.shrinking.groups import Axis, Group
@@ -137,7 +137,7 @@ def search_masks(
     """
     checked("epochs of search_masks()", Epochs, epochs)
     checked("strength of search_masks()", Strength, strength)
-    asked = checked_limits(limits, costs)
+    asked = tightened_limits(checked_limits(limits, costs), costs)
     targets = {name: limit.upper for name, limit in asked.items() if math.isfinite(limit.upper)}
     if not targets:
         raise OptionError("masks need a limit from above, such as macs=50%")

@@ -17,7 +17,14 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
 from ddpnas.errors import InfeasibleError, OptionError, RunError, SpaceError
 from ddpnas.generation.best import sample_within
-from ddpnas.generation.limits import Limit, Limits, checked_limits, parse_limits, within
+from ddpnas.generation.limits import (
+    Limit,
+    Limits,
+    checked_limits,
+    parse_limits,
+    tightened_limits,
+    within,
+)
 from ddpnas.runs.folder import SHRINK
 from ddpnas.shrinking._phases import Phases, whole_of
 from ddpnas.shrinking.estimate import Estimate, refuse_too_long
@@ -101,7 +108,7 @@ class ShrinkTask:
 
         def estimated(opened: _Opened) -> Estimate | None:
             space, tables, asked = opened
-            if within(whole_of(space), asked, tables):
+            if _is_met(space, asked, tables):
                 return None
             return Estimate(space, asked, tables, settings, place, writes=writes)
 
@@ -204,7 +211,7 @@ class ShrinkTask:
     @property
     def is_met(self) -> bool:
         """Whether the given network is within the limits, so that nothing has to be cut."""
-        return within(whole_of(self.space), self.limits, self.costs)
+        return _is_met(self.space, self.limits, self.costs)
 
     def check_minutes(self) -> None:
         """Refuse a plan that needs more than its minutes.
@@ -279,6 +286,12 @@ def _opened(
             table.check(space)
             tables[table.name] = table
     return space, tables
+
+
+def _is_met(
+    space: ShrinkableSpace, limits: Mapping[str, Limit], costs: Mapping[str, CostTable]
+) -> bool:
+    return within(whole_of(space), tightened_limits(limits, costs), costs)
 
 
 def _refuse_infeasible(
