@@ -102,17 +102,20 @@ def test_layers_in_evaluation_mode_stay_in_it():
     assert network[0].training and not network[1].training
 
 
-def trapped():
+def trapped(padding=0):
     """Return a network in which 16 of 32 channels are large, random and cancel each other in pairs.
 
     Consumers have weights of the same L1 norm for all channels.
     """
     torch.manual_seed(0)
-    signal = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3))
+    signal = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3, padding=padding)
+    )
     noise, weight = 10 * torch.randn(8, 3, 3, 3), signal[2].weight.data
     columns = torch.randn(8, 8, 3, 3)
     columns *= weight.abs().sum() / 16 / columns.abs().sum((0, 2, 3), keepdim=True)
-    network = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 8, 3))
+    user = nn.Conv2d(32, 8, 3, padding=padding)
+    network = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), user)
     network = nn.Sequential(*network, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
     network[0].weight.data = torch.cat([signal[0].weight.data, noise, noise])
     network[0].bias.data = torch.cat([signal[0].bias.data, torch.zeros(16)])
@@ -122,8 +125,9 @@ def trapped():
     return network
 
 
-def test_large_channels_that_cancel_each_other_go_first_by_outputs_only():
-    network = trapped()
+@pytest.mark.parametrize("padding", [0, 1, "valid", "same"])
+def test_large_channels_that_cancel_each_other_go_first_by_outputs_only(padding):
+    network = trapped(padding)
     groups, batches = find_groups(network, INPUT), [(images(16), torch.arange(16) % 3)]
 
     def noise_removed(importance):
@@ -151,3 +155,38 @@ def test_outputs_are_rebuilt_better_than_by_random_channels():
 
     random = [error(rng.permutation(24)[:8]) for _ in range(20)]
     assert error(order["inner.0"][0][:8]) < min(random)
+
+
+class Own(nn.Module):
+    """A 1x1 convolution with a parameter and an operation of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 16))
+
+    def forward(self, x):
+        return torch.einsum("oi,nihw->nohw", self.weight, x)
+
+
+USERS = {
+    "same": lambda: nn.Conv2d(16, 8, 3, padding="same"),
+    "valid": lambda: nn.Conv2d(16, 8, 3, padding="valid"),
+    "1d": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(16, 8, 3), nn.Unflatten(2, (2, 31))),
+    "3d": lambda: nn.Sequential(
+        nn.Unflatten(2, (8, 1)), nn.Conv3d(16, 8, (3, 1, 3)), nn.Flatten(2, 3)
+    ),
+    "transposed": lambda: nn.ConvTranspose2d(16, 8, 3),
+    "own": Own,
+}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_by_outputs_channels_that_are_hardly_used_go_first_whatever_uses_them(user):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), USERS[user](), nn.AdaptiveAvgPool2d(1)
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 3))
+    [weight] = [p for p in network[2].parameters() if p.ndim > 1]
+    axis = int(user != "transposed")
+    weight.data.index_fill_(axis, torch.arange(8), 1e-4)
+    order = order_channels(network, find_groups(network, INPUT), "outputs", [(images(16), None)])
+    assert sorted(order["0"][0][:8].tolist()) == list(range(8, 16))

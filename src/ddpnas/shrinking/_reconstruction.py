@@ -12,7 +12,8 @@ G[c, c]. Channels that cancel each other are chosen last, however large their we
 none of them brings the sum nearer. ThiNet (Luo et al., ICCV 2017) chooses the ones to remove by the
 same error.
 
-Of several layers, each counts relative to |y|^2.
+Of several layers, each counts relative to |y|^2. Linear layers and convolutions of images without
+groups can be followed. Where only others use the channels, there is no such order.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ Batches = Sequence[tuple[Tensor, Tensor]]
 
 def reconstruct(
     model: nn.Module, groups: Sequence[Group], batches: Batches
-) -> list[list[npt.NDArray[np.int64]]]:
+) -> list[list[npt.NDArray[np.int64] | None]]:
     """Return, for each part of each group, its classes in the order in which they are chosen.
+
+    It is None for a part of which nothing that a layer computes is seen.
 
     Args:
         model: The network; it is not changed.
@@ -81,11 +84,7 @@ def _users(model: nn.Module, part: Part) -> list[str]:
     for axis in part.members:
         path, _, name = axis.tensor.rpartition(".")
         layer = model.get_submodule(path)
-        dense = isinstance(layer, nn.Linear) or (
-            isinstance(layer, nn.Conv2d)
-            and layer.groups == 1
-            and not isinstance(layer.padding, str)
-        )
+        dense = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
         if dense and name == "weight" and axis.index == 1:
             found.append(path)
     return found
@@ -96,11 +95,14 @@ def _patches(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Te
     found = []
     for one in torch.split(inputs, 1):  # all patches of an image are in memory at once
         if isinstance(layer, nn.Conv2d):
-            size = layer.kernel_size
+            size, padding = layer.kernel_size, layer.padding
+            if isinstance(padding, str):  # "same" or "valid"
+                one = functional.pad(one, layer._reversed_padding_repeated_twice)
+                padding = (0, 0)
             missing = [max(0, k - n) for k, n in zip(size, one.shape[2:], strict=True)]
             padded = functional.pad(one, (0, missing[1], 0, missing[0]))
-            options = {"dilation": layer.dilation, "padding": layer.padding, "stride": layer.stride}
-            unfolded = functional.unfold(padded, size, **options)  # type: ignore[arg-type]
+            options = {"dilation": layer.dilation, "padding": padding, "stride": layer.stride}
+            unfolded = functional.unfold(padded, size, **options)
             columns = unfolded[0].T.reshape(unfolded.shape[2], one.shape[1], -1)
         else:
             columns = one.reshape(-1, one.shape[-1], 1)
@@ -131,8 +133,10 @@ def _products(
     return total
 
 
-def _chosen(products: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the classes in the order in which they are chosen."""
+def _chosen(products: npt.NDArray[np.float64]) -> npt.NDArray[np.int64] | None:
+    """Return the classes in the order in which they are chosen; None where none adds anything."""
+    if not products.any():
+        return None
     gains = 2 * products.sum(axis=1) - np.diag(products)
     order = np.zeros(len(products), dtype=np.int64)
     for number in range(len(products)):

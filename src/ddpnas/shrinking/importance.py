@@ -10,7 +10,8 @@ A class of channels is as important as what it adds up along the axes that it to
                 first order, if these weights were 0
 
 Sums are taken over layers after each layer's own are divided by their mean, so that a layer with
-large weights does not decide alone.
+large weights does not decide alone. The fifth one, "outputs", chooses channels by what they rebuild
+(:mod:`ddpnas.shrinking._reconstruction`), and takes "consumers" where it cannot follow these.
 """
 
 from __future__ import annotations
@@ -67,13 +68,19 @@ def order_channels(
         raise OptionError(nearest("importance", importance, IMPORTANCES))
     if importance == "outputs":
         chosen = reconstruct(model, groups, _some(importance, batches))
-        return {group.name: of_parts for group, of_parts in zip(groups, chosen, strict=True)}
+        return {
+            group.name: [
+                _largest_first(_magnitude(model, part, "consumers")) if ranks is None else ranks
+                for part, ranks in zip(group.parts, of_parts, strict=True)
+            ]
+            for group, of_parts in zip(groups, chosen, strict=True)
+        }
     if importance == "taylor":
         scores = _taylor(model, groups, _some(importance, batches))
     else:
         scores = [class_magnitudes(model, group, importance) for group in groups]
     return {
-        group.name: [np.argsort(-values, kind="stable") for values in of_parts]
+        group.name: [_largest_first(values) for values in of_parts]
         for group, of_parts in zip(groups, scores, strict=True)
     }
 
@@ -160,6 +167,10 @@ def _effect(model: nn.Module, axis: Axis) -> _Values:
 def _makes(layer: nn.Module, axis: Axis) -> bool:
     """Return whether the channels along an axis of a layer's weight are those that it makes."""
     return axis.index == int(isinstance(layer, nn.modules.conv._ConvTransposeNd))
+
+
+def _largest_first(values: _Values) -> npt.NDArray[np.int64]:
+    return np.argsort(-values, kind="stable")
 
 
 def _along(tensor: Tensor, axis: int) -> _Values:
