@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from ddpnas import JointDistribution, SearchSpace, count_network, create_space, generate
+from ddpnas import (
+    JointDistribution,
+    SearchSpace,
+    count_network,
+    create_space,
+    generate,
+    shrinkable,
+)
 from ddpnas.costs import peak_limit
 from ddpnas.errors import InfeasibleError, SpaceError
 
@@ -88,6 +95,23 @@ def test_what_stays_in_memory_behind_a_choice_is_refused(option):
 
     with pytest.raises(SpaceError, match="depends on a choice"):
         peak_limit(SearchSpace(network, (2, 4, 4)), 1e6)
+
+
+def chain(choose):
+    width = choose.width("stem", (2, 4))
+    return nn.Sequential(nn.Conv2d(2, width, 1), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("make", "width"),
+    [
+        (lambda: SearchSpace(chain, (2, 4, 4)), "stem"),
+        (lambda: shrinkable(nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 2)), (4,)), "0"),
+    ],
+)
+def test_undecided_widths_are_refused(make, width):
+    with pytest.raises(SpaceError, match=f"plain chain .*the width '{width}' is undecided"):
+        peak_limit(make(), 1e6)
 
 
 def test_a_chain_that_runs_otherwise_is_refused():

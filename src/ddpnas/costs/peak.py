@@ -29,8 +29,8 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
     (:func:`ddpnas.count_network`) is at most ``at_most``.
 
     Args:
-        space: A space whose network is an ``nn.Sequential`` of fixed modules and choices. An option
-            has no choices inside, or is itself a choice.
+        space: A space whose network is an ``nn.Sequential`` of fixed modules and choices, without
+            undecided widths. An option has no choices inside, or is itself a choice.
         at_most: Largest allowed peak for one input, in bytes.
 
     Raises:
@@ -47,6 +47,8 @@ def peak_limit(space: SearchSpace, at_most: float) -> CostTable:
         >>> ddpnas.count_network(network, space.input_shape)["peak_activation_bytes"] <= 3000
         True
     """
+    if widths := [decision.name for decision in space.decisions if decision.ordered]:
+        raise _refused(space, f"the width {widths[0]!r} is undecided")
     with torch.device("meta"):
         opened = quick_norms(space.opened())
         example = torch.empty(1, *space.input_shape, dtype=space.input_dtype)
