@@ -72,3 +72,12 @@ def test_later_in_a_training_a_sentence_says_how_to_go_on(stripes, tmp_path):
 
     with pytest.raises(RunError, match="memory ran out after .*go on with --resume"):
         ddpnas.train(network, stripes, RECIPE, device="cpu", on_epoch=fill, folder=tmp_path)
+
+
+def test_images_that_do_not_fit_on_the_device_end_in_a_sentence(stripes, monkeypatch):
+    def full(*given, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("ddpnas.training.session.Loader", full)
+    with pytest.raises(RunError, match="not enough memory for the images and the network"):
+        ddpnas.train(Hungry(100, NO_MEMORY), stripes, RECIPE, device="cpu")

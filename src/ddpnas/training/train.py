@@ -101,12 +101,20 @@ def train(
 
         halvings = 0 if folder is None or not run["resume"] else kept_halvings(folder)
         while True:
-            session = Session(
-                dataclasses.replace(processes, device=device), model, data, recipe,
-                seed=run["seed"], precision=run["mixed_precision"], folder=folder,
-                seconds=run["seconds"], shortened=run["shortened"], teacher=teacher,
-                halvings=halvings, sieve=sieve,
-            )  # fmt: skip
+            try:
+                session = Session(
+                    dataclasses.replace(processes, device=device), model, data, recipe,
+                    seed=run["seed"], precision=run["mixed_precision"], folder=folder,
+                    seconds=run["seconds"], shortened=run["shortened"], teacher=teacher,
+                    halvings=halvings, sieve=sieve,
+                )  # fmt: skip
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise RunError(
+                    "there is not enough memory for the images and the network; give smaller or "
+                    "fewer images, or close other programs"
+                ) from error
             try:
                 with explained(session.model, data):
                     return session.run(resume=run["resume"], on_epoch=report)
