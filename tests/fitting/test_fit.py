@@ -1,6 +1,7 @@
 """fit(): within the limits and in time, the same by the same plan, and resumed to the same end."""
 
 import copy
+import dataclasses
 import json
 import math
 import re
@@ -15,7 +16,7 @@ import ddpnas
 from ddpnas.data import Loader
 from ddpnas.errors import DdpnasError, DivergedError, InfeasibleError, OptionError, RunError
 from ddpnas.evaluators.continued import ContinuedEvaluator
-from ddpnas.fitting import FitPlan, resume_fit
+from ddpnas.fitting import FitPlan, resume_fit, searched
 from ddpnas.runs.loop import search_seconds
 from ddpnas.training.plateau import PlateauTraining
 from ddpnas.training.trained_folder import read_comparison
@@ -686,3 +687,88 @@ def test_a_network_to_start_from_has_to_be_within_the_limits(data, mine):
         ddpnas.fit(data, {"macs": "60K"}, 0.2, start=mine, metric="macro-f1")
     with pytest.raises(OptionError, match="give start too"):
         ddpnas.fit(data, {"macs": "60K"}, 0.2, weights="x.pth")
+
+
+def test_the_time_of_a_teacher_counts(data, mine, tmp_path):
+    """A plan that only knew how fast the student is would take ten times the minutes."""
+    (tmp_path / "slow.py").write_text(
+        "import time\n"
+        "from torch import nn\n"
+        "class Slow(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))\n"
+        "    def forward(self, x):\n"
+        "        time.sleep(0.01 * len(x))\n"
+        "        return self.layers(x)\n"
+        "def network():\n"
+        "    return Slow()\n"
+    )
+    teacher = f"{tmp_path / 'slow.py'}:network"
+    many = dataclasses.replace(data, train=data.train.subset([*range(len(data.train))] * 100))
+    for options in ({"start": mine}, {"limits": {"macs": "60K"}}):
+        with pytest.raises(OptionError, match="are too short.*: an epoch of training takes 1 min"):
+            ddpnas.fit(many, minutes=0.5, teacher=teacher, **options)
+
+
+def test_an_interrupted_baseline_goes_on(data, plan, tmp_path, monkeypatch):
+    """However fast the machine is by then; one that was finished is not trained again."""
+    speeds, trained = iter([30.0, 40.0, 25.0]), []
+    monkeypatch.setattr(searched, "epoch_seconds", lambda *given: next(speeds))
+    names, train = ["residual", "regnet"], searched.train
+
+    def interrupted(network, *given, **options):
+        trained.append(options["folder"].name)
+        if len(trained) == 2:
+
+            def stop(record):
+                raise KeyboardInterrupt
+
+            options["on_epoch"] = stop
+        return train(network, *given, **options)
+
+    monkeypatch.setattr(searched, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ddpnas.fit(data, plan=plan, out=tmp_path / "run", export="none", baselines=names)
+    said = []
+    fitted = resume_fit(tmp_path / "run", data=data, on_progress=said.append)
+    assert [one.name for one in fitted.baselines] == names
+    assert len(trained) == 3 and trained[1] == trained[2] != trained[0]
+    assert not [line for line in said if line.startswith("no baseline")]
+
+
+def test_a_fit_of_a_start_that_was_killed_early_refuses_other_images(mine, tmp_path, monkeypatch):
+    def images(brightness):
+        pixels = torch.full((60, 12, 12), brightness, dtype=torch.uint8).numpy()
+        numpy.savez(tmp_path / "x.npz", train_images=pixels, train_labels=numpy.arange(60) % 2)
+
+    def kill(*given, **options):
+        raise KeyboardInterrupt
+
+    images(50)
+    with monkeypatch.context() as patched:
+        patched.setattr("ddpnas.fitting.following.train", kill)
+        with pytest.raises(KeyboardInterrupt):
+            ddpnas.fit(tmp_path / "x.npz", None, 0.5, tmp_path / "run", start=mine, export="none")
+    images(60)
+    with pytest.raises(RunError, match="the images of the fit in .* are not those that it"):
+        resume_fit(tmp_path / "run", networks=[mine])
+
+
+@pytest.mark.parametrize("fails", ["{'logits': y}", "y.missing"])
+def test_a_start_that_cannot_be_trained_is_refused_with_a_sentence(data, tmp_path, fails):
+    """In training mode only, as networks with auxiliary heads may."""
+    (tmp_path / "odd.py").write_text(
+        "from torch import nn\n"
+        "class Odd(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))\n"
+        "    def forward(self, x):\n"
+        "        y = self.layers(x)\n"
+        f"        return {fails} if self.training else y\n"
+        "def network():\n"
+        "    return Odd()\n"
+    )
+    with pytest.raises(OptionError, match="the network (returns|fails)"):
+        ddpnas.fit(data, minutes=0.5, start=f"{tmp_path / 'odd.py'}:network")

@@ -6,6 +6,7 @@ import torch
 
 import ddpnas
 from ddpnas.errors import OptionError
+from ddpnas.training.networks import find_network
 
 NETWORK = "torchvision:squeezenet1_1"  # its own images have 224 pixels a side
 
@@ -27,7 +28,7 @@ def photos(tmp_path):
 def weights(tmp_path):
     """Return a file of weights for the network."""
     torch.manual_seed(0)
-    network = ddpnas.training.networks.find_network(NETWORK).build(2, (3, 64, 64))
+    network = find_network(NETWORK).build(2, (3, 64, 64))
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     return tmp_path / "weights.pth"
 
@@ -73,7 +74,7 @@ def test_the_time_is_enough_for_the_steps_that_images_of_a_size_need(planned):
 
 
 def test_a_limit_on_multiply_adds_bounds_the_size(planned):
-    network = ddpnas.training.networks.find_network(NETWORK).build(2, (3, 96, 96))
+    network = find_network(NETWORK).build(2, (3, 96, 96))
     macs = ddpnas.count_network(network, (3, 96, 96))["macs"]
     assert planned(24_000, limits={"macs": macs}) == 96
 
@@ -110,11 +111,55 @@ def test_images_that_are_not_square_are_not_cropped(planned, tmp_path):
     assert planned(24_000, data=tmp_path / "wide.npz") == 48
 
 
-def test_a_network_of_one_size_gets_images_of_that_size(photos, weights, monkeypatch):
-    said = []
-    with pytest.raises(OptionError, match="none of the .* tensors .* fits the network"):
-        ddpnas.fit(
-            photos, None, 1.0, start="torchvision:vit_b_16", weights=weights,
-            on_progress=said.append,
-        )  # fmt: skip
-    assert said[0].startswith("images are resized to 224x224")
+SMALLEST = {"vit_b_16": 224, "inception_v3": 80, "alexnet": 64}  # that a network takes, in steps
+
+
+@pytest.mark.parametrize("name", list(SMALLEST))
+def test_a_network_that_takes_none_so_small_gets_the_smallest_that_it_takes(
+    photos, monkeypatch, name
+):
+    def opened(name, *, input_shape, **options):
+        sizes.append(input_shape[-1])
+        raise _EnoughError
+
+    sizes = []
+    monkeypatch.setattr("ddpnas.fitting.image_size.epoch_seconds", lambda *given: 1e6)
+    monkeypatch.setattr("ddpnas.fitting.started.open_network", opened)
+    with pytest.raises(_EnoughError):
+        ddpnas.fit(photos, None, 1.0, start=f"torchvision:{name}")
+    assert sizes == [SMALLEST[name]]
+
+
+def test_a_network_that_takes_no_small_images_asks_for_more_minutes(photos, tmp_path, monkeypatch):
+    torch.save(find_network("torchvision:alexnet").build(2, (3, 64, 64)).state_dict(),
+               file := tmp_path / "alexnet.pth")  # fmt: skip
+    monkeypatch.setattr("ddpnas.fitting.image_size.epoch_seconds", lambda *given: 1e-3)
+    monkeypatch.setattr(
+        "ddpnas.fitting.started.epoch_seconds_by_threads", lambda *given, **named: 1e6
+    )
+    with pytest.raises(OptionError, match="too short to fine-tune .* give at least --minutes"):
+        ddpnas.fit(photos, None, 1.0, start="torchvision:alexnet", weights=file)
+
+
+def test_a_teacher_is_asked_about_images_as_they_are(planned, tmp_path):
+    (tmp_path / "wise.py").write_text(
+        "from torch import nn\n"
+        "def network(num_classes=2):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))\n"
+    )
+    assert planned(24_000, teacher=f"{tmp_path / 'wise.py'}:network") == 32
+
+
+def test_a_size_leaves_time_for_the_test(planned, tmp_path):
+    """Of 4,000 images, at a third of the time of a step."""
+    rng = numpy.random.default_rng(0)
+    images = rng.integers(0, 256, (4_000, 32, 32, 3), dtype=numpy.uint8)
+    many = {"test_images": images, "test_labels": numpy.arange(4_000) % 2}
+    few = {"train_images": images[:400], "train_labels": numpy.arange(400) % 2}
+    numpy.savez(tmp_path / "few.npz", **few, test_images=images[:400],
+                test_labels=many["test_labels"][:400])  # fmt: skip
+    numpy.savez(tmp_path / "many.npz", **few, **many)
+    sizes = [planned(60, data=tmp_path / f"{name}.npz") for name in ("few", "many")]
+    assert sizes[0] > sizes[1] > 32
+    side = sizes[1] / 64
+    assert (80 * 0.1 + 4_000 / 64 * 0.1 / 3) * side**2 < 60

@@ -60,7 +60,8 @@ def _fit_parser() -> ArgumentParser:
     parser.add_argument(
         "--image-size",
         type=Pixels,
-        help="pixels a side; default: the size of the images, at most 64",
+        help="pixels a side; default: the size of the images, at most 64; with --start as large as "
+        "the time allows",
     )
     add_scoring(parser)
     parser.add_argument(

@@ -24,11 +24,12 @@ from ddpnas.export.trained import Export
 from ddpnas.fitting.baselines import check_baseline, check_baselines
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.following import Session
-from ddpnas.fitting.image_size import Larger
+from ddpnas.fitting.image_size import Larger, takes
 from ddpnas.fitting.plan import FitPlan
 from ddpnas.fitting.planning import make_plan
 from ddpnas.fitting.request import FitRequest, TooShortError
 from ddpnas.fitting.searched import NoRoomError, Searched
+from ddpnas.fitting.speed import teaching_seconds
 from ddpnas.fitting.started import RECIPE, Started, plan_started
 from ddpnas.fitting.timed import split_limits
 from ddpnas.fitting.user_files import code_of, confirmed_networks, in_files
@@ -39,6 +40,7 @@ from ddpnas.runs.run import Run
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.training.device import pick_device
 from ddpnas.training.distillation import as_teacher
+from ddpnas.training.networks import find_network
 from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.pretrained import load_data_for, refuse_own_code
 from ddpnas.training.recipes import RECIPES, ClassWeights, Metric
@@ -55,6 +57,12 @@ NO_ROOM = (
     "there is not enough memory to train on a single image; give smaller images or tighter limits, "
     "or close other programs"
 )
+
+
+class _NoRoomError(RunError):
+    """There is no memory for a single image."""
+
+
 _Minutes = Annotated[float, Range(above=0, most=1_000_000)]
 
 
@@ -109,7 +117,7 @@ def fit(
         sieve_options: Options of the sieve, see ``ddpnas data``.
         image_size: Pixels a side, where ``data`` is a path; see :class:`ddpnas.data.DataConfig`.
             With ``start``, None takes images as large as time, memory and limits allow, at most
-            those of the library.
+            those of the library; with a teacher, they stay as they are.
         metric: What candidates are chosen by on validation images: "accuracy", or "macro-f1" for
             classes of unequal size.
         class_weights: "balanced" gives each class the same weight in every loss.
@@ -181,14 +189,13 @@ def fit(
     if start is not None and followed is None:
         refuse_own_code(start, "--start", weights=True)
     networks = [_text(start), _text(teacher), *baselines]
-    may_enlarge, before = isinstance(data, (str, Path)) and image_size is None, time.perf_counter()
-    read = functools.partial(_read, data, start=start)
+    # A teacher knows images of the size that it has learned from.
+    is_free = isinstance(data, (str, Path)) and image_size is None and teacher is None
+    before, read = time.perf_counter(), functools.partial(_read, data, start=start)
     data = read(image_size)
-    larger = Larger(read, time.perf_counter() - before) if may_enlarge else None
+    larger = Larger(read, time.perf_counter() - before) if is_free else None
     planned = asked if followed is None else parse_limits(followed.limits)
     check_baselines(baselines, planned, data)  # not only after the fit
-    if teacher is not None:  # its network is made here and again for the final training
-        as_teacher(teacher, data, torch.device("cpu"))
     request = FitRequest(
         data, asked, seconds, begun, checked("seed", Seed, seed), device, export,
         report=out is not None, baselines=tuple(baselines), teacher=_text(teacher),
@@ -198,10 +205,15 @@ def fit(
         _threads(threads if followed is None else followed.threads),
         _folder(out) as folder,
     ):
+        if teacher is not None:  # its network is made here and again for the final training
+            asked_on = pick_device(device if followed is None else followed.device)
+            taught = teaching_seconds(as_teacher(teacher, data, asked_on), data, asked_on)
+            request = dataclasses.replace(request, teaching=taught)
         if followed is not None:
             again = dataclasses.replace(
                 followed, export=export, baselines=list(baselines), data=dict(data.source) or None,
-                code=code_of(networks), started=time.perf_counter() - begun, took=None,
+                code=code_of(networks), images=data.fingerprint(), baseline_epochs={},
+                started=time.perf_counter() - begun, took=None,
             )  # fmt: skip
             made = _Prepared(again, data)
         else:
@@ -299,10 +311,10 @@ def _starting(
 
     try:
         return planned(enlarged)
-    except TooShortError:
-        if enlarged is request:
+    except (TooShortError, _NoRoomError) as error:
+        if enlarged is request or not takes(find_network(start), request.data):
             raise
-    request.tell("that takes too long, so the images stay as they are")
+        request.tell(f"the images stay as they are: {error}")
     return planned(request)
 
 
@@ -358,7 +370,7 @@ def resume_fit(
     named = confirmed_networks(path, made.code, made.networks, networks)
     begun = time.perf_counter() - started - made.started
     if made.start is not None:
-        images = data if isinstance(data, Data) else _same_images(path, made, data)
+        images = _same_images(path, made, data)
         with _threads(made.threads):
             return Started(made, Session(images, path, True, begun, tell, named)).run()
     if not (path / RUN).is_file():
@@ -381,7 +393,7 @@ def _within_memory(
         tell: Takes lines of text.
 
     Raises:
-        RunError: There is no memory for a single image.
+        _NoRoomError: There is no memory for a single image.
     """
     halved = None
     while True:
@@ -391,7 +403,7 @@ def _within_memory(
             if not is_out_of_memory(error):
                 raise
         if batch_size == 1:
-            raise RunError(NO_ROOM)
+            raise _NoRoomError(NO_ROOM)
         halved = batch_size = batch_size // 2
         tell(f"not enough memory: trying {batch_size} images a step")
 
@@ -406,12 +418,20 @@ def _read(data: Any, image_size: int | None, *, start: str | Path | None) -> Dat
     return as_data(data)
 
 
-def _same_images(folder: Path, plan: FitPlan, moved_to: str | Path | None) -> Data:
-    """Return the images of an interrupted fit, read again."""
-    if plan.data is None:
+def _same_images(folder: Path, plan: FitPlan, given: Data | str | Path | None) -> Data:
+    """Return the images of an interrupted fit: those given, or read again, there or as before."""
+    if isinstance(given, Data):
+        data = given
+    elif plan.data is None:
         raise RunError(f"the data of {folder} came from Python objects; give them to resume_fit()")
-    known: DataConfig = checked_content(plan.data, DataConfig, folder / PLAN)
-    return load_data(known if moved_to is None else dataclasses.replace(known, data=str(moved_to)))
+    else:
+        known: DataConfig = checked_content(plan.data, DataConfig, folder / PLAN)
+        data = load_data(known if given is None else dataclasses.replace(known, data=str(given)))
+    if data.fingerprint() != plan.images:
+        raise RunError(
+            f"the images of the fit in {folder} are not those that it began with; give it those"
+        )
+    return data
 
 
 def _text(name: str | Path | None) -> str | None:

@@ -7,7 +7,7 @@ accuracy, until too few steps are left (records/fine-tuning.md).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ from ddpnas.errors import OptionError
 from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.speed import epoch_seconds
 from ddpnas.fitting.started import RECIPE, check_limits
+from ddpnas.relaxed.memory import free_bytes
+from ddpnas.training.device import pick_device
 from ddpnas.training.networks import NamedNetwork, find_network
 from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.protections import trained_items
@@ -26,13 +28,14 @@ from ddpnas.training.recipes import create_recipe
 from ddpnas.utils.memory import free_memory
 from ddpnas.utils.seeds import seeded
 
-__all__ = ["Larger"]
+__all__ = ["Larger", "takes"]
 
 _MULTIPLE = 16  # of pixels a side
 _TIMED = 64  # from here on, the seconds of a step follow the pixels
+_LATER = (96, 128)  # where a network takes none so small
 _FEWEST_STEPS = 80  # in whole epochs; with fewer, smaller images end better
 _SURE = 0.9  # share of the time that an estimate may use up
-_MEMORY = 0.25  # share of what is free that all images may take
+_MEMORY = 0.25  # share of what is free, on the device too, that all images may take
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Larger:
         """Return the request with images as large as time, memory and limits allow.
 
         They are at most as large as those that the library trained its network on. A network that
-        takes no smaller ones gets images of that size.
+        takes none so small gets the smallest that it takes.
 
         Args:
             request: Its images are the smallest in question.
@@ -63,40 +66,64 @@ class Larger:
         """
         data = request.data
         network = find_network(start) if start.startswith(("timm:", "torchvision:")) else None
-        if network is None or network.preprocessing is None or not _square_images(data):
+        square = bool(data.mean) and data.input_shape[1] == data.input_shape[2]
+        if network is None or network.preprocessing is None or not square:
             return request
         smallest, own = data.input_shape[-1], network.preprocessing.shape[-1]
         larger = [side for side in (*range(0, own, _MULTIPLE), own) if side > smallest]
-        if not larger:
+        timed, step = _timed_step(request, network, [smallest, *larger])
+        if not larger or step is None:
             return request
-        timed = next(side for side in (smallest, *larger) if side >= min(_TIMED, own))
-        try:
-            step = _step_seconds(request, network, timed)
-        except OptionError:  # it takes images of one size
-            return self._with(request, own)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            return request
-        batch = create_recipe(RECIPE).batch_size or 1
-        steps = max(1, trained_items(data, create_recipe(RECIPE)) // batch)
-        images = sum(map(len, data.splits.values()))
         for side in reversed(larger):
-            each = steps * step * (side / timed) ** 2
-            left = _SURE * (request.left(request.reserve(each=each)) - self.reading)
-            enough = int(left / each) * steps >= _FEWEST_STEPS
-            room = images * data.input_shape[0] * side**2 < _MEMORY * free_memory()
-            if enough and room and _allowed(request, network, side):
-                return self._with(request, side)
-        return request
+            each = step * (side / timed) ** 2
+            if self._are_enough(request, side, each) and _is_allowed(request, network, side):
+                return self._resized(request, side)
+        if takes(network, data):
+            return request
+        return self._resized(request, next(side for side in larger if takes(network, data, side)))
 
-    def _with(self, request: FitRequest, side: int) -> FitRequest:
+    def _are_enough(self, request: FitRequest, side: int, step: float) -> bool:
+        """Return whether there are time and memory for the fewest steps on images of a size."""
+        data, recipe = request.data, create_recipe(RECIPE)
+        steps = max(1, trained_items(data, recipe) // (recipe.batch_size or 1))
+        each = steps * step
+        left = _SURE * (request.left(request.reserve(each=each)) - self.reading)
+        held = sum(map(len, data.splits.values())) * data.input_shape[0] * side**2
+        free = [free_memory(), free_bytes(pick_device(request.device))]
+        room = _MEMORY * min(one for one in free if one is not None)
+        return int(left / each) * steps >= _FEWEST_STEPS and held <= room
+
+    def _resized(self, request: FitRequest, side: int) -> FitRequest:
         request.tell(f"images are resized to {side}x{side}, as the time allows; see --image-size")
         return dataclasses.replace(request, data=self.read(side))
 
 
-def _square_images(data: Data) -> bool:
-    return bool(data.mean) and data.input_shape[1] == data.input_shape[2]
+def takes(network: NamedNetwork, data: Data, side: int | None = None) -> bool:
+    """Return whether a network takes images of so many pixels a side; by default, of the data."""
+    shape = data.input_shape if side is None else (data.input_shape[0], side, side)
+    try:
+        network.build(len(data.classes), shape)
+    except OptionError:
+        return False
+    return True
+
+
+def _timed_step(
+    request: FitRequest, network: NamedNetwork, sides: Sequence[int]
+) -> tuple[int, float | None]:
+    """Return how large images were shown, and the seconds of a step; None if memory ran out."""
+    largest = sides[-1]
+    first = next(side for side in sides if side >= min(_TIMED, largest))
+    for side in (first, *(side for side in _LATER if first < side < largest)):
+        try:
+            return side, _step_seconds(request, network, side)
+        except OptionError:  # it takes none so small
+            continue
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return side, None
+    return largest, _step_seconds(request, network, largest)
 
 
 def _step_seconds(request: FitRequest, network: NamedNetwork, side: int) -> float:
@@ -117,7 +144,7 @@ def _step_seconds(request: FitRequest, network: NamedNetwork, side: int) -> floa
     )
 
 
-def _allowed(request: FitRequest, network: NamedNetwork, side: int) -> bool:
+def _is_allowed(request: FitRequest, network: NamedNetwork, side: int) -> bool:
     """Return whether the network takes images of a size and is then within the limits."""
     shape = (request.data.input_shape[0], side, side)
     try:

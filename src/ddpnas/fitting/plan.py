@@ -34,6 +34,7 @@ _FEWEST_EPOCHS = 100  # of the first design: with fewer, its training is worth m
 # Epochs that are planned for each that seems to fit, by a few steps: the clock drops the others.
 MORE = 2.0
 _TESTING = 1.0  # seconds, about, for all of testing but the images
+_MOST_WRITING = 0.25  # of all seconds: what an export took in a busy moment may be far too much
 _REPORTING = (
     1.2  # seconds for each that an export takes: both are work of this package, not torch's
 )
@@ -100,7 +101,7 @@ def reserve_of(
         report: Whether a report is written at the end.
     """
     writing = (export + _REPORTING * report) * exporting
-    return min(_TESTING + testing + writing, 0.25 * seconds)
+    return testing + min(_TESTING + writing, _MOST_WRITING * seconds)
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ class FitPlan:
         sieve: Which images the final training reads.
         sieve_options: Options of the sieve.
         data: Arguments of :func:`ddpnas.load_data` for the images; None for Python objects.
+        images: Fingerprint of the images and labels.
         space_options: Options of the space ``edge``.
         strategy_options: Options of the strategy ``halving``.
         evaluator_options: Options of the evaluator ``continued``.
@@ -134,6 +136,7 @@ class FitPlan:
         epochs: Epochs of the final training; None until the race is over.
         shortened: Epoch -> number of epochs from then on, where the clock dropped some, and epoch
             0 where the training started again; None until the final training is over.
+        baseline_epochs: Baseline -> number of epochs that are planned for it, once it has begun.
         took: Seconds of each phase and in all; None until the fit is finished.
 
     Raises:
@@ -156,6 +159,7 @@ class FitPlan:
     sieve: str = "all"
     sieve_options: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] | None = None
+    images: str = ""
     space_options: dict[str, Any] = field(default_factory=dict)
     strategy_options: dict[str, Any] = field(default_factory=dict)
     evaluator_options: dict[str, Any] = field(default_factory=dict)
@@ -163,6 +167,7 @@ class FitPlan:
     recipe: dict[str, Any] = field(default_factory=dict)
     epochs: Count | None = None
     shortened: dict[str, Count] | None = None
+    baseline_epochs: dict[str, Count] = field(default_factory=dict)
     took: dict[str, Annotated[float, Range(0)]] | None = None
 
     def __post_init__(self) -> None:

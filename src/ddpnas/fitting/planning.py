@@ -13,7 +13,6 @@ from ddpnas.costs.count import count_costs
 from ddpnas.costs.network import count_architecture
 from ddpnas.costs.pace import Pace
 from ddpnas.costs.table import CostTable
-from ddpnas.data.data import Data
 from ddpnas.errors import InfeasibleError
 from ddpnas.fitting.candidates import Entry, draw_candidates, prior_of
 from ddpnas.fitting.designs import PEAK, added_limits, any_within, entry_by_peak
@@ -26,7 +25,6 @@ from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import EdgeSpace
-from ddpnas.training.protections import trained_items
 from ddpnas.training.recipes import Recipe, create_recipe
 from ddpnas.utils.duration import duration
 
@@ -63,7 +61,7 @@ def make_plan(
     counted, timed = split_limits(request.limits)
     networks = sized(
         counted, data, recipe, device, request.left(request.reserve()),
-        timed=timed, choose_threads=choose_threads,
+        timed=timed, teaching=request.teaching, choose_threads=choose_threads,
     )  # fmt: skip
     latency: TimedLimits | None = None
     if timed:
@@ -75,7 +73,7 @@ def make_plan(
     if request.left(reserve) >= each:
         reserve = request.reserve(request.exporting(space.build(networks.design)), each)
     left = request.left(reserve)
-    whole = each * _epoch_share(data, recipe)
+    whole = request.final_epoch(each, recipe)
     if left < whole:
         raise request.too_short(whole, reserve, "or fewer images")
     if latency is None or latency.table is not None:
@@ -134,11 +132,6 @@ def _measured(networks: Sized, timed: Mapping[str, Limit], request: FitRequest) 
     return TimedLimits.measured(networks.space, networks.macs, timed, seconds, request.tell)
 
 
-def _epoch_share(data: Data, recipe: Recipe) -> float:
-    """Return how many images an epoch of the final training has for each of the training split."""
-    return trained_items(data, recipe) / len(data.train)
-
-
 def _without_race(
     request: FitRequest, networks: Sized, race: Race, epochs: float
 ) -> dict[str, Any]:
@@ -148,12 +141,12 @@ def _without_race(
         request: What the fit was asked for.
         networks: The space with the design.
         race: A race of one candidate.
-        epochs: How many epochs of all images fit into the time.
+        epochs: How many epochs of the final training fit into the time.
     """
     return {
         "strategy_options": _strategy(networks, race, [networks.design]),
         "evaluator_options": {"epochs": race.seconds / networks.each},
-        "epochs": max(1, int(MORE * epochs / request.sieve.mean_share)),
+        "epochs": max(1, int(MORE * epochs)),
     }
 
 

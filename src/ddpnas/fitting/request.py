@@ -19,6 +19,8 @@ from ddpnas.fitting.plan import FitPlan, reserve_of
 from ddpnas.fitting.speed import export_seconds
 from ddpnas.fitting.user_files import code_of
 from ddpnas.generation.limits import Limit
+from ddpnas.training.protections import trained_items
+from ddpnas.training.recipes import Recipe
 from ddpnas.utils.duration import duration
 
 __all__ = ["FitRequest", "TooShortError"]
@@ -49,6 +51,7 @@ class FitRequest:
         teacher: Network to distil from in the final training.
         sieve: Which images the final training reads.
         tell: Takes lines of text.
+        teaching: Seconds that the teacher takes for an image.
     """
 
     data: Data
@@ -63,6 +66,7 @@ class FitRequest:
     teacher: str | None
     sieve: SieveConfig
     tell: Callable[[str], object]
+    teaching: float = 0.0
 
     @property
     def passed(self) -> float:
@@ -97,6 +101,18 @@ class FitRequest:
             return export_seconds(network, self.export, self.data)
         except ExportError as error:
             raise ExportError(f"{error}; --export none trains it without a file") from error
+
+    def final_epoch(self, each: float, recipe: Recipe) -> float:
+        """Return the seconds of an epoch of the final training.
+
+        It may read validation images, too, asks the teacher, and reads what the sieve leaves.
+
+        Args:
+            each: Seconds of an epoch of the training split, without teacher and sieve.
+            recipe: How the network is trained.
+        """
+        images = trained_items(self.data, recipe)
+        return images * self.sieve.mean_share * (each / len(self.data.train) + self.teaching)
 
     def left(self, reserve: float) -> float:
         """Return the seconds that are left for training.
@@ -146,5 +162,6 @@ class FitRequest:
             sieve=self.sieve.name,
             sieve_options=dict(self.sieve.options),
             data=dict(self.data.source) or None,
+            images=self.data.fingerprint(),
             **settings,
         )

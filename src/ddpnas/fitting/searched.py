@@ -104,8 +104,8 @@ class Searched(Following):
             for name in plan.baselines:
                 one = done.get(name) or self._baseline(name, reached["macs"])
                 networks += [] if one is None else [one]
-            if set(plan.baselines) - set(done):
-                kept.save(self.space, networks, limits=self.limits)
+                if one is not None and name not in done:
+                    kept.save(self.space, networks, limits=self.limits)
         trained = networks[0].result
         if self.kept:
             files["report"] = self.report(self.folder)
@@ -299,13 +299,16 @@ class Searched(Following):
         costs = self._counted(count_network(network, self.data.input_shape))
         shared = {one: plan.recipe[one] for one in _SHARED if one in plan.recipe}
         recipe = create_recipe("quick", **shared)
-        each = epoch_seconds(network, self.data, recipe, plan.device)
-        each *= self._images / len(self.data.train)
-        epochs = max(1, int(MORE * plan.training / each))  # the clock drops those that do not fit
+        if name not in plan.baseline_epochs:  # kept, as a resumed training has to know them
+            each = epoch_seconds(network, self.data, recipe, plan.device)
+            each *= self._images / len(self.data.train)
+            epochs = max(1, int(MORE * plan.training / each))  # the clock drops what does not fit
+            known = {**plan.baseline_epochs, name: epochs}
+            self.change(dataclasses.replace(plan, baseline_epochs=known))
         self._tell(f"baseline {name}: training it for {duration(plan.training)}")
         result = train(
-            network, self.data, recipe, epochs=epochs, seconds=plan.training, seed=plan.seed,
-            device=plan.device, resume=True,
+            network, self.data, recipe, epochs=self.plan.baseline_epochs[name],
+            seconds=plan.training, seed=plan.seed, device=plan.device, resume=True,
             folder=self.trained.checkpoints / folder_name(f"baseline {name}"),
         )  # fmt: skip
         return Compared(name, name, Architecture({}), costs, result)

@@ -18,7 +18,7 @@ from ddpnas.generation.limits import Limit
 from ddpnas.space.decisions import Architecture
 from ddpnas.spaces.edge import DESIGNS, EdgeSpace
 from ddpnas.spaces.registry import create_space
-from ddpnas.training.protections import planned_epochs
+from ddpnas.training.protections import planned_epochs, trained_items
 from ddpnas.training.recipes import Recipe
 from ddpnas.utils.seeds import seeded
 
@@ -26,6 +26,7 @@ __all__ = ["Sized", "limit_texts", "sized", "standard_designs", "trial_epoch"]
 
 # Steps of training that a network should have in the time; with fewer, a smaller one is better.
 _STEPS = 1500
+_MOST_TAUGHT = 0.9  # of the time; then a smaller network is no better
 _SIZED = 0.8  # of the multiply-adds that have these steps is near enough
 _FIRST_GUESS = Limit(upper=4e6)  # multiply-adds of the first network, without a tight limit
 _TIMED = 3  # times that a network is sized by milliseconds, part of which are the same for all
@@ -61,6 +62,7 @@ def sized(
     seconds: float,
     *,
     timed: Mapping[str, Limit],
+    teaching: float,
     choose_threads: bool,
 ) -> Sized:
     """Return the space of the largest networks that have enough steps of training in the time.
@@ -76,12 +78,14 @@ def sized(
         device: Where they are trained.
         seconds: Seconds for training.
         timed: Limit on milliseconds; empty for none.
+        teaching: Seconds that a teacher takes for an image of the final training.
         choose_threads: Whether the number of threads may be changed to what is faster.
 
     Raises:
         InfeasibleError: No standard design is within the limits on counted costs.
     """
     epochs = planned_epochs(dataclasses.replace(recipe, epochs=None, steps=_STEPS), data)
+    seconds -= min(_MOST_TAUGHT * seconds, epochs * trained_items(data, recipe) * teaching)
     allowed = limits.get("macs", Limit()) if limits else _MACS
     wanted = dict(limits) or {"macs": _FIRST_GUESS}
 

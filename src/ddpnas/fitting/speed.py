@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -20,13 +20,22 @@ from ddpnas.space.copies import copied
 from ddpnas.space.decisions import Architecture
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.device import pick_device
+from ddpnas.training.distillation import Teacher
+from ddpnas.training.first_call import explained
 from ddpnas.training.plateau import PlateauTraining
 from ddpnas.training.recipes import Recipe
 from ddpnas.utils.seeds import seeded
 
-__all__ = ["epoch_seconds", "epoch_seconds_by_threads", "export_seconds", "measure_pace"]
+__all__ = [
+    "epoch_seconds",
+    "epoch_seconds_by_threads",
+    "export_seconds",
+    "measure_pace",
+    "teaching_seconds",
+]
 
 _WARM, _STEPS = 1, 3  # steps of each network before the clock starts, and while it runs
+_SHOWN = 64  # images in a batch that a teacher is asked about
 # What a pace is made of: arithmetic, and memory traffic.
 _COSTS = ("macs", "activation_bytes")
 
@@ -42,13 +51,37 @@ def epoch_seconds(network: torch.nn.Module, data: Data, recipe: Recipe, device: 
     """
     loader = Loader(data, [data.train], pick_device(device))
     training = PlateauTraining(copied(network), recipe, loader, seed=0)
-    training.train(_WARM)
+    with explained(training.model, data):
+        training.train(_WARM)
+    return _median_seconds(lambda: training.train(1)) * training.steps_an_epoch
+
+
+def teaching_seconds(teacher: Teacher, data: Data, device: torch.device) -> float:
+    """Return the seconds that a teacher takes for an image.
+
+    Args:
+        teacher: The teacher, on the device.
+        data: Some images of its training split are shown.
+        device: Where it is.
+    """
+    images = min(_SHOWN, len(data.train))
+    loader = Loader(data, [data.train.subset(range(images))], device)
+    [(batch, _)] = loader.eval_batches(images)
+
+    def ask() -> None:
+        float(teacher(batch).sum())  # waits for the device
+
+    ask()
+    return _median_seconds(ask) / images
+
+
+def _median_seconds(step: Callable[[], object]) -> float:
     seconds = []
     for _ in range(_STEPS):
         begun = time.perf_counter()
-        training.train(1)
+        step()
         seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds) * training.steps_an_epoch
+    return statistics.median(seconds)
 
 
 def epoch_seconds_by_threads(

@@ -19,7 +19,6 @@ from ddpnas.fitting.speed import epoch_seconds_by_threads
 from ddpnas.generation.limits import Limit
 from ddpnas.space.copies import copied
 from ddpnas.training.pretrained import OpenedNetwork, open_network
-from ddpnas.training.protections import trained_items
 from ddpnas.training.recipes import create_recipe
 from ddpnas.training.results import Compared, TrainResult
 from ddpnas.training.saving import TrainedFolder, lock_trained
@@ -69,7 +68,7 @@ def plan_started(
         opened.model, opened.prepare(data), recipe, request.device, choose=choose_threads
     )
     reserve = request.reserve(request.exporting(opened.model), each)
-    each *= request.sieve.mean_share * trained_items(data, recipe) / len(data.train)
+    each = request.final_epoch(each, recipe)
     plan = request.plan(reserve, start=start, weights=weights)
     if plan.training < each:
         others = "a smaller --image-size, or fewer images"

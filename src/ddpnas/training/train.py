@@ -16,10 +16,10 @@ from ddpnas.data.data import Data
 from ddpnas.data.load import as_data
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import RunError
-from ddpnas.training._fit import check_model, explained
 from ddpnas.training.device import check_precision, pick_device
 from ddpnas.training.distillation import as_teacher
 from ddpnas.training.distributed import join
+from ddpnas.training.first_call import check_model, explained
 from ddpnas.training.options import TrainOptions, complete
 from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.recipes import Recipe, create_recipe
