@@ -275,6 +275,27 @@ def test_a_training_with_masks_that_diverges_ends(stripes):
         search_masks(space, stripes, {"macs": 90_000}, ddpnas.count_costs(space))
 
 
+class Own(nn.Module):
+    """A linear layer over channels, with an operation of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 16))
+
+    def forward(self, x):
+        return torch.einsum("oi,nihw->no", self.weight, x)
+
+
+def test_channels_that_no_mask_can_reach_are_refused_before_anything_is_trained(stripes, tmp_path):
+    model, folder = nn.Sequential(conv(1, 16, 3), nn.ReLU(), Own()), tmp_path / "small"
+    with pytest.raises(OptionError, match="no such layer.*take the method sensitivity"):
+        shrink(model, stripes, {"macs": "60%"}, method="pas", device="cpu", out=folder)
+    assert not folder.exists()
+    space = shrinkable(model, (1, 8, 8))
+    with pytest.raises(OptionError, match="take the method sensitivity"):
+        search_masks(space, stripes, {"macs": 3000}, ddpnas.count_costs(space))
+
+
 def test_a_limit_from_above_is_needed(stripes):
     space = shrinkable(network(), (1, 8, 8))
     with pytest.raises(OptionError, match="masks need a limit from above"):

@@ -60,7 +60,7 @@ from ddpnas.utils.seeds import seeded
 from ddpnas.utils.settings import Epochs, LearningRate, Seed, checked
 from ddpnas.utils.shapes import Range
 
-__all__ = ["MaskSearch", "search_masks"]
+__all__ = ["MaskSearch", "refuse_unmasked", "search_masks"]
 
 _BATCH = 64
 _MOMENTUM, _DECAY, _CLIP = 0.9, 1e-4, 1.0
@@ -123,7 +123,7 @@ def search_masks(
         on_epoch: Called with the epoch, its mean loss and the relative cost.
 
     Raises:
-        OptionError: There is no limit from above.
+        OptionError: There is no limit from above, or no mask can reach a channel.
         DivergedError: The loss became NaN or infinite.
 
     Example:
@@ -141,10 +141,28 @@ def search_masks(
     targets = {name: limit.upper for name, limit in asked.items() if math.isfinite(limit.upper)}
     if not targets:
         raise OptionError("masks need a limit from above, such as macs=50%")
+    refuse_unmasked(space)
     device = device or torch.device("cpu")
     search = _Search(space, data, costs, targets, epochs, strength, lr, seed, device)
     search.run(checkpoint, on_epoch or (lambda record: None))
     return search.result()
+
+
+def refuse_unmasked(space: ShrinkableSpace) -> None:
+    """Refuse a network in which no mask can reach a channel.
+
+    Args:
+        space: The widths of the network.
+
+    Raises:
+        OptionError: No layer that a mask can act on uses channels that can be cut.
+    """
+    axes = (axis for group in space.groups if group.is_open for axis in group.axes)
+    if not any(_follows(space.model, axis) for axis in axes):
+        raise OptionError(
+            "masks act on the inputs of linear layers and of convolutions without groups, and no "
+            "such layer uses channels that can be cut; take the method sensitivity"
+        )
 
 
 class _Search:

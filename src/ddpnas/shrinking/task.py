@@ -29,6 +29,7 @@ from ddpnas.runs.folder import SHRINK
 from ddpnas.shrinking._phases import Phases, whole_of
 from ddpnas.shrinking.estimate import Estimate, refuse_too_long
 from ddpnas.shrinking.folder import COSTS, ShrinkFolder
+from ddpnas.shrinking.pas import refuse_unmasked
 from ddpnas.shrinking.plan import RECIPE, ShrinkPlan, ShrinkSettings
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace, shrinkable
 from ddpnas.shrinking.shrunk import Shrunk
@@ -123,6 +124,8 @@ class ShrinkTask:
 
         space, tables, asked = opened = _limited(model, data, settings, more, limits)
         estimate = estimated(opened)
+        if estimate is not None and settings.method == "pas":
+            refuse_unmasked(space)
         if estimate is not None and settings.epochs is None:
             settings = dataclasses.replace(settings, epochs=estimate.epochs(data))
             usual = planned_epochs(create_recipe(RECIPE), data)
