@@ -75,6 +75,14 @@ def test_limits_that_are_met_already_cut_nothing(given, stripes, caplog):
     assert found.model[0].out_channels == 32 and np.isclose(found.given, accuracy(given, stripes))
 
 
+def test_a_new_head_is_not_left_untrained_where_nothing_is_cut(given, stripes, tmp_path):
+    with pytest.raises(OptionError, match=r"within the limits.*ddpnas\.train\(.*epochs=4\)"):
+        shrink(
+            given, stripes, {"macs": "150%"}, head_epochs=4, device="cpu", out=tmp_path / "small"
+        )
+    assert not (tmp_path / "small").exists()
+
+
 def test_bad_input_is_refused(given, stripes):
     reason = r"lowest possible is .*channels that cannot be cut: 7 \(.* the network's output"
     with pytest.raises(InfeasibleError, match=reason):

@@ -104,7 +104,8 @@ def shrink(
         InfeasibleError: The limits cannot be met; the message names the lowest reachable cost and
             what cannot be cut.
         OptionError: The network has another number of outputs than the data has classes, a limit
-            cannot be read, or the minutes are too short; the message names what fits.
+            cannot be read, or the minutes are too short; the message names what fits. Or the limits
+            are met already, so that nothing but ``head_epochs`` is left to do.
         SpaceError: The network does not take the inputs of the data, or nothing in it can be cut.
         RunError: The folder holds something already.
 
@@ -135,6 +136,11 @@ def shrink(
         model, data, limits, settings, costs=costs, named=named, writes=out is not None
     )
     task.check_minutes()
+    if task.is_met and head_epochs:
+        raise OptionError(
+            f"the network is within the limits already, so nothing is cut; fine-tune it instead of "
+            f'giving head_epochs: ddpnas.train(model, data, "finetune", epochs={head_epochs})'
+        )
     with _folder(out) as folder:
         return task.run(folder, on_progress, kept=out is not None)
 
