@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from ddpnas.shrinking import (
     width_scores,
 )
 from ddpnas.shrinking.plan import ShrinkPlan, ShrinkSettings
+from ddpnas.training.networks import find_network
 from ddpnas.utils.checksums import with_checksum
 
 from .networks import conv
@@ -310,6 +312,25 @@ def test_a_line_of_scores_that_was_removed_is_measured_again(unbroken, given, st
     again = resume_shrink(folder, model=given, data=stripes)
     assert (folder / "scores.jsonl").read_text() == "".join([*rest, first])
     assert again.accuracies == whole.accuracies
+
+
+def test_a_shrink_goes_on_from_another_folder_with_its_file_of_weights(
+    given, stripes, tmp_path, monkeypatch
+):
+    shutil.copy(Path(__file__).parent / "tiny_network.py", tmp_path / "net.py")
+    torch.save(find_network(f"{tmp_path / 'net.py'}:network").build(3, (1, 8, 8)).state_dict(),
+               tmp_path / "net.pth")  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    opened = ddpnas.open_network("net.py:network", input_shape=(1, 8, 8), weights="net.pth")
+    settings = ShrinkSettings(device="cpu")
+    task = ShrinkTask.plan(
+        opened.model, stripes, {"macs": "60%"}, settings, named=opened.named, weights="net.pth"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    name = f"{tmp_path / 'net.py'}:network"
+    again = ShrinkTask.reopened(tmp_path / "small", task.followed, name, stripes)
+    torch.testing.assert_close(again.space.model.state_dict(), opened.model.state_dict())
 
 
 def test_images_that_a_plan_cannot_mean_are_refused_in_a_sentence(tmp_path):

@@ -73,7 +73,7 @@ class ShrinkPlan:
         limits: Limits of the network, as text; shares are turned into costs.
         phases: Name of a phase -> seconds that it should take.
         network: Name of the given network; None for one of a Python program.
-        weights: File of its weights; None for its own.
+        weights: File of its weights, as an absolute path; None for its own.
         data: Arguments of :func:`ddpnas.load_data` for the images; None for Python objects.
         given: A hash of the given network's weights.
         images: A hash of the images.

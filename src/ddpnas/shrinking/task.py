@@ -41,6 +41,7 @@ from ddpnas.training.networks import NamedNetwork
 from ddpnas.training.pretrained import OpenedNetwork, open_network
 from ddpnas.training.protections import planned_epochs
 from ddpnas.training.recipes import create_recipe
+from ddpnas.utils.files import expanded
 from ddpnas.utils.read import checked_content
 
 __all__ = ["ShrinkTask"]
@@ -142,7 +143,7 @@ class ShrinkTask:
             given=OpenedNetwork(model, "").fingerprint(),
             images=data.fingerprint(),
             network=None if named is None else named.name,
-            weights=None if weights is None else str(weights),
+            weights=None if weights is None else str(expanded(weights).resolve()),
             code=None if code is None else dict(code.fingerprint()),
             data=dict(data.source) or None,
         )
