@@ -36,6 +36,7 @@ from ddpnas.data.data import Data, make_data
 from ddpnas.errors import DdpnasError, OptionError
 from ddpnas.evaluators.base import Evaluation, Evaluator
 from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
+from ddpnas.space.outputs import main_output
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.slices import widths_of
 from ddpnas.space.supernet import Choice
@@ -543,6 +544,6 @@ def _every_output(output: Any) -> Tensor:
 
 def _output(output: Any) -> Tensor:
     """Return the output of a network, the first where it has auxiliary ones."""
-    first = output[0] if isinstance(output, tuple) else output
+    first = main_output(output)
     assert isinstance(first, Tensor), f"the network gives {type(first).__name__}, not a tensor"
     return first

@@ -37,6 +37,7 @@ from ddpnas.errors import DivergedError, OptionError
 from ddpnas.evaluators.base import BaseEvaluator, Evaluation
 from ddpnas.evaluators.stage_features import StageFeatures
 from ddpnas.space.decisions import Architecture
+from ddpnas.space.outputs import main_output
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.training.device import pick_device, place
 from ddpnas.training.distillation import as_teacher
@@ -182,7 +183,8 @@ class RMIEvaluator(BaseEvaluator):
                 )
                 for _ in range(config.steps):
                     optimizer.zero_grad(set_to_none=True)
-                    cross_entropy = functional.cross_entropy(network(self._inputs), self._labels)
+                    outputs = main_output(network(self._inputs))
+                    cross_entropy = functional.cross_entropy(outputs, self._labels)
                     cka = self._cka(features.last(_STAGES))
                     loss = config.cka_weight * _STAGES * (1 - cka).mean()
                     loss = loss + (1 - config.cka_weight) * cross_entropy

@@ -28,6 +28,7 @@ from ddpnas.evaluators.config import SupernetConfig
 from ddpnas.evaluators.slice_updates import SliceUpdates
 from ddpnas.space.decisions import Architecture, Decision
 from ddpnas.space.distribution import JointDistribution
+from ddpnas.space.outputs import main_output
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.space.sorted_channels import sort_channels
 from ddpnas.training.checkpoint import (
@@ -305,7 +306,7 @@ class SharedWeights:
             self.supernet.set_path(path)
             self._updates.note_path()
             with autocast(self._device, self._config.mixed_precision):
-                outputs = self.supernet(part)
+                outputs = main_output(self.supernet(part))
                 loss = functional.cross_entropy(outputs, targets)
             answers.append(outputs.detach())
             # `loss` is the mean over this process's `count` images of the path, which has `of` in
@@ -370,7 +371,7 @@ class SharedWeights:
             self.supernet.set_path(path)
             self._updates.note_path()
             with autocast(self._device, self._config.mixed_precision):
-                outputs = self.supernet(inputs)
+                outputs = main_output(self.supernet(inputs))
                 loss = functional.cross_entropy(outputs, targets)
             loss = loss * (len(labels) * self._processes.size / batch_size)
             loss.backward()  # type: ignore[no-untyped-call]

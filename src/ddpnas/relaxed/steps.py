@@ -15,6 +15,7 @@ from ddpnas.relaxed.mixture import Mixture
 from ddpnas.relaxed.partial_channels import PartialChannels, edge_weights
 from ddpnas.relaxed.unrolled import Gradients, second_order
 from ddpnas.relaxed.widths import MixedWidths
+from ddpnas.space.outputs import main_output
 from ddpnas.space.supernet import Supernet
 from ddpnas.training.device import autocast
 from ddpnas.training.distributed import ALONE, Processes
@@ -221,7 +222,7 @@ class MixtureStep:
         """Return the gradients of a batch's loss over all processes, and the loss."""
         inputs, labels = batch
         with self._mixed(draws), autocast(inputs.device, self._precision):
-            outputs = self._supernet(inputs)
+            outputs = main_output(self._supernet(inputs))
             loss = functional.cross_entropy(outputs, labels)
         if observe is not None:
             observe(outputs.detach())

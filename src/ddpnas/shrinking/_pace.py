@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ddpnas.costs.network import count_network
+from ddpnas.space.outputs import main_output
 
 __all__ = ["seconds_an_image"]
 
@@ -42,7 +43,7 @@ def seconds_an_image(
     ):
         begun = time.perf_counter()
         with torch.set_grad_enabled(training):
-            outputs = network(inputs)
+            outputs = main_output(network(inputs))
             if optimizer is not None:
                 outputs.sum().backward()
                 optimizer.step()

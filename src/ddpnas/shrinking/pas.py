@@ -46,6 +46,7 @@ from ddpnas.shrinking.cutting import Order
 from ddpnas.shrinking.groups import Axis, Group
 from ddpnas.shrinking.shrinkable_space import ShrinkableSpace
 from ddpnas.space.decisions import Architecture
+from ddpnas.space.outputs import main_output
 from ddpnas.training.checkpoint import (
     load_checkpoint,
     load_optimizer,
@@ -241,7 +242,7 @@ class _Search:
     def _step(self, inputs: Tensor, labels: Tensor, *, last: bool) -> Tensor:
         before = {name: mask.detach() > 0.5 for name, mask in self._masks.items()}
         used = self._used()
-        outputs = functional_call(self._model, self._weights(used), (inputs,))
+        outputs = main_output(functional_call(self._model, self._weights(used), (inputs,)))
         loss = functional.cross_entropy(outputs, labels)
         price = self._price(used)
         self._optimizer.zero_grad()

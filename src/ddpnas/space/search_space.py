@@ -39,6 +39,7 @@ from ddpnas.space.decisions import Architecture, Decision, DecisionSpace, Rule
 from ddpnas.space.drawing import Picture, draw
 from ddpnas.space.meta import make_network, move_to_meta, on_meta
 from ddpnas.space.network_options import as_plain, declared_options, network_options
+from ddpnas.space.outputs import main_output
 from ddpnas.space.slices import Slices, fix_widths
 from ddpnas.space.supernet import Choice, Condition, Supernet
 from ddpnas.space.user_code import UserCode
@@ -361,7 +362,7 @@ class SearchSpace(DecisionSpace):
             # Both modes run here. The trials of widths below tell nothing new, so they are spared
             # the slow observer.
             with note_calls(opened) as norm_calls:
-                output = self._check_network(opened, choose)
+                output = main_output(self._check_network(opened, choose))
         except SpaceError as error:
             if len(widths) < 2:
                 raise
@@ -369,8 +370,6 @@ class SearchSpace(DecisionSpace):
             raise SpaceError(explain_failure(error, largest, widths, make, run)) from error
         if widths and not self._published:
             check_widths(opened, widths, make, run)
-        if isinstance(output, tuple) and output:  # with the outputs of auxiliary heads
-            output = output[0]
         shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
         return _Found(tuple(decisions), shape, norm_calls)
 

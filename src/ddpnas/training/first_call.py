@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ddpnas.data.data import Data
 from ddpnas.errors import DdpnasError, OptionError
+from ddpnas.space.outputs import main_output
 from ddpnas.training.out_of_memory import is_out_of_memory
 
 __all__ = ["check_model", "explained"]
@@ -65,7 +66,7 @@ def explained(model: nn.Module, data: Data) -> Iterator[None]:
 
 
 def _check_outputs(outputs: Any, data: Data) -> None:
-    logits = outputs[0] if isinstance(outputs, tuple) else outputs  # the others are auxiliary
+    logits = main_output(outputs)
     classes = len(data.classes)
     wanted = f"one for each of the {classes} classes of {data.name} is needed"
     if not isinstance(logits, Tensor):

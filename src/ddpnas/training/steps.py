@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ddpnas.errors import DivergedError
+from ddpnas.space.outputs import main_output
 from ddpnas.training.cuda_graphs import Step
 from ddpnas.training.device import autocast
 from ddpnas.training.distillation import WEIGHT, Teacher, distillation_loss
@@ -77,7 +78,7 @@ class TrainStep:
             outputs = self.model(inputs)
             loss = self._loss(outputs, targets, taught)
         if self.observe is not None:
-            self.observe((outputs[0] if isinstance(outputs, tuple) else outputs).detach())
+            self.observe(main_output(outputs).detach())
         for parameter in self.parameters:
             parameter.grad = None
         loss = self.processes.weighted(loss, len(targets))
