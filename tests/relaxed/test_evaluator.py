@@ -12,7 +12,7 @@ import ddpnas
 from ddpnas import resume, search
 from ddpnas.cli import main
 from ddpnas.data import SieveConfig
-from ddpnas.errors import DivergedError, OptionError
+from ddpnas.errors import DivergedError, OptionError, RunError
 from ddpnas.evaluators import BaseEvaluator, Evaluation
 from ddpnas.relaxed import ExpectedCost, MixtureEstimate, MixtureEvaluator, MixtureLoad
 from ddpnas.runs.estimate import estimate_search
@@ -168,8 +168,8 @@ def test_a_search_says_what_a_step_costs_before_it_begins(tmp_path, capsys):
 
 
 def test_seconds_become_the_epochs_that_fit(stripes, small_space, tmp_path, monkeypatch):
-    def run(seconds, **more):
-        options = {"seconds": seconds, "batch_size": 48, "alpha_lr": 0.05}
+    def run(seconds, alpha_lr=0.05, **more):
+        options = {"seconds": seconds, "batch_size": 48, "alpha_lr": alpha_lr}
         return search(small_space, stripes, "gdas", strategy_options=options, device="cpu", **more)
 
     # An epoch has two steps, and whatever a score takes does not fill the last 100 seconds.
@@ -180,6 +180,8 @@ def test_seconds_become_the_epochs_that_fit(stripes, small_space, tmp_path, monk
     assert (first["temperature"], last["temperature"]) == pytest.approx((10.0, 0.1))
     again = run(1100.0, out=tmp_path / "r", resume=True)
     assert timeless(again.history) == timeless(whole.history)
+    with pytest.raises(RunError, match=r"alpha_lr was 0\.05 and is 0\.1"):
+        run(1100.0, alpha_lr=0.1, out=tmp_path / "r", resume=True)
     with pytest.raises(
         OptionError, match=r"an epoch takes about .*give more --strategy-options.seconds"
     ):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ddpnas
-from ddpnas.errors import OptionError
+from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.runs import estimate
 from ddpnas.runs.config import RunConfig
@@ -67,6 +67,21 @@ def test_an_interrupted_search_goes_on_with_the_passes_that_it_began_with(
     again = search("broken", resume=True)
     assert [r["score"] for r in again.history] == [r["score"] for r in whole.history]
     assert kept(tmp_path / "broken")["warmup_epochs"] == 2
+
+
+def test_a_changed_option_is_refused_where_the_passes_are_kept(
+    small_space, stripes, clock, tmp_path
+):
+    def search(lr, **more):
+        return ddpnas.search(
+            small_space, stripes, "random", out=tmp_path, strategy_options=FIVE, device="cpu",
+            evaluator_options={**FAST, "seconds": 14.0, "lr": lr}, **more,
+        )  # fmt: skip
+
+    found = search(0.1)
+    with pytest.raises(RunError, match=r"lr was 0\.1 and is 0\.01"):
+        search(0.01, resume=True)
+    assert search(0.1, resume=True).text == found.text
 
 
 def test_measuring_changes_nothing_else(small_space, stripes, clock, tmp_path):

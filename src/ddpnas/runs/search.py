@@ -207,24 +207,24 @@ def search(
     given = dict(strategy_options or {})
     screen = SieveConfig(sieve, sieve_options or {})
     if given.get("seconds") is not None:
-        if resume and isinstance(out, (str, Path)):
-            given = dict(RunConfig.read(Path(out) / CONFIG).strategy_options)
-        else:
+        begun = _as_begun(out, "strategy_options", given, "epochs") if resume else None
+        if begun is None:
             estimate = estimate_search(
                 space, data, strategy, seed=seed, strategy_options=given, device=device,
                 evaluator_options=evaluator_options, sieve=screen,
             )  # fmt: skip
-            given = with_epochs(given, estimate)
+            begun = with_epochs(given, estimate)
+        given = begun
     named, source, plan = _create_strategy(strategy, space, seed, given)
     asked = dict(evaluator_options or {})
     if evaluator == "supernet" and asked.get("seconds") is not None:
-        if resume and isinstance(out, (str, Path)):
-            asked = dict(RunConfig.read(Path(out) / CONFIG).evaluator_options)
-        else:
+        begun = _as_begun(out, "evaluator_options", asked, "warmup_epochs") if resume else None
+        if begun is None:
             shared = search_evaluator_config(evaluator, plan, asked)
-            asked = dataclasses.asdict(
+            begun = dataclasses.asdict(
                 with_warmup(shared, space, data, plan, seed=seed, device=device)
             )
+        asked = begun
     judged_by, judge_options, judge = create_search_evaluator(
         evaluator,
         asked,
@@ -295,6 +295,33 @@ def search(
     finally:
         if folder is not None:
             folder.close()
+
+
+def _as_begun(
+    out: str | Path | RunFolder | None, group: str, options: Mapping[str, Any], number: str
+) -> dict[str, Any] | None:
+    """Return options with the number that an interrupted run keeps in place of seconds.
+
+    All else stays as given, so that a changed option is refused as it is without seconds.
+
+    Args:
+        out: The folder of the run.
+        group: Options of the run, "strategy_options" or "evaluator_options".
+        options: The options that were given, with ``seconds``.
+        number: Name of the number.
+
+    Returns:
+        None if the run keeps no such number.
+    """
+    if not isinstance(out, (str, Path)):
+        return None
+    kept = getattr(RunConfig.read(Path(out) / CONFIG), group)
+    if kept.get("seconds") is not None or kept.get(number) is None:
+        return None
+    begun = {name: value for name, value in options.items() if name != "seconds"}
+    if begun.get(number) is None:
+        begun[number] = kept[number]
+    return begun
 
 
 def _take_up(
