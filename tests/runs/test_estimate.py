@@ -11,6 +11,8 @@ from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.runs import estimate
 from ddpnas.runs.config import RunConfig
+from ddpnas.strategies import strategy_class
+from ddpnas.strategies.user_strategy import NamedStrategy
 
 FIVE = {"evaluations": 5}
 FAST = {"proxy_weight": 0.0}
@@ -113,6 +115,55 @@ def test_seconds_need_a_warm_up_of_open_length(options, says):
 def test_only_a_search_measures(small_space, stripes):
     with pytest.raises(OptionError, match="only ddpnas.search"):
         SupernetEvaluator(small_space, stripes, 5, SupernetConfig(seconds=60), device="cpu")
+
+
+MINE = """
+from ddpnas.strategies import BaseStrategy
+
+class Timed(BaseStrategy):
+    def __init__(self, space, seed=0, *, seconds):
+        super().__init__(space, seed, round(seconds))
+
+    def propose(self):
+        return [self.legal.uniform(self.rng)]
+"""
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_strategy_of_ones_own_may_have_an_option_of_that_name(
+    small_space, stripes, tmp_path, named
+):
+    (tmp_path / "mine.py").write_text(MINE)
+    name = f"{tmp_path / 'mine.py'}:Timed"
+    found = [
+        ddpnas.search(
+            small_space, stripes, name if named else NamedStrategy.read(name).made(),
+            strategy_options={"seconds": 3.0}, evaluator="table", out=tmp_path / "run",
+            device="cpu", resume=resume,
+        )
+        for resume in (False, True)
+    ]  # fmt: skip
+    assert [len(one.history) for one in found] == [3, 3]
+
+
+class Mixture(strategy_class("gdas")):
+    def __init__(self, space, seed=0, *, tau, **options):
+        super().__init__(space, seed, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "cannot be made by .*missing a required argument: 'tau'"),
+        ({"tau": 1, "seed": 1}, "seed is not an option of the strategy: the search sets it"),
+    ],
+)
+def test_a_class_with_seconds_is_made_as_without(small_space, stripes, options, says):
+    with pytest.raises(OptionError, match=says):
+        ddpnas.search(
+            small_space, stripes, Mixture, strategy_options={"seconds": 60.0, **options},
+            device="cpu",
+        )  # fmt: skip
 
 
 def test_a_mixture_takes_seconds_as_an_option_of_its_strategy(small_space, stripes):

@@ -17,6 +17,7 @@ from ddpnas.evaluators.supernet import SupernetEvaluator
 from ddpnas.relaxed.estimate import MixtureEstimate
 from ddpnas.relaxed.evaluator import MixtureEvaluator
 from ddpnas.runs._search_evaluator import search_evaluator_config
+from ddpnas.runs._search_strategy import make_strategy
 from ddpnas.space.search_space import SearchSpace
 from ddpnas.strategies.base import Strategy
 from ddpnas.strategies.gradient import GradientStrategy
@@ -64,6 +65,9 @@ def estimate_search(
         >>> found.seconds() <= 60
         True
     """
+    kind = NamedStrategy.read(strategy).made() if isinstance(strategy, str) else strategy
+    if isinstance(kind, type) and not issubclass(kind, GradientStrategy):
+        return None
     given = dict(strategy_options or {})
     seconds = given.pop("seconds", None)
     if seconds is not None and "epochs" in given:
@@ -71,12 +75,10 @@ def estimate_search(
 
     def make(epochs: int | None = None) -> Strategy:
         options = given if epochs is None else {**given, "epochs": epochs}
-        if isinstance(strategy, str):
-            return NamedStrategy.read(strategy).create(space, seed, **options)
-        return strategy(space, seed=seed, **options)
+        return make_strategy(strategy, space, seed, options)
 
     made = make()
-    if not isinstance(made, GradientStrategy):
+    if not isinstance(made, GradientStrategy):  # a function may make any strategy
         return None
     processes = join(device)
     config = search_evaluator_config("supernet", made, evaluator_options or {})

@@ -13,15 +13,14 @@ from typing import Any
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data
 from ddpnas.data.sieves import SieveConfig
-from ddpnas.errors import DataError, OptionError, RunError, SpaceError
+from ddpnas.errors import DataError, RunError, SpaceError
 from ddpnas.evaluators.base import Evaluator
 from ddpnas.runs._forms import RecordForm, ResultForm
 from ddpnas.runs._search_evaluator import (
     create_search_evaluator,
-    made_by_user,
-    refuse_own,
     search_evaluator_config,
 )
+from ddpnas.runs._search_strategy import create_search_strategy
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.estimate import estimate_search, with_epochs, with_warmup
 from ddpnas.runs.folder import CONFIG, HISTORY, RESULT, RUN, RunFolder
@@ -215,7 +214,7 @@ def search(
             )  # fmt: skip
             begun = with_epochs(given, estimate)
         given = begun
-    named, source, plan = _create_strategy(strategy, space, seed, given)
+    named, source, plan = create_search_strategy(strategy, space, seed, given)
     asked = dict(evaluator_options or {})
     if evaluator == "supernet" and asked.get("seconds") is not None:
         begun = _as_begun(out, "evaluator_options", asked, "warmup_epochs") if resume else None
@@ -410,28 +409,6 @@ def check_without_data(
         check_space(space, space_options or {})
     if out is not None:  # where one process refuses, all have to
         current().on_first(lambda: RunFolder.check_free(out, overwrite=overwrite))
-
-
-def _create_strategy(
-    strategy: str | Callable[..., Strategy],
-    space: SearchSpace,
-    seed: int,
-    options: Mapping[str, Any],
-) -> tuple[str, UserCode | None, Strategy]:
-    """Return the name of a strategy, the user's code that defines it if any, and the strategy."""
-    if isinstance(strategy, str):
-        named = NamedStrategy.read(strategy)
-        named.rehearse(space, seed, **options)
-        return named.name, named.source, named.create(space, seed, **options)
-    if callable(strategy):
-        refuse_own("strategy", options, ("space", "seed"))
-        kind = getattr(strategy, "__qualname__", type(strategy).__qualname__)
-        made = made_by_user("strategy", strategy, Strategy, space, seed=seed, **options)
-        return f"{strategy.__module__}.{kind}", None, made
-    raise OptionError(
-        f"strategy must be a name or a class, not an instance of {type(strategy).__name__}: pass "
-        f"the class and strategy_options"
-    )
 
 
 def open_space(name: str, data: Data, options: Mapping[str, Any]) -> SearchSpace:
