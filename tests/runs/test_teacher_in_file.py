@@ -64,6 +64,27 @@ def test_a_teacher_in_a_file_is_named_again(tmp_path, capsys):
     assert main(["generate", str(out), "--rescore", "1", "--network", mine]) == 0
 
 
+def test_a_search_that_goes_on_refuses_a_teacher_of_other_code(tmp_path):
+    mine = write(tmp_path, 4)
+    data = ddpnas.load_data("sign-digits-small", limit_train_images=40)
+
+    def search(**more):
+        return ddpnas.search(
+            "toy", data, "random", strategy_options={"evaluations": 2}, evaluator="rmi",
+            evaluator_options={"teacher": mine, "images": 20, "steps": 1}, out=tmp_path / "run",
+            device="cpu", **more,
+        )  # fmt: skip
+
+    found = search()
+    file = tmp_path / "mine.py"
+    same = file.read_text()
+    file.write_text(same.replace("nn.ReLU", "nn.Tanh"))  # of the same weights
+    with pytest.raises(RunError, match=r"mine.py is no longer that of \S+run"):
+        search(resume=True)
+    file.write_text(same)
+    assert search(resume=True).text == found.text
+
+
 def test_a_search_without_a_teacher_takes_no_network(tmp_path):
     out = tmp_path / "run"
     ddpnas.search("nasbench201", "sign-digits-small", evaluator="table", out=out)

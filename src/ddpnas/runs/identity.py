@@ -25,7 +25,14 @@ from ddpnas.utils.environment import environment
 from ddpnas.utils.options import differences
 from ddpnas.utils.read import Size, Whole, checked_content
 
-__all__ = ["RunForm", "RunIdentity", "about_run", "note_processes", "versions"]
+__all__ = [
+    "RunForm",
+    "RunIdentity",
+    "about_run",
+    "code_of_teacher",
+    "note_processes",
+    "versions",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +101,7 @@ class RunIdentity:
             evaluator: Gives the scores.
         """
         known = strategy_options(config.strategy) if config.strategy in list_strategies() else {}
+        teacher = code_of_teacher(config.evaluator_options)
         return cls(
             space=config.space,
             space_options={**space.plain_defaults, **config.space_options},
@@ -103,7 +111,7 @@ class RunIdentity:
             strategy_code=None if strategy_code is None else strategy_code.fingerprint(),
             evaluator=config.evaluator,
             evaluator_options=evaluator.identity(),
-            evaluator_code=_code_of_teacher(config.evaluator_options),
+            evaluator_code=None if teacher is None else teacher.fingerprint(),
             seed=config.seed,
             data={"name": data.name, "fingerprint": data.fingerprint()},
             decisions=[decision.to_dict() for decision in space.decisions],
@@ -141,12 +149,16 @@ class RunIdentity:
         return found
 
 
-def _code_of_teacher(options: Mapping[str, Any]) -> CodeForm | None:
-    """Return the fingerprint of the file in which an evaluator's teacher is code."""
+def code_of_teacher(options: Mapping[str, Any]) -> UserCode | None:
+    """Return the file in which an evaluator's teacher is code; None for other teachers.
+
+    Args:
+        options: Options of the evaluator.
+    """
     name = options.get("teacher")
     if not isinstance(name, str) or not names_file(name):
         return None
-    return UserCode.read(name, "network", OptionError).fingerprint()
+    return UserCode.read(name, "network", OptionError)
 
 
 class _Held(TypedDict):

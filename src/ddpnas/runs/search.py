@@ -24,7 +24,14 @@ from ddpnas.runs._search_strategy import create_search_strategy
 from ddpnas.runs.config import RunConfig
 from ddpnas.runs.estimate import estimate_search, with_epochs, with_warmup
 from ddpnas.runs.folder import CONFIG, HISTORY, RESULT, RUN, RunFolder
-from ddpnas.runs.identity import RunForm, RunIdentity, about_run, note_processes, versions
+from ddpnas.runs.identity import (
+    RunForm,
+    RunIdentity,
+    about_run,
+    code_of_teacher,
+    note_processes,
+    versions,
+)
 from ddpnas.runs.loop import Progress, SearchLoop, search_seconds
 from ddpnas.space.decisions import Architecture, DecisionSpace
 from ddpnas.space.distribution import JointDistribution
@@ -264,7 +271,8 @@ def search(
         if folder is None:
             return None
         if resume:
-            return _take_up(folder, identity, [space.source, source], data, processes.size)
+            codes = [space.source, source, code_of_teacher(judge_options)]
+            return _take_up(folder, identity, codes, data, processes.size)
         used = pick_device(device) if processes.size == 1 else processes.device
         kept = {
             "identity": identity.to_dict(),
@@ -335,7 +343,8 @@ def _take_up(
     Args:
         folder: Its folder.
         identity: Identity of the search that was called.
-        codes: The user's code of the space and of the strategy, None where it is the package's.
+        codes: The user's code of the space, of the strategy and of the evaluator's teacher, None
+            where there is none.
         data: The images.
         processes: How many search now.
 
@@ -345,7 +354,8 @@ def _take_up(
     kept = read_json(folder.path / RUN, RunForm)
     before = RunIdentity.from_dict(kept["identity"], folder.path / RUN)
     # Code first: its message names the file.
-    for code, fingerprint in zip(codes, (before.space_code, before.strategy_code), strict=True):
+    fingerprints = (before.space_code, before.strategy_code, before.evaluator_code)
+    for code, fingerprint in zip(codes, fingerprints, strict=True):
         if code is not None:
             code.require(fingerprint, folder.path)
     if difference := before.difference(identity):
