@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import ddpnas
+from ddpnas.data.augment import Augmentation
 from ddpnas.errors import OptionError, RunError
 from ddpnas.evaluators import SupernetConfig, SupernetEvaluator
 from ddpnas.runs import estimate
@@ -98,6 +99,25 @@ def test_measuring_changes_nothing_else(small_space, stripes, clock, tmp_path):
     )  # fmt: skip
     assert [r["score"] for r in timed.history] == [r["score"] for r in counted.history]
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("augment", "crops"), [(None, {"shift"}), (True, {"shift"}), (False, {"none"})]
+)
+def test_a_pass_is_timed_as_the_longest_warm_up_has_it(
+    small_space, stripes, monkeypatch, augment, crops
+):
+    seen, change = set(), Augmentation.of_images
+
+    def watched(self, *args):
+        seen.add(self.crop)
+        return change(self, *args)
+
+    monkeypatch.setattr(Augmentation, "of_images", watched)
+    config = SupernetConfig(seconds=60, augment=augment, **FAST)
+    strategy = ddpnas.create_strategy("random", small_space, **FIVE)
+    found = estimate.with_warmup(config, small_space, stripes, strategy, device="cpu")
+    assert seen == crops and found.augment is augment
 
 
 @pytest.mark.parametrize(

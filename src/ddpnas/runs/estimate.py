@@ -121,7 +121,8 @@ def with_warmup(
 ) -> SupernetConfig:
     """Return options of shared weights with a number of warm-up passes in place of seconds.
 
-    A pass and a few scores are timed, which counts. Without a sieve they take longest.
+    A pass and a few scores are timed, which counts. Without a sieve, and with augmentation unless it
+    is switched off, they take longest.
 
     Args:
         config: The options, with ``seconds``.
@@ -146,7 +147,10 @@ def with_warmup(
     assert config.seconds is not None
     processes = join(device)
     begun = time.perf_counter()
-    once = dataclasses.replace(config, seconds=None, warmup_epochs=1, phases=())
+    # A long warm-up changes images by default, which takes time; a single pass does not.
+    once = dataclasses.replace(
+        config, seconds=None, warmup_epochs=1, phases=(), augment=config.augment is not False
+    )
     evaluator = SupernetEvaluator(
         space, data, strategy.evaluations, once, seed=seed, device=device, processes=processes
     )
