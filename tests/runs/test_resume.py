@@ -102,6 +102,13 @@ def test_a_run_killed_before_it_began_may_begin_again(tmp_path):
     assert not (tmp_path / "config.yaml").exists()
 
 
+def test_the_configuration_of_another_program_is_not_replaced(tmp_path):
+    (tmp_path / "config.yaml").write_text("trainer: {gpus: 1}")
+    with pytest.raises(RunError, match="holds no run, but config.yaml, ...; give another --out"):
+        RunFolder.create(tmp_path)
+    assert (tmp_path / "config.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("file", "function"),
     [("plan.json", "fitting.resume_fit"), ("shrink.json", "shrinking.resume_shrink")],

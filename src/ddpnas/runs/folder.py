@@ -208,12 +208,24 @@ class RunFolder:
         names = {p.name for p in self.path.iterdir()} - {LOCK}
         # run.json is written last and makes the folder a run. A kill just before leaves these.
         if RUN not in names:
-            begun = [PLAN, CONFIG, RUN]
+            begun = [PLAN, RUN]
+            if not self._holds_another_config():
+                begun.append(CONFIG)
             if PLAN in names:  # without one, a latency table is a user's
                 begun.append(LATENCY)
             for name in begun:
                 names -= {name, *(p.name for p in self.path.glob(f"{name}.*.tmp"))}
         return sorted(names)
+
+    def _holds_another_config(self) -> bool:
+        """Return whether the file with the name of a configuration is another program's."""
+        if not (self.path / CONFIG).is_file():
+            return False
+        try:
+            RunConfig.read(self.path / CONFIG)
+        except RunError:
+            return True
+        return False
 
     def _clear(self) -> None:
         """Remove the files of a run, in an order that leaves a run to replace at any moment."""
