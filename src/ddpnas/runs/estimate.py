@@ -121,8 +121,8 @@ def with_warmup(
 ) -> SupernetConfig:
     """Return options of shared weights with a number of warm-up passes in place of seconds.
 
-    A pass and a few scores are timed, which counts. Without a sieve, and with augmentation unless it
-    is switched off, they take longest.
+    A pass and a few scores are timed, which counts. They take longest without a sieve, and with
+    augmentation, unless that is switched off.
 
     Args:
         config: The options, with ``seconds``.
