@@ -22,6 +22,7 @@ __all__ = [
     "SpaceError",
     "Unmet",
     "nearest",
+    "reason_of",
 ]
 
 
@@ -97,6 +98,17 @@ class DivergedError(DdpnasError):
 
 class ExportError(DdpnasError):
     """An exported file would not compute what the network computes."""
+
+
+def reason_of(error: Exception) -> str:
+    r"""Return in one line why a user's network failed: what its error says, or the error's kind.
+
+    Example:
+        >>> reason_of(ValueError("sizes differ:\n8 and 9")), reason_of(AssertionError())
+        ('sizes differ:', 'AssertionError')
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
 
 
 def nearest(kind: str, given: str, known: Iterable[str]) -> str:

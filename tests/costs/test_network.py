@@ -79,6 +79,31 @@ def test_a_view_takes_no_memory_and_the_network_stays_as_it_was():
     assert network.training and next(network.parameters()).device.type == "cpu"
 
 
+class Fails(nn.Module):
+    """Raises an error in its forward pass."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (AssertionError("Wrong image height!\nExpected 224"), "Wrong image height!"),
+        (AssertionError(), "AssertionError"),
+        (KeyError(), "KeyError"),
+        (ZeroDivisionError("division by zero"), "division by zero"),
+    ],
+)
+def test_whatever_a_network_raises_is_one_sentence(error, says):
+    with pytest.raises(OptionError, match=rf"on an input of shape \(1, 8, 8\): {says}$"):
+        count_network(Fails(error), (1, 8, 8))
+
+
 def test_an_unknown_type_of_weights_is_refused():
     with pytest.raises(OptionError, match="did you mean 'int8'"):
         count_network(Small(), (1, 8, 8), weights="int4")

@@ -40,6 +40,10 @@ def wrong():
 
 def fails():
     raise ValueError("not today")
+
+class Picky(nn.Module):
+    def forward(self, x):
+        raise KeyError
 """
 
 
@@ -108,6 +112,7 @@ def test_a_first_convolution_for_gray_images_keeps_its_other_settings(file):
         ("FILE:grouped", "3 channels in 3 groups, and these images have 1; give its function a"),
         ("FILE:wrong", "returns a int; it must return a torch.nn.Module"),
         ("FILE:fails", "mine.py fails in line .*not today"),
+        ("FILE:Picky", "Picky cannot take images of 1x28x28: KeyError$"),
         ("FILE:smal", "unknown network function 'smal'"),
         ("FILE", "which network function of"),
     ],

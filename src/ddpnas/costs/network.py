@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpnas.costs.formulas import ATEN_FORMULAS, find_formula, warn_without_formula
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import DdpnasError, OptionError, nearest, reason_of
 from ddpnas.space.copies import copied
 from ddpnas.space.meta import move_to_meta, on_meta
 from ddpnas.utils.settings import Count, checked, checks_arguments
@@ -82,6 +82,9 @@ def count_network(
         the most bytes that inputs, outputs and intermediate tensors hold at one time when torch
         runs the network operation by operation, without weights and the work space of convolutions.
 
+    Raises:
+        OptionError: The network fails on such an input.
+
     Example:
         >>> costs = count_network(nn.Linear(4, 2), (4,))
         >>> costs["macs"], costs["params"]
@@ -96,9 +99,11 @@ def count_network(
 
     try:
         macs, written = total_costs(operation_costs(run))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except DdpnasError:
+        raise
+    except Exception as error:
         raise OptionError(
-            f"the network cannot be run on an input of shape {shape}: {str(error).splitlines()[0]}"
+            f"the network cannot be run on an input of shape {shape}: {reason_of(error)}"
         ) from error
     parameters, buffers = own_tensors(network.modules())
     return {

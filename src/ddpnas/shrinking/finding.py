@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ddpnas.errors import OptionError, SpaceError
+from ddpnas.errors import OptionError, SpaceError, reason_of
 from ddpnas.shrinking._classes import groups_of
 from ddpnas.shrinking._labels import Reason
 from ddpnas.shrinking._trace import Trace, made_by_a_run, trace
@@ -89,7 +89,7 @@ def find_groups(
     except Exception as error:
         raise SpaceError(
             f"{type(model).__name__} does not run on an input of "
-            f"{'x'.join(map(str, input_shape))}{_where(error)}: {' '.join(str(error).split())}"
+            f"{'x'.join(map(str, input_shape))}{_where(error)}: {reason_of(error)}"
         ) from error
     groups = [_unmade(group, new) for group in groups_of(whole, options)]
     groups = _kept(groups, keep)
@@ -245,8 +245,7 @@ def _failure(
     try:
         found = look(cut)
     except Exception as error:  # noqa: BLE001 - whatever the network's code raises
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return f"cut, the network fails: {lines[0][:100]}"
+        return f"cut, the network fails: {reason_of(error)[:100]}"
     before, after = [], []
     for axis, channels in whole.axes.items():
         before.append(channels[positions[axis]] if axis in positions else channels)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from ddpnas.errors import DdpnasError, SpaceError
+from ddpnas.errors import DdpnasError, SpaceError, reason_of
 from ddpnas.space.supernet import Choice, Condition
 
 __all__ = ["Visit", "as_space_error", "check_network", "forget_visit", "visit_options"]
@@ -277,5 +277,4 @@ def as_space_error(what: str) -> Iterator[None]:
     except DdpnasError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise SpaceError(f"{what} fails: {reason}") from error
+        raise SpaceError(f"{what} fails: {reason_of(error)}") from error

@@ -17,7 +17,7 @@ from torch.nn import functional
 from ddpnas.data.data import Data
 from ddpnas.data.loader import Loader
 from ddpnas.data.preprocessing import Preprocessing
-from ddpnas.errors import OptionError
+from ddpnas.errors import OptionError, reason_of
 from ddpnas.space.copies import copied
 from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.pretrained import OpenedNetwork, open_network, refuse_own_code
@@ -127,13 +127,13 @@ def as_teacher(
     [(one, _)] = Loader(data, [data.train.subset([0])], device).eval_batches(1)
     try:
         teacher(one)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:
         if is_out_of_memory(error):
             raise
         shape = "x".join(map(str, data.input_shape))
         raise OptionError(
             f"the teacher {given.name} fails on inputs of shape {shape}, those of {data.name}: "
-            f"{' '.join(str(error).split())[:200]}; give one that takes them"
+            f"{reason_of(error)}; give one that takes them"
         ) from error
     return teacher
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpnas.data.preprocessing import Preprocessing
-from ddpnas.errors import OptionError, nearest
+from ddpnas.errors import DdpnasError, OptionError, nearest, reason_of
 from ddpnas.space.user_code import UserCode, as_user_error, names_file
 from ddpnas.training._heads import first_convolution, replace_head, replace_layer, with_inputs
 
@@ -112,13 +112,14 @@ class NamedNetwork(abc.ABC):
         try:
             with torch.no_grad():
                 output = network.eval()(torch.zeros(1, *input_shape))
-        except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
+        except DdpnasError:
+            raise
+        except Exception as error:
             own = self.preprocessing
             size = f"; its own are {own.shape[-1]} pixels a side (--image-size)" if own else ""
-            reason = " ".join((str(error) or type(error).__name__).splitlines()[:1])
             raise OptionError(
-                f"the network {self.name} cannot take images of {shape}: {reason[:200]}{size}"
-            ) from None
+                f"the network {self.name} cannot take images of {shape}: {reason_of(error)}{size}"
+            ) from error
         if not isinstance(output, Tensor) or output.ndim != 2:
             raise OptionError(f"the network {self.name} is not a plain classifier")
         return output.shape[1]
