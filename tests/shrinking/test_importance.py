@@ -138,6 +138,26 @@ def test_large_channels_that_cancel_each_other_go_first_by_outputs_only(padding)
     assert noise_removed("producers") < 0.6 and noise_removed("consumers") < 0.6
 
 
+class Named(nn.Module):
+    """Gives its layer the input by name."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(input=x)
+
+
+def test_layers_that_are_called_by_keyword_are_followed_too():
+    network = trapped()
+    groups, batches = find_groups(network, INPUT), [(images(16), torch.arange(16) % 3)]
+    [expected] = order_channels(network, groups, "outputs", batches)["0"]
+    network[2], network[5] = Named(network[2]), Named(network[5])
+    [found] = order_channels(network, find_groups(network, INPUT), "outputs", batches)["0"]
+    assert found.tolist() == expected.tolist()
+
+
 def test_outputs_are_rebuilt_better_than_by_random_channels():
     network, rng = trained(Residual()), np.random.default_rng(0)
     groups = find_groups(network, INPUT)

@@ -18,6 +18,7 @@ groups can be followed. Where only others use the channels, there is no such ord
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -56,12 +57,13 @@ def reconstruct(
     generator = torch.Generator().manual_seed(0)
     of_each = math.ceil(_IMAGES / len(batches))
 
-    def keep(layer: str, module: nn.Module, inputs: Tensor) -> None:
+    def keep(layer: str, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        inputs = [*args, *named.values()][0]
         seen[layer].append(_patches(module, inputs[:of_each].detach(), generator))
 
     handles = [
         model.get_submodule(layer).register_forward_pre_hook(
-            lambda module, args, layer=layer: keep(layer, module, args[0])
+            functools.partial(keep, layer), with_kwargs=True
         )
         for layer in users
     ]
