@@ -141,7 +141,7 @@ def test_what_is_not_published_is_said():
             open_network(name)
 
 
-@pytest.mark.parametrize("form", ["safetensors", "pth", "checkpoint", "parallel"])
+@pytest.mark.parametrize("form", ["safetensors", "pth", "checkpoint", "parallel", "both"])
 def test_a_file_of_weights_takes_the_place_of_the_hub(offline, tmp_path, form):
     state = published().state_dict()
     file = tmp_path / ("net.safetensors" if form == "safetensors" else "net.pth")
@@ -151,8 +151,9 @@ def test_a_file_of_weights_takes_the_place_of_the_hub(offline, tmp_path, form):
         torch.save(state, file)
     elif form == "checkpoint":
         torch.save({"epoch": 3, "state_dict": state}, file)
-    else:
-        torch.save({"model": {f"module.{name}": t for name, t in state.items()}}, file)
+    else:  # DistributedDataParallel inside torch.compile, and that once more
+        wrappers = {"parallel": "module.", "both": "_orig_mod.module._orig_mod."}
+        torch.save({"model": {f"{wrappers[form]}{name}": t for name, t in state.items()}}, file)
     opened = open_network(NAME, weights=file)
     x = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(opened.model.eval()(x), published().eval()(x))

@@ -52,9 +52,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise OptionError(
             f"{path} holds no state dict; save one: torch.save(net.state_dict(), ...)"
         )
-    for wrapper in _WRAPPERS:
-        if all(name.startswith(wrapper) for name in tensors):
-            tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
+    tensors = _unwrapped(tensors)
     for name, value in tensors.items():
         if value.is_floating_point() and value.isnan().any():
             raise OptionError(f"{path} holds values in {name!r} that are not numbers")
@@ -64,6 +62,14 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def _inside(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
     found = (content[key] for key in _INSIDE if isinstance(content.get(key), Mapping))
     return next(found, None)
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors by their names in the network itself, whatever wraps it, and how often."""
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in tensors):
+            return _unwrapped({name.removeprefix(wrapper): t for name, t in tensors.items()})
+    return tensors
 
 
 def _unpickled(path: Path) -> Any:
