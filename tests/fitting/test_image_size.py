@@ -66,6 +66,13 @@ def test_more_time_takes_larger_images_up_to_those_of_the_library(planned):
     assert sizes[0] == 32 and sizes[-1] == 224 and len(set(sizes)) >= 4
 
 
+def test_what_is_said_of_images_is_said_once(planned, caplog):
+    caplog.set_level("INFO", "ddpnas")
+    assert planned(24_000) == 224
+    held_out = [r for r in caplog.records if "held out to test" in r.getMessage()]
+    assert len(held_out) == 1
+
+
 def test_the_time_is_enough_for_the_steps_that_images_of_a_size_need(planned):
     step = 0.1
     for seconds in (20, 60, 240):

@@ -6,8 +6,10 @@ accuracy, until too few steps are left (records/fine-tuning.md).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,7 +97,20 @@ class Larger:
 
     def _resized(self, request: FitRequest, side: int) -> FitRequest:
         request.tell(f"images are resized to {side}x{side}, as the time allows; see --image-size")
-        return dataclasses.replace(request, data=self.read(side))
+        with _told_once():
+            return dataclasses.replace(request, data=self.read(side))
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Leave out what was told of the same images when they were read before."""
+    logger = logging.getLogger("ddpnas.data")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def takes(network: NamedNetwork, data: Data, side: int | None = None) -> bool:
