@@ -8,42 +8,36 @@ import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import torch
 
-from ddpnas.costs.table import CostTable
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, as_data, load_data
-from ddpnas.data.loader import default_batch_size
 from ddpnas.data.sieves import SieveConfig
 from ddpnas.errors import OptionError, RunError
 from ddpnas.export.trained import Export
 from ddpnas.fitting.baselines import check_baseline, check_baselines
 from ddpnas.fitting.fitted import Fitted
 from ddpnas.fitting.following import Session
-from ddpnas.fitting.image_size import Larger, takes
+from ddpnas.fitting.image_size import Larger
 from ddpnas.fitting.plan import FitPlan
-from ddpnas.fitting.planning import make_plan
-from ddpnas.fitting.request import FitRequest, TooShortError
+from ddpnas.fitting.prepared import NoMemoryError, Prepared, prepare_search, prepare_start
+from ddpnas.fitting.request import FitRequest
 from ddpnas.fitting.searched import NoRoomError, Searched
 from ddpnas.fitting.speed import teaching_seconds
-from ddpnas.fitting.started import RECIPE, Started, plan_started
+from ddpnas.fitting.started import Started
 from ddpnas.fitting.timed import split_limits
 from ddpnas.fitting.user_files import code_of, confirmed_networks, in_files
 from ddpnas.generation.limits import Limits, parse_limits
 from ddpnas.runs.folder import LATENCY, PLAN, RUN, RunFolder
 from ddpnas.runs.loop import search_seconds
 from ddpnas.runs.run import Run
-from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.training.device import pick_device
 from ddpnas.training.distillation import as_teacher
-from ddpnas.training.networks import find_network
-from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.pretrained import load_data_for, refuse_own_code
-from ddpnas.training.recipes import RECIPES, ClassWeights, Metric
+from ddpnas.training.recipes import ClassWeights, Metric
 from ddpnas.utils.onnx import need_onnx
 from ddpnas.utils.read import checked_content
 from ddpnas.utils.settings import Count, Pixels, Seed, checked, checks_arguments
@@ -52,17 +46,6 @@ from ddpnas.utils.shapes import Range
 __all__ = ["fit", "resume_fit"]
 
 Tell = Callable[[str], object]
-Planned = TypeVar("Planned")
-NO_ROOM = (
-    "there is not enough memory to train on a single image; give smaller images or tighter limits, "
-    "or close other programs"
-)
-
-
-class _NoRoomError(RunError):
-    """There is no memory for a single image."""
-
-
 _Minutes = Annotated[float, Range(above=0, most=1_000_000)]
 
 
@@ -215,13 +198,15 @@ def fit(
                 code=code_of(networks), images=data.fingerprint(), baseline_epochs={},
                 started=time.perf_counter() - begun, took=None,
             )  # fmt: skip
-            made = _Prepared(again, data)
+            made = Prepared(again, data)
         else:
             choose = threads is None
             if start is None:
-                made = _searching(request, choose_threads=choose)
+                made = prepare_search(request, choose_threads=choose)
             else:
-                made = _starting(request, str(start), _text(weights), larger, choose_threads=choose)
+                made = prepare_start(
+                    request, str(start), _text(weights), larger, choose_threads=choose
+                )
             made = made.trained_by(metric, class_weights)
         if not planned:  # only now it is known how large the designs are
             check_baselines(baselines, parse_limits(made.plan.limits), data)
@@ -230,95 +215,7 @@ def fit(
         return _run(made, session, overwrite=overwrite or out is None)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A plan with what was made for it.
-
-    Attributes:
-        plan: The plan.
-        data: The data, with images of the size that they are trained on.
-        space: The space of a search, if it is there already.
-        latency: Its latency table, if one was measured.
-        batch_size: Images a step for which there is memory; None for the usual number.
-    """
-
-    plan: FitPlan
-    data: Data
-    space: EdgeSpace | None = None
-    latency: CostTable | None = None
-    batch_size: int | None = None
-
-    def trained_by(self, metric: Metric, class_weights: ClassWeights) -> _Prepared:
-        """Return the same with what candidates are chosen by, and what all trainings share."""
-        shared: dict[str, Any] = {}
-        if class_weights != "none":
-            shared["class_weights"] = class_weights
-        if self.batch_size is not None:
-            shared["batch_size"] = self.batch_size
-        made = self.sharing(**shared)
-        if metric == "accuracy":
-            return made
-        evaluator = {**made.plan.evaluator_options, "metric": metric}
-        plan = dataclasses.replace(made.plan, evaluator_options=evaluator)
-        return dataclasses.replace(made, plan=plan)
-
-    def sharing(self, **settings: Any) -> _Prepared:
-        """Return the same with these settings in all trainings."""
-        plan = self.plan
-        evaluator = settings if plan.start is None else {}
-        plan = dataclasses.replace(
-            plan,
-            evaluator_options={**plan.evaluator_options, **evaluator},
-            recipe={**plan.recipe, **settings},
-        )
-        return dataclasses.replace(self, plan=plan)
-
-
-def _searching(request: FitRequest, *, choose_threads: bool) -> _Prepared:
-    """Return a new plan of a search, with a batch for which there is memory."""
-    (plan, space, latency), batch_size = _within_memory(
-        lambda size: make_plan(request, choose_threads=choose_threads, batch_size=size),
-        default_batch_size(len(request.data.train)), request.tell,
-    )  # fmt: skip
-    return _Prepared(plan, request.data, space, latency, batch_size)
-
-
-def _starting(
-    request: FitRequest,
-    start: str,
-    weights: str | None,
-    larger: Larger | None,
-    *,
-    choose_threads: bool,
-) -> _Prepared:
-    """Return a new plan that fine-tunes a network, on the largest images for which there is time.
-
-    Args:
-        request: What the fit was asked for.
-        start: See :func:`fit`.
-        weights: See :func:`fit`.
-        larger: Gives larger images; None if their size is not to be changed.
-        choose_threads: See :func:`plan_started`.
-    """
-    enlarged = request if larger is None else larger.of(request, start)
-
-    def planned(one: FitRequest) -> _Prepared:
-        plan, batch_size = _within_memory(
-            lambda size: plan_started(one, start, weights, size, choose_threads=choose_threads),
-            RECIPES[RECIPE].batch_size or 1, one.tell,
-        )  # fmt: skip
-        return _Prepared(plan, one.data, batch_size=batch_size)
-
-    try:
-        return planned(enlarged)
-    except (TooShortError, _NoRoomError) as error:
-        if enlarged is request or not takes(find_network(start), request.data):
-            raise
-        request.tell(f"the images stay as they are: {error}")
-    return planned(request)
-
-
-def _run(made: _Prepared, session: Session, *, overwrite: bool) -> Fitted:
+def _run(made: Prepared, session: Session, *, overwrite: bool) -> Fitted:
     """Follow a plan in a new folder; a race that lacks memory starts again with a smaller batch."""
     while True:
         # Closed before the next attempt, wherever this one fails.
@@ -334,7 +231,7 @@ def _run(made: _Prepared, session: Session, *, overwrite: bool) -> Fitted:
                 return Searched(made.plan, session, made.space).run(opened)
             except NoRoomError as error:  # in the race; a training halves its batch itself
                 if error.batch_size == 1:
-                    raise RunError(NO_ROOM) from None
+                    raise NoMemoryError from None
                 halved = error.batch_size // 2
         session.tell(f"not enough memory: the race starts again with {halved} images a step")
         made, overwrite = made.sharing(batch_size=halved), True
@@ -380,32 +277,6 @@ def resume_fit(
     images = data if isinstance(data, Data) else run.data(moved_to=data)
     with _threads(made.threads):
         return Searched(made, Session(images, path, True, begun, tell, named)).run(None)
-
-
-def _within_memory(
-    make: Callable[[int | None], Planned], batch_size: int, tell: Tell
-) -> tuple[Planned, int | None]:
-    """Return a plan, and the batch size for which there is memory; None for the usual one.
-
-    Args:
-        make: Makes the plan with a batch size, or with the usual one; it trains a few steps.
-        batch_size: The usual one.
-        tell: Takes lines of text.
-
-    Raises:
-        _NoRoomError: There is no memory for a single image.
-    """
-    halved = None
-    while True:
-        try:
-            return make(halved), halved
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        if batch_size == 1:
-            raise _NoRoomError(NO_ROOM)
-        halved = batch_size = batch_size // 2
-        tell(f"not enough memory: trying {batch_size} images a step")
 
 
 def _read(data: Any, image_size: int | None, *, start: str | Path | None) -> Data:
