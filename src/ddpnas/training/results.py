@@ -212,12 +212,12 @@ class TrainResult:
             named: ``named`` of the opened network, if the training started from one.
 
         Raises:
-            OptionError: A space without an architecture, or the reverse.
+            OptionError: A space without an architecture, or the reverse without ``named``.
             RunError: This result was read from a file, which holds figures only, or the folder is
                 in use or cannot be written.
         """
-        cut = space is None and named is not None
-        if (space is None) != (architecture is None) and not (cut or architecture == {}):
+        opened = space is None and named is not None  # its architecture is empty if it is whole
+        if (space is None) != (architecture is None) and not opened:
             raise OptionError("give both the space and the architecture of the network, or neither")
         if space is None or architecture is None:
             text, chosen = "", architecture or Architecture({})
