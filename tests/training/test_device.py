@@ -36,7 +36,8 @@ def test_placing_twice_adds_nothing():
     assert len(layer._forward_pre_hooks) == 1
     x = torch.randn(2, 4, 8, 8)
     expected = nn.functional.conv2d(x, layer.weight, layer.bias, 2)
-    assert torch.allclose(layer(x.contiguous(memory_format=torch.channels_last)), expected)
+    x = x.contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(layer(x), expected) and torch.allclose(layer(input=x), expected)
 
 
 def test_processes_sum_on_their_devices(monkeypatch):

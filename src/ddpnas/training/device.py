@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, TypeGuard, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ddpnas.errors import OptionError
 
@@ -54,7 +54,7 @@ def place(model: _Model, device: torch.device) -> _Model:
     spared = [m for m in model.modules() if device.type == "cpu" and _overruns(m)]
     for module in spared:
         if _keep_order not in module._forward_pre_hooks.values():
-            module.register_forward_pre_hook(_keep_order)
+            module.register_forward_pre_hook(_keep_order, with_kwargs=True)
     default = {id(module.weight) for module in spared}
     for parameter in model.parameters():
         if parameter.dim() == 4 and id(parameter) not in default:
@@ -71,11 +71,16 @@ def _overruns(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride
 
 
-def _keep_order(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+def _keep_order(
+    module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Give such a convolution its input with channels first, while gradients are computed."""
-    if torch.is_grad_enabled() and inputs[0].shape[-3] < _FEW_CHANNELS:
-        return (inputs[0].contiguous(), *inputs[1:])
-    return None
+    given = [*args, *named.values()][0]
+    if not torch.is_grad_enabled() or given.shape[-3] >= _FEW_CHANNELS:
+        return None
+    if args:
+        return (given.contiguous(), *args[1:]), named
+    return (), {**named, next(iter(named)): given.contiguous()}
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
