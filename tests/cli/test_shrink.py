@@ -277,3 +277,29 @@ def test_weights_of_another_network_are_refused_with_the_tensors(network, tmp_pa
     assert main(command) == 2
     assert "none of the 1 tensors" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_shrink_of_a_trained_folder_goes_on(tmp_path, monkeypatch, capsys):
+    """Its network may be one of a space, which no name builds."""
+    data = load_data("sign-digits-small", image_size=8, limit_train_images=100)
+    space = ddpnas.create_space(
+        "edge", num_classes=10, input_shape=(3, 8, 8), limits={"macs": "100K"}
+    )
+    chosen = space.scaled("residual", {"macs": "100K"})
+    trained = ddpnas.train(space.build(chosen), data, epochs=1, device="cpu")
+    trained.save(tmp_path / "given", space=space, architecture=chosen)
+    command = ["shrink", "given", "--data", "sign-digits-small", "--limit", "macs=80%"]
+    command += ["--image-size", "8", "--limit-train-images", "100", "--epochs", "1"]
+
+    def stop(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("ddpnas.shrinking._phases.score_candidates", stop)
+        assert main([*command, "--candidates", "1", "--device", "cpu", "--out", "small"]) == 130
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert main(["resume", str(tmp_path / "small")]) == 0
+    assert "MACs in the file" in capsys.readouterr().out

@@ -36,7 +36,12 @@ from ddpnas.shrinking.shrunk import Shrunk
 from ddpnas.shrinking.task import ShrinkTask
 from ddpnas.shrinking.width_scores import WidthScores, predicted_rise
 from ddpnas.training.networks import find_network
-from ddpnas.training.pretrained import OpenedNetwork, load_data_for, open_network
+from ddpnas.training.pretrained import (
+    OpenedNetwork,
+    is_trained_folder,
+    load_data_for,
+    open_network,
+)
 from ddpnas.utils.duration import duration
 from ddpnas.utils.settings import Count, Epochs, MostImages, Pixels
 from ddpnas.utils.shapes import Range
@@ -289,6 +294,7 @@ def _planned(options: Namespace) -> ShrinkTask:
     return ShrinkTask.plan(
         opened.model, opened.prepare(data), options.limit, settings,
         costs=options.costs, named=opened.named, weights=options.weights,
+        trained=options.network if is_trained_folder(options.network) else None,
     )  # fmt: skip
 
 

@@ -72,7 +72,8 @@ class ShrinkPlan:
         settings: The settings.
         limits: Limits of the network, as text; shares are turned into costs.
         phases: Name of a phase -> seconds that it should take.
-        network: Name of the given network; None for one of a Python program.
+        network: Name of the given network, or the absolute path of the folder that holds it; None
+            for one of a Python program.
         weights: File of its weights, as an absolute path; None for its own.
         data: Arguments of :func:`ddpnas.load_data` for the images; None for Python objects.
         given: A hash of the given network's weights.

@@ -85,6 +85,7 @@ class ShrinkTask:
         *,
         costs: Sequence[CostTable | str | Path] = (),
         named: NamedNetwork | None = None,
+        trained: str | Path | None = None,
         weights: str | Path | None = None,
         writes: bool = True,
     ) -> Self:
@@ -97,6 +98,7 @@ class ShrinkTask:
             settings: The settings.
             costs: Further cost tables of its widths, or the JSON files that hold them.
             named: What builds the network by name.
+            trained: The folder that holds it, if ddpnas has trained it.
             weights: File of its weights, if they are not its own.
             writes: Whether files are exported at the end.
 
@@ -136,13 +138,16 @@ class ShrinkTask:
                     settings.epochs, usual, settings.minutes,
                 )  # fmt: skip
         code = None if named is None else named.code
+        network = None if named is None else named.name
+        if trained is not None:
+            network = str(expanded(trained).resolve())
         followed = ShrinkPlan(
             settings=settings,
             limits={name: str(limit) for name, limit in asked.items()},
             phases={} if estimate is None else estimate.phases(data),
             given=OpenedNetwork(model, "").fingerprint(),
             images=data.fingerprint(),
-            network=None if named is None else named.name,
+            network=network,
             weights=None if weights is None else str(expanded(weights).resolve()),
             code=None if code is None else dict(code.fingerprint()),
             data=dict(data.source) or None,

@@ -31,6 +31,7 @@ from ddpnas.utils.settings import Count, Seed, checked, checks_arguments
 
 __all__ = [
     "OpenedNetwork",
+    "is_trained_folder",
     "library_preprocessing",
     "load_data_for",
     "open_network",
@@ -154,7 +155,7 @@ def open_network(
     if num_classes is not None:
         num_classes = checked("num_classes of open_network()", Count, num_classes)
     seed = checked("seed of open_network()", Seed, seed)
-    if _is_folder(name):
+    if is_trained_folder(name):
         if weights is not None:
             raise OptionError(f"{name} has its own weights; leave --weights out, or give {FORMS}")
         return _of_folder(name, _trained(name, code), num_classes, input_shape, seed)
@@ -189,7 +190,7 @@ def library_preprocessing(name: str | Path, *, code: str | None = None) -> Prepr
         >>> library_preprocessing("timm:tf_efficientnet_lite0").interpolation
         'bicubic'
     """
-    if _is_folder(str(name)):
+    if is_trained_folder(str(name)):
         return _trained(str(name), code).preprocessing
     return find_network(str(name)).preprocessing
 
@@ -238,7 +239,7 @@ def refuse_own_code(name: str | Path, option: str, *, weights: bool) -> None:
         OptionError: The network is code in a file; the message says how to give it instead.
     """
     name = str(name)
-    if not _is_folder(name) or (code := own_code(name)) is None:
+    if not is_trained_folder(name) or (code := own_code(name)) is None:
         return
     what, copy, is_cut = code
     file = copy.parent / "model.safetensors"
@@ -254,7 +255,12 @@ def refuse_own_code(name: str | Path, option: str, *, weights: bool) -> None:
     )
 
 
-def _is_folder(name: str) -> bool:
+def is_trained_folder(name: str) -> bool:
+    """Return whether a name is that of a folder, and not of a library's network or a file's.
+
+    Raises:
+        OptionError: It is none of these.
+    """
     if name.startswith(("timm:", "torchvision:")) or names_file(name):
         return False
     if Path(name).is_dir():
