@@ -209,6 +209,8 @@ def competitor(
                 return space.build(chosen)
 
         searching = time.perf_counter() - begun
+        if searching >= seconds:
+            raise SystemExit(f"{name} alone took {searching:.0f} s, of {seconds:g} for all")
         model, about = alone(make, data, seconds - searching, seed)
         took = time.perf_counter() - begun
         about["searching"] = round(searching, 2)
@@ -297,6 +299,7 @@ def run(options: argparse.Namespace) -> None:
     """Run all missing cells, one on each core."""
     waiting = list(cells(options))
     free, running = list(options.cores), dict[subprocess.Popen[bytes], int]()
+    failed = 0
     while waiting or running:
         while waiting and free:
             core = free.pop()
@@ -307,8 +310,9 @@ def run(options: argparse.Namespace) -> None:
         time.sleep(0.5)
         for process in [p for p in running if p.poll() is not None]:
             free.append(running.pop(process))
-            if process.returncode:
-                raise SystemExit(process.returncode)
+            failed += process.returncode != 0
+    if failed:
+        raise SystemExit(f"{failed} cells failed")
 
 
 def table(folder: Path) -> None:

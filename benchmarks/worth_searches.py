@@ -54,18 +54,20 @@ def by_default(
     begun = time.perf_counter()
     space, costs, _ = _prepared(data, limit, seconds)
     few = _part(data)
-    each = {"cycles_per_stage": 1}
-    evaluations = ddpnas.create_strategy("ddpnas", space, **each).evaluations
     tried = ddpnas.search(
         space, few, "random", seed=seed, strategy_options={"evaluations": _TRIED}, device="cpu",
         evaluator_options={"warmup_epochs": 1},
     ).history  # fmt: skip
     scoring = min(record["seconds"] for record in tried)
     epoch = tried[0]["seconds"] - scoring
-    left = seconds - (time.perf_counter() - begun) - evaluations * scoring
+    left = seconds - (time.perf_counter() - begun)
+    # The paper's schedule, with a cycle a stage, or as many scores as half of the time allows.
+    schedule = ddpnas.create_strategy("ddpnas", space, cycles_per_stage=1).evaluations
+    scores = min(schedule, int(left / 2 / scoring))
+    options = {"cycles_per_stage": 1} if scores == schedule else {"evaluations": max(1, scores)}
     found = ddpnas.search(
-        space, few, seed=seed, strategy_options=each, device="cpu",
-        evaluator_options={"warmup_epochs": max(1, int(left / epoch))},
+        space, few, seed=seed, strategy_options=options, device="cpu",
+        evaluator_options={"warmup_epochs": max(1, int((left - scores * scoring) / epoch))},
     )  # fmt: skip
     return space, ddpnas.generate(found.distribution, space, limit, costs).architecture
 
