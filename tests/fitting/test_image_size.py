@@ -41,7 +41,7 @@ def planned(photos, weights, monkeypatch):
     """
 
     def plan(seconds, step=0.1, limits=None, data=photos, start=NETWORK, **options):
-        def epoch_seconds(network, data, recipe, device):
+        def epoch_seconds(network, data, recipe, device, *, choose):
             steps = max(1, len(data.train) // 64)
             return steps * step * (data.input_shape[-1] / 64) ** 2
 
@@ -51,7 +51,7 @@ def planned(photos, weights, monkeypatch):
 
         sizes = []
         with monkeypatch.context() as patched:
-            patched.setattr("ddpnas.fitting.image_size.epoch_seconds", epoch_seconds)
+            patched.setattr("ddpnas.fitting.image_size.epoch_seconds_by_threads", epoch_seconds)
             patched.setattr("ddpnas.fitting.started.epoch_seconds_by_threads", measure)
             with pytest.raises(_EnoughError):
                 ddpnas.fit(data, limits, seconds / 60, start=start, weights=weights, **options)
@@ -99,7 +99,9 @@ def test_images_stay_as_they_are_where_an_estimate_was_wrong(photos, weights, mo
         return 1e6  # seconds of an epoch
 
     sizes = []
-    monkeypatch.setattr("ddpnas.fitting.image_size.epoch_seconds", lambda *given: 1e-3)
+    monkeypatch.setattr(
+        "ddpnas.fitting.image_size.epoch_seconds_by_threads", lambda *given, **named: 1e-3
+    )
     monkeypatch.setattr("ddpnas.fitting.started.epoch_seconds_by_threads", measure)
     with pytest.raises(_EnoughError):
         ddpnas.fit(photos, None, 1.0, start=NETWORK, weights=weights)
@@ -130,7 +132,9 @@ def test_a_network_that_takes_none_so_small_gets_the_smallest_that_it_takes(
         raise _EnoughError
 
     sizes = []
-    monkeypatch.setattr("ddpnas.fitting.image_size.epoch_seconds", lambda *given: 1e6)
+    monkeypatch.setattr(
+        "ddpnas.fitting.image_size.epoch_seconds_by_threads", lambda *given, **named: 1e6
+    )
     monkeypatch.setattr("ddpnas.fitting.started.open_network", opened)
     with pytest.raises(_EnoughError):
         ddpnas.fit(photos, None, 1.0, start=f"torchvision:{name}")
@@ -140,7 +144,9 @@ def test_a_network_that_takes_none_so_small_gets_the_smallest_that_it_takes(
 def test_a_network_that_takes_no_small_images_asks_for_more_minutes(photos, tmp_path, monkeypatch):
     torch.save(find_network("torchvision:alexnet").build(2, (3, 64, 64)).state_dict(),
                file := tmp_path / "alexnet.pth")  # fmt: skip
-    monkeypatch.setattr("ddpnas.fitting.image_size.epoch_seconds", lambda *given: 1e-3)
+    monkeypatch.setattr(
+        "ddpnas.fitting.image_size.epoch_seconds_by_threads", lambda *given, **named: 1e-3
+    )
     monkeypatch.setattr(
         "ddpnas.fitting.started.epoch_seconds_by_threads", lambda *given, **named: 1e6
     )

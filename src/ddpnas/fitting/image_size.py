@@ -19,7 +19,7 @@ from ddpnas.data.data import Data
 from ddpnas.data.splits import TensorSplit
 from ddpnas.errors import OptionError
 from ddpnas.fitting.request import FitRequest
-from ddpnas.fitting.speed import epoch_seconds
+from ddpnas.fitting.speed import epoch_seconds_by_threads
 from ddpnas.fitting.started import RECIPE, check_limits
 from ddpnas.relaxed.memory import free_bytes
 from ddpnas.training.device import pick_device
@@ -52,7 +52,7 @@ class Larger:
     read: Callable[[int], Data]
     reading: float
 
-    def of(self, request: FitRequest, start: str) -> FitRequest:
+    def of(self, request: FitRequest, start: str, *, choose_threads: bool) -> FitRequest:
         """Return the request with images as large as time, memory and limits allow.
 
         They are at most as large as those that the library trained its network on. A network that
@@ -62,6 +62,7 @@ class Larger:
             request: Its images are the smallest in question.
             start: Name of the network, see :func:`ddpnas.open_network`. Only those of timm and
                 torchvision say how large their images were; with others, nothing changes.
+            choose_threads: Whether the number of threads may be changed to what is faster.
 
         Raises:
             OptionError: There is no such network.
@@ -73,8 +74,10 @@ class Larger:
             return request
         smallest, own = data.input_shape[-1], network.preprocessing.shape[-1]
         larger = [side for side in (*range(0, own, _MULTIPLE), own) if side > smallest]
-        timed, step = _timed_step(request, network, [smallest, *larger])
-        if not larger or step is None:
+        if not larger:
+            return request
+        timed, step = _timed_step(request, network, [smallest, *larger], choose_threads)
+        if step is None:
             return request
         for side in reversed(larger):
             each = step * (side / timed) ** 2
@@ -124,24 +127,26 @@ def takes(network: NamedNetwork, data: Data, side: int | None = None) -> bool:
 
 
 def _timed_step(
-    request: FitRequest, network: NamedNetwork, sides: Sequence[int]
+    request: FitRequest, network: NamedNetwork, sides: Sequence[int], choose_threads: bool
 ) -> tuple[int, float | None]:
     """Return how large images were shown, and the seconds of a step; None if memory ran out."""
     largest = sides[-1]
     first = next(side for side in sides if side >= min(_TIMED, largest))
     for side in (first, *(side for side in _LATER if first < side < largest)):
         try:
-            return side, _step_seconds(request, network, side)
+            return side, _step_seconds(request, network, side, choose_threads)
         except OptionError:  # it takes none so small
             continue
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             return side, None
-    return largest, _step_seconds(request, network, largest)
+    return largest, _step_seconds(request, network, largest, choose_threads)
 
 
-def _step_seconds(request: FitRequest, network: NamedNetwork, side: int) -> float:
+def _step_seconds(
+    request: FitRequest, network: NamedNetwork, side: int, choose_threads: bool
+) -> float:
     """Return the seconds of a training step on images of a size.
 
     Raises:
@@ -154,9 +159,8 @@ def _step_seconds(request: FitRequest, network: NamedNetwork, side: int) -> floa
         model = network.build(len(data.classes), shape)
         images = torch.randint(256, (batch, *shape), dtype=torch.uint8)
     few = TensorSplit(images, torch.arange(batch) % len(data.classes))
-    return epoch_seconds(
-        model, dataclasses.replace(data, train=few, input_shape=shape), recipe, request.device
-    )
+    shown = dataclasses.replace(data, train=few, input_shape=shape)
+    return epoch_seconds_by_threads(model, shown, recipe, request.device, choose=choose_threads)
 
 
 def _is_allowed(request: FitRequest, network: NamedNetwork, side: int) -> bool:

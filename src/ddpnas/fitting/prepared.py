@@ -106,11 +106,14 @@ def prepare_start(
         larger: Gives larger images; None if their size is not to be changed.
         choose_threads: See :func:`plan_started`.
     """
-    enlarged = request if larger is None else larger.of(request, start)
+    enlarged = request
+    if larger is not None:
+        enlarged = larger.of(request, start, choose_threads=choose_threads)
 
     def planned(one: FitRequest) -> Prepared:
+        choose = choose_threads and one is request  # otherwise they were chosen with the size
         plan, batch_size = _within_memory(
-            lambda size: plan_started(one, start, weights, size, choose_threads=choose_threads),
+            lambda size: plan_started(one, start, weights, size, choose_threads=choose),
             RECIPES[RECIPE].batch_size or 1, one.tell,
         )  # fmt: skip
         return Prepared(plan, one.data, batch_size=batch_size)
