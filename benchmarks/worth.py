@@ -10,7 +10,7 @@ one on each core. Each cell is a JSON file in ``--out``; cells that are there ar
     python -m benchmarks.worth --settings fashion-{0.5,1,2,4,8}m --seconds 60
     python -m benchmarks.worth --settings fashion-0.6ms cifar-1.5ms --competitors fit residual
     python -m benchmarks.worth --competitors fit+random fit+dynamics --seconds 120 --seeds 0
-    python -m benchmarks.worth --competitors search tiered --seconds 300 --seeds 0
+    python -m benchmarks.worth --competitors search inherit tiered --seconds 300 --seeds 0
     python -m benchmarks.worth --settings photos hands --competitors start tuned-32 tuned-64
     python -m benchmarks.worth --table
 
@@ -56,6 +56,7 @@ from ddpnas.fitting.timed import LATENCY, TimedLimits, split_limits
 from ddpnas.generation.best import sample_within
 from ddpnas.generation.limits import parse_limits
 from ddpnas.space import Architecture
+from ddpnas.space.copies import copied
 from ddpnas.spaces.edge import EdgeSpace
 from ddpnas.training.recipes import create_recipe
 from ddpnas.utils.seeds import seeded
@@ -198,13 +199,16 @@ def competitor(
         race = [{k: r[k] for k in ("accuracy", "epochs")} for r in raced]
         about = {"epochs": len(fitted.trained.history), "phases": phases, "race": race}
     else:
+        begins: nn.Module | None = None
         if name in SEARCHES:
-            space, chosen = SEARCHES[name](data, limit, seconds / 2, seed)
+            space, chosen, begins = SEARCHES[name](data, limit, seconds / 2, seed)
         else:
             space, chosen = by_hand(name, data, limit, seed)
             begun = time.perf_counter()
 
         def make() -> nn.Module:
+            if begins is not None:
+                return copied(begins)
             with seeded(seed):
                 return space.build(chosen)
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from torch import nn
+
 import ddpnas
 from ddpnas.cli._presets import PRESETS
 from ddpnas.fitting.timed import LATENCY, TimedLimits, split_limits
@@ -27,7 +29,9 @@ _TABLE = 0.1  # share of the seconds for a latency table, about
 _PART = 4  # every fourth image is searched on: all of them take too long for some epochs
 _TRIED = 8  # paths that are scored to see how long it takes
 
-Search = Callable[[ddpnas.Data, Mapping[str, float], float, int], tuple[EdgeSpace, Architecture]]
+# Space, architecture, and the network if it has weights already.
+Found = tuple[EdgeSpace, Architecture, nn.Module | None]
+Search = Callable[[ddpnas.Data, Mapping[str, float], float, int], Found]
 
 
 def space_within(data: ddpnas.Data, limit: Mapping[str, float]) -> tuple[EdgeSpace, float]:
@@ -47,10 +51,13 @@ def space_within(data: ddpnas.Data, limit: Mapping[str, float]) -> tuple[EdgeSpa
     return cast(EdgeSpace, ddpnas.create_space("edge", **fitting, limits={"macs": macs})), macs
 
 
-def by_default(
-    data: ddpnas.Data, limit: Mapping[str, float], seconds: float, seed: int
-) -> tuple[EdgeSpace, Architecture]:
+def by_default(data: ddpnas.Data, limit: Mapping[str, float], seconds: float, seed: int) -> Found:
     """Search with the defaults of ``ddpnas search``, for as many epochs as there is time."""
+    return *inheriting(data, limit, seconds, seed)[:2], None
+
+
+def inheriting(data: ddpnas.Data, limit: Mapping[str, float], seconds: float, seed: int) -> Found:
+    """Search in the same way; what is found begins with its part of the shared weights."""
     begun = time.perf_counter()
     space, costs, _ = _prepared(data, limit, seconds)
     few = _part(data)
@@ -65,16 +72,18 @@ def by_default(
     schedule = ddpnas.create_strategy("ddpnas", space, cycles_per_stage=1).evaluations
     scores = min(schedule, int(left / 2 / scoring))
     options = {"cycles_per_stage": 1} if scores == schedule else {"evaluations": max(1, scores)}
-    found = ddpnas.search(
-        space, few, seed=seed, strategy_options=options, device="cpu",
-        evaluator_options={"warmup_epochs": max(1, int((left - scores * scoring) / epoch))},
-    )  # fmt: skip
-    return space, ddpnas.generate(found.distribution, space, limit, costs).architecture
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        found = ddpnas.search(
+            space, few, seed=seed, strategy_options=options, device="cpu", out=out,
+            evaluator_options={"warmup_epochs": max(1, int((left - scores * scoring) / epoch))},
+        )  # fmt: skip
+        shared = cast(Any, ddpnas.runs.Run(out).evaluator(space, few, device="cpu")).supernet
+    chosen = ddpnas.generate(found.distribution, space, limit, costs).architecture
+    return space, chosen, space.build(chosen, weights_from=shared)
 
 
-def tiered(
-    data: ddpnas.Data, limit: Mapping[str, float], seconds: float, seed: int
-) -> tuple[EdgeSpace, Architecture]:
+def tiered(data: ddpnas.Data, limit: Mapping[str, float], seconds: float, seed: int) -> Found:
     """Search with the preset "tiered", with the limited cost in its loss."""
     begun = time.perf_counter()
     space, costs, table = _prepared(data, limit, seconds)
@@ -90,7 +99,7 @@ def tiered(
             strategy_options={**preset["strategy_options"], "cost": cost, "seconds": left},
             device="cpu",
         )  # fmt: skip
-    return space, ddpnas.generate(found.distribution, space, limit, costs).architecture
+    return space, ddpnas.generate(found.distribution, space, limit, costs).architecture, None
 
 
 def _part(data: ddpnas.Data) -> ddpnas.Data:
@@ -113,4 +122,4 @@ def _prepared(
     return space, {**costs, LATENCY: table}, table
 
 
-SEARCHES: dict[str, Search] = {"search": by_default, "tiered": tiered}
+SEARCHES: dict[str, Search] = {"search": by_default, "inherit": inheriting, "tiered": tiered}
