@@ -178,7 +178,7 @@ def test_outputs_are_rebuilt_better_than_by_random_channels():
 
 
 class Own(nn.Module):
-    """A 1x1 convolution with a parameter and an operation of its own."""
+    """A 1x1 convolution that is not torch's own module."""
 
     def __init__(self):
         super().__init__()

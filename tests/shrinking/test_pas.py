@@ -276,7 +276,7 @@ def test_a_training_with_masks_that_diverges_ends(stripes):
 
 
 class Own(nn.Module):
-    """A linear layer over channels, with an operation of its own."""
+    """A linear layer over channels that is not torch's own module."""
 
     def __init__(self):
         super().__init__()

@@ -190,8 +190,10 @@ def fit(
     ):
         if teacher is not None:  # its network is made here and again for the final training
             asked_on = pick_device(device if followed is None else followed.device)
-            taught = teaching_seconds(as_teacher(teacher, data, asked_on), data, asked_on)
-            request = dataclasses.replace(request, teaching=taught)
+            opened = as_teacher(teacher, data, asked_on)
+            if followed is None:
+                taught = teaching_seconds(opened, data, asked_on)
+                request = dataclasses.replace(request, teaching=taught)
         if followed is not None:
             again = dataclasses.replace(
                 followed, export=export, baselines=list(baselines), data=dict(data.source) or None,

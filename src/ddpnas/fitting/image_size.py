@@ -6,10 +6,9 @@ accuracy, until too few steps are left (records/fine-tuning.md).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +27,7 @@ from ddpnas.training.out_of_memory import is_out_of_memory
 from ddpnas.training.protections import trained_items
 from ddpnas.training.recipes import create_recipe
 from ddpnas.utils.memory import free_memory
+from ddpnas.utils.quiet import quieted
 from ddpnas.utils.seeds import seeded
 
 __all__ = ["Larger", "takes"]
@@ -45,8 +45,8 @@ class Larger:
     """Larger images of the same data.
 
     Attributes:
-        read: Returns the data with images of so many pixels a side.
-        reading: Seconds that this takes.
+        read: Returns the data with square images; takes their side in pixels.
+        reading: Seconds that reading takes.
     """
 
     read: Callable[[int], Data]
@@ -100,24 +100,18 @@ class Larger:
 
     def _resized(self, request: FitRequest, side: int) -> FitRequest:
         request.tell(f"images are resized to {side}x{side}, as the time allows; see --image-size")
-        with _told_once():
+        with quieted("ddpnas.data", logging.WARNING):  # it was said when they were read before
             return dataclasses.replace(request, data=self.read(side))
 
 
-@contextlib.contextmanager
-def _told_once() -> Iterator[None]:
-    """Leave out what was told of the same images when they were read before."""
-    logger = logging.getLogger("ddpnas.data")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
 def takes(network: NamedNetwork, data: Data, side: int | None = None) -> bool:
-    """Return whether a network takes images of so many pixels a side; by default, of the data."""
+    """Return whether a network takes square images.
+
+    Args:
+        network: The network.
+        data: Says how many classes and channels there are.
+        side: Side of the images in pixels; by default that of the data.
+    """
     shape = data.input_shape if side is None else (data.input_shape[0], side, side)
     try:
         network.build(len(data.classes), shape)

@@ -24,6 +24,7 @@ from ddpnas.data.preprocessing import Preprocessing
 from ddpnas.errors import DdpnasError, OptionError, nearest, reason_of
 from ddpnas.space.user_code import UserCode, as_user_error, names_file
 from ddpnas.training._heads import first_convolution, replace_head, replace_layer, with_inputs
+from ddpnas.utils.quiet import quieted
 
 __all__ = ["FORMS", "NamedNetwork", "find_baseline", "find_network"]
 
@@ -314,19 +315,16 @@ class _File(NamedNetwork):
 def _downloaded(name: str, call: Callable[[], Any]) -> Any:
     """Return what a library downloads; its HTTP clients raise errors of many kinds."""
     logger.info("the weights of %s come from its cache, or are downloaded now", name)
-    hub = logging.getLogger("huggingface_hub")
-    before = hub.level
-    hub.setLevel(logging.ERROR)  # without a connection it warns of each of its many attempts
     try:
-        return call()
+        # Without a connection the hub's client warns of each of its many attempts.
+        with quieted("huggingface_hub", logging.ERROR):
+            return call()
     except Exception as error:
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 150, placeholder=" ...")
         raise OptionError(
             f"the weights of {name} cannot be downloaded ({reason}); give a file that holds them: "
             f"--weights FILE (from Python: weights=...)"
         ) from error
-    finally:
-        hub.setLevel(before)
 
 
 def _unpublished(name: str) -> OptionError:

@@ -7,15 +7,15 @@ they are.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ddpnas.data.data import Data
 from ddpnas.data.load import DataConfig, list_data, load_data
 from ddpnas.errors import DataError, RunError
+from ddpnas.utils.quiet import quieted
 from ddpnas.utils.read import checked_content
 
 __all__ = ["find_images", "read_images"]
@@ -72,7 +72,8 @@ def find_images(kept: Mapping[str, Any], data: str | Path) -> Data | None:
         return None
     checked_content(source, DataConfig, "the source of the data of this network")
     try:
-        with _silent():  # messages about its splits are true only if the data are the same
+        # What is said of their splits is true only if the data are the same.
+        with quieted("ddpnas.data", logging.CRITICAL):
             found = load_data(**{**source, "data": data})
     except DataError:
         return None  # not data that a training can read
@@ -85,14 +86,3 @@ def _same(data: Data, kept: Mapping[str, Any]) -> bool:
     if name in list_data() and name == kept["source"]["data"]:
         return True
     return data.fingerprint() == str(kept["fingerprint"])
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    logger = logging.getLogger("ddpnas.data")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
